@@ -1,0 +1,182 @@
+/**
+ * The broker: the table of routes. Every route checks what came (lib/wire.ts), calls one operation
+ * (lib/queue.ts) and writes its answer. It keeps no state: start as many as you like on one Redis.
+ */
+import { Elysia } from "elysia"
+import { type BrokerConfig, ConfigError, readBrokerConfig } from "./lib/config.ts"
+import { BROKER_CONNECTION, startEmbeddedRedis } from "./lib/embedded.ts"
+import { Refused } from "./lib/errors.ts"
+import { answer, authorizer, errorAnswer, problemAnswer, readJson } from "./lib/http.ts"
+import { createLog, type Log } from "./lib/log.ts"
+import { docs, openapi } from "./lib/openapi.ts"
+import { TaskQueue } from "./lib/queue.ts"
+import * as wire from "./lib/wire.ts"
+
+const PUBLIC = /^\/(healthz|readyz|swagger(\/.*)?)$/
+/** Bun cuts a request that is silent for this long; a long poll (20 s at most) must fit. */
+const IDLE_TIMEOUT_S = 40
+
+/** The app, ready to listen. `token` is what callers must send. */
+export function createBroker(queue: TaskQueue, config: BrokerConfig, token: string, log: Log) {
+  const authorized = authorizer(token)
+  const body = (request: Request) => readJson(request, config.maxBodyBytes)
+  const query = (request: Request) => new URL(request.url).searchParams
+
+  return new Elysia({ precompile: true })
+    .onRequest(({ request }) => {
+      // Before the body is read. HEAD would run a GET's handler, and GET /get leases.
+      const { pathname } = new URL(request.url)
+      if (PUBLIC.test(pathname)) return
+      if (!authorized(request.headers)) return problemAnswer(new Refused("unauthorized"))
+      if (request.method === "HEAD") return problemAnswer(new Refused("not_found"))
+    })
+    .onError(({ error }) => errorAnswer(error, log))
+    .use(openapi)
+    .post(
+      "/submit",
+      async ({ request }) => {
+        const tasks = wire.readSubmits(await body(request), config)
+        return answer(await wire.answerMany(tasks, items => queue.submit(items), wire.writeSubmitted))
+      },
+      docs.submit,
+    )
+    .get(
+      "/get",
+      async ({ request }) => {
+        const [task] = await queue.lease({ ...wire.readGet(query(request)), signal: request.signal })
+        return task === undefined ? new Response(null, { status: 204 }) : answer(wire.writeLeased(task))
+      },
+      docs.get,
+    )
+    .post(
+      "/lease",
+      async ({ request }) => {
+        const tasks = await queue.lease({ ...wire.readLease(await body(request)), signal: request.signal })
+        return answer(wire.writeLeasedMany(tasks))
+      },
+      docs.lease,
+    )
+    .post(
+      "/ack",
+      async ({ request }) => {
+        const acks = wire.readAcks(await body(request))
+        return answer(await wire.answerMany(acks, items => queue.settle(items), wire.writeSettled))
+      },
+      docs.ack,
+    )
+    .post(
+      "/extend",
+      async ({ request }) => {
+        const leases = wire.readExtends(await body(request))
+        return answer(await wire.answerMany(leases, items => queue.extend(items), wire.writeExtended))
+      },
+      docs.extend,
+    )
+    .get(
+      "/status/:id",
+      async ({ params }) => answer(wire.writeTask(await queue.find(wire.readId(params.id)))),
+      docs.status,
+    )
+    .get(
+      "/dlq",
+      async ({ request }) => {
+        const { size, tasks, next } = await queue.deadPage(wire.readDlq(query(request)))
+        return answer(wire.writeDlq(size, tasks, next))
+      },
+      docs.dlq,
+    )
+    .post(
+      "/dlq/retry/:id",
+      async ({ params }) => {
+        const id = wire.readId(params.id)
+        await queue.redrive(id)
+        return answer(JSON.stringify({ status: "requeued_from_dlq", task_id: id }))
+      },
+      docs.redrive,
+    )
+    .get("/healthz", () => answer('{"status":"ok"}'), docs.healthz)
+    .get(
+      "/readyz",
+      async () => {
+        const { version, durability, maxmemoryPolicy } = await queue.redisState()
+        if (maxmemoryPolicy !== "noeviction")
+          throw new Refused("not_ready", {
+            detail: "Redis may evict tasks when its memory is full: set maxmemory-policy to noeviction.",
+          })
+        return answer(
+          JSON.stringify({ status: "ready", redis: version, durability, maxmemory_policy: maxmemoryPolicy }),
+        )
+      },
+      docs.readyz,
+    )
+}
+
+export interface RunningBroker {
+  url: string
+  token: string
+  /** Refuses new work, answers long polls empty, lets requests finish, then closes: within `shutdownMs`. */
+  stop(): Promise<void>
+}
+
+/** Starts a broker, and Redis with it where no address of one is given. */
+export async function startBroker(config: BrokerConfig, log: Log): Promise<RunningBroker> {
+  const embedded = config.redisUrl === undefined ? await startEmbeddedRedis(config.dataDir) : undefined
+  const token = config.apiToken ?? embedded!.token
+  const queue = await TaskQueue.open({
+    redis: {
+      url: config.redisUrl ?? embedded!.socket,
+      timeoutMs: config.redisTimeoutMs,
+      name: BROKER_CONNECTION,
+    },
+    doneRetentionMs: config.doneRetentionMs,
+    deadRetentionMs: config.deadRetentionMs,
+    log,
+  })
+  const app = createBroker(queue, config, token, log)
+  app.listen({
+    hostname: config.host,
+    port: config.port,
+    reusePort: false,
+    idleTimeout: IDLE_TIMEOUT_S,
+    // Past our own limit Bun answers a bare 413: ours, which explains, should come first.
+    maxRequestBodySize: config.maxBodyBytes * 2,
+  })
+  return {
+    url: `http://${config.host === "0.0.0.0" ? "localhost" : config.host}:${app.server!.port}`,
+    token,
+    async stop() {
+      queue.stopLeasing()
+      await Promise.race([app.server!.stop(), Bun.sleep(config.shutdownMs)])
+      await app.server!.stop(true)
+      await queue.close()
+      await embedded?.stop()
+    },
+  }
+}
+
+if (import.meta.main) await main()
+
+async function main() {
+  let log = createLog("info")
+  try {
+    const config = readBrokerConfig()
+    log = createLog(config.logLevel)
+    const broker = await startBroker(config, log)
+    let stopping = false
+    for (const signal of ["SIGINT", "SIGTERM"] as const)
+      process.on(signal, async () => {
+        if (stopping) process.exit(1)
+        stopping = true
+        log.info("Stopping: no new work, requests are finished", { signal })
+        await broker.stop()
+        process.exit(0)
+      })
+    log.info("The broker listens", { url: broker.url })
+  } catch (error) {
+    log.error(
+      error instanceof ConfigError ? error.message : "The broker cannot start",
+      error instanceof ConfigError ? {} : { error: String(error) },
+    )
+    process.exit(1)
+  }
+}

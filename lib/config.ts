@@ -1,0 +1,145 @@
+/**
+ * All configuration, read once. `readBrokerConfig(env)` and `readWorkerConfig(env)` are pure: the same
+ * variables give the same frozen object, or one ConfigError that lists every bad variable with what would
+ * be right. No other file reads the environment. Durations end in `Ms`; sizes in `Bytes`.
+ */
+
+export type Env = Readonly<Record<string, string | undefined>>
+
+/** What is wrong with the environment, one line a variable. */
+export class ConfigError extends Error {
+  constructor(readonly problems: readonly string[]) {
+    super(`The configuration cannot be used:\n${problems.map(problem => `  ${problem}`).join("\n")}`)
+    this.name = "ConfigError"
+  }
+}
+
+export const QUEUE_NAME = /^[A-Za-z0-9._-]{1,64}$/
+const LEVELS = ["debug", "info", "warn", "error", "silent"] as const
+export type LogLevel = (typeof LEVELS)[number]
+
+/** Takes variables one by one and gathers what is wrong with them, so that all is told at once. */
+class Reader {
+  readonly problems: string[] = []
+  constructor(private readonly env: Env) {}
+
+  /** An empty variable counts as one that is not set: Compose and shells pass those. */
+  text(name: string): string | undefined {
+    const value = this.env[name]
+    return value === undefined || value === "" ? undefined : value
+  }
+
+  integer(name: string, fallback: number, min: number, max: number): number {
+    const value = this.text(name)
+    if (value === undefined) return fallback
+    const number = Number(value)
+    if (/^\d+$/.test(value) && number >= min && number <= max) return number
+    return this.bad(`${name} must be a whole number from ${min} to ${max}`, fallback)
+  }
+
+  word<T extends string>(name: string, words: readonly T[], fallback: T): T {
+    const value = this.text(name)
+    if (value === undefined) return fallback
+    if ((words as readonly string[]).includes(value)) return value as T
+    return this.bad(`${name} must be one of ${words.join(", ")}`, fallback)
+  }
+
+  url(name: string, protocols: readonly string[], fallback: string): string
+  url(name: string, protocols: readonly string[]): string | undefined
+  url(name: string, protocols: readonly string[], fallback?: string): string | undefined {
+    const value = this.text(name)
+    if (value === undefined) return fallback
+    if (URL.canParse(value) && protocols.includes(new URL(value).protocol)) return value
+    return this.bad(
+      `${name} must be an address that begins with ${protocols.map(p => `${p}//`).join(" or ")}`,
+      fallback,
+    )
+  }
+
+  token(): string | undefined {
+    const value = this.text("API_SECRET_TOKEN")
+    if (value === undefined || /^[\x21-\x7e]+$/.test(value)) return value
+    return this.bad(
+      "API_SECRET_TOKEN must be printable ASCII without spaces, as it is sent in a header",
+      undefined,
+    )
+  }
+
+  bad<T>(problem: string, fallback: T): T {
+    this.problems.push(problem)
+    return fallback
+  }
+
+  done<T extends object>(config: T): Readonly<T> {
+    if (this.problems.length > 0) throw new ConfigError(this.problems)
+    return Object.freeze(config)
+  }
+}
+
+export type BrokerConfig = ReturnType<typeof readBrokerConfig>
+
+/** What a broker reads. `redisUrl` undefined: it runs the machine's own redis-server in `dataDir`. */
+export function readBrokerConfig(env: Env = process.env) {
+  const read = new Reader(env)
+  const redisHost = read.text("REDIS_HOST")
+  const redisPort = read.integer("REDIS_PORT", 6379, 1, 65_535)
+  const redisUrl =
+    readRedisUrl(read) ?? (redisHost === undefined ? undefined : `redis://${redisHost}:${redisPort}`)
+  const apiToken = read.token()
+  if (redisUrl !== undefined && apiToken === undefined && read.problems.length === 0)
+    read.bad(
+      "API_SECRET_TOKEN must be set where REDIS_URL or REDIS_HOST is: every request carries it in X-API-Token " +
+        "(make one: openssl rand -hex 32)",
+      undefined,
+    )
+  return read.done({
+    host: read.text("HOST") ?? "0.0.0.0",
+    port: read.integer("PORT", 5000, 0, 65_535),
+    redisUrl,
+    redisTimeoutMs: read.integer("REDIS_TIMEOUT_MS", 2_000, 50, 60_000),
+    apiToken,
+    dataDir: read.text("DATA_DIR") ?? ".data",
+    visibilityTimeoutMs: read.integer("VISIBILITY_TIMEOUT_MS", 30_000, 100, 86_400_000),
+    maxRetries: read.integer("MAX_RETRIES", 3, 0, 1_000),
+    maxCrashes: read.integer("MAX_CRASHES", 3, 0, 1_000),
+    doneRetentionMs: read.integer("DONE_RETENTION_MS", 86_400_000, 0, 31_536_000_000),
+    deadRetentionMs: read.integer("DEAD_RETENTION_MS", 1_209_600_000, 0, 31_536_000_000),
+    maxBodyBytes: read.integer("MAX_BODY_BYTES", 1_048_576, 1_024, 67_108_864),
+    shutdownMs: read.integer("SHUTDOWN_MS", 10_000, 0, 600_000),
+    logLevel: read.word("LOG_LEVEL", LEVELS, "info"),
+  })
+}
+
+export type WorkerConfig = ReturnType<typeof readWorkerConfig>
+
+/** What a worker reads. `apiToken` undefined: it takes the one that a broker on this machine left in `dataDir`. */
+export function readWorkerConfig(env: Env = process.env) {
+  const read = new Reader(env)
+  const queues = (read.text("QUEUES") ?? "default").split(",").map(name => name.trim())
+  if (queues.length > 100 || !queues.every(name => QUEUE_NAME.test(name)))
+    read.bad(
+      "QUEUES must be 1 to 100 names divided by commas, each of 1 to 64 characters out of A-Z a-z 0-9 . _ -",
+      [],
+    )
+  const name = read.text("WORKER_NAME")
+  if (name !== undefined && !QUEUE_NAME.test(name))
+    read.bad("WORKER_NAME must have 1 to 64 characters out of A-Z a-z 0-9 . _ -", undefined)
+  return read.done({
+    brokerUrl: read.url("BROKER_URL", ["http:", "https:"], "http://localhost:5000"),
+    apiToken: read.token(),
+    dataDir: read.text("DATA_DIR") ?? ".data",
+    queues,
+    name,
+    concurrency: read.integer("CONCURRENCY", 10, 1, 1_000),
+    handlers: read.text("HANDLERS"),
+    drainMs: read.integer("DRAIN_MS", 20_000, 0, 600_000),
+    logLevel: read.word("LOG_LEVEL", LEVELS, "info"),
+  })
+}
+
+/** REDIS_URL: `redis://`, `rediss://` (TLS), or a Unix socket as `unix:///path` or a bare `/path`. */
+function readRedisUrl(read: Reader): string | undefined {
+  const value = read.text("REDIS_URL")
+  if (value?.startsWith("/")) return value
+  return read.url("REDIS_URL", ["redis:", "rediss:", "unix:"])
+}

@@ -1,0 +1,44 @@
+/**
+ * The one file that spells Redis keys. All keys of a queue carry its name as their hash tag, so that a queue
+ * is one slot of a Cluster and a script may touch all of it. Every script gets all of them, in this order:
+ * the first line of lua/prelude.lua unpacks them, and a test compares the two.
+ */
+const QUEUE_KEYS = {
+  task: "prefix; hash by id: one task (fields: lib/task.ts)",
+  payload: "prefix; string by id: a payload of over 64 bytes, as JSON text",
+  ready: "prefix; list by priority 0-9: ids of queued tasks, oldest first",
+  due: "zset by ms: ids of scheduled and retrying tasks, by when they are ready",
+  leases: "zset by ms: ids of processing tasks, by when the lease lapses",
+  done: "zset by ms: ids of done tasks, by when they are deleted",
+  dead: "zset by ms: ids of dead tasks, by when they died",
+  wake: "pub/sub channel: how many tasks became ready",
+} as const
+
+export type QueueKey = keyof typeof QUEUE_KEYS
+export const QUEUE_KEY_NAMES = Object.keys(QUEUE_KEYS) as QueueKey[]
+
+/** A prefix ends in a colon, so that an id can be put behind it. */
+const queueKey = (queue: string, name: QueueKey): string =>
+  `tq:{${queue}}:${name}${QUEUE_KEYS[name].startsWith("prefix") ? ":" : ""}`
+
+const cache = new Map<string, string[]>()
+
+export function queueKeys(queue: string): string[] {
+  let keys = cache.get(queue)
+  if (keys === undefined) {
+    keys = QUEUE_KEY_NAMES.map(name => queueKey(queue, name))
+    if (cache.size > 10_000) cache.clear()
+    cache.set(queue, keys)
+  }
+  return keys
+}
+
+export const wakeChannel = (queue: string): string => queueKey(queue, "wake")
+export const queueOfChannel = (channel: string): string => channel.slice("tq:{".length, channel.indexOf("}"))
+
+/** set: the names of all queues; a name is added before the first submit to it, never after. */
+export const QUEUES = "tq:queues"
+
+/** string: which layout of keys and fields this Redis holds. */
+export const SCHEMA = "tq:schema"
+export const SCHEMA_VERSION = "1"

@@ -1,0 +1,66 @@
+/**
+ * A small leveled log on stderr: one JSON object a line for machines, one readable line on a terminal.
+ * Names and errors come from strangers, so whatever could move a cursor, forge a line or turn the reading
+ * direction is escaped in both forms.
+ */
+import type { LogLevel } from "./config.ts"
+
+export type Fields = Readonly<Record<string, unknown>>
+export type Log = Record<"debug" | "info" | "warn" | "error", (message: string, fields?: Fields) => void>
+
+const RANK: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3, silent: 4 }
+/** JSON.stringify escapes C0 alone; these are DEL, C1, the separators of lines, and the bidirectional marks. */
+const UNSAFE = /[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
+const MAX_VALUE = 10_000
+
+/** `write` and `terminal` are there for tests. console.error, as it survives a reader that has gone. */
+export function createLog(
+  level: LogLevel,
+  write: (line: string) => void = line => console.error(line),
+  terminal: boolean = process.stderr.isTTY === true,
+): Log {
+  const at =
+    (name: keyof Log) =>
+    (message: string, fields: Fields = {}) => {
+      if (RANK[name] < RANK[level]) return
+      const time = new Date().toISOString()
+      if (terminal) write(readable(time.slice(11, 23), name, message, fields))
+      else write(object({ ...fields, time, level: name, message }))
+    }
+  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") }
+}
+
+function readable(time: string, level: string, message: string, fields: Fields): string {
+  const facts = Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(
+      ([name, value]) =>
+        `  ${name}=${typeof value === "string" && /^[\w./:@-]+$/.test(value) ? value : json(value)}`,
+    )
+  return `${time} ${level.padEnd(5)} ${json(message).slice(1, -1).replaceAll('\\"', '"')}${facts.join("")}`
+}
+
+/** Member by member, so that a value which cannot be shown costs only itself. */
+function object({ time, level, message, ...fields }: Fields): string {
+  const members = Object.entries({ time, level, message, ...fields }).filter(
+    ([, value]) => value !== undefined,
+  )
+  return `{${members.map(([name, value]) => `${json(name)}:${json(value)}`).join(",")}}`
+}
+
+/** Logging must not throw, whatever it is given. */
+function json(value: unknown): string {
+  try {
+    const text = JSON.stringify(value, plain) ?? "null"
+    return text.replace(UNSAFE, mark => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`)
+  } catch (error) {
+    return JSON.stringify(`(cannot be shown: ${error instanceof Error ? error.name : typeof error})`)
+  }
+}
+
+function plain(_name: string, value: unknown): unknown {
+  if (value instanceof Error) return (value.stack ?? `${value.name}: ${value.message}`).slice(0, MAX_VALUE)
+  if (typeof value === "bigint") return value.toString()
+  if (typeof value === "string" && value.length > MAX_VALUE) return `${value.slice(0, MAX_VALUE)}…`
+  return value
+}

@@ -1,0 +1,260 @@
+/**
+ * The long poll: who waits for tasks, in arrival order, and who gets which. No blocking Redis command and no
+ * busy polling: a waiter costs nothing until a hint says that tasks became ready.
+ *   1. A new waiter joins the line of each of its queues at once, so that no hint can pass it by, and tries
+ *      its queues in their order. Only one line at a time holds it (`turn`, `busy`), so it is never served twice.
+ *   2. A line makes one lease call at a time, for as many tasks as were hinted and as its waiters can take;
+ *      slots go round: everybody in the line gets a first task before anybody gets a second.
+ *   3. A line that passed over a waiter held elsewhere remembers it (`missed`) and looks again when it is free:
+ *      this is the lost wake-up that would otherwise hide here.
+ *   4. Tasks leased for a waiter whose client has left go back unblamed, which hints again and wakes the next.
+ */
+import type { Leased } from "./task.ts"
+
+const MAX_SLOTS = 1_000
+
+export interface Demand {
+  queues: readonly string[]
+  max: number
+  waitMs: number
+  worker: string
+  /** Fires when the client leaves. */
+  signal?: AbortSignal
+}
+
+/** One request that waits. `#end` is the only way out, and it can be gone once. */
+class Waiter {
+  /** The index of the queue it tries; undefined once it has tried all and waits for hints. */
+  turn: number | undefined = 0
+  /** A lease call under way has slots for it. */
+  busy = false
+  ended = false
+  /** It has waited long enough, and ends as soon as it is not busy. */
+  late: boolean
+  readonly tasks: Leased[] = []
+
+  constructor(
+    readonly demand: Demand,
+    readonly end: (error?: unknown) => void,
+  ) {
+    this.late = demand.waitMs === 0
+  }
+
+  get open(): number {
+    return this.demand.max - this.tasks.length
+  }
+
+  /** Whether a line may take it into a call now. */
+  free(queue: string): boolean {
+    return !this.ended && !this.busy && (this.turn === undefined || this.demand.queues[this.turn] === queue)
+  }
+}
+
+interface Line {
+  /** In arrival order. */
+  waiters: Set<Waiter>
+  /** Those whose turn it is to try this queue. */
+  fresh: Set<Waiter>
+  /** How many tasks may be there for the taking. */
+  hinted: number
+  calling: boolean
+  missed: boolean
+}
+
+export interface Source {
+  /** Leases up to one task for each worker named, in order. */
+  lease(queue: string, workers: string[]): Promise<Leased[]>
+  /** Gives tasks back unblamed. */
+  release(tasks: Leased[]): Promise<unknown>
+  /** The first waiter of this queue waits for hints. */
+  listen(queue: string): void
+}
+
+export class LongPoll {
+  readonly #lines = new Map<string, Line>()
+  readonly #waiters = new Set<Waiter>()
+  #closed = false
+
+  constructor(private readonly source: Source) {}
+
+  /** How many requests wait now. */
+  get size(): number {
+    return this.#waiters.size
+  }
+
+  /** Tasks as soon as there are any, or none after `waitMs`. Fails where Redis is away on the first try. */
+  wait(demand: Demand): Promise<Leased[]> {
+    const { signal, queues, waitMs } = demand
+    if (this.#closed || signal?.aborted) return Promise.resolve([])
+    const { promise, resolve, reject } = Promise.withResolvers<Leased[]>()
+    const leave = () => end()
+    const end = (error?: unknown) => {
+      if (waiter.ended) return
+      waiter.ended = true
+      clearTimeout(timer)
+      signal?.removeEventListener("abort", leave)
+      this.#waiters.delete(waiter)
+      for (const queue of queues) this.#leave(queue, waiter)
+      if (signal?.aborted) resolve(this.#giveBack(waiter.tasks))
+      else if (error !== undefined && waiter.tasks.length === 0) reject(error)
+      else resolve(waiter.tasks)
+    }
+    const waiter = new Waiter(demand, end)
+    const timer = setTimeout(() => {
+      waiter.late = true
+      if (!waiter.busy && waiter.turn === undefined) end()
+    }, waitMs)
+    signal?.addEventListener("abort", leave)
+    this.#waiters.add(waiter)
+    for (const queue of queues) this.#line(queue).waiters.add(waiter)
+    this.#try(waiter, queues[0]!)
+    return promise
+  }
+
+  /** `count` tasks of this queue may be ready: wakes as many waiters, the oldest first. */
+  hint(queue: string, count: number): void {
+    const line = this.#lines.get(queue)
+    if (line === undefined) return
+    line.hinted += count
+    if (line.calling) return
+    line.calling = true
+    // At the end of the tick, so that all who came in it share one call.
+    setImmediate(() => void this.#call(queue, line))
+  }
+
+  /** Looks again on behalf of everybody: after a gap in which hints may have been lost. */
+  hintAll(): void {
+    for (const queue of this.#lines.keys()) this.hint(queue, MAX_SLOTS)
+  }
+
+  waitsFor(queue: string): boolean {
+    return this.#lines.has(queue)
+  }
+
+  /** Ends all waiting, with what each has: on shutdown. Later calls get nothing at once. */
+  close(): void {
+    this.#closed = true
+    for (const waiter of this.#waiters) {
+      waiter.late = true
+      if (!waiter.busy) waiter.end()
+    }
+  }
+
+  async #call(queue: string, line: Line): Promise<void> {
+    const slots = this.#slots(queue, line)
+    const wanted = line.hinted
+    line.hinted = 0
+    // Who came earlier goes first. Who has just come and got no slot has tried all the same once a slot stays empty.
+    const held = new Set([...slots, ...line.fresh])
+    line.fresh.clear()
+    for (const waiter of held) waiter.busy = true
+    let got = 0
+    try {
+      if (slots.length > 0) {
+        const tasks = await this.source.lease(
+          queue,
+          slots.map(waiter => waiter.demand.worker),
+        )
+        got = tasks.length
+        this.#handOut(tasks, slots)
+      }
+      const slotted = new Set(slots)
+      for (const waiter of held)
+        if (got < slots.length || slotted.has(waiter)) this.#next(waiter)
+        else {
+          waiter.busy = false
+          if (!waiter.ended) this.#try(waiter, queue)
+        }
+    } catch (error) {
+      // Who has waited for long stays and is served when Redis is back; who has just come is told.
+      for (const waiter of held) {
+        waiter.busy = false
+        if (waiter.turn !== undefined || waiter.late) waiter.end(error)
+      }
+    }
+    line.calling = false
+    // Where all slots were filled there may be more, and hints may have come meanwhile.
+    if (got > 0 && got === slots.length) line.hinted += Math.max(0, wanted - got)
+    if (line.waiters.size === 0) this.#lines.delete(queue)
+    else if (line.hinted > 0) this.hint(queue, 0)
+  }
+
+  /** One entry a task that may be taken, going round the line until hints, room or demand are used up. */
+  #slots(queue: string, line: Line): Waiter[] {
+    const free: Waiter[] = []
+    for (const waiter of line.waiters) {
+      if (waiter.free(queue)) free.push(waiter)
+      else line.missed = true
+      if (free.length >= line.hinted) break
+    }
+    const room = Math.min(line.hinted, MAX_SLOTS)
+    const slots: Waiter[] = []
+    for (let round = 0; slots.length < room; round++) {
+      const before = slots.length
+      for (const waiter of free) if (round < waiter.open && slots.length < room) slots.push(waiter)
+      if (slots.length === before) break
+    }
+    return slots
+  }
+
+  #handOut(tasks: Leased[], slots: Waiter[]): void {
+    const orphans: Leased[] = []
+    tasks.forEach((task, i) => {
+      const waiter = slots[i]!
+      if (waiter.ended) orphans.push(task)
+      else waiter.tasks.push(task)
+    })
+    this.#giveBack(orphans)
+  }
+
+  /** What a waiter does once a call that held it is over: take what it has, try its next queue, or wait. */
+  #next(waiter: Waiter): void {
+    waiter.busy = false
+    if (waiter.ended) return
+    const { queues } = waiter.demand
+    if (waiter.turn !== undefined && waiter.open > 0 && waiter.turn + 1 < queues.length) {
+      waiter.turn++
+      this.#try(waiter, queues[waiter.turn]!)
+      return
+    }
+    waiter.turn = undefined
+    if (waiter.tasks.length > 0 || waiter.late || this.#closed) {
+      waiter.end()
+      return
+    }
+    for (const queue of queues) {
+      this.source.listen(queue)
+      const line = this.#line(queue)
+      if (!line.missed) continue
+      line.missed = false
+      this.hint(queue, waiter.open)
+    }
+  }
+
+  #try(waiter: Waiter, queue: string): void {
+    this.#line(queue).fresh.add(waiter)
+    this.hint(queue, waiter.open)
+  }
+
+  #giveBack(tasks: Leased[]): Leased[] {
+    // Where Redis is away the lease lapses instead.
+    if (tasks.length > 0) this.source.release(tasks).catch(() => {})
+    return []
+  }
+
+  #line(queue: string): Line {
+    let line = this.#lines.get(queue)
+    if (line === undefined) {
+      line = { waiters: new Set(), fresh: new Set(), hinted: 0, calling: false, missed: false }
+      this.#lines.set(queue, line)
+    }
+    return line
+  }
+
+  #leave(queue: string, waiter: Waiter): void {
+    const line = this.#lines.get(queue)
+    line?.waiters.delete(waiter)
+    line?.fresh.delete(waiter)
+    if (line?.waiters.size === 0 && !line.calling) this.#lines.delete(queue)
+  }
+}

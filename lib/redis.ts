@@ -1,0 +1,91 @@
+/** Connections to Redis, set so that no command runs twice and none waits for ever. */
+import { type RedisOptions as AllOptions, Redis } from "ioredis"
+import { SCHEMA, SCHEMA_VERSION } from "./keys.ts"
+import type { Log } from "./log.ts"
+
+type RedisOptions = Omit<AllOptions, "replyMapping">
+
+export interface RedisTarget {
+  /** `redis://`, `rediss://`, `unix:///path`, or a bare `/path` of a Unix socket. */
+  url: string
+  timeoutMs: number
+  /** What CLIENT LIST shows. */
+  name: string
+}
+
+/**
+ * ioredis sends a command again when its reply was lost, and waits without end in a black hole: both are
+ * turned off. A command that timed out may still run, which is why every script is safe to repeat.
+ */
+function options({ timeoutMs, name }: RedisTarget): RedisOptions {
+  return {
+    connectionName: name,
+    maxRetriesPerRequest: 0,
+    autoResendUnfulfilledCommands: false,
+    enableOfflineQueue: false,
+    enableAutoPipelining: true,
+    connectTimeout: timeoutMs,
+    commandTimeout: timeoutMs,
+    retryStrategy: attempt => Math.min(50 * attempt, 500) + Math.random() * 50,
+    reconnectOnError: error => (error.message.startsWith("READONLY") ? 1 : false),
+    lazyConnect: true,
+  }
+}
+
+function connection(target: RedisTarget, extra: RedisOptions, log: Log): Redis {
+  const all: RedisOptions = { ...options(target), ...extra }
+  const path = target.url.replace(/^unix:\/\//, "")
+  const redis = path.startsWith("/") ? new Redis({ ...all, path }) : new Redis(target.url, all)
+  let told = false
+  redis.on("error", error => {
+    if (!told) log.warn("Redis is away", { error: error.message })
+    told = true
+  })
+  redis.on("ready", () => {
+    if (told) log.info("Redis is back")
+    told = false
+  })
+  return redis
+}
+
+/** For commands and scripts. A dead socket is dropped after twice the time limit. */
+export const commandConnection = (target: RedisTarget, log: Log) =>
+  connection(target, { socketTimeout: target.timeoutMs * 2 }, log)
+
+/** For hints. It may be silent for hours, so it has no socket limit; keep-alives find a dead peer. */
+export const hintConnection = (target: RedisTarget, log: Log) =>
+  connection(target, { enableAutoPipelining: false, autoResubscribe: false }, log)
+
+/** Marks this Redis with the layout of its keys, and refuses one that a newer version has laid out. */
+export async function checkSchema(redis: Redis): Promise<void> {
+  await redis.setnx(SCHEMA, SCHEMA_VERSION)
+  const found = await redis.get(SCHEMA)
+  if (found !== SCHEMA_VERSION)
+    throw new Error(
+      `This Redis holds tasks in layout ${found}, and this version reads layout ${SCHEMA_VERSION}: run the version that wrote it, or another Redis.`,
+    )
+}
+
+export interface RedisState {
+  version: string
+  maxmemoryPolicy: string
+  /** What survives a power cut, as Redis is set now. */
+  durability: "always" | "everysec" | "no" | "none"
+}
+
+/** What an operator must know of this server; it asks only INFO and CONFIG GET. */
+export async function redisState(redis: Redis): Promise<RedisState> {
+  const info = await redis.info()
+  const found = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, "m").exec(info)?.[1]
+  // Managed servers may refuse CONFIG: INFO tells the policy and whether there is an AOF, not its fsync.
+  const fsync = await redis.config("GET", "appendfsync").then(
+    reply => (reply as string[])[1],
+    () => "everysec",
+  )
+  const durability = found("aof_enabled") === "1" ? (fsync as RedisState["durability"]) : "none"
+  return {
+    version: found("redis_version") ?? "unknown",
+    maxmemoryPolicy: found("maxmemory_policy") ?? "unknown",
+    durability,
+  }
+}

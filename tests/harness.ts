@@ -1,0 +1,109 @@
+/** What tests stand on: a queue of their own on real Redis, a broker on a port of its own, and time that moves. */
+import { Redis } from "ioredis"
+import { createBroker } from "../broker.ts"
+import { type BrokerConfig, readBrokerConfig } from "../lib/config.ts"
+import { queueKeys } from "../lib/keys.ts"
+import { createLog } from "../lib/log.ts"
+import { TaskQueue } from "../lib/queue.ts"
+import { Scripts } from "../lib/scripts.ts"
+import { splitId } from "../lib/task.ts"
+import { sharedRedis } from "./redis.ts"
+
+export const TOKEN = "a-token-for-tests"
+let names = 0
+
+/** A queue's name that no other test uses. */
+export const freshName = () => `t${process.pid}-${names++}`
+
+/** Straight access to a Redis: keys, scripts, and time, which moves by writing a deadline in the past. */
+export class Bench implements AsyncDisposable {
+  readonly redis: Redis
+  readonly scripts: Scripts
+
+  constructor(
+    socket: string,
+    readonly name = freshName(),
+  ) {
+    this.redis = new Redis(socket)
+    this.scripts = new Scripts(this.redis)
+  }
+
+  key(name: string, id = ""): string {
+    const keys = ["task", "payload", "ready", "due", "leases", "done", "dead", "wake"]
+    return queueKeys(this.name)[keys.indexOf(name)]! + id
+  }
+
+  /** The lease of this task has just lapsed. */
+  async lapse(id: string): Promise<void> {
+    await this.redis.zadd(this.key("leases"), "XX", 1, splitId(id).local)
+  }
+
+  /** The time of this delayed task has just come. */
+  async due(id: string): Promise<void> {
+    await this.redis.zadd(this.key("due"), "XX", 1, splitId(id).local)
+  }
+
+  async sweep(limit = 1_000, deadRetentionMs = 1_209_600_000) {
+    return this.scripts.call("sweep", this.name, { limit, dead_retention: deadRetentionMs })
+  }
+
+  async [Symbol.asyncDispose]() {
+    this.redis.disconnect()
+  }
+}
+
+export const testConfig = (overrides: Partial<BrokerConfig> = {}): BrokerConfig => ({
+  ...readBrokerConfig({ API_SECRET_TOKEN: TOKEN, HOST: "127.0.0.1", PORT: "0", LOG_LEVEL: "error" }),
+  ...overrides,
+})
+
+export interface TestBroker extends AsyncDisposable {
+  url: string
+  queue: TaskQueue
+  /** A request with the token and, where there is a body, as JSON; a string body is sent as it is. */
+  call(method: string, path: string, body?: unknown, init?: RequestInit): Promise<Response>
+}
+
+/** A broker in this process, on a port of its own, on the shared Redis or the one named. */
+export async function testBroker(
+  overrides: Partial<BrokerConfig> = {},
+  socket?: string,
+): Promise<TestBroker> {
+  const config = testConfig(overrides)
+  const log = createLog("silent")
+  const queue = await TaskQueue.open({
+    redis: {
+      url: socket ?? (await sharedRedis()).socket,
+      timeoutMs: config.redisTimeoutMs,
+      name: "tq-broker",
+    },
+    doneRetentionMs: config.doneRetentionMs,
+    deadRetentionMs: config.deadRetentionMs,
+    log,
+  })
+  const app = createBroker(queue, config, TOKEN, log)
+  app.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    reusePort: false,
+    idleTimeout: 40,
+    maxRequestBodySize: config.maxBodyBytes * 2,
+  })
+  const url = `http://127.0.0.1:${app.server!.port}`
+  return {
+    url,
+    queue,
+    call(method, path, body, init = {}) {
+      const headers = new Headers(init.headers)
+      if (!headers.has("x-api-token")) headers.set("x-api-token", TOKEN)
+      if (body !== undefined && !headers.has("content-type")) headers.set("content-type", "application/json")
+      const text = body === undefined || typeof body === "string" ? body : JSON.stringify(body)
+      return fetch(url + path, { ...init, method, headers, ...(text === undefined ? {} : { body: text }) })
+    },
+    async [Symbol.asyncDispose]() {
+      queue.stopLeasing()
+      await app.server!.stop(true)
+      await queue.close()
+    },
+  }
+}

@@ -1,0 +1,4 @@
+import { afterAll } from "bun:test"
+import { endSharedRedis } from "./redis.ts"
+
+afterAll(endSharedRedis)

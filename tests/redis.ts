@@ -1,0 +1,111 @@
+/** Redis servers of the tests' own, each on a Unix socket in a directory of its own. */
+import { mkdtemp } from "node:fs/promises"
+import { Redis } from "ioredis"
+
+export interface TestRedisOptions {
+  /** When writes reach the disk; "no" keeps no file at all, so a restart is empty. */
+  aof?: "always" | "everysec" | "no"
+  args?: readonly string[]
+}
+
+export interface TestRedis extends AsyncDisposable {
+  readonly socket: string
+  /** A restart changes it. */
+  readonly pid: number
+  /** Ends it as a crash would, at once. */
+  kill9(): Promise<void>
+  /** Starts it again on the same socket and files, after a clean end if it runs. */
+  restart(): Promise<void>
+}
+
+export async function testRedis({ aof = "no", args = [] }: TestRedisOptions = {}): Promise<TestRedis> {
+  // Short, as a socket's address holds about 100 bytes.
+  const dir = await mkdtemp("/tmp/tq-test-")
+  const socket = `${dir}/redis.sock`
+  // Ends the server even where the tests are killed: its standard input closes with them.
+  const warden = Bun.spawn(
+    ["sh", "-c", 'while read -r pid; do last=$pid; done; kill -9 $last; rm -rf "$0"', dir],
+    {
+      stdio: ["pipe", "ignore", "ignore"],
+      detached: true,
+    },
+  )
+  warden.unref()
+
+  const start = async () => {
+    const server = Bun.spawn({
+      cmd: [
+        ...["redis-server", "--dir", dir, "--unixsocket", socket, "--port", "0", "--save", ""],
+        ...["--appendonly", aof === "no" ? "no" : "yes", "--appendfsync", aof],
+        ...["--logfile", `${dir}/redis.log`, ...args],
+      ],
+      stdio: ["ignore", "inherit", "inherit"],
+    })
+    server.unref()
+    warden.stdin.write(`${server.pid}\n`)
+    await warden.stdin.flush()
+    while (!(await isReady(socket))) {
+      if (server.exitCode !== null) throw new Error(await Bun.file(`${dir}/redis.log`).text())
+      await Bun.sleep(1)
+    }
+    return server
+  }
+  let server = await start()
+  const end = async (signal: NodeJS.Signals) => {
+    // SIGKILL ends a stopped process too; any other signal would wait for SIGCONT.
+    server.kill(signal)
+    await server.exited
+  }
+
+  return {
+    socket,
+    get pid() {
+      return server.pid
+    },
+    kill9: () => end("SIGKILL"),
+    async restart() {
+      await end("SIGTERM")
+      server = await start()
+    },
+    async [Symbol.asyncDispose]() {
+      await end("SIGKILL")
+      await warden.stdin.end()
+      await warden.exited
+    },
+  }
+}
+
+/** Whether it answers PING: it listens before it has read its data. */
+async function isReady(socket: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const connection = await Bun.connect({
+    unix: socket,
+    socket: {
+      open: socket => void socket.write("PING\r\n"),
+      data: (_, reply) => resolve(reply.toString() === "+PONG\r\n"),
+      close: () => resolve(false),
+    },
+  }).catch(() => undefined)
+  if (connection === undefined) return false
+  const ready = await promise
+  connection.end()
+  return ready
+}
+
+let shared: Promise<TestRedis> | undefined
+
+/** The one server of this test process, emptied at each call: for tests that do not harm it. */
+export async function sharedRedis(): Promise<TestRedis> {
+  shared ??= testRedis()
+  const server = await shared
+  const redis = new Redis({ path: server.socket })
+  await redis.flushall()
+  redis.disconnect()
+  return server
+}
+
+/** Called once, by the preload, after all tests. */
+export async function endSharedRedis(): Promise<void> {
+  await (await shared)?.[Symbol.asyncDispose]()
+  shared = undefined
+}
