@@ -16,7 +16,8 @@ const MAX_VALUE = 10_000
 /** `write` and `terminal` are there for tests. console.error, as it survives a reader that has gone. */
 export function createLog(
   level: LogLevel,
-  write: (line: string) => void = line => console.error(line),
+  // On a terminal console.error writes in red, which would make every line look like an error.
+  write: (line: string) => void = line => console.error(process.stderr.isTTY ? `\x1b[0m${line}` : line),
   terminal: boolean = process.stderr.isTTY === true,
 ): Log {
   const at =

@@ -1,0 +1,82 @@
+/** What a worker runs: one function for each type of task, its own or out of the module that HANDLERS names. */
+import { resolve } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
+import { pathToFileURL } from "node:url"
+import { ConfigError } from "./config.ts"
+import type { LeasedTask } from "./models.ts"
+
+export interface HandlerContext {
+  task: LeasedTask
+  /** Fires when the lease is lost, as another worker may have the task then, or when the worker has to stop. */
+  signal: AbortSignal
+  log(message: string): void
+}
+
+/** What it gives back becomes the task's result; what it throws, the task's error. It may run twice for one task. */
+export type Handler = (payload: unknown, context: HandlerContext) => Promise<unknown> | unknown
+/** A Map, so that a type named `constructor` finds nothing. */
+export type Handlers = ReadonlyMap<string, Handler>
+
+/** For trying things out. */
+export const BUILT_IN: Readonly<Record<string, Handler>> = {
+  echo: payload => payload,
+
+  add: payload => {
+    if (!Array.isArray(payload) || !payload.every(Number.isFinite))
+      throw new TypeError("add takes an array of numbers")
+    return payload.reduce<number>((sum, number) => sum + number, 0)
+  },
+
+  sleep: async (payload, { signal }) => {
+    const ms = member(payload, "ms")
+    if (typeof ms !== "number" || !(ms >= 0 && ms <= 86_400_000))
+      throw new TypeError('sleep takes {"ms": number}, of at most a day')
+    await sleep(ms, undefined, { signal })
+    return { slept_ms: ms }
+  },
+
+  fail: payload => {
+    throw new Error(String(member(payload, "message") ?? "failed as it was told to"))
+  },
+}
+
+function member(payload: unknown, name: string): unknown {
+  return typeof payload === "object" && payload !== null
+    ? (payload as Record<string, unknown>)[name]
+    : undefined
+}
+
+/** The built-in handlers, and over them those of the user's module: its default export, or its export `handlers`. */
+export async function loadHandlers(path: string | undefined): Promise<Handlers> {
+  const handlers = new Map(Object.entries(BUILT_IN))
+  if (path === undefined) return handlers
+  for (const [type, handler] of handlersOf(await load(path), path)) handlers.set(type, handler)
+  return handlers
+}
+
+async function load(path: string): Promise<Record<string, unknown>> {
+  try {
+    return await import(pathToFileURL(resolve(path)).href)
+  } catch (error) {
+    throw new ConfigError([
+      `HANDLERS=${path} could not be loaded: ${error instanceof Error ? error.message : error}`,
+    ])
+  }
+}
+
+function handlersOf(module: Record<string, unknown>, path: string): [string, Handler][] {
+  const isMap = (value: unknown): value is object => typeof value === "object" && value !== null
+  const found = [module.default, module.handlers].find(isMap)
+  const wrong = (what: string) =>
+    new ConfigError([
+      `HANDLERS=${path} ${what}: its default export, or an export named handlers, must map types to functions, ` +
+        "as in: export default { greet: payload => ({ hello: payload }) }",
+    ])
+  if (found === undefined) throw wrong("exports no handlers")
+  const entries = found instanceof Map ? [...found] : Object.entries(found)
+  if (entries.length === 0) throw wrong("exports no handlers")
+  for (const [type, handler] of entries)
+    if (typeof type !== "string" || typeof handler !== "function")
+      throw wrong(`has something other than a function for ${JSON.stringify(String(type))}`)
+  return entries
+}

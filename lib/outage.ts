@@ -1,0 +1,75 @@
+/**
+ * One loop's view of a broker that does not answer: how long to wait before asking again, for ever, and a line
+ * in the log when it begins, changes and ends rather than at each try. Waits grow exponentially and are
+ * jittered, so that a fleet of workers does not come back in step.
+ */
+import { BrokerProblem } from "./client.ts"
+import type { Log } from "./log.ts"
+
+const MAX_RETRY_AFTER_MS = 60_000
+
+export interface Delays {
+  firstMs: number
+  capMs: number
+}
+
+export class Outage {
+  #failures = 0
+  #told = ""
+
+  constructor(
+    private readonly log: Log,
+    /** What does not happen meanwhile, as the log puts it. */
+    private readonly what: string,
+    private readonly delays: Delays = { firstMs: 100, capMs: 5_000 },
+    /** The token was refused: the chance to look for another. */
+    private readonly refused: () => void = () => {},
+  ) {}
+
+  /** Takes note of a failure and answers how many ms to wait. */
+  failed(error: Error): number {
+    this.#tell(error)
+    const { firstMs, capMs } = this.delays
+    const unauthorized = error instanceof BrokerProblem && error.status === 401
+    if (unauthorized) this.refused()
+    const ceiling = unauthorized ? capMs : Math.min(capMs, firstMs * 2 ** Math.min(this.#failures, 20))
+    this.#failures++
+    const asked = error instanceof BrokerProblem ? (error.retryAfterMs ?? 0) : 0
+    const jitter = 0.5 + Math.random() / 2
+    return asked > 0 ? Math.min(asked, MAX_RETRY_AFTER_MS) + ceiling * (jitter - 0.5) : ceiling * jitter
+  }
+
+  over(): void {
+    if (this.#failures === 0) return
+    this.log.info(`over: ${this.what}`, { failures: this.#failures })
+    this.#failures = 0
+    this.#told = ""
+  }
+
+  #tell(error: Error): void {
+    if (error.message === this.#told) return
+    this.#told = error.message
+    if (error instanceof BrokerProblem && error.status === 401)
+      this.log.error(
+        `${this.what}: the broker refuses this worker's token; give both the same API_SECRET_TOKEN`,
+        {
+          error: error.message,
+        },
+      )
+    else this.log.warn(`${this.what}; trying again`, { error: error.message })
+  }
+}
+
+/** Resolves when the time is up or the signal fires, whichever is first. */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  if (signal?.aborted) return Promise.resolve()
+  return new Promise(resolve => {
+    const end = () => {
+      clearTimeout(timer)
+      signal?.removeEventListener("abort", end)
+      resolve()
+    }
+    const timer = setTimeout(end, ms)
+    signal?.addEventListener("abort", end)
+  })
+}
