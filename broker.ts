@@ -2,19 +2,26 @@
  * The broker: the table of routes. Every route checks what came (lib/wire.ts), calls one operation
  * (lib/queue.ts) and writes its answer. It keeps no state: start as many as you like on one Redis.
  */
+import { once } from "node:events"
 import { Elysia } from "elysia"
 import { type BrokerConfig, ConfigError, readBrokerConfig } from "./lib/config.ts"
 import { BROKER_CONNECTION, startEmbeddedRedis } from "./lib/embedded.ts"
 import { Refused } from "./lib/errors.ts"
+import { cannotListen, greeting, redisWarnings, urlOf, withoutPassword } from "./lib/greeting.ts"
 import { answer, authorizer, errorAnswer, problemAnswer, readJson } from "./lib/http.ts"
 import { createLog, type Log } from "./lib/log.ts"
 import { docs, openapi } from "./lib/openapi.ts"
+import { pause } from "./lib/outage.ts"
 import { TaskQueue } from "./lib/queue.ts"
+import type { RedisState } from "./lib/redis.ts"
+import { stopSignal } from "./lib/signals.ts"
 import * as wire from "./lib/wire.ts"
 
 const PUBLIC = /^\/(healthz|readyz|swagger(\/.*)?)$/
 /** Bun cuts a request that is silent for this long; a long poll (20 s at most) must fit. */
 const IDLE_TIMEOUT_S = 40
+/** What Redis may take to close, after the requests have ended. */
+const CLOSE_MS = 5_000
 
 /** The app, ready to listen. `token` is what callers must send. */
 export function createBroker(queue: TaskQueue, config: BrokerConfig, token: string, log: Log) {
@@ -114,69 +121,97 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
 export interface RunningBroker {
   url: string
   token: string
+  /** Where Redis is, and how it is set. */
+  redis: RedisState & { at: string }
   /** Refuses new work, answers long polls empty, lets requests finish, then closes: within `shutdownMs`. */
   stop(): Promise<void>
 }
 
-/** Starts a broker, and Redis with it where no address of one is given. */
+/** Starts a broker, and Redis with it where no address of one is given. Where it fails, nothing is left running. */
 export async function startBroker(config: BrokerConfig, log: Log): Promise<RunningBroker> {
+  await using opened = new AsyncDisposableStack()
   const embedded = config.redisUrl === undefined ? await startEmbeddedRedis(config.dataDir) : undefined
+  opened.defer(() => embedded?.stop())
   const token = config.apiToken ?? embedded!.token
-  const queue = await TaskQueue.open({
-    redis: {
-      url: config.redisUrl ?? embedded!.socket,
-      timeoutMs: config.redisTimeoutMs,
-      name: BROKER_CONNECTION,
-    },
-    doneRetentionMs: config.doneRetentionMs,
-    deadRetentionMs: config.deadRetentionMs,
-    log,
-  })
-  const app = createBroker(queue, config, token, log)
-  app.listen({
-    hostname: config.host,
-    port: config.port,
-    reusePort: false,
-    idleTimeout: IDLE_TIMEOUT_S,
-    // Past our own limit Bun answers a bare 413: ours, which explains, should come first.
-    maxRequestBodySize: config.maxBodyBytes * 2,
-  })
+  const redis = {
+    url: config.redisUrl ?? embedded!.socket,
+    timeoutMs: config.redisTimeoutMs,
+    name: BROKER_CONNECTION,
+  }
+  const { doneRetentionMs, deadRetentionMs, shutdownMs } = config
+  const queue = await TaskQueue.open({ redis, doneRetentionMs, deadRetentionMs, log })
+  opened.defer(() => queue.close())
+  const state = await queue.redisState()
+  const server = listen(createBroker(queue, config, token, log), config)
+  const closing = opened.move()
   return {
-    url: `http://${config.host === "0.0.0.0" ? "localhost" : config.host}:${app.server!.port}`,
+    url: urlOf(config.host, server.port!),
     token,
+    redis: { ...state, at: withoutPassword(redis.url) },
     async stop() {
       queue.stopLeasing()
-      await Promise.race([app.server!.stop(), Bun.sleep(config.shutdownMs)])
-      await app.server!.stop(true)
-      await queue.close()
-      await embedded?.stop()
+      const over = new AbortController()
+      await Promise.race([server.stop(), pause(shutdownMs, over.signal)])
+      over.abort()
+      if (server.pendingRequests > 0)
+        log.warn("Requests were cut off: they did not end within SHUTDOWN_MS", {
+          requests: server.pendingRequests,
+        })
+      await server.stop(true)
+      await closing.disposeAsync()
     },
   }
 }
 
-if (import.meta.main) await main()
-
-async function main() {
-  let log = createLog("info")
+function listen(app: ReturnType<typeof createBroker>, { host, port, maxBodyBytes }: BrokerConfig) {
   try {
-    const config = readBrokerConfig()
-    log = createLog(config.logLevel)
-    const broker = await startBroker(config, log)
-    let stopping = false
-    for (const signal of ["SIGINT", "SIGTERM"] as const)
-      process.on(signal, async () => {
-        if (stopping) process.exit(1)
-        stopping = true
-        log.info("Stopping: no new work, requests are finished", { signal })
-        await broker.stop()
-        process.exit(0)
-      })
-    log.info("The broker listens", { url: broker.url })
+    app.listen({
+      hostname: host,
+      port,
+      reusePort: false,
+      idleTimeout: IDLE_TIMEOUT_S,
+      // Past our own limit Bun answers a bare 413: ours, which explains, should come first.
+      maxRequestBodySize: maxBodyBytes * 2,
+    })
   } catch (error) {
-    log.error(
-      error instanceof ConfigError ? error.message : "The broker cannot start",
-      error instanceof ConfigError ? {} : { error: String(error) },
-    )
+    throw cannotListen(error, host, port)
+  }
+  return app.server!
+}
+
+async function main(): Promise<number> {
+  const config = readBrokerConfig()
+  const log = createLog(config.logLevel)
+  const stop = stopSignal()
+  const broker = await startBroker(config, log).catch((error: Error) =>
+    log.error(`The broker cannot start: ${error.message}`),
+  )
+  if (broker === undefined) return 1
+  const { url, token, redis } = broker
+  const { at, version, durability } = redis
+  log.info("The broker listens", {
+    url,
+    redis: at,
+    redis_version: version,
+    durability,
+    docs: `${url}/swagger`,
+  })
+  for (const warning of redisWarnings(redis)) log.warn(warning)
+  if (config.apiToken === undefined) console.log(greeting(url, token))
+  if (!stop.aborted) await once(stop, "abort")
+  log.info("Stopping: no new work, requests are finished", { at_most_ms: config.shutdownMs })
+  // Redis, too, may keep it from an orderly end.
+  setTimeout(() => process.exit(1), config.shutdownMs + CLOSE_MS)
+  await broker.stop()
+  log.info("Stopped")
+  return 0
+}
+
+if (import.meta.main) {
+  try {
+    process.exit(await main())
+  } catch (error) {
+    console.error(error instanceof ConfigError ? error.message : error)
     process.exit(1)
   }
 }

@@ -11,6 +11,7 @@ import { type Demand, LongPoll } from "./poll.ts"
 import {
   checkSchema,
   commandConnection,
+  connect,
   hintConnection,
   type RedisState,
   type RedisTarget,
@@ -33,6 +34,8 @@ import {
 
 /** How many lapsed and due tasks one script call moves: about 2 ms of Redis' time. */
 const MOVES_A_CALL = 300
+/** How long Redis has for its last answers when a queue is closed. */
+const CLOSE_MS = 500
 /** How many queues may be remembered as registered. */
 const MAX_KNOWN_QUEUES = 100_000
 
@@ -106,7 +109,8 @@ export class TaskQueue {
     const redis = commandConnection(options.redis, options.log)
     const hints = hintConnection({ ...options.redis, name: `${options.redis.name}-hints` }, options.log)
     try {
-      await Promise.all([redis.connect(), hints.connect()])
+      await connect(redis)
+      await connect(hints)
       await checkSchema(redis)
     } catch (error) {
       redis.disconnect()
@@ -314,7 +318,9 @@ export class TaskQueue {
     this.#sweeper.close()
     clearInterval(this.#upkeep)
     this.#hints.disconnect()
-    await this.#redis.quit().catch(() => this.#redis.disconnect())
+    // Behind what is still under way, as tasks given back; a Redis that does not answer is not waited for.
+    await Promise.race([this.#redis.quit().catch(() => {}), Bun.sleep(CLOSE_MS)])
+    this.#redis.disconnect()
   }
 
   async #lease(queue: string, workers: string[]): Promise<Leased[]> {

@@ -56,6 +56,15 @@ export const commandConnection = (target: RedisTarget, log: Log) =>
 export const hintConnection = (target: RedisTarget, log: Log) =>
   connection(target, { enableAutoPipelining: false, autoResubscribe: false }, log)
 
+/** Connects, or says why not: ioredis itself rejects with no more than "Connection is closed". */
+export async function connect(redis: Redis): Promise<void> {
+  let why: Error | undefined
+  redis.once("error", error => (why = error))
+  await redis.connect().catch((error: Error) => {
+    throw new Error(`Redis cannot be used: ${(why ?? error).message}`, { cause: error })
+  })
+}
+
 /** Marks this Redis with the layout of its keys, and refuses one that a newer version has laid out. */
 export async function checkSchema(redis: Redis): Promise<void> {
   await redis.setnx(SCHEMA, SCHEMA_VERSION)

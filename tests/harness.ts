@@ -2,7 +2,7 @@
 import { Redis } from "ioredis"
 import { createBroker } from "../broker.ts"
 import { type BrokerConfig, readBrokerConfig } from "../lib/config.ts"
-import { queueKeys } from "../lib/keys.ts"
+import { QUEUE_KEY_NAMES, type QueueKey, queueKeys } from "../lib/keys.ts"
 import { createLog } from "../lib/log.ts"
 import { TaskQueue } from "../lib/queue.ts"
 import { Scripts } from "../lib/scripts.ts"
@@ -14,6 +14,15 @@ let names = 0
 
 /** A queue's name that no other test uses. */
 export const freshName = () => `t${process.pid}-${names++}`
+
+/** Waits for what happens by itself, and soon: it looks every millisecond and gives up loudly. */
+export async function until(what: string, holds: () => unknown, ms = 5_000): Promise<void> {
+  const end = performance.now() + ms
+  while (!(await holds())) {
+    if (performance.now() > end) throw new Error(`It did not come about in ${ms} ms that ${what}`)
+    await Bun.sleep(1)
+  }
+}
 
 /** Straight access to a Redis: keys, scripts, and time, which moves by writing a deadline in the past. */
 export class Bench implements AsyncDisposable {
@@ -28,9 +37,8 @@ export class Bench implements AsyncDisposable {
     this.scripts = new Scripts(this.redis)
   }
 
-  key(name: string, id = ""): string {
-    const keys = ["task", "payload", "ready", "due", "leases", "done", "dead", "wake"]
-    return queueKeys(this.name)[keys.indexOf(name)]! + id
+  key(name: QueueKey, id = ""): string {
+    return queueKeys(this.name)[QUEUE_KEY_NAMES.indexOf(name)]! + id
   }
 
   /** The lease of this task has just lapsed. */

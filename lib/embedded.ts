@@ -1,0 +1,224 @@
+/**
+ * The machine's own Redis, for a broker that was given none: `redis-server` (or `valkey-server`) on a Unix
+ * socket in the data directory, every write on disk before its answer. It outlives a broker that is killed and
+ * is found again by the next one; the last broker to leave turns it off; while one stays, it is kept running.
+ *
+ * Invariant: one server per data directory. Whoever starts or ends it holds a lock that the kernel drops when
+ * its holder dies, so no step can be left half done for others to guess at.
+ */
+import { Database } from "bun:sqlite"
+import { createHash, randomBytes } from "node:crypto"
+import { chmod, lstat, mkdir, open, readFile, realpath, rename, writeFile } from "node:fs/promises"
+import { join } from "node:path"
+import { Redis } from "ioredis"
+
+/** The name that every broker gives its connections to Redis. */
+export const BROKER_CONNECTION = "tq-broker"
+
+export interface EmbeddedRedis {
+  readonly socket: string
+  /** The API token of this data directory, for a broker whose environment names none. */
+  readonly token: string
+  /** A server was already running on the socket. */
+  readonly adopted: boolean
+  /** Ends the server, gone on return, unless another broker is connected. */
+  stop(): Promise<void>
+}
+
+export async function startEmbeddedRedis(dataDir: string): Promise<EmbeddedRedis> {
+  await mkdir(dataDir, { recursive: true, mode: 0o700 })
+  const dir = await realpath(dataDir)
+  await chmod(dir, 0o700)
+  const socket = await socketPath(dir)
+
+  let stopping = false
+  let presence: Redis | undefined
+  /** Connects, and starts the server where there is none. The connection stays, as a sign to other brokers. */
+  const attend = () =>
+    locked(dir, async () => {
+      if (stopping) return true
+      const running = await connect(socket)
+      presence = running ?? (await launch(dir, socket))
+      presence.once("close", () => (revival = revive()))
+      return running !== undefined
+    })
+  const revive = async () => {
+    while (
+      !stopping &&
+      !(await attend().then(
+        () => true,
+        () => false,
+      ))
+    )
+      await Bun.sleep(1_000)
+  }
+  let revival: Promise<void> | undefined
+  const adopted = await attend()
+  const token = await locked(dir, () => ownToken(dir))
+
+  return {
+    socket,
+    token,
+    adopted,
+    async stop() {
+      stopping = true
+      await revival
+      presence?.disconnect()
+      await locked(dir, () => endUnlessUsed(socket))
+    },
+  }
+}
+
+/** A socket's address holds 103 bytes on every system; where the data directory's is longer, a short one stands in. */
+async function socketPath(dir: string): Promise<string> {
+  const socket = join(dir, "redis.sock")
+  if (Buffer.byteLength(socket) <= 103) return socket
+  const short = `/tmp/tq-${createHash("sha256").update(dir).digest("hex").slice(0, 16)}`
+  await mkdir(short, { recursive: true, mode: 0o700 })
+  const { uid, mode } = await lstat(short)
+  // /tmp is everyone's: a directory that another user put there would let them answer in Redis' place.
+  if (uid !== process.getuid!() || (mode & 0o170777) !== 0o040700)
+    throw new Error(
+      `${short} must be a directory of this user with mode 0700: remove it, or choose a shorter DATA_DIR`,
+    )
+  return join(short, "redis.sock")
+}
+
+/** SQLite's exclusive lock, as Bun has no flock: it holds between processes and ends with its holder. */
+async function locked<T>(dir: string, work: () => Promise<T>): Promise<T> {
+  const lock = new Database(join(dir, "lock"))
+  try {
+    while (!tryLock(lock)) await Bun.sleep(20)
+    return await work()
+  } finally {
+    lock.close()
+  }
+}
+
+function tryLock(lock: Database): boolean {
+  try {
+    lock.run("BEGIN EXCLUSIVE")
+    return true
+  } catch (error) {
+    if ((error as { code?: string }).code === "SQLITE_BUSY") return false
+    throw error
+  }
+}
+
+/** A connection to a server that is ready; undefined where none listens. Waits while one reads its data. */
+async function connect(socket: string): Promise<Redis | undefined> {
+  // A server that listens is never replaced, however long it is silent: two on one directory would ruin it.
+  for (let silences = 0; ; silences++) {
+    const redis = new Redis({
+      path: socket,
+      connectionName: BROKER_CONNECTION,
+      lazyConnect: true,
+      enableReadyCheck: false,
+      retryStrategy: () => null,
+      maxRetriesPerRequest: 0,
+      autoResendUnfulfilledCommands: false,
+      commandTimeout: 2_000,
+    })
+    let refusal: NodeJS.ErrnoException | undefined
+    redis.on("error", error => (refusal = error))
+    try {
+      await redis.connect()
+      await redis.ping()
+      return redis
+    } catch (error) {
+      redis.disconnect()
+      if (refusal?.code === "ENOENT" || refusal?.code === "ECONNREFUSED") return undefined
+      if (String(error).includes("LOADING")) silences = 0
+      else if (silences === 10)
+        throw new Error(`Redis on ${socket} listens but does not answer`, { cause: error })
+      await Bun.sleep(100)
+    }
+  }
+}
+
+async function launch(dir: string, socket: string): Promise<Redis> {
+  const program = findServer()
+  await waitForOldServer(dir, socket)
+  const log = await open(join(dir, "redis.log"), "a", 0o600)
+  // Detached, so that Ctrl-C in the terminal does not end Redis before the broker has finished.
+  const server = Bun.spawn({
+    cmd: [
+      ...[program, "--dir", dir, "--unixsocket", socket, "--unixsocketperm", "700", "--port", "0"],
+      ...["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction"],
+      ...["--pidfile", join(dir, "redis.pid"), "--loglevel", "warning"],
+    ],
+    stdio: ["ignore", log.fd, log.fd],
+    detached: true,
+  })
+  server.unref()
+  await log.close()
+  while (server.exitCode === null && server.signalCode === null) {
+    const redis = await connect(socket)
+    if (redis !== undefined) return redis
+    await Bun.sleep(10)
+  }
+  const lines = (await readFile(join(dir, "redis.log"), "utf8")).trim().split("\n")
+  throw new Error(`${program} did not start: ${lines.at(-1)} (more in ${join(dir, "redis.log")})`)
+}
+
+function findServer(): string {
+  const versions: string[] = []
+  for (const name of ["redis-server", "valkey-server"]) {
+    const path = Bun.which(name)
+    if (path === null) continue
+    const [, version, major] =
+      /\bv=((\d+)\S*)/.exec(Bun.spawnSync([path, "--version"]).stdout.toString()) ?? []
+    if (Number(major) >= 7) return path
+    versions.push(`${path} is ${version ?? "of an unknown version"}`)
+  }
+  if (versions.length > 0) throw new Error(`Redis 7.0 or newer is needed, ${versions.join(" and ")}`)
+  throw new Error(
+    "No redis-server on this machine: install one (apt-get install redis-server, brew install redis), or set REDIS_URL",
+  )
+}
+
+/** A server whose socket is gone (it shuts down, or a cleaner took the file) may still write in the directory. */
+async function waitForOldServer(dir: string, socket: string): Promise<void> {
+  const pid = Number(await readFile(join(dir, "redis.pid"), "utf8").catch(() => ""))
+  for (let tries = 0; pid > 0 && (await commandLine(pid)).includes(socket); tries++) {
+    if (tries === 50)
+      throw new Error(`A Redis server (process ${pid}) uses ${dir} but not its socket: end it (kill ${pid})`)
+    await Bun.sleep(100)
+  }
+}
+
+/** Redis shows its socket in its title. The number alone may since have gone to another process. */
+const commandLine = (pid: number) =>
+  readFile(`/proc/${pid}/cmdline`, "utf8").catch(() =>
+    Bun.which("ps") ? Bun.spawnSync(["ps", "-ww", "-o", "command=", "-p", `${pid}`]).stdout.toString() : "",
+  )
+
+async function ownToken(dir: string): Promise<string> {
+  const path = join(dir, "token")
+  const found = (await readFile(path, "utf8").catch(() => "")).trim()
+  if (found !== "") {
+    await chmod(path, 0o600)
+    return found
+  }
+  const token = randomBytes(32).toString("base64url")
+  // Under another name first: a worker that reads it at this moment gets all of it or nothing.
+  await writeFile(`${path}.new`, `${token}\n`, { mode: 0o600 })
+  await rename(`${path}.new`, path)
+  return token
+}
+
+async function endUnlessUsed(socket: string): Promise<void> {
+  const redis = await connect(socket)
+  if (redis === undefined) return
+  const brokers = async () =>
+    String(await redis.client("LIST")).split(`name=${BROKER_CONNECTION} `).length - 1
+  // One is this connection. Others may be our own, closed a moment ago and not yet noticed by Redis.
+  for (let tries = 0; (await brokers()) > 1; tries++) {
+    if (tries === 25) return redis.disconnect()
+    await Bun.sleep(20)
+  }
+  const pid = Number(/^process_id:(\d+)/m.exec(await redis.info("server"))?.[1])
+  await redis.shutdown().catch(() => undefined)
+  redis.disconnect()
+  while ((await commandLine(pid)).includes(socket)) await Bun.sleep(5)
+}

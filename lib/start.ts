@@ -1,0 +1,38 @@
+/**
+ * `bun run start`: a broker and a worker on one machine, ended together.
+ *   - Each runs in a session of its own: Ctrl-C in the terminal reaches only this process, which then ends the
+ *     worker first, as it needs the broker to say how its last tasks went.
+ *   - Where one of them ends by itself, so does the other.
+ */
+import { join } from "node:path"
+
+/** One Ctrl-C arrives up to three times: from the terminal, and passed on by `npx` and by `bun run`. */
+const ECHO_MS = 1_000
+
+const run = (file: string) =>
+  Bun.spawn([process.execPath, join(import.meta.dir, "..", file)], {
+    stdio: ["ignore", "inherit", "inherit"],
+    detached: true,
+  })
+
+if (import.meta.main) {
+  const broker = run("broker.ts")
+  const worker = run("worker.ts")
+
+  const asked = Promise.withResolvers<undefined>()
+  let askedAt: number | undefined
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+    process.on(signal, () => {
+      asked.resolve(undefined)
+      askedAt ??= performance.now()
+      // Asked again by an impatient person: whichever still runs leaves at its second signal.
+      if (performance.now() - askedAt > ECHO_MS) (worker.exitCode === null ? worker : broker).kill()
+    })
+
+  const code = await Promise.race([asked.promise, broker.exited, worker.exited])
+  for (const part of [worker, broker]) {
+    part.kill()
+    await part.exited
+  }
+  process.exit(code ?? Math.max(worker.exitCode ?? 1, broker.exitCode ?? 1))
+}

@@ -1,0 +1,5 @@
+/** Imported as files: what comes is a path. */
+declare module "swagger-ui-dist/*" {
+  const path: string
+  export default path
+}
