@@ -106,9 +106,9 @@ export async function readJson(
 ): Promise<{ text: string; value: unknown }> {
   const type = request.headers.get("content-type") ?? ""
   if (!/^application\/json *(;|$)/i.test(type)) throw new Refused("unsupported_media_type")
-  if (Number(request.headers.get("content-length") ?? 0) > maxBytes) throw new Refused("too_large")
-  const bytes = Buffer.from(await request.arrayBuffer())
-  if (bytes.length > maxBytes) throw new Refused("too_large")
+  const length = request.headers.get("content-length")
+  if (Number(length) > maxBytes) throw new Refused("too_large")
+  const bytes = length === null ? await readUpTo(maxBytes, request) : Buffer.from(await request.arrayBuffer())
   if (!isUtf8(bytes)) throw new Refused("bad_json")
   const text = bytes.toString("utf8")
   try {
@@ -116,4 +116,16 @@ export async function readJson(
   } catch {
     throw new Refused("bad_json")
   }
+}
+
+/** A body that did not tell its length: no more of it than allowed is held. */
+async function readUpTo(maxBytes: number, request: Request): Promise<Buffer> {
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of request.body ?? []) {
+    size += chunk.length
+    if (size > maxBytes) throw new Refused("too_large")
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
 }

@@ -269,10 +269,12 @@ export class TaskQueue {
     const queues = page.queue === undefined ? await this.#queues() : [page.queue]
     let size = 0
     let next: string | undefined
+    /** Where a page that is just full ends: it is the last unless a later queue has dead tasks too. */
+    let full: string | undefined
     const tasks: Task[] = []
     for (const queue of queues) {
       const passed = after !== undefined && queue < after.queue
-      const limit = passed || next !== undefined ? 0 : page.limit - tasks.length
+      const limit = passed ? 0 : page.limit - tasks.length
       const { score, id } = after?.queue === queue ? after : { score: "", id: "" }
       // One more than asked tells whether there is a next page.
       const [count, ...entries] = await this.#scripts.call("dead_page", queue, {
@@ -281,13 +283,14 @@ export class TaskQueue {
         id,
       })
       size += count
+      if (count > 0) next ??= full
       for (const [, described] of entries.slice(0, limit)) tasks.push(readTask(queue, described))
       if (entries.length > limit && limit > 0) {
         const [score, described] = entries[limit - 1]!
         next = writeCursor({ queue, score, id: described[0] })
-      } else if (tasks.length === page.limit && next === undefined && entries.length > 0) {
+      } else if (limit > 0 && tasks.length === page.limit) {
         const [score, described] = entries.at(-1)!
-        next = writeCursor({ queue, score, id: described[0] })
+        full = writeCursor({ queue, score, id: described[0] })
       }
     }
     return { size, tasks, next }

@@ -67,7 +67,8 @@ export async function connect(redis: Redis): Promise<void> {
 
 /** Marks this Redis with the layout of its keys, and refuses one that a newer version has laid out. */
 export async function checkSchema(redis: Redis): Promise<void> {
-  await redis.setnx(SCHEMA, SCHEMA_VERSION)
+  // Written only where it is missing: a broker must start, to finish tasks, on a Redis that takes no writes.
+  if ((await redis.get(SCHEMA)) === null) await redis.setnx(SCHEMA, SCHEMA_VERSION)
   const found = await redis.get(SCHEMA)
   if (found !== SCHEMA_VERSION)
     throw new Error(

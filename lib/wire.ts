@@ -54,6 +54,8 @@ export function readSubmits(body: Body, defaults: BrokerConfig): Many<NewTask> {
   let payloads: (string | undefined)[] | undefined
   return readMany(body, (item, index) => {
     const submit = checkSubmit(item)
+    if (!submit.type.isWellFormed())
+      throw new Refused("bad_request", { field: "type", detail: "`type` must be whole Unicode characters." })
     payloads ??= memberTexts(body.text, "payload")
     return {
       queue: submit.queue ?? DEFAULT_QUEUE,

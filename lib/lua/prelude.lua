@@ -40,12 +40,22 @@ local function write_all(command, writes)
   end
 end
 
+-- LPUSH turns the order round, so the last goes first.
+local function turned_round(writes)
+  for key, values in pairs(writes) do
+    local turned = {}
+    for i = #values, 1, -1 do turned[#turned + 1] = values[i] end
+    writes[key] = turned
+  end
+  return writes
+end
+
 -- Writes what was collected. `taken`: how many of the ready ones the caller takes itself.
 local function commit()
   write_all("ZREM", left)
   write_all("ZADD", joined)
   write_all("RPUSH", lined)
-  write_all("LPUSH", returned)
+  write_all("LPUSH", turned_round(returned))
   joined, left, lined, returned = {}, {}, {}, {}
 end
 

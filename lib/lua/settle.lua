@@ -31,6 +31,7 @@ for i = 2, #ARGV, fields do
   elseif state ~= "processing" or (lease ~= "" and lease ~= newest) then
     word, retries = settled_before(lease, outcome, newest, last)
     word = word or (lease == "" and "not_leased" or "lease_lost")
+    retries = retries or 0 -- a nil would end the answer there
   elseif outcome == "done" then
     word = "acknowledged"
     leave(leases, id)

@@ -1,0 +1,166 @@
+/** What README.md says, against the code: tables word by word, commands by running them. */
+import { expect, test } from "bun:test"
+import { mkdtemp, readdir, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { type Env, readBrokerConfig, readWorkerConfig } from "../lib/config.ts"
+import { loadHandlers } from "../lib/handlers.ts"
+import { PROBLEMS } from "../lib/http.ts"
+import { SCRIPTS } from "../lib/scripts.ts"
+import { TRANSITIONS } from "../lib/task.ts"
+import { type TestBroker, TOKEN, testBroker, until } from "./harness.ts"
+
+const root = join(import.meta.dir, "..")
+const read = (path: string) => Bun.file(join(root, path)).text()
+const readme = await read("README.md")
+
+/** The rows of the table with this header, each cell as it stands there. */
+function table(header: string): string[][] {
+  const from = readme.indexOf(`\n${header}\n`)
+  if (from < 0) throw new Error(`README.md has no table ${header}`)
+  const lines = readme.slice(from + 1).split("\n")
+  const end = lines.findIndex(line => !line.startsWith("|"))
+  return lines.slice(2, end).map(line => line.slice(2, -2).split(" | "))
+}
+
+const bare = (cell: string) => cell.replaceAll("`", "")
+
+/** The code of the first block of this language after a heading. */
+function code(heading: string, language: string): string {
+  const section = readme.split(`\n${heading}\n`)[1]!
+  return section.split(`\`\`\`${language}\n`)[1]!.split("\n```")[0]!
+}
+
+test("the transitions are those of lib/task.ts", () => {
+  expect(table("| from | event | to | refused when |")).toEqual(
+    TRANSITIONS.map(({ from, event, to, refused }) => [from, event, to, refused]),
+  )
+})
+
+test("the drawing has every state that a task can be in, and every event", () => {
+  const drawing = code("## The life of a task", "")
+  for (const { from, event, to } of TRANSITIONS) {
+    if (from === "retrying") continue
+    for (const word of [from, to].filter(word => word !== "–")) expect(drawing).toContain(word)
+    // The label of an arrow may be broken into two lines.
+    for (const word of event.split(": ")) expect(drawing).toContain(word)
+  }
+})
+
+test("the codes of errors, with their statuses, are those of lib/http.ts", () => {
+  expect(
+    table("| code | status | meaning | do next |").map(([code, status]) => [bare(code!), Number(status)]),
+  ).toEqual(Object.entries(PROBLEMS).map(([code, { status }]) => [code, status]))
+})
+
+/** The variables that a reader asks for, and what it makes of an empty environment. */
+function variables(reader: (env: Env) => object): Map<string, string> {
+  const asked = new Set<string>()
+  const env = new Proxy({}, { get: (_, name) => void asked.add(String(name)) })
+  const config = reader(env) as Record<string, unknown>
+  const member = (name: string) => name.toLowerCase().replace(/_(.)/g, (_, letter) => letter.toUpperCase())
+  return new Map([...asked].map(name => [name, String(config[member(name)] ?? "–")]))
+}
+
+test("the variables, who reads them and their defaults are those of lib/config.ts", () => {
+  const broker = variables(readBrokerConfig)
+  const worker = variables(readWorkerConfig)
+  broker.set("REDIS_PORT", "6379") // no member of its own: it becomes part of redisUrl
+  expect(readBrokerConfig({ REDIS_HOST: "a", API_SECRET_TOKEN: "b" }).redisUrl).toBe("redis://a:6379")
+  const readers = (name: string) => (broker.has(name) ? (worker.has(name) ? "both" : "broker") : "worker")
+  expect(
+    table("| variable | read by | default | meaning |")
+      .map(([name, by, fallback]) => [bare(name!), by, bare(fallback!)])
+      .sort(),
+  ).toEqual([...new Map([...broker, ...worker])].map(([name, value]) => [name, readers(name), value]).sort())
+})
+
+test(".env.example has every variable", async () => {
+  const names = [...(await read(".env.example")).matchAll(/^#? ?([A-Z_]+)=/gm)].map(([, name]) => name!)
+  expect([...new Set(names)].sort()).toEqual(
+    table("| variable | read by | default | meaning |")
+      .map(([name]) => bare(name!))
+      .sort(),
+  )
+})
+
+test("the layout names every file of the product, and no other", async () => {
+  const named = table("| file | what it is |").flatMap(([files]) => {
+    const paths = bare(files!).split(", ")
+    const folder = paths[0]!.startsWith("lib/lua/") ? "lib/lua/" : ""
+    return paths.map(path => (path.includes("/") ? path : folder + path))
+  })
+  const files = await readdir(join(root, "lib"), { recursive: true })
+  const sources = files.filter(file => /(?<!\.d)\.(ts|lua)$/.test(file)).map(file => `lib/${file}`)
+  expect(named.sort()).toEqual(["broker.ts", "worker.ts", "tests/", ...sources].sort())
+})
+
+test("the layout has every script", () => {
+  for (const name of Object.keys(SCRIPTS)) expect(readme).toContain(`${name}.lua`)
+})
+
+test("the version is the same everywhere", async () => {
+  const { version } = JSON.parse(await read("package.json"))
+  expect(await read("CHANGELOG.md")).toContain(`\n## ${version}`)
+  expect(await read("lib/openapi.ts")).toContain(`version: "${version}"`)
+})
+
+test("the tour with curl does what it says", async () => {
+  await using broker = await testBroker()
+  const dir = await mkdtemp(join(tmpdir(), "tq-readme-"))
+  try {
+    await Bun.write(join(dir, ".data/token"), `${TOKEN}\n`)
+    const script = code("## A tour with curl", "bash").replace("http://localhost:5000", broker.url)
+    const tour = Bun.spawn(["bash", "-euc", script], { cwd: dir, stderr: "pipe" })
+    const lines = (await new Response(tour.stdout).text()).trim().split("\n")
+    expect(await new Response(tour.stderr).text()).toBe("")
+    const answers = lines.map(line => JSON.parse(line) as Record<string, unknown>)
+    expect(answers.map(answer => answer.status ?? answer.dlq_size)).toEqual([
+      ...["queued", "queued", "processing", "ok", "acknowledged", "done"],
+      ...["queued", "moved_to_dlq", 1, "requeued_from_dlq"],
+    ])
+    expect(answers[5]!.result).toEqual({ hello: "Ada" })
+  } finally {
+    await rm(dir, { recursive: true })
+  }
+})
+
+/** Runs a worker until it has done a task, and answers how the task ended. */
+async function oneTask(broker: TestBroker, command: string[]): Promise<Record<string, unknown>> {
+  const env = { ...process.env, BROKER_URL: broker.url, API_SECRET_TOKEN: TOKEN }
+  // With a group of its own, so that what it started ends with it.
+  const worker = Bun.spawn(command, { env, stdout: "ignore", detached: true })
+  try {
+    const submitted = await broker.call("POST", "/submit", { type: "any", payload: "ada" })
+    const { task_id } = (await submitted.json()) as { task_id: string }
+    let task: Record<string, unknown> = {}
+    await until("the worker does the task", async () => {
+      task = (await (await broker.call("GET", `/status/${task_id}`)).json()) as typeof task
+      return task.status === "done"
+    })
+    return task
+  } finally {
+    process.kill(-worker.pid, "SIGKILL")
+    await worker.exited
+  }
+}
+
+test("the worker in Python works", async () => {
+  await using broker = await testBroker()
+  const task = await oneTask(broker, ["python3", "-c", code("### In Python", "python")])
+  expect(task).toMatchObject({ status: "done", result: "ADA", attempt: 1 })
+})
+
+test("the worker in bash works", async () => {
+  await using broker = await testBroker()
+  expect(await oneTask(broker, ["bash", "-c", code("### In bash", "bash")])).toMatchObject({ attempt: 1 })
+})
+
+test("the handler in TypeScript works", async () => {
+  const path = join(await mkdtemp(join(tmpdir(), "tq-readme-")), "my-handlers.ts")
+  await Bun.write(path, code("### In TypeScript", "ts"))
+  const greet = (await loadHandlers(path)).get("greet")!
+  const context = { task: { id: "1", attempt: 1 }, signal: new AbortController().signal, log: () => {} }
+  expect(await greet({ name: "Ada" }, context as never)).toEqual({ hello: "Ada" })
+  await rm(join(path, ".."), { recursive: true })
+})

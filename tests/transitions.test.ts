@@ -1,0 +1,926 @@
+/** The state machine, straight at the scripts: each move made and refused, and what holds after every one. */
+import { describe, expect, test } from "bun:test"
+import { readdir } from "node:fs/promises"
+import { join } from "node:path"
+import { QUEUE_KEY_NAMES } from "../lib/keys.ts"
+import { createLog } from "../lib/log.ts"
+import { TaskQueue } from "../lib/queue.ts"
+import { SCRIPTS, type ScriptName, scriptText } from "../lib/scripts.ts"
+import { newTokens, TRANSITIONS, writePolicy } from "../lib/task.ts"
+import { Bench } from "./harness.ts"
+import { checkQueue, contradictions, type Dump, dump } from "./invariants.ts"
+import { sharedRedis, testRedis } from "./redis.ts"
+
+const LONG = `"${"payload ".repeat(20)}"`
+const HOUR = 3_600_000
+const STALE = `1.${"s".repeat(22)}`
+
+interface Wishes {
+  delay?: number
+  text?: string
+  priority?: number
+  maxRetries?: number
+  maxCrashes?: number
+  timeoutMs?: number
+}
+
+/** The scripts, with what a test does not care about filled in. */
+class Queue extends Bench {
+  submit(ids: string | string[], wishes: Wishes = {}) {
+    const {
+      delay = 0,
+      text = "{}",
+      priority = 5,
+      maxRetries = 3,
+      maxCrashes = 3,
+      timeoutMs = 30_000,
+    } = wishes
+    const policy = writePolicy({ priority, maxRetries, maxCrashes, timeoutMs })
+    return this.scripts.call(
+      "submit",
+      this.name,
+      {},
+      [ids].flat().map(id => ({ id, delay, text, type: "a", policy })),
+    )
+  }
+
+  lease(count = 1, limit = 1_000, tokens = newTokens(count)) {
+    return this.scripts.call("lease", this.name, { limit, tokens }, Array(count).fill({ worker: "w" }))
+  }
+
+  /** Takes the first task and gives back its lease. */
+  async taken(): Promise<{ id: string; lease: string }> {
+    const [, task] = await this.lease()
+    return { id: task![0], lease: task![1] }
+  }
+
+  async settle(
+    id: string,
+    lease: string,
+    outcome: "done" | "failed" | "released",
+    text = "",
+    retention = HOUR,
+  ) {
+    const [answer] = await this.scripts.call("settle", this.name, { retention }, [
+      { id, lease, outcome, text },
+    ])
+    return answer!
+  }
+
+  async extend(id: string, lease: string, timeout: number | "" = "") {
+    const [answer] = await this.scripts.call("extend", this.name, {}, [{ id, lease, timeout }])
+    return answer!
+  }
+
+  async redrive(id: string) {
+    const [answer] = await this.scripts.call("redrive", this.name, {}, [{ id }])
+    return answer
+  }
+
+  field(id: string, name: string) {
+    return this.redis.hget(this.key("task", id), name)
+  }
+
+  /** The end of this task's retention has come. */
+  async age(set: "done" | "dead", id: string) {
+    await this.redis.zadd(this.key(set), "XX", 1, id)
+  }
+
+  ready(priority = 5) {
+    return this.redis.lrange(this.key("ready", `${priority}`), 0, -1)
+  }
+}
+
+async function freshQueue(): Promise<Queue> {
+  return new Queue((await sharedRedis()).socket)
+}
+
+// ── The table ────────────────────────────────────────────────────────────────────────────────────────────────
+
+type Row = (typeof TRANSITIONS)[number]
+type NameOf<R extends Row> = R extends Row ? `${R["from"]} · ${R["event"]} · ${R["to"]}` : never
+type Name = NameOf<Row>
+
+interface Walk {
+  /** Brings the task T into `from`; gives back its lease, where the event needs one. */
+  to(queue: Queue): Promise<unknown>
+  /** The event. `lease` is what `to` gave. Called twice, and the second time must change nothing more. */
+  go(queue: Queue, lease: string): Promise<unknown>
+  answers: unknown
+  /** The answer of the second time, where it is another. */
+  again?: unknown
+  /** The event while it is refused; `refused` is what it answers then. */
+  against(queue: Queue, lease: string): Promise<unknown>
+  refused: unknown
+  /** How the other words of the script are met: unknown tasks. */
+  unknown?(queue: Queue): Promise<unknown>
+}
+
+const taken = async (queue: Queue, wishes: Wishes = {}) => {
+  await queue.submit("T", { text: LONG, ...wishes })
+  return (await queue.taken()).lease
+}
+const died = async (queue: Queue) => {
+  const lease = await taken(queue, { maxRetries: 0 })
+  await queue.settle("T", lease, "failed", "boom")
+  return lease
+}
+const moved = async (queue: Queue) => (await queue.sweep())[0]
+
+const settling = (
+  outcome: "done" | "failed" | "released",
+  word: string,
+  retries: number,
+  wishes: Wishes = {},
+): Walk => ({
+  to: queue => taken(queue, wishes),
+  go: async (queue, lease) => (await queue.settle("T", lease, outcome, "text")).slice(0, 3),
+  answers: [word, retries, 1],
+  against: async queue => queue.settle("T", STALE, outcome, "text"),
+  refused: ["lease_lost", 0, 1, "processing"],
+  unknown: queue => queue.settle("U", STALE, outcome),
+})
+
+const lapsing = (wishes: Wishes): Walk => ({
+  to: queue => taken(queue, wishes),
+  go: async queue => {
+    await queue.lapse("T")
+    return moved(queue)
+  },
+  answers: 1,
+  again: 0,
+  against: moved,
+  refused: 0,
+})
+
+const aging = (set: "done" | "dead", to: Walk["to"]): Walk => ({
+  to,
+  go: async queue => {
+    await queue.age(set, "T")
+    return moved(queue)
+  },
+  answers: 1,
+  again: 0,
+  against: moved,
+  refused: 0,
+})
+
+const coming = (state: "scheduled" | "retrying"): Walk => ({
+  to: async queue => {
+    await queue.submit("T", { delay: HOUR, text: LONG })
+    // No script makes a retrying task yet: backoff will.
+    await queue.redis.hset(queue.key("task", "T"), "state", state)
+  },
+  go: async queue => {
+    await queue.due("T")
+    return moved(queue)
+  },
+  answers: 1,
+  again: 0,
+  against: moved,
+  refused: 0,
+})
+
+/** One for each row: a row without its walk, or a walk without its row, does not compile. */
+const WALKS: Record<Name, Walk> = {
+  "– · submit · queued": {
+    to: async () => {},
+    go: queue => queue.submit("T", { text: LONG }),
+    answers: ["queued"],
+    again: ["exists"],
+    against: async queue => {
+      await queue.submit("T", { text: "1" })
+      const before = await dump(queue.redis, queue.name)
+      const answer = await queue.submit("T", { text: LONG, priority: 9 })
+      expect(await dump(queue.redis, queue.name)).toEqual(before)
+      await queue.redis.del(queue.key("task", "T"), queue.key("ready", "5"))
+      return answer
+    },
+    refused: ["exists"],
+  },
+  "– · submit with delay_ms · scheduled": {
+    to: async () => {},
+    go: queue => queue.submit("T", { delay: HOUR, text: LONG }),
+    answers: ["scheduled"],
+    again: ["exists"],
+    against: async queue => {
+      await queue.submit("T", { text: "1" })
+      const before = await dump(queue.redis, queue.name)
+      const answer = await queue.submit("T", { delay: HOUR, text: LONG })
+      expect(await dump(queue.redis, queue.name)).toEqual(before)
+      await queue.redis.del(queue.key("task", "T"), queue.key("ready", "5"))
+      return answer
+    },
+    refused: ["exists"],
+  },
+  "scheduled · sweep: due · queued": coming("scheduled"),
+  "retrying · sweep: due · queued": coming("retrying"),
+  "queued · lease · processing": {
+    to: queue => queue.submit("T", { text: LONG }),
+    go: async queue => (await queue.lease(1, 10, "t".repeat(22)))[1]?.slice(0, 6),
+    answers: ["T", `1.${"t".repeat(22)}`, 0, "5 3 3 30000", "a", LONG],
+    again: undefined,
+    against: async queue => {
+      await queue.submit("urgent", { priority: 6 })
+      const [, task] = await queue.lease()
+      await queue.settle("urgent", task![1], "done", "", -1)
+      await queue.sweep()
+      return task![0]
+    },
+    refused: "urgent",
+  },
+  "processing · extend · processing": {
+    to: queue => taken(queue),
+    go: async (queue, lease) => (await queue.extend("T", lease, HOUR))[0],
+    answers: "ok",
+    against: queue => queue.extend("T", STALE, HOUR),
+    refused: ["lease_lost", 0, 1, "processing"],
+    unknown: queue => queue.extend("U", STALE),
+  },
+  "processing · settle: done · done": settling("done", "acknowledged", 0),
+  "processing · settle: failed, retries left · queued": settling("failed", "requeued", 1),
+  "processing · settle: failed, none left · dead": settling("failed", "moved_to_dlq", 1, { maxRetries: 0 }),
+  "processing · settle: released · queued": settling("released", "released", 0),
+  "processing · sweep: lapsed, crashes left · queued": lapsing({ maxCrashes: 1 }),
+  "processing · sweep: lapsed, none left · dead": lapsing({ maxCrashes: 0 }),
+  "dead · redrive · queued": {
+    to: died,
+    go: queue => queue.redrive("T"),
+    answers: "requeued",
+    again: "not_dead",
+    against: async queue => {
+      await queue.submit("other")
+      const answer = await queue.redrive("other")
+      await queue.settle("other", (await queue.taken()).lease, "done", "", -1)
+      await queue.sweep()
+      return answer
+    },
+    refused: "not_dead",
+    unknown: async queue => [(await queue.redrive("U")) === "not_dead" ? "unknown" : "?"],
+  },
+  "done · sweep: retention over · –": aging("done", async queue => {
+    await queue.settle("T", await taken(queue), "done", "1")
+  }),
+  "dead · sweep: retention over · –": aging("dead", died),
+}
+
+/** Deadlines that are told from now are the same in two dumps if they differ by less than the test takes. */
+function comparable(content: Dump): Dump {
+  const leases = Object.entries((content.leases ?? {}) as Record<string, number>)
+  return leases.length === 0
+    ? content
+    : { ...content, leases: Object.fromEntries(leases.map(([id, at]) => [id, Math.round(at / 10_000)])) }
+}
+
+describe.each(TRANSITIONS.map(row => [`${row.from} · ${row.event} · ${row.to}` as Name, row] as const))(
+  "%s",
+  (name, row) => {
+    const walk = WALKS[name]
+    const state = async (queue: Queue) => (await queue.field("T", "state")) ?? "–"
+
+    test("is made, and made again changes nothing more", async () => {
+      await using queue = await freshQueue()
+      const lease = (await walk.to(queue)) as string
+      expect(await state(queue)).toBe(row.from)
+      await checkQueue(queue.redis, queue.name)
+      expect(await walk.go(queue, lease)).toEqual(walk.answers)
+      expect(await state(queue)).toBe(row.to)
+      await checkQueue(queue.redis, queue.name)
+      const before = await dump(queue.redis, queue.name)
+      expect(await walk.go(queue, lease)).toEqual("again" in walk ? walk.again : walk.answers)
+      expect(comparable(await dump(queue.redis, queue.name))).toEqual(comparable(before))
+    })
+
+    test(`is refused where ${row.refused}, and changes nothing then`, async () => {
+      await using queue = await freshQueue()
+      const lease = (await walk.to(queue)) as string
+      const before = await dump(queue.redis, queue.name)
+      expect(await walk.against(queue, lease)).toEqual(walk.refused)
+      expect(await dump(queue.redis, queue.name)).toEqual(before)
+      const unknown = (await walk.unknown?.(queue)) as unknown[] | undefined
+      expect(unknown?.[0] ?? "unknown").toBe("unknown")
+      expect(await dump(queue.redis, queue.name)).toEqual(before)
+    })
+  },
+)
+
+test("a settle or an extend is refused in every state but processing, and changes nothing", async () => {
+  const states: Record<string, (queue: Queue) => Promise<unknown>> = {
+    scheduled: queue => queue.submit("T", { delay: HOUR }),
+    queued: queue => queue.submit("T"),
+    done: async queue => queue.settle("T", await taken(queue), "done"),
+    dead: died,
+  }
+  for (const [state, to] of Object.entries(states)) {
+    await using queue = await freshQueue()
+    await to(queue)
+    const before = await dump(queue.redis, queue.name)
+    const attempt = state === "done" || state === "dead" ? 1 : 0
+    for (const outcome of ["done", "failed", "released"] as const) {
+      expect(await queue.settle("T", STALE, outcome)).toEqual(["lease_lost", 0, attempt, state as "done"])
+      // How it was settled, said again without a lease, is answered as it was.
+      if (!(state === "done" && outcome === "done") && !(state === "dead" && outcome === "failed"))
+        expect(await queue.settle("T", "", outcome)).toEqual(["not_leased", 0, attempt, state as "done"])
+    }
+    expect(await queue.extend("T", STALE)).toEqual(["lease_lost", 0, attempt, state as "done"])
+    if (state !== "dead") expect(await queue.redrive("T")).toBe("not_dead")
+    expect(await dump(queue.redis, queue.name)).toEqual(before)
+  }
+})
+
+test("a task queue walks a task through its whole life, and each step leaves it in one place", async () => {
+  const { socket } = await sharedRedis()
+  await using queue = new Queue(socket)
+  const tasks = await TaskQueue.open({
+    redis: { url: socket, timeoutMs: 2_000, name: "test" },
+    doneRetentionMs: HOUR,
+    deadRetentionMs: HOUR,
+    log: createLog("silent"),
+  })
+  try {
+    const policy = { priority: 5, maxRetries: 0, maxCrashes: 1, timeoutMs: 30_000 }
+    const [submitted] = await tasks.submit([
+      { queue: queue.name, type: "a", payload: LONG, delayMs: HOUR, policy },
+    ])
+    const { id } = submitted!
+    const lease = async () => (await tasks.lease({ queues: [queue.name], max: 1, waitMs: 0, worker: "" }))[0]!
+    const state = async () => {
+      await checkQueue(queue.redis, queue.name)
+      return (await tasks.find(id)).state
+    }
+    expect(await state()).toBe("scheduled")
+    await queue.due(id)
+    const first = await lease()
+    expect([await state(), first.attempt]).toEqual(["processing", 1])
+    await queue.lapse(id)
+    const second = await lease()
+    expect(await tasks.settle([{ id, lease: first.lease, outcome: "done" }])).toMatchObject([
+      { reason: "lease_lost" },
+    ])
+    expect(await tasks.extend([{ id, lease: second.lease }])).toMatchObject([
+      { leaseExpiresAt: expect.any(Number) },
+    ])
+    expect(await tasks.settle([{ id, lease: second.lease, outcome: "failed", text: "boom" }])).toMatchObject([
+      { word: "moved_to_dlq", retries: 1 },
+    ])
+    expect(await tasks.find(id)).toMatchObject({ state: "dead", reason: "failed", error: "boom", crashes: 1 })
+    await tasks.redrive(id)
+    expect(await tasks.find(id)).toMatchObject({ state: "queued", retries: 0, crashes: 0, attempt: 2 })
+    const third = await lease()
+    expect(third.attempt).toBe(3)
+    await tasks.settle([{ id, lease: third.lease, outcome: "done", text: "[1.0]" }])
+    expect(await state()).toBe("done")
+    expect(await tasks.find(id)).toMatchObject({ result: "[1.0]", payload: LONG })
+  } finally {
+    await tasks.close()
+  }
+})
+
+// ── What the leases promise ──────────────────────────────────────────────────────────────────────────────────
+
+test("a worker that wakes while another holds its task can neither finish, fail, release nor extend it", async () => {
+  await using queue = await freshQueue()
+  const stale = await taken(queue)
+  await queue.lapse("T")
+  const { lease } = await queue.taken()
+  // The state is the same as when it slept off: only the lease tells the two apart.
+  const before = await dump(queue.redis, queue.name)
+  for (const outcome of ["done", "failed", "released"] as const)
+    expect(await queue.settle("T", stale, outcome)).toEqual(["lease_lost", 0, 2, "processing"])
+  expect(await queue.extend("T", stale)).toEqual(["lease_lost", 0, 2, "processing"])
+  expect(await dump(queue.redis, queue.name)).toEqual(before)
+  expect((await queue.settle("T", lease, "done")).slice(0, 2)).toEqual(["acknowledged", 0])
+})
+
+test("an accepted ack gives the same answer however often it comes, and another outcome by that lease does not", async () => {
+  for (const [outcome, word, retries] of [
+    ["done", "acknowledged", 0],
+    ["failed", "requeued", 1],
+    ["released", "released", 0],
+  ] as const) {
+    await using queue = await freshQueue()
+    const lease = await taken(queue)
+    for (let i = 0; i < 3; i++)
+      expect((await queue.settle("T", lease, outcome)).slice(0, 2)).toEqual([word, retries])
+    for (const other of (["done", "failed", "released"] as const).filter(other => other !== outcome))
+      expect((await queue.settle("T", lease, other)).slice(0, 2)).toEqual(["lease_lost", 0])
+    if (outcome === "done") continue
+    // Also after the task was handed out again, and without touching the lease of who has it now.
+    await queue.taken()
+    const before = await dump(queue.redis, queue.name)
+    expect((await queue.settle("T", lease, outcome)).slice(0, 2)).toEqual([word, retries])
+    expect(await dump(queue.redis, queue.name)).toEqual(before)
+  }
+})
+
+test("an ack that comes twice in one batch counts once", async () => {
+  for (const [outcome, word, retries] of [
+    ["done", "acknowledged", 0],
+    ["failed", "requeued", 1],
+    ["released", "released", 0],
+  ] as const)
+    for (const named of [true, false]) {
+      await using queue = await freshQueue()
+      const lease = await taken(queue)
+      const item = { id: "T", lease: named ? lease : "", outcome, text: "" }
+      const answers = await queue.scripts.call("settle", queue.name, { retention: HOUR }, [item, item])
+      expect(answers.map(answer => answer.slice(0, 2))).toEqual([
+        [word, retries],
+        [word, retries],
+      ])
+      await checkQueue(queue.redis, queue.name)
+    }
+})
+
+test("a task redriven twice in one batch is queued once", async () => {
+  await using queue = await freshQueue()
+  await died(queue)
+  expect(await queue.scripts.call("redrive", queue.name, {}, [{ id: "T" }, { id: "T" }])).toEqual([
+    "requeued",
+    "not_dead",
+  ])
+  await checkQueue(queue.redis, queue.name)
+})
+
+test("an id submitted twice in one batch is created once", async () => {
+  await using queue = await freshQueue()
+  expect(await queue.submit(["T", "T", "U"])).toEqual(["queued", "exists", "queued"])
+  expect(await queue.submit(["U", "V"])).toEqual(["exists", "queued"])
+  expect(await queue.ready()).toEqual(["T", "U", "V"])
+  await checkQueue(queue.redis, queue.name)
+})
+
+test("attempt numbers never go back: not by failures, lapses, releases, death or redrive", async () => {
+  await using queue = await freshQueue()
+  await queue.submit("T", { maxRetries: 1, maxCrashes: 1 })
+  const leases: string[] = []
+  const take = async () => {
+    const { lease } = await queue.taken()
+    leases.push(lease)
+    return lease
+  }
+  await queue.settle("T", await take(), "failed")
+  await queue.settle("T", await take(), "released")
+  await take()
+  await queue.lapse("T")
+  expect((await queue.settle("T", await take(), "failed")).slice(0, 2)).toEqual(["moved_to_dlq", 2])
+  await queue.redrive("T")
+  await take()
+  expect(leases.map(lease => Number.parseInt(lease, 10))).toEqual([1, 2, 3, 4, 5])
+  expect(new Set(leases.map(lease => lease.split(".")[1])).size).toBe(5)
+  for (const lease of leases.slice(0, 3)) expect((await queue.extend("T", lease))[0]).toBe("lease_lost")
+})
+
+test("a lapse counts as a crash and not as a failure, up to max_crashes, and then the task is dead of crashes", async () => {
+  for (const maxCrashes of [0, 1, 3]) {
+    await using queue = await freshQueue()
+    await queue.submit("T", { maxCrashes, maxRetries: 0 })
+    for (let crash = 1; crash <= maxCrashes; crash++) {
+      await queue.taken()
+      await queue.lapse("T")
+      await queue.sweep()
+      expect([await queue.field("T", "state"), await queue.field("T", "crashes")]).toEqual([
+        "queued",
+        `${crash}`,
+      ])
+    }
+    await queue.taken()
+    await queue.lapse("T")
+    await queue.sweep()
+    expect([await queue.field("T", "state"), await queue.field("T", "reason")]).toEqual(["dead", "crashed"])
+    expect(await queue.field("T", "retries")).toBeNull()
+    await checkQueue(queue.redis, queue.name)
+  }
+})
+
+test("a released task is not charged, but a hundred releases are the most", async () => {
+  await using queue = await freshQueue()
+  await queue.submit("T", { maxRetries: 0, maxCrashes: 0 })
+  for (let i = 1; i <= 100; i++) {
+    const { lease } = await queue.taken()
+    expect((await queue.settle("T", lease, "released")).slice(0, 2)).toEqual(["released", 0])
+  }
+  const { lease } = await queue.taken()
+  await queue.settle("T", lease, "released")
+  expect([await queue.field("T", "state"), await queue.field("T", "reason")]).toEqual(["dead", "released"])
+  await checkQueue(queue.redis, queue.name)
+})
+
+test("released tasks go back to the front, in the order they had", async () => {
+  await using queue = await freshQueue()
+  await queue.submit(["a", "b", "c", "d"])
+  const [, ...tasks] = await queue.lease(3)
+  await queue.scripts.call(
+    "settle",
+    queue.name,
+    { retention: HOUR },
+    tasks.map(([id, lease]) => ({ id, lease, outcome: "released", text: "" })),
+  )
+  expect(await queue.ready()).toEqual(["a", "b", "c", "d"])
+})
+
+test("a lapsed lease that nobody took back yet still settles: the work is not lost to a late sweep", async () => {
+  await using queue = await freshQueue()
+  const lease = await taken(queue)
+  await queue.lapse("T")
+  expect((await queue.settle("T", lease, "done"))[0]).toBe("acknowledged")
+  expect(await moved(queue)).toBe(0)
+  await checkQueue(queue.redis, queue.name)
+})
+
+test("an extension counts from now, by its own time or the task's", async () => {
+  await using queue = await freshQueue()
+  const lease = await taken(queue, { timeoutMs: 50_000 })
+  const [seconds] = await queue.redis.time()
+  for (const [timeout, ms] of [
+    [HOUR, HOUR],
+    ["", 50_000],
+    [100, 100],
+  ] as const) {
+    const [, deadline] = await queue.extend("T", lease, timeout)
+    expect(deadline - Number(seconds) * 1_000).toBeWithin(ms, ms + 3_000)
+    expect(Number(await queue.redis.zscore(queue.key("leases"), "T"))).toBe(deadline)
+  }
+})
+
+test("urgent tasks go first, and those of one priority in their order", async () => {
+  await using queue = await freshQueue()
+  for (const priority of [0, 9, 5, 9, 0, 3]) await queue.submit(`p${priority}-${Math.random()}`, { priority })
+  const [, ...tasks] = await queue.lease(10)
+  expect(tasks.map(([id]) => id.slice(0, 2))).toEqual(["p9", "p9", "p5", "p3", "p0", "p0"])
+  await using other = await freshQueue()
+  await other.submit(Array.from({ length: 500 }, (_, i) => `n${i}`))
+  const [, ...first] = await other.lease(200)
+  const [, ...rest] = await other.lease(1_000)
+  expect([...first, ...rest].map(([id]) => id)).toEqual(Array.from({ length: 500 }, (_, i) => `n${i}`))
+})
+
+test("lease takes back what has lapsed and promotes what is due before it hands out", async () => {
+  await using queue = await freshQueue()
+  await queue.submit("lapsed", { priority: 9 })
+  await queue.submit("later", { delay: HOUR })
+  await queue.taken()
+  await queue.lapse("lapsed")
+  await queue.due("later")
+  const [next, ...tasks] = await queue.lease(5)
+  expect(tasks.map(([id]) => id).sort()).toEqual(["lapsed", "later"])
+  expect(next).toBeWithin(20_000, 30_001)
+})
+
+test("an id left behind in a ready list is dropped, not handed out", async () => {
+  await using queue = await freshQueue()
+  const lease = await taken(queue)
+  await queue.redis.rpush(queue.key("ready", "5"), "T", "never-was")
+  await queue.submit("U")
+  const [, ...tasks] = await queue.lease(5)
+  expect(tasks.map(([id]) => id)).toEqual(["U"])
+  expect((await queue.settle("T", lease, "done"))[0]).toBe("acknowledged")
+  await checkQueue(queue.redis, queue.name)
+})
+
+test("sweep and lease say when the next lease lapses or delay ends", async () => {
+  await using queue = await freshQueue()
+  expect((await queue.sweep())[2]).toBe(-1)
+  await queue.submit("T", { timeoutMs: 50_000 })
+  expect(await queue.sweep()).toEqual([0, 1, -1])
+  await queue.taken()
+  expect((await queue.sweep())[2]).toBeWithin(45_000, 50_001)
+  await queue.submit("U", { delay: 10_000 })
+  expect((await queue.sweep())[2]).toBeWithin(5_000, 10_001)
+})
+
+test("every move that makes tasks ready says so once, with how many, and no other does", async () => {
+  await using queue = await freshQueue()
+  await using listener = new Bench((await sharedRedis()).socket)
+  const heard: string[] = []
+  listener.redis.on("message", (_channel, count) => heard.push(count))
+  await listener.redis.subscribe(queue.key("wake"))
+  const step = async (what: () => Promise<unknown>) => {
+    await what()
+    await queue.redis.publish(queue.key("wake"), "|")
+  }
+  await step(() => queue.submit(["T", "U", "V"]))
+  await step(() => queue.submit("W", { delay: HOUR }))
+  const [, t, u] = await queue.lease(2)
+  await step(() => queue.settle("T", t![1], "failed"))
+  await step(() => queue.settle("T", t![1], "failed"))
+  await step(() => queue.settle("U", u![1], "done"))
+  await queue.due("W")
+  await step(() => queue.sweep())
+  await step(() => queue.sweep())
+  const [, , , w] = await queue.lease(3)
+  await queue.lapse("W")
+  await queue.lapse("T")
+  await step(() => queue.sweep())
+  // What a lease makes ready and takes itself needs no hint.
+  const [, again] = await queue.lease(1)
+  await queue.lapse(again![0])
+  await step(() => queue.lease(2))
+  expect(w).toBeDefined()
+  await queue.redis.publish(queue.key("wake"), "end")
+  while (heard.at(-1) !== "end") await Bun.sleep(1)
+  expect(heard.join(" ")).toBe("3 | | 1 | | | 1 | | 2 | | end")
+})
+
+// ── Time passes: retention, and many at one instant ──────────────────────────────────────────────────────────
+
+test("a task whose retention is over leaves nothing behind, its large payload included", async () => {
+  await using queue = await freshQueue()
+  await queue.submit(["a", "b", "c"], { text: LONG, maxRetries: 0 })
+  const [, a, b, c] = await queue.lease(3)
+  await queue.settle("a", a![1], "done", "1", -1)
+  await queue.settle("b", b![1], "failed", "boom")
+  await queue.settle("c", c![1], "done", "1", HOUR)
+  await queue.sweep(1_000, -1)
+  expect(Object.keys(await dump(queue.redis, queue.name))).toEqual(["done", "payload:c", "task:c"])
+  await queue.age("done", "c")
+  await queue.sweep()
+  expect(await dump(queue.redis, queue.name)).toEqual({})
+})
+
+test("retention deletes no more than its limit in one call", async () => {
+  await using queue = await freshQueue()
+  const ids = Array.from({ length: 1_000 }, (_, i) => `n${i}`)
+  await queue.submit(ids, { text: LONG })
+  const [, ...tasks] = await queue.lease(1_000)
+  await queue.scripts.call(
+    "settle",
+    queue.name,
+    { retention: -1 },
+    tasks.map(([id, lease]) => ({ id, lease, outcome: "done", text: "" })),
+  )
+  for (const left of [700, 400, 100, 0]) {
+    await queue.sweep(300)
+    expect(await queue.redis.zcard(queue.key("done"))).toBe(left)
+  }
+  expect(await dump(queue.redis, queue.name)).toEqual({})
+})
+
+/** Milliseconds that script calls took by Redis' own watch, the longest first. */
+async function scriptTimes(queue: Queue): Promise<number[]> {
+  const log = (await queue.redis.slowlog("GET", 10_000)) as [number, number, number, string[]][]
+  return log
+    .filter(([, , , command]) => /^(evalsha|eval)/i.test(command[0]!))
+    .map(([, , micros]) => micros / 1_000)
+    .sort((a, b) => b - a)
+}
+
+async function measured(): Promise<{ queue: Queue } & AsyncDisposable> {
+  const server = await testRedis({ args: ["--slowlog-log-slower-than", "0", "--slowlog-max-len", "10000"] })
+  const queue = new Queue(server.socket)
+  return {
+    queue,
+    async [Symbol.asyncDispose]() {
+      await queue[Symbol.asyncDispose]()
+      await server[Symbol.asyncDispose]()
+    },
+  }
+}
+
+const submitMany = async (queue: Queue, count: number, wishes: Wishes = {}) => {
+  for (let from = 0; from < count; from += 1_000)
+    await queue.submit(
+      Array.from({ length: Math.min(1_000, count - from) }, (_, i) => `n${from + i}`),
+      wishes,
+    )
+}
+
+/** Leases by 100 until nothing comes; answers who came. */
+async function drain(queue: Queue, limit: number): Promise<string[]> {
+  const came: string[] = []
+  for (;;) {
+    const [, ...tasks] = await queue.lease(100, limit)
+    if (tasks.length === 0) return came
+    came.push(...tasks.map(([id]) => id))
+  }
+}
+
+/** A script that is given 300 moves takes 2 to 5 ms; the machine may interrupt some, not all. */
+function expectShort(times: number[]) {
+  expect(times.length).toBeGreaterThan(10)
+  expect(times[Math.floor(times.length / 2)]!).toBeLessThan(5)
+  expect(times[Math.floor(times.length / 10)]!).toBeLessThan(20)
+}
+
+test("5,000 tasks due at one instant are promoted in small steps and all handed on, in the order of their time", async () => {
+  await using server = await measured()
+  const { queue } = server
+  await submitMany(queue, 5_000, { delay: HOUR })
+  const ids = await queue.redis.zrange(queue.key("due"), "0", "-1")
+  await queue.redis.zadd(queue.key("due"), "XX", ...ids.flatMap(id => [1, id]))
+  await queue.redis.slowlog("RESET")
+  expect((await queue.sweep(300))[0]).toBe(300)
+  expect(await queue.redis.zcard(queue.key("due"))).toBe(4_700)
+  await queue.lease(1, 300)
+  expect(await queue.redis.zcard(queue.key("due"))).toBe(4_400)
+  const came = await drain(queue, 300)
+  expect(new Set(came).size).toBe(4_999)
+  expectShort(await scriptTimes(queue))
+  await checkQueue(queue.redis, queue.name)
+})
+
+test("5,000 leases that lapse at one instant are taken back in small steps and all handed out again", async () => {
+  await using server = await measured()
+  const { queue } = server
+  await submitMany(queue, 5_000)
+  expect(await drain(queue, 300)).toHaveLength(5_000)
+  await queue.redis.zadd(
+    queue.key("leases"),
+    "XX",
+    ...Array.from({ length: 5_000 }, (_, i) => [1, `n${i}`]).flat(),
+  )
+  await queue.redis.slowlog("RESET")
+  expect((await queue.sweep(300))[0]).toBe(300)
+  expect(await queue.redis.zcard(queue.key("leases"))).toBe(4_700)
+  const came = await drain(queue, 300)
+  expect(new Set(came).size).toBe(5_000)
+  expectShort(await scriptTimes(queue))
+  await checkQueue(queue.redis, queue.name)
+})
+
+test("20,000 tasks due at one timestamp work at the largest limit too", async () => {
+  await using queue = await freshQueue()
+  await submitMany(queue, 20_000, { delay: HOUR })
+  await queue.redis.eval(
+    "for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('ZADD', KEYS[1], 1, id) end",
+    1,
+    queue.key("due"),
+  )
+  expect((await queue.sweep(20_000))[0]).toBe(20_000)
+  expect(await queue.redis.llen(queue.key("ready", "5"))).toBe(20_000)
+  const [, ...tasks] = await queue.lease(1_000)
+  expect(tasks).toHaveLength(1_000)
+})
+
+test("a thousand tasks go through every script in one call each", async () => {
+  await using queue = await freshQueue()
+  const ids = Array.from({ length: 1_000 }, (_, i) => `n${i}`)
+  expect(await queue.submit(ids, { text: LONG, maxRetries: 0 })).toEqual(ids.map(() => "queued"))
+  const [, ...tasks] = await queue.lease(1_000)
+  expect(tasks.map(([id, , , , , text]) => [id, text])).toEqual(ids.map(id => [id, LONG]))
+  const each = tasks.map(([id, lease]) => ({ id, lease }))
+  const extended = await queue.scripts.call(
+    "extend",
+    queue.name,
+    {},
+    each.map(item => ({ ...item, timeout: "" })),
+  )
+  expect(new Set(extended.map(([word]) => word))).toEqual(new Set(["ok"]))
+  const settled = await queue.scripts.call(
+    "settle",
+    queue.name,
+    { retention: HOUR },
+    each.map(item => ({ ...item, outcome: "failed", text: "boom" })),
+  )
+  expect(new Set(settled.map(([word]) => word))).toEqual(new Set(["moved_to_dlq"]))
+  const [size, ...page] = await queue.scripts.call("dead_page", queue.name, {
+    limit: 1_000,
+    score: "",
+    id: "",
+  })
+  expect([size, page.length]).toEqual([1_000, 1_000])
+  expect(
+    await queue.scripts.call(
+      "inspect",
+      queue.name,
+      {},
+      each.map(({ id }) => ({ id })),
+    ),
+  ).toHaveLength(1_000)
+  expect(
+    await queue.scripts.call(
+      "redrive",
+      queue.name,
+      {},
+      each.map(({ id }) => ({ id })),
+    ),
+  ).toEqual(ids.map(() => "requeued"))
+  await checkQueue(queue.redis, queue.name)
+})
+
+test("a page of dead tasks goes on where the one before ended, though its last one left and new ones came", async () => {
+  await using queue = await freshQueue()
+  const kill = async (id: string) => {
+    await queue.submit(id, { maxRetries: 0 })
+    await queue.settle(id, (await queue.taken()).lease, "failed")
+  }
+  // All at the same millisecond but two: then the id decides, the greatest first.
+  for (const id of ["a", "b", "c", "d", "e", "f"]) await kill(id)
+  for (const id of ["b", "c", "d", "e"]) await queue.redis.zadd(queue.key("dead"), 5_000, id)
+  await queue.redis.zadd(queue.key("dead"), 4_000, "a", 6_000, "f")
+  const page = async (score: string, id: string) => {
+    const [size, ...entries] = await queue.scripts.call("dead_page", queue.name, { limit: 2, score, id })
+    return { size, ids: entries.map(([, [id]]) => id) }
+  }
+  expect(await page("", "")).toEqual({ size: 6, ids: ["f", "e"] })
+  await queue.redrive("e")
+  await queue.taken()
+  await kill("new")
+  expect(await page("5000", "e")).toEqual({ size: 6, ids: ["d", "c"] })
+  expect(await page("5000", "c")).toEqual({ size: 6, ids: ["b", "a"] })
+  expect(await page("4000", "a")).toEqual({ size: 6, ids: [] })
+})
+
+test("whatever is done in whatever order, each task stands in exactly one place", async () => {
+  await using queue = await freshQueue()
+  const held: [string, string][] = []
+  const pick = () => held[Math.floor(Math.random() * held.length)] ?? ["none", STALE]
+  const outcomes = ["done", "failed", "released"] as const
+  let ids = 0
+  const moves: (() => Promise<unknown>)[] = [
+    () =>
+      queue.submit(`n${ids++}`, {
+        priority: Math.floor(Math.random() * 10),
+        maxRetries: 1,
+        maxCrashes: 1,
+        text: Math.random() < 0.5 ? LONG : "1",
+      }),
+    () => queue.submit(`n${ids++}`, { delay: HOUR, text: LONG }),
+    async () => {
+      const [, ...tasks] = await queue.lease(1 + Math.floor(Math.random() * 3), 5)
+      for (const [id, lease] of tasks) held.push([id, lease])
+    },
+    () =>
+      queue.settle(...pick(), outcomes[Math.floor(Math.random() * 3)]!, "x", Math.random() < 0.3 ? -1 : HOUR),
+    () => queue.settle(pick()[0], "", outcomes[Math.floor(Math.random() * 3)]!),
+    () => queue.extend(...pick(), Math.random() < 0.3 ? 0 : HOUR),
+    () => queue.lapse(pick()[0]),
+    () => queue.due(`n${Math.floor(Math.random() * ids)}`),
+    () => queue.sweep(3, Math.random() < 0.1 ? -1 : HOUR),
+    () => queue.redrive(`n${Math.floor(Math.random() * ids)}`),
+  ]
+  for (let step = 0; step < 1_500; step++) {
+    const move = Math.floor(Math.random() * moves.length)
+    await moves[move]!()
+    const wrong = step % 5 === 0 ? await contradictions(queue.redis, queue.name) : []
+    expect([step, move, wrong]).toEqual([step, move, []])
+  }
+})
+
+// ── The scripts themselves ───────────────────────────────────────────────────────────────────────────────────
+
+const words = (text: string) => text.split(",").map(word => word.trim())
+const names = Object.keys(SCRIPTS) as ScriptName[]
+
+test("the prelude unpacks the keys in the order in which lib/keys.ts gives them", async () => {
+  const prelude = await Bun.file(join(import.meta.dir, "../lib/lua/prelude.lua")).text()
+  expect(words(/^local (.+) = unpack\(KEYS\)$/m.exec(prelude)![1]!)).toEqual(QUEUE_KEY_NAMES)
+})
+
+test("every file of lib/lua is declared, but for the prelude", async () => {
+  const files = (await readdir(join(import.meta.dir, "../lib/lua"))).filter(file => file !== "prelude.lua")
+  expect(files.sort()).toEqual(names.map(name => `${name}.lua`).sort())
+})
+
+describe.each(names)("%s.lua", name => {
+  const { source, args, each } = SCRIPTS[name]
+
+  test("names its arguments as its declaration does", () => {
+    const before =
+      /^local (.+) = unpack\(ARGV\)$/m.exec(source)?.[1] ?? /^local (\w+) = ARGV\[1\]$/m.exec(source)?.[1]
+    expect(before === undefined ? [] : words(before)).toEqual([...args])
+    const item = /^ *local (.+) = unpack\(ARGV, i, i \+ fields - 1\)$/m.exec(source)?.[1]
+    if (item !== undefined) {
+      expect(words(item)).toEqual([...each])
+      expect(source).toMatch(new RegExp(`^local fields = ${each.length}$`, "m"))
+      expect(source).toMatch(new RegExp(`^for i = ${args.length + 1}, #ARGV, fields do$`, "m"))
+    } else if (/ipairs\(ARGV\)/.test(source)) expect([each.length, args.length]).toEqual([1, 0])
+    else if (each.length > 0)
+      expect(source).toContain(`local workers_from, token_size = ${args.length + 1}, 22`)
+    else expect(source).not.toMatch(/#ARGV/)
+  })
+
+  test("opens like a manual page: shebang, what it does, what it answers, what it costs", () => {
+    const [shebang, title, ...rest] = source.split("\n")
+    expect(shebang).toMatch(/^#!lua( flags=(allow-oom|no-writes))?$/)
+    expect(title).toStartWith(`--[[ ${name}: `)
+    const page = rest.slice(0, rest.findIndex(line => line.includes("]]")) + 1).join("\n")
+    expect(page).toMatch(/^ {2}answers {4}\S/m)
+    expect(page).toMatch(/^ {2}cost {7}O\(/m)
+    expect(/^ {2}(arguments|for each) +/m.test(page)).toBe(args.length + each.length > 0)
+  })
+
+  test("frees memory where it may run without it, and says so where it only reads", () => {
+    const flags = /^#!lua flags=(.+)$/m.exec(source)?.[1]
+    const reads = !/HSET|HDEL|make_ready|retry_or_bury|commit\(\)|UNLINK|MSET/.test(source)
+    expect(flags).toBe(name === "submit" ? undefined : reads ? "no-writes" : "allow-oom")
+  })
+
+  test("touches no key but those it was given, spells none, and reads the clock once", () => {
+    const text = scriptText(source)
+    expect(text).toStartWith("#!lua")
+    expect(text).not.toMatch(/tq:|"\{|LRANGE|SMEMBERS|LREM|KEYS\[|math\.random/)
+    expect(text.match(/"TIME"/g)).toHaveLength(1)
+  })
+})
+
+test("a script and its declaration answer the same words", () => {
+  const said = (name: ScriptName) =>
+    new Set([...SCRIPTS[name].source.split("]]")[0]!.matchAll(/"([a-z_]+)"/g)].map(([, word]) => word))
+  expect(said("submit")).toEqual(new Set(["queued", "scheduled", "exists"]))
+  expect(said("extend")).toEqual(new Set(["ok", "lease_lost", "unknown"]))
+  expect(said("redrive")).toEqual(new Set(["requeued", "not_dead"]))
+  expect(said("settle")).toEqual(
+    new Set(["acknowledged", "requeued", "moved_to_dlq", "released", "lease_lost", "not_leased", "unknown"]),
+  )
+})
