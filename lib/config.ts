@@ -86,7 +86,7 @@ export function readBrokerConfig(env: Env = process.env) {
   const redisUrl =
     readRedisUrl(read) ?? (redisHost === undefined ? undefined : `redis://${redisHost}:${redisPort}`)
   const apiToken = read.token()
-  if (redisUrl !== undefined && apiToken === undefined && read.problems.length === 0)
+  if ((read.text("REDIS_URL") ?? redisHost) !== undefined && read.text("API_SECRET_TOKEN") === undefined)
     read.bad(
       "API_SECRET_TOKEN must be set where REDIS_URL or REDIS_HOST is: every request carries it in X-API-Token " +
         "(make one: openssl rand -hex 32)",

@@ -9,7 +9,7 @@ import { QUEUES, queueOfChannel, wakeChannel } from "./keys.ts"
 import type { Log } from "./log.ts"
 import { type Demand, LongPoll } from "./poll.ts"
 import {
-  checkSchema,
+  checkServer,
   commandConnection,
   connect,
   hintConnection,
@@ -111,7 +111,7 @@ export class TaskQueue {
     try {
       await connect(redis)
       await connect(hints)
-      await checkSchema(redis)
+      await checkServer(redis)
     } catch (error) {
       redis.disconnect()
       hints.disconnect()

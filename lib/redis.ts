@@ -65,8 +65,10 @@ export async function connect(redis: Redis): Promise<void> {
   })
 }
 
-/** Marks this Redis with the layout of its keys, and refuses one that a newer version has laid out. */
-export async function checkSchema(redis: Redis): Promise<void> {
+/** Refuses a server too old for the scripts, and one whose keys another version has laid out; marks a new one. */
+export async function checkServer(redis: Redis): Promise<void> {
+  const { version } = await redisState(redis)
+  if (Number.parseInt(version, 10) < 7) throw new Error(`Redis here is ${version}: the scripts need 7.0 or newer.`)
   // Written only where it is missing: a broker must start, to finish tasks, on a Redis that takes no writes.
   if ((await redis.get(SCHEMA)) === null) await redis.setnx(SCHEMA, SCHEMA_VERSION)
   const found = await redis.get(SCHEMA)
@@ -80,7 +82,7 @@ export interface RedisState {
   version: string
   maxmemoryPolicy: string
   /** What survives a power cut, as Redis is set now. */
-  durability: "always" | "everysec" | "no" | "none"
+  durability: "always" | "everysec" | "no" | "none" | "unknown"
 }
 
 /** What an operator must know of this server; it asks only INFO and CONFIG GET. */
@@ -90,7 +92,7 @@ export async function redisState(redis: Redis): Promise<RedisState> {
   // Managed servers may refuse CONFIG: INFO tells the policy and whether there is an AOF, not its fsync.
   const fsync = await redis.config("GET", "appendfsync").then(
     reply => (reply as string[])[1],
-    () => "everysec",
+    () => "unknown",
   )
   const durability = found("aof_enabled") === "1" ? (fsync as RedisState["durability"]) : "none"
   return {

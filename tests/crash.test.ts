@@ -171,8 +171,8 @@ async function crowd(all: AsyncDisposableStack) {
 /** What nobody finishes any more is taken from who had it. Whoever still had it is told so, and it is done again. */
 async function lapseAll(bench: Bench): Promise<void> {
   const leases = bench.key("leases")
-  const ids = await bench.redis.zrange(leases, 0, -1)
-  await Promise.all(ids.map(id => bench.redis.zadd(leases, "XX", 1, String(id))))
+  const ids = await bench.redis.zrange(leases, "0", "-1")
+  await Promise.all(ids.map(id => bench.redis.zadd(leases, "XX", 1, id)))
   await Bun.sleep(100)
 }
 

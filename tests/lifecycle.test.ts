@@ -121,7 +121,7 @@ async function heldSubmit(all: AsyncDisposableStack, env: Record<string, string>
     ({ status }) => status as string,
     (error: Error) => error.name,
   )
-  const isHeld = async () => /flags=b .*cmd=evalsha/.test(String(await bench.redis.client("LIST")))
+  const isHeld = async () => (await bench.redis.info("clients")).includes("blocked_clients:1")
   await until("the submit has reached Redis", isHeld)
   return { redis, broker, submitted, goOn: () => bench.redis.client("UNPAUSE") }
 }

@@ -284,6 +284,69 @@ test("a failed and a released task wake a waiter on another broker", async () =>
   }
 })
 
+test("a delay that a broker learns of only by looking ends on time", async () => {
+  await using _ = await two()
+  const { here, bench, queue } = _
+  const waiter = await wait(here, queue)
+  await listening(bench, 1)
+  // Straight into Redis, as by a broker that died since.
+  const delay = 1_500
+  const began = performance.now()
+  await bench.scripts.call("submit", queue, {}, [
+    { id: "T", delay, text: "1", type: "a", policy: "5 3 3 30000" },
+  ])
+  expect(await waiter.answer).toMatchObject([{ id: idOf(queue, "T") }])
+  expect(performance.now() - began).toBeWithin(delay - 5, delay + 100)
+})
+
+test("a task whose hint got lost is found by the next look at its queue", async () => {
+  await using _ = await two()
+  const { here, bench, queue } = _
+  const waiter = await wait(here, queue)
+  await listening(bench, 1)
+  const fields = { state: "queued", type: "a", policy: "5 3 3 30000", created: "1", payload: "1" }
+  await bench.redis.hset(bench.key("task", "T"), fields)
+  await bench.redis.rpush(bench.key("ready", "5"), "T")
+  expect(await waiter.answer).toMatchObject([{ id: idOf(queue, "T") }])
+})
+
+test("a broker whose subscription broke listens again, and looks for what it missed", async () => {
+  await using _ = await two()
+  const { here, bench, queue } = _
+  for (let round = 0; round < 3; round++) {
+    const waiters = [await wait(here, queue), await wait(here, queue)]
+    await listening(bench, 1)
+    await bench.redis.client("KILL", "TYPE", "pubsub")
+    // Nobody listens now: this hint goes nowhere.
+    const missed = await submit(here, queue)
+    await listening(bench, 1)
+    expect(await waiters[0]!.answer).toMatchObject([{ id: missed }])
+    const id = await submit(here, queue)
+    expect(await waiters[1]!.answer).toMatchObject([{ id }])
+  }
+})
+
+test("a task that comes while the first waiter of its queue settles in is handed out at once", async () => {
+  const { socket } = await sharedRedis()
+  await using broker = await testBroker({}, socket)
+  for (let round = 0; round < 100; round++) {
+    await using bench = new Bench(socket)
+    await bench.redis.ping()
+    const got = broker.call("GET", `/get?queue=${bench.name}&wait_ms=20000`)
+    // Somewhere between its first try and the moment from which it hears of new tasks.
+    for (const end = performance.now() + Math.random() * 2; performance.now() < end; )
+      await new Promise<void>(resolve => setImmediate(resolve))
+    const began = performance.now()
+    await bench.scripts.call("submit", bench.name, {}, [
+      { id: "T", delay: 0, text: "1", type: "a", policy: "5 3 3 30000" },
+    ])
+    expect((await got).status).toBe(200)
+    // The sweeper's look would find it too, within a second.
+    expect([round, Math.round(performance.now() - began)]).toEqual([round, expect.any(Number)])
+    expect(performance.now() - began).toBeLessThan(200)
+  }
+})
+
 test("two hundred who wait cost Redis next to nothing", async () => {
   await using _ = await two()
   const { here, there, bench, queue } = _
@@ -446,6 +509,7 @@ test("no wake-up is lost, whatever comes in between: no task is ready while some
     const waiting = new Set<{ queues: string[]; max: number }>()
     const got: string[] = []
     let ids = 0
+    let stolen = 0
     const failing = seed % 2 === 0
     for (let step = 0; step < 40; step++) {
       const what = roll(4)
@@ -471,6 +535,12 @@ test("no wake-up is lost, whatever comes in between: no task is ready while some
         const count = 1 + roll(3)
         for (let i = 0; i < count; i++) ready.get(queue)!.push(`${queue}${ids++}`)
         publish(queue, count)
+        // Another broker hears of it as well, and may be quicker.
+        if (roll(3) === 0)
+          void work(async () => {
+            await ticks(roll(5))
+            stolen += ready.get(queue)!.splice(0, 1 + roll(2)).length
+          })
       }
       await ticks(roll(3))
     }
@@ -488,12 +558,39 @@ test("no wake-up is lost, whatever comes in between: no task is ready while some
     // Each task is where it belongs: handed to one, or ready.
     expect([seed, new Set(got).size, served]).toEqual([seed, got.length, got.length])
     expect([seed, [...taken].filter(([, times]) => times === 1).length]).toEqual([seed, got.length])
-    expect([seed, got.length + [...ready.values()].flat().length]).toEqual([seed, ids])
+    expect([seed, got.length + stolen + [...ready.values()].flat().length]).toEqual([seed, ids])
     poll.close()
     await ticks(5)
     expect([seed, waiting.size, poll.size]).toEqual([seed, 0, 0])
     expect([seed, NAMES.filter(queue => poll.waitsFor(queue))]).toEqual([seed, []])
   }
+})
+
+test("more waiters than one call can serve are served by several", async () => {
+  const calls: number[] = []
+  let ready = 2_500
+  const poll = new LongPoll({
+    async lease(queue, workers) {
+      await ticks(1)
+      calls.push(workers.length)
+      const count = Math.min(ready, workers.length)
+      ready -= count
+      return Array.from({ length: count }, (_, i) => ({ id: `${ready + i}`, queue }) as Leased)
+    },
+    release: async () => {},
+    listen: () => {},
+  })
+  ready = 0
+  const all = Array.from({ length: 2_500 }, () =>
+    poll.wait({ queues: ["a"], max: 1, waitMs: 3_600_000, worker: "" }),
+  )
+  await ticks(20)
+  ready = 2_500
+  calls.length = 0
+  poll.hint("a", 2_500)
+  const got = await Promise.all(all)
+  expect(new Set(got.flat().map(({ id }) => id)).size).toBe(2_500)
+  expect(calls).toEqual([1_000, 1_000, 500])
 })
 
 test("who has just come is told that Redis is away; who has waited stays, and is served when it is back", async () => {

@@ -62,14 +62,18 @@ function variables(reader: (env: Env) => object): Map<string, string> {
   return new Map([...asked].map(name => [name, String(config[member(name)] ?? "–")]))
 }
 
-test("the variables, who reads them and their defaults are those of lib/config.ts", () => {
+test("the variables, who reads them and their defaults are those of lib/config.ts", async () => {
   const broker = variables(readBrokerConfig)
   const worker = variables(readWorkerConfig)
   broker.set("REDIS_PORT", "6379") // no member of its own: it becomes part of redisUrl
   expect(readBrokerConfig({ REDIS_HOST: "a", API_SECRET_TOKEN: "b" }).redisUrl).toBe("redis://a:6379")
   const readers = (name: string) => (broker.has(name) ? (worker.has(name) ? "both" : "broker") : "worker")
+  const rows = table("| variable | read by | default | meaning |")
+  for (const [name] of rows.filter(([, by]) => by === "Compose"))
+    expect(await read("docker-compose.yml")).toContain(`\${${bare(name!)}`)
   expect(
-    table("| variable | read by | default | meaning |")
+    rows
+      .filter(([, by]) => by !== "Compose")
       .map(([name, by, fallback]) => [bare(name!), by, bare(fallback!)])
       .sort(),
   ).toEqual([...new Map([...broker, ...worker])].map(([name, value]) => [name, readers(name), value]).sort())
