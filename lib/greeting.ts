@@ -28,6 +28,7 @@ export function redisWarnings({ durability, maxmemoryPolicy }: RedisState): stri
     none: [
       "Redis keeps no append-only file, so its end may lose tasks: set appendonly yes and appendfsync always",
     ],
+    unknown: ["Redis does not say how it writes to disk: make sure of appendonly yes and appendfsync always"],
   }[durability]
   const evictions =
     maxmemoryPolicy === "noeviction"

@@ -68,7 +68,8 @@ export async function connect(redis: Redis): Promise<void> {
 /** Refuses a server too old for the scripts, and one whose keys another version has laid out; marks a new one. */
 export async function checkServer(redis: Redis): Promise<void> {
   const { version } = await redisState(redis)
-  if (Number.parseInt(version, 10) < 7) throw new Error(`Redis here is ${version}: the scripts need 7.0 or newer.`)
+  if (Number.parseInt(version, 10) < 7)
+    throw new Error(`Redis here is ${version}: the scripts need 7.0 or newer.`)
   // Written only where it is missing: a broker must start, to finish tasks, on a Redis that takes no writes.
   if ((await redis.get(SCHEMA)) === null) await redis.setnx(SCHEMA, SCHEMA_VERSION)
   const found = await redis.get(SCHEMA)
@@ -87,6 +88,8 @@ export interface RedisState {
 
 /** What an operator must know of this server; it asks only INFO and CONFIG GET. */
 export async function redisState(redis: Redis): Promise<RedisState> {
+  // INFO alone is answered before the connection can be used, and all the while Redis reads its data at start.
+  await redis.get(SCHEMA)
   const info = await redis.info()
   const found = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, "m").exec(info)?.[1]
   // Managed servers may refuse CONFIG: INFO tells the policy and whether there is an AOF, not its fsync.

@@ -316,7 +316,7 @@ test("a broker whose subscription broke listens again, and looks for what it mis
   for (let round = 0; round < 3; round++) {
     const waiters = [await wait(here, queue), await wait(here, queue)]
     await listening(bench, 1)
-    await bench.redis.client("KILL", "TYPE", "pubsub")
+    await bench.redis.call("CLIENT", "KILL", "TYPE", "pubsub")
     // Nobody listens now: this hint goes nowhere.
     const missed = await submit(here, queue)
     await listening(bench, 1)
