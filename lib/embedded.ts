@@ -10,6 +10,7 @@ import { Database } from "bun:sqlite"
 import { createHash, randomBytes } from "node:crypto"
 import { chmod, lstat, mkdir, open, readFile, realpath, rename, writeFile } from "node:fs/promises"
 import { join } from "node:path"
+import type { Subprocess } from "bun"
 import { Redis } from "ioredis"
 
 /** The name that every broker gives its connections to Redis. */
@@ -33,12 +34,14 @@ export async function startEmbeddedRedis(dataDir: string): Promise<EmbeddedRedis
 
   let stopping = false
   let presence: Redis | undefined
+  let child: Subprocess | undefined
   /** Connects, and starts the server where there is none. The connection stays, as a sign to other brokers. */
   const attend = () =>
     locked(dir, async () => {
       if (stopping) return true
       const running = await connect(socket)
-      presence = running ?? (await launch(dir, socket))
+      if (running === undefined) [presence, child] = await launch(dir, socket)
+      else presence = running
       presence.once("close", () => (revival = revive()))
       return running !== undefined
     })
@@ -64,7 +67,9 @@ export async function startEmbeddedRedis(dataDir: string): Promise<EmbeddedRedis
       stopping = true
       await revival
       presence?.disconnect()
-      await locked(dir, () => endUnlessUsed(socket))
+      const ended = await locked(dir, () => endUnlessUsed(socket))
+      // Also takes it off the list of processes, which the init of some containers never does.
+      if (ended) await child?.exited
     },
   }
 }
@@ -136,7 +141,7 @@ async function connect(socket: string): Promise<Redis | undefined> {
   }
 }
 
-async function launch(dir: string, socket: string): Promise<Redis> {
+async function launch(dir: string, socket: string): Promise<[Redis, Subprocess]> {
   const program = findServer()
   await waitForOldServer(dir, socket)
   const log = await open(join(dir, "redis.log"), "a", 0o600)
@@ -154,7 +159,7 @@ async function launch(dir: string, socket: string): Promise<Redis> {
   await log.close()
   while (server.exitCode === null && server.signalCode === null) {
     const redis = await connect(socket)
-    if (redis !== undefined) return redis
+    if (redis !== undefined) return [redis, server]
     await Bun.sleep(10)
   }
   const lines = (await readFile(join(dir, "redis.log"), "utf8")).trim().split("\n")
@@ -207,18 +212,23 @@ async function ownToken(dir: string): Promise<string> {
   return token
 }
 
-async function endUnlessUsed(socket: string): Promise<void> {
+/** Answers whether it is gone. */
+async function endUnlessUsed(socket: string): Promise<boolean> {
   const redis = await connect(socket)
-  if (redis === undefined) return
+  if (redis === undefined) return true
   const brokers = async () =>
     String(await redis.client("LIST")).split(`name=${BROKER_CONNECTION} `).length - 1
   // One is this connection. Others may be our own, closed a moment ago and not yet noticed by Redis.
   for (let tries = 0; (await brokers()) > 1; tries++) {
-    if (tries === 25) return redis.disconnect()
+    if (tries === 25) {
+      redis.disconnect()
+      return false
+    }
     await Bun.sleep(20)
   }
   const pid = Number(/^process_id:(\d+)/m.exec(await redis.info("server"))?.[1])
   await redis.shutdown().catch(() => undefined)
   redis.disconnect()
   while ((await commandLine(pid)).includes(socket)) await Bun.sleep(5)
+  return true
 }
