@@ -11,7 +11,7 @@ import { cannotListen, greeting, redisWarnings, urlOf, withoutPassword } from ".
 import { answer, authorizer, errorAnswer, problemAnswer, readJson } from "./lib/http.ts"
 import { createLog, type Log } from "./lib/log.ts"
 import { docs, openapi } from "./lib/openapi.ts"
-import { pause } from "./lib/outage.ts"
+import { pause } from "./lib/pause.ts"
 import { TaskQueue } from "./lib/queue.ts"
 import type { RedisState } from "./lib/redis.ts"
 import { stopSignal } from "./lib/signals.ts"
@@ -51,8 +51,9 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     .post(
       "/submit",
       async ({ request }) => {
-        const tasks = wire.readSubmits(await body(request), config)
-        return answer(await wire.answerMany(tasks, items => queue.submit(items), wire.writeSubmitted))
+        const tasks = wire.readSubmits(await body(request), request.headers, config)
+        const text = await wire.answerMany(tasks, items => queue.submit(items), wire.writeSubmitted)
+        return answer(text, wire.replayed(text) ? { "idempotency-replayed": "true" } : {})
       },
       docs.submit,
     )
@@ -88,10 +89,48 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
       },
       docs.extend,
     )
+    .post(
+      "/work",
+      async ({ request }) => {
+        const { settle, extend, demand } = wire.readWork(await body(request))
+        // Extended first: the last that a task has to tell may come with the ack that ends it.
+        const extended = await wire.eachAnswer(extend, items => queue.extend(items))
+        const settled = await wire.eachAnswer(settle, items => queue.settle(items))
+        // Who has something to hear does not wait for tasks as well.
+        const waitMs = settle.length + extend.length > 0 ? 0 : demand.waitMs
+        const tasks = demand.max > 0 ? await queue.lease({ ...demand, waitMs, signal: request.signal }) : []
+        return answer(wire.writeWork(tasks, settled, extended, extend))
+      },
+      docs.work,
+    )
+    .post(
+      "/cancel/:id",
+      async ({ params }) => {
+        const id = wire.readId(params.id)
+        return answer(JSON.stringify({ status: await queue.cancel(id), task_id: id }))
+      },
+      docs.cancel,
+    )
     .get(
       "/status/:id",
-      async ({ params }) => answer(wire.writeTask(await queue.find(wire.readId(params.id)))),
+      async ({ request, params }) => {
+        const waitMs = wire.readStatus(query(request))
+        return answer(wire.writeTask(await queue.find(wire.readId(params.id), waitMs, request.signal)))
+      },
       docs.status,
+    )
+    .get(
+      "/why/:id",
+      async ({ params }) => answer(wire.writeWhy(await queue.why(wire.readId(params.id)))),
+      docs.why,
+    )
+    .get(
+      "/tasks",
+      async ({ request }) => {
+        const { tasks, next } = await queue.tasks(wire.readTasks(query(request)))
+        return answer(wire.writeTasks(tasks, next))
+      },
+      docs.tasks,
     )
     .get(
       "/dlq",
@@ -147,8 +186,8 @@ export async function startBroker(config: BrokerConfig, log: Log): Promise<Runni
     timeoutMs: config.redisTimeoutMs,
     name: BROKER_CONNECTION,
   }
-  const { doneRetentionMs, deadRetentionMs, shutdownMs } = config
-  const queue = await TaskQueue.open({ redis, doneRetentionMs, deadRetentionMs, log })
+  const { shutdownMs } = config
+  const queue = await TaskQueue.open({ ...config, redis, log })
   opened.defer(() => queue.close())
   const state = await queue.redisState()
   const server = listen(createBroker(queue, config, token, log), config)
@@ -158,7 +197,7 @@ export async function startBroker(config: BrokerConfig, log: Log): Promise<Runni
     token,
     redis: { ...state, at: withoutPassword(redis.url) },
     async stop() {
-      queue.stopLeasing()
+      queue.stopWaiting()
       const over = new AbortController()
       await Promise.race([server.stop(), pause(shutdownMs, over.signal)])
       over.abort()

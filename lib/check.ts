@@ -8,7 +8,7 @@ export function checker<T extends TSchema>(schema: T): (value: unknown) => Stati
   const compiled = TypeCompiler.Compile(schema)
   return value => {
     if (compiled.Check(value)) return value
-    throw asRefused(compiled.Errors(value).First()!, schema)
+    throw asRefused(compiled.Errors(value).First()!)
   }
 }
 
@@ -29,7 +29,7 @@ export function queryChecker<T extends TSchema>(schema: T): (query: URLSearchPar
   }
 }
 
-function asRefused({ path, schema, type }: ValueError, root: TSchema): Refused {
+function asRefused({ path, schema, type }: ValueError): Refused {
   const names = path.split("/").slice(1)
   const name = names.at(-1) ?? ""
   const field = names.join(".")
@@ -41,7 +41,10 @@ function asRefused({ path, schema, type }: ValueError, root: TSchema): Refused {
   if (type === ValueErrorType.ObjectAdditionalProperties)
     return new Refused("bad_request", {
       ...named(name),
-      detail: `There is no such member; known are ${Object.keys(root.properties).join(", ")}.`,
+      detail:
+        schema.properties === undefined
+          ? `\`${names.slice(0, -1).join(".")}\` must be ${describe(schema)}.`
+          : `There is no such member; known are ${Object.keys(schema.properties).join(", ")}.`,
     })
   if (field === "")
     return new Refused("bad_request", {
@@ -64,9 +67,13 @@ function describe(schema: TSchema): string {
       if (schema.pattern !== undefined) return `a string: ${schema.description}`
       return schema.maxLength === undefined
         ? `a string${text}`
-        : `a string of ${schema.minLength} to ${schema.maxLength} characters${text}`
+        : `a string of ${schema.minLength ?? 0} to ${schema.maxLength} characters${text}`
     case "array":
-      return `a list of ${schema.minItems} to ${schema.maxItems}, each ${describe(schema.items)}`
+      return `a list of ${schema.minItems ?? 0} to ${schema.maxItems}, each ${describe(schema.items)}`
+    case "boolean":
+      return `true or false${text}`
+    case "object":
+      return `an object${text}`
     default:
       return schema.description ?? "something else"
   }

@@ -4,6 +4,8 @@
  * be right. No other file reads the environment. Durations end in `Ms`; sizes in `Bytes`.
  */
 
+import type { Backoff } from "./models.ts"
+
 export type Env = Readonly<Record<string, string | undefined>>
 
 /** What is wrong with the environment, one line a variable. */
@@ -104,6 +106,10 @@ export function readBrokerConfig(env: Env = process.env) {
     maxCrashes: read.integer("MAX_CRASHES", 3, 0, 1_000),
     doneRetentionMs: read.integer("DONE_RETENTION_MS", 86_400_000, 0, 31_536_000_000),
     deadRetentionMs: read.integer("DEAD_RETENTION_MS", 1_209_600_000, 0, 31_536_000_000),
+    doneKept: read.integer("DONE_RETENTION_COUNT", 100_000, 0, 1_000_000_000),
+    deadKept: read.integer("DEAD_RETENTION_COUNT", 1_000_000, 0, 1_000_000_000),
+    idempotencyTtlMs: read.integer("IDEMPOTENCY_TTL_MS", 86_400_000, 1_000, 31_536_000_000),
+    backoff: readBackoff(read),
     maxBodyBytes: read.integer("MAX_BODY_BYTES", 1_048_576, 1_024, 67_108_864),
     shutdownMs: read.integer("SHUTDOWN_MS", 10_000, 0, 600_000),
     logLevel: read.word("LOG_LEVEL", LEVELS, "info"),
@@ -142,4 +148,13 @@ function readRedisUrl(read: Reader): string | undefined {
   const value = read.text("REDIS_URL")
   if (value?.startsWith("/")) return value
   return read.url("REDIS_URL", ["redis:", "rediss:", "unix:"])
+}
+
+/** BACKOFF_*: what a failed task waits where it does not say itself; undefined: nothing. */
+function readBackoff(read: Reader): Backoff | undefined {
+  const kind = read.word("BACKOFF_KIND", ["none", "fixed", "exponential"], "none")
+  const delay_ms = read.integer("BACKOFF_DELAY_MS", 1_000, 1, 2_592_000_000)
+  const max_ms = read.integer("BACKOFF_MAX_MS", 3_600_000, 1, 2_592_000_000)
+  const jitter = read.word("BACKOFF_JITTER", ["true", "false"], "true") === "true"
+  return kind === "none" ? undefined : { kind, delay_ms, max_ms, jitter }
 }

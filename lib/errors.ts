@@ -35,7 +35,7 @@ export function asRefusal(error: unknown): unknown {
   if (UNAVAILABLE.test(error.message) || /MaxRetriesPerRequest|AbortError/.test(text))
     return new Refused("redis_unavailable", {
       detail:
-        "Redis could not be reached or did not answer in time. What was asked may have been done all the same; asking again is safe, but a submit may then stand twice.",
+        "Redis could not be reached or did not answer in time. What was asked may have been done all the same; asking again is safe, but a submit without an Idempotency-Key or a task_id may then stand twice.",
     })
   return error
 }

@@ -25,6 +25,27 @@ export const PROBLEMS: Record<Code, { status: number; error: string; detail?: st
   not_in_dlq: { status: 404, error: "Task not found in DLQ", detail: "Only a dead task can be retried." },
   lease_lost: { status: 409, error: "Lease lost" },
   not_leased: { status: 409, error: "Task is not leased" },
+  already_ended: {
+    status: 409,
+    error: "Task has ended",
+    detail: "It is done or dead already: there is nothing to cancel.",
+  },
+  task_gone: { status: 410, error: "Task is gone", detail: "It has ended, and its retention is over." },
+  task_exists: {
+    status: 409,
+    error: "Task id is taken",
+    detail: "A task with this id exists, from before the idempotency records that are kept.",
+  },
+  key_reused: {
+    status: 422,
+    error: "Idempotency key was used for something else",
+    detail: "Send the same body to get the first answer again, or another key for another task.",
+  },
+  key_taken: {
+    status: 409,
+    error: "Unique key is taken",
+    detail: "Another task with this unique key waits or runs: retry this one when that has ended.",
+  },
   unsupported_media_type: {
     status: 415,
     error: "Unsupported media type",
@@ -75,8 +96,8 @@ export function problemAnswer(refused: Refused): Response {
 const JSON_HEADERS = { "content-type": "application/json", "cache-control": "no-store" }
 
 /** An answer of JSON text. */
-export const answer = (text: string, status = 200): Response =>
-  new Response(text, { status, headers: JSON_HEADERS })
+export const answer = (text: string, headers: Record<string, string> = {}): Response =>
+  new Response(text, { headers: { ...JSON_HEADERS, ...headers } })
 
 /** Turns whatever was thrown into an answer that shows nothing of our inside. */
 export function errorAnswer(error: unknown, log: Log): Response {

@@ -11,7 +11,13 @@ const QUEUE_KEYS = {
   leases: "zset by ms: ids of processing tasks, by when the lease lapses",
   done: "zset by ms: ids of done tasks, by when they are deleted",
   dead: "zset by ms: ids of dead tasks, by when they died",
+  cancelled: "zset by ms: ids of cancelled tasks, by when they are deleted",
+  expiring: "zset by ms: ids of waiting tasks that are not to start after that time",
+  unique: "prefix; string by unique key: the id of the task that holds it",
+  record: "prefix; string by idempotency key: `print id state` of the first answer, with a time to live",
+  stats: "hash: polled (ms, when somebody last asked for tasks)",
   wake: "pub/sub channel: how many tasks became ready",
+  ended: "pub/sub channel: the id of a watched task that has ended",
 } as const
 
 export type QueueKey = keyof typeof QUEUE_KEYS
@@ -34,6 +40,7 @@ export function queueKeys(queue: string): string[] {
 }
 
 export const wakeChannel = (queue: string): string => queueKey(queue, "wake")
+export const endedChannel = (queue: string): string => queueKey(queue, "ended")
 export const queueOfChannel = (channel: string): string => channel.slice("tq:{".length, channel.indexOf("}"))
 
 /** set: the names of all queues; a name is added before the first submit to it, never after. */
@@ -42,3 +49,8 @@ export const QUEUES = "tq:queues"
 /** string: which layout of keys and fields this Redis holds. */
 export const SCHEMA = "tq:schema"
 export const SCHEMA_VERSION = "1"
+
+/** The idempotency record under the caller's Idempotency-Key, and under the id that a caller gave. */
+export const headerRecord = (key: string): string => `key:${key}`
+export const givenIdRecord = (local: string): string => `id:${local}`
+export const recordKey = (queue: string, name: string): string => queueKey(queue, "record") + name

@@ -35,6 +35,48 @@ const TimeoutMs = Type.Integer({
   description: "how long a lease lasts, in ms (default: the broker's VISIBILITY_TIMEOUT_MS)",
 })
 
+/** An id that the caller gives, without the queue. */
+export const GivenId = Type.String({
+  pattern: "^[A-Za-z0-9._-]{1,64}$",
+  description: "1 to 64 of A-Z a-z 0-9 . _ -",
+})
+
+export const Backoff = Type.Object(
+  {
+    kind: Type.Union([Type.Literal("fixed"), Type.Literal("exponential")]),
+    delay_ms: Type.Integer({
+      minimum: 1,
+      maximum: 30 * DAY_MS,
+      description: "before the first retry, in ms",
+    }),
+    max_ms: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 30 * DAY_MS, description: "never longer than this, in ms" }),
+    ),
+    jitter: Type.Optional(
+      Type.Boolean({
+        description: "true (the default): any time from 0 to the delay, so that retries do not come together",
+      }),
+    ),
+  },
+  { ...closed, description: "how long to wait before another attempt" },
+)
+export type Backoff = Static<typeof Backoff>
+
+export const Meta = Type.Record(
+  Type.String({ pattern: "^[A-Za-z0-9._-]{1,32}$" }),
+  Type.String({ maxLength: 128 }),
+  {
+    maxProperties: 16,
+    additionalProperties: false,
+    description: "up to 16 labels: names of 1 to 32 of A-Z a-z 0-9 . _ -, values up to 128 characters",
+  },
+)
+
+const Traceparent = Type.String({
+  pattern: "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+  description: "W3C trace context; the request's own header serves as well",
+})
+
 export const Submit = Type.Object(
   {
     type: Type.String({ minLength: 1, maxLength: 200, description: "which handler runs it" }),
@@ -60,6 +102,52 @@ export const Submit = Type.Object(
       }),
     ),
     timeout_ms: Type.Optional(TimeoutMs),
+    max_runtime_ms: Type.Optional(
+      Type.Integer({
+        minimum: 100,
+        maximum: 30 * DAY_MS,
+        description: "the hard end of an attempt, in ms, however often its lease is extended",
+      }),
+    ),
+    expires_in_ms: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 366 * DAY_MS,
+        description: "no attempt starts later than this, in ms",
+      }),
+    ),
+    backoff: Type.Optional(Backoff),
+    result_ttl_ms: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 366 * DAY_MS,
+        description: "how long it is kept once done, in ms",
+      }),
+    ),
+    meta: Type.Optional(Meta),
+    traceparent: Type.Optional(Traceparent),
+    tracestate: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 512, description: "W3C trace context" }),
+    ),
+    task_id: Type.Optional(GivenId),
+    unique_key: Type.Optional(
+      Type.String({
+        pattern: "^[\\x21-\\x7e]{1,128}$",
+        description: "1 to 128 printable ASCII characters without spaces",
+      }),
+    ),
+    on_duplicate: Type.Optional(
+      Type.Union([Type.Literal("keep"), Type.Literal("replace")], {
+        description: "with unique_key: what becomes of a waiting duplicate's payload (default keep)",
+      }),
+    ),
+    run_at: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 4_102_444_800_000,
+        description: "not before this time, in ms since 1970",
+      }),
+    ),
     delay_ms: Type.Optional(
       Type.Integer({ minimum: 0, maximum: 366 * DAY_MS, description: "not before this many ms from now" }),
     ),
@@ -69,8 +157,15 @@ export const Submit = Type.Object(
 export type Submit = Static<typeof Submit>
 
 export const Submitted = Type.Object({
-  status: Type.Union([Type.Literal("queued"), Type.Literal("scheduled")]),
+  status: Type.Union([Type.Literal("queued"), Type.Literal("scheduled"), Type.Literal("duplicate")]),
   task_id: Type.String(),
+  replayed: Type.Optional(
+    Type.Literal(true, { description: "asked before under this key: this is the first answer" }),
+  ),
+  duplicate: Type.Optional(
+    Type.Literal(true, { description: "this task holds the unique key: no other was made" }),
+  ),
+  replaced: Type.Optional(Type.Literal(true, { description: "its payload was replaced" })),
 })
 export type Submitted = Static<typeof Submitted>
 
@@ -106,6 +201,16 @@ export const Ack = Type.Object(
     error: Type.Optional(
       Type.String({ description: "why it failed, with failed; kept up to 8,192 characters" }),
     ),
+    retry: Type.Optional(
+      Type.Boolean({ description: "with failed: false sends it to the dead-letter queue at once" }),
+    ),
+    retry_in_ms: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 30 * DAY_MS,
+        description: "with failed: instead of the backoff, in ms",
+      }),
+    ),
   },
   closed,
 )
@@ -117,24 +222,55 @@ export const Settled = Type.Object({
     Type.Literal("requeued"),
     Type.Literal("moved_to_dlq"),
     Type.Literal("released"),
+    Type.Literal("cancelled"),
   ]),
   task_id: Type.String(),
   retries: Type.Optional(Type.Integer()),
 })
 export type Settled = Static<typeof Settled>
 
+export const MAX_CHECKPOINT_BYTES = 16_384
+export const MAX_PROGRESS_BYTES = 1_024
+
 export const Extend = Type.Object(
-  { task_id: TaskId, lease: Lease, timeout_ms: Type.Optional(TimeoutMs) },
+  {
+    task_id: TaskId,
+    lease: Lease,
+    timeout_ms: Type.Optional(TimeoutMs),
+    progress: Type.Optional(Type.Unknown({ description: "any JSON of up to 1,024 bytes, shown by /status" })),
+    checkpoint: Type.Optional(
+      Type.Unknown({
+        description: "any JSON of up to 16,384 bytes: the next attempt gets it as task.checkpoint",
+      }),
+    ),
+    log: Type.Optional(
+      Type.Array(Type.String({ maxLength: 500 }), {
+        minItems: 1,
+        maxItems: 20,
+        description: "lines; the newest 20 are kept",
+      }),
+    ),
+  },
   closed,
 )
 export type Extend = Static<typeof Extend>
 
 export const Extended = Type.Object({
-  status: Type.Literal("ok"),
+  status: Type.Union([Type.Literal("ok"), Type.Literal("cancelled")], {
+    description: "cancelled: stop, and ack it",
+  }),
   task_id: Type.String(),
   lease_expires_at: Type.Integer(),
 })
 export type Extended = Static<typeof Extended>
+
+export const Cancelled = Type.Object({
+  status: Type.Union([Type.Literal("cancelled"), Type.Literal("cancelling")], {
+    description: "cancelling: a worker has it, and hears of it when it extends",
+  }),
+  task_id: Type.String(),
+})
+export type Cancelled = Static<typeof Cancelled>
 
 /** The members of the contract, the same in every answer that shows a task. */
 const contractTask = {
@@ -152,7 +288,12 @@ export const LeasedTask = Type.Object({
   attempt: Type.Integer({ description: "never goes back: usable as a fencing number" }),
   lease: Type.String({ description: "present it with ack and extend" }),
   timeout_ms: Type.Integer(),
+  max_runtime_ms: Type.Optional(Type.Integer()),
   lease_expires_at: Type.Integer(),
+  checkpoint: Type.Optional(Type.Unknown({ description: "as an attempt before left it with /extend" })),
+  meta: Type.Optional(Meta),
+  traceparent: Type.Optional(Type.String()),
+  tracestate: Type.Optional(Type.String()),
 })
 export type LeasedTask = Static<typeof LeasedTask>
 
@@ -179,12 +320,24 @@ export const DlqQuery = Type.Object(
 export const LeaseAnswer = Type.Object({ tasks: Type.Array(LeasedTask) })
 export type LeaseAnswer = Static<typeof LeaseAnswer>
 
-export const STATES = ["scheduled", "queued", "processing", "retrying", "done", "dead"] as const
+export const STATES = ["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled"] as const
 export const State = Type.Union(STATES.map(state => Type.Literal(state)))
 export type State = (typeof STATES)[number]
 
-export const REASONS = ["failed", "crashed", "released"] as const
+export const REASONS = ["failed", "crashed", "timed_out", "expired", "released"] as const
 export type Reason = (typeof REASONS)[number]
+
+export const Attempt = Type.Object({
+  attempt: Type.Integer(),
+  worker: Type.Optional(Type.String()),
+  started_at: Type.Integer(),
+  ended_at: Type.Optional(Type.Integer()),
+  outcome: Type.String({
+    description: "done, failed, crashed, timed_out, released, cancelled or processing",
+  }),
+  error: Type.Optional(Type.String()),
+})
+export type Attempt = Static<typeof Attempt>
 
 export const TaskView = Type.Object({
   ...contractTask,
@@ -202,6 +355,17 @@ export const TaskView = Type.Object({
   due_at: Type.Optional(Type.Integer({ description: "when a scheduled or retrying task is ready" })),
   lease_expires_at: Type.Optional(Type.Integer()),
   worker: Type.Optional(Type.String({ description: "who has or had it" })),
+  max_runtime_ms: Type.Optional(Type.Integer()),
+  expires_at: Type.Optional(Type.Integer()),
+  unique_key: Type.Optional(Type.String()),
+  cancel_requested_at: Type.Optional(Type.Integer()),
+  meta: Type.Optional(Meta),
+  traceparent: Type.Optional(Type.String()),
+  tracestate: Type.Optional(Type.String()),
+  progress: Type.Optional(Type.Unknown()),
+  checkpoint: Type.Optional(Type.Unknown()),
+  log: Type.Optional(Type.Array(Type.String())),
+  attempts: Type.Optional(Type.Array(Attempt, { description: "the newest last; up to 11" })),
   result: Type.Optional(Type.Unknown()),
   error: Type.Optional(Type.String({ description: "of the newest failure" })),
   reason: Type.Optional(
@@ -222,6 +386,87 @@ export const DlqAnswer = Type.Object({
 })
 export type DlqAnswer = Static<typeof DlqAnswer>
 
+/** The query of GET /status/:id. */
+export const StatusQuery = Type.Object(
+  { wait_ms: Type.Optional({ ...WaitMs, description: "how long to wait for its end, in ms" }) },
+  closed,
+)
+
+/** The query of GET /tasks, but for `meta.<name>`. */
+export const TasksQuery = Type.Object(
+  {
+    queue: Type.Optional(QueueName),
+    state: Type.Union(
+      STATES.map(state => Type.Literal(state)),
+      { description: "where the tasks stand" },
+    ),
+    type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "only of this type" })),
+    limit: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1_000, description: "tasks on a page (default 100)" }),
+    ),
+    cursor: Type.Optional(
+      Type.String({ pattern: "^[A-Za-z0-9_-]{1,300}$", description: "`next` of the page before" }),
+    ),
+  },
+  closed,
+)
+
+export const TasksAnswer = Type.Object({
+  tasks: Type.Array(TaskView),
+  next: Type.Optional(
+    Type.String({
+      description: "give it as `cursor` for the next page, which may be there though this one is empty",
+    }),
+  ),
+})
+export type TasksAnswer = Static<typeof TasksAnswer>
+
+export const WhyAnswer = Type.Object({
+  task_id: Type.String(),
+  state: State,
+  why: Type.String({ description: "one sentence for people" }),
+  cause: Type.Union(
+    ["ended", "delayed", "backing_off", "running", "cancelling", "waiting", "no_workers"].map(cause =>
+      Type.Literal(cause),
+    ),
+    { description: "for programs" },
+  ),
+  ahead: Type.Optional(Type.Integer({ description: "ready tasks that go first" })),
+  position_at_least: Type.Optional(Type.Boolean({ description: "`ahead` is a lower bound" })),
+  due_at: Type.Optional(Type.Integer()),
+  worker: Type.Optional(Type.String()),
+  started_at: Type.Optional(Type.Integer()),
+  lease_expires_at: Type.Optional(Type.Integer()),
+  polled_at: Type.Optional(Type.Integer({ description: "when somebody last asked this queue for tasks" })),
+})
+export type WhyAnswer = Static<typeof WhyAnswer>
+
+/** The worker's whole protocol in one call. */
+export const Work = Type.Object(
+  {
+    worker: Type.Optional(WorkerName),
+    settle: Type.Optional(Type.Array(Ack, { maxItems: 1_000, description: "up to 1,000 acks" })),
+    extend: Type.Optional(Type.Array(Extend, { maxItems: 1_000, description: "up to 1,000 leases" })),
+    queues: Type.Optional(Queues),
+    max: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 1_000, description: "how many tasks at most (default 0: none)" }),
+    ),
+    wait_ms: Type.Optional(WaitMs),
+  },
+  closed,
+)
+export type Work = Static<typeof Work>
+
+export const WorkAnswer = Type.Object({
+  tasks: Type.Array(LeasedTask),
+  settled: Type.Array(Type.Unknown({ description: "for each of settle, as /ack answers" })),
+  extended: Type.Array(Type.Unknown({ description: "for each of extend, as /extend answers" })),
+  lost: Type.Array(Type.String({ description: "ids whose lease is lost: stop, and drop what they give" })),
+  cancelled: Type.Array(Type.String({ description: "ids that are cancelled: stop, and ack them" })),
+  drain: Type.Boolean({ description: "true: finish what is in hand and ask for no more" }),
+})
+export type WorkAnswer = Static<typeof WorkAnswer>
+
 export const Redriven = Type.Object({ status: Type.Literal("requeued_from_dlq"), task_id: Type.String() })
 export type Redriven = Static<typeof Redriven>
 
@@ -235,6 +480,11 @@ export const CODES = [
   "not_in_dlq",
   "lease_lost",
   "not_leased",
+  "already_ended",
+  "task_gone",
+  "task_exists",
+  "key_reused",
+  "key_taken",
   "unsupported_media_type",
   "too_large",
   "redis_unavailable",

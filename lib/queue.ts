@@ -3,9 +3,12 @@
  * Payloads and results are JSON text that passes through unread.
  */
 import type { Redis } from "ioredis"
+import { deadSize, findTask, type Page, type TaskFilter, tasksPage, type Why, whyTask } from "./browse.ts"
+import { EndWatch } from "./ended.ts"
 import { asRefusal, Refused } from "./errors.ts"
 import { Group } from "./group.ts"
-import { QUEUES, queueOfChannel, wakeChannel } from "./keys.ts"
+import { Hints } from "./hints.ts"
+import { endedChannel, givenIdRecord, QUEUES, queueOfChannel, recordKey, wakeChannel } from "./keys.ts"
 import type { Log } from "./log.ts"
 import { type Demand, LongPoll } from "./poll.ts"
 import {
@@ -26,7 +29,6 @@ import {
   newTokens,
   type Policy,
   readPolicy,
-  readTask,
   splitId,
   type Task,
   writePolicy,
@@ -34,6 +36,7 @@ import {
 
 /** How many lapsed and due tasks one script call moves: about 2 ms of Redis' time. */
 const MOVES_A_CALL = 300
+const ENDED: ReadonlySet<Task["state"]> = new Set(["done", "dead", "cancelled"])
 /** How long Redis has for its last answers when a queue is closed. */
 const CLOSE_MS = 500
 /** How many queues may be remembered as registered. */
@@ -43,8 +46,16 @@ export interface NewTask {
   queue: string
   type: string
   payload: string
-  delayMs: number
   policy: Policy
+  /** When it is ready: "0" at once, "+ms" from now, or a time in ms since 1970. */
+  when: string
+  /** The id within its queue; undefined: a new one. */
+  local?: string | undefined
+  /** Further members for the worker, as JSON without braces. */
+  extra?: string | undefined
+  /** The same key and print give the first answer again. */
+  idempotency?: { key: string; print: string } | undefined
+  unique?: { key: string; replace: boolean } | undefined
 }
 
 export interface Settlement {
@@ -53,12 +64,18 @@ export interface Settlement {
   lease?: string | undefined
   /** The result of `done` as JSON text, or the error of `failed`. */
   text?: string | undefined
+  /** Of failed: "no" further attempt, or the next one in this many ms. */
+  retry?: "no" | number | undefined
 }
 
 export interface Extension {
   id: string
   lease: string
   timeoutMs?: number | undefined
+  /** JSON text; what is left out stays as it is. */
+  progress?: string | undefined
+  checkpoint?: string | undefined
+  log?: readonly string[] | undefined
 }
 
 /** Where a task is: its queue, and its id within it. */
@@ -72,15 +89,18 @@ export type Each<T> = T | Refused
 
 export interface Submitted {
   id: string
-  state: "queued" | "scheduled"
+  state: "queued" | "scheduled" | "duplicate"
+  replayed?: boolean
+  replaced?: boolean
 }
 export interface Settled {
   id: string
-  word: "acknowledged" | "requeued" | "moved_to_dlq" | "released"
+  word: "acknowledged" | "requeued" | "moved_to_dlq" | "released" | "cancelled"
   retries: number
 }
 export interface Extended {
   id: string
+  word: "ok" | "cancelled"
   leaseExpiresAt: number
 }
 
@@ -88,17 +108,21 @@ export interface TaskQueueOptions {
   redis: RedisTarget
   doneRetentionMs: number
   deadRetentionMs: number
+  /** How many done (and as many cancelled) and how many dead tasks a queue keeps at most. */
+  doneKept: number
+  deadKept: number
+  idempotencyTtlMs: number
   log: Log
 }
 
 export class TaskQueue {
   readonly #redis: Redis
-  readonly #hints: Redis
+  readonly #hints: Hints
   readonly #scripts: Scripts
   readonly #sweeper: Sweeper
   readonly #poll: LongPoll
   readonly #registered = new Set<string>()
-  readonly #listening = new Set<string>()
+  readonly #ends: EndWatch
   readonly #submits: Group<{ local: string; task: NewTask }, Replies["submit"][number]>
   readonly #settles: Group<Settlement & Place, Replies["settle"][number]>
   readonly #extends: Group<Extension & Place, Replies["extend"][number]>
@@ -128,7 +152,6 @@ export class TaskQueue {
     hints: Redis,
   ) {
     this.#redis = redis
-    this.#hints = hints
     const scripts = new Scripts(redis)
     this.#scripts = scripts
     this.#sweeper = new Sweeper(queue => this.#sweep(queue))
@@ -137,17 +160,36 @@ export class TaskQueue {
       release: tasks => this.settle(tasks.map(({ id, lease }) => ({ id, lease, outcome: "released" }))),
       listen: queue => this.#listen(queue),
     })
+    this.#hints = new Hints(
+      hints,
+      (channel, message) => this.#heard(channel, message),
+      () => {
+        this.#poll.hintAll()
+        void this.#ends.lookAgain().catch(() => {})
+      },
+    )
+    this.#ends = new EndWatch({
+      subscribe: queue => this.#hints.subscribe(endedChannel(queue)),
+      unsubscribe: queue => this.#hints.unsubscribe(endedChannel(queue)),
+      mark: async id => {
+        const { queue, local } = splitId(id)
+        const [word] = await scripts.call("watch", queue, {}, [{ id: local }])
+        return word === "watched"
+      },
+      queueOf: id => splitId(id).queue,
+    })
     this.#submits = new Group((queue, items) =>
       scripts.call(
         "submit",
         queue,
-        {},
+        { ttl: options.idempotencyTtlMs },
         items.map(({ local, task }) => ({
           id: local,
-          delay: task.delayMs,
+          when: task.when,
           text: task.payload,
           type: task.type,
           policy: writePolicy(task.policy),
+          rare: writeRare(task),
         })),
       ),
     )
@@ -156,7 +198,13 @@ export class TaskQueue {
         "settle",
         queue,
         { retention: options.doneRetentionMs },
-        items.map(({ local, lease = "", outcome, text = "" }) => ({ id: local, lease, outcome, text })),
+        items.map(({ local, lease = "", outcome, text = "", retry = "" }) => ({
+          id: local,
+          lease,
+          outcome,
+          text,
+          retry,
+        })),
       ),
     )
     this.#extends = new Group((queue, items) =>
@@ -164,15 +212,18 @@ export class TaskQueue {
         "extend",
         queue,
         {},
-        items.map(({ local, lease, timeoutMs = "" }) => ({ id: local, lease, timeout: timeoutMs })),
+        items.map(({ local, lease, timeoutMs = "", progress = "", checkpoint = "", log = [] }) => ({
+          id: local,
+          lease,
+          timeout: timeoutMs,
+          progress,
+          checkpoint,
+          log: log.map(line => line.replaceAll("\n", " ")).join("\n"),
+        })),
       ),
     )
-    hints.on("message", (channel: string, count: string) =>
-      this.#poll.hint(queueOfChannel(channel), Number(count)),
-    )
-    // Pub/sub replays nothing: after a gap everybody looks again, and all names are registered again.
-    hints.on("ready", () => void this.#listenAgain())
     redis.on("ready", () => {
+      // Another Redis may answer now: all names are registered again.
       this.#registered.clear()
       this.#poll.hintAll()
     })
@@ -188,17 +239,37 @@ export class TaskQueue {
   }
 
   /** Creates tasks, ready at once or after their delay. Answers in order. */
-  async submit(tasks: readonly NewTask[]): Promise<Submitted[]> {
+  async submit(tasks: readonly NewTask[]): Promise<Each<Submitted>[]> {
     const queues = new Set(tasks.map(task => task.queue))
     for (const queue of queues) if (!this.#registered.has(queue)) await this.#register(queue)
-    const items = tasks.map(task => ({ local: newLocalId(), task }))
-    const states = await this.#byQueue(items, item => item.task.queue, this.#submits)
-    return items.map(({ local, task }, i) => {
-      const state = states[i]!
-      // 60 random bits within one millisecond: this is a fault of ours, not of chance.
-      if (state === "exists") throw new Error("two tasks were given one id")
-      if (state === "scheduled") this.#sweeper.in(task.queue, task.delayMs)
-      return { id: joinId(task.queue, local), state }
+    const items = tasks.map(task => ({ local: task.local ?? newLocalId(), task }))
+    const answers = await this.#byQueue(items, item => item.task.queue, this.#submits)
+    return items.map(({ task: { queue, when, policy } }, i) => {
+      const [word, local] = answers[i]!
+      const id = joinId(queue, local)
+      switch (word) {
+        case "queued":
+          if (policy.expiresInMs !== undefined) this.#sweeper.in(queue, policy.expiresInMs)
+          return { id, state: word }
+        case "scheduled":
+          if (policy.expiresInMs !== undefined) this.#sweeper.in(queue, policy.expiresInMs)
+          this.#sweeper.in(queue, when.startsWith("+") ? Number(when) : Number(when) - Date.now())
+          return { id, state: word }
+        case "replay_queued":
+          return { id, state: "queued", replayed: true }
+        case "replay_scheduled":
+          return { id, state: "scheduled", replayed: true }
+        case "duplicate":
+          return { id, state: "duplicate" }
+        case "replaced":
+          return { id, state: "duplicate", replaced: true }
+        case "conflict":
+          return new Refused("key_reused")
+        case "exists":
+          return new Refused("task_exists", { task_id: id })
+        default:
+          throw word satisfies never
+      }
     })
   }
 
@@ -213,11 +284,14 @@ export class TaskQueue {
     const answers = await this.#byId(settlements, this.#settles)
     return settlements.map(({ id }, i) => {
       const [word, retries, attempt, state] = answers[i]!
+      // No lease call tells of this delay's end to those who wait already.
+      if (state === "retrying") this.#sweeper.in(splitId(id).queue, 0)
       switch (word) {
         case "acknowledged":
         case "requeued":
         case "moved_to_dlq":
         case "released":
+        case "cancelled":
           return { id, word, retries }
         case "lease_lost":
           return leaseLost(id, attempt, state)
@@ -238,11 +312,14 @@ export class TaskQueue {
   /** Moves the deadline of leases that the caller still holds. Answers in order; safe to repeat. */
   async extend(extensions: readonly Extension[]): Promise<Each<Extended>[]> {
     const answers = await this.#byId(extensions, this.#extends)
-    return extensions.map(({ id }, i) => {
+    return extensions.map(({ id, timeoutMs }, i) => {
       const [word, leaseExpiresAt, attempt, state] = answers[i]!
+      // It may lapse earlier than it would have.
+      if (timeoutMs !== undefined) this.#sweeper.in(splitId(id).queue, timeoutMs)
       switch (word) {
         case "ok":
-          return { id, leaseExpiresAt }
+        case "cancelled":
+          return { id, word, leaseExpiresAt }
         case "lease_lost":
           return leaseLost(id, attempt, state)
         case "unknown":
@@ -253,53 +330,65 @@ export class TaskQueue {
     })
   }
 
-  async find(id: string): Promise<Task> {
+  /** Ends a task that waits, or asks the worker that has it to stop. Safe to repeat. */
+  async cancel(id: string): Promise<"cancelled" | "cancelling"> {
     const { queue, local } = splitId(id)
-    const [described] = await this.#scripts.call("inspect", queue, {}, [{ id: local }])
-    if (!described) throw new Refused("task_not_found", { task_id: id })
-    return readTask(queue, described)
+    const retention = this.options.doneRetentionMs
+    const [[word, state]] = (await this.#scripts.call("cancel", queue, { retention }, [{ id: local }])) as [
+      Replies["cancel"][number],
+    ]
+    if (word === "unknown") throw new Refused("task_not_found", { task_id: id })
+    if (word === "ended") throw new Refused("already_ended", { task_id: id, state })
+    return word
   }
 
-  /**
-   * A page of the dead-letter queue, the newest first, queue by queue where none is named. `size` counts
-   * all of them. `cursor` is what the page before gave as `next`.
-   */
-  async deadPage(page: { queue?: string | undefined; limit: number; cursor?: string | undefined }) {
-    const after = page.cursor === undefined ? undefined : readCursor(page.cursor)
-    const queues = page.queue === undefined ? await this.#queues() : [page.queue]
-    let size = 0
-    let next: string | undefined
-    /** Where a page that is just full ends: it is the last unless a later queue has dead tasks too. */
-    let full: string | undefined
-    const tasks: Task[] = []
-    for (const queue of queues) {
-      const passed = after !== undefined && queue < after.queue
-      const limit = passed ? 0 : page.limit - tasks.length
-      const { score, id } = after?.queue === queue ? after : { score: "", id: "" }
-      // One more than asked tells whether there is a next page.
-      const [count, ...entries] = await this.#scripts.call("dead_page", queue, {
-        limit: limit && limit + 1,
-        score,
-        id,
-      })
-      size += count
-      if (count > 0) next ??= full
-      for (const [, described] of entries.slice(0, limit)) tasks.push(readTask(queue, described))
-      if (entries.length > limit && limit > 0) {
-        const [score, described] = entries[limit - 1]!
-        next = writeCursor({ queue, score, id: described[0] })
-      } else if (limit > 0 && tasks.length === page.limit) {
-        const [score, described] = entries.at(-1)!
-        full = writeCursor({ queue, score, id: described[0] })
-      }
+  /** All there is to know of a task, once it has ended or `waitMs` are over. */
+  async find(id: string, waitMs = 0, signal?: AbortSignal): Promise<Task> {
+    try {
+      const task = await findTask(this.#scripts, id)
+      if (waitMs === 0 || ENDED.has(task.state)) return task
+      await this.#ends.until(id, waitMs, signal)
+      return await findTask(this.#scripts, id)
+    } catch (error) {
+      if (error instanceof Refused && error.reason === "task_not_found" && (await this.#wasHere(id)))
+        throw new Refused("task_gone", { task_id: id })
+      throw error
     }
-    return { size, tasks, next }
+  }
+
+  why(id: string): Promise<Why> {
+    return whyTask(this.#scripts, id, queue => this.#poll.waitsFor(queue))
+  }
+
+  /** A page of the tasks in one state, of one queue or of all. */
+  async tasks(filter: Omit<TaskFilter, "queues"> & { queue?: string | undefined }): Promise<Page> {
+    const queues = filter.queue === undefined ? await this.#queues() : [filter.queue]
+    return tasksPage(this.#scripts, { ...filter, queues })
+  }
+
+  /** A page of the dead-letter queue, the newest of each queue first. `size` counts all of them. */
+  async deadPage({
+    queue,
+    limit,
+    cursor,
+  }: {
+    queue?: string | undefined
+    limit: number
+    cursor?: string | undefined
+  }) {
+    const queues = queue === undefined ? await this.#queues() : [queue]
+    const [size, page] = await Promise.all([
+      deadSize(this.#scripts, queues),
+      tasksPage(this.#scripts, { queues, state: "dead", limit, cursor }),
+    ])
+    return { size, ...page }
   }
 
   /** Gives a dead task a new life. */
   async redrive(id: string): Promise<void> {
     const { queue, local } = splitId(id)
     const [word] = await this.#scripts.call("redrive", queue, {}, [{ id: local }])
+    if (word === "duplicate") throw new Refused("key_taken", { task_id: id })
     if (word !== "requeued") throw new Refused("not_in_dlq", { task_id: id })
   }
 
@@ -311,30 +400,35 @@ export class TaskQueue {
     }
   }
 
-  /** Ends all waiting at once, empty-handed. */
-  stopLeasing(): void {
+  /** Ends all waiting at once, for tasks and for ends. */
+  stopWaiting(): void {
     this.#poll.close()
+    this.#ends.close()
   }
 
   async close(): Promise<void> {
-    this.#poll.close()
+    this.stopWaiting()
     this.#sweeper.close()
     clearInterval(this.#upkeep)
-    this.#hints.disconnect()
+    this.#hints.close()
     // Behind what is still under way, as tasks given back; a Redis that does not answer is not waited for.
     await Promise.race([this.#redis.quit().catch(() => {}), Bun.sleep(CLOSE_MS)])
     this.#redis.disconnect()
   }
 
   async #lease(queue: string, workers: string[]): Promise<Leased[]> {
-    const [nextEvent, ...tasks] = await this.#scripts.call(
-      "lease",
-      queue,
-      { limit: MOVES_A_CALL, tokens: newTokens(workers.length) },
-      workers.map(worker => ({ worker })),
-    )
+    const call = () =>
+      this.#scripts.call(
+        "lease",
+        queue,
+        { limit: MOVES_A_CALL, retention: this.options.doneRetentionMs, tokens: newTokens(workers.length) },
+        workers.map(worker => ({ worker })),
+      )
+    let [nextEvent, ...tasks] = await call()
+    // There was more to move than one call may.
+    while (nextEvent === 0 && tasks.length === 0) [nextEvent, ...tasks] = await call()
     if (nextEvent >= 0) this.#sweeper.in(queue, nextEvent)
-    return tasks.map(([local, lease, retries, policy, type, payload, deadline]) => ({
+    return tasks.map(([local, lease, retries, policy, type, payload, deadline, extra, checkpoint]) => ({
       id: joinId(queue, local),
       queue,
       type,
@@ -344,18 +438,25 @@ export class TaskQueue {
       retries: Number(retries),
       policy: readPolicy(policy),
       leaseExpiresAt: deadline,
+      extra: extra ?? undefined,
+      checkpoint: checkpoint ?? undefined,
     }))
   }
 
   async #sweep(queue: string) {
-    const { deadRetentionMs } = this.options
-    const [moved, waiting, nextEvent] = await this.#scripts.call("sweep", queue, {
+    const { doneRetentionMs, deadRetentionMs, doneKept, deadKept } = this.options
+    const served = this.#poll.waitsFor(queue)
+    const [more, waiting, nextEvent] = await this.#scripts.call("sweep", queue, {
       limit: MOVES_A_CALL,
+      retention: doneRetentionMs,
       dead_retention: deadRetentionMs,
+      keep: doneKept,
+      keep_dead: deadKept,
+      polled: served ? 1 : 0,
     })
     if (waiting === 1) this.#poll.hint(queue, MOVES_A_CALL)
-    else if (!this.#poll.waitsFor(queue)) this.#stopListening(queue)
-    return { more: moved >= MOVES_A_CALL, nextEventMs: nextEvent < 0 ? undefined : nextEvent }
+    if (!served) this.#hints.unsubscribe(wakeChannel(queue))
+    return { more: more === 1, nextEventMs: nextEvent < 0 ? undefined : nextEvent }
   }
 
   /** The name first, the task after: a task in a queue that nobody knows of would not be swept. */
@@ -384,27 +485,20 @@ export class TaskQueue {
   }
 
   #listen(queue: string): void {
-    if (this.#listening.has(queue)) return
-    this.#listening.add(queue)
-    this.#hints.subscribe(wakeChannel(queue)).then(
-      // What became ready before the subscription was hinted to nobody here.
-      () => this.#poll.hint(queue, MOVES_A_CALL),
-      () => this.#listening.delete(queue),
-    )
+    // What became ready before the subscription was hinted to nobody here.
+    this.#hints.subscribe(wakeChannel(queue), () => this.#poll.hint(queue, MOVES_A_CALL)).catch(() => {})
   }
 
-  #stopListening(queue: string): void {
-    if (this.#listening.delete(queue)) this.#hints.unsubscribe(wakeChannel(queue)).catch(() => {})
+  #heard(channel: string, message: string): void {
+    const queue = queueOfChannel(channel)
+    if (channel === wakeChannel(queue)) this.#poll.hint(queue, Number(message))
+    else this.#ends.tell(joinId(queue, message))
   }
 
-  async #listenAgain(): Promise<void> {
-    const channels = [...this.#listening].map(wakeChannel)
-    try {
-      if (channels.length > 0) await this.#hints.subscribe(...channels)
-      this.#poll.hintAll()
-    } catch {
-      // The connection went again; its next "ready" comes back here.
-    }
+  /** Whether an idempotency record still tells of a task that is gone: possible for ids that callers gave. */
+  async #wasHere(id: string): Promise<boolean> {
+    const { queue, local } = splitId(id)
+    return (await this.#redis.exists(recordKey(queue, givenIdRecord(local)))) === 1
   }
 
   #byId<Item extends { id: string }, Answer>(
@@ -440,6 +534,18 @@ export class TaskQueue {
   }
 }
 
+/** What few tasks ask for, as the submit script reads it; "" where it is nothing. */
+function writeRare({ extra, idempotency, unique }: NewTask): string {
+  if (!extra && idempotency === undefined && unique === undefined) return ""
+  return JSON.stringify({
+    extra: extra || undefined,
+    key: idempotency?.key,
+    print: idempotency?.print,
+    unique: unique?.key,
+    mode: unique?.replace ? "replace" : undefined,
+  })
+}
+
 const leaseLost = (id: string, attempt: number, state: Task["state"]) =>
   new Refused("lease_lost", {
     task_id: id,
@@ -450,24 +556,3 @@ const leaseLost = (id: string, attempt: number, state: Task["state"]) =>
         ? `Attempt ${attempt} holds the task now: drop your result.`
         : `This lease is over, and the task is ${state}: drop your result.`,
   })
-
-interface Cursor {
-  queue: string
-  score: string
-  id: string
-}
-
-const writeCursor = ({ queue, score, id }: Cursor): string =>
-  Buffer.from(`${queue} ${score} ${id}`).toString("base64url")
-
-function readCursor(text: string): Cursor {
-  const match = /^([A-Za-z0-9._-]{1,64}) (\d{1,16}) ([A-Za-z0-9._-]{1,64})$/.exec(
-    Buffer.from(text, "base64url").toString("latin1"),
-  )
-  if (match === null)
-    throw new Refused("bad_request", {
-      field: "cursor",
-      detail: "`cursor` must be what the page before gave as `next`.",
-    })
-  return { queue: match[1]!, score: match[2]!, id: match[3]! }
-}

@@ -5,28 +5,42 @@
 import type { Redis } from "ioredis"
 import { asRefusal } from "./errors.ts"
 import { QUEUE_KEY_NAMES, queueKeys } from "./keys.ts"
-import deadPage from "./lua/dead_page.lua" with { type: "text" }
+import cancel from "./lua/cancel.lua" with { type: "text" }
 import extend from "./lua/extend.lua" with { type: "text" }
 import inspect from "./lua/inspect.lua" with { type: "text" }
 import lease from "./lua/lease.lua" with { type: "text" }
+import page from "./lua/page.lua" with { type: "text" }
 import prelude from "./lua/prelude.lua" with { type: "text" }
 import redrive from "./lua/redrive.lua" with { type: "text" }
 import settle from "./lua/settle.lua" with { type: "text" }
 import submit from "./lua/submit.lua" with { type: "text" }
 import sweep from "./lua/sweep.lua" with { type: "text" }
+import watch from "./lua/watch.lua" with { type: "text" }
+import why from "./lua/why.lua" with { type: "text" }
 import type { State } from "./models.ts"
 import type { Described } from "./task.ts"
 
 /** Each script with its arguments as the script's own first lines name them: those before, and those of each item. */
 export const SCRIPTS = {
-  submit: { source: submit, args: [], each: ["id", "delay", "text", "type", "policy"] },
-  lease: { source: lease, args: ["limit", "tokens"], each: ["worker"] },
-  settle: { source: settle, args: ["retention"], each: ["id", "lease", "outcome", "text"] },
-  extend: { source: extend, args: [], each: ["id", "lease", "timeout"] },
-  sweep: { source: sweep, args: ["limit", "dead_retention"], each: [] },
+  submit: {
+    source: submit,
+    args: ["ttl"],
+    each: ["id", "when", "text", "type", "policy", "rare"],
+  },
+  lease: { source: lease, args: ["limit", "retention", "tokens"], each: ["worker"] },
+  settle: { source: settle, args: ["retention"], each: ["id", "lease", "outcome", "text", "retry"] },
+  extend: { source: extend, args: [], each: ["id", "lease", "timeout", "progress", "checkpoint", "log"] },
+  sweep: {
+    source: sweep,
+    args: ["limit", "retention", "dead_retention", "keep", "keep_dead", "polled"],
+    each: [],
+  },
+  cancel: { source: cancel, args: ["retention"], each: ["id"] },
   redrive: { source: redrive, args: [], each: ["id"] },
+  watch: { source: watch, args: [], each: ["id"] },
   inspect: { source: inspect, args: [], each: ["id"] },
-  dead_page: { source: deadPage, args: ["limit", "score", "id"], each: [] },
+  why: { source: why, args: [], each: ["id"] },
+  page: { source: page, args: ["place", "limit", "score", "id"], each: [] },
 } as const satisfies Record<string, { source: string; args: readonly string[]; each: readonly string[] }>
 
 export type ScriptName = keyof typeof SCRIPTS
@@ -34,18 +48,30 @@ type Value = string | number
 type Arguments<N extends ScriptName> = { [K in (typeof SCRIPTS)[N]["args"][number]]: Value }
 type Item<N extends ScriptName> = { [K in (typeof SCRIPTS)[N]["each"][number]]: Value }
 
+export type SubmitWord =
+  | "queued"
+  | "scheduled"
+  | "replay_queued"
+  | "replay_scheduled"
+  | "conflict"
+  | "duplicate"
+  | "replaced"
+  | "exists"
 export type SettleWord =
   | "acknowledged"
   | "requeued"
   | "moved_to_dlq"
   | "released"
+  | "cancelled"
   | "lease_lost"
   | "not_leased"
   | "unknown"
+export type ExtendWord = "ok" | "cancelled" | "lease_lost" | "unknown"
+export type CancelWord = "cancelled" | "cancelling" | "ended" | "unknown"
 
-/** What each script answers: one entry an item, but for lease, sweep and dead_page. */
+/** What each script answers: one entry an item, but for lease, sweep and page. */
 export interface Replies {
-  submit: ("queued" | "scheduled" | "exists")[]
+  submit: [word: SubmitWord, id: string][]
   lease: [
     nextEvent: number,
     ...tasks: [
@@ -56,14 +82,19 @@ export interface Replies {
       type: string,
       payload: string,
       deadline: number,
+      extra: string | null,
+      checkpoint: string | null,
     ][],
   ]
   settle: [word: SettleWord, retries: number, attempt: number, state: State][]
-  extend: [word: "ok" | "lease_lost" | "unknown", deadline: number, attempt: number, state: State][]
-  sweep: [moved: number, waiting: 0 | 1, nextEvent: number]
-  redrive: ("requeued" | "not_dead")[]
+  extend: [word: ExtendWord, deadline: number, attempt: number, state: State][]
+  sweep: [more: 0 | 1, waiting: 0 | 1, nextEvent: number]
+  cancel: [word: CancelWord, state: State][]
+  redrive: ("requeued" | "not_dead" | "duplicate")[]
+  watch: ("watched" | "ended" | "unknown")[]
   inspect: (Described | null)[]
-  dead_page: [size: number, ...entries: [score: string, task: Described][]]
+  why: ([now: number, polled: string, ahead: number, position: number, task: Described] | null)[]
+  page: [size: number, ...entries: [score: string, id: string, task: Described | null][]]
 }
 
 /** A script as Redis gets it: its shebang first, then what all share, then its own lines. */

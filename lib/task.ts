@@ -1,14 +1,14 @@
 /** What a task is: its ids, what its hash holds, and which moves it can make. */
 import { randomBytes } from "node:crypto"
-import { REASONS, type Reason, STATES, type State } from "./models.ts"
+import { type Backoff, REASONS, type Reason, STATES, type State } from "./models.ts"
 
 /**
  * The state machine: from · event · to · refused when. The README prints it, the tests walk it. An event is
  * one script; a state is one place in Redis.
  */
 export const TRANSITIONS = [
-  { from: "–", event: "submit", to: "queued", refused: "the id is taken" },
-  { from: "–", event: "submit with delay_ms", to: "scheduled", refused: "the id is taken" },
+  { from: "–", event: "submit", to: "queued", refused: "the id or its unique key is taken" },
+  { from: "–", event: "submit: delayed", to: "scheduled", refused: "the id or its unique key is taken" },
   { from: "scheduled", event: "sweep: due", to: "queued", refused: "its time has not come" },
   { from: "retrying", event: "sweep: due", to: "queued", refused: "its time has not come" },
   { from: "queued", event: "lease", to: "processing", refused: "older or more urgent tasks wait" },
@@ -22,6 +22,12 @@ export const TRANSITIONS = [
   },
   {
     from: "processing",
+    event: "settle: failed, with backoff",
+    to: "retrying",
+    refused: "the lease is not the newest",
+  },
+  {
+    from: "processing",
     event: "settle: failed, none left",
     to: "dead",
     refused: "the lease is not the newest",
@@ -29,14 +35,46 @@ export const TRANSITIONS = [
   { from: "processing", event: "settle: released", to: "queued", refused: "the lease is not the newest" },
   {
     from: "processing",
+    event: "settle: released too often",
+    to: "dead",
+    refused: "the lease is not the newest",
+  },
+  {
+    from: "processing",
+    event: "settle: cancelled meanwhile",
+    to: "cancelled",
+    refused: "the lease is not the newest",
+  },
+  {
+    from: "processing",
     event: "sweep: lapsed, crashes left",
     to: "queued",
     refused: "the lease has time left",
   },
+  {
+    from: "processing",
+    event: "sweep: lapsed, with backoff",
+    to: "retrying",
+    refused: "the lease has time left",
+  },
   { from: "processing", event: "sweep: lapsed, none left", to: "dead", refused: "the lease has time left" },
-  { from: "dead", event: "redrive", to: "queued", refused: "it is not dead" },
+  {
+    from: "processing",
+    event: "sweep: lapsed, cancelled meanwhile",
+    to: "cancelled",
+    refused: "the lease has time left",
+  },
+  { from: "processing", event: "cancel", to: "processing", refused: "it has ended" },
+  { from: "scheduled", event: "cancel", to: "cancelled", refused: "it has ended" },
+  { from: "queued", event: "cancel", to: "cancelled", refused: "it has ended" },
+  { from: "retrying", event: "cancel", to: "cancelled", refused: "it has ended" },
+  { from: "scheduled", event: "sweep: expired", to: "dead", refused: "its time has not come" },
+  { from: "queued", event: "sweep: expired", to: "dead", refused: "its time has not come" },
+  { from: "retrying", event: "sweep: expired", to: "dead", refused: "its time has not come" },
+  { from: "dead", event: "redrive", to: "queued", refused: "it is not dead, or its unique key is taken" },
   { from: "done", event: "sweep: retention over", to: "–", refused: "its time has not come" },
   { from: "dead", event: "sweep: retention over", to: "–", refused: "its time has not come" },
+  { from: "cancelled", event: "sweep: retention over", to: "–", refused: "its time has not come" },
 ] as const
 
 export const DEFAULT_QUEUE = "default"
@@ -75,14 +113,49 @@ export interface Policy {
   maxRetries: number
   maxCrashes: number
   timeoutMs: number
+  /** The hard end of an attempt; 0: none. */
+  maxRuntimeMs?: number
+  /** No attempt starts later; 0: never too late. Written as "+ms" by a submitter, who does not know Redis' clock. */
+  expiresAt?: number
+  expiresInMs?: number | undefined
+  /** How long a done task is kept; -1: as the broker keeps them. */
+  resultTtlMs?: number
+  backoff?: Backoff | undefined
 }
 
-export const writePolicy = (policy: Policy): string =>
-  `${policy.priority} ${policy.maxRetries} ${policy.maxCrashes} ${policy.timeoutMs}`
+/** Most tasks ask for nothing special: their text ends after four numbers, and stays short. */
+export function writePolicy(policy: Policy): string {
+  const {
+    priority,
+    maxRetries,
+    maxCrashes,
+    timeoutMs,
+    maxRuntimeMs = 0,
+    expiresInMs,
+    resultTtlMs = -1,
+    backoff,
+  } = policy
+  const short = `${priority} ${maxRetries} ${maxCrashes} ${timeoutMs}`
+  if (maxRuntimeMs === 0 && expiresInMs === undefined && resultTtlMs === -1 && backoff === undefined)
+    return short
+  const long = `${short} ${maxRuntimeMs} ${expiresInMs === undefined ? 0 : `+${expiresInMs}`} ${resultTtlMs}`
+  if (backoff === undefined) return long
+  return `${long} ${backoff.kind} ${backoff.delay_ms} ${backoff.max_ms ?? 0} ${backoff.jitter === false ? 0 : 1}`
+}
 
 export function readPolicy(text: string): Policy {
-  const [priority, maxRetries, maxCrashes, timeoutMs] = text.split(" ", 4).map(Number)
-  return { priority: priority!, maxRetries: maxRetries!, maxCrashes: maxCrashes!, timeoutMs: timeoutMs! }
+  const [priority, maxRetries, maxCrashes, timeoutMs, maxRuntimeMs = "0", expiresAt = "0"] = text.split(
+    " ",
+    6,
+  )
+  return {
+    priority: Number(priority),
+    maxRetries: Number(maxRetries),
+    maxCrashes: Number(maxCrashes),
+    timeoutMs: Number(timeoutMs),
+    maxRuntimeMs: Number(maxRuntimeMs),
+    expiresAt: Number(expiresAt),
+  }
 }
 
 /** A task handed out. `payload` is JSON text, as it was submitted. */
@@ -96,9 +169,13 @@ export interface Leased {
   retries: number
   policy: Policy
   leaseExpiresAt: number
+  /** Further members for the worker, as JSON without braces; undefined: none. */
+  extra: string | undefined
+  /** JSON text. */
+  checkpoint: string | undefined
 }
 
-/** All there is to know of a task. `payload` and `result` are JSON text. */
+/** All there is to know of a task. `payload`, `result`, `progress` and `checkpoint` are JSON text. */
 export interface Task {
   id: string
   queue: string
@@ -116,6 +193,15 @@ export interface Task {
   dueAt?: number
   leaseExpiresAt?: number
   worker?: string
+  cancelRequestedAt?: number
+  uniqueKey?: string
+  /** Members of the answer as JSON without braces. */
+  extra?: string
+  progress?: string
+  checkpoint?: string
+  log: string[]
+  /** Attempts before the newest, oldest first, each as JSON text. */
+  history: string[]
   result?: string
   error?: string
   reason?: Reason
@@ -136,6 +222,7 @@ export function readTask(queue: string, [local, fields, payload, lease, due]: De
   const optional = <K extends keyof Task>(name: K, value: Task[K] | undefined) =>
     value === undefined || value === "" ? {} : { [name]: value }
   const time = (text: string | null | undefined) => (text == null ? undefined : Number(text))
+  const lines = (name: string) => (field.has(name) ? field.get(name)!.split("\n") : [])
   return {
     id: joinId(queue, local),
     queue,
@@ -153,6 +240,13 @@ export function readTask(queue: string, [local, fields, payload, lease, due]: De
     ...optional("dueAt", time(due)),
     ...optional("leaseExpiresAt", time(lease)),
     ...optional("worker", field.get("worker")),
+    ...optional("cancelRequestedAt", time(field.get("cancel"))),
+    ...optional("uniqueKey", field.get("unique")),
+    ...optional("extra", field.get("extra")),
+    ...optional("progress", field.get("progress")),
+    ...optional("checkpoint", field.get("checkpoint")),
+    log: lines("log"),
+    history: lines("history"),
     ...optional("result", field.get("result")),
     ...optional("error", field.get("error")),
     ...optional("reason", field.has("reason") ? oneOf(REASONS, field.get("reason")) : undefined),

@@ -2,12 +2,28 @@
  * Between the wire and the operations: requests, checked, become plain values; what comes of them becomes JSON
  * text. Payloads and results are put into answers as the text they came as.
  */
+import { createHash } from "node:crypto"
+import type { Why } from "./browse.ts"
 import { checker, queryChecker } from "./check.ts"
 import type { BrokerConfig } from "./config.ts"
 import { Refused } from "./errors.ts"
 import { problem } from "./http.ts"
 import { memberTexts } from "./json.ts"
-import { Ack, DlqQuery, Extend, GetQuery, LeaseRequest, Submit, TaskId } from "./models.ts"
+import { givenIdRecord, headerRecord } from "./keys.ts"
+import {
+  Ack,
+  DlqQuery,
+  Extend,
+  GetQuery,
+  LeaseRequest,
+  MAX_CHECKPOINT_BYTES,
+  MAX_PROGRESS_BYTES,
+  StatusQuery,
+  Submit,
+  TaskId,
+  TasksQuery,
+  Work,
+} from "./models.ts"
 import type { Each, Extended, Extension, NewTask, Settled, Settlement, Submitted } from "./queue.ts"
 import { DEFAULT_PRIORITY, DEFAULT_QUEUE, type Leased, type Task } from "./task.ts"
 
@@ -21,6 +37,9 @@ const checkLease = checker(LeaseRequest)
 const checkGet = queryChecker(GetQuery)
 const checkDlq = queryChecker(DlqQuery)
 const checkId = checker(TaskId)
+const checkWork = checker(Work)
+const checkStatus = queryChecker(StatusQuery)
+const checkTasks = queryChecker(TasksQuery)
 
 export interface Body {
   text: string
@@ -50,49 +69,178 @@ function orRefused<T>(read: () => T): Each<T> {
   }
 }
 
-export function readSubmits(body: Body, defaults: BrokerConfig): Many<NewTask> {
+const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
+/** The draft writes a structured string in quotes; plain characters are what everybody sends. */
+const IDEMPOTENCY_KEY = /^"?([\x21\x23-\x7e]{1,200})"?$/
+
+/** What the request's headers say of all its tasks. */
+function readSubmitHeaders(headers: Headers) {
+  const given = headers.get("idempotency-key")
+  const key = given === null ? undefined : IDEMPOTENCY_KEY.exec(given)?.[1]
+  if (given !== null && key === undefined)
+    throw new Refused("bad_request", {
+      field: "Idempotency-Key",
+      detail: "`Idempotency-Key` must have 1 to 200 printable ASCII characters without spaces and quotes.",
+    })
+  // A trace header that is not one belongs to somebody else: it is no reason to refuse work.
+  const parent = headers.get("traceparent")
+  const traceparent = parent !== null && TRACEPARENT.test(parent) ? parent : undefined
+  const tracestate = traceparent === undefined ? undefined : headers.get("tracestate")?.slice(0, 512)
+  return { key, traceparent, tracestate }
+}
+
+export function readSubmits(body: Body, headers: Headers, defaults: BrokerConfig): Many<NewTask> {
+  const { key, traceparent, tracestate } = readSubmitHeaders(headers)
   let payloads: (string | undefined)[] | undefined
   return readMany(body, (item, index) => {
     const submit = checkSubmit(item)
+    if (submit.delay_ms !== undefined && submit.run_at !== undefined) throw together("delay_ms", "run_at")
+    if (submit.on_duplicate !== undefined && submit.unique_key === undefined)
+      throw alone("on_duplicate", "unique_key")
+    if (key !== undefined && submit.task_id !== undefined) throw together("task_id", "Idempotency-Key")
     if (!submit.type.isWellFormed())
       throw new Refused("bad_request", { field: "type", detail: "`type` must be whole Unicode characters." })
     payloads ??= memberTexts(body.text, "payload")
-    return {
+    const payload = payloads[index] ?? "{}"
+    const extra = JSON.stringify({
+      meta: submit.meta,
+      traceparent: submit.traceparent ?? traceparent,
+      tracestate: submit.tracestate ?? (submit.traceparent === undefined ? tracestate : undefined),
+    }).slice(1, -1)
+    const task: NewTask = {
       queue: submit.queue ?? DEFAULT_QUEUE,
       type: submit.type,
-      payload: payloads[index] ?? "{}",
-      delayMs: submit.delay_ms ?? 0,
+      payload,
+      when:
+        submit.run_at !== undefined ? String(submit.run_at) : submit.delay_ms ? `+${submit.delay_ms}` : "0",
+      local: submit.task_id,
+      extra,
       policy: {
         priority: submit.priority ?? DEFAULT_PRIORITY,
         maxRetries: submit.max_retries ?? defaults.maxRetries,
         maxCrashes: submit.max_crashes ?? defaults.maxCrashes,
         timeoutMs: submit.timeout_ms ?? defaults.visibilityTimeoutMs,
+        maxRuntimeMs: submit.max_runtime_ms ?? 0,
+        expiresInMs: submit.expires_in_ms,
+        resultTtlMs: submit.result_ttl_ms ?? -1,
+        backoff: submit.backoff ?? defaults.backoff,
       },
     }
+    if (submit.unique_key !== undefined)
+      task.unique = { key: submit.unique_key, replace: submit.on_duplicate === "replace" }
+    const name =
+      submit.task_id !== undefined
+        ? givenIdRecord(submit.task_id)
+        : key && headerRecord(many(body) ? `${key}/${index}` : key)
+    if (name) task.idempotency = { key: name, print: fingerprint({ ...submit, payload }) }
+    return task
   })
 }
 
-export function readAcks(body: Body): Many<Settlement> {
+const many = (body: Body) => Array.isArray(body.value)
+
+/** The same for what asks for the same, in whatever order its members stand. */
+function fingerprint(submit: object): string {
+  const inOrder = (_: string, value: unknown) =>
+    typeof value === "object" && value !== null
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value
+  return createHash("sha256").update(JSON.stringify(submit, inOrder)).digest("base64url")
+}
+
+const together = (field: string, other: string) =>
+  new Refused("bad_request", { field, detail: `\`${field}\` and \`${other}\` do not go together: send one.` })
+const alone = (field: string, other: string) =>
+  new Refused("bad_request", { field, detail: `\`${field}\` goes with \`${other}\` only.` })
+
+export const readAcks = (body: Body): Many<Settlement> =>
+  readMany(
+    body,
+    ackReader(() => memberTexts(body.text, "result")),
+  )
+
+function ackReader(texts: () => (string | undefined)[]) {
   let results: (string | undefined)[] | undefined
-  return readMany(body, (item, index) => {
-    const { task_id: id, status: outcome = "done", lease, error, result } = checkAck(item)
-    if (result !== undefined && outcome !== "done") throw misplaced("result", "done")
-    if (error !== undefined && outcome !== "failed") throw misplaced("error", "failed")
-    if (outcome === "failed")
-      return { id, outcome, lease, text: error?.slice(0, MAX_ERROR_CHARACTERS).toWellFormed() }
-    results ??= memberTexts(body.text, "result")
-    return { id, outcome, lease, text: results[index] }
-  })
+  return (item: unknown, index: number): Settlement => {
+    const { task_id: id, status: outcome = "done", lease, error, result, retry, retry_in_ms } = checkAck(item)
+    if (result !== undefined && outcome !== "done") throw alone("result", "status: done")
+    for (const [field, value] of Object.entries({ error, retry, retry_in_ms }))
+      if (value !== undefined && outcome !== "failed") throw alone(field, "status: failed")
+    if (retry === false && retry_in_ms !== undefined) throw together("retry_in_ms", "retry: false")
+    if (outcome === "failed") {
+      const text = error?.slice(0, MAX_ERROR_CHARACTERS).toWellFormed()
+      return { id, outcome, lease, text, retry: retry === false ? "no" : retry_in_ms }
+    }
+    results ??= result === undefined ? undefined : texts()
+    return { id, outcome, lease, text: result === undefined ? undefined : results?.[index] }
+  }
 }
-
-const misplaced = (field: string, status: string) =>
-  new Refused("bad_request", { field, detail: `\`${field}\` goes with \`"status": "${status}"\` only.` })
 
 export const readExtends = (body: Body): Many<Extension> =>
-  readMany(body, item => {
-    const { task_id: id, lease, timeout_ms: timeoutMs } = checkExtend(item)
-    return { id, lease, timeoutMs }
-  })
+  readMany(
+    body,
+    extendReader(name => memberTexts(body.text, name)),
+  )
+
+function extendReader(texts: (member: string) => (string | undefined)[]) {
+  const found = new Map<string, (string | undefined)[]>()
+  const textOf = (member: "progress" | "checkpoint", index: number, most: number) => {
+    if (!found.has(member)) found.set(member, texts(member))
+    const text = found.get(member)![index]
+    if (text !== undefined && Buffer.byteLength(text) > most)
+      throw new Refused("bad_request", {
+        field: member,
+        detail: `\`${member}\` must have at most ${most} bytes of JSON.`,
+      })
+    return text
+  }
+  return (item: unknown, index: number): Extension => {
+    const { task_id: id, lease, timeout_ms: timeoutMs, progress, checkpoint, log } = checkExtend(item)
+    return {
+      id,
+      lease,
+      timeoutMs,
+      progress: progress === undefined ? undefined : textOf("progress", index, MAX_PROGRESS_BYTES),
+      checkpoint: checkpoint === undefined ? undefined : textOf("checkpoint", index, MAX_CHECKPOINT_BYTES),
+      log,
+    }
+  }
+}
+
+/** One call that settles, extends and leases. Its lists are checked item by item, as /ack and /extend check theirs. */
+export function readWork({ text, value }: Body) {
+  const items = (name: "settle" | "extend"): unknown[] => {
+    const list =
+      typeof value === "object" && value !== null && name in value
+        ? (value as Record<string, unknown>)[name]
+        : []
+    return Array.isArray(list) ? list : []
+  }
+  const listText = (name: string) => memberTexts(text, name)[0] ?? "[]"
+  const settle = items("settle")
+  const extend = items("extend")
+  // The lists' members are told one by one: only their form is checked with the rest.
+  const shell =
+    typeof value === "object" && value !== null && !Array.isArray(value)
+      ? {
+          ...value,
+          ...("settle" in value && Array.isArray(value.settle) ? { settle: [] } : {}),
+          ...("extend" in value && Array.isArray(value.extend) ? { extend: [] } : {}),
+        }
+      : value
+  const { queues = [DEFAULT_QUEUE], max = 0, wait_ms: waitMs = 0, worker = "" } = checkWork(shell)
+  if (settle.length > MAX_ITEMS || extend.length > MAX_ITEMS)
+    throw new Refused("bad_request", {
+      detail: `\`settle\` and \`extend\` must have at most ${MAX_ITEMS} items.`,
+    })
+  const readAck = ackReader(() => memberTexts(listText("settle"), "result"))
+  const readExtend = extendReader(member => memberTexts(listText("extend"), member))
+  return {
+    settle: settle.map((item, index) => orRefused(() => readAck(item, index))),
+    extend: extend.map((item, index) => orRefused(() => readExtend(item, index))),
+    demand: { queues: [...new Set(queues)], max, waitMs, worker },
+  }
+}
 
 export function readLease({ value }: Body) {
   const { queues = [DEFAULT_QUEUE], max = 1, wait_ms: waitMs = 0, worker = "" } = checkLease(value)
@@ -121,48 +269,110 @@ export function readId(id: string): string {
   }
 }
 
-/** Does the good items of a request, and answers for all of them in order. */
+export const readStatus = (query: URLSearchParams): number => checkStatus(query).wait_ms ?? 0
+
+/** `meta.<name>=<value>` may stand any number of times: all must match. */
+export function readTasks(query: URLSearchParams) {
+  const rest = new URLSearchParams()
+  const meta: [string, string][] = []
+  for (const [name, value] of query) {
+    if (name.startsWith("meta.")) meta.push([name.slice("meta.".length), value])
+    else rest.append(name, value)
+  }
+  const { queue, state, type, limit = 100, cursor } = checkTasks(rest)
+  if (type === undefined && meta.length === 0) return { queue, state, limit, cursor }
+  const matches = (task: Task) => {
+    if (type !== undefined && task.type !== type) return false
+    if (meta.length === 0) return true
+    const labels = new Map(Object.entries(JSON.parse(`{${task.extra ?? ""}}`).meta ?? {}))
+    return meta.every(([name, value]) => labels.get(name) === value)
+  }
+  return { queue, state, limit, cursor, matches }
+}
+
+/** Does the good items, and gives the answers of all in order. */
+export async function eachAnswer<T, A>(
+  items: readonly Each<T>[],
+  run: (items: T[]) => Promise<readonly Each<A>[]>,
+): Promise<Each<A>[]> {
+  const good = items.filter(item => !(item instanceof Refused)) as T[]
+  const answers = good.length > 0 ? await run(good) : []
+  let next = 0
+  return items.map(item => (item instanceof Refused ? item : answers[next++]!))
+}
+
+const writeEach = <A>(answers: readonly Each<A>[], write: (answer: A) => string): string =>
+  `[${answers.map(answer => (answer instanceof Refused ? JSON.stringify(problem(answer)) : write(answer))).join(",")}]`
+
+/** Does the good items of a request and answers for all of them, as one or as many. */
 export async function answerMany<T, A>(
   { items, many }: Many<T>,
   run: (items: T[]) => Promise<readonly Each<A>[]>,
   write: (answer: A) => string,
 ): Promise<string> {
-  const good = items.filter(
-    (item): item is Exclude<typeof item, Refused> => !(item instanceof Refused),
-  ) as T[]
-  const answers = good.length > 0 ? await run(good) : []
-  if (!many) {
-    const [only] = answers
-    if (only instanceof Refused) throw only
-    return write(only as A)
-  }
-  let next = 0
-  const texts = items.map(item => {
-    const answer = item instanceof Refused ? item : answers[next++]!
-    return answer instanceof Refused ? JSON.stringify(problem(answer)) : write(answer)
-  })
-  return `[${texts.join(",")}]`
+  const answers = await eachAnswer(items, run)
+  if (many) return writeEach(answers, write)
+  const [only] = answers
+  if (only instanceof Refused) throw only
+  return write(only as A)
 }
 
 // Ids, queues and leases have only characters that JSON leaves as they are.
 
-export const writeSubmitted = ({ id, state }: Submitted): string => `{"status":"${state}","task_id":"${id}"}`
+export function writeSubmitted({ id, state, replayed, replaced }: Submitted): string {
+  const marks =
+    (replayed ? ',"replayed":true' : "") +
+    (state === "duplicate" ? ',"duplicate":true' : "") +
+    (replaced ? ',"replaced":true' : "")
+  return `{"status":"${state}","task_id":"${id}"${marks}}`
+}
+
+/** Whether the only answer is one given before. */
+export const replayed = (text: string): boolean => text.startsWith("{") && text.includes('"replayed":true')
 
 export const writeSettled = ({ id, word, retries }: Settled): string =>
   word === "requeued" || word === "moved_to_dlq"
     ? `{"status":"${word}","task_id":"${id}","retries":${retries}}`
     : `{"status":"${word}","task_id":"${id}"}`
 
-export const writeExtended = ({ id, leaseExpiresAt }: Extended): string =>
-  `{"status":"ok","task_id":"${id}","lease_expires_at":${leaseExpiresAt}}`
+export const writeExtended = ({ id, word, leaseExpiresAt }: Extended): string =>
+  `{"status":"${word}","task_id":"${id}","lease_expires_at":${leaseExpiresAt}}`
 
-export const writeLeased = (task: Leased): string =>
-  `{"id":"${task.id}","type":${JSON.stringify(task.type)},"payload":${task.payload},"status":"processing",` +
-  `"retries":${task.retries},"max_retries":${task.policy.maxRetries},"queue":"${task.queue}","attempt":${task.attempt},` +
-  `"lease":"${task.lease}","timeout_ms":${task.policy.timeoutMs},"lease_expires_at":${task.leaseExpiresAt}}`
+export function writeLeased(task: Leased): string {
+  const { policy, extra, checkpoint } = task
+  return (
+    `{"id":"${task.id}","type":${JSON.stringify(task.type)},"payload":${task.payload},"status":"processing",` +
+    `"retries":${task.retries},"max_retries":${policy.maxRetries},"queue":"${task.queue}","attempt":${task.attempt},` +
+    `"lease":"${task.lease}","timeout_ms":${policy.timeoutMs},"lease_expires_at":${task.leaseExpiresAt}` +
+    (policy.maxRuntimeMs ? `,"max_runtime_ms":${policy.maxRuntimeMs}` : "") +
+    (extra === undefined ? "" : `,${extra}`) +
+    (checkpoint === undefined ? "}" : `,"checkpoint":${checkpoint}}`)
+  )
+}
 
 export const writeLeasedMany = (tasks: readonly Leased[]): string =>
   `{"tasks":[${tasks.map(writeLeased).join(",")}]}`
+
+export function writeWork(
+  tasks: readonly Leased[],
+  settled: readonly Each<Settled>[],
+  extended: readonly Each<Extended>[],
+  extensions: readonly Each<Extension>[],
+): string {
+  const idsWhere = (match: (answer: Each<Extended>) => boolean) =>
+    JSON.stringify(
+      extensions.flatMap((item, i) => (item instanceof Refused || !match(extended[i]!) ? [] : [item.id])),
+    )
+  const lost = idsWhere(
+    answer =>
+      answer instanceof Refused && (answer.reason === "lease_lost" || answer.reason === "task_not_found"),
+  )
+  const cancelled = idsWhere(answer => !(answer instanceof Refused) && answer.word === "cancelled")
+  return (
+    `{"tasks":[${tasks.map(writeLeased).join(",")}],"settled":${writeEach(settled, writeSettled)},` +
+    `"extended":${writeEach(extended, writeExtended)},"lost":${lost},"cancelled":${cancelled},"drain":false}`
+  )
+}
 
 /** A task as /status and /dlq show it. The lease is a capability: it is never shown. */
 export function writeTask(task: Task): string {
@@ -183,12 +393,51 @@ export function writeTask(task: Task): string {
     due_at: task.dueAt,
     lease_expires_at: task.leaseExpiresAt,
     worker: task.worker,
+    max_runtime_ms: task.policy.maxRuntimeMs || undefined,
+    expires_at: task.policy.expiresAt || undefined,
+    unique_key: task.uniqueKey,
+    cancel_requested_at: task.cancelRequestedAt,
     error: task.error,
     reason: task.reason,
+    log: task.log.length > 0 ? task.log : undefined,
   }
-  const result = task.result === undefined ? "" : `,"result":${task.result}`
-  return `{"id":"${task.id}","type":${JSON.stringify(task.type)},"payload":${task.payload},${JSON.stringify(rest).slice(1, -1)}${result}}`
+  const texts =
+    (task.extra === undefined ? "" : `,${task.extra}`) +
+    (task.progress === undefined ? "" : `,"progress":${task.progress}`) +
+    (task.checkpoint === undefined ? "" : `,"checkpoint":${task.checkpoint}`) +
+    (task.result === undefined ? "" : `,"result":${task.result}`)
+  return `{"id":"${task.id}","type":${JSON.stringify(task.type)},"payload":${task.payload},${JSON.stringify(rest).slice(1, -1)}${texts},"attempts":[${attempts(task).join(",")}]}`
 }
+
+/** Those before as they are remembered; the newest from the task itself, unless it is among them. */
+function attempts(task: Task): string[] {
+  const { attempt, worker, startedAt, finishedAt, state, history } = task
+  const last = history.at(-1)
+  if (attempt === 0 || (last !== undefined && JSON.parse(last).attempt === attempt)) return history
+  const outcome = state === "processing" || state === "done" || state === "cancelled" ? state : task.reason
+  return [
+    ...history,
+    JSON.stringify({ attempt, worker, started_at: startedAt, ended_at: finishedAt, outcome }),
+  ]
+}
+
+export const writeTasks = (tasks: readonly Task[], next: string | undefined): string =>
+  `{"tasks":[${tasks.map(writeTask).join(",")}]${next === undefined ? "" : `,"next":"${next}"`}}`
+
+export const writeWhy = ({ task, cause, sentence, ahead, atLeast, polledAt }: Why): string =>
+  JSON.stringify({
+    task_id: task.id,
+    state: task.state,
+    why: sentence,
+    cause,
+    ahead,
+    position_at_least: atLeast || undefined,
+    due_at: task.dueAt,
+    worker: task.worker,
+    started_at: task.startedAt,
+    lease_expires_at: task.leaseExpiresAt,
+    polled_at: polledAt,
+  })
 
 export const writeDlq = (size: number, tasks: readonly Task[], next: string | undefined): string =>
   `{"dlq_size":${size},"tasks":[${tasks.map(writeTask).join(",")}]${next === undefined ? "" : `,"next":"${next}"`}}`

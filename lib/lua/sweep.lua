@@ -1,13 +1,20 @@
 #!lua flags=allow-oom
---[[ sweep: take back lapsed leases, promote what is due, and delete what is past its retention.
-  arguments  limit: how many of each at most; dead_retention: ms that a dead task is kept
-  answers    {moved, waiting, next_event}     moved: how many it looked at; waiting: 1 where something is ready
+--[[ sweep: take back lapsed leases, end what has expired, promote what is due, and delete finished tasks that
+  are past their retention or too many.
+  arguments  limit: how many of each at most; retention, dead_retention: ms that a cancelled and a dead task is
+             kept; keep, keep_dead: how many done or cancelled, and how many dead ones are kept; polled: 1 where
+             workers wait at this broker
+  answers    {moved, waiting, next_event}     moved: 1 where there may be more; waiting: 1 where something is ready
   cost       O(limit log N)
   invariant  safe to run on every broker at once: what one has moved, the next does not find ]]
-local limit, dead_retention = unpack(ARGV)
+local limit, retention, dead_retention, keep, keep_dead, polled = unpack(ARGV)
+limit = tonumber(limit)
 
-local function delete_until(set, score)
+-- The entry with the lowest score is the one that goes first.
+local function trim(set, score, most)
   local ids = redis.call("ZRANGE", set, "-inf", score, "BYSCORE", "LIMIT", 0, limit)
+  local excess = redis.call("ZCARD", set) - most
+  if #ids < limit and excess > #ids then ids = redis.call("ZRANGE", set, 0, math.min(excess, limit) - 1) end
   local keys = {}
   for _, id in ipairs(ids) do
     leave(set, id)
@@ -18,12 +25,20 @@ local function delete_until(set, score)
   return #ids
 end
 
-local moved = reap_lapsed(limit) + promote_due(limit) + delete_until(done, now) + delete_until(dead, now - dead_retention)
+local most = math.max(
+  reap_lapsed(limit, retention),
+  reap_expired(limit),
+  promote_due(limit),
+  trim(done, now, tonumber(keep)),
+  trim(cancelled, now, tonumber(keep)),
+  trim(dead, now - dead_retention, tonumber(keep_dead))
+)
 commit()
 publish(0)
+if polled == "1" then redis.call("HSET", stats, "polled", now) end
 
 local waiting = 0
 for priority = 0, 9 do
   if redis.call("EXISTS", ready .. priority) == 1 then waiting = 1 end
 end
-return { moved, waiting, next_event() }
+return { most >= limit and 1 or 0, waiting, next_event() }

@@ -1,0 +1,49 @@
+/**
+ * The pub/sub side: which channels this broker listens to. Redis replays nothing after a gap, so whoever
+ * listens is told of every gap and looks for itself.
+ */
+import type { Redis } from "ioredis"
+
+export class Hints {
+  readonly #channels = new Map<string, Promise<unknown>>()
+
+  /** `redis` is used for nothing else. `onGap`: messages may have been missed until now. */
+  constructor(
+    private readonly redis: Redis,
+    onMessage: (channel: string, message: string) => void,
+    private readonly onGap: () => void,
+  ) {
+    redis.on("message", onMessage)
+    redis.on("ready", () => void this.#again())
+  }
+
+  /** Resolves once messages arrive; asking again is free. `first` runs when that is so for the first time. */
+  subscribe(channel: string, first: () => void = () => {}): Promise<unknown> {
+    let subscribed = this.#channels.get(channel)
+    if (subscribed === undefined) {
+      subscribed = this.redis.subscribe(channel)
+      this.#channels.set(channel, subscribed)
+      subscribed.then(first, () => this.#channels.delete(channel))
+    }
+    return subscribed
+  }
+
+  unsubscribe(channel: string): void {
+    if (this.#channels.delete(channel)) this.redis.unsubscribe(channel).catch(() => {})
+  }
+
+  async #again(): Promise<void> {
+    const channels = [...this.#channels.keys()]
+    if (channels.length === 0) return
+    try {
+      await this.redis.subscribe(...channels)
+      this.onGap()
+    } catch {
+      // The connection went again: its next "ready" comes back here.
+    }
+  }
+
+  close(): void {
+    this.redis.disconnect()
+  }
+}
