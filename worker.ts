@@ -1,30 +1,27 @@
 /**
- * The poller: leases tasks from the broker, runs their handlers, and says how they ended.
- *   - One long poll per process, for as many tasks as there are free slots; none while all slots are busy.
- *   - A finished task frees its slot at once; its ack follows, with those that finished about the same time.
- *   - Leases are kept alive while handlers run (lib/keeper.ts); acks are repeated until answered (lib/acks.ts).
+ * The worker: takes tasks from the broker, runs their handlers, and says how they ended.
+ *   - All that it and the broker say to each other is POST /work, about once a batch (lib/worker/session.ts).
+ *   - A finished task frees its slot at once; its ack brings the next task.
+ *   - Leases are kept alive while handlers run; a task that is lost or cancelled fires its handler's signal.
  *   - The broker away: it asks again for ever, and what it has in hand goes on.
  *   - SIGTERM or SIGINT: no new tasks; those that run get DRAIN_MS, then their signals fire and they are given
- *     back unblamed. A second signal ends it at once.
+ *     back unblamed. A second signal ends it at once. A broker that says `drain` ends it once its tasks have ended.
  */
 import { hostname } from "node:os"
-import { Acks } from "./lib/acks.ts"
 import { Client } from "./lib/client.ts"
 import { ConfigError, readWorkerConfig, type WorkerConfig } from "./lib/config.ts"
 import { type Handlers, loadHandlers } from "./lib/handlers.ts"
-import { type HeldLease, LeaseKeeper, LeaseLost } from "./lib/keeper.ts"
 import { createLog, type Log } from "./lib/log.ts"
-import type { LeasedTask } from "./lib/models.ts"
-import { type Delays, Outage, pause } from "./lib/outage.ts"
-import { errorText, type Outcome, outcomeOf } from "./lib/outcome.ts"
+import { pause } from "./lib/pause.ts"
 import { stopSignal } from "./lib/signals.ts"
-import { Token } from "./lib/token.ts"
-
-/** With more acks than this unanswered, no new tasks are taken. */
-const MAX_UNANSWERED = 1_000
+import type { HeldLease } from "./lib/worker/lease.ts"
+import { type Delays, Outage } from "./lib/worker/outage.ts"
+import { errorText, type Outcome, outcomeOf } from "./lib/worker/outcome.ts"
+import { Session } from "./lib/worker/session.ts"
+import { Token } from "./lib/worker/token.ts"
 
 export interface WorkerOptions {
-  client: Pick<Client, "lease" | "ackMany" | "extendMany">
+  client: Pick<Client, "work">
   handlers: Handlers
   log: Log
   name: string
@@ -47,30 +44,33 @@ export class WorkerStopping extends Error {
   override readonly name = "WorkerStopping"
 }
 
-interface Running {
-  readonly task: LeasedTask
-  readonly lease: HeldLease
-  readonly abort: AbortController
-  settled: boolean
-}
-
 export class Worker {
   readonly #options: WorkerOptions
-  readonly #keeper: LeaseKeeper
-  readonly #acks: Acks
-  readonly #running = new Set<Running>()
-  readonly #stop = new AbortController()
-  readonly #polling: Promise<void>
+  readonly #session: Session
+  readonly #running = new Set<HeldLease>()
   #stopped: Promise<boolean> | undefined
   #change = Promise.withResolvers<void>()
 
-  /** Begins to poll. */
+  /** Begins to ask for tasks. */
   constructor(options: WorkerOptions) {
     this.#options = options
-    const { client, log } = options
-    this.#keeper = new LeaseKeeper(client, this.#outage("leases are not extended"))
-    this.#acks = new Acks(client, log, this.#outage("acks are held"), () => this.#changed())
-    this.#polling = this.#poll()
+    const { client, log, name, queues, concurrency, waitMs = 20_000, delays, refused } = options
+    this.#session = new Session({
+      client,
+      log,
+      name,
+      queues,
+      waitMs,
+      outage: new Outage(log, "no tasks are fetched and acks are held", delays, refused),
+      free: () => concurrency - this.#running.size,
+      begin: lease => this.#begin(lease),
+      changed: () => this.#changed(),
+    })
+  }
+
+  /** Resolves when the broker has asked this worker to end, and nothing runs any more. */
+  async drained(): Promise<void> {
+    while (!(this.#session.draining && this.#running.size === 0)) await this.#change.promise
   }
 
   /** Takes no new tasks, drains, and answers whether the broker knows how each task ended. */
@@ -79,77 +79,41 @@ export class Worker {
     return this.#stopped
   }
 
-  #outage(what: string): Outage {
-    const { log, delays, refused } = this.#options
-    return new Outage(log, what, delays, refused)
-  }
-
-  async #poll(): Promise<void> {
-    const { client, queues, name, concurrency, waitMs = 20_000 } = this.#options
-    const { signal } = this.#stop
-    const outage = this.#outage("no tasks are fetched")
-    while (!signal.aborted) {
-      const free = Math.min(concurrency - this.#running.size, MAX_UNANSWERED - this.#acks.size)
-      if (free <= 0) {
-        await this.#change.promise
-        // Whoever else finishes in this turn of the event loop: else the next poll asks for one task only.
-        await new Promise(setImmediate)
-        continue
-      }
-      const sentAt = performance.now()
-      try {
-        const { tasks } = await client.lease({ queues, max: free, wait_ms: waitMs, worker: name }, { signal })
-        outage.over()
-        for (const task of tasks) this.#start(task)
-        // A broker that is shutting down sends its waiters home early: no reason to storm the next one.
-        const early = tasks.length === 0 && performance.now() - sentAt < Math.max(waitMs / 2, 100)
-        if (early) await pause(250 + Math.random() * 500, signal)
-      } catch (error) {
-        if (!signal.aborted) await pause(outage.failed(asError(error)), signal)
-      }
-    }
-  }
-
-  #start(task: LeasedTask): void {
-    const abort = new AbortController()
-    const lease = this.#keeper.hold(task, reason => {
-      this.#options.log.warn(reason.message, { task_id: task.id, type: task.type, attempt: task.attempt })
-      abort.abort(reason)
-    })
-    const running: Running = { task, lease, abort, settled: false }
-    this.#running.add(running)
+  #begin(lease: HeldLease): void {
+    this.#running.add(lease)
     // The answer and the stop crossed: given back before its handler has begun.
-    if (this.#stop.signal.aborted) this.#finish(running, { status: "released" })
-    else void this.#run(running)
+    if (this.#stopped !== undefined) this.#finish(lease, { status: "released" })
+    else void this.#run(lease)
   }
 
-  async #run(running: Running): Promise<void> {
-    const { task, abort } = running
+  async #run(lease: HeldLease): Promise<void> {
+    const { task, signal } = lease
     const { handlers, log } = this.#options
     const fields = { task_id: task.id, type: task.type, attempt: task.attempt }
     log.debug("task begins", fields)
     const outcome = await outcomeOf(handlers, task.payload, {
       task,
-      signal: abort.signal,
-      log: message => log.info(String(message), fields),
+      signal,
+      progress: value => lease.progress(value),
+      checkpoint: value => lease.checkpoint(value),
+      log: message => {
+        const line = String(message)
+        log.info(line, fields)
+        lease.log(line)
+      },
     })
-    if (outcome.status === "failed" && !abort.signal.aborted)
+    if (outcome.status === "failed" && !signal.aborted)
       log.warn("task failed", { ...fields, error: outcome.error })
-    this.#finish(running, outcome)
+    this.#finish(lease, outcome)
   }
 
   /** Frees the slot, and sends the outcome where the lease still stands and nothing was sent before. */
-  #finish(running: Running, outcome: Outcome): void {
-    this.#running.delete(running)
-    this.#keeper.drop(running.lease)
+  #finish(lease: HeldLease, outcome: Outcome): void {
+    if (!this.#running.delete(lease)) return
+    if (lease.lost !== undefined) this.#session.freed()
+    // Told to let go, a handler may have left half-way, whatever it gave back: the task is not done, nor to blame.
+    else this.#session.settle(lease, lease.signal.aborted ? { status: "released" } : outcome)
     this.#changed()
-    if (running.settled) return
-    running.settled = true
-    const { task, abort } = running
-    if (abort.signal.reason instanceof LeaseLost) return
-    // Told to stop, a handler may have left half-way, whatever it gave back: the task is not done, nor to blame.
-    const ack = abort.signal.aborted ? ({ status: "released" } as const) : outcome
-    this.#acks.push({ task_id: task.id, lease: task.lease, ...ack })
   }
 
   /**
@@ -161,34 +125,30 @@ export class Worker {
   async #drain(): Promise<boolean> {
     const { log, drainMs, graceMs = 1_000, ackMs = 5_000 } = this.#options
     log.info("stopping: no new tasks", { running: this.#running.size, drain_ms: drainMs })
-    this.#stop.abort()
-    this.#changed()
-    await this.#polling
-    await this.#idle(drainMs)
+    this.#session.stopFetching()
+    await this.#until(() => this.#running.size === 0, drainMs)
     const reason = new WorkerStopping("the worker stops, and the time to drain is over")
-    for (const { abort } of this.#running) abort.abort(reason)
-    await this.#idle(graceMs)
-    for (const running of [...this.#running]) {
-      log.warn("handler does not heed its signal", { task_id: running.task.id, type: running.task.type })
-      this.#finish(running, { status: "released" })
+    for (const lease of this.#running) lease.abort(reason)
+    await this.#until(() => this.#running.size === 0, graceMs)
+    for (const lease of this.#running) {
+      if (lease.lost === undefined)
+        log.warn("handler does not heed its signal", { task_id: lease.task.id, type: lease.task.type })
+      this.#finish(lease, { status: "released" })
     }
-    const end = new AbortController()
-    await Promise.race([this.#acks.settled(), pause(ackMs, end.signal)])
-    end.abort()
-    const unanswered = this.#acks.size
-    this.#acks.close()
+    await this.#until(() => this.#session.quiet, ackMs)
+    const { unanswered } = this.#session
+    this.#session.close()
     if (unanswered > 0) log.error("stopped with acks that the broker did not answer", { unanswered })
     else log.info("stopped")
     return unanswered === 0
   }
 
-  /** Waits until nothing runs, or the time is up. */
-  async #idle(ms: number): Promise<void> {
+  /** Waits until it holds, or the time is up. */
+  async #until(holds: () => boolean, ms: number): Promise<void> {
     const end = performance.now() + ms
     const over = new AbortController()
     const timeUp = pause(ms, over.signal)
-    while (this.#running.size > 0 && performance.now() < end)
-      await Promise.race([this.#change.promise, timeUp])
+    while (!holds() && performance.now() < end) await Promise.race([this.#change.promise, timeUp])
     over.abort()
   }
 
@@ -197,8 +157,6 @@ export class Worker {
     this.#change = Promise.withResolvers<void>()
   }
 }
-
-const asError = (thrown: unknown): Error => (thrown instanceof Error ? thrown : new Error(String(thrown)))
 
 /** Unique enough for a fleet, and readable: host-pid-random. */
 export function workerName(): string {
@@ -244,7 +202,8 @@ async function main(): Promise<number> {
   )
   const worker = await startWorker(config, stop, { log })
   if (worker === undefined) return 0
-  if (!stop.aborted) await new Promise(resolve => stop.addEventListener("abort", resolve))
+  const told = new Promise(resolve => stop.addEventListener("abort", resolve))
+  if (!stop.aborted) await Promise.race([told, worker.drained()])
   return (await worker.stop()) ? 0 : 1
 }
 

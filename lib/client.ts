@@ -6,11 +6,12 @@
  *
  * A call gives the broker's answer or throws: BrokerProblem where the broker said no, BrokerUnreachable where
  * it said nothing. Nothing is repeated behind the caller's back; `retryable` tells what is worth repeating.
- * Every state change but a submit is safe to repeat; a repeated submit may stand twice.
+ * Every state change is safe to repeat; a submit, where it has a `task_id` or an `idempotencyKey`.
  * Whatever changes state is a POST: fetch by itself sends a GET again when its connection dies.
  */
 import type {
   Ack,
+  Cancelled,
   Code,
   DlqAnswer,
   Extend,
@@ -20,13 +21,16 @@ import type {
   Problem,
   Redriven,
   Settled,
+  State,
   Submit,
   Submitted,
+  TasksAnswer,
   TaskView,
+  WhyAnswer,
+  Work,
+  WorkAnswer,
 } from "./models.ts"
 
-/** Added to `wait_ms`: the broker has to have the time to answer that nothing came. */
-const LEASE_MARGIN_MS = 10_000
 const RETRYABLE: ReadonlySet<number> = new Set([429, 502, 503, 504])
 
 /** The broker, or a proxy before it, answered that it will not do what was asked. */
@@ -61,7 +65,7 @@ export interface ClientOptions {
   url: string
   /** A function is asked before each request, for a token that changes. */
   token: string | (() => string)
-  /** How long to wait for an answer; a lease adds its `wait_ms`. */
+  /** How long to wait for an answer (default 10,000); a request with a `wait_ms` waits that long on top. */
   timeoutMs?: number
 }
 
@@ -69,6 +73,38 @@ export interface CallOptions {
   /** Ends the wait; the call then throws the signal's reason. */
   signal?: AbortSignal
   timeoutMs?: number
+}
+
+export interface SubmitOptions extends CallOptions {
+  /** The same key and tasks give the first answer again, so that a submit whose answer was lost can be repeated. */
+  idempotencyKey?: string
+}
+
+/** What came of each item; one that was refused is a BrokerProblem among them. */
+export type Each<T> = T | BrokerProblem
+
+/** The answer of /work, its lists as `ackMany` and `extendMany` give them. */
+export interface Worked extends Omit<WorkAnswer, "settled" | "extended"> {
+  settled: Each<Settled>[]
+  extended: Each<Extended>[]
+}
+
+export interface TasksFilter {
+  state: State
+  queue?: string
+  type?: string
+  /** All of these labels must match. */
+  meta?: Readonly<Record<string, string>>
+  limit?: number
+  /** `next` of the page before. */
+  cursor?: string
+}
+
+export interface Ready {
+  status: "ready"
+  redis: string
+  durability: string
+  maxmemory_policy: string
 }
 
 export class Client {
@@ -82,26 +118,25 @@ export class Client {
     this.#timeoutMs = timeoutMs
   }
 
-  submit(task: Submit, options?: CallOptions): Promise<Submitted> {
+  submit(task: Submit, options?: SubmitOptions): Promise<Submitted> {
     return this.#post("/submit", task, options)
   }
 
   /** Up to 1,000 in one request. The answers are in order; one that was refused is a BrokerProblem among them. */
-  submitMany(tasks: readonly Submit[], options?: CallOptions): Promise<(Submitted | BrokerProblem)[]> {
+  submitMany(tasks: readonly Submit[], options?: SubmitOptions): Promise<Each<Submitted>[]> {
     return this.#postMany("/submit", tasks, options)
   }
 
   /** Waits up to `wait_ms` for tasks; no tasks is an answer like any other. */
-  lease(request: LeaseRequest = {}, options: CallOptions = {}): Promise<LeaseAnswer> {
-    const timeoutMs = options.timeoutMs ?? (request.wait_ms ?? 0) + LEASE_MARGIN_MS
-    return this.#post("/lease", request, { ...options, timeoutMs })
+  lease(request: LeaseRequest = {}, options?: CallOptions): Promise<LeaseAnswer> {
+    return this.#post("/lease", request, this.#waiting(request.wait_ms, options))
   }
 
   ack(ack: Ack, options?: CallOptions): Promise<Settled> {
     return this.#post("/ack", ack, options)
   }
 
-  ackMany(acks: readonly Ack[], options?: CallOptions): Promise<(Settled | BrokerProblem)[]> {
+  ackMany(acks: readonly Ack[], options?: CallOptions): Promise<Each<Settled>[]> {
     return this.#postMany("/ack", acks, options)
   }
 
@@ -109,54 +144,96 @@ export class Client {
     return this.#post("/extend", extend, options)
   }
 
-  extendMany(leases: readonly Extend[], options?: CallOptions): Promise<(Extended | BrokerProblem)[]> {
+  extendMany(leases: readonly Extend[], options?: CallOptions): Promise<Each<Extended>[]> {
     return this.#postMany("/extend", leases, options)
   }
 
-  status(id: string, options?: CallOptions): Promise<TaskView> {
-    return this.#call("GET", `/status/${encodeURIComponent(id)}`, undefined, options)
+  /** Settles, extends and leases in one request; waits up to `wait_ms` for tasks where it only leases. */
+  async work(request: Work, options?: CallOptions): Promise<Worked> {
+    const path = "/work"
+    const answer = await this.#post<WorkAnswer>(path, request, this.#waiting(request.wait_ms, options))
+    if (!Array.isArray(answer.tasks)) throw this.#unreadable(path, "tasks")
+    return {
+      ...answer,
+      settled: this.#each<Settled>(path, answer.settled, request.settle?.length ?? 0),
+      extended: this.#each<Extended>(path, answer.extended, request.extend?.length ?? 0),
+    }
+  }
+
+  /** Ends a task that waits at once; one that runs, when its worker has heard of it. */
+  cancel(id: string, options?: CallOptions): Promise<Cancelled> {
+    return this.#call("POST", `/cancel/${encodeURIComponent(id)}`, undefined, options)
+  }
+
+  /** With `wait_ms`, as soon as the task has ended, or as it is when that time is over. */
+  status(id: string, query: { wait_ms?: number } = {}, options?: CallOptions): Promise<TaskView> {
+    const path = `/status/${encodeURIComponent(id)}`
+    return this.#call("GET", withQuery(path, query), undefined, this.#waiting(query.wait_ms, options))
+  }
+
+  /** Why it does not run, in a sentence and in facts. */
+  why(id: string, options?: CallOptions): Promise<WhyAnswer> {
+    return this.#call("GET", `/why/${encodeURIComponent(id)}`, undefined, options)
+  }
+
+  /** A page of the tasks in one state. There are more as long as there is a `next`, even where a page is empty. */
+  tasks({ meta = {}, ...filter }: TasksFilter, options?: CallOptions): Promise<TasksAnswer> {
+    const labels = Object.entries(meta).map(([name, value]) => [`meta.${name}`, value])
+    const query = { ...filter, ...Object.fromEntries(labels) }
+    return this.#call("GET", withQuery("/tasks", query), undefined, options)
   }
 
   dlq(
-    { queue, limit, cursor }: { queue?: string; limit?: number; cursor?: string } = {},
+    query: { queue?: string; limit?: number; cursor?: string } = {},
     options?: CallOptions,
   ): Promise<DlqAnswer> {
-    const query = new URLSearchParams()
-    if (queue !== undefined) query.set("queue", queue)
-    if (limit !== undefined) query.set("limit", String(limit))
-    if (cursor !== undefined) query.set("cursor", cursor)
-    return this.#call("GET", query.size > 0 ? `/dlq?${query}` : "/dlq", undefined, options)
+    return this.#call("GET", withQuery("/dlq", query), undefined, options)
   }
 
   retryDead(id: string, options?: CallOptions): Promise<Redriven> {
     return this.#call("POST", `/dlq/retry/${encodeURIComponent(id)}`, undefined, options)
   }
 
-  #post<T>(path: string, body: unknown, options?: CallOptions): Promise<T> {
+  /** Whether the broker's process answers. */
+  healthz(options?: CallOptions): Promise<{ status: "ok" }> {
+    return this.#call("GET", "/healthz", undefined, options)
+  }
+
+  /** Whether it can do its work. */
+  readyz(options?: CallOptions): Promise<Ready> {
+    return this.#call("GET", "/readyz", undefined, options)
+  }
+
+  #post<T>(path: string, body: unknown, options?: SubmitOptions): Promise<T> {
     return this.#call("POST", path, JSON.stringify(body), options)
   }
 
-  async #postMany<T>(
-    path: string,
-    items: readonly unknown[],
-    options?: CallOptions,
-  ): Promise<(T | BrokerProblem)[]> {
+  async #postMany<T>(path: string, items: readonly unknown[], options?: SubmitOptions): Promise<Each<T>[]> {
     if (items.length === 0) return []
-    const answers = await this.#post<(T | Problem)[]>(path, items, options)
-    if (!Array.isArray(answers) || answers.length !== items.length)
-      throw new BrokerUnreachable(
-        `${this.url} answered ${path} with something other than ${items.length} answers`,
-      )
+    return this.#each(path, await this.#post(path, items, options), items.length)
+  }
+
+  #each<T>(path: string, answers: unknown, count: number): Each<T>[] {
+    if (!Array.isArray(answers) || answers.length !== count) throw this.#unreadable(path, `${count} answers`)
     return answers.map(answer => (isProblem(answer) ? fromProblem(answer.status, answer) : answer))
+  }
+
+  /** The broker has to have the time to answer that nothing came. */
+  #waiting(waitMs = 0, options?: CallOptions): CallOptions {
+    return { timeoutMs: waitMs + this.#timeoutMs, ...options }
+  }
+
+  #unreadable(path: string, what: string): BrokerUnreachable {
+    return new BrokerUnreachable(`${this.url} answered ${path} with something other than ${what}`)
   }
 
   async #call<T>(
     method: string,
     path: string,
     body: string | undefined,
-    options: CallOptions = {},
+    options: SubmitOptions = {},
   ): Promise<T> {
-    const { signal, timeoutMs = this.#timeoutMs } = options
+    const { signal, timeoutMs = this.#timeoutMs, idempotencyKey } = options
     signal?.throwIfAborted()
     // Not AbortSignal.any and .timeout: those leave a timer and a listener behind for each call.
     const limit = new AbortController()
@@ -166,6 +243,7 @@ export class Client {
     try {
       const headers: Record<string, string> = { "X-API-Token": this.#token(), Accept: "application/json" }
       if (body !== undefined) headers["Content-Type"] = "application/json"
+      if (idempotencyKey !== undefined) headers["Idempotency-Key"] = idempotencyKey
       const request = { method, headers, redirect: "manual", signal: limit.signal } as const
       const response = await fetch(this.url + path, body === undefined ? request : { ...request, body })
       const text = await response.text()
@@ -181,6 +259,12 @@ export class Client {
       signal?.removeEventListener("abort", leave)
     }
   }
+}
+
+function withQuery(path: string, query: Readonly<Record<string, string | number | undefined>>): string {
+  const members = new URLSearchParams()
+  for (const [name, value] of Object.entries(query)) if (value !== undefined) members.set(name, String(value))
+  return members.size > 0 ? `${path}?${members}` : path
 }
 
 function parse(text: string): unknown {

@@ -5,17 +5,48 @@ import { pathToFileURL } from "node:url"
 import { ConfigError } from "./config.ts"
 import type { LeasedTask } from "./models.ts"
 
-export interface HandlerContext {
-  task: LeasedTask
-  /** Fires when the lease is lost, as another worker may have the task then, or when the worker has to stop. */
+/** `Checkpoint` is what the handler of this type keeps: nothing checks that an earlier version kept the same. */
+export interface HandlerContext<Checkpoint = unknown> {
+  /** `checkpoint` is what an attempt before kept last. */
+  task: LeasedTask & { checkpoint?: Checkpoint }
+  /**
+   * Fires when the handler should let go. Its reason is a LeaseLost (another worker may have the task), a
+   * TaskCancelled, or a WorkerStopping; what the handler then gives back or throws counts for nothing.
+   */
   signal: AbortSignal
+  /** How far it is: any JSON of up to 1,024 bytes, which /status shows within about a second. */
+  progress(value: unknown): void
+  /** What the next attempt needs to go on from here: any JSON of up to 16,384 bytes. Resolves once it is kept. */
+  checkpoint(value: Checkpoint): Promise<void>
+  /** A line for the worker's log; /status shows the first 500 characters of the newest 20. */
   log(message: string): void
 }
 
+/** Thrown by a handler: the task fails for good, without another attempt. */
+export class Fatal extends Error {
+  override readonly name = "Fatal"
+}
+
+const MAX_RETRY_IN_MS = 30 * 86_400_000
+
+/** Thrown by a handler: the attempt fails, and the next one, if any is left, begins in `ms` whatever the backoff. */
+export class RetryIn extends Error {
+  override readonly name = "RetryIn"
+  readonly ms: number
+
+  constructor(ms: number, message = `try again in ${ms} ms`, options?: ErrorOptions) {
+    super(message, options)
+    this.ms = ms > 0 ? Math.min(Math.round(ms), MAX_RETRY_IN_MS) : 0
+  }
+}
+
 /** What it gives back becomes the task's result; what it throws, the task's error. It may run twice for one task. */
-export type Handler = (payload: unknown, context: HandlerContext) => Promise<unknown> | unknown
+export type Handler<Payload = unknown, Checkpoint = unknown> = (
+  payload: Payload,
+  context: HandlerContext<Checkpoint>,
+) => Promise<unknown> | unknown
 /** A Map, so that a type named `constructor` finds nothing. */
-export type Handlers = ReadonlyMap<string, Handler>
+export type Handlers = ReadonlyMap<string, Handler<never, never>>
 
 /** For trying things out. */
 export const BUILT_IN: Readonly<Record<string, Handler>> = {

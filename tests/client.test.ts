@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test"
 import { BrokerProblem, BrokerUnreachable, Client } from "../lib/client.ts"
 import { FakeBroker, problem } from "./fake-broker.ts"
+import { freshName, TOKEN, testBroker } from "./harness.ts"
 
 describe("the client", () => {
   test("a problem carries what a caller needs to decide", async () => {
@@ -46,5 +47,48 @@ describe("the client", () => {
     leave.abort(new Error("enough"))
     await expect(poll).rejects.toThrow("enough")
     await broker.until(() => broker.pollsAborted === 1)
+  })
+})
+
+describe("the client with a real broker", () => {
+  test("every call", async () => {
+    await using broker = await testBroker()
+    const queue = freshName()
+    const client = new Client({ url: broker.url, token: TOKEN })
+    expect(await client.healthz()).toEqual({ status: "ok" })
+    expect(await client.readyz()).toMatchObject({ status: "ready" })
+
+    const mail = { type: "mail", queue, meta: { to: "a", for: "b" }, max_retries: 0 }
+    const first = await client.submit(mail, { idempotencyKey: `k-${queue}` })
+    expect(await client.submit(mail, { idempotencyKey: `k-${queue}` })).toEqual({ ...first, replayed: true })
+    const [other, refused] = await client.submitMany([{ type: "mail", queue }, { type: "" }])
+    expect(refused).toBeInstanceOf(BrokerProblem)
+    const queued = await client.tasks({ queue, state: "queued", type: "mail", meta: { to: "a", for: "b" } })
+    expect(queued.tasks.map(task => task.id)).toEqual([first.task_id])
+    const page = await client.tasks({ queue, state: "queued", limit: 1 })
+    const { tasks } = await client.tasks({ queue, state: "queued", limit: 1, cursor: page.next! })
+    expect(new Set([...page.tasks, ...tasks].map(task => task.id)).size).toBe(2)
+    expect((await client.why(first.task_id)).state).toBe("queued")
+    expect(await client.cancel((other as { task_id: string }).task_id)).toMatchObject({ status: "cancelled" })
+
+    const work = await client.work({ queues: [queue], max: 5, worker: "w" })
+    const { id: task_id, lease } = work.tasks[0]!
+    expect(task_id).toBe(first.task_id)
+    const answer = await client.work({
+      extend: [{ task_id, lease, progress: 1 }],
+      settle: [
+        { task_id, lease, status: "failed", error: "no" },
+        { task_id: "none", lease },
+      ],
+    })
+    expect(answer.extended).toMatchObject([{ status: "ok", task_id }])
+    expect(answer.settled).toMatchObject([{ status: "moved_to_dlq", task_id }, { code: "task_not_found" }])
+    expect(answer.settled[1]).toBeInstanceOf(BrokerProblem)
+    expect(await client.status(task_id, { wait_ms: 1_000 })).toMatchObject({ status: "dead", progress: 1 })
+    expect((await client.dlq({ queue })).dlq_size).toBe(1)
+    expect(await client.retryDead(task_id)).toEqual({ status: "requeued_from_dlq", task_id })
+    const again = (await client.lease({ queues: [queue] })).tasks[0]!
+    expect(await client.extend({ task_id, lease: again.lease })).toMatchObject({ status: "ok" })
+    expect(await client.ack({ task_id, lease: again.lease })).toMatchObject({ status: "acknowledged" })
   })
 })

@@ -2,18 +2,20 @@
 import { Client } from "../lib/client.ts"
 import { BUILT_IN, type Handler } from "../lib/handlers.ts"
 import { createLog } from "../lib/log.ts"
-import type { Ack, Extend, LeasedTask, LeaseRequest } from "../lib/models.ts"
+import type { Ack, Extend, LeasedTask, Work } from "../lib/models.ts"
 import { Worker, type WorkerOptions } from "../worker.ts"
 
-type Answer = Response | undefined
-/** An answer of its own, or undefined for the usual one. */
+/** A whole answer of its own, the answers to its items, or undefined for the usual. */
+type Answer = Response | unknown[] | undefined
 type Script = (body: never, request: Request) => Answer | Promise<Answer>
 
 export const problem = (status: number, code: string, headers = {}): Response =>
   Response.json({ error: code, code, status, title: code }, { status, headers })
 
 export class FakeBroker implements AsyncDisposable {
-  readonly polls: LeaseRequest[] = []
+  /** All requests to /work that were answered or wait, and those of them that ask for tasks. */
+  readonly works: Work[] = []
+  readonly polls: Work[] = []
   /** Those that were answered, in order. */
   readonly acks: Ack[] = []
   readonly ackBatches: Ack[][] = []
@@ -35,9 +37,13 @@ export class FakeBroker implements AsyncDisposable {
   }
   #port = this.#server.port!
 
-  on(path: "/lease" | "/ack" | "/extend", script: Script): void {
-    this.#script[path] = script
+  /** `settle` and `extend` get their part of a /work that has one, `fetch` the whole of one that asks for tasks. */
+  on(what: "settle" | "extend" | "fetch" | "/ack" | "/lease" | "/work", script: Script): void {
+    this.#script[what] = script
   }
+
+  /** What each answer from now on says besides: its ids that are cancelled, and whether to drain. */
+  readonly says = { cancelled: [] as string[], drain: false }
 
   task(task: Partial<LeasedTask> = {}): LeasedTask {
     const id = `task-${++this.#ids}`
@@ -111,26 +117,50 @@ export class FakeBroker implements AsyncDisposable {
     this.tokens.push(request.headers.get("X-API-Token"))
     const body = JSON.parse(await request.text())
     const scripted = await this.#script[path]?.(body as never, request)
-    if (scripted !== undefined) return scripted
-    if (path === "/lease") return this.#lease(body, request)
-    if (path === "/ack") {
-      this.ackBatches.push(body)
-      this.acks.push(...body)
-      return Response.json(body.map((ack: Ack) => ({ status: "acknowledged", task_id: ack.task_id })))
-    }
-    this.extendBatches.push(body)
-    return Response.json(body.map((e: Extend) => ({ status: "ok", task_id: e.task_id, lease_expires_at: 0 })))
+    if (scripted instanceof Response) return scripted
+    if (path === "/lease") return this.#fetch(body, request).then(tasks => Response.json({ tasks }))
+    if (path === "/ack") return Response.json({ status: "acknowledged", task_id: body.task_id })
+    return this.#work(body, request)
   }
 
-  async #lease(body: LeaseRequest, request: Request): Promise<Response> {
+  async #work(body: Work, request: Request): Promise<Response> {
+    const { settle = [], extend = [], max = 0 } = body
+    const scripted = {
+      extended: extend.length > 0 && (await this.#script.extend?.(extend as never, request)),
+      settled: settle.length > 0 && (await this.#script.settle?.(settle as never, request)),
+      tasks: max > 0 && (await this.#script.fetch?.(body as never, request)),
+    }
+    for (const part of Object.values(scripted)) if (part instanceof Response) return part
+    this.works.push(body)
+    if (extend.length > 0) this.extendBatches.push(extend)
+    if (settle.length > 0) {
+      this.ackBatches.push(settle)
+      this.acks.push(...settle)
+    }
+    const usual = {
+      extended: extend.map(({ task_id }) => ({ status: "ok", task_id, lease_expires_at: 0 })),
+      settled: settle.map(({ task_id }) => ({ status: "acknowledged", task_id })),
+    }
+    return Response.json({
+      tasks: max > 0 ? await this.#fetch(body, request) : [],
+      extended: scripted.extended || usual.extended,
+      settled: scripted.settled || usual.settled,
+      lost: [],
+      ...this.says,
+    })
+  }
+
+  async #fetch(body: Work, request: Request): Promise<LeasedTask[]> {
     this.polls.push(body)
-    this.mostPollsAtOnce = Math.max(this.mostPollsAtOnce, ++this.pollsUnderWay)
+    const waits = !body.settle?.length && !body.extend?.length
+    if (waits) this.mostPollsAtOnce = Math.max(this.mostPollsAtOnce, ++this.pollsUnderWay)
     const gone = new Promise(resolve => request.signal.addEventListener("abort", resolve))
-    const end = performance.now() + (body.wait_ms ?? 0)
-    while (this.#waiting.length === 0 && !request.signal.aborted && performance.now() < end)
+    const end = performance.now() + (waits ? (body.wait_ms ?? 0) : 0)
+    const ready = () => this.#waiting.length > 0 || this.says.drain
+    while (!ready() && !request.signal.aborted && performance.now() < end)
       await Promise.race([this.#changed.promise, gone, Bun.sleep(end - performance.now())])
-    this.pollsUnderWay--
+    if (waits) this.pollsUnderWay--
     if (request.signal.aborted) this.pollsAborted++
-    return Response.json({ tasks: request.signal.aborted ? [] : this.#waiting.splice(0, body.max ?? 1) })
+    return request.signal.aborted ? [] : this.#waiting.splice(0, body.max ?? 1)
   }
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test"
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { loadHandlers } from "../lib/handlers.ts"
+import { Fatal, type Handler, loadHandlers, RetryIn } from "../lib/handlers.ts"
 import { FakeBroker } from "./fake-broker.ts"
 
 describe("outcomes", () => {
@@ -100,6 +100,21 @@ describe("outcomes", () => {
   })
 })
 
+describe("what a handler throws decides what comes next", () => {
+  test.each<[string, Error, object]>([
+    ["Fatal", new Fatal("no such customer"), { retry: false }],
+    ["RetryIn", new RetryIn(1_500.4, "rate limited"), { retry_in_ms: 1_500 }],
+    ["RetryIn with a time that is none", new RetryIn(Number.NaN), { retry_in_ms: 0 }],
+  ])("%s", async (_, thrown, rest) => {
+    await using broker = new FakeBroker()
+    const { id, lease } = broker.task({ type: "it" })
+    broker.worker({ it: () => Promise.reject(thrown) })
+    await broker.until(() => broker.acks.length === 1)
+    const error = expect.stringContaining(`${thrown.name}: ${thrown.message}`)
+    expect(broker.acks).toEqual([{ task_id: id, lease, status: "failed", error, ...rest }])
+  })
+})
+
 describe("the module that HANDLERS names", () => {
   test("adds to the built-in handlers and overrides them; one that is no map of functions is refused with what is wrong", async () => {
     const dir = await mkdtemp(join(tmpdir(), "handlers-"))
@@ -112,7 +127,7 @@ describe("the module that HANDLERS names", () => {
         await file("good.ts", "export default { echo: () => 'mine', other: () => 1 }"),
       )
       expect([...good.keys()]).toEqual(["echo", "add", "sleep", "fail", "other"])
-      expect(await good.get("echo")!(1, {} as never)).toBe("mine")
+      expect(await (good.get("echo") as Handler)(1, {} as never)).toBe("mine")
       const named = await loadHandlers(
         await file("named.ts", "export const handlers = new Map([['a', () => 1]])"),
       )

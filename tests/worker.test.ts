@@ -2,12 +2,14 @@ import { describe, expect, test } from "bun:test"
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { Client } from "../lib/client.ts"
 import { readWorkerConfig } from "../lib/config.ts"
-import type { Handler } from "../lib/handlers.ts"
+import { BUILT_IN, type Handler, type HandlerContext } from "../lib/handlers.ts"
 import { createLog } from "../lib/log.ts"
 import type { Ack } from "../lib/models.ts"
-import { startWorker, WorkerStopping, workerName } from "../worker.ts"
+import { startWorker, Worker, WorkerStopping, workerName } from "../worker.ts"
 import { FakeBroker, problem } from "./fake-broker.ts"
+import { freshName, TOKEN, testBroker, until } from "./harness.ts"
 
 /** Ends when its signal fires, with the signal's reason. */
 const untilTold = (signal: AbortSignal) =>
@@ -25,27 +27,45 @@ describe("polling", () => {
     broker.worker({ wait }, { concurrency: 3 })
     await broker.until(() => broker.polls.length === 1 && broker.pollsUnderWay === 0)
     await Bun.sleep(30)
-    expect(broker.polls).toEqual([{ queues: ["default"], max: 3, wait_ms: 5_000, worker: "tester" }])
+    expect(broker.works).toEqual([{ queues: ["default"], max: 3, wait_ms: 5_000, worker: "tester" }])
     gate.resolve()
-    await broker.until(() => broker.polls.length === 2)
-    expect(broker.polls[1]!.max).toBe(3)
+    await broker.until(() => broker.polls.length === 3)
+    expect(broker.polls[1]).toMatchObject({ settle: [{}, {}, {}], max: 3 })
+    expect(broker.polls[2]).toMatchObject({ max: 3, wait_ms: 5_000 })
     for (let n = 0; n < 20; n++) broker.task()
     await broker.until(() => broker.acks.length === 23)
     expect(broker.mostPollsAtOnce).toBe(1)
   })
 
-  test("the next tasks are fetched while the ack of the last ones is still under way", async () => {
+  test("one request settles what has ended and fetches what comes next", async () => {
     await using broker = new FakeBroker()
-    const gate = Promise.withResolvers<undefined>()
-    broker.on("/ack", () => gate.promise)
-    let ran = 0
-    broker.task({ type: "count" })
-    broker.worker({ count: () => ++ran }, { concurrency: 1 })
-    await broker.until(() => ran === 1)
-    broker.task({ type: "count" })
-    await broker.until(() => ran === 2)
-    gate.resolve(undefined)
+    for (let n = 0; n < 8; n++) broker.task()
+    broker.worker()
+    await broker.until(() => broker.acks.length === 8 && broker.pollsUnderWay === 1)
+    expect(broker.works.map(({ settle, max }) => [settle?.length ?? 0, max])).toEqual([
+      [0, 4],
+      [4, 4],
+      [4, 4],
+      [0, 4],
+    ])
+  })
+
+  test("what ends while a poll waits is settled beside it, for tasks that the poll cannot take", async () => {
+    await using broker = new FakeBroker()
+    const gates = [1, 2].map(() => Promise.withResolvers<void>())
+    for (const n of [0, 1]) broker.task({ type: "wait", payload: n })
+    broker.worker({ wait: n => gates[Number(n)]!.promise }, { concurrency: 5 })
+    await broker.until(() => broker.polls.length === 2)
+    expect(broker.polls[1]!.max).toBe(3)
+    gates[0]!.resolve()
+    await broker.until(() => broker.acks.length === 1)
+    gates[1]!.resolve()
     await broker.until(() => broker.acks.length === 2)
+    expect(broker.works.slice(2).map(({ settle, max }) => [settle?.length, max])).toEqual([
+      [1, 1],
+      [1, 2],
+    ])
+    expect([broker.mostPollsAtOnce, broker.pollsUnderWay]).toEqual([1, 1])
   })
 
   test("those that finish together are acked together", async () => {
@@ -71,7 +91,7 @@ describe("polling", () => {
   test("a refused token is said plainly, once, and tried again", async () => {
     await using broker = new FakeBroker()
     let refusals = 0
-    broker.on("/lease", () => (++refusals <= 3 ? problem(401, "unauthorized") : undefined))
+    broker.on("fetch", () => (++refusals <= 3 ? problem(401, "unauthorized") : undefined))
     broker.task()
     broker.worker()
     await broker.until(() => broker.acks.length === 1)
@@ -81,7 +101,7 @@ describe("polling", () => {
   test("Retry-After is heeded", async () => {
     await using broker = new FakeBroker()
     const asked: number[] = []
-    broker.on("/lease", () => {
+    broker.on("fetch", () => {
       asked.push(performance.now())
       return asked.length === 1 ? problem(503, "redis_unavailable", { "Retry-After": "1" }) : undefined
     })
@@ -91,11 +111,79 @@ describe("polling", () => {
   })
 })
 
+describe("with a real broker", () => {
+  test("1,000 instant tasks in 50 slots take about one request a batch", async () => {
+    await using broker = await testBroker()
+    const queue = freshName()
+    const client = new Client({ url: broker.url, token: TOKEN })
+    await client.submitMany(Array.from({ length: 1_000 }, (_, n) => ({ type: "echo", queue, payload: n })))
+    let requests = 0
+    let [settled, fetched] = [0, 0]
+    const counting: Pick<Client, "work"> = {
+      async work(request, options) {
+        requests++
+        const answer = await client.work(request, options)
+        settled += answer.settled.length
+        fetched += answer.tasks.length
+        return answer
+      },
+    }
+    const worker = new Worker({
+      client: counting,
+      handlers: new Map(Object.entries(BUILT_IN)),
+      log: createLog("silent"),
+      name: "counted",
+      queues: [queue],
+      concurrency: 50,
+      drainMs: 1_000,
+    })
+    await until("all are settled", () => settled === 1_000)
+    expect(await worker.stop()).toBe(true)
+    expect(fetched).toBe(1_000)
+    expect(requests).toBeLessThan(40)
+  })
+
+  test("a task tells how far it is, is cancelled, and ends as cancelled", async () => {
+    await using broker = await testBroker()
+    const queue = freshName()
+    const client = new Client({ url: broker.url, token: TOKEN })
+    const { task_id } = await client.submit({ type: "long", queue, timeout_ms: 300 })
+    const worker = new Worker({
+      client,
+      handlers: new Map([
+        [
+          "long",
+          async (_: unknown, { progress, log, checkpoint, signal }: HandlerContext) => {
+            log("begun")
+            progress({ done: 1, of: 3 })
+            await checkpoint({ at: 1 })
+            await untilTold(signal)
+          },
+        ],
+      ]),
+      log: createLog("silent"),
+      name: "teller",
+      queues: [queue],
+      concurrency: 2,
+      drainMs: 1_000,
+    })
+    await until("it is told", async () => (await client.status(task_id)).checkpoint !== undefined)
+    expect(await client.status(task_id)).toMatchObject({
+      progress: { done: 1, of: 3 },
+      checkpoint: { at: 1 },
+      log: ["begun"],
+    })
+    expect(await client.cancel(task_id)).toEqual({ status: "cancelling", task_id })
+    expect((await client.status(task_id, { wait_ms: 5_000 })).status).toBe("cancelled")
+    expect(await worker.stop()).toBe(true)
+  })
+})
+
 describe("acks", () => {
   test("an ack is repeated, the same, until a broker that was away answers it", async () => {
     await using broker = new FakeBroker()
     const seen: Ack[] = []
-    broker.on("/ack", (batch: Ack[]) => {
+    broker.on("settle", (batch: Ack[]) => {
       seen.push(...batch)
       return seen.length < 4 ? problem(503, "redis_unavailable") : undefined
     })
@@ -124,14 +212,12 @@ describe("acks", () => {
     await using broker = new FakeBroker()
     const [late, good] = [broker.task(), broker.task()]
     let requests = 0
-    broker.on("/ack", (batch: Ack[]) => {
+    broker.on("settle", (batch: Ack[]) => {
       requests++
-      return Response.json(
-        batch.map(({ task_id }) =>
-          task_id === late.id
-            ? { error: "lost", code: "lease_lost", status: 409, title: "lost", task_id }
-            : { status: "acknowledged", task_id },
-        ),
+      return batch.map(({ task_id }) =>
+        task_id === late.id
+          ? { error: "lost", code: "lease_lost", status: 409, title: "lost", task_id }
+          : { status: "acknowledged", task_id },
       )
     })
     const worker = broker.worker()
@@ -150,7 +236,7 @@ describe("acks", () => {
     "a batch too big for %s is halved, and a result too big by itself fails its task",
     async (_, refusal) => {
       await using broker = new FakeBroker()
-      broker.on("/ack", (batch: Ack[]) => (JSON.stringify(batch).length > 1_000 ? refusal() : undefined))
+      broker.on("settle", (batch: Ack[]) => (JSON.stringify(batch).length > 1_000 ? refusal() : undefined))
       for (const size of [400, 400, 5_000, 400]) broker.task({ payload: "x".repeat(size) })
       broker.worker()
       await broker.until(() => broker.acks.length === 4)
@@ -204,7 +290,7 @@ describe("stopping", () => {
 
   test("a worker that stops without its broker says how much went unanswered", async () => {
     await using broker = new FakeBroker()
-    broker.on("/ack", () => problem(503, "redis_unavailable"))
+    broker.on("settle", () => problem(503, "redis_unavailable"))
     broker.task()
     const worker = broker.worker({}, { ackMs: 50 })
     await broker.until(() => broker.lines.some(line => line.includes("acks are held")))
@@ -235,12 +321,35 @@ describe("stopping", () => {
   })
 })
 
+describe("asked to drain by the broker", () => {
+  test("a worker finishes what it has, takes nothing more, and is drained", async () => {
+    await using broker = new FakeBroker()
+    const gate = Promise.withResolvers<void>()
+    broker.task({ type: "wait" })
+    const worker = broker.worker({ wait: () => gate.promise })
+    let drained = false
+    void worker.drained().then(() => (drained = true))
+    await broker.until(() => broker.polls.length === 2)
+    broker.says.drain = true
+    broker.task()
+    await broker.until(() => broker.pollsUnderWay === 0)
+    const polls = broker.polls.length
+    await Bun.sleep(20)
+    expect(drained).toBe(false)
+    gate.resolve()
+    await broker.until(() => drained)
+    expect(await worker.stop()).toBe(true)
+    expect(broker.polls.length).toBe(polls)
+    expect(broker.acks).toHaveLength(2)
+  })
+})
+
 describe("starting", () => {
   test("a worker waits for the token that a broker on its machine makes, and takes a new one when refused", async () => {
     await using broker = new FakeBroker()
     const dir = await mkdtemp(join(tmpdir(), "worker-"))
     try {
-      broker.on("/lease", (_, request: Request) =>
+      broker.on("/work", (_, request: Request) =>
         request.headers.get("X-API-Token") === "new" ? undefined : problem(401, "unauthorized"),
       )
       const lines: string[] = []

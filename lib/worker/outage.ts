@@ -1,10 +1,10 @@
 /**
- * One loop's view of a broker that does not answer: how long to wait before asking again, for ever, and a line
+ * A worker's view of a broker that does not answer: how long to wait before asking again, for ever, and a line
  * in the log when it begins, changes and ends rather than at each try. Waits grow exponentially and are
  * jittered, so that a fleet of workers does not come back in step.
  */
-import { BrokerProblem } from "./client.ts"
-import type { Log } from "./log.ts"
+import { BrokerProblem } from "../client.ts"
+import type { Log } from "../log.ts"
 
 const MAX_RETRY_AFTER_MS = 60_000
 
@@ -58,18 +58,4 @@ export class Outage {
       )
     else this.log.warn(`${this.what}; trying again`, { error: error.message })
   }
-}
-
-/** Resolves when the time is up or the signal fires, whichever is first. */
-export function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  if (signal?.aborted) return Promise.resolve()
-  return new Promise(resolve => {
-    const end = () => {
-      clearTimeout(timer)
-      signal?.removeEventListener("abort", end)
-      resolve()
-    }
-    const timer = setTimeout(end, ms)
-    signal?.addEventListener("abort", end)
-  })
 }

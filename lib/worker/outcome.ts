@@ -1,12 +1,12 @@
 /** Runs a handler to its end and puts what came out of it into an ack. Never rejects. */
-import type { Handler, HandlerContext, Handlers } from "./handlers.ts"
-import type { Ack } from "./models.ts"
+import { Fatal, type Handler, type HandlerContext, type Handlers, RetryIn } from "../handlers.ts"
+import type { Ack } from "../models.ts"
 
 const MAX_ERROR = 4_000
 const MAX_FRAMES = 5
 const MAX_TYPES = 50
 
-export type Outcome = Pick<Ack, "status" | "result" | "error">
+export type Outcome = Pick<Ack, "status" | "result" | "error" | "retry" | "retry_in_ms">
 
 export async function outcomeOf(
   handlers: Handlers,
@@ -18,7 +18,10 @@ export async function outcomeOf(
   try {
     return done(await (handler as Handler)(payload, context))
   } catch (thrown) {
-    return failed(errorText(thrown))
+    const outcome = failed(errorText(thrown))
+    if (thrown instanceof Fatal) return { ...outcome, retry: false }
+    if (thrown instanceof RetryIn) return { ...outcome, retry_in_ms: thrown.ms }
+    return outcome
   }
 }
 
