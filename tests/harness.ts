@@ -53,7 +53,14 @@ export class Bench implements AsyncDisposable {
   }
 
   async sweep(limit = 1_000, deadRetentionMs = 1_209_600_000) {
-    return this.scripts.call("sweep", this.name, { limit, dead_retention: deadRetentionMs })
+    const bounds = {
+      limit,
+      retention: 86_400_000,
+      dead_retention: deadRetentionMs,
+      keep: 1e9,
+      keep_dead: 1e9,
+    }
+    return this.scripts.call("sweep", this.name, { ...bounds, polled: 0 })
   }
 
   async [Symbol.asyncDispose]() {
@@ -81,13 +88,12 @@ export async function testBroker(
   const config = testConfig(overrides)
   const log = createLog("silent")
   const queue = await TaskQueue.open({
+    ...config,
     redis: {
       url: socket ?? (await sharedRedis()).socket,
       timeoutMs: config.redisTimeoutMs,
       name: "tq-broker",
     },
-    doneRetentionMs: config.doneRetentionMs,
-    deadRetentionMs: config.deadRetentionMs,
     log,
   })
   const app = createBroker(queue, config, TOKEN, log)
@@ -110,7 +116,7 @@ export async function testBroker(
       return fetch(url + path, { ...init, method, headers, ...(text === undefined ? {} : { body: text }) })
     },
     async [Symbol.asyncDispose]() {
-      queue.stopLeasing()
+      queue.stopWaiting()
       await app.server!.stop(true)
       await queue.close()
     },

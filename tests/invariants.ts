@@ -1,26 +1,33 @@
 /** What must hold of a queue's keys after every step, whatever happened before. */
 import type { Redis } from "ioredis"
-import { queueKeys } from "../lib/keys.ts"
+import { QUEUE_KEY_NAMES, type QueueKey, queueKeys } from "../lib/keys.ts"
 import { readPolicy } from "../lib/task.ts"
 
-const [TASK, PAYLOAD, READY, DUE, LEASES, DONE, DEAD] = queueKeys("\u0000").map(
-  key => key.split("\u0000}:")[1]!,
-)
+const bare = Object.fromEntries(
+  QUEUE_KEY_NAMES.map((name, i) => [name, queueKeys("\u0000")[i]!.split("\u0000}:")[1]!]),
+) as Record<QueueKey, string>
+
 const PLACE_OF: Record<string, string> = {
-  scheduled: DUE!,
-  retrying: DUE!,
-  processing: LEASES!,
-  done: DONE!,
-  dead: DEAD!,
+  scheduled: bare.due,
+  retrying: bare.due,
+  processing: bare.leases,
+  done: bare.done,
+  dead: bare.dead,
+  cancelled: bare.cancelled,
 }
+const PLACES = new Set(Object.values(PLACE_OF))
+const WAITING = new Set(["scheduled", "retrying", "queued"])
+const ENDED = new Set(["done", "dead", "cancelled"])
+
 /** The fields that a task in this state must and must not have. */
 const FIELDS: Record<string, { has: string[]; hasNot: string[] }> = {
-  scheduled: { has: [], hasNot: ["finished", "reason"] },
-  retrying: { has: [], hasNot: ["finished", "reason"] },
-  queued: { has: [], hasNot: ["finished", "reason"] },
+  scheduled: { has: [], hasNot: ["lease", "finished", "reason", "cancel"] },
+  retrying: { has: ["lease"], hasNot: ["finished", "reason", "cancel"] },
+  queued: { has: [], hasNot: ["finished", "reason", "cancel"] },
   processing: { has: ["lease", "started"], hasNot: ["finished", "reason"] },
   done: { has: ["lease", "finished", "settled"], hasNot: ["reason"] },
-  dead: { has: ["lease", "finished", "reason"], hasNot: ["result"] },
+  dead: { has: ["finished", "reason"], hasNot: ["result"] },
+  cancelled: { has: ["finished"], hasNot: ["reason", "result"] },
 }
 
 /** All keys of a queue by what stands behind its name, with their content. */
@@ -62,41 +69,73 @@ async function read(redis: Redis, key: string): Promise<unknown> {
 const pairs = (flat: string[]): Record<string, number> =>
   Object.fromEntries(flat.filter((_, i) => i % 2 === 0).map((id, i) => [id, Number(flat[i * 2 + 1])]))
 
-/** Every way in which these keys contradict the layout; an empty list where all is well. */
-export async function contradictions(redis: Redis, queue: string): Promise<string[]> {
-  const content = await dump(redis, queue)
-  const wrong: string[] = []
-  const places = new Map<string, string[]>()
-  const stands = (id: string, place: string) => places.set(id, [...(places.get(id) ?? []), place])
+/** A dump sorted by what it tells: the tasks, where each id stands, and who holds which unique key. */
+export function sorted(content: Dump) {
   const tasks = new Map<string, Record<string, string>>()
-  const payloads = new Set<string>()
+  const places = new Map<string, string[]>()
+  const payloads = new Map<string, string>()
+  const unique = new Map<string, string>()
+  const expiring = new Set<string>()
+  const ready = new Map<number, string[]>()
+  const unknown: string[] = []
+  const stands = (id: string, place: string) => places.set(id, [...(places.get(id) ?? []), place])
   for (const [key, value] of Object.entries(content)) {
-    if (key.startsWith(TASK!)) tasks.set(key.slice(TASK!.length), value as Record<string, string>)
-    else if (key.startsWith(PAYLOAD!)) payloads.add(key.slice(PAYLOAD!.length))
-    else if (key.startsWith(READY!) && /^\d$/.test(key.slice(READY!.length)))
+    const after = (prefix: string) => (key.startsWith(prefix) ? key.slice(prefix.length) : undefined)
+    if (after(bare.task) !== undefined) tasks.set(after(bare.task)!, value as Record<string, string>)
+    else if (after(bare.payload) !== undefined) payloads.set(after(bare.payload)!, value as string)
+    else if (after(bare.unique) !== undefined) unique.set(after(bare.unique)!, value as string)
+    else if (/^\d$/.test(after(bare.ready) ?? "")) {
+      ready.set(Number(after(bare.ready)), value as string[])
       for (const id of value as string[]) stands(id, key)
-    else if ([DUE, LEASES, DONE, DEAD].includes(key))
-      for (const id of Object.keys(value as object)) stands(id, key)
-    else wrong.push(`the key ${key} is none of the layout's`)
+    } else if (key === bare.expiring) for (const id of Object.keys(value as object)) expiring.add(id)
+    else if (PLACES.has(key)) for (const id of Object.keys(value as object)) stands(id, key)
+    else if (key !== bare.stats && after(bare.record) === undefined) unknown.push(key)
   }
-  for (const [id, where] of places) if (!tasks.has(id)) wrong.push(`${id} stands in ${where} and is no task`)
-  for (const id of payloads) if (!tasks.has(id)) wrong.push(`the payload of ${id} has no task`)
+  return { tasks, places, payloads, unique, expiring, ready, unknown }
+}
+
+/** Every way in which these keys contradict the layout; an empty list where all is well. */
+export function contradictionsOf(content: Dump): string[] {
+  const { tasks, places, payloads, unique, expiring, unknown } = sorted(content)
+  const wrong = unknown.map(key => `the key ${key} is none of the layout's`)
+  // An id may linger in a ready list after its task has left it.
+  for (const [id, where] of places)
+    for (const place of where)
+      if (PLACES.has(place) && !tasks.has(id)) wrong.push(`${id} stands in ${place} and is no task`)
+  for (const id of payloads.keys()) if (!tasks.has(id)) wrong.push(`the payload of ${id} has no task`)
+  for (const [key, id] of unique) {
+    const owner = tasks.get(id)
+    if (owner === undefined || ENDED.has(owner.state!) || owner.unique !== key)
+      wrong.push(`the unique key ${key} belongs to ${id}, which is ${owner?.state ?? "no task"}`)
+  }
   for (const [id, fields] of tasks) {
     const state = fields.state!
-    const expected = state === "queued" ? `${READY}${readPolicy(fields.policy!).priority}` : PLACE_OF[state]
+    const list = `${bare.ready}${readPolicy(fields.policy!).priority}`
     const found = places.get(id) ?? []
-    if (expected === undefined) wrong.push(`${id} has the state ${state}`)
-    else if (found.length !== 1 || found[0] !== expected)
-      wrong.push(`${id} is ${state}, so it stands in ${expected} alone, and not in [${found}]`)
+    const indexed = found.filter(place => PLACES.has(place))
+    const expected = state === "queued" ? [] : [PLACE_OF[state]]
+    if (FIELDS[state] === undefined) wrong.push(`${id} has the state ${state}`)
+    if (indexed.length !== expected.length || indexed[0] !== expected[0])
+      wrong.push(`${id} is ${state}, so it stands in [${expected}], and not in [${indexed}]`)
+    if (state === "queued" && !found.includes(list)) wrong.push(`${id} is queued and not in ${list}`)
     for (const name of ["type", "policy", "created", ...(FIELDS[state]?.has ?? [])])
       if (fields[name] === undefined) wrong.push(`${id} is ${state} without ${name}`)
     for (const name of FIELDS[state]?.hasNot ?? [])
       if (fields[name] !== undefined) wrong.push(`${id} is ${state} with ${name}`)
     if (payloads.has(id) === (fields.payload !== undefined))
       wrong.push(`${id} has ${payloads.has(id) ? "two payloads" : "no payload"}`)
+    const expires = (readPolicy(fields.policy!).expiresAt ?? 0) > 0 && WAITING.has(state)
+    if (expires !== expiring.has(id))
+      wrong.push(`${id} is ${state} and ${expiring.has(id) ? "" : "not "}among the expiring`)
+    if (fields.unique !== undefined && !ENDED.has(state) && unique.get(fields.unique) !== id)
+      wrong.push(`${id} is ${state}, and its unique key belongs to ${unique.get(fields.unique) ?? "nobody"}`)
   }
+  for (const id of expiring) if (!tasks.has(id)) wrong.push(`${id} expires and is no task`)
   return wrong
 }
+
+export const contradictions = async (redis: Redis, queue: string): Promise<string[]> =>
+  contradictionsOf(await dump(redis, queue))
 
 /** Throws with all that is wrong. */
 export async function checkQueue(redis: Redis, queue: string): Promise<void> {

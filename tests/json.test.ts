@@ -169,7 +169,11 @@ test.each([
     Submit,
     { type: "a", typo: 1 },
     "typo",
-    "There is no such member; known are type, payload, queue, priority, max_retries, max_crashes, timeout_ms, delay_ms.",
+    `There is no such member; known are ${[
+      ...["type", "payload", "queue", "priority", "max_retries", "max_crashes", "timeout_ms"],
+      ...["max_runtime_ms", "expires_in_ms", "backoff", "result_ttl_ms", "meta", "traceparent", "tracestate"],
+      ...["task_id", "unique_key", "on_duplicate", "run_at", "delay_ms"],
+    ].join(", ")}.`,
   ],
   [Ack, { task_id: "a", status: "ok" }, "status", '`status` must be one of "done", "failed", "released".'],
   [

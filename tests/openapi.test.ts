@@ -6,7 +6,7 @@ import { createBroker } from "../broker.ts"
 import { createLog } from "../lib/log.ts"
 import { CODES } from "../lib/models.ts"
 import type { TaskQueue } from "../lib/queue.ts"
-import { type TestBroker, TOKEN, testBroker, testConfig } from "./harness.ts"
+import { freshName, type TestBroker, TOKEN, testBroker, testConfig, until } from "./harness.ts"
 
 interface Media {
   schema: Record<string, unknown>
@@ -20,7 +20,7 @@ interface Operation {
   security?: unknown[]
   parameters?: { name: string; in: string; description: string; example?: unknown; schema: object }[]
   requestBody?: { content: Content }
-  responses: Record<string, { description: string; content?: Content }>
+  responses: Record<string, { description: string; content?: Content; headers?: Record<string, object> }>
 }
 interface Document {
   paths: Record<string, Record<string, Operation>>
@@ -60,9 +60,9 @@ interface Body {
 const json = async (answer: Response) => ({ status: answer.status, body: (await answer.json()) as Body })
 
 /** A task in our hands, of a queue that no other test uses. */
-async function leased(type = "example"): Promise<{ task_id: string; lease: string }> {
-  const queue = `openapi-${Math.random().toString(36).slice(2)}`
-  await broker.call("POST", "/submit", { type, queue, max_retries: 0 })
+async function leased(more: { queue?: string; [name: string]: unknown } = {}) {
+  const { queue = freshName() } = more
+  await broker.call("POST", "/submit", { type: "example", queue, max_retries: 0, ...more })
   const { body } = await json(await broker.call("POST", "/lease", { queues: [queue] }))
   const { id, lease } = body.tasks![0]!
   return { task_id: id, lease }
@@ -78,7 +78,7 @@ test("it has every route of the app, and no other", () => {
   const routes = app.routes
     .filter(({ path }) => !path.startsWith("/swagger"))
     .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, "{$1}")}`)
-  expect(routes.length).toBeGreaterThan(9)
+  expect(routes.length).toBeGreaterThan(13)
   expect(
     operations()
       .map(({ name }) => name)
@@ -91,7 +91,8 @@ test("every route says what it is for, what it takes and what it may answer", ()
     const open = operation.security?.length === 0
     const statuses = ["200", "500"]
     if (!open) statuses.push("401", "503")
-    if (method === "POST" && !path.startsWith("/dlq")) statuses.push("400", "413", "415")
+    if (method === "POST" && !path.includes("{id}")) statuses.push("413", "415")
+    if (!open) statuses.push("400")
     for (const status of statuses) expect(`${name}: ${Object.keys(operation.responses)}`).toContain(status)
     expect(operation.summary?.length, name).toBeGreaterThan(5)
     expect(operation.description?.length, name).toBeGreaterThan(20)
@@ -131,50 +132,117 @@ test("every code of a problem stands under some route", () => {
   expect([...new Set([...shown, "not_found"])].sort()).toEqual([...CODES].sort())
 })
 
+/** The task and the lease in an example are nobody's: real ones take their place, in the lists of /work too. */
+async function withRealTasks(value: unknown): Promise<unknown> {
+  if (Array.isArray(value)) return Promise.all(value.map(withRealTasks))
+  const item = value as Record<string, unknown>
+  const { settle, extend } = item
+  if (settle !== undefined || extend !== undefined)
+    return {
+      ...item,
+      ...(settle ? { settle: await withRealTasks(settle) } : {}),
+      ...(extend ? { extend: await withRealTasks(extend) } : {}),
+    }
+  if (!("task_id" in item) || "type" in item) return item
+  const { task_id, lease } = await leased()
+  return { ...item, task_id, ...("lease" in item ? { lease } : {}) }
+}
+
 test("every example of a body is taken by the broker, whose answer fits the schema", async () => {
   for (const { name, path, operation } of operations()) {
     const { schema: answerSchema } = operation.responses["200"]!.content!["application/json"]!
     for (const [example, { value }] of Object.entries(
       operation.requestBody?.content["application/json"]?.examples ?? {},
     )) {
-      // The task and the lease in an example are nobody's: real ones take their place.
-      const real = async (item: Record<string, unknown>) => {
-        if (!("task_id" in item)) return item
-        const { task_id, lease } = await leased()
-        return { ...item, task_id, ...("lease" in item ? { lease } : {}) }
-      }
-      const body = Array.isArray(value)
-        ? await Promise.all(value.map(real))
-        : await real(value as Record<string, unknown>)
+      const body = await withRealTasks(value)
       const { status, body: answer } = await json(await broker.call("POST", path, body))
       expect(status, `${name} ${example}: ${JSON.stringify(answer)}`).toBe(200)
       expect(misfit(answerSchema, answer), `${name} ${example}`).toBeUndefined()
-      for (const one of [answer].flat()) expect(one, `${name} ${example}`).not.toHaveProperty("error")
+      // No item of it was refused.
+      expect(JSON.stringify(answer), `${name} ${example}`).not.toContain('"code"')
     }
   }
 })
 
 test("what routes without a body answer fits their schemas, with the parameters of their examples", async () => {
-  await broker.call("POST", "/submit", { type: "example" })
+  await broker.call("POST", "/submit", { type: "echo" })
+  await broker.call("POST", "/submit", { type: "echo", meta: { team: "mail" }, priority: 0 })
   const dead = await leased()
   await broker.call("POST", "/ack", { ...dead, status: "failed", error: "for the list" })
+  const { task_id: running } = await leased()
   for (const { name, method, path, operation } of operations()) {
     if (operation.requestBody) continue
     const query = new URLSearchParams()
-    for (const parameter of operation.parameters ?? [])
-      if (parameter.in === "query" && parameter.example !== undefined)
-        query.set(parameter.name, String(parameter.example))
+    for (const { in: place, name: parameter, example } of operation.parameters ?? []) {
+      if (place !== "query" || example === undefined) continue
+      // The members of an object stand in the query by themselves.
+      const members =
+        typeof example === "object" && !Array.isArray(example) ? example! : { [parameter]: example }
+      for (const [member, value] of Object.entries(members)) query.set(member, String(value))
+    }
     if (path === "/dlq") query.delete("queue")
-    const { status, body } = await json(
-      await broker.call(method, `${path.replace("{id}", dead.task_id)}?${query}`),
-    )
+    const id = path.startsWith("/cancel") ? running : dead.task_id
+    const { status, body } = await json(await broker.call(method, `${path.replace("{id}", id)}?${query}`))
     expect(status, `${name}: ${JSON.stringify(body)}`).toBe(200)
     expect(
       misfit(operation.responses["200"]!.content!["application/json"]!.schema, body),
       name,
     ).toBeUndefined()
     if (path === "/dlq") expect(body.tasks!.map(({ id }) => id)).toContain(dead.task_id)
+    if (path === "/tasks") expect(body.tasks).toHaveLength(1)
   }
+})
+
+test("a state of any kind fits the schemas of /status and /why", async () => {
+  const answers = async (id: string, status: string, cause: string) => {
+    for (const [route, word, of] of [
+      ["status", "status", status],
+      ["why", "cause", cause],
+    ] as const) {
+      const { body } = await json(await broker.call("GET", `/${route}/${id}`))
+      const { schema } =
+        document.paths[`/${route}/{id}`]!.get!.responses["200"]!.content!["application/json"]!
+      expect(body).toMatchObject({ [word]: of })
+      expect(misfit(schema, body), `${route} ${status}`).toBeUndefined()
+    }
+  }
+  const submitted = async (task: object) => {
+    const { body } = await json(
+      await broker.call("POST", "/submit", { type: "a", queue: freshName(), ...task }),
+    )
+    return (body as { task_id: string }).task_id
+  }
+  const rich = { meta: { a: "b" }, unique_key: "openapi", expires_in_ms: 120_000, max_runtime_ms: 60_000 }
+  await answers(await submitted({}), "queued", "no_workers")
+  const scheduled = await submitted({ ...rich, delay_ms: 60_000 })
+  await answers(scheduled, "scheduled", "delayed")
+  await broker.call("POST", `/cancel/${scheduled}`)
+  await answers(scheduled, "cancelled", "ended")
+  const failing = await leased({ ...rich, max_retries: 1 })
+  await broker.call("POST", "/extend", { ...failing, progress: 0.5, checkpoint: { at: 1 }, log: ["half"] })
+  await answers(failing.task_id, "processing", "running")
+  await broker.call("POST", "/ack", { ...failing, status: "failed", error: "no", retry_in_ms: 60_000 })
+  await answers(failing.task_id, "retrying", "backing_off")
+  const running = await leased()
+  await broker.call("POST", `/cancel/${running.task_id}`)
+  await answers(running.task_id, "processing", "cancelling")
+  await broker.call("POST", "/ack", running)
+  await answers(running.task_id, "cancelled", "ended")
+})
+
+test("a replay says so in a header that stands in the document", async () => {
+  const headers = { "idempotency-key": `"${freshName()}"` }
+  const queue = freshName()
+  const ask = () => broker.call("POST", "/submit", { type: "a", queue }, { headers })
+  const first = await ask()
+  const again = await ask()
+  expect([first, again].map(answer => answer.headers.get("idempotency-replayed"))).toEqual([null, "true"])
+  expect((await again.json()) as object).toEqual({ ...((await first.json()) as object), replayed: true })
+  const { responses, parameters } = document.paths["/submit"]!.post!
+  expect(responses["200"]!.headers).toHaveProperty("Idempotency-Replayed")
+  const { example, schema } = parameters!.find(({ name }) => name === "Idempotency-Key")!
+  expect(misfit(schema, example)).toBeUndefined()
+  expect(misfit(schema, headers["idempotency-key"])).toBeUndefined()
 })
 
 test("refusals fit the schema of a problem and stand in the document", async () => {
@@ -183,6 +251,22 @@ test("refusals fit the schema of a problem and stand in the document", async () 
   await broker.call("POST", "/ack", done)
   const other = { ...done, lease: `${lease.slice(0, -1)}${lease.endsWith("A") ? "B" : "A"}` }
   const text = { headers: { "content-type": "text/plain" } }
+  const known = freshName()
+  await broker.call("POST", "/submit", { type: "a", task_id: known, result_ttl_ms: 0, queue: known })
+  const { body: held } = await json(await broker.call("POST", "/lease", { queues: [known] }))
+  await broker.call("POST", "/ack", { task_id: `${known}:${known}`, lease: held.tasks![0]!.lease })
+  // What calls for a sweep of the queue.
+  await broker.call("POST", "/submit", { type: "a", queue: known, delay_ms: 1 })
+  await until("the task is deleted", async () => {
+    const { status } = await broker.call("GET", `/status/${known}:${known}`)
+    return status !== 200
+  })
+  const { body: bare } = await json(await broker.call("POST", "/submit", { type: "a" }))
+  const { task_id: taken } = bare as { task_id: string }
+  const unique = { unique_key: known, queue: freshName() }
+  const dead = await leased(unique)
+  await broker.call("POST", "/ack", { ...dead, status: "failed" })
+  await broker.call("POST", "/submit", { type: "a", ...unique })
   const cases: [
     method: string,
     path: string,
@@ -196,6 +280,8 @@ test("refusals fit the schema of a problem and stand in the document", async () 
     ["POST", "/submit", {}, 400, "bad_request"],
     ["POST", "/submit", "{}", 415, "unsupported_media_type", text],
     ["POST", "/submit", { type: "a", payload: "x".repeat(1_100_000) }, 413, "too_large"],
+    ["POST", "/submit", { type: "a", task_id: taken }, 409, "task_exists"],
+    ["POST", "/submit", { type: "b", task_id: known, queue: known }, 422, "key_reused"],
     ["GET", "/get?wait_ms=x", undefined, 400, "bad_request"],
     ["POST", "/lease", { max: 0 }, 400, "bad_request"],
     ["POST", "/ack", other, 409, "lease_lost"],
@@ -205,6 +291,13 @@ test("refusals fit the schema of a problem and stand in the document", async () 
     ["POST", "/extend", { ...done, task_id: "none" }, 404, "task_not_found"],
     ["GET", "/status/none", undefined, 404, "task_not_found"],
     ["GET", "/status/%20", undefined, 400, "bad_request"],
+    ["GET", `/status/${known}:${known}`, undefined, 410, "task_gone"],
+    ["GET", "/why/none", undefined, 404, "task_not_found"],
+    ["GET", "/tasks", undefined, 400, "bad_request"],
+    ["POST", "/work", { max: -1 }, 400, "bad_request"],
+    ["POST", "/cancel/none", undefined, 404, "task_not_found"],
+    ["POST", `/cancel/${task_id}`, undefined, 409, "already_ended"],
+    ["POST", `/dlq/retry/${dead.task_id}`, undefined, 409, "key_taken"],
     ["GET", "/dlq?cursor=x", undefined, 400, "bad_request"],
     ["POST", "/dlq/retry/none", undefined, 404, "not_in_dlq"],
   ]

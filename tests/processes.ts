@@ -196,13 +196,15 @@ export async function embeddedPid(dataDir: string): Promise<number | undefined> 
   return text === "" ? undefined : Number(text)
 }
 
+/** A process that has ended but that its parent, often init, has not yet taken note of is not alive. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
-    return true
   } catch {
     return false
   }
+  const { stdout } = Bun.spawnSync(["ps", "-o", "state=", "-p", `${pid}`])
+  return !["", "Z"].includes(stdout.toString().trim().slice(0, 1))
 }
 
 /** Waits until it holds, looking often: for what another process does. `what` says what was waited for. */

@@ -4,18 +4,30 @@ import { readdir } from "node:fs/promises"
 import { join } from "node:path"
 import { QUEUE_KEY_NAMES } from "../lib/keys.ts"
 import { createLog } from "../lib/log.ts"
-import { TaskQueue } from "../lib/queue.ts"
+import { type Submitted, TaskQueue } from "../lib/queue.ts"
 import { SCRIPTS, type ScriptName, scriptText } from "../lib/scripts.ts"
-import { newTokens, TRANSITIONS, writePolicy } from "../lib/task.ts"
+import { newTokens, type Policy, TRANSITIONS, writePolicy } from "../lib/task.ts"
 import { Bench } from "./harness.ts"
-import { checkQueue, contradictions, type Dump, dump } from "./invariants.ts"
+import { checkQueue, contradictions, type Dump, dump as dumpAll } from "./invariants.ts"
 import { sharedRedis, testRedis } from "./redis.ts"
 
 const LONG = `"${"payload ".repeat(20)}"`
 const HOUR = 3_600_000
 const STALE = `1.${"s".repeat(22)}`
 
-interface Wishes {
+const BACKOFF = { kind: "fixed", delay_ms: HOUR, jitter: false } as const
+
+/** All that there is but `stats`, which tells of polls and not of tasks. */
+async function dump(...args: Parameters<typeof dumpAll>): Promise<Dump> {
+  const { stats, ...content } = await dumpAll(...args)
+  return content
+}
+
+const NOTHING_TOLD = { progress: "", checkpoint: "", log: "" }
+
+interface Wishes extends Pick<Policy, "backoff" | "expiresInMs"> {
+  unique?: string
+  mode?: "replace"
   delay?: number
   text?: string
   priority?: number
@@ -26,7 +38,7 @@ interface Wishes {
 
 /** The scripts, with what a test does not care about filled in. */
 class Queue extends Bench {
-  submit(ids: string | string[], wishes: Wishes = {}) {
+  async submit(ids: string | string[], wishes: Wishes = {}) {
     const {
       delay = 0,
       text = "{}",
@@ -35,17 +47,17 @@ class Queue extends Bench {
       maxCrashes = 3,
       timeoutMs = 30_000,
     } = wishes
-    const policy = writePolicy({ priority, maxRetries, maxCrashes, timeoutMs })
-    return this.scripts.call(
-      "submit",
-      this.name,
-      {},
-      [ids].flat().map(id => ({ id, delay, text, type: "a", policy })),
-    )
+    const { backoff, expiresInMs, unique, mode } = wishes
+    const policy = writePolicy({ priority, maxRetries, maxCrashes, timeoutMs, backoff, expiresInMs })
+    const rare = unique === undefined ? "" : JSON.stringify({ unique, mode })
+    const items = [ids].flat().map(id => ({ id, when: `+${delay}`, text, type: "a", policy, rare }))
+    const answers = await this.scripts.call("submit", this.name, { ttl: HOUR }, items)
+    return answers.map(([word]) => word)
   }
 
   lease(count = 1, limit = 1_000, tokens = newTokens(count)) {
-    return this.scripts.call("lease", this.name, { limit, tokens }, Array(count).fill({ worker: "w" }))
+    const bounds = { limit, retention: HOUR, tokens }
+    return this.scripts.call("lease", this.name, bounds, Array(count).fill({ worker: "w" }))
   }
 
   /** Takes the first task and gives back its lease. */
@@ -62,13 +74,20 @@ class Queue extends Bench {
     retention = HOUR,
   ) {
     const [answer] = await this.scripts.call("settle", this.name, { retention }, [
-      { id, lease, outcome, text },
+      { id, lease, outcome, text, retry: "" },
     ])
     return answer!
   }
 
   async extend(id: string, lease: string, timeout: number | "" = "") {
-    const [answer] = await this.scripts.call("extend", this.name, {}, [{ id, lease, timeout }])
+    const [answer] = await this.scripts.call("extend", this.name, {}, [
+      { id, lease, timeout, ...NOTHING_TOLD },
+    ])
+    return answer!
+  }
+
+  async watch(id: string) {
+    const [answer] = await this.scripts.call("watch", this.name, {}, [{ id }])
     return answer!
   }
 
@@ -77,12 +96,24 @@ class Queue extends Bench {
     return answer
   }
 
+  async cancel(id: string, retention = HOUR) {
+    const [answer] = await this.scripts.call("cancel", this.name, { retention }, [{ id }])
+    return answer!
+  }
+
+  /** The time has come after which this task must not start. */
+  async expire(id: string) {
+    const policy = (await this.field(id, "policy"))!.split(" ")
+    await this.redis.hset(this.key("task", id), "policy", policy.with(5, "1").join(" "))
+    await this.redis.zadd(this.key("expiring"), "XX", 1, id)
+  }
+
   field(id: string, name: string) {
     return this.redis.hget(this.key("task", id), name)
   }
 
   /** The end of this task's retention has come. */
-  async age(set: "done" | "dead", id: string) {
+  async age(set: "done" | "dead" | "cancelled", id: string) {
     await this.redis.zadd(this.key(set), "XX", 1, id)
   }
 
@@ -120,12 +151,16 @@ const taken = async (queue: Queue, wishes: Wishes = {}) => {
   await queue.submit("T", { text: LONG, ...wishes })
   return (await queue.taken()).lease
 }
-const died = async (queue: Queue) => {
-  const lease = await taken(queue, { maxRetries: 0 })
+const died = async (queue: Queue, wishes: Wishes = {}) => {
+  const lease = await taken(queue, { maxRetries: 0, ...wishes })
   await queue.settle("T", lease, "failed", "boom")
   return lease
 }
-const moved = async (queue: Queue) => (await queue.sweep())[0]
+/** 1 where a sweep of one task found one. */
+const moved = async (queue: Queue) => (await queue.sweep(1))[0]
+const backsOff = async (queue: Queue, wishes: Wishes = {}) => {
+  await queue.settle("T", await taken(queue, { backoff: BACKOFF, ...wishes }), "failed", "boom")
+}
 
 const settling = (
   outcome: "done" | "failed" | "released",
@@ -153,7 +188,7 @@ const lapsing = (wishes: Wishes): Walk => ({
   refused: 0,
 })
 
-const aging = (set: "done" | "dead", to: Walk["to"]): Walk => ({
+const aging = (set: "done" | "dead" | "cancelled", to: Walk["to"]): Walk => ({
   to,
   go: async queue => {
     await queue.age(set, "T")
@@ -165,12 +200,8 @@ const aging = (set: "done" | "dead", to: Walk["to"]): Walk => ({
   refused: 0,
 })
 
-const coming = (state: "scheduled" | "retrying"): Walk => ({
-  to: async queue => {
-    await queue.submit("T", { delay: HOUR, text: LONG })
-    // No script makes a retrying task yet: backoff will.
-    await queue.redis.hset(queue.key("task", "T"), "state", state)
-  },
+const coming = (to: Walk["to"]): Walk => ({
+  to,
   go: async queue => {
     await queue.due("T")
     return moved(queue)
@@ -181,6 +212,55 @@ const coming = (state: "scheduled" | "retrying"): Walk => ({
   refused: 0,
 })
 
+const expiring = (to: Walk["to"]): Walk => ({
+  to,
+  go: async queue => {
+    await queue.expire("T")
+    return moved(queue)
+  },
+  answers: 1,
+  again: 0,
+  against: moved,
+  refused: 0,
+})
+
+const cancelling = (to: Walk["to"], answers: [word: string, state: string], again = answers): Walk => ({
+  to,
+  go: queue => queue.cancel("T"),
+  answers,
+  again,
+  against: async queue => {
+    await queue.submit("other", { priority: 9 })
+    const { id, lease } = await queue.taken()
+    await queue.settle(id, lease, "done", "", -1)
+    const answer = await queue.cancel("other")
+    await queue.sweep()
+    return answer
+  },
+  refused: ["ended", "done"],
+  unknown: queue => queue.cancel("U"),
+})
+const CANCELLED: [string, string] = ["cancelled", "cancelled"]
+
+/** A submit of T while its id is taken, or another has its unique key: it changes nothing. */
+const taking = (wishes: Wishes): Walk["against"] => {
+  return async queue => {
+    await queue.submit("T", { text: "1" })
+    await queue.submit("other", { unique: "u" })
+    const before = await dump(queue.redis, queue.name)
+    const answers = [
+      await queue.submit("T", wishes),
+      await queue.submit("T", { ...wishes, priority: 9 }),
+      await queue.submit("V", { ...wishes, unique: "u" }),
+    ]
+    expect(await dump(queue.redis, queue.name)).toEqual(before)
+    const keys = [queue.key("task", "T"), queue.key("task", "other"), queue.key("unique", "u")]
+    await queue.redis.del(...keys, queue.key("ready", "5"))
+    return answers.flat()
+  }
+}
+const IS_TAKEN = ["exists", "exists", "duplicate"]
+
 /** One for each row: a row without its walk, or a walk without its row, does not compile. */
 const WALKS: Record<Name, Walk> = {
   "– · submit · queued": {
@@ -188,33 +268,19 @@ const WALKS: Record<Name, Walk> = {
     go: queue => queue.submit("T", { text: LONG }),
     answers: ["queued"],
     again: ["exists"],
-    against: async queue => {
-      await queue.submit("T", { text: "1" })
-      const before = await dump(queue.redis, queue.name)
-      const answer = await queue.submit("T", { text: LONG, priority: 9 })
-      expect(await dump(queue.redis, queue.name)).toEqual(before)
-      await queue.redis.del(queue.key("task", "T"), queue.key("ready", "5"))
-      return answer
-    },
-    refused: ["exists"],
+    against: taking({ text: LONG }),
+    refused: IS_TAKEN,
   },
-  "– · submit with delay_ms · scheduled": {
+  "– · submit: delayed · scheduled": {
     to: async () => {},
     go: queue => queue.submit("T", { delay: HOUR, text: LONG }),
     answers: ["scheduled"],
     again: ["exists"],
-    against: async queue => {
-      await queue.submit("T", { text: "1" })
-      const before = await dump(queue.redis, queue.name)
-      const answer = await queue.submit("T", { delay: HOUR, text: LONG })
-      expect(await dump(queue.redis, queue.name)).toEqual(before)
-      await queue.redis.del(queue.key("task", "T"), queue.key("ready", "5"))
-      return answer
-    },
-    refused: ["exists"],
+    against: taking({ delay: HOUR, text: LONG }),
+    refused: IS_TAKEN,
   },
-  "scheduled · sweep: due · queued": coming("scheduled"),
-  "retrying · sweep: due · queued": coming("retrying"),
+  "scheduled · sweep: due · queued": coming(queue => queue.submit("T", { delay: HOUR, text: LONG })),
+  "retrying · sweep: due · queued": coming(backsOff),
   "queued · lease · processing": {
     to: queue => queue.submit("T", { text: LONG }),
     go: async queue => (await queue.lease(1, 10, "t".repeat(22)))[1]?.slice(0, 6),
@@ -239,29 +305,85 @@ const WALKS: Record<Name, Walk> = {
   },
   "processing · settle: done · done": settling("done", "acknowledged", 0),
   "processing · settle: failed, retries left · queued": settling("failed", "requeued", 1),
+  "processing · settle: failed, with backoff · retrying": settling("failed", "requeued", 1, {
+    backoff: BACKOFF,
+  }),
+  "processing · settle: cancelled meanwhile · cancelled": {
+    ...settling("failed", "cancelled", 0),
+    to: async queue => {
+      const lease = await taken(queue)
+      await queue.cancel("T")
+      return lease
+    },
+  },
   "processing · settle: failed, none left · dead": settling("failed", "moved_to_dlq", 1, { maxRetries: 0 }),
   "processing · settle: released · queued": settling("released", "released", 0),
+  "processing · settle: released too often · dead": {
+    ...settling("released", "released", 0),
+    to: async queue => {
+      await queue.submit("T", { text: LONG })
+      await queue.redis.hset(queue.key("task", "T"), "releases", 100)
+      return (await queue.taken()).lease
+    },
+  },
   "processing · sweep: lapsed, crashes left · queued": lapsing({ maxCrashes: 1 }),
   "processing · sweep: lapsed, none left · dead": lapsing({ maxCrashes: 0 }),
+  "processing · sweep: lapsed, with backoff · retrying": lapsing({ backoff: BACKOFF }),
+  "processing · sweep: lapsed, cancelled meanwhile · cancelled": {
+    ...lapsing({}),
+    to: async queue => {
+      await taken(queue)
+      await queue.cancel("T")
+    },
+  },
+  "processing · cancel · processing": cancelling(taken, ["cancelling", "processing"]),
+  "scheduled · cancel · cancelled": cancelling(
+    queue => queue.submit("T", { delay: HOUR, text: LONG, expiresInMs: HOUR, unique: "u" }),
+    ["cancelled", "scheduled"],
+    CANCELLED,
+  ),
+  "queued · cancel · cancelled": cancelling(
+    queue => queue.submit("T", { text: LONG, expiresInMs: HOUR, unique: "u" }),
+    ["cancelled", "queued"],
+    CANCELLED,
+  ),
+  "retrying · cancel · cancelled": cancelling(
+    queue => backsOff(queue, { expiresInMs: 2 * HOUR, unique: "u" }),
+    ["cancelled", "retrying"],
+    CANCELLED,
+  ),
+  "scheduled · sweep: expired · dead": expiring(queue =>
+    queue.submit("T", { delay: HOUR, expiresInMs: 2 * HOUR, unique: "u", text: LONG }),
+  ),
+  "queued · sweep: expired · dead": expiring(queue =>
+    queue.submit("T", { expiresInMs: HOUR, unique: "u", text: LONG }),
+  ),
+  "retrying · sweep: expired · dead": expiring(queue =>
+    backsOff(queue, { expiresInMs: 2 * HOUR, unique: "u" }),
+  ),
   "dead · redrive · queued": {
-    to: died,
+    to: queue => died(queue, { unique: "u" }),
     go: queue => queue.redrive("T"),
     answers: "requeued",
     again: "not_dead",
     against: async queue => {
-      await queue.submit("other")
-      const answer = await queue.redrive("other")
+      await queue.submit("other", { unique: "u" })
+      const answers = [await queue.redrive("other"), await queue.redrive("T")]
       await queue.settle("other", (await queue.taken()).lease, "done", "", -1)
       await queue.sweep()
-      return answer
+      return answers
     },
-    refused: "not_dead",
+    refused: ["not_dead", "duplicate"],
     unknown: async queue => [(await queue.redrive("U")) === "not_dead" ? "unknown" : "?"],
   },
   "done · sweep: retention over · –": aging("done", async queue => {
     await queue.settle("T", await taken(queue), "done", "1")
   }),
   "dead · sweep: retention over · –": aging("dead", died),
+  "cancelled · sweep: retention over · –": aging("cancelled", async queue => {
+    await queue.submit("T", { text: LONG, delay: HOUR })
+    await queue.cancel("T")
+  }),
 }
 
 /** Deadlines that are told from now are the same in two dumps if they differ by less than the test takes. */
@@ -270,6 +392,29 @@ function comparable(content: Dump): Dump {
   return leases.length === 0
     ? content
     : { ...content, leases: Object.fromEntries(leases.map(([id, at]) => [id, Math.round(at / 10_000)])) }
+}
+
+const ENDED: readonly string[] = ["done", "dead", "cancelled"]
+
+/** What is said on a queue's channels from now on. */
+async function listen(queue: Queue) {
+  const ear = queue.redis.duplicate()
+  const said: Record<"wake" | "ended", string[]> = { wake: [], ended: [] }
+  const over = Promise.withResolvers<void>()
+  ear.on("message", (channel, message) => {
+    if (message === "over") over.resolve()
+    else said[channel === queue.key("wake") ? "wake" : "ended"].push(message)
+  })
+  await ear.subscribe(queue.key("wake"), queue.key("ended"))
+  return {
+    /** All until now. */
+    async heard() {
+      await queue.redis.publish(queue.key("wake"), "over")
+      await over.promise
+      return said
+    },
+    [Symbol.dispose]: () => ear.disconnect(),
+  }
 }
 
 describe.each(TRANSITIONS.map(row => [`${row.from} · ${row.event} · ${row.to}` as Name, row] as const))(
@@ -283,12 +428,19 @@ describe.each(TRANSITIONS.map(row => [`${row.from} · ${row.event} · ${row.to}`
       const lease = (await walk.to(queue)) as string
       expect(await state(queue)).toBe(row.from)
       await checkQueue(queue.redis, queue.name)
+      const watched = await queue.watch("T")
+      using listener = await listen(queue)
       expect(await walk.go(queue, lease)).toEqual(walk.answers)
       expect(await state(queue)).toBe(row.to)
       await checkQueue(queue.redis, queue.name)
       const before = await dump(queue.redis, queue.name)
       expect(await walk.go(queue, lease)).toEqual("again" in walk ? walk.again : walk.answers)
       expect(comparable(await dump(queue.redis, queue.name))).toEqual(comparable(before))
+      // Who waits for tasks is woken once, with their number, and who watches hears of the end once.
+      expect(await listener.heard()).toEqual({
+        wake: row.to === "queued" ? ["1"] : [],
+        ended: watched === "watched" && ENDED.includes(row.to) ? ["T"] : [],
+      })
     })
 
     test(`is refused where ${row.refused}, and changes nothing then`, async () => {
@@ -308,24 +460,100 @@ test("a settle or an extend is refused in every state but processing, and change
   const states: Record<string, (queue: Queue) => Promise<unknown>> = {
     scheduled: queue => queue.submit("T", { delay: HOUR }),
     queued: queue => queue.submit("T"),
+    retrying: backsOff,
     done: async queue => queue.settle("T", await taken(queue), "done"),
     dead: died,
+    cancelled: async queue => {
+      const lease = await taken(queue)
+      await queue.cancel("T")
+      await queue.settle("T", lease, "done")
+    },
   }
   for (const [state, to] of Object.entries(states)) {
     await using queue = await freshQueue()
     await to(queue)
     const before = await dump(queue.redis, queue.name)
-    const attempt = state === "done" || state === "dead" ? 1 : 0
+    const attempt = state === "scheduled" || state === "queued" ? 0 : 1
+    const settled = { retrying: "failed", done: "done", dead: "failed", cancelled: "done" }[state]
     for (const outcome of ["done", "failed", "released"] as const) {
       expect(await queue.settle("T", STALE, outcome)).toEqual(["lease_lost", 0, attempt, state as "done"])
       // How it was settled, said again without a lease, is answered as it was.
-      if (!(state === "done" && outcome === "done") && !(state === "dead" && outcome === "failed"))
+      if (outcome !== settled)
         expect(await queue.settle("T", "", outcome)).toEqual(["not_leased", 0, attempt, state as "done"])
     }
     expect(await queue.extend("T", STALE)).toEqual(["lease_lost", 0, attempt, state as "done"])
     if (state !== "dead") expect(await queue.redrive("T")).toBe("not_dead")
+    if (state === "done" || state === "dead") expect(await queue.cancel("T")).toEqual(["ended", state])
+    if (ENDED.includes(state)) expect(await queue.watch("T")).toBe("ended")
     expect(await dump(queue.redis, queue.name)).toEqual(before)
   }
+})
+
+test("a task that is to end does so whatever its worker says, and its lease says it again", async () => {
+  for (const outcome of ["done", "failed", "released"] as const) {
+    await using queue = await freshQueue()
+    const lease = await taken(queue, { unique: "u", maxRetries: 0 })
+    await queue.cancel("T")
+    expect((await queue.extend("T", lease))[0]).toBe("cancelled")
+    expect(await queue.field("T", "state")).toBe("processing")
+    for (let i = 0; i < 2; i++)
+      expect((await queue.settle("T", lease, outcome, "x")).slice(0, 3)).toEqual(["cancelled", 0, 1])
+    expect(await queue.submit("U", { unique: "u" })).toEqual(["queued"])
+    await checkQueue(queue.redis, queue.name)
+  }
+})
+
+test("a task that would start after its time is dead as expired, by lease, failure or lapse", async () => {
+  const ways: Record<string, (queue: Queue) => Promise<unknown>> = {
+    lease: async queue => {
+      await queue.submit("T", { expiresInMs: HOUR, unique: "u" })
+      await queue.expire("T")
+      expect(await queue.lease()).toHaveLength(1)
+    },
+    "lease, not among the expiring that it looked at": async queue => {
+      await queue.submit("T", { expiresInMs: HOUR, unique: "u" })
+      await queue.submit("first", { expiresInMs: HOUR, priority: 9 })
+      await queue.expire("T")
+      await queue.expire("first")
+      expect(await queue.lease(1, 1)).toHaveLength(1)
+    },
+    failure: async queue => {
+      const lease = await taken(queue, { expiresInMs: HOUR / 2, unique: "u", backoff: BACKOFF })
+      expect((await queue.settle("T", lease, "failed")).slice(0, 2)).toEqual(["moved_to_dlq", 1])
+    },
+    lapse: async queue => {
+      await taken(queue, { expiresInMs: HOUR / 2, unique: "u", backoff: BACKOFF })
+      await queue.lapse("T")
+      await queue.sweep()
+    },
+  }
+  for (const [way, go] of Object.entries(ways)) {
+    await using queue = await freshQueue()
+    await go(queue)
+    expect([way, await queue.field("T", "state"), await queue.field("T", "reason")]).toEqual([
+      way,
+      "dead",
+      "expired",
+    ])
+    expect(await queue.submit("U", { unique: "u" })).toEqual(["queued"])
+    await checkQueue(queue.redis, queue.name)
+  }
+})
+
+test("that somebody asked for tasks is written down, but not for each poll", async () => {
+  await using queue = await freshQueue()
+  const polled = () => queue.redis.hget(queue.key("stats"), "polled")
+  await queue.sweep()
+  expect(await polled()).toBeNull()
+  await queue.lease()
+  const first = await polled()
+  expect(Number(first)).toBeGreaterThan(1e12)
+  await queue.redis.hset(queue.key("stats"), "polled", Number(first) - 300)
+  await queue.lease()
+  expect(Number(await polled())).toBe(Number(first) - 300)
+  await queue.redis.hset(queue.key("stats"), "polled", Number(first) - 1_000)
+  await queue.lease()
+  expect(Number(await polled())).toBeGreaterThanOrEqual(Number(first))
 })
 
 test("a task queue walks a task through its whole life, and each step leaves it in one place", async () => {
@@ -335,14 +563,17 @@ test("a task queue walks a task through its whole life, and each step leaves it 
     redis: { url: socket, timeoutMs: 2_000, name: "test" },
     doneRetentionMs: HOUR,
     deadRetentionMs: HOUR,
+    doneKept: 100,
+    deadKept: 100,
+    idempotencyTtlMs: HOUR,
     log: createLog("silent"),
   })
   try {
     const policy = { priority: 5, maxRetries: 0, maxCrashes: 1, timeoutMs: 30_000 }
     const [submitted] = await tasks.submit([
-      { queue: queue.name, type: "a", payload: LONG, delayMs: HOUR, policy },
+      { queue: queue.name, type: "a", payload: LONG, when: `+${HOUR}`, policy },
     ])
-    const { id } = submitted!
+    const { id } = submitted as Submitted
     const lease = async () => (await tasks.lease({ queues: [queue.name], max: 1, waitMs: 0, worker: "" }))[0]!
     const state = async () => {
       await checkQueue(queue.redis, queue.name)
@@ -422,7 +653,7 @@ test("an ack that comes twice in one batch counts once", async () => {
     for (const named of [true, false]) {
       await using queue = await freshQueue()
       const lease = await taken(queue)
-      const item = { id: "T", lease: named ? lease : "", outcome, text: "" }
+      const item = { id: "T", lease: named ? lease : "", outcome, text: "", retry: "" }
       const answers = await queue.scripts.call("settle", queue.name, { retention: HOUR }, [item, item])
       expect(answers.map(answer => answer.slice(0, 2))).toEqual([
         [word, retries],
@@ -514,7 +745,7 @@ test("released tasks go back to the front, in the order they had", async () => {
     "settle",
     queue.name,
     { retention: HOUR },
-    tasks.map(([id, lease]) => ({ id, lease, outcome: "released", text: "" })),
+    tasks.map(([id, lease]) => ({ id, lease, outcome: "released", text: "", retry: "" })),
   )
   expect(await queue.ready()).toEqual(["a", "b", "c", "d"])
 })
@@ -647,7 +878,7 @@ test("retention deletes no more than its limit in one call", async () => {
     "settle",
     queue.name,
     { retention: -1 },
-    tasks.map(([id, lease]) => ({ id, lease, outcome: "done", text: "" })),
+    tasks.map(([id, lease]) => ({ id, lease, outcome: "done", text: "", retry: "" })),
   )
   for (const left of [700, 400, 100, 0]) {
     await queue.sweep(300)
@@ -709,7 +940,7 @@ test("5,000 tasks due at one instant are promoted in small steps and all handed 
   const ids = await queue.redis.zrange(queue.key("due"), "0", "-1")
   await queue.redis.zadd(queue.key("due"), "XX", ...ids.flatMap(id => [1, id]))
   await queue.redis.slowlog("RESET")
-  expect((await queue.sweep(300))[0]).toBe(300)
+  expect((await queue.sweep(300))[0]).toBe(1)
   expect(await queue.redis.zcard(queue.key("due"))).toBe(4_700)
   await queue.lease(1, 300)
   expect(await queue.redis.zcard(queue.key("due"))).toBe(4_400)
@@ -730,7 +961,7 @@ test("5,000 leases that lapse at one instant are taken back in small steps and a
     ...Array.from({ length: 5_000 }, (_, i) => [1, `n${i}`]).flat(),
   )
   await queue.redis.slowlog("RESET")
-  expect((await queue.sweep(300))[0]).toBe(300)
+  expect((await queue.sweep(300))[0]).toBe(1)
   expect(await queue.redis.zcard(queue.key("leases"))).toBe(4_700)
   const came = await drain(queue, 300)
   expect(new Set(came).size).toBe(5_000)
@@ -746,7 +977,7 @@ test("20,000 tasks due at one timestamp work at the largest limit too", async ()
     1,
     queue.key("due"),
   )
-  expect((await queue.sweep(20_000))[0]).toBe(20_000)
+  expect((await queue.sweep(20_000))[0]).toBe(1)
   expect(await queue.redis.llen(queue.key("ready", "5"))).toBe(20_000)
   const [, ...tasks] = await queue.lease(1_000)
   expect(tasks).toHaveLength(1_000)
@@ -763,39 +994,43 @@ test("a thousand tasks go through every script in one call each", async () => {
     "extend",
     queue.name,
     {},
-    each.map(item => ({ ...item, timeout: "" })),
+    each.map(item => ({ ...item, timeout: "", ...NOTHING_TOLD })),
   )
   expect(new Set(extended.map(([word]) => word))).toEqual(new Set(["ok"]))
+  const only = each.map(({ id }) => ({ id }))
+  const watched = await queue.scripts.call("watch", queue.name, {}, only)
+  expect(watched).toEqual(ids.map(() => "watched"))
   const settled = await queue.scripts.call(
     "settle",
     queue.name,
     { retention: HOUR },
-    each.map(item => ({ ...item, outcome: "failed", text: "boom" })),
+    each.map(item => ({ ...item, outcome: "failed", text: "boom", retry: "" })),
   )
   expect(new Set(settled.map(([word]) => word))).toEqual(new Set(["moved_to_dlq"]))
-  const [size, ...page] = await queue.scripts.call("dead_page", queue.name, {
+  const [size, ...page] = await queue.scripts.call("page", queue.name, {
+    place: "dead",
     limit: 1_000,
     score: "",
     id: "",
   })
   expect([size, page.length]).toEqual([1_000, 1_000])
-  expect(
-    await queue.scripts.call(
-      "inspect",
-      queue.name,
-      {},
-      each.map(({ id }) => ({ id })),
-    ),
-  ).toHaveLength(1_000)
-  expect(
-    await queue.scripts.call(
-      "redrive",
-      queue.name,
-      {},
-      each.map(({ id }) => ({ id })),
-    ),
-  ).toEqual(ids.map(() => "requeued"))
+  const inspected = await queue.scripts.call("inspect", queue.name, {}, only)
+  expect(inspected.map(task => task![0])).toEqual(ids)
+  expect(await queue.scripts.call("redrive", queue.name, {}, only)).toEqual(ids.map(() => "requeued"))
   await checkQueue(queue.redis, queue.name)
+  const start = { limit: 1_000, score: "", id: "" }
+  const [waiting, ...listed] = await queue.scripts.call("page", queue.name, { place: "5", ...start })
+  expect([waiting, listed.map(([, id]) => id)]).toEqual([1_000, ids])
+  const why = await queue.scripts.call("why", queue.name, {}, only)
+  expect(why.map(answer => answer![3])).toEqual(ids.map((_, i) => i))
+  const cancelled = await queue.scripts.call("cancel", queue.name, { retention: -1 }, only)
+  expect(cancelled).toEqual(ids.map(() => ["cancelled", "queued"]))
+  await checkQueue(queue.redis, queue.name)
+  await queue.sweep()
+  // What they left in their list is dropped as far as one lease looks; "ask again" leads to the rest.
+  expect(await queue.lease()).toEqual([0])
+  expect(await queue.lease()).toEqual([-1])
+  expect(await dump(queue.redis, queue.name)).toEqual({})
 })
 
 test("a page of dead tasks goes on where the one before ended, though its last one left and new ones came", async () => {
@@ -809,8 +1044,13 @@ test("a page of dead tasks goes on where the one before ended, though its last o
   for (const id of ["b", "c", "d", "e"]) await queue.redis.zadd(queue.key("dead"), 5_000, id)
   await queue.redis.zadd(queue.key("dead"), 4_000, "a", 6_000, "f")
   const page = async (score: string, id: string) => {
-    const [size, ...entries] = await queue.scripts.call("dead_page", queue.name, { limit: 2, score, id })
-    return { size, ids: entries.map(([, [id]]) => id) }
+    const [size, ...entries] = await queue.scripts.call("page", queue.name, {
+      place: "dead",
+      limit: 2,
+      score,
+      id,
+    })
+    return { size, ids: entries.map(([, id]) => id) }
   }
   expect(await page("", "")).toEqual({ size: 6, ids: ["f", "e"] })
   await queue.redrive("e")
@@ -826,6 +1066,8 @@ test("whatever is done in whatever order, each task stands in exactly one place"
   const held: [string, string][] = []
   const pick = () => held[Math.floor(Math.random() * held.length)] ?? ["none", STALE]
   const outcomes = ["done", "failed", "released"] as const
+  const chance = (share: number) => Math.random() < share
+  const any = () => `n${Math.floor(Math.random() * ids)}`
   let ids = 0
   const moves: (() => Promise<unknown>)[] = [
     () =>
@@ -834,7 +1076,19 @@ test("whatever is done in whatever order, each task stands in exactly one place"
         maxRetries: 1,
         maxCrashes: 1,
         text: Math.random() < 0.5 ? LONG : "1",
+        ...(chance(0.3) ? { backoff: BACKOFF } : {}),
+        ...(chance(0.3) ? { expiresInMs: chance(0.2) ? 1 : 2 * HOUR } : {}),
+        ...(chance(0.3) ? { unique: `u${Math.floor(Math.random() * 5)}` } : {}),
       }),
+    () => queue.submit(`n${ids++}`, { delay: chance(0.5) ? HOUR : 0, unique: "u1", mode: "replace" }),
+    () => queue.submit(any(), { unique: "u2", text: LONG }),
+    () => queue.cancel(any(), chance(0.3) ? -1 : HOUR),
+    async () => {
+      const id = any()
+      if ((await queue.redis.zscore(queue.key("expiring"), id)) !== null) await queue.expire(id)
+    },
+    () => queue.watch(any()),
+    () => queue.scripts.call("page", queue.name, { place: "5", limit: 3, score: "", id: "" }),
     () => queue.submit(`n${ids++}`, { delay: HOUR, text: LONG }),
     async () => {
       const [, ...tasks] = await queue.lease(1 + Math.floor(Math.random() * 3), 5)
@@ -879,15 +1133,29 @@ describe.each(names)("%s.lua", name => {
     const before =
       /^local (.+) = unpack\(ARGV\)$/m.exec(source)?.[1] ?? /^local (\w+) = ARGV\[1\]$/m.exec(source)?.[1]
     expect(before === undefined ? [] : words(before)).toEqual([...args])
-    const item = /^ *local (.+) = unpack\(ARGV, i, i \+ fields - 1\)$/m.exec(source)?.[1]
+    const item = /^ *local (.+) = unpack\(ARGV, i, i \+ fields_each - 1\)$/m.exec(source)?.[1]
     if (item !== undefined) {
       expect(words(item)).toEqual([...each])
-      expect(source).toMatch(new RegExp(`^local fields = ${each.length}$`, "m"))
-      expect(source).toMatch(new RegExp(`^for i = ${args.length + 1}, #ARGV, fields do$`, "m"))
-    } else if (/ipairs\(ARGV\)/.test(source)) expect([each.length, args.length]).toEqual([1, 0])
-    else if (each.length > 0)
+      expect(source).toContain(`\nlocal first, fields_each = ${args.length + 1}, ${each.length}\n`)
+      expect(source).toContain("\nfor i = first, #ARGV, fields_each do\n")
+    } else if (/ipairs\(ARGV\)/.test(source)) {
+      expect([...args]).toEqual([])
+      expect(/^for _, (\w+) in ipairs\(ARGV\) do/m.exec(source)?.[1]).toBe(each.join())
+    } else if (name === "cancel")
+      expect(source).toContain(`\nfor i = ${args.length + 1}, #ARGV do\n  local ${each.join()} = ARGV[i]\n`)
+    else if (each.length > 0) {
       expect(source).toContain(`local workers_from, token_size = ${args.length + 1}, 22`)
-    else expect(source).not.toMatch(/#ARGV/)
+      expect(each.join()).toBe("worker")
+    } else expect(source).not.toMatch(/#ARGV/)
+  })
+
+  test("tells of its arguments in the order of its declaration", () => {
+    let rest = /^ {2}(?:arguments|for each) +(.+?)^ {2}answers /ms.exec(source)![1]!
+    for (const word of [...args, ...each]) {
+      const at = new RegExp(`\\b${word}\\b`).exec(rest)
+      expect([word, at?.[0]]).toEqual([word, word])
+      rest = rest.slice(at!.index + word.length)
+    }
   })
 
   test("opens like a manual page: shebang, what it does, what it answers, what it costs", () => {
@@ -909,7 +1177,11 @@ describe.each(names)("%s.lua", name => {
   test("touches no key but those it was given, spells none, and reads the clock once", () => {
     const text = scriptText(source)
     expect(text).toStartWith("#!lua")
-    expect(text).not.toMatch(/tq:|"\{|LRANGE|SMEMBERS|LREM|KEYS\[|math\.random/)
+    expect(text).not.toMatch(/tq:|"\{|SMEMBERS|LREM|KEYS\[/)
+    // Only a page reads a list, and only its own part of it; only backoff leaves something to chance.
+    expect(text.match(/"LRANGE"/g)?.length ?? 0).toBe(name === "page" ? 1 : 0)
+    expect(source).not.toContain("math.random")
+    expect(text.match(/math\.random\(\)/g)).toHaveLength(1)
     expect(text.match(/"TIME"/g)).toHaveLength(1)
   })
 })
@@ -917,10 +1189,21 @@ describe.each(names)("%s.lua", name => {
 test("a script and its declaration answer the same words", () => {
   const said = (name: ScriptName) =>
     new Set([...SCRIPTS[name].source.split("]]")[0]!.matchAll(/"([a-z_]+)"/g)].map(([, word]) => word))
-  expect(said("submit")).toEqual(new Set(["queued", "scheduled", "exists"]))
-  expect(said("extend")).toEqual(new Set(["ok", "lease_lost", "unknown"]))
-  expect(said("redrive")).toEqual(new Set(["requeued", "not_dead"]))
-  expect(said("settle")).toEqual(
-    new Set(["acknowledged", "requeued", "moved_to_dlq", "released", "lease_lost", "not_leased", "unknown"]),
+  const also = (name: ScriptName, ...words: string[]) => said(name).difference(new Set(words))
+  expect(also("submit", "replace")).toEqual(
+    new Set([
+      ...["queued", "scheduled", "replay_queued", "replay_scheduled"],
+      ...["conflict", "duplicate", "replaced", "exists"],
+    ]),
+  )
+  expect(said("extend")).toEqual(new Set(["ok", "cancelled", "lease_lost", "unknown"]))
+  expect(said("redrive")).toEqual(new Set(["requeued", "not_dead", "duplicate"]))
+  expect(said("cancel")).toEqual(new Set(["cancelled", "cancelling", "ended", "unknown"]))
+  expect(said("watch")).toEqual(new Set(["watched", "ended", "unknown"]))
+  expect(also("settle", "no", "retrying")).toEqual(
+    new Set([
+      ...["acknowledged", "requeued", "moved_to_dlq", "released", "cancelled"],
+      ...["lease_lost", "not_leased", "unknown"],
+    ]),
   )
 })
