@@ -11,24 +11,38 @@ import { PROBLEMS, problem } from "./http.ts"
 import * as models from "./models.ts"
 import { swaggerPage } from "./swagger-page.ts"
 
-const { Ack, DlqAnswer, DlqQuery, Extend, Extended, GetQuery, LeaseAnswer, LeasedTask, LeaseRequest } = models
-const { oneOrMany, Problem, Redriven, Settled, Submit, Submitted, TaskId, TaskView } = models
+const { Ack, Attempt, Cancelled, DlqAnswer, DlqQuery, Extend, Extended, GetQuery, LeaseAnswer } = models
+const { LeasedTask, LeaseRequest, oneOrMany, Problem, Redriven, Settled, StatusQuery, Submit } = models
+const { Submitted, TaskId, TasksAnswer, TasksQuery, TaskView, WhyAnswer, Work } = models
 
 const Alive = Type.Object({ status: Type.Literal("ok") })
 const Ready = Type.Object({
   status: Type.Literal("ready"),
   redis: Type.String({ description: "its version" }),
   durability: Type.Union(
-    ["always", "everysec", "no", "none"].map(word => Type.Literal(word)),
-    { description: "`appendfsync` as Redis has it now; none: no append-only file" },
+    ["always", "everysec", "no", "none", "unknown"].map(word => Type.Literal(word)),
+    {
+      description:
+        "`appendfsync` as Redis has it now; none: no append-only file; unknown: Redis does not tell",
+    },
   ),
   maxmemory_policy: Type.String(),
+})
+
+const answersOf = <T extends TSchema>(one: T, { description }: TSchema) =>
+  Type.Array(Type.Union([one, Problem]), { description: description! })
+/** As in models.ts, but for what the lists hold: there they may be anything, as a worker gets them. */
+const WorkAnswer = Type.Object({
+  ...models.WorkAnswer.properties,
+  settled: answersOf(Settled, models.WorkAnswer.properties.settled.items),
+  extended: answersOf(Extended, models.WorkAnswer.properties.extended.items),
 })
 
 /** What stands under components/schemas; everywhere else it is referred to. */
 const NAMED = {
   ...{ Submit, Submitted, LeaseRequest, LeaseAnswer, LeasedTask, Ack, Settled, Extend, Extended },
-  ...{ TaskView, DlqAnswer, Redriven, Problem, Alive, Ready },
+  ...{ Work, WorkAnswer, Cancelled, TaskView, Attempt, TasksAnswer, WhyAnswer, DlqAnswer, Redriven },
+  ...{ Problem, Alive, Ready },
 }
 const NAMES = new Map<TSchema, string>(Object.entries(NAMED).map(([name, schema]) => [schema, name]))
 
@@ -39,9 +53,11 @@ const reference = (schema: TSchema): Json => {
   return name === undefined ? spelled(schema) : { $ref: `#/components/schemas/${name}` }
 }
 
-/** A model as OpenAPI 3.0 spells it, which the plugin emits: it has no `const`. */
-function spelled({ anyOf, const: word, items, properties, ...rest }: TSchema): Json {
+/** A model as OpenAPI 3.0 spells it, which the plugin emits: it has no `const`, and no patterns for names. */
+function spelled({ anyOf, const: word, items, properties, patternProperties, ...rest }: TSchema): Json {
   const own: Json = { ...rest }
+  if (patternProperties)
+    own.additionalProperties = spelled(Object.values(patternProperties as Record<string, TSchema>)[0]!)
   if (word !== undefined) own.enum = [word]
   if (anyOf?.every((one: TSchema) => one.const !== undefined)) {
     own.type = "string"
@@ -81,7 +97,7 @@ const HEADERS: Record<number, Json> = {
 const ADVICE: Record<number, string> = {
   400: "The request cannot be used: `field` and `detail` say what would be right. Do not repeat it as it is.",
   401: "No token, or another than the broker's. Do not repeat it as it is.",
-  404: "There is no such task here. Do not repeat it.",
+  404: "There is no such task: it never was, or its retention is over. Do not repeat it.",
   413: "The body is larger than the broker's MAX_BODY_BYTES. Send less at once, or a reference to the data.",
   415: "The Content-Type is not application/json.",
   500: "A fault of the broker, which its log describes. The same request will most likely meet it again.",
@@ -108,11 +124,15 @@ function problems(codes: Codes, advice: Record<number, string>): Record<string, 
 }
 
 /** A query's members as parameters; lists are divided by commas. */
-const parameters = (query: { properties: Record<string, TSchema> }, examples: Examples): Json[] =>
+const parameters = (
+  query: { properties: Record<string, TSchema>; required?: string[] | undefined },
+  examples: Examples,
+): Json[] =>
   Object.entries(query.properties).map(([name, { description, ...schema }]) => ({
     name,
     in: "query",
     description,
+    ...(query.required?.includes(name) ? { required: true } : {}),
     schema: spelled(schema as TSchema),
     ...(name in examples ? { example: examples[name] } : {}),
     ...(schema.type === "array" ? { style: "form", explode: false } : {}),
@@ -125,6 +145,7 @@ interface Route<T extends TSchema> {
   description: string
   query?: Json[]
   path?: Json[]
+  headers?: Json[]
   body?: { schema: T; examples: Record<string, Static<T>> }
   answers: Record<number, Json>
   refuses: Codes
@@ -134,7 +155,8 @@ interface Route<T extends TSchema> {
 }
 
 function route<T extends TSchema = TSchema>(of: Route<T>): { detail: DocumentDecoration } {
-  const { tag, summary, description, query = [], path = [], body, answers, refuses, advice = {}, open } = of
+  const { tag, summary, description, query = [], path = [], headers = [], body } = of
+  const { answers, refuses, advice = {}, open } = of
   const codes: Codes = {
     ...(open ? {} : { unauthorized: {} }),
     ...(body ? { bad_json: {}, bad_request: WRONG_TYPE, too_large: {}, unsupported_media_type: {} } : {}),
@@ -146,7 +168,9 @@ function route<T extends TSchema = TSchema>(of: Route<T>): { detail: DocumentDec
     summary,
     description,
     ...(open ? { security: [] } : {}),
-    ...(query.length + path.length > 0 ? { parameters: [...path, ...query] } : {}),
+    ...(query.length + path.length + headers.length > 0
+      ? { parameters: [...path, ...query, ...headers] }
+      : {}),
     ...(body
       ? {
           requestBody: {
@@ -173,12 +197,28 @@ const VIEW: models.TaskView = {
   ...{ queue: "default", priority: 5, attempt: 1, crashes: 0, max_crashes: 3, releases: 0 },
   ...{ timeout_ms: 30_000, created_at: NOW, started_at: NOW + 5, finished_at: NOW + 40 },
   ...{ worker: "host-1", result: { hello: "world" } },
+  attempts: [{ attempt: 1, worker: "host-1", started_at: NOW + 5, ended_at: NOW + 40, outcome: "done" }],
+}
+const RUNNING: models.TaskView = {
+  ...{ id: ID, type: "import", payload: { file: "a.csv" }, status: "processing", retries: 0, max_retries: 3 },
+  ...{ queue: "default", priority: 5, attempt: 2, crashes: 1, max_crashes: 3, releases: 0 },
+  ...{ timeout_ms: 30_000, created_at: NOW, started_at: NOW + 900, lease_expires_at: NOW + 30_900 },
+  ...{ worker: "host-2", meta: { team: "mail" }, progress: 0.4, checkpoint: { line: 400 } },
+  log: ["400 of 1000 lines"],
+  attempts: [
+    { attempt: 1, worker: "host-1", started_at: NOW + 5, ended_at: NOW + 800, outcome: "crashed" },
+    { attempt: 2, worker: "host-2", started_at: NOW + 900, outcome: "processing" },
+  ],
 }
 const DEAD: models.TaskView = {
   ...{ id: ID, type: "mail", payload: { to: "a@example.org" }, status: "dead", retries: 4, max_retries: 3 },
   ...{ queue: "default", priority: 5, attempt: 4, crashes: 0, max_crashes: 3, releases: 0 },
   ...{ timeout_ms: 30_000, created_at: NOW, started_at: NOW + 900, finished_at: NOW + 950 },
   ...{ worker: "host-1", error: "the mail server said no", reason: "failed" },
+  attempts: [4].map(attempt => ({
+    ...{ attempt, worker: "host-1", started_at: NOW + 900, ended_at: NOW + 950, outcome: "failed" },
+    error: "the mail server said no",
+  })),
 }
 const WRONG_TYPE: Facts = { field: "type", detail: "`type` is missing: it must be a string." }
 const WRONG_ID: Facts = { field: "task_id", detail: "A task id looks as /submit answered it." }
@@ -194,21 +234,84 @@ const TASK_ID = [
   { name: "id", in: "path", required: true, schema: spelled(TaskId), example: ID, description: "the task" },
 ]
 
+const SUBMIT_HEADERS: Json[] = [
+  {
+    name: "Idempotency-Key",
+    in: "header",
+    description:
+      "1 to 200 printable ASCII characters without spaces. The same key, queue and body give the first answer again.",
+    schema: { type: "string", pattern: '^"?[\\x21\\x23-\\x7e]{1,200}"?$' },
+    example: "order-1042-mail",
+  },
+  ...["traceparent", "tracestate"].map(name => ({
+    name,
+    in: "header",
+    description: "W3C trace context: kept with each task that has none of its own, and given to its worker",
+    schema: { type: "string" },
+  })),
+]
+const REPLAYED = {
+  "Idempotency-Replayed": {
+    description: "true where the answer is one given before. Of an array, each item says so by itself",
+    schema: { type: "string", enum: ["true"] },
+    example: "true",
+  },
+}
+/** One parameter of any name: the members of a form's object stand in the query by their own names. */
+const META_LABELS: Json = {
+  name: "meta.*",
+  in: "query",
+  description: "`meta.<name>=<value>`, any number of times: only tasks with all of these labels",
+  style: "form",
+  explode: true,
+  schema: { type: "object", additionalProperties: { type: "string", maxLength: 128 } },
+  example: { "meta.team": "mail" },
+}
+
+const EACH =
+  "In an array each item is answered in its place, with what one alone would get or with a problem; the others are not affected."
+
 export const docs = {
   submit: route({
     tag: "Submitting",
     summary: "Submit a task, or up to 1,000",
     description:
-      "The task is kept from the moment this answers. Keep `task_id` to ask for it at /status. A repeated submit may " +
-      "stand twice: where no answer came, repeat it only if handlers can bear to run twice. In an array each item is " +
-      "answered in its place, with what one alone would get or with a problem; the others are not affected.",
+      "The task is kept from the moment this answers. Keep `task_id` to ask for it at /status. Where no answer came, " +
+      "repeat it: with an Idempotency-Key or a `task_id` of your own the repeat makes nothing twice; without, the task may " +
+      `stand twice. ${EACH}`,
+    headers: SUBMIT_HEADERS,
     body: {
       schema: oneOrMany(Submit),
       examples: {
         one: { type: "echo", payload: { hello: "world" } },
-        "all options": {
-          ...{ type: "mail", payload: { to: "a@example.org" }, queue: "mail", priority: 9, max_retries: 5 },
-          ...{ max_crashes: 1, timeout_ms: 60_000, delay_ms: 1_000 },
+        "when and where": {
+          type: "mail",
+          payload: { to: "a@example.org" },
+          queue: "mail",
+          priority: 9,
+          delay_ms: 1_000,
+        },
+        "at a time": { type: "report", run_at: NOW + 3_600_000 },
+        "an id of your own": { type: "invoice", task_id: "order-1042-invoice" },
+        "once at a time": {
+          ...{ type: "reindex", payload: { shop: 7 }, unique_key: "reindex-7", on_duplicate: "replace" },
+          delay_ms: 5_000,
+        },
+        "every budget": {
+          ...{
+            type: "import",
+            payload: { file: "a.csv" },
+            max_retries: 5,
+            max_crashes: 1,
+            timeout_ms: 60_000,
+          },
+          ...{ max_runtime_ms: 3_600_000, expires_in_ms: 86_400_000, result_ttl_ms: 600_000 },
+          backoff: { kind: "exponential", delay_ms: 1_000, max_ms: 60_000, jitter: true },
+          meta: { team: "mail" },
+          ...{
+            traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            tracestate: "vendor=1",
+          },
         },
         many: [
           { type: "echo", payload: 1 },
@@ -217,13 +320,169 @@ export const docs = {
       },
     },
     answers: {
-      200: answer("Kept: waiting for a worker (queued), or for its time (scheduled).", manyOf(Submitted), {
-        one: { status: "queued", task_id: ID },
-        "after a delay": { status: "scheduled", task_id: `mail:${ID}` },
-        many: [{ status: "queued", task_id: ID }, problem(new Refused("bad_request", WRONG_TYPE))],
+      200: {
+        ...answer(
+          "Kept: waiting for a worker (queued), or for its time (scheduled). duplicate: another task holds the unique key, " +
+            "and none was made.",
+          manyOf(Submitted),
+          {
+            one: { status: "queued", task_id: ID },
+            "after a delay": { status: "scheduled", task_id: `mail:${ID}` },
+            replayed: { status: "queued", task_id: ID, replayed: true },
+            duplicate: { status: "duplicate", task_id: ID, duplicate: true },
+            "duplicate, replaced": { status: "duplicate", task_id: ID, duplicate: true, replaced: true },
+            many: [{ status: "queued", task_id: ID }, problem(new Refused("bad_request", WRONG_TYPE))],
+          },
+        ),
+        headers: REPLAYED,
+      },
+    },
+    refuses: {
+      task_exists: { task_id: ID },
+      key_reused: {},
+      redis_unavailable: AWAY,
+      out_of_memory: {},
+      overloaded: {},
+    },
+    advice: {
+      409: "The `task_id` belongs to a task whose idempotency record is over or never was. Nothing was made.",
+      422: "This key, or this `task_id`, was used before for something else. Nothing was made.",
+    },
+  }),
+
+  cancel: route({
+    tag: "Submitting",
+    summary: "Cancel a task",
+    description:
+      "A task that waits, also for a retry, is ended at once. One that runs is marked: its worker hears of it when it next " +
+      "extends, and however its attempt ends, the task is then cancelled. Safe to repeat. The body is not read.",
+    path: TASK_ID,
+    answers: {
+      200: answer("It has ended, or will. Ask /status with `wait_ms` for the end.", Cancelled, {
+        "it waited": { status: "cancelled", task_id: ID },
+        "it runs": { status: "cancelling", task_id: ID },
       }),
     },
-    refuses: { redis_unavailable: AWAY, out_of_memory: {}, overloaded: {} },
+    refuses: {
+      bad_request: WRONG_ID,
+      task_not_found: { task_id: ID },
+      already_ended: { task_id: ID, state: "done" },
+      redis_unavailable: AWAY,
+    },
+    advice: { 409: "It is done or dead, as `state` says: too late." },
+  }),
+
+  status: route({
+    tag: "Looking",
+    summary: "Ask for a task",
+    description:
+      "All that is known of a task: its result and its last error, what its worker has told of it, its last attempts. done " +
+      "and cancelled are final, and so is dead until a retry. With `wait_ms` it answers as soon as the task has ended, or " +
+      "as the task is when that time is over.",
+    path: TASK_ID,
+    query: parameters(StatusQuery, { wait_ms: 0 }),
+    answers: {
+      200: answer("The task.", TaskView, { done: VIEW, processing: RUNNING, dead: DEAD }),
+    },
+    refuses: {
+      bad_request: WRONG_ID,
+      task_not_found: { task_id: ID },
+      task_gone: { task_id: "order-1042-invoice" },
+      redis_unavailable: AWAY,
+    },
+    advice: { 410: "It was submitted under this `task_id`, and has been deleted since. Ask no more." },
+  }),
+
+  why: route({
+    tag: "Looking",
+    summary: "Ask why a task does not run",
+    description:
+      "One sentence for people, and the facts: `cause` for programs. ended, delayed (until `due_at`), backing_off (likewise), " +
+      "running (at `worker`), cancelling, waiting (behind `ahead` tasks), or no_workers (nobody has asked this queue for " +
+      "tasks for a minute).",
+    path: TASK_ID,
+    answers: {
+      200: answer("Why.", WhyAnswer, {
+        waiting: {
+          ...{ task_id: ID, state: "queued", cause: "waiting", ahead: 2, polled_at: NOW },
+          why: "It is ready and waits for a worker: 2 go first.",
+        },
+        "no workers": {
+          ...{ task_id: ID, state: "queued", cause: "no_workers", ahead: 0 },
+          why: "It is ready, but no worker has ever asked this queue for tasks.",
+        },
+        delayed: {
+          ...{ task_id: ID, state: "scheduled", cause: "delayed", due_at: NOW + 60_000 },
+          why: "It was submitted with a delay and is ready in 60.0 s.",
+        },
+      }),
+    },
+    refuses: { bad_request: WRONG_ID, task_not_found: { task_id: ID }, redis_unavailable: AWAY },
+  }),
+
+  tasks: route({
+    tag: "Looking",
+    summary: "List the tasks in one state",
+    description:
+      "Queue by queue, by `queue`, `type` and labels where those are given. One call looks at a bounded number of tasks: a " +
+      "page may be short, even empty, and still have a `next`. Ask again with it as `cursor` until there is none. What " +
+      "changes its state meanwhile may be missed, or stand on two pages.",
+    query: [
+      ...parameters(TasksQuery, { state: "queued", queue: "default", type: "echo", limit: 100 }),
+      META_LABELS,
+    ],
+    answers: {
+      200: answer("A page of tasks.", TasksAnswer, {
+        page: { tasks: [RUNNING] },
+        "empty, with a next page": { tasks: [], next: "ZGVmYXVsdCAxNzY0MDAwMDAwMDAwIDAx" },
+      }),
+    },
+    refuses: {
+      bad_request: {
+        field: "state",
+        detail: `\`state\` is missing: it must be one of ${models.STATES.map(state => `"${state}"`).join(", ")}.`,
+      },
+      redis_unavailable: AWAY,
+    },
+  }),
+
+  work: route({
+    tag: "Working",
+    summary: "Extend, settle and lease in one request",
+    description:
+      "A worker's whole protocol. First `extend` is done, as /extend would, then `settle`, as /ack would, then up to `max` tasks " +
+      "are leased. So the last news of a task may come with its ack. `wait_ms` counts only where `settle` and `extend` are " +
+      "empty: who has something to hear does not wait for tasks as well. Where no answer came, send `settle` and `extend` " +
+      "again, which does nothing twice; tasks that were leased for the lost answer come back when their leases lapse.",
+    body: {
+      schema: Work,
+      examples: {
+        "an idle worker": { worker: "host-1", queues: ["mail", "default"], max: 10, wait_ms: 100 },
+        "a busy one": {
+          ...{ worker: "host-1", queues: ["default"], max: 1 },
+          settle: [{ task_id: ID, lease: LEASE, result: { hello: "world" } }],
+          extend: [{ task_id: ID, lease: LEASE, progress: 0.5 }],
+        },
+        "at the end": { settle: [{ task_id: ID, lease: LEASE, status: "released" }] },
+      },
+    },
+    answers: {
+      200: answer("`settled` and `extended` answer each item in its place.", WorkAnswer, {
+        tasks: { tasks: [LEASED], settled: [], extended: [], lost: [], cancelled: [], drain: false },
+        "answers to items": {
+          tasks: [],
+          settled: [{ status: "acknowledged", task_id: ID }],
+          extended: [{ status: "cancelled", task_id: ID, lease_expires_at: NOW + 30_000 }, unknownTask],
+          lost: [`mail:${ID}`],
+          cancelled: [ID],
+          drain: false,
+        },
+      }),
+    },
+    refuses: {
+      bad_request: { field: "max", detail: "`max` must be a whole number from 0 to 1000." },
+      redis_unavailable: AWAY,
+    },
   }),
 
   get: route({
@@ -273,27 +532,44 @@ export const docs = {
     tag: "Working",
     summary: "Say how a task ended, or up to 1,000",
     description:
-      "done, failed (counted against `max_retries`), or released (given back to the front, not counted). Name the `lease`: " +
+      "done, failed (counted against `max_retries`), or released (given back to the front, not counted). After a failure the " +
+      "next attempt waits as the task's `backoff` says, or `retry_in_ms`; `retry: false` leaves it none. Name the `lease`: " +
       "then only its holder can end the task, and repeating the same ack gets the same answer. Without a lease it is " +
-      "taken for as long as the task is leased, whoever holds it. In an array each item is answered in its place.",
+      `taken for as long as the task is leased, whoever holds it. ${EACH}`,
     body: {
       schema: oneOrMany(Ack),
       examples: {
         done: { task_id: ID, lease: LEASE, result: { hello: "world" } },
         failed: { task_id: ID, lease: LEASE, status: "failed", error: "the mail server said no" },
+        "failed, again in a minute": {
+          ...{ task_id: ID, lease: LEASE, status: "failed", error: "the mail server is busy" },
+          retry_in_ms: 60_000,
+        },
+        "failed for good": {
+          task_id: ID,
+          lease: LEASE,
+          status: "failed",
+          error: "no such file",
+          retry: false,
+        },
         released: { task_id: ID, lease: LEASE, status: "released" },
         "without a lease": { task_id: ID, status: "done" },
         many: [{ task_id: ID, lease: LEASE, status: "done" }],
       },
     },
     answers: {
-      200: answer("Settled: forget the task.", manyOf(Settled), {
-        done: { status: "acknowledged", task_id: ID },
-        "failed, retries left": { status: "requeued", task_id: ID, retries: 1 },
-        "failed, none left": { status: "moved_to_dlq", task_id: ID, retries: 4 },
-        released: { status: "released", task_id: ID },
-        many: [{ status: "acknowledged", task_id: ID }, unknownTask],
-      }),
+      200: answer(
+        "Settled: forget the task. cancelled: it was cancelled meanwhile, and has ended so whatever you said.",
+        manyOf(Settled),
+        {
+          done: { status: "acknowledged", task_id: ID },
+          "failed, retries left": { status: "requeued", task_id: ID, retries: 1 },
+          "failed, none left": { status: "moved_to_dlq", task_id: ID, retries: 4 },
+          released: { status: "released", task_id: ID },
+          cancelled: { status: "cancelled", task_id: ID },
+          many: [{ status: "acknowledged", task_id: ID }, unknownTask],
+        },
+      ),
     },
     refuses: {
       bad_request: {
@@ -318,21 +594,32 @@ export const docs = {
     tag: "Working",
     summary: "Keep a lease, or up to 1,000, for longer",
     description:
-      "The lease then ends `timeout_ms` from now (default: the task's own). Ask again after a third of it. Safe to repeat. " +
-      "In an array each item is answered in its place.",
+      "The lease then ends `timeout_ms` from now (default: the task's own), and never after the attempt's `max_runtime_ms`. Ask " +
+      "again after a third of it. Tell with it how far the work is: `progress` and `checkpoint` replace what was told before, " +
+      "`log` adds lines. /status shows them, and the next attempt gets the checkpoint. Safe to repeat, but for `log`, whose " +
+      `lines then stand twice. ${EACH}`,
     body: {
       schema: oneOrMany(Extend),
       examples: {
         one: { task_id: ID, lease: LEASE },
         "for a minute": { task_id: ID, lease: LEASE, timeout_ms: 60_000 },
+        "with news": {
+          ...{ task_id: ID, lease: LEASE, progress: { done: 400, of: 1_000 }, checkpoint: { line: 400 } },
+          log: ["400 of 1000 lines"],
+        },
         many: [{ task_id: ID, lease: LEASE }],
       },
     },
     answers: {
-      200: answer("Yours until `lease_expires_at`.", manyOf(Extended), {
-        one: { status: "ok", task_id: ID, lease_expires_at: NOW + 60_000 },
-        many: [{ status: "ok", task_id: ID, lease_expires_at: NOW + 60_000 }, unknownTask],
-      }),
+      200: answer(
+        "Yours until `lease_expires_at`. cancelled: stop working on it, and ack it.",
+        manyOf(Extended),
+        {
+          one: { status: "ok", task_id: ID, lease_expires_at: NOW + 60_000 },
+          cancelled: { status: "cancelled", task_id: ID, lease_expires_at: NOW + 60_000 },
+          many: [{ status: "ok", task_id: ID, lease_expires_at: NOW + 60_000 }, unknownTask],
+        },
+      ),
     },
     refuses: {
       bad_request: { field: "lease", detail: "`lease` must be a string: a lease as the task carried it" },
@@ -347,25 +634,12 @@ export const docs = {
     },
   }),
 
-  status: route({
-    tag: "Submitting",
-    summary: "Ask for a task",
-    description:
-      "What is known of a task, its result and its last error among it. done and dead are final until a retry; a task is " +
-      "forgotten when its retention is over.",
-    path: TASK_ID,
-    answers: {
-      200: answer("The task.", TaskView, { done: VIEW, dead: DEAD }),
-    },
-    refuses: { bad_request: WRONG_ID, task_not_found: { task_id: ID }, redis_unavailable: AWAY },
-  }),
-
   dlq: route({
     tag: "Dead letters",
     summary: "List dead tasks",
     description:
-      "Tasks that failed or crashed more often than they may, queue by queue, the newest first. `dlq_size` counts all of " +
-      "them. Where there is a `next`, ask again with it as `cursor`.",
+      "Tasks that were given up, as `reason` says, queue by queue, the newest first. `dlq_size` counts all of them. " +
+      "Where there is a `next`, ask again with it as `cursor`.",
     query: parameters(DlqQuery, { queue: "default", limit: 100 }),
     answers: {
       200: answer("A page of dead tasks.", DlqAnswer, {
@@ -384,15 +658,19 @@ export const docs = {
     tag: "Dead letters",
     summary: "Give a dead task a new life",
     description:
-      "It goes to the end of its queue with `retries` and `crashes` back at 0. The body is not read.",
+      "It goes to the end of its queue with `retries`, `crashes` and `releases` back at 0, and without the time by which " +
+      "it was to start. Its checkpoint stays. The body is not read.",
     path: TASK_ID,
     answers: {
       200: answer("Waiting for a worker again.", Redriven, {
         requeued: { status: "requeued_from_dlq", task_id: ID },
       }),
     },
-    refuses: { bad_request: WRONG_ID, not_in_dlq: {}, redis_unavailable: AWAY },
-    advice: { 404: "There is no dead task of this id: it is alive, was retried already, or is forgotten." },
+    refuses: { bad_request: WRONG_ID, not_in_dlq: {}, key_taken: { task_id: ID }, redis_unavailable: AWAY },
+    advice: {
+      404: "There is no dead task of this id: it is alive, was retried already, or is forgotten.",
+      409: "Another task holds its `unique_key` by now. Retry this one once that has ended.",
+    },
   }),
 
   healthz: route({
@@ -443,6 +721,7 @@ export const openapi = new Elysia({ name: "openapi" })
         security: [{ token: [] }, { bearer: [] }],
         tags: [
           { name: "Submitting", description: "for programs that have work" },
+          { name: "Looking", description: "for people and programs that ask what became of it" },
           { name: "Working", description: "for programs that do it" },
           { name: "Dead letters", description: "tasks that were given up" },
           { name: "Operating", description: "for probes; no token needed" },
