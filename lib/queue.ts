@@ -259,6 +259,10 @@ export class TaskQueue {
           return { id, state: "queued", replayed: true }
         case "replay_scheduled":
           return { id, state: "scheduled", replayed: true }
+        case "replay_duplicate":
+          return { id, state: "duplicate", replayed: true }
+        case "replay_replaced":
+          return { id, state: "duplicate", replaced: true, replayed: true }
         case "duplicate":
           return { id, state: "duplicate" }
         case "replaced":
@@ -350,14 +354,16 @@ export class TaskQueue {
       await this.#ends.until(id, waitMs, signal)
       return await findTask(this.#scripts, id)
     } catch (error) {
-      if (error instanceof Refused && error.reason === "task_not_found" && (await this.#wasHere(id)))
-        throw new Refused("task_gone", { task_id: id })
-      throw error
+      throw await this.#goneOr(error, id)
     }
   }
 
-  why(id: string): Promise<Why> {
-    return whyTask(this.#scripts, id, queue => this.#poll.waitsFor(queue))
+  async why(id: string): Promise<Why> {
+    try {
+      return await whyTask(this.#scripts, id, queue => this.#poll.waitsFor(queue))
+    } catch (error) {
+      throw await this.#goneOr(error, id)
+    }
   }
 
   /** A page of the tasks in one state, of one queue or of all. */
@@ -495,10 +501,12 @@ export class TaskQueue {
     else this.#ends.tell(joinId(queue, message))
   }
 
-  /** Whether an idempotency record still tells of a task that is gone: possible for ids that callers gave. */
-  async #wasHere(id: string): Promise<boolean> {
+  /** For "not found": "gone" where an idempotency record still tells of the task, as of ids that callers gave. */
+  async #goneOr(error: unknown, id: string): Promise<unknown> {
+    if (!(error instanceof Refused && error.reason === "task_not_found")) return error
     const { queue, local } = splitId(id)
-    return (await this.#redis.exists(recordKey(queue, givenIdRecord(local)))) === 1
+    const found = await this.#redis.get(recordKey(queue, givenIdRecord(local))).catch(() => null)
+    return found?.split(" ")[1] === local ? new Refused("task_gone", { task_id: id }) : error
   }
 
   #byId<Item extends { id: string }, Answer>(

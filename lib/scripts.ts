@@ -53,6 +53,8 @@ export type SubmitWord =
   | "scheduled"
   | "replay_queued"
   | "replay_scheduled"
+  | "replay_duplicate"
+  | "replay_replaced"
   | "conflict"
   | "duplicate"
   | "replaced"

@@ -68,10 +68,12 @@ export class Model {
     if (this.tasks.has(id)) return ["exists", id]
     const holder = asked.unique === "" ? undefined : this.holder(asked.unique)
     if (holder) {
-      if (!asked.replace || !waits(holder)) return ["duplicate", holder.id]
+      const word = asked.replace && waits(holder) ? "replaced" : "duplicate"
+      if (key) this.records.set(key, { print, id: holder.id, word })
+      if (word === "duplicate") return [word, holder.id]
       holder.payload = asked.payload
       if (holder.state === "scheduled" && asked.later) holder.past = 0
-      return ["replaced", holder.id]
+      return [word, holder.id]
     }
     const task: Known = {
       ...{ ...asked, state: "scheduled", attempt: 0, lease: "", leases: [], checkpoint: "", cancel: false },

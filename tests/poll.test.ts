@@ -396,7 +396,8 @@ test("in a storm of submits and of clients that come and go, each task is handed
   const client = async (broker: TestBroker) => {
     while (!stop) {
       const leaving = new AbortController()
-      const timer = !calm && Math.random() < 0.3 ? setTimeout(() => leaving.abort(), Math.random() * 20) : undefined
+      const timer =
+        !calm && Math.random() < 0.3 ? setTimeout(() => leaving.abort(), Math.random() * 20) : undefined
       const body = { queues: [queue], wait_ms: 20_000, max: 1 + Math.floor(Math.random() * 3) }
       try {
         const answer = await broker.call("POST", "/lease", body, { signal: leaving.signal })

@@ -1192,7 +1192,7 @@ test("a script and its declaration answer the same words", () => {
   const also = (name: ScriptName, ...words: string[]) => said(name).difference(new Set(words))
   expect(also("submit", "replace")).toEqual(
     new Set([
-      ...["queued", "scheduled", "replay_queued", "replay_scheduled"],
+      ...["queued", "scheduled", "replay_queued", "replay_scheduled", "replay_duplicate", "replay_replaced"],
       ...["conflict", "duplicate", "replaced", "exists"],
     ]),
   )

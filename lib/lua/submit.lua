@@ -6,9 +6,10 @@
              print of what was asked; unique key; mode "replace": a waiting duplicate gets this payload)
   answers    for each {word, id}; the words:
              "queued" | "scheduled"              created
-             "replay_queued" | "replay_scheduled"    asked before under this key: the first answer again
-             "conflict"                          asked before under this key, but for something else
              "duplicate" | "replaced"            id holds the unique key; its payload was left or replaced
+             "replay_queued" | "replay_scheduled" | "replay_duplicate" | "replay_replaced"
+                                                 asked before under this key: the first answer again
+             "conflict"                          asked before under this key, but for something else
              "exists"                            the id is taken; nothing was changed
   cost       O(n log D), D = delayed tasks
   invariant  each item is all or nothing; a refused one changes nothing ]]
@@ -96,11 +97,13 @@ for i = first, #ARGV, fields_each do
     end
   elseif seen[id] or (any_taken and redis.call("EXISTS", task .. id) == 1) then
     word = "exists"
-  elseif holder then
-    word = rare.mode == "replace" and replace(holder, text, starts) or "duplicate"
-    id = holder
   else
-    word = create(id, starts, text, type, policy, rare)
+    if holder then
+      word = rare.mode == "replace" and replace(holder, text, starts) or "duplicate"
+      id = holder
+    else
+      word = create(id, starts, text, type, policy, rare)
+    end
     if rare.key then redis.call("SET", record .. rare.key, rare.print .. " " .. id .. " " .. word, "PX", ttl) end
   end
   answers[#answers + 1] = { word, id }
