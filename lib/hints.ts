@@ -3,6 +3,7 @@
  * listens is told of every gap and looks for itself.
  */
 import type { Redis } from "ioredis"
+import { asRefusal } from "./errors.ts"
 
 export class Hints {
   readonly #channels = new Map<string, Promise<unknown>>()
@@ -17,11 +18,16 @@ export class Hints {
     redis.on("ready", () => void this.#again())
   }
 
-  /** Resolves once messages arrive; asking again is free. `first` runs when that is so for the first time. */
+  /**
+   * Resolves once messages arrive; asking again is free. `first` runs when that is so for the first time. Fails
+   * with Refused where the connection is away: whoever then looks again on the gap may ask again.
+   */
   subscribe(channel: string, first: () => void = () => {}): Promise<unknown> {
     let subscribed = this.#channels.get(channel)
     if (subscribed === undefined) {
-      subscribed = this.redis.subscribe(channel)
+      subscribed = this.redis.subscribe(channel).catch(error => {
+        throw asRefusal(error)
+      })
       this.#channels.set(channel, subscribed)
       subscribed.then(first, () => this.#channels.delete(channel))
     }
@@ -34,9 +40,9 @@ export class Hints {
 
   async #again(): Promise<void> {
     const channels = [...this.#channels.keys()]
-    if (channels.length === 0) return
     try {
-      await this.redis.subscribe(...channels)
+      if (channels.length > 0) await this.redis.subscribe(...channels)
+      // Also where there are none: somebody may have come while the connection was away, and not got one.
       this.onGap()
     } catch {
       // The connection went again: its next "ready" comes back here.
