@@ -451,17 +451,17 @@ export class TaskQueue {
 
   async #sweep(queue: string) {
     const { doneRetentionMs, deadRetentionMs, doneKept, deadKept } = this.options
-    const served = this.#poll.waitsFor(queue)
     const [more, waiting, nextEvent] = await this.#scripts.call("sweep", queue, {
       limit: MOVES_A_CALL,
       retention: doneRetentionMs,
       dead_retention: deadRetentionMs,
       keep: doneKept,
       keep_dead: deadKept,
-      polled: served ? 1 : 0,
+      polled: this.#poll.waitsFor(queue) ? 1 : 0,
     })
     if (waiting === 1) this.#poll.hint(queue, MOVES_A_CALL)
-    if (!served) this.#hints.unsubscribe(wakeChannel(queue))
+    // Asked anew: somebody may have come during the call.
+    if (!this.#poll.waitsFor(queue)) this.#hints.unsubscribe(wakeChannel(queue))
     return { more: more === 1, nextEventMs: nextEvent < 0 ? undefined : nextEvent }
   }
 
