@@ -193,7 +193,7 @@ export async function startWorker(
 }
 
 async function main(): Promise<number> {
-  const config = readWorkerConfig(process.env)
+  const config = readWorkerConfig()
   const log = createLog(config.logLevel)
   const stop = stopSignal()
   // A promise that a handler let go of must not take the other tasks of this process with it.

@@ -19,10 +19,6 @@ export class EndWatch {
 
   constructor(private readonly hooks: Hooks) {}
 
-  get queues(): IterableIterator<string> {
-    return this.#channels.keys()
-  }
-
   /** Resolves when the task has ended, or after `waitMs`, or when the client leaves. */
   async until(id: string, waitMs: number, signal?: AbortSignal): Promise<void> {
     const queue = this.hooks.queueOf(id)

@@ -107,7 +107,7 @@ export function splitId(id: string): { queue: string; local: string } {
 export const joinId = (queue: string, local: string): string =>
   queue === DEFAULT_QUEUE ? local : `${queue}:${local}`
 
-/** What the submitter asked. It never changes; the hash keeps it as one text, which lua/prelude.lua reads. */
+/** What the submitter asked. Only redrive changes it; the hash keeps it as one text, which lua/prelude.lua reads. */
 export interface Policy {
   priority: number
   maxRetries: number

@@ -79,7 +79,7 @@ end
 
 local policies = {} -- by text: most tasks of a batch were asked for in the same words
 
--- What the submitter asked, as lib/task.ts spells it: it never changes. Times in ms; 0: not asked.
+-- What the submitter asked, as lib/task.ts spells it. Only redrive changes it. Times in ms; 0: not asked.
 local function read_policy(text)
   if policies[text] then return policies[text] end
   local priority, max_retries, max_crashes, timeout, max_runtime, expires, result_ttl, backoff, delay, max_delay, jitter =
