@@ -4,8 +4,8 @@
  * the first line of lua/prelude.lua unpacks them, and a test compares the two.
  */
 const QUEUE_KEYS = {
-  task: "prefix; hash by id: one task (fields: lib/task.ts)",
-  payload: "prefix; string by id: a payload of over 64 bytes, as JSON text",
+  task: "prefix; string by id: one task (its lines: lua/prelude.lua)",
+  payload: "prefix; string by id: a payload too large to be written with each transition, as JSON text",
   ready: "prefix; list by priority 0-9: ids of queued tasks, oldest first",
   due: "zset by ms: ids of scheduled and retrying tasks, by when they are ready",
   leases: "zset by ms: ids of processing tasks, by when the lease lapses",
@@ -48,7 +48,7 @@ export const QUEUES = "tq:queues"
 
 /** string: which layout of keys and fields this Redis holds. */
 export const SCHEMA = "tq:schema"
-export const SCHEMA_VERSION = "1"
+export const SCHEMA_VERSION = "2"
 
 /** The idempotency record under the caller's Idempotency-Key, and under the id that a caller gave. */
 export const headerRecord = (key: string): string => `key:${key}`

@@ -61,9 +61,15 @@ interface Line {
   missed: boolean
 }
 
+/** How many tasks a worker takes in a call. */
+export interface Slots {
+  worker: string
+  count: number
+}
+
 export interface Source {
-  /** Leases up to one task for each worker named, in order. */
-  lease(queue: string, workers: string[]): Promise<Leased[]>
+  /** Leases up to `count` tasks for each, going round: everybody gets a first before anybody gets a second. */
+  lease(queue: string, slots: readonly Slots[]): Promise<Leased[]>
   /** Gives tasks back unblamed. */
   release(tasks: Leased[]): Promise<unknown>
   /** The first waiter of this queue waits for hints. */
@@ -151,10 +157,10 @@ export class LongPoll {
     let got = 0
     try {
       if (slots.length > 0) {
-        const tasks = await this.source.lease(
-          queue,
-          slots.map(waiter => waiter.demand.worker),
-        )
+        const counts = new Map<Waiter, number>()
+        for (const waiter of slots) counts.set(waiter, (counts.get(waiter) ?? 0) + 1)
+        const asked = [...counts].map(([waiter, count]) => ({ worker: waiter.demand.worker, count }))
+        const tasks = await this.source.lease(queue, asked)
         got = tasks.length
         this.#handOut(tasks, slots)
       }

@@ -10,7 +10,7 @@ import { Group } from "./group.ts"
 import { Hints } from "./hints.ts"
 import { endedChannel, givenIdRecord, QUEUES, queueOfChannel, recordKey, wakeChannel } from "./keys.ts"
 import type { Log } from "./log.ts"
-import { type Demand, LongPoll } from "./poll.ts"
+import { type Demand, LongPoll, type Slots } from "./poll.ts"
 import {
   checkServer,
   commandConnection,
@@ -25,12 +25,15 @@ import { Sweeper } from "./sweeper.ts"
 import {
   joinId,
   type Leased,
+  localOf,
   newLocalId,
   newTokens,
   type Policy,
-  readPolicy,
+  queueOf,
+  readLeased,
   splitId,
   type Task,
+  writeBody,
   writePolicy,
 } from "./task.ts"
 
@@ -47,8 +50,10 @@ export interface NewTask {
   type: string
   payload: string
   policy: Policy
-  /** When it is ready: "0" at once, "+ms" from now, or a time in ms since 1970. */
-  when: string
+  /** When it is ready: "+ms" from now, or a time in ms since 1970; undefined: at once. */
+  when?: string | undefined
+  /** After that no attempt starts. */
+  expiresInMs?: number | undefined
   /** The id within its queue; undefined: a new one. */
   local?: string | undefined
   /** Further members for the worker, as JSON without braces. */
@@ -76,12 +81,6 @@ export interface Extension {
   progress?: string | undefined
   checkpoint?: string | undefined
   log?: readonly string[] | undefined
-}
-
-/** Where a task is: its queue, and its id within it. */
-interface Place {
-  queue: string
-  local: string
 }
 
 /** One of many answers: what came of this item, or why it was refused. */
@@ -123,9 +122,9 @@ export class TaskQueue {
   readonly #poll: LongPoll
   readonly #registered = new Set<string>()
   readonly #ends: EndWatch
-  readonly #submits: Group<{ local: string; task: NewTask }, Replies["submit"][number]>
-  readonly #settles: Group<Settlement & Place, Replies["settle"][number]>
-  readonly #extends: Group<Extension & Place, Replies["extend"][number]>
+  readonly #submits: Group<{ local: string; task: NewTask }, Exclude<Replies["submit"], string>[number]>
+  readonly #settles: Group<Settlement, Exclude<Replies["settle"], string>[number]>
+  readonly #extends: Group<Extension, Replies["extend"][number]>
   readonly #upkeep: Timer
 
   /** Connects, and checks that this Redis is one it can work on. */
@@ -156,8 +155,8 @@ export class TaskQueue {
     this.#scripts = scripts
     this.#sweeper = new Sweeper(queue => this.#sweep(queue))
     this.#poll = new LongPoll({
-      lease: (queue, workers) => this.#lease(queue, workers),
-      release: tasks => this.settle(tasks.map(({ id, lease }) => ({ id, lease, outcome: "released" }))),
+      lease: (queue, slots) => this.#lease(queue, slots),
+      release: tasks => this.#release(tasks),
       listen: queue => this.#listen(queue),
     })
     this.#hints = new Hints(
@@ -178,42 +177,36 @@ export class TaskQueue {
       },
       queueOf: id => splitId(id).queue,
     })
-    this.#submits = new Group((queue, items) =>
-      scripts.call(
+    this.#submits = new Group(async (queue, items) => {
+      const answers = await scripts.call(
         "submit",
         queue,
         { ttl: options.idempotencyTtlMs },
-        items.map(({ local, task }) => ({
-          id: local,
-          when: task.when,
-          text: task.payload,
-          type: task.type,
-          policy: writePolicy(task.policy),
-          rare: writeRare(task),
-        })),
-      ),
-    )
-    this.#settles = new Group((queue, items) =>
-      scripts.call(
+        items.map(({ local, task }) => ({ id: local, ...writeNew(task) })),
+      )
+      return answers === "queued" ? items.map(({ local }) => ["queued", local]) : answers
+    })
+    this.#settles = new Group(async (queue, items) => {
+      const answers = await scripts.call(
         "settle",
         queue,
         { retention: options.doneRetentionMs },
-        items.map(({ local, lease = "", outcome, text = "", retry = "" }) => ({
-          id: local,
+        items.map(({ id, lease = "", outcome, text = "", retry }) => ({
+          id: localOf(id),
           lease,
-          outcome,
+          outcome: retry === undefined ? outcome : `${outcome} ${retry}`,
           text,
-          retry,
         })),
-      ),
-    )
+      )
+      return answers === "acknowledged" ? items.map(() => ["acknowledged", 0, 0, "done"]) : answers
+    })
     this.#extends = new Group((queue, items) =>
       scripts.call(
         "extend",
         queue,
         {},
-        items.map(({ local, lease, timeoutMs = "", progress = "", checkpoint = "", log = [] }) => ({
-          id: local,
+        items.map(({ id, lease, timeoutMs = "", progress = "", checkpoint = "", log = [] }) => ({
+          id: localOf(id),
           lease,
           timeout: timeoutMs,
           progress,
@@ -244,16 +237,16 @@ export class TaskQueue {
     for (const queue of queues) if (!this.#registered.has(queue)) await this.#register(queue)
     const items = tasks.map(task => ({ local: task.local ?? newLocalId(), task }))
     const answers = await this.#byQueue(items, item => item.task.queue, this.#submits)
-    return items.map(({ task: { queue, when, policy } }, i) => {
+    return items.map(({ task: { queue, when, expiresInMs } }, i) => {
       const [word, local] = answers[i]!
       const id = joinId(queue, local)
       switch (word) {
         case "queued":
-          if (policy.expiresInMs !== undefined) this.#sweeper.in(queue, policy.expiresInMs)
+          if (expiresInMs !== undefined) this.#sweeper.in(queue, expiresInMs)
           return { id, state: word }
         case "scheduled":
-          if (policy.expiresInMs !== undefined) this.#sweeper.in(queue, policy.expiresInMs)
-          this.#sweeper.in(queue, when.startsWith("+") ? Number(when) : Number(when) - Date.now())
+          if (expiresInMs !== undefined) this.#sweeper.in(queue, expiresInMs)
+          this.#sweeper.in(queue, when!.startsWith("+") ? Number(when) : Number(when) - Date.now())
           return { id, state: word }
         case "replay_queued":
           return { id, state: "queued", replayed: true }
@@ -311,6 +304,29 @@ export class TaskQueue {
           throw word satisfies never
       }
     })
+  }
+
+  /**
+   * Settles, then leases. Where nothing can come back by the first, both share one trip to Redis and one fsync;
+   * if Redis then refuses to settle, nothing is handed out.
+   */
+  async settleAndLease(
+    settlements: readonly Settlement[],
+    demand: Demand,
+  ): Promise<[Each<Settled>[], Leased[]]> {
+    const lease = async () => (demand.max > 0 ? this.lease(demand) : [])
+    if (!settlements.every(({ outcome }) => outcome === "done"))
+      return [await this.settle(settlements), await lease()]
+    const [settled, leased] = await Promise.allSettled([this.settle(settlements), lease()])
+    if (leased.status === "rejected") throw leased.reason
+    if (settled.status === "fulfilled") return [settled.value, leased.value]
+    await this.#release(leased.value).catch(() => {}) // or the leases lapse
+    throw settled.reason
+  }
+
+  /** Gives tasks back unblamed. */
+  #release(tasks: readonly Leased[]) {
+    return this.settle(tasks.map(({ id, lease }) => ({ id, lease, outcome: "released" })))
   }
 
   /** Moves the deadline of leases that the caller still holds. Answers in order; safe to repeat. */
@@ -422,31 +438,23 @@ export class TaskQueue {
     this.#redis.disconnect()
   }
 
-  async #lease(queue: string, workers: string[]): Promise<Leased[]> {
+  async #lease(queue: string, slots: readonly Slots[]): Promise<Leased[]> {
     const call = () =>
       this.#scripts.call(
         "lease",
         queue,
-        { limit: MOVES_A_CALL, retention: this.options.doneRetentionMs, tokens: newTokens(workers.length) },
-        workers.map(worker => ({ worker })),
+        {
+          limit: MOVES_A_CALL,
+          retention: this.options.doneRetentionMs,
+          tokens: newTokens(slots.reduce((sum, { count }) => sum + count, 0)),
+        },
+        slots.map(({ worker, count }) => ({ worker: worker || "?", slots: count })),
       )
-    let [nextEvent, ...tasks] = await call()
+    let [nextEvent, handed] = await call()
     // There was more to move than one call may.
-    while (nextEvent === 0 && tasks.length === 0) [nextEvent, ...tasks] = await call()
+    while (nextEvent === 0 && handed === "") [nextEvent, handed] = await call()
     if (nextEvent >= 0) this.#sweeper.in(queue, nextEvent)
-    return tasks.map(([local, lease, retries, policy, type, payload, deadline, extra, checkpoint]) => ({
-      id: joinId(queue, local),
-      queue,
-      type,
-      payload,
-      lease,
-      attempt: Number.parseInt(lease, 10),
-      retries: Number(retries),
-      policy: readPolicy(policy),
-      leaseExpiresAt: deadline,
-      extra: extra ?? undefined,
-      checkpoint: checkpoint ?? undefined,
-    }))
+    return readLeased(queue, handed)
   }
 
   async #sweep(queue: string) {
@@ -511,10 +519,9 @@ export class TaskQueue {
 
   #byId<Item extends { id: string }, Answer>(
     items: readonly Item[],
-    group: Group<Item & Place, Answer>,
+    group: Group<Item, Answer>,
   ): Promise<Answer[]> {
-    const placed = items.map(item => ({ ...item, ...splitId(item.id) }))
-    return this.#byQueue(placed, item => item.queue, group)
+    return this.#byQueue(items, item => queueOf(item.id), group)
   }
 
   /** Sends each queue its items and puts the answers back in the order of the items. */
@@ -542,16 +549,21 @@ export class TaskQueue {
   }
 }
 
-/** What few tasks ask for, as the submit script reads it; "" where it is nothing. */
-function writeRare({ extra, idempotency, unique }: NewTask): string {
-  if (!extra && idempotency === undefined && unique === undefined) return ""
-  return JSON.stringify({
+/** A new task as the submit script reads it. `rare`: what few ask for; "" where it is nothing. */
+export function writeNew({ type, payload, policy, when, expiresInMs, extra, idempotency, unique }: NewTask) {
+  const text = writeBody(writePolicy(policy, expiresInMs !== undefined), type, payload)
+  if (!extra && !when && expiresInMs === undefined && idempotency === undefined && unique === undefined)
+    return { ...text, rare: "" }
+  const rare = JSON.stringify({
+    when,
+    expires: expiresInMs,
     extra: extra || undefined,
     key: idempotency?.key,
     print: idempotency?.print,
     unique: unique?.key,
     mode: unique?.replace ? "replace" : undefined,
   })
+  return { ...text, rare }
 }
 
 const leaseLost = (id: string, attempt: number, state: Task["state"]) =>

@@ -25,10 +25,14 @@ export const SCRIPTS = {
   submit: {
     source: submit,
     args: ["ttl"],
-    each: ["id", "when", "text", "type", "policy", "rare"],
+    each: ["id", "body", "large", "rare"],
   },
-  lease: { source: lease, args: ["limit", "retention", "tokens"], each: ["worker"] },
-  settle: { source: settle, args: ["retention"], each: ["id", "lease", "outcome", "text", "retry"] },
+  lease: { source: lease, args: ["limit", "retention", "tokens"], each: ["worker", "slots"] },
+  settle: {
+    source: settle,
+    args: ["retention"],
+    each: ["id", "lease", "outcome", "text"],
+  },
   extend: { source: extend, args: [], each: ["id", "lease", "timeout", "progress", "checkpoint", "log"] },
   sweep: {
     source: sweep,
@@ -71,24 +75,11 @@ export type SettleWord =
 export type ExtendWord = "ok" | "cancelled" | "lease_lost" | "unknown"
 export type CancelWord = "cancelled" | "cancelling" | "ended" | "unknown"
 
-/** What each script answers: one entry an item, but for lease, sweep and page. */
+/** What each script answers: one entry an item, but for lease, sweep and page, or one word that is true of all. */
 export interface Replies {
-  submit: [word: SubmitWord, id: string][]
-  lease: [
-    nextEvent: number,
-    ...tasks: [
-      id: string,
-      lease: string,
-      retries: string | number,
-      policy: string,
-      type: string,
-      payload: string,
-      deadline: number,
-      extra: string | null,
-      checkpoint: string | null,
-    ][],
-  ]
-  settle: [word: SettleWord, retries: number, attempt: number, state: State][]
+  submit: "queued" | [word: SubmitWord, id: string][]
+  lease: [nextEvent: number, handed: string]
+  settle: "acknowledged" | [word: SettleWord, retries: number, attempt: number, state: State][]
   extend: [word: ExtendWord, deadline: number, attempt: number, state: State][]
   sweep: [more: 0 | 1, waiting: 0 | 1, nextEvent: number]
   cancel: [word: CancelWord, state: State][]

@@ -1,4 +1,4 @@
-/** What a task is: its ids, what its hash holds, and which moves it can make. */
+/** What a task is: its ids, its text in Redis, and which moves it can make. */
 import { randomBytes } from "node:crypto"
 import { type Backoff, REASONS, type Reason, STATES, type State } from "./models.ts"
 
@@ -81,13 +81,26 @@ export const DEFAULT_QUEUE = "default"
 export const DEFAULT_PRIORITY = 5
 
 const DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ" // Crockford: no I, L, O, U to misread
-/** 22 characters: 10 of time (base 32, so ids sort by it), 12 of chance (60 bits). */
-export function newLocalId(now = Date.now()): string {
+const timeText = (now: number): string => {
   let time = ""
   for (let rest = now, i = 0; i < 10; i++, rest = Math.floor(rest / 32)) time = DIGITS[rest % 32] + time
+  return time
+}
+
+const random = { bytes: randomBytes(12 * 1_024), at: 0 }
+let newest = { ms: 0, text: "" }
+/** 22 characters: 10 of time (base 32, so ids sort by it), 12 of chance (60 bits). */
+export function newLocalId(now = Date.now()): string {
+  if (newest.ms !== now) newest = { ms: now, text: timeText(now) }
+  // Drawn for many at once: a draw of its own is most of what an id costs.
+  if (random.at === random.bytes.length) {
+    random.bytes = randomBytes(random.bytes.length)
+    random.at = 0
+  }
   let chance = ""
-  for (const byte of randomBytes(12)) chance += DIGITS[byte & 31]
-  return time + chance
+  for (const end = random.at + 12; random.at < end; random.at++)
+    chance += DIGITS[random.bytes[random.at]! & 31]
+  return newest.text + chance
 }
 
 /** The random parts of `count` leases: 132 bits each, as 22 characters of base64url, one behind the other. */
@@ -104,10 +117,13 @@ export function splitId(id: string): { queue: string; local: string } {
     : { queue: id.slice(0, colon), local: id.slice(colon + 1) }
 }
 
+export const queueOf = (id: string): string => splitId(id).queue
+export const localOf = (id: string): string => id.slice(id.indexOf(":") + 1)
+
 export const joinId = (queue: string, local: string): string =>
   queue === DEFAULT_QUEUE ? local : `${queue}:${local}`
 
-/** What the submitter asked. Only redrive changes it; the hash keeps it as one text, which lua/prelude.lua reads. */
+/** What the submitter asked. Only redrive changes it; a task keeps it as one line, which lua/prelude.lua reads. */
 export interface Policy {
   priority: number
   maxRetries: number
@@ -115,40 +131,33 @@ export interface Policy {
   timeoutMs: number
   /** The hard end of an attempt; 0: none. */
   maxRuntimeMs?: number
-  /** No attempt starts later; 0: never too late. Written as "+ms" by a submitter, who does not know Redis' clock. */
+  /** No attempt starts later; 0: never too late. Of a new task the submit script sets it, by Redis' clock. */
   expiresAt?: number
-  expiresInMs?: number | undefined
   /** How long a done task is kept; -1: as the broker keeps them. */
   resultTtlMs?: number
   backoff?: Backoff | undefined
 }
 
-/** Most tasks ask for nothing special: their text ends after four numbers, and stays short. */
-export function writePolicy(policy: Policy): string {
-  const {
-    priority,
-    maxRetries,
-    maxCrashes,
-    timeoutMs,
-    maxRuntimeMs = 0,
-    expiresInMs,
-    resultTtlMs = -1,
-    backoff,
-  } = policy
+/** Most tasks ask for nothing special: their line ends after four numbers. `expires`: an expiry is to follow. */
+export function writePolicy(policy: Policy, expires = false): string {
+  const { priority, maxRetries, maxCrashes, timeoutMs, maxRuntimeMs = 0, resultTtlMs = -1, backoff } = policy
   const short = `${priority} ${maxRetries} ${maxCrashes} ${timeoutMs}`
-  if (maxRuntimeMs === 0 && expiresInMs === undefined && resultTtlMs === -1 && backoff === undefined)
-    return short
-  const long = `${short} ${maxRuntimeMs} ${expiresInMs === undefined ? 0 : `+${expiresInMs}`} ${resultTtlMs}`
+  if (maxRuntimeMs === 0 && !expires && resultTtlMs === -1 && backoff === undefined) return short
+  const long = `${short} ${maxRuntimeMs} 0 ${resultTtlMs}`
   if (backoff === undefined) return long
   return `${long} ${backoff.kind} ${backoff.delay_ms} ${backoff.max_ms ?? 0} ${backoff.jitter === false ? 0 : 1}`
 }
 
+const policies = new Map<string, Policy>()
+
 export function readPolicy(text: string): Policy {
+  const known = policies.get(text)
+  if (known !== undefined) return known
   const [priority, maxRetries, maxCrashes, timeoutMs, maxRuntimeMs = "0", expiresAt = "0"] = text.split(
     " ",
     6,
   )
-  return {
+  const policy = {
     priority: Number(priority),
     maxRetries: Number(maxRetries),
     maxCrashes: Number(maxCrashes),
@@ -156,9 +165,68 @@ export function readPolicy(text: string): Policy {
     maxRuntimeMs: Number(maxRuntimeMs),
     expiresAt: Number(expiresAt),
   }
+  // Most tasks are asked for in the same few ways; with an expiry each is its own.
+  if (policies.size >= 1_000) policies.clear()
+  policies.set(text, policy)
+  return policy
 }
 
-/** A task handed out. `payload` is JSON text, as it was submitted. */
+/** A payload longer than this (in UTF-16 units) has a key of its own, so that no transition writes it again. */
+const MAX_INLINE = 256
+
+/** What the submit script needs of a task's text: all from the policy on, and the payload if that is large. */
+export function writeBody(policy: string, type: string, payload: string): { body: string; large: string } {
+  const head = `${policy}\n\n${JSON.stringify(type)}\n`
+  return payload.length > MAX_INLINE ? { body: head, large: payload } : { body: head + payload, large: "" }
+}
+
+/** The first line of a task's text; lua/prelude.lua says what stands in it. */
+export const HEAD = [
+  "state",
+  "finished",
+  "lease",
+  "started",
+  "worker",
+  "retries",
+  "crashes",
+  "releases",
+  "created",
+] as const
+
+/** A task's text as prelude.lua spells it, cut into its lines. Neither line before the payload holds a line end. */
+export function readRecord(text: string) {
+  let at = 0
+  const line = () => {
+    const end = text.indexOf("\n", at)
+    const found = text.slice(at, end)
+    at = end + 1
+    return found
+  }
+  const head = line().split(" ")
+  const policy = line()
+  const rare = line()
+  const type = line()
+  return { head, policy, rare, type, payload: text.slice(at) }
+}
+
+/** What few tasks have. */
+interface Rare {
+  extra?: string
+  unique?: string
+  watched?: string
+  cancel?: number
+  reason?: string
+  error?: string
+  result?: string
+  progress?: string
+  checkpoint?: string
+  log?: string
+  history?: string
+  settled?: string
+}
+const readRare = (text: string): Rare => (text === "" ? {} : JSON.parse(text))
+
+/** A task handed out. `type` and `payload` are JSON text, as they were submitted. */
 export interface Leased {
   id: string
   queue: string
@@ -173,6 +241,31 @@ export interface Leased {
   extra: string | undefined
   /** JSON text. */
   checkpoint: string | undefined
+}
+
+/** The tasks that a lease call has handed out: four texts each, as lua/lease.lua divides them. */
+export function readLeased(queue: string, handed: string): Leased[] {
+  const tasks: Leased[] = []
+  if (handed === "") return tasks
+  const parts = handed.split("\x1f")
+  for (let i = 0; i < parts.length; i += 4) {
+    const { head, policy, rare, type, payload } = readRecord(parts[i + 2]!)
+    const { extra, checkpoint } = readRare(rare)
+    tasks.push({
+      id: joinId(queue, parts[i]!),
+      queue,
+      type,
+      payload: parts[i + 3] || payload,
+      lease: head[2]!,
+      attempt: Number.parseInt(head[2]!, 10),
+      retries: Number(head[5]),
+      policy: readPolicy(policy),
+      leaseExpiresAt: Number(parts[i + 1]),
+      extra,
+      checkpoint,
+    })
+  }
+  return tasks
 }
 
 /** All there is to know of a task. `payload`, `result`, `progress` and `checkpoint` are JSON text. */
@@ -209,47 +302,46 @@ export interface Task {
 
 export type Described = [
   id: string,
-  fields: string[],
+  text: string,
   payload: string | null,
   lease: string | null,
   due: string | null,
 ]
 
-export function readTask(queue: string, [local, fields, payload, lease, due]: Described): Task {
-  const field = new Map<string, string>()
-  for (let i = 0; i < fields.length; i += 2) field.set(fields[i]!, fields[i + 1]!)
-  const number = (name: string) => Number(field.get(name) ?? 0)
+export function readTask(queue: string, [local, text, large, leaseExpiresAt, dueAt]: Described): Task {
+  const { head, policy, rare, type, payload } = readRecord(text)
+  const [state, finished, lease, started, worker, retries, crashes, releases, created] = head
+  const few = readRare(rare)
   const optional = <K extends keyof Task>(name: K, value: Task[K] | undefined) =>
-    value === undefined || value === "" ? {} : { [name]: value }
-  const time = (text: string | null | undefined) => (text == null ? undefined : Number(text))
-  const lines = (name: string) => (field.has(name) ? field.get(name)!.split("\n") : [])
+    value === undefined || value === "" || value === 0 ? {} : { [name]: value }
+  const lines = (joined: string | undefined) => (joined === undefined ? [] : joined.split("\n"))
   return {
     id: joinId(queue, local),
     queue,
-    state: oneOf(STATES, field.get("state")),
-    type: field.get("type")!,
-    payload: payload ?? field.get("payload")!,
-    policy: readPolicy(field.get("policy")!),
-    attempt: Number.parseInt(field.get("lease") ?? "0", 10),
-    retries: number("retries"),
-    crashes: number("crashes"),
-    releases: number("releases"),
-    createdAt: number("created"),
-    ...optional("startedAt", time(field.get("started"))),
-    ...optional("finishedAt", time(field.get("finished"))),
-    ...optional("dueAt", time(due)),
-    ...optional("leaseExpiresAt", time(lease)),
-    ...optional("worker", field.get("worker")),
-    ...optional("cancelRequestedAt", time(field.get("cancel"))),
-    ...optional("uniqueKey", field.get("unique")),
-    ...optional("extra", field.get("extra")),
-    ...optional("progress", field.get("progress")),
-    ...optional("checkpoint", field.get("checkpoint")),
-    log: lines("log"),
-    history: lines("history"),
-    ...optional("result", field.get("result")),
-    ...optional("error", field.get("error")),
-    ...optional("reason", field.has("reason") ? oneOf(REASONS, field.get("reason")) : undefined),
+    state: oneOf(STATES, state),
+    type: JSON.parse(type),
+    payload: large ?? payload,
+    policy: readPolicy(policy),
+    attempt: Number.parseInt(lease!, 10),
+    retries: Number(retries),
+    crashes: Number(crashes),
+    releases: Number(releases),
+    createdAt: Number(created),
+    ...optional("startedAt", Number(started)),
+    ...optional("finishedAt", Number(finished)),
+    ...optional("dueAt", Number(dueAt)),
+    ...optional("leaseExpiresAt", Number(leaseExpiresAt)),
+    ...optional("worker", worker === "?" ? undefined : worker),
+    ...optional("cancelRequestedAt", few.cancel),
+    ...optional("uniqueKey", few.unique),
+    ...optional("extra", few.extra),
+    ...optional("progress", few.progress),
+    ...optional("checkpoint", few.checkpoint),
+    log: lines(few.log),
+    history: lines(few.history),
+    ...optional("result", few.result),
+    ...optional("error", few.error),
+    ...optional("reason", few.reason === undefined ? undefined : oneOf(REASONS, few.reason)),
   }
 }
 

@@ -112,7 +112,12 @@ export function readSubmits(body: Body, headers: Headers, defaults: BrokerConfig
       type: submit.type,
       payload,
       when:
-        submit.run_at !== undefined ? String(submit.run_at) : submit.delay_ms ? `+${submit.delay_ms}` : "0",
+        submit.run_at !== undefined
+          ? String(submit.run_at)
+          : submit.delay_ms
+            ? `+${submit.delay_ms}`
+            : undefined,
+      expiresInMs: submit.expires_in_ms,
       local: submit.task_id,
       extra,
       policy: {
@@ -121,7 +126,6 @@ export function readSubmits(body: Body, headers: Headers, defaults: BrokerConfig
         maxCrashes: submit.max_crashes ?? defaults.maxCrashes,
         timeoutMs: submit.timeout_ms ?? defaults.visibilityTimeoutMs,
         maxRuntimeMs: submit.max_runtime_ms ?? 0,
-        expiresInMs: submit.expires_in_ms,
         resultTtlMs: submit.result_ttl_ms ?? -1,
         backoff: submit.backoff ?? defaults.backoff,
       },
@@ -296,7 +300,7 @@ export async function eachAnswer<T, A>(
   run: (items: T[]) => Promise<readonly Each<A>[]>,
 ): Promise<Each<A>[]> {
   const good = items.filter(item => !(item instanceof Refused)) as T[]
-  const answers = good.length > 0 ? await run(good) : []
+  const answers = await run(good)
   let next = 0
   return items.map(item => (item instanceof Refused ? item : answers[next++]!))
 }
@@ -341,7 +345,7 @@ export const writeExtended = ({ id, word, leaseExpiresAt }: Extended): string =>
 export function writeLeased(task: Leased): string {
   const { policy, extra, checkpoint } = task
   return (
-    `{"id":"${task.id}","type":${JSON.stringify(task.type)},"payload":${task.payload},"status":"processing",` +
+    `{"id":"${task.id}","type":${task.type},"payload":${task.payload},"status":"processing",` +
     `"retries":${task.retries},"max_retries":${policy.maxRetries},"queue":"${task.queue}","attempt":${task.attempt},` +
     `"lease":"${task.lease}","timeout_ms":${policy.timeoutMs},"lease_expires_at":${task.leaseExpiresAt}` +
     (policy.maxRuntimeMs ? `,"max_runtime_ms":${policy.maxRuntimeMs}` : "") +

@@ -7,7 +7,6 @@ import { writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { BrokerProblem, BrokerUnreachable, type Client } from "../lib/client.ts"
 import type { Submit } from "../lib/models.ts"
-import { splitId } from "../lib/task.ts"
 import { runsByWorker } from "./handlers.ts"
 import { Bench } from "./harness.ts"
 import { directory, startBroker, startWorker, until } from "./processes.ts"
@@ -157,8 +156,7 @@ async function crowd(all: AsyncDisposableStack) {
       // Each ack that was accepted is of one lease, and that is the one by which Redis has the task done.
       for (const [id, leases] of recorder.accepted) {
         expect(new Set(leases).size).toBe(1)
-        const settled = await bench.redis.hget(bench.key("task", splitId(id).local), "settled")
-        expect(settled).toBe(`${leases[0]} done acknowledged 0`)
+        expect([await bench.field(id, "state"), await bench.field(id, "lease")]).toEqual(["done", leases[0]!])
       }
       for (const id of recorded) expect(recorder.accepted.has(id)).toBeTrue()
       const ran = new Set((await runsByWorker(runs.path)).flat())

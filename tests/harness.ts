@@ -5,12 +5,15 @@ import { type BrokerConfig, readBrokerConfig } from "../lib/config.ts"
 import { QUEUE_KEY_NAMES, type QueueKey, queueKeys } from "../lib/keys.ts"
 import { createLog } from "../lib/log.ts"
 import { TaskQueue } from "../lib/queue.ts"
-import { Scripts } from "../lib/scripts.ts"
-import { splitId } from "../lib/task.ts"
+import { type Replies, Scripts } from "../lib/scripts.ts"
+import { HEAD, type Leased, localOf, readLeased } from "../lib/task.ts"
+import { cut, fieldsOf } from "./invariants.ts"
 import { sharedRedis } from "./redis.ts"
 
 export const TOKEN = "a-token-for-tests"
 let names = 0
+
+type Items<N extends "submit" | "settle"> = NonNullable<Parameters<typeof Scripts.prototype.call<N>>[3]>
 
 /** A queue's name that no other test uses. */
 export const freshName = () => `t${process.pid}-${names++}`
@@ -42,14 +45,57 @@ export class Bench implements AsyncDisposable {
     return queueKeys(this.name)[QUEUE_KEY_NAMES.indexOf(name)]! + id
   }
 
+  /** The submit script, with an answer for each item where it gives one word for all. */
+  async submitEach(ttl: number, items: Items<"submit">): Promise<Exclude<Replies["submit"], string>> {
+    const answers = await this.scripts.call("submit", this.name, { ttl }, items)
+    return answers === "queued" ? items.map(({ id }) => ["queued", String(id)]) : answers
+  }
+
+  /** The settle script, with an answer for each item where it gives one word for all. */
+  async settleEach(retention: number, items: Items<"settle">): Promise<Exclude<Replies["settle"], string>> {
+    const answers = await this.scripts.call("settle", this.name, { retention }, items)
+    return answers === "acknowledged" ? items.map(() => ["acknowledged", 0, 0, "done"]) : answers
+  }
+
+  /** The lease script: when the next event is, and the tasks, their ids as they are within the queue. */
+  async leaseEach(
+    asked: { limit: number; retention: number; tokens: string },
+    ...workers: { worker: string; slots: number }[]
+  ): Promise<[nextEvent: number, ...tasks: Leased[]]> {
+    const [nextEvent, handed] = await this.scripts.call("lease", this.name, asked, workers)
+    return [nextEvent, ...readLeased(this.name, handed).map(task => ({ ...task, id: localOf(task.id) }))]
+  }
+
+  /** What stands in a task's text under this name; null where the task or the field is not there. */
+  async field(id: string, name: string): Promise<string | null> {
+    const text = await this.redis.get(this.key("task", localOf(id)))
+    return text === null ? null : (fieldsOf(text)[name] ?? null)
+  }
+
+  /** Writes one word of the first line of a task's text, or its policy. */
+  async setField(id: string, name: (typeof HEAD)[number] | "policy", value: string | number): Promise<void> {
+    const key = this.key("task", localOf(id))
+    const lines = cut((await this.redis.get(key))!)
+    if (name === "policy") lines[1] = String(value)
+    else lines[0] = lines[0].split(" ").with(HEAD.indexOf(name), String(value)).join(" ")
+    await this.redis.set(key, lines.join("\n"))
+  }
+
+  /** The time has come, now or as given, after which this task must not start. */
+  async expire(id: string, at = 1): Promise<void> {
+    const policy = (await this.field(id, "policy"))!.split(" ")
+    await this.setField(id, "policy", policy.with(5, String(at)).join(" "))
+    await this.redis.zadd(this.key("expiring"), "XX", at, localOf(id))
+  }
+
   /** The lease of this task has just lapsed. */
   async lapse(id: string): Promise<void> {
-    await this.redis.zadd(this.key("leases"), "XX", 1, splitId(id).local)
+    await this.redis.zadd(this.key("leases"), "XX", 1, localOf(id))
   }
 
   /** The time of this delayed task has just come. */
   async due(id: string): Promise<void> {
-    await this.redis.zadd(this.key("due"), "XX", 1, splitId(id).local)
+    await this.redis.zadd(this.key("due"), "XX", 1, localOf(id))
   }
 
   async sweep(limit = 1_000, deadRetentionMs = 1_209_600_000) {

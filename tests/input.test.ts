@@ -4,6 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { connect, createServer, type Socket } from "node:net"
 import { CODES } from "../lib/models.ts"
 import { Bench, freshName, type TestBroker, TOKEN, testBroker, until } from "./harness.ts"
+import { checkQueue } from "./invariants.ts"
 import { sharedRedis, testRedis } from "./redis.ts"
 
 type Body = Record<string, unknown>
@@ -531,6 +532,112 @@ test("a type comes back as it was, or is refused", async () => {
     status: 400,
     field: "type",
   })
+})
+
+/** What might break a text of lines, words and JSON, or the answer of a lease, whose parts 0x1F divides. */
+const HOSTILE = [
+  String.fromCharCode(...Array(33).keys(), 127, 128, 159, 0x2028, 0x2029, 0xfeff, 0xfffd),
+  "\n",
+  "\n\n\n\n\n",
+  "\x1f",
+  "T\x1f1\x1fprocessing\x1f\x1f",
+  '"',
+  '\\"\\n\\u000a\\u001f\\',
+  'queued 0 0 0 ? 0 0 0 1\n5 3 3 30000\n\n"a"\n1',
+  '{"result":"1"}\n"b"\n',
+  "]] %s %1 %n $1 $& \\0",
+  "é漢😀",
+]
+
+test("no text of a task's breaks it: whatever its parts say comes back as it was, from a batch too", async () => {
+  const { socket } = await sharedRedis()
+  await using broker = await testBroker({}, socket)
+  await using bench = new Bench(socket)
+  const { name: queue, redis } = bench
+  // A lone surrogate may stand in JSON; in a text that is not JSON it is replaced, as an error's test says.
+  const jsonOf = (text: string) =>
+    `{"${"long ".repeat(text.length % 3 ? 0 : 60)}":\n[${JSON.stringify(text)}, "\\ud800"]\n}`
+  const plain = HOSTILE.map(
+    type => `{"type":${JSON.stringify(type)},"queue":"${queue}","payload":${jsonOf(type)}}`,
+  )
+  const rare = HOSTILE.map(text => {
+    const asked = JSON.stringify({ type: text, queue, meta: { a: text, b: "\ud800" }, max_retries: 0 })
+    return `${asked.slice(0, -1)},"payload":${jsonOf(text)}}`
+  })
+  expect((await post(broker, "/submit", `[${[...plain, ...rare]}]`)).status).toBe(200)
+  await checkQueue(redis, queue)
+  const lease = async () => {
+    const answer = await answered(post(broker, "/lease", { queues: [queue], max: 100, worker: "w" }))
+    return answer.tasks as Body[]
+  }
+  const first = await lease()
+  const texts = [...HOSTILE, ...HOSTILE]
+  const isAs = (text: string, i: number) => ({
+    type: text,
+    payload: JSON.parse(jsonOf(text)),
+    ...(i < HOSTILE.length ? {} : { meta: { a: text, b: "\ud800" } }),
+  })
+  expect(first).toMatchObject(texts.map((text, i) => ({ ...isAs(text, i), attempt: 1 })))
+
+  // Half of them tell how far they are and are given back, and all of those must be as they were, and where they were.
+  for (const { id, lease, type } of first.slice(HOSTILE.length) as Record<string, string>[]) {
+    const told = `{"task_id":"${id}","lease":"${lease}","progress":${jsonOf(type!)},"checkpoint":${jsonOf(type!)}`
+    expect((await post(broker, "/extend", `${told},"log":${JSON.stringify([type, "next"])}}`)).status).toBe(
+      200,
+    )
+  }
+  await checkQueue(redis, queue)
+  const release = first
+    .slice(HOSTILE.length)
+    .map(({ id, lease }) => ({ task_id: id, lease, status: "released" }))
+  expect((await post(broker, "/ack", release)).status).toBe(200)
+  const second = await lease()
+  expect(second).toMatchObject(
+    HOSTILE.map((text, i) => ({
+      ...isAs(text, HOSTILE.length + i),
+      attempt: 2,
+      checkpoint: JSON.parse(jsonOf(text)),
+    })),
+  )
+
+  // The plain ones are done, and the others fail with these words, all in one call.
+  const done = first.slice(0, HOSTILE.length).map(({ id, lease, type }) => {
+    return `{"task_id":"${id}","lease":"${lease}","result":${jsonOf(type as string)}}`
+  })
+  const failed = second.map(({ id, lease, type }) =>
+    JSON.stringify({ task_id: id, lease, status: "failed", error: type }),
+  )
+  const answers = await (await post(broker, "/ack", `[${[...done, ...failed]}]`)).json()
+  expect(answers).toMatchObject(
+    texts.map((_, i) => ({ status: i < HOSTILE.length ? "acknowledged" : "moved_to_dlq" })),
+  )
+  await checkQueue(redis, queue)
+  for (const [i, { id }] of first.entries()) {
+    const text = texts[i]!
+    const view = await answered(broker.call("GET", `/status/${id}`))
+    const json = JSON.parse(jsonOf(text))
+    expect([i, view]).toMatchObject([i, { ...isAs(text, i), worker: "w" }])
+    if (i < HOSTILE.length) expect([i, view]).toMatchObject([i, { status: "done", result: json }])
+    else
+      expect([i, view]).toMatchObject([
+        i,
+        {
+          ...{ status: "dead", error: text, progress: json, checkpoint: json },
+          log: [text.replaceAll("\n", " "), "next"],
+          attempts: [{ outcome: "released" }, { outcome: "failed", error: text }],
+        },
+      ])
+  }
+})
+
+test("a worker's name cannot hold what would break a task's text", async () => {
+  await using broker = await testBroker()
+  for (const worker of ["", " ", "a b", "a\n", "\x1f", "?", '"', "é", "\ud800", "x".repeat(65)])
+    for (const [path, body] of [
+      ["/lease", { worker }],
+      ["/work", { worker, max: 1 }],
+    ] as const)
+      expect(await problem(post(broker, path, body))).toMatchObject({ status: 400, field: "worker" })
 })
 
 test("an error text is kept up to 8,192 characters, whole characters only", async () => {

@@ -1,7 +1,7 @@
 /** What must hold of a queue's keys after every step, whatever happened before. */
 import type { Redis } from "ioredis"
 import { QUEUE_KEY_NAMES, type QueueKey, queueKeys } from "../lib/keys.ts"
-import { readPolicy } from "../lib/task.ts"
+import { HEAD, readPolicy } from "../lib/task.ts"
 
 const bare = Object.fromEntries(
   QUEUE_KEY_NAMES.map((name, i) => [name, queueKeys("\u0000")[i]!.split("\u0000}:")[1]!]),
@@ -25,9 +25,49 @@ const FIELDS: Record<string, { has: string[]; hasNot: string[] }> = {
   retrying: { has: ["lease"], hasNot: ["finished", "reason", "cancel"] },
   queued: { has: [], hasNot: ["finished", "reason", "cancel"] },
   processing: { has: ["lease", "started"], hasNot: ["finished", "reason"] },
-  done: { has: ["lease", "finished", "settled"], hasNot: ["reason"] },
+  done: { has: ["lease", "finished"], hasNot: ["reason"] },
   dead: { has: ["finished", "reason"], hasNot: ["result"] },
   cancelled: { has: ["finished"], hasNot: ["reason", "result"] },
+}
+
+/** In UTF-16 units: what a task's own text holds of a payload. */
+const MAX_INLINE = 256
+
+type Lines = [head: string, policy: string, rare: string, type: string, payload: string]
+
+/** A task's text cut into its lines; the last one, the payload, may hold line ends. Throws where there are fewer. */
+export function cut(text: string): Lines {
+  const parts = /^([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([\s\S]*)$/.exec(text)
+  if (parts === null) throw new Error(`This is no task's text: ${JSON.stringify(text)}`)
+  return parts.slice(1) as Lines
+}
+
+/** The first line: the names of what may be absent, and how that is spelled. */
+const ABSENT: Partial<Record<(typeof HEAD)[number], string>> = {
+  finished: "0",
+  lease: "0",
+  started: "0",
+  worker: "?",
+}
+
+/** A task's text by names: its first line's, `policy`, `type`, `payload` and the rare ones, where they are there. */
+export function fieldsOf(text: string): Record<string, string> {
+  const [head, policy, rare, type, payload] = cut(text)
+  const words = head.split(" ")
+  if (words.length !== HEAD.length) throw new Error(`This is no task's first line: ${head}`)
+  const fields: Record<string, string> = { policy, type }
+  HEAD.forEach((name, i) => {
+    if (words[i] !== ABSENT[name]) fields[name] = words[i]!
+  })
+  if (payload !== "") fields.payload = payload
+  if (rare === "") return fields
+  const few = Object.entries(JSON.parse(rare) as Record<string, string | number>)
+  if (few.length === 0) throw new Error("A task that has nothing rare says so with an empty line")
+  for (const [name, value] of few) {
+    if (name in fields || name in ABSENT) throw new Error(`${name} stands among the rare ones`)
+    fields[name] = String(value)
+  }
+  return fields
 }
 
 /** All keys of a queue by what stands behind its name, with their content. */
@@ -81,7 +121,7 @@ export function sorted(content: Dump) {
   const stands = (id: string, place: string) => places.set(id, [...(places.get(id) ?? []), place])
   for (const [key, value] of Object.entries(content)) {
     const after = (prefix: string) => (key.startsWith(prefix) ? key.slice(prefix.length) : undefined)
-    if (after(bare.task) !== undefined) tasks.set(after(bare.task)!, value as Record<string, string>)
+    if (after(bare.task) !== undefined) tasks.set(after(bare.task)!, fieldsOf(value as string))
     else if (after(bare.payload) !== undefined) payloads.set(after(bare.payload)!, value as string)
     else if (after(bare.unique) !== undefined) unique.set(after(bare.unique)!, value as string)
     else if (/^\d$/.test(after(bare.ready) ?? "")) {
@@ -124,6 +164,10 @@ export function contradictionsOf(content: Dump): string[] {
       if (fields[name] !== undefined) wrong.push(`${id} is ${state} with ${name}`)
     if (payloads.has(id) === (fields.payload !== undefined))
       wrong.push(`${id} has ${payloads.has(id) ? "two payloads" : "no payload"}`)
+    if ((fields.payload?.length ?? 0) > MAX_INLINE || (payloads.get(id)?.length ?? Infinity) <= MAX_INLINE)
+      wrong.push(
+        `the payload of ${id} is ${payloads.has(id) ? "small" : "large"} and stands in the wrong place`,
+      )
     const expires = (readPolicy(fields.policy!).expiresAt ?? 0) > 0 && WAITING.has(state)
     if (expires !== expiring.has(id))
       wrong.push(`${id} is ${state} and ${expiring.has(id) ? "" : "not "}among the expiring`)

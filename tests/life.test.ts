@@ -108,12 +108,7 @@ class Life implements AsyncDisposable {
 
   /** The time has come after which it must not start. */
   async expire(id: string): Promise<void> {
-    const { local } = splitId(id)
-    const key = this.bench.key("task", local)
-    const policy = (await this.bench.redis.hget(key, "policy"))!.split(" ")
-    policy[5] = "1"
-    await this.bench.redis.hset(key, "policy", policy.join(" "))
-    await this.bench.redis.zadd(this.bench.key("expiring"), "XX", 1, local)
+    await this.bench.expire(id)
   }
 
   /** A task that is dead, its one attempt failed. */
@@ -461,7 +456,7 @@ test("a task is found behind thousands that were cancelled, without one long scr
   const id = await q.submit()
   const tokens = "x".repeat(22)
   const asked = { limit: 300, retention: DAY_MS, tokens }
-  expect(await q.bench.scripts.call("lease", q.queue, asked, [{ worker: "" }])).toEqual([0])
+  expect(await q.bench.scripts.call("lease", q.queue, asked, [{ worker: "?", slots: 1 }])).toEqual([0, ""])
   expect((await q.lease()).map(task => task.id)).toEqual([id])
 })
 
@@ -487,7 +482,7 @@ describe("submit:", () => {
     const started = (await q.task(task.id)).started_at!
     const { body } = await q.extend(task, { timeout_ms: DAY_MS })
     expect(body).toMatchObject({ status: "ok", lease_expires_at: started + 60_000 })
-    await q.bench.redis.hset(q.bench.key("task", splitId(task.id).local), "started", started - 60_000)
+    await q.bench.setField(task.id, "started", started - 60_000)
     await q.crash(task.id)
     const dead = await q.task(task.id)
     expect(dead).toMatchObject({ status: "dead", reason: "timed_out", crashes: 1, retries: 0 })
@@ -516,10 +511,7 @@ describe("submit:", () => {
     const id = await q.submit({ ...asked, expires_in_ms: 30_000 })
     await prepare(q)
     const ended = q.ask("GET", `/status/${id}?wait_ms=10000`)
-    await until(
-      "somebody waits for its end",
-      async () => (await q.bench.redis.hget(q.bench.key("task", splitId(id).local), "watched")) === "1",
-    )
+    await until("somebody waits for its end", async () => (await q.bench.field(id, "watched")) === "1")
     await q.expire(id)
     await q.bench.due(id)
     expect(await q.lease()).toEqual([])
@@ -880,8 +872,7 @@ describe("status", () => {
     const wait = (id: string) => q.ask("GET", `/status/${id}?wait_ms=10000`)
     const first = [wait(one!.id), wait(one!.id)]
     const second = wait(two!.id)
-    const watched = async ({ id }: LeasedTask) =>
-      (await q.bench.redis.hget(q.bench.key("task", splitId(id).local), "watched")) === "1"
+    const watched = async ({ id }: LeasedTask) => (await q.bench.field(id, "watched")) === "1"
     await until("all wait", async () => (await watched(one!)) && (await watched(two!)))
     await q.ack(one!)
     for (const { body } of await Promise.all(first)) expect(body.status).toBe("done")

@@ -37,6 +37,7 @@ export interface Known extends Asked {
   cancel: boolean
   reason?: Reason | undefined
   settled?: { lease: string; outcome: string; word: string; retries: number }
+  result?: string
   /** The time of what is set for it (the lapse, the delay's end, the retention) has come; the order of coming. */
   past: number
   /** Its hard end has come. */
@@ -45,6 +46,14 @@ export interface Known extends Asked {
   expired: number
 }
 
+/** What an attempt's end is told as. */
+export interface Said {
+  id: string
+  lease: string
+  outcome: Outcome
+  retry: string
+  text: string
+}
 type Outcome = "done" | "failed" | "released"
 const waits = ({ state }: Known) => state === "queued" || state === "scheduled" || state === "retrying"
 export const ended = ({ state }: Known) => state === "done" || state === "dead" || state === "cancelled"
@@ -55,6 +64,8 @@ export class Model {
   readonly ready = new Map<number, string[]>()
   readonly records = new Map<string, { print: string; id: string; word: string }>()
   #time = 0
+  /** How many the call under way has put at the front, by priority: they keep their order there. */
+  readonly #returned = new Map<number, number>()
 
   /** A number that comes after all before it. */
   tick = () => ++this.#time
@@ -85,7 +96,7 @@ export class Model {
     return [task.state, id]
   }
 
-  lease(tokens: string[]): { id: string; lease: string; checkpoint: string }[] {
+  lease(tokens: string[]): Pick<Known, "id" | "lease" | "checkpoint" | "payload" | "retries">[] {
     this.#move()
     const handed: Known[] = []
     for (const [priority, list] of [...this.ready].sort(([a], [b]) => b - a))
@@ -96,10 +107,17 @@ export class Model {
         task.leases.push(lease)
         handed.push(Object.assign(task, { state: "processing", lease, past: 0, overrun: 0 }))
       }
-    return handed.map(({ id, lease, checkpoint }) => ({ id, lease, checkpoint }))
+    return handed.map(({ id, lease, checkpoint, payload, retries }) => ({
+      ...{ id, lease, checkpoint, payload, retries },
+    }))
   }
 
-  settle(id: string, lease: string, outcome: Outcome, retry: string): [word: string, retries: number] {
+  settle(all: Said[]): [word: string, retries: number][] {
+    this.#returned.clear()
+    return all.map(said => this.#settleOne(said))
+  }
+
+  #settleOne({ id, lease, outcome, retry, text }: Said): [word: string, retries: number] {
     const task = this.tasks.get(id)
     if (task === undefined) return ["unknown", 0]
     if (task.state !== "processing" || (lease !== "" && lease !== task.lease)) {
@@ -109,6 +127,7 @@ export class Model {
       return [lease === "" ? "not_leased" : "lease_lost", 0]
     }
     const [word, retries] = this.#settle(task, outcome, retry)
+    if (word === "acknowledged" && text !== "") task.result = text
     task.settled = { lease: task.lease, outcome, word, retries }
     return [word, retries]
   }
@@ -191,8 +210,12 @@ export class Model {
     Object.assign(task, { state: "queued", past: 0, overrun: 0 })
     const list = this.ready.get(task.priority) ?? []
     this.ready.set(task.priority, list)
-    if (front) list.unshift(task.id)
-    else list.push(task.id)
+    if (!front) list.push(task.id)
+    else {
+      const before = this.#returned.get(task.priority) ?? 0
+      this.#returned.set(task.priority, before + 1)
+      list.splice(before, 0, task.id)
+    }
   }
 
   /** Another attempt, now or later, unless the budget is spent or it is too late. */

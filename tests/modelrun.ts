@@ -3,11 +3,11 @@ import { deepStrictEqual } from "node:assert"
 import fc from "fast-check"
 import { Redis } from "ioredis"
 import { QUEUE_KEY_NAMES } from "../lib/keys.ts"
+import { writeNew } from "../lib/queue.ts"
 import { SCRIPTS, type ScriptName, scriptText } from "../lib/scripts.ts"
-import { writePolicy } from "../lib/task.ts"
 import { Bench } from "./harness.ts"
 import { contradictionsOf, dump, sorted } from "./invariants.ts"
-import { type Asked, ended, type Known, LATER_MS, Model } from "./model.ts"
+import { type Asked, ended, type Known, LATER_MS, Model, type Said } from "./model.ts"
 import { testRedis } from "./redis.ts"
 
 const TIMEOUT_MS = 30_000_000
@@ -91,24 +91,31 @@ class Submit extends Command {
   async once(model: Model, real: Real) {
     const all = this.all.map(asked => ({ ...asked, id: asked.id || `n${++real.made}` }))
     const expected = all.map(asked => model.submit(asked))
-    const answer = await real.call("submit", "", { ttl: LATER_MS }, all.map(submitItem))
+    const answer = await real.bench.submitEach(LATER_MS, all.map(submitItem))
     return { expected, answer }
   }
   words = () => `submit(${this.all.map(askedInWords).join("; ")})`
 }
 
-const submitItem = (asked: Asked) => ({
-  id: asked.id,
-  when: asked.later ? `+${LATER_MS}` : "0",
-  text: asked.payload,
-  type: "t",
-  policy: policyText(asked),
-  rare: JSON.stringify({
-    ...(asked.key ? { key: asked.key, print: asked.print } : {}),
-    ...(asked.unique ? { unique: asked.unique } : {}),
-    ...(asked.replace ? { mode: "replace" } : {}),
-  }),
-})
+/** As the broker writes it: a task that asks for nothing rare is a plain one, which goes the short way. */
+const submitItem = (asked: Asked) => {
+  const { id, payload, priority, maxRetries, maxCrashes, backoff } = asked
+  const task = writeNew({
+    queue: "",
+    type: "t",
+    payload,
+    policy: {
+      ...{ priority, maxRetries, maxCrashes, timeoutMs: TIMEOUT_MS },
+      ...(asked.limited ? { maxRuntimeMs: RUNTIME_MS } : {}),
+      ...(backoff ? { backoff: { kind: backoff, delay_ms: BACKOFF_MS, jitter: false } } : {}),
+    },
+    when: asked.later ? `+${LATER_MS}` : undefined,
+    expiresInMs: asked.expiring ? LATER_MS : undefined,
+    idempotency: asked.key ? { key: asked.key, print: asked.print } : undefined,
+    unique: asked.unique ? { key: asked.unique, replace: asked.replace } : undefined,
+  })
+  return { id, ...task }
+}
 
 const askedInWords = ({ id, later, payload, unique, replace, key, ...rest }: Asked) =>
   [
@@ -119,16 +126,8 @@ const askedInWords = ({ id, later, payload, unique, replace, key, ...rest }: Ask
     ...(rest.limited ? ["with a hard end"] : []),
     ...(unique ? [`unique ${unique}${replace ? " (replace)" : ""}`] : []),
     ...(key ? [`key ${key}/${rest.print}`] : []),
-    ...(payload.length > 64 ? ["large"] : []),
+    ...(payload.length > 256 ? ["large"] : []),
   ].join(", ")
-
-const policyText = ({ priority, maxRetries, maxCrashes, backoff, limited, expiring }: Asked) =>
-  writePolicy({
-    ...{ priority, maxRetries, maxCrashes, timeoutMs: TIMEOUT_MS },
-    ...(limited ? { maxRuntimeMs: RUNTIME_MS } : {}),
-    ...(expiring ? { expiresInMs: LATER_MS } : {}),
-    ...(backoff ? { backoff: { kind: backoff, delay_ms: BACKOFF_MS, jitter: false } } : {}),
-  })
 
 class Lease extends Command {
   constructor(
@@ -141,16 +140,12 @@ class Lease extends Command {
   async once(model: Model, real: Real) {
     const tokens = Array.from({ length: this.count }, real.token)
     const expected = model.lease(tokens)
-    const [, ...tasks] = await real.call(
-      "lease",
-      "",
+    const [, ...tasks] = await real.bench.leaseEach(
       { limit: 1_000, retention: LATER_MS, tokens: tokens.join("") },
-      tokens.map(() => ({ worker: "w" })),
+      { worker: "w", slots: this.count },
     )
-    const answer = tasks.map(([id, lease, , , , , , , checkpoint]) => ({
-      id,
-      lease,
-      checkpoint: checkpoint ?? "",
+    const answer = tasks.map(({ id, lease, checkpoint = "", payload, retries }) => ({
+      ...{ id, lease, checkpoint, payload, retries },
     }))
     return { expected, answer }
   }
@@ -184,29 +179,47 @@ abstract class OfTask extends Command {
   }
 }
 
-class Settle extends OfTask {
+/** One end of an attempt: of the nth task. */
+interface End {
+  nth: number
+  which: Which
+  outcome: Said["outcome"]
+  retry: string
+  text: string
+}
+
+/** One call for several tasks, or for one of them again. */
+class Settle extends Command {
   constructor(
-    nth: number,
-    readonly which: Which,
-    readonly outcome: "done" | "failed" | "released",
-    readonly retry: "" | "no" | "0" | "1000000",
+    readonly all: End[],
     lost: boolean,
   ) {
-    super(nth, lost)
+    super(lost)
+  }
+  said: Said[] = []
+  override check(model: Readonly<Model>): boolean {
+    return model.tasks.size > 0
   }
   async once(model: Model, real: Real) {
-    const id = this.target(model)
-    const lease = leaseOf(model.tasks.get(id), this.which)
-    const retry = this.outcome === "failed" ? this.retry : ""
-    const expected = model.settle(id, lease, this.outcome, retry)
-    const text = this.outcome === "released" ? "" : '"said"'
-    const item = { id, lease, outcome: this.outcome, text, retry }
-    const [answer] = await real.call("settle", "", { retention: LATER_MS }, [item])
-    return { expected, answer: answer?.slice(0, 2) }
+    const ids = [...model.tasks.keys()]
+    this.said = this.all.map(({ nth, which, outcome, retry, text }) => {
+      const id = ids[nth % ids.length]!
+      const lease = leaseOf(model.tasks.get(id), which)
+      return { id, lease, outcome, retry: outcome === "failed" ? retry : "", text }
+    })
+    const expected = model.settle(this.said)
+    const items = this.said.map(({ id, lease, outcome, retry, text }) => ({
+      ...{ id, lease, outcome: retry === "" ? outcome : `${outcome} ${retry}` },
+      text: outcome === "released" ? "" : text,
+    }))
+    const answers = await real.bench.settleEach(LATER_MS, items)
+    return { expected, answer: answers.map(answer => answer.slice(0, 2)) }
   }
-  words = () =>
-    `ack(${this.id}, ${this.outcome}${this.outcome === "failed" && this.retry ? ` retry ${this.retry}` : ""}, ${this.which === "none" ? "no" : this.which} lease)`
+  words = () => `ack(${this.said.map((said, i) => endInWords(said, this.all[i]!)).join("; ")})`
 }
+
+const endInWords = ({ id, outcome, retry }: Said, { which }: End) =>
+  `${id}, ${outcome}${retry ? ` retry ${retry}` : ""}, ${which === "none" ? "no" : which} lease`
 
 class Extend extends OfTask {
   constructor(
@@ -279,7 +292,7 @@ class Overrun extends OfTask {
     if (task?.state !== "processing" || !task.limited || task.overrun > 0) return { expected: 0, answer: 0 }
     const started = model.tick()
     task.past = task.overrun = started + RUNTIME_MS
-    await real.bench.redis.hset(real.key("task", task.id), "started", started)
+    await real.bench.setField(task.id, "started", started)
     await real.bench.redis.zadd(real.key("leases"), "XX", task.past, task.id)
     return { expected: 0, answer: 0 }
   }
@@ -293,11 +306,7 @@ class Expire extends OfTask {
     if (task === undefined || !task.expiring || ended(task) || task.expired > 0)
       return { expected: 0, answer: 0 }
     task.expired = model.tick()
-    const { redis } = real.bench
-    const policy = (await redis.hget(real.key("task", task.id), "policy"))!.split(" ")
-    policy[5] = String(task.expired)
-    await redis.hset(real.key("task", task.id), "policy", policy.join(" "))
-    await redis.zadd(real.key("expiring"), "XX", task.expired, task.id)
+    await real.bench.expire(task.id, task.expired)
     return { expected: 0, answer: 0 }
   }
   words = () => `expiryComes(${this.id})`
@@ -313,22 +322,38 @@ async function compare(model: Model, real: Real, after: string): Promise<void> {
       id,
       {
         state: fields.state,
-        retries: Number(fields.retries ?? 0),
-        crashes: Number(fields.crashes ?? 0),
-        releases: Number(fields.releases ?? 0),
+        retries: Number(fields.retries),
+        crashes: Number(fields.crashes),
+        releases: Number(fields.releases),
         attempt: Number.parseInt(fields.lease ?? "0", 10),
         lease: fields.lease ?? "",
         reason: fields.reason,
         cancel: fields.cancel !== undefined,
         checkpoint: fields.checkpoint ?? "",
         payload: fields.payload ?? payloads.get(id),
+        result: fields.result,
       },
     ]),
   )
   const shouldBe = Object.fromEntries(
     [...model.tasks].map(([id, task]) => {
-      const { state, retries, crashes, releases, attempt, lease, reason, cancel, checkpoint, payload } = task
-      return [id, { state, retries, crashes, releases, attempt, lease, reason, cancel, checkpoint, payload }]
+      const {
+        state,
+        retries,
+        crashes,
+        releases,
+        attempt,
+        lease,
+        reason,
+        cancel,
+        checkpoint,
+        payload,
+        result,
+      } = task
+      return [
+        id,
+        { state, retries, crashes, releases, attempt, lease, reason, cancel, checkpoint, payload, result },
+      ]
     }),
   )
   deepStrictEqual(isThere, shouldBe, `${after}: the tasks`)
@@ -349,11 +374,11 @@ async function compare(model: Model, real: Real, after: string): Promise<void> {
 const lost = fc.boolean()
 const seldom = fc.integer({ min: 0, max: 2 }).map(n => n === 2)
 const nth = fc.nat({ max: 5 })
-const asked: fc.Arbitrary<Asked> = fc
+const rareOnes: fc.Arbitrary<Asked> = fc
   .record({
     id: fc.constantFrom("", "", "a", "b"),
     later: seldom,
-    payload: fc.constantFrom("{}", '"another"', JSON.stringify("large".repeat(20))),
+    payload: fc.constantFrom("{}", '"another"', JSON.stringify("large".repeat(60))),
     priority: fc.constantFrom(5, 5, 9, 0),
     maxRetries: fc.nat({ max: 2 }),
     maxCrashes: fc.nat({ max: 2 }),
@@ -366,15 +391,32 @@ const asked: fc.Arbitrary<Asked> = fc
     replace: fc.boolean(),
   })
   .map(drawn => drawn as Asked)
+const plainOnes = rareOnes.map(drawn => ({
+  ...drawn,
+  ...{ later: false, expiring: false, key: "", unique: "" },
+}))
+const asked = fc.oneof(plainOnes, rareOnes)
 const right = fc.constantFrom<Which>("right", "right", "right", "stale", "none")
-const outcome = fc.constantFrom("done" as const, "failed" as const, "failed" as const, "released" as const)
+const outcome = fc.constantFrom(
+  "done" as const,
+  "done" as const,
+  "failed" as const,
+  "failed" as const,
+  "released" as const,
+)
 const retry = fc.constantFrom("" as const, "" as const, "no" as const, "0" as const, "1000000" as const)
+
+const end: fc.Arbitrary<End> = fc.record({
+  ...{ nth, which: right, outcome, retry },
+  text: fc.constantFrom('"said"', '"said"', ""),
+})
 
 const commands = [
   fc.tuple(asked, lost).map(([one, lost]) => new Submit([one], lost)),
   fc.tuple(fc.array(asked, { minLength: 1, maxLength: 3 }), lost).map(([all, lost]) => new Submit(all, lost)),
   fc.tuple(fc.integer({ min: 1, max: 4 }), seldom).map(([count, lost]) => new Lease(count, lost)),
-  fc.tuple(nth, right, outcome, retry, lost).map(args => new Settle(...args)),
+  fc.tuple(end, lost).map(([one, lost]) => new Settle([one], lost)),
+  fc.tuple(fc.array(end, { minLength: 1, maxLength: 4 }), lost).map(([all, lost]) => new Settle(all, lost)),
   fc
     .tuple(nth, fc.constantFrom("right" as const, "stale" as const), fc.constantFrom("", "1", "2"), lost)
     .map(args => new Extend(...args)),

@@ -1,12 +1,21 @@
 /** The long poll: who waits, who wakes, in which order, and that nobody is forgotten. */
 import { expect, test } from "bun:test"
-import { LongPoll } from "../lib/poll.ts"
+import { LongPoll, type Slots } from "../lib/poll.ts"
+import { writeNew } from "../lib/queue.ts"
 import type { Leased } from "../lib/task.ts"
 import { Bench, freshName, type TestBroker, testBroker, until } from "./harness.ts"
 import { checkQueue } from "./invariants.ts"
 import { sharedRedis } from "./redis.ts"
 
 type Body = Record<string, unknown>
+
+/** A task that asks for nothing special, for those that go straight into Redis. */
+const PLAIN = {
+  queue: "its own",
+  type: "a",
+  payload: "1",
+  policy: { priority: 5, maxRetries: 3, maxCrashes: 3, timeoutMs: 30_000 },
+}
 
 /** Two brokers and a bench on one Redis, and a queue that only this test uses. */
 async function two() {
@@ -293,7 +302,7 @@ test("a delay that a broker learns of only by looking ends on time", async () =>
   const delay = 1_500
   const began = performance.now()
   await bench.scripts.call("submit", queue, { ttl: 1_000 }, [
-    { id: "T", when: `+${delay}`, text: "1", type: "a", policy: "5 3 3 30000", rare: "" },
+    { id: "T", ...writeNew({ ...PLAIN, when: `+${delay}` }) },
   ])
   expect(await waiter.answer).toMatchObject([{ id: idOf(queue, "T") }])
   expect(performance.now() - began).toBeWithin(delay - 5, delay + 100)
@@ -304,8 +313,7 @@ test("a task whose hint got lost is found by the next look at its queue", async 
   const { here, bench, queue } = _
   const waiter = await wait(here, queue)
   await listening(bench, 1)
-  const fields = { state: "queued", type: "a", policy: "5 3 3 30000", created: "1", payload: "1" }
-  await bench.redis.hset(bench.key("task", "T"), fields)
+  await bench.redis.set(bench.key("task", "T"), `queued 0 0 0 ? 0 0 0 1\n${writeNew(PLAIN).body}`)
   await bench.redis.rpush(bench.key("ready", "5"), "T")
   expect(await waiter.answer).toMatchObject([{ id: idOf(queue, "T") }])
 })
@@ -337,9 +345,7 @@ test("a task that comes while the first waiter of its queue settles in is handed
     for (const end = performance.now() + Math.random() * 2; performance.now() < end; )
       await new Promise<void>(resolve => setImmediate(resolve))
     const began = performance.now()
-    await bench.scripts.call("submit", bench.name, { ttl: 1_000 }, [
-      { id: "T", when: "0", text: "1", type: "a", policy: "5 3 3 30000", rare: "" },
-    ])
+    await bench.scripts.call("submit", bench.name, { ttl: 1_000 }, [{ id: "T", ...writeNew(PLAIN) }])
     expect((await got).status).toBe(200)
     // The sweeper's look would find it too, within a second.
     expect([round, Math.round(performance.now() - began)]).toEqual([round, expect.any(Number)])
@@ -435,7 +441,7 @@ test("in a storm of submits and of clients that come and go, each task is handed
     if (ready > 0 || leased + done < TASKS) return false
     if (here.queue.waiting + there.queue.waiting < CLIENTS) return done === TASKS
     for (const local of await bench.redis.zrange(bench.key("leases"), "0", "-1")) {
-      const started = Number(await bench.redis.hget(bench.key("task", local), "started"))
+      const started = Number(await bench.field(local, "started"))
       if (Date.now() - started > 2_000) await bench.lapse(local)
     }
     return done === TASKS
@@ -464,6 +470,8 @@ const ticks = async (count: number) => {
   for (let i = 0; i < count; i++) await new Promise<void>(resolve => setImmediate(resolve))
 }
 
+const countOf = (slots: readonly Slots[]) => slots.reduce((sum, { count }) => sum + count, 0)
+
 test("no wake-up is lost, whatever comes in between: no task is ready while somebody waits for its queue", async () => {
   const NAMES = ["a", "b", "c"]
   for (let seed = 1; seed <= 400; seed++) {
@@ -486,11 +494,11 @@ test("no wake-up is lost, whatever comes in between: no task is ready while some
       })
     }
     const poll: LongPoll = new LongPoll({
-      lease: (queue, workers) =>
+      lease: (queue, slots) =>
         work(async () => {
           await ticks(roll(3))
           if (roll(20) === 0 && seed % 2 === 0) throw new Error("Redis hiccups")
-          const ids = ready.get(queue)!.splice(0, workers.length)
+          const ids = ready.get(queue)!.splice(0, countOf(slots))
           for (const id of ids) taken.set(id, (taken.get(id) ?? 0) + 1)
           await ticks(roll(3))
           return ids.map(id => ({ id, queue }) as Leased)
@@ -578,10 +586,10 @@ test("more waiters than one call can serve are served by several", async () => {
   const calls: number[] = []
   let ready = 2_500
   const poll = new LongPoll({
-    async lease(queue, workers) {
+    async lease(queue, slots) {
       await ticks(1)
-      calls.push(workers.length)
-      const count = Math.min(ready, workers.length)
+      calls.push(countOf(slots))
+      const count = Math.min(ready, countOf(slots))
       ready -= count
       return Array.from({ length: count }, (_, i) => ({ id: `${ready + i}`, queue }) as Leased)
     },
@@ -605,9 +613,9 @@ test("who has just come is told that Redis is away; who has waited stays, and is
   let away = false
   const ready: string[] = []
   const poll = new LongPoll({
-    async lease(queue, workers) {
+    async lease(queue, slots) {
       if (away) throw new Error("away")
-      return ready.splice(0, workers.length).map(id => ({ id, queue }) as Leased)
+      return ready.splice(0, countOf(slots)).map(id => ({ id, queue }) as Leased)
     },
     release: async () => {},
     listen: () => {},

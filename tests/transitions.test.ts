@@ -4,14 +4,15 @@ import { readdir } from "node:fs/promises"
 import { join } from "node:path"
 import { QUEUE_KEY_NAMES } from "../lib/keys.ts"
 import { createLog } from "../lib/log.ts"
-import { type Submitted, TaskQueue } from "../lib/queue.ts"
+import { type Submitted, TaskQueue, writeNew } from "../lib/queue.ts"
 import { SCRIPTS, type ScriptName, scriptText } from "../lib/scripts.ts"
-import { newTokens, type Policy, TRANSITIONS, writePolicy } from "../lib/task.ts"
+import { newTokens, type Policy, readPolicy, TRANSITIONS } from "../lib/task.ts"
 import { Bench } from "./harness.ts"
 import { checkQueue, contradictions, type Dump, dump as dumpAll } from "./invariants.ts"
 import { sharedRedis, testRedis } from "./redis.ts"
 
-const LONG = `"${"payload ".repeat(20)}"`
+/** Has a key of its own. */
+const LONG = `"${"payload ".repeat(40)}"`
 const HOUR = 3_600_000
 const STALE = `1.${"s".repeat(22)}`
 
@@ -25,7 +26,8 @@ async function dump(...args: Parameters<typeof dumpAll>): Promise<Dump> {
 
 const NOTHING_TOLD = { progress: "", checkpoint: "", log: "" }
 
-interface Wishes extends Pick<Policy, "backoff" | "expiresInMs"> {
+interface Wishes extends Pick<Policy, "backoff"> {
+  expiresInMs?: number
   unique?: string
   mode?: "replace"
   delay?: number
@@ -48,22 +50,30 @@ class Queue extends Bench {
       timeoutMs = 30_000,
     } = wishes
     const { backoff, expiresInMs, unique, mode } = wishes
-    const policy = writePolicy({ priority, maxRetries, maxCrashes, timeoutMs, backoff, expiresInMs })
-    const rare = unique === undefined ? "" : JSON.stringify({ unique, mode })
-    const items = [ids].flat().map(id => ({ id, when: `+${delay}`, text, type: "a", policy, rare }))
-    const answers = await this.scripts.call("submit", this.name, { ttl: HOUR }, items)
+    const task = writeNew({
+      queue: this.name,
+      type: "a",
+      payload: text,
+      policy: { priority, maxRetries, maxCrashes, timeoutMs, backoff },
+      when: delay === 0 ? undefined : `+${delay}`,
+      expiresInMs,
+      unique: unique === undefined ? undefined : { key: unique, replace: mode === "replace" },
+    })
+    const answers = await this.submitEach(
+      HOUR,
+      [ids].flat().map(id => ({ id, ...task })),
+    )
     return answers.map(([word]) => word)
   }
 
   lease(count = 1, limit = 1_000, tokens = newTokens(count)) {
-    const bounds = { limit, retention: HOUR, tokens }
-    return this.scripts.call("lease", this.name, bounds, Array(count).fill({ worker: "w" }))
+    return this.leaseEach({ limit, retention: HOUR, tokens }, { worker: "w", slots: count })
   }
 
   /** Takes the first task and gives back its lease. */
   async taken(): Promise<{ id: string; lease: string }> {
     const [, task] = await this.lease()
-    return { id: task![0], lease: task![1] }
+    return { id: task!.id, lease: task!.lease }
   }
 
   async settle(
@@ -73,9 +83,7 @@ class Queue extends Bench {
     text = "",
     retention = HOUR,
   ) {
-    const [answer] = await this.scripts.call("settle", this.name, { retention }, [
-      { id, lease, outcome, text, retry: "" },
-    ])
+    const [answer] = await this.settleEach(retention, [{ id, lease, outcome, text }])
     return answer!
   }
 
@@ -99,17 +107,6 @@ class Queue extends Bench {
   async cancel(id: string, retention = HOUR) {
     const [answer] = await this.scripts.call("cancel", this.name, { retention }, [{ id }])
     return answer!
-  }
-
-  /** The time has come after which this task must not start. */
-  async expire(id: string) {
-    const policy = (await this.field(id, "policy"))!.split(" ")
-    await this.redis.hset(this.key("task", id), "policy", policy.with(5, "1").join(" "))
-    await this.redis.zadd(this.key("expiring"), "XX", 1, id)
-  }
-
-  field(id: string, name: string) {
-    return this.redis.hget(this.key("task", id), name)
   }
 
   /** The end of this task's retention has come. */
@@ -169,8 +166,8 @@ const settling = (
   wishes: Wishes = {},
 ): Walk => ({
   to: queue => taken(queue, wishes),
-  go: async (queue, lease) => (await queue.settle("T", lease, outcome, "text")).slice(0, 3),
-  answers: [word, retries, 1],
+  go: async (queue, lease) => (await queue.settle("T", lease, outcome, "text")).slice(0, 2),
+  answers: [word, retries],
   against: async queue => queue.settle("T", STALE, outcome, "text"),
   refused: ["lease_lost", 0, 1, "processing"],
   unknown: queue => queue.settle("U", STALE, outcome),
@@ -283,15 +280,25 @@ const WALKS: Record<Name, Walk> = {
   "retrying · sweep: due · queued": coming(backsOff),
   "queued · lease · processing": {
     to: queue => queue.submit("T", { text: LONG }),
-    go: async queue => (await queue.lease(1, 10, "t".repeat(22)))[1]?.slice(0, 6),
-    answers: ["T", `1.${"t".repeat(22)}`, 0, "5 3 3 30000", "a", LONG],
+    go: async queue => (await queue.lease(1, 10, "t".repeat(22)))[1],
+    answers: {
+      id: "T",
+      queue: expect.any(String),
+      type: '"a"',
+      payload: LONG,
+      lease: `1.${"t".repeat(22)}`,
+      attempt: 1,
+      retries: 0,
+      policy: readPolicy("5 3 3 30000"),
+      leaseExpiresAt: expect.any(Number),
+    },
     again: undefined,
     against: async queue => {
       await queue.submit("urgent", { priority: 6 })
       const [, task] = await queue.lease()
-      await queue.settle("urgent", task![1], "done", "", -1)
+      await queue.settle("urgent", task!.lease, "done", "", -1)
       await queue.sweep()
-      return task![0]
+      return task!.id
     },
     refused: "urgent",
   },
@@ -322,7 +329,7 @@ const WALKS: Record<Name, Walk> = {
     ...settling("released", "released", 0),
     to: async queue => {
       await queue.submit("T", { text: LONG })
-      await queue.redis.hset(queue.key("task", "T"), "releases", 100)
+      await queue.setField("T", "releases", 100)
       return (await queue.taken()).lease
     },
   },
@@ -653,8 +660,8 @@ test("an ack that comes twice in one batch counts once", async () => {
     for (const named of [true, false]) {
       await using queue = await freshQueue()
       const lease = await taken(queue)
-      const item = { id: "T", lease: named ? lease : "", outcome, text: "", retry: "" }
-      const answers = await queue.scripts.call("settle", queue.name, { retention: HOUR }, [item, item])
+      const item = { id: "T", lease: named ? lease : "", outcome, text: "" }
+      const answers = await queue.settleEach(HOUR, [item, item])
       expect(answers.map(answer => answer.slice(0, 2))).toEqual([
         [word, retries],
         [word, retries],
@@ -678,6 +685,35 @@ test("an id submitted twice in one batch is created once", async () => {
   expect(await queue.submit(["T", "T", "U"])).toEqual(["queued", "exists", "queued"])
   expect(await queue.submit(["U", "V"])).toEqual(["exists", "queued"])
   expect(await queue.ready()).toEqual(["T", "U", "V"])
+  await checkQueue(queue.redis, queue.name)
+})
+
+test("an id submitted twice in one batch is created by the first, also where only that one is rare", async () => {
+  await using queue = await freshQueue()
+  const task = { queue: queue.name, type: "a", payload: "1", policy: readPolicy("5 3 3 30000") }
+  const items = [
+    { id: "T", ...writeNew({ ...task, unique: { key: "u", replace: false } }) },
+    { id: "T", ...writeNew(task) },
+  ]
+  expect(await queue.submitEach(HOUR, items)).toEqual([
+    ["queued", "T"],
+    ["exists", "T"],
+  ])
+})
+
+test("tasks go round the workers: everybody gets a first before anybody gets a second", async () => {
+  await using queue = await freshQueue()
+  await queue.submit(["a", "b", "c", "d", "e", "f", "g"])
+  const workers = [
+    { worker: "one", slots: 3 },
+    { worker: "?", slots: 1 },
+    { worker: "two", slots: 2 },
+  ]
+  const [, ...tasks] = await queue.leaseEach({ limit: 9, retention: HOUR, tokens: newTokens(6) }, ...workers)
+  expect(tasks.map(({ id }) => id)).toEqual(["a", "b", "c", "d", "e", "f"])
+  const names = await Promise.all(tasks.map(({ id }) => queue.field(id, "worker")))
+  expect(names).toEqual(["one", null, "two", "one", "two", "one"])
+  expect(new Set(tasks.map(({ lease }) => lease)).size).toBe(6)
   await checkQueue(queue.redis, queue.name)
 })
 
@@ -719,7 +755,7 @@ test("a lapse counts as a crash and not as a failure, up to max_crashes, and the
     await queue.lapse("T")
     await queue.sweep()
     expect([await queue.field("T", "state"), await queue.field("T", "reason")]).toEqual(["dead", "crashed"])
-    expect(await queue.field("T", "retries")).toBeNull()
+    expect(await queue.field("T", "retries")).toBe("0")
     await checkQueue(queue.redis, queue.name)
   }
 })
@@ -741,11 +777,9 @@ test("released tasks go back to the front, in the order they had", async () => {
   await using queue = await freshQueue()
   await queue.submit(["a", "b", "c", "d"])
   const [, ...tasks] = await queue.lease(3)
-  await queue.scripts.call(
-    "settle",
-    queue.name,
-    { retention: HOUR },
-    tasks.map(([id, lease]) => ({ id, lease, outcome: "released", text: "", retry: "" })),
+  await queue.settleEach(
+    HOUR,
+    tasks.map(({ id, lease }) => ({ id, lease, outcome: "released", text: "" })),
   )
   expect(await queue.ready()).toEqual(["a", "b", "c", "d"])
 })
@@ -778,12 +812,12 @@ test("urgent tasks go first, and those of one priority in their order", async ()
   await using queue = await freshQueue()
   for (const priority of [0, 9, 5, 9, 0, 3]) await queue.submit(`p${priority}-${Math.random()}`, { priority })
   const [, ...tasks] = await queue.lease(10)
-  expect(tasks.map(([id]) => id.slice(0, 2))).toEqual(["p9", "p9", "p5", "p3", "p0", "p0"])
+  expect(tasks.map(({ id }) => id.slice(0, 2))).toEqual(["p9", "p9", "p5", "p3", "p0", "p0"])
   await using other = await freshQueue()
   await other.submit(Array.from({ length: 500 }, (_, i) => `n${i}`))
   const [, ...first] = await other.lease(200)
   const [, ...rest] = await other.lease(1_000)
-  expect([...first, ...rest].map(([id]) => id)).toEqual(Array.from({ length: 500 }, (_, i) => `n${i}`))
+  expect([...first, ...rest].map(({ id }) => id)).toEqual(Array.from({ length: 500 }, (_, i) => `n${i}`))
 })
 
 test("lease takes back what has lapsed and promotes what is due before it hands out", async () => {
@@ -794,7 +828,7 @@ test("lease takes back what has lapsed and promotes what is due before it hands 
   await queue.lapse("lapsed")
   await queue.due("later")
   const [next, ...tasks] = await queue.lease(5)
-  expect(tasks.map(([id]) => id).sort()).toEqual(["lapsed", "later"])
+  expect(tasks.map(({ id }) => id).sort()).toEqual(["lapsed", "later"])
   expect(next).toBeWithin(20_000, 30_001)
 })
 
@@ -804,7 +838,7 @@ test("an id left behind in a ready list is dropped, not handed out", async () =>
   await queue.redis.rpush(queue.key("ready", "5"), "T", "never-was")
   await queue.submit("U")
   const [, ...tasks] = await queue.lease(5)
-  expect(tasks.map(([id]) => id)).toEqual(["U"])
+  expect(tasks.map(({ id }) => id)).toEqual(["U"])
   expect((await queue.settle("T", lease, "done"))[0]).toBe("acknowledged")
   await checkQueue(queue.redis, queue.name)
 })
@@ -833,9 +867,9 @@ test("every move that makes tasks ready says so once, with how many, and no othe
   await step(() => queue.submit(["T", "U", "V"]))
   await step(() => queue.submit("W", { delay: HOUR }))
   const [, t, u] = await queue.lease(2)
-  await step(() => queue.settle("T", t![1], "failed"))
-  await step(() => queue.settle("T", t![1], "failed"))
-  await step(() => queue.settle("U", u![1], "done"))
+  await step(() => queue.settle("T", t!.lease, "failed"))
+  await step(() => queue.settle("T", t!.lease, "failed"))
+  await step(() => queue.settle("U", u!.lease, "done"))
   await queue.due("W")
   await step(() => queue.sweep())
   await step(() => queue.sweep())
@@ -845,7 +879,7 @@ test("every move that makes tasks ready says so once, with how many, and no othe
   await step(() => queue.sweep())
   // What a lease makes ready and takes itself needs no hint.
   const [, again] = await queue.lease(1)
-  await queue.lapse(again![0])
+  await queue.lapse(again!.id)
   await step(() => queue.lease(2))
   expect(w).toBeDefined()
   await queue.redis.publish(queue.key("wake"), "end")
@@ -859,9 +893,9 @@ test("a task whose retention is over leaves nothing behind, its large payload in
   await using queue = await freshQueue()
   await queue.submit(["a", "b", "c"], { text: LONG, maxRetries: 0 })
   const [, a, b, c] = await queue.lease(3)
-  await queue.settle("a", a![1], "done", "1", -1)
-  await queue.settle("b", b![1], "failed", "boom")
-  await queue.settle("c", c![1], "done", "1", HOUR)
+  await queue.settle("a", a!.lease, "done", "1", -1)
+  await queue.settle("b", b!.lease, "failed", "boom")
+  await queue.settle("c", c!.lease, "done", "1", HOUR)
   await queue.sweep(1_000, -1)
   expect(Object.keys(await dump(queue.redis, queue.name))).toEqual(["done", "payload:c", "task:c"])
   await queue.age("done", "c")
@@ -874,11 +908,9 @@ test("retention deletes no more than its limit in one call", async () => {
   const ids = Array.from({ length: 1_000 }, (_, i) => `n${i}`)
   await queue.submit(ids, { text: LONG })
   const [, ...tasks] = await queue.lease(1_000)
-  await queue.scripts.call(
-    "settle",
-    queue.name,
-    { retention: -1 },
-    tasks.map(([id, lease]) => ({ id, lease, outcome: "done", text: "", retry: "" })),
+  await queue.settleEach(
+    -1,
+    tasks.map(({ id, lease }) => ({ id, lease, outcome: "done", text: "" })),
   )
   for (const left of [700, 400, 100, 0]) {
     await queue.sweep(300)
@@ -922,7 +954,7 @@ async function drain(queue: Queue, limit: number): Promise<string[]> {
   for (;;) {
     const [, ...tasks] = await queue.lease(100, limit)
     if (tasks.length === 0) return came
-    came.push(...tasks.map(([id]) => id))
+    came.push(...tasks.map(({ id }) => id))
   }
 }
 
@@ -988,8 +1020,8 @@ test("a thousand tasks go through every script in one call each", async () => {
   const ids = Array.from({ length: 1_000 }, (_, i) => `n${i}`)
   expect(await queue.submit(ids, { text: LONG, maxRetries: 0 })).toEqual(ids.map(() => "queued"))
   const [, ...tasks] = await queue.lease(1_000)
-  expect(tasks.map(([id, , , , , text]) => [id, text])).toEqual(ids.map(id => [id, LONG]))
-  const each = tasks.map(([id, lease]) => ({ id, lease }))
+  expect(tasks.map(({ id, payload }) => [id, payload])).toEqual(ids.map(id => [id, LONG]))
+  const each = tasks.map(({ id, lease }) => ({ id, lease }))
   const extended = await queue.scripts.call(
     "extend",
     queue.name,
@@ -1000,11 +1032,9 @@ test("a thousand tasks go through every script in one call each", async () => {
   const only = each.map(({ id }) => ({ id }))
   const watched = await queue.scripts.call("watch", queue.name, {}, only)
   expect(watched).toEqual(ids.map(() => "watched"))
-  const settled = await queue.scripts.call(
-    "settle",
-    queue.name,
-    { retention: HOUR },
-    each.map(item => ({ ...item, outcome: "failed", text: "boom", retry: "" })),
+  const settled = await queue.settleEach(
+    HOUR,
+    each.map(item => ({ ...item, outcome: "failed", text: "boom" })),
   )
   expect(new Set(settled.map(([word]) => word))).toEqual(new Set(["moved_to_dlq"]))
   const [size, ...page] = await queue.scripts.call("page", queue.name, {
@@ -1092,7 +1122,7 @@ test("whatever is done in whatever order, each task stands in exactly one place"
     () => queue.submit(`n${ids++}`, { delay: HOUR, text: LONG }),
     async () => {
       const [, ...tasks] = await queue.lease(1 + Math.floor(Math.random() * 3), 5)
-      for (const [id, lease] of tasks) held.push([id, lease])
+      for (const { id, lease } of tasks) held.push([id, lease])
     },
     () =>
       queue.settle(...pick(), outcomes[Math.floor(Math.random() * 3)]!, "x", Math.random() < 0.3 ? -1 : HOUR),
@@ -1133,9 +1163,11 @@ describe.each(names)("%s.lua", name => {
     const before =
       /^local (.+) = unpack\(ARGV\)$/m.exec(source)?.[1] ?? /^local (\w+) = ARGV\[1\]$/m.exec(source)?.[1]
     expect(before === undefined ? [] : words(before)).toEqual([...args])
-    const item = /^ *local (.+) = unpack\(ARGV, i, i \+ fields_each - 1\)$/m.exec(source)?.[1]
-    if (item !== undefined) {
-      expect(words(item)).toEqual([...each])
+    const item = /^ *local (.+) = (?:unpack\(ARGV, i, i \+ fields_each - 1\)|ARGV\[i\], ARGV\[i \+ 1\].*)$/m
+    const named = item.exec(source)?.[1]
+    if (named !== undefined) {
+      // `rare` is a function of the prelude: what is asked beside it has another name.
+      expect(words(named).map(word => (word === "asked" ? "rare" : word))).toEqual([...each])
       expect(source).toContain(`\nlocal first, fields_each = ${args.length + 1}, ${each.length}\n`)
       expect(source).toContain("\nfor i = first, #ARGV, fields_each do\n")
     } else if (/ipairs\(ARGV\)/.test(source)) {
@@ -1144,8 +1176,10 @@ describe.each(names)("%s.lua", name => {
     } else if (name === "cancel")
       expect(source).toContain(`\nfor i = ${args.length + 1}, #ARGV do\n  local ${each.join()} = ARGV[i]\n`)
     else if (each.length > 0) {
-      expect(source).toContain(`local workers_from, token_size = ${args.length + 1}, 22`)
-      expect(each.join()).toBe("worker")
+      const fields = `${args.length + 1}, ${each.length}`
+      expect(source).toContain(`\nlocal workers_from, fields_each, token_size = ${fields}, 22\n`)
+      expect(source).toContain("\nfor i = workers_from, #ARGV, fields_each do ")
+      expect(each.join()).toBe("worker,slots")
     } else expect(source).not.toMatch(/#ARGV/)
   })
 
@@ -1200,7 +1234,7 @@ test("a script and its declaration answer the same words", () => {
   expect(said("redrive")).toEqual(new Set(["requeued", "not_dead", "duplicate"]))
   expect(said("cancel")).toEqual(new Set(["cancelled", "cancelling", "ended", "unknown"]))
   expect(said("watch")).toEqual(new Set(["watched", "ended", "unknown"]))
-  expect(also("settle", "no", "retrying")).toEqual(
+  expect(also("settle", "no", "retrying", "done", "failed")).toEqual(
     new Set([
       ...["acknowledged", "requeued", "moved_to_dlq", "released", "cancelled"],
       ...["lease_lost", "not_leased", "unknown"],

@@ -10,24 +10,27 @@ local retention = ARGV[1]
 local answers = {}
 for i = 2, #ARGV do
   local id = ARGV[i]
-  local fields = read(id, ENDING)
-  local word
-  if not fields.state then
+  local t = open(id)
+  local state, word = t and t.state or "", nil
+  if not t then
     word = "unknown"
-  elseif fields.state == "cancelled" then
+  elseif state == "cancelled" then
     word = "cancelled"
-  elseif fields.state == "processing" then
+  elseif state == "processing" then
     word = "cancelling"
-    if not fields.cancel then redis.call("HSET", task .. id, "cancel", now) end
-  elseif fields.state == "done" or fields.state == "dead" then
+    if not rare(t).cancel then
+      rare(t).cancel = now
+      save(t)
+    end
+  elseif state == "done" or state == "dead" then
     word = "ended"
   else
     word = "cancelled"
     leave(due, id)
     leave(expiring, id)
-    end_cancelled(id, fields, retention)
+    end_cancelled(t, retention)
   end
-  answers[#answers + 1] = { word, fields.state or "" }
+  answers[#answers + 1] = { word, state }
 end
 commit()
 return answers

@@ -12,30 +12,28 @@
 local first, fields_each = 1, 6
 local MAX_LOG_LINES = 20
 
+local ids = {}
+for i = first, #ARGV, fields_each do ids[#ids + 1] = ARGV[i] end
+load(ids)
+
 local answers = {}
 for i = first, #ARGV, fields_each do
   local id, lease, timeout, progress, checkpoint, log = unpack(ARGV, i, i + fields_each - 1)
-  local fields = read(id, { "state", "lease", "policy", "started", "cancel", "log" })
-  local attempt = tonumber(string.match(fields.lease or "0", "^%d+"))
+  local t = open(id)
   local word, deadline = "unknown", 0
-  if fields.state == "processing" and lease == fields.lease then
-    word = fields.cancel and "cancelled" or "ok"
-    local policy = read_policy(fields.policy)
-    deadline = lapse_time(policy, tonumber(timeout) or policy.timeout, tonumber(fields.started))
+  if t and t.state == "processing" and lease == t.lease then
+    local policy = read_policy(t.policy)
+    deadline = lapse_time(policy, tonumber(timeout) or policy.timeout, tonumber(t.started))
     join(leases, deadline, id)
-    local told = {}
-    local function tell(name, value)
-      told[#told + 1] = name
-      told[#told + 1] = value
-    end
-    if progress ~= "" then tell("progress", progress) end
-    if checkpoint ~= "" then tell("checkpoint", checkpoint) end
-    if log ~= "" then tell("log", append_line(fields.log, log, MAX_LOG_LINES)) end
-    if #told > 0 then redis.call("HSET", task .. id, unpack(told)) end
-  elseif fields.state then
+    if progress ~= "" then rare(t).progress = progress end
+    if checkpoint ~= "" then rare(t).checkpoint = checkpoint end
+    if log ~= "" then rare(t).log = append_line(rare(t).log, log, MAX_LOG_LINES) end
+    if progress ~= "" or checkpoint ~= "" or log ~= "" then save(t) end
+    word = rare(t).cancel and "cancelled" or "ok"
+  elseif t then
     word = "lease_lost"
   end
-  answers[#answers + 1] = { word, deadline, attempt, fields.state or "" }
+  answers[#answers + 1] = t and { word, deadline, attempt_of(t.lease), t.state } or { word, 0, 0, "" }
 end
 commit()
 return answers

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
 --[[ inspect: all there is to know of tasks.
   for each   id
-  answers    {id, fields, payload, lease deadline, due time} | false where there is no such task
+  answers    {id, text, payload where it has its own key, lease deadline, due time} | false where there is no such task
   cost       O(n) ]]
 local answers = {}
 for _, id in ipairs(ARGV) do answers[#answers + 1] = describe(id) end

@@ -2,15 +2,17 @@
 --[[ lease: hand out the first ready tasks, the highest priority first, after taking back what has lapsed,
   ending what has expired and promoting what is due.
   arguments  limit: how many of each to move; retention: ms that a cancelled task is kept; tokens: 22 characters
-             for each slot; then, for each slot, the worker's name ("" unknown). Task k goes to slot k.
-  answers    {next_event (0: ask again at once), {id, lease, retries, policy, type, payload, deadline, extra, checkpoint}, ...}
+             for each slot; then for each worker: its name ("?" unknown), and how many slots it has. Tasks go
+             round: everybody gets a first before anybody gets a second.
+  answers    {next_event (0: ask again at once), handed}     handed: id, deadline, text and payload ("" where the
+             text holds it) of each task, divided by 0x1F, which none of them can hold
   cost       O((n + limit) log L), L = live leases, and O(1,000) where many have left their list
   invariant  `leases` lists exactly the tasks whose state is "processing"; the attempt number in a lease never
              goes back, whatever became of the lease before ]]
 local limit, retention, tokens = unpack(ARGV)
-local workers_from, token_size = 4, 22
-local slots = #ARGV - workers_from + 1
-local MAX_PASSED = 1000 -- ids left behind that one call drops: about 7 ms
+local workers_from, fields_each, token_size = 4, 2, 22
+local slots = #tokens / token_size
+local MAX_PASSED = 1000 -- ids left behind that one call drops: about 3 ms
 
 reap_lapsed(limit, retention)
 reap_expired(limit)
@@ -26,42 +28,60 @@ pop[#pop + 1] = "LEFT"
 pop[#pop + 1] = "COUNT"
 local count_at = #pop + 1
 
-local handed, large, large_at, passed = {}, {}, {}, 0
-while #handed < slots and passed < MAX_PASSED do
-  pop[count_at] = slots - #handed
+local handed, slot, passed, large, large_at = {}, 0, 0, {}, {}
+local open_slots, turn = {}, 0
+for i = workers_from, #ARGV, fields_each do open_slots[#open_slots + 1] = tonumber(ARGV[i + 1]) end
+
+local function next_worker()
+  repeat turn = turn % #open_slots + 1 until open_slots[turn] > 0
+  open_slots[turn] = open_slots[turn] - 1
+  return ARGV[workers_from + (turn - 1) * fields_each]
+end
+
+-- Up to the worker's name the text is written anew; what comes after that stays as it is.
+local QUEUED = "^queued %d+ (%S+) %d+ %S+()[^\n]*\n([^\n]*)\n"
+
+local function hand_out(id, lease, policy, rest)
+  local deadline = lapse_time(policy, policy.timeout, now)
+  local attempt = lease == "0" and "1" or int(attempt_of(lease) + 1)
+  local token = string.sub(tokens, slot * token_size + 1, (slot + 1) * token_size)
+  local text = "processing 0 " .. attempt .. "." .. token .. " " .. now_text .. " " .. next_worker() .. rest
+  write(id, text)
+  join(leases, deadline, id)
+  if policy.expires > 0 then leave(expiring, id) end
+  local at = #handed
+  handed[at + 1], handed[at + 2], handed[at + 3], handed[at + 4] = id, int(deadline), text, ""
+  if string.byte(text, -1) == 10 then -- it ends where its payload would begin
+    large[#large + 1] = payload .. id
+    large_at[#large_at + 1] = at + 4
+  end
+  slot = slot + 1
+end
+
+while slot < slots and passed < MAX_PASSED do
+  pop[count_at] = slots - slot
   local popped = redis.call(unpack(pop))
   if not popped then break end
   local priority = string.sub(popped[1], -1)
+  load(popped[2])
   for _, id in ipairs(popped[2]) do
-    local state, lease, retries, policy, type, text, extra, checkpoint = unpack(redis.call(
-      "HMGET", task .. id, "state", "lease", "retries", "policy", "type", "payload", "extra", "checkpoint"
-    ))
-    local asked = policy and read_policy(policy)
-    if state == "queued" and asked.expires > 0 and now > asked.expires then
+    local text = loaded[id]
+    local lease, rest, asked = string.match(text or "", QUEUED)
+    local policy = lease and read_policy(asked)
+    if lease and policy.expires > 0 and now > policy.expires then
       leave(expiring, id)
-      bury(id, read(id, ENDING), "expired")
+      bury(open(id), "expired")
       passed = passed + 1
-    elseif state == "queued" and asked.priority == priority then
-      local slot = #handed
-      local attempt = tonumber(string.match(lease or "0", "^%d+")) + 1
-      lease = attempt .. "." .. string.sub(tokens, slot * token_size + 1, (slot + 1) * token_size)
-      local deadline = lapse_time(asked, asked.timeout, now)
-      redis.call("HSET", task .. id, "state", "processing", "lease", lease, "worker", ARGV[workers_from + slot], "started", now)
-      join(leases, deadline, id)
-      if asked.expires > 0 then leave(expiring, id) end
-      handed[slot + 1] = { id, lease, retries or 0, policy, type, text, deadline, extra, checkpoint }
-      if not text then
-        large[#large + 1] = payload .. id
-        large_at[#large_at + 1] = handed[slot + 1]
-      end
+    elseif lease and policy.priority == priority and not opened[id] then
+      hand_out(id, lease, policy, string.sub(text, rest))
     else -- left behind by a task that is elsewhere by now, or that had this id before
       passed = passed + 1
     end
   end
 end
 if #large > 0 then
-  for i, text in ipairs(redis.call("MGET", unpack(large))) do large_at[i][6] = text end
+  for i, text in ipairs(redis.call("MGET", unpack(large))) do handed[large_at[i]] = text end
 end
 commit()
-publish(#handed)
-return { passed < MAX_PASSED and next_event() or 0, unpack(handed) }
+publish(slot)
+return { passed < MAX_PASSED and next_event() or 0, table.concat(handed, "\31") }

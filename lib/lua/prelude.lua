@@ -1,6 +1,6 @@
---[[ prelude: what every script begins with: the queue's keys, the clock, and the moves that several share.
-  The moves collect what they would write; `commit` writes it, one variadic command a structure, since the
-  number of write commands (each is a line in the append-only file) is what a transition costs.
+--[[ prelude: what every script begins with: the queue's keys, the clock, the tasks in hand, and the moves that
+  several share. A script opens the tasks it is about, moves them, and commits: the writes are collected and made by
+  one variadic command a structure, since calls from Lua and lines in the append-only file are what a transition costs.
   invariant  a task stands in one place: a ready list (queued), `due` (scheduled, retrying), `leases`
              (processing), `done`, `dead` or `cancelled`, as its `state` says. An id may linger in a ready
              list after its task has left it (taking it out would cost a scan): lease drops it. ]]
@@ -10,9 +10,113 @@ local clock = redis.call("TIME") -- read once: it moves while a script runs
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 math.randomseed(clock[2]) -- or every script would draw the same numbers
 
-local CHUNK = 1000 -- values in one command; unpack fails near 8,000
+-- A time or count as text. Lua would print a number anew wherever it is put into a text or a command, which costs
+-- more than any of Redis' commands: the same few numbers serve a whole batch.
+local texts_of_numbers = {}
+local function int(number)
+  local text = texts_of_numbers[number]
+  if not text then
+    text = string.format("%d", number)
+    texts_of_numbers[number] = text
+  end
+  return text
+end
+local now_text = int(now)
+
+local CHUNK = 4000 -- values in one command; unpack fails near 8,000
 local MAX_RELEASES = 100 -- releases are not charged, only kept from going on for ever
 local MAX_HISTORY = 10 -- attempts before the newest that are remembered
+
+local function in_chunks(command, values, key)
+  for i = 1, #values, CHUNK do
+    local last = math.min(i + CHUNK - 1, #values)
+    if key then
+      redis.call(command, key, unpack(values, i, last))
+    else
+      redis.call(command, unpack(values, i, last))
+    end
+  end
+end
+
+--[[ A task is one string, so that a batch of them is read by one MGET and written by one MSET:
+    state finished lease started worker retries crashes releases created
+    policy
+    what few tasks have, as a JSON object of strings, or nothing
+    type, as JSON text
+    payload, as JSON text, or nothing where it has a key of its own
+  lease: the newest, `attempt.token`; "0" and 0 are nought or never, and "?" is no worker. The rare ones: extra,
+  unique, watched, cancel, reason, error, result, progress, checkpoint, log, history, settled.
+  A script opens a task as a table and saves it. What every task goes through, lease and settle, writes the new text
+  straight from the old one: building the table costs more than all of Redis' commands. ]]
+local HEAD = "^(%a+) (%d+) (%S+) (%d+) (%S+) (%d+) (%d+) (%d+) (%d+)\n([^\n]*)\n()"
+
+local loaded = {} -- texts by id; false where there is no such task
+local opened = {} -- tables by id: each is the same one for the whole script
+local saved = {} -- those to write
+local written = {} -- keys and texts to write
+
+-- Reads these tasks, if they are not yet read.
+local function load(ids)
+  local keys, missing = {}, {}
+  for i = 1, #ids do
+    local id = ids[i]
+    if loaded[id] == nil then
+      loaded[id] = false
+      keys[#keys + 1] = task .. id
+      missing[#missing + 1] = id
+    end
+  end
+  for i = 1, #keys, CHUNK do
+    local texts = redis.call("MGET", unpack(keys, i, math.min(i + CHUNK - 1, #keys)))
+    for k = 1, #texts do loaded[missing[i + k - 1]] = texts[k] end
+  end
+end
+
+-- Gives a task, not opened so far, its new text.
+local function write(id, text)
+  loaded[id] = text
+  written[#written + 1] = task .. id
+  written[#written + 1] = text
+end
+
+local function parse(id, text)
+  local state, finished, lease, started, worker, retries, crashes, releases, created, policy, rest =
+    string.match(text, HEAD)
+  return {
+    id = id, state = state, finished = finished, lease = lease, started = started, worker = worker, retries = retries,
+    crashes = crashes, releases = releases, created = created, policy = policy,
+    rest = string.sub(text, rest), -- the rare ones, type and payload, unread
+    rare = false,
+  }
+end
+
+local function open(id)
+  local t = opened[id]
+  if t ~= nil then return t end
+  if loaded[id] == nil then load({ id }) end
+  t = loaded[id] and parse(id, loaded[id])
+  opened[id] = t
+  return t
+end
+
+local function save(t) saved[t.id] = t end
+
+-- What few tasks have, by name. What is put into it is kept if the task is saved.
+local function rare(t)
+  if not t.rare then
+    local text, rest = string.match(t.rest, "^([^\n]*)\n()")
+    t.rare = text == "" and {} or cjson.decode(text)
+    t.rest = string.sub(t.rest, rest)
+  end
+  return t.rare
+end
+
+local function text_of(t)
+  local rest = t.rest
+  if t.rare then rest = (next(t.rare) and cjson.encode(t.rare) or "") .. "\n" .. rest end
+  return t.state .. " " .. t.finished .. " " .. t.lease .. " " .. t.started .. " " .. t.worker .. " " .. t.retries .. " "
+    .. t.crashes .. " " .. t.releases .. " " .. t.created .. "\n" .. t.policy .. "\n" .. rest
+end
 
 local joined, left, lined, returned, woken = {}, {}, {}, {}, 0
 
@@ -27,7 +131,7 @@ end
 
 local function join(set, score, id)
   local values = values_for(joined, set)
-  values[#values + 1] = score
+  values[#values + 1] = int(score)
   values[#values + 1] = id
 end
 
@@ -39,36 +143,27 @@ end
 -- The one way to become ready, at the end of its list or, given back unblamed, at the front. It also counts
 -- the task for the hint that wakes who waits.
 local function make_ready(id, priority, front)
-  local values = values_for(front and returned or lined, ready .. priority)
+  local values = values_for(front and returned or lined, priority)
   values[#values + 1] = id
   woken = woken + 1
 end
 
-local function write_all(command, writes)
-  for key, values in pairs(writes) do
-    for i = 1, #values, CHUNK do
-      redis.call(command, key, unpack(values, i, math.min(i + CHUNK - 1, #values)))
-    end
-  end
-end
-
 -- LPUSH turns the order round, so the last goes first.
-local function turned_round(writes)
-  for key, values in pairs(writes) do
-    local turned = {}
-    for i = #values, 1, -1 do turned[#turned + 1] = values[i] end
-    writes[key] = turned
-  end
-  return writes
+local function turned_round(values)
+  local turned = {}
+  for i = #values, 1, -1 do turned[#turned + 1] = values[i] end
+  return turned
 end
 
--- Writes what was collected.
+-- Writes what was collected. Whatever is opened after it is read anew.
 local function commit()
-  write_all("ZREM", left)
-  write_all("ZADD", joined)
-  write_all("RPUSH", lined)
-  write_all("LPUSH", turned_round(returned))
-  joined, left, lined, returned = {}, {}, {}, {}
+  for id, t in pairs(saved) do write(id, text_of(t)) end
+  in_chunks("MSET", written)
+  for set, ids in pairs(left) do in_chunks("ZREM", ids, set) end
+  for set, values in pairs(joined) do in_chunks("ZADD", values, set) end
+  for priority, ids in pairs(lined) do in_chunks("RPUSH", ids, ready .. priority) end
+  for priority, ids in pairs(returned) do in_chunks("LPUSH", turned_round(ids), ready .. priority) end
+  loaded, opened, saved, written, joined, left, lined, returned = {}, {}, {}, {}, {}, {}, {}, {}
 end
 
 -- Tells who waits for tasks how many became ready, less those that the caller has taken itself.
@@ -101,6 +196,9 @@ local function read_policy(text)
   return policy
 end
 
+-- The number of the attempt that a lease is of; 0 where there was none.
+local function attempt_of(lease) return tonumber(string.match(lease, "^%d+")) end
+
 -- When a lease taken or extended now lapses: never after the attempt's hard end.
 local function lapse_time(policy, timeout, started)
   local deadline = now + timeout
@@ -120,94 +218,90 @@ end
 
 -- Puts a line behind those before and keeps the newest `most`.
 local function append_line(lines, line, most)
-  lines = (lines and lines ~= "") and (lines .. "\n" .. line) or line
+  lines = lines and (lines .. "\n" .. line) or line
   local count = select(2, string.gsub(lines, "\n", "")) + 1
   for _ = 1, count - most do lines = string.match(lines, "\n(.*)$") end
   return lines
 end
 
--- The line of the history for an attempt that is over, as JSON.
-local function history_line(fields, outcome, error)
-  return cjson.encode({
-    attempt = tonumber(string.match(fields.lease, "^%d+")),
-    worker = fields.worker ~= "" and fields.worker or nil,
-    started_at = tonumber(fields.started),
+-- Puts the attempt that is over into the history, as a line of JSON.
+local function remember(t, outcome, error)
+  local line = cjson.encode({
+    attempt = attempt_of(t.lease),
+    worker = t.worker ~= "?" and t.worker or nil,
+    started_at = tonumber(t.started),
     ended_at = now,
     outcome = outcome,
     error = error and string.sub(error, 1, 500) or nil,
   })
+  rare(t).history = append_line(rare(t).history, line, MAX_HISTORY)
 end
 
--- The named fields of a task by name, into `fields` where some are known already.
-local function read(id, names, fields)
-  local values = redis.call("HMGET", task .. id, unpack(names))
-  fields = fields or {}
-  for i = 1, #names do fields[names[i]] = values[i] end
-  return fields
+-- What every end has in common. The caller has taken the task out of where it stood.
+local function finish(t, state, set, score)
+  t.state, t.finished = state, now_text
+  save(t)
+  join(set, score, t.id)
+  local key = rare(t).unique
+  if key and redis.call("GET", unique .. key) == t.id then redis.call("DEL", unique .. key) end
+  if rare(t).watched then redis.call("PUBLISH", ended, t.id) end
 end
 
--- What every end has in common: the unique key is free again, and who waits for the end is told.
-local function finish(id, fields)
-  if fields.unique and redis.call("GET", unique .. fields.unique) == id then redis.call("DEL", unique .. fields.unique) end
-  if fields.watched then redis.call("PUBLISH", ended, id) end
+local function bury(t, reason)
+  rare(t).reason = reason
+  finish(t, "dead", dead, now)
 end
 
--- What of a task its end needs to know (`finish`), and what judging its attempt needs beyond that.
-local ENDING = { "state", "policy", "lease", "cancel", "unique", "watched", "settled" }
-local JUDGING = { "retries", "crashes", "releases", "worker", "started", "history" }
-
--- Ends a task. The caller has taken it out of where it stood; ... = further fields to write.
-local function bury(id, fields, reason, ...)
-  join(dead, now, id)
-  redis.call("HSET", task .. id, "state", "dead", "reason", reason, "finished", now, ...)
-  finish(id, fields)
-end
-
-local function end_cancelled(id, fields, retention, ...)
-  join(cancelled, now + retention, id)
-  redis.call("HSET", task .. id, "state", "cancelled", "finished", now, ...)
-  finish(id, fields)
-end
+local function end_cancelled(t, retention) finish(t, "cancelled", cancelled, now + retention) end
 
 --[[ The one place where a budget is judged: a failure's, a lapsed lease's, a release's. The caller takes the
   task out of `leases`.
   fault      counter: the field that counts it; budget: how many are allowed; reason: what a dead task says;
              delay: ms until the next attempt; front: at the head of its list; final: no further attempt
   answers    "requeued" | "moved_to_dlq" ]]
-local function retry_or_bury(id, fields, policy, fault, ...)
-  local spent = (fields[fault.counter] or 0) + 1
-  if fault.final or spent > fault.budget then
-    bury(id, fields, fault.reason, fault.counter, spent, ...)
+local function retry_or_bury(t, policy, fault)
+  local count = t[fault.counter] + 1
+  t[fault.counter] = int(count)
+  local starts = now + fault.delay
+  if fault.final or count > fault.budget then
+    bury(t, fault.reason)
     return "moved_to_dlq"
   end
-  local starts = now + fault.delay
   if policy.expires > 0 then
     if starts > policy.expires then
-      bury(id, fields, "expired", fault.counter, spent, ...)
+      bury(t, "expired")
       return "moved_to_dlq"
     end
-    join(expiring, policy.expires, id)
+    join(expiring, policy.expires, t.id)
   end
+  save(t)
   if fault.delay > 0 then
-    join(due, starts, id)
-    fields.state = "retrying"
-    redis.call("HSET", task .. id, "state", "retrying", fault.counter, spent, ...)
+    t.state = "retrying"
+    join(due, starts, t.id)
   else
-    make_ready(id, policy.priority, fault.front)
-    redis.call("HSET", task .. id, "state", "queued", fault.counter, spent, ...)
+    t.state = "queued"
+    make_ready(t.id, policy.priority, fault.front)
   end
   return "requeued"
 end
 
+-- The first `limit` ids of a set whose time has come. Their tasks are read.
+local function load_past(set, limit)
+  local ids = redis.call("ZRANGE", set, "-inf", now, "BYSCORE", "LIMIT", 0, limit)
+  load(ids)
+  return ids
+end
+
 -- Moves up to `limit` tasks whose time has come from `due` to ready. Answers how many it looked at.
 local function promote_due(limit)
-  local ids = redis.call("ZRANGE", due, "-inf", now, "BYSCORE", "LIMIT", 0, limit)
+  local ids = load_past(due, limit)
   for _, id in ipairs(ids) do
     leave(due, id)
-    local fields = read(id, { "state", "policy" })
-    if fields.state == "scheduled" or fields.state == "retrying" then
-      make_ready(id, read_policy(fields.policy).priority)
-      redis.call("HSET", task .. id, "state", "queued")
+    local t = open(id)
+    if t and (t.state == "scheduled" or t.state == "retrying") then
+      t.state = "queued"
+      save(t)
+      make_ready(id, read_policy(t.policy).priority)
     end
   end
   return #ids
@@ -215,24 +309,24 @@ end
 
 -- Takes back up to `limit` leases that have lapsed and judges their tasks. Answers how many it looked at.
 local function reap_lapsed(limit, retention)
-  local ids = redis.call("ZRANGE", leases, "-inf", now, "BYSCORE", "LIMIT", 0, limit)
+  local ids = load_past(leases, limit)
   for _, id in ipairs(ids) do
     leave(leases, id)
-    local fields = read(id, JUDGING, read(id, ENDING))
-    if fields.state == "processing" then
-      local policy = read_policy(fields.policy)
-      local late = policy.max_runtime > 0 and now >= fields.started + policy.max_runtime
+    local t = open(id)
+    if t and t.state == "processing" then
+      local policy = read_policy(t.policy)
+      local late = policy.max_runtime > 0 and now >= t.started + policy.max_runtime
       local reason = late and "timed_out" or "crashed"
-      local history = append_line(fields.history, history_line(fields, reason), MAX_HISTORY)
-      if fields.cancel then
-        end_cancelled(id, fields, retention, "history", history)
+      remember(t, reason)
+      if rare(t).cancel then
+        end_cancelled(t, retention)
       else
-        retry_or_bury(id, fields, policy, {
+        retry_or_bury(t, policy, {
           counter = "crashes",
           budget = policy.max_crashes,
           reason = reason,
-          delay = backoff_delay(policy, (fields.crashes or 0) + 1),
-        }, "history", history)
+          delay = backoff_delay(policy, t.crashes + 1),
+        })
       end
     end
   end
@@ -241,13 +335,13 @@ end
 
 -- Ends up to `limit` waiting tasks that were not to start after a time now past. Answers how many it looked at.
 local function reap_expired(limit)
-  local ids = redis.call("ZRANGE", expiring, "-inf", now, "BYSCORE", "LIMIT", 0, limit)
+  local ids = load_past(expiring, limit)
   for _, id in ipairs(ids) do
     leave(expiring, id)
-    local fields = read(id, ENDING)
-    if fields.state == "scheduled" or fields.state == "retrying" or fields.state == "queued" then
+    local t = open(id)
+    if t and (t.state == "scheduled" or t.state == "retrying" or t.state == "queued") then
       leave(due, id)
-      bury(id, fields, "expired")
+      bury(t, "expired")
     end
   end
   return #ids
@@ -264,15 +358,10 @@ local function next_event()
   return math.max(0, first - now)
 end
 
--- All there is to know of a task, or false: its fields, its payload, and its scores in `leases` and `due`.
+-- All there is to know of a task, or false: its text, its payload where that has its own key, and its scores in
+-- `leases` and `due`.
 local function describe(id)
-  local fields = redis.call("HGETALL", task .. id)
-  if #fields == 0 then return false end
-  return {
-    id,
-    fields,
-    redis.call("GET", payload .. id),
-    redis.call("ZSCORE", leases, id),
-    redis.call("ZSCORE", due, id),
-  }
+  local text = redis.call("GET", task .. id)
+  return text
+    and { id, text, redis.call("GET", payload .. id), redis.call("ZSCORE", leases, id), redis.call("ZSCORE", due, id) }
 end

@@ -6,22 +6,23 @@
   invariant  attempt numbers go on: a lease of the former life stays lost ]]
 local answers = {}
 for _, id in ipairs(ARGV) do
-  local key = task .. id
-  local fields = read(id, { "state", "policy", "unique" })
+  local t = open(id)
   local word = "not_dead"
-  if fields.state == "dead" then
-    local holder = fields.unique and redis.call("GET", unique .. fields.unique)
+  if t and t.state == "dead" then
+    local key = rare(t).unique
+    local holder = key and redis.call("GET", unique .. key)
     if holder and holder ~= id then
       word = "duplicate"
     else
       word = "requeued"
       leave(dead, id)
-      make_ready(id, read_policy(fields.policy).priority)
-      if fields.unique then redis.call("SET", unique .. fields.unique, id) end
+      make_ready(id, read_policy(t.policy).priority)
+      if key then redis.call("SET", unique .. key, id) end
       -- The time by which it was to start belongs to its former life.
-      local policy = string.gsub(fields.policy, "^(%d+ %d+ %d+ %d+ %d+) %d+", "%1 0")
-      redis.call("HSET", key, "state", "queued", "policy", policy)
-      redis.call("HDEL", key, "retries", "crashes", "releases", "reason", "finished", "cancel", "watched")
+      t.policy = string.gsub(t.policy, "^(%d+ %d+ %d+ %d+ %d+) %d+", "%1 0")
+      t.state, t.finished, t.retries, t.crashes, t.releases = "queued", "0", "0", "0", "0"
+      rare(t).reason, rare(t).cancel, rare(t).watched = nil, nil, nil
+      save(t)
     end
   end
   answers[#answers + 1] = word

@@ -1,78 +1,115 @@
 #!lua flags=allow-oom
 --[[ settle: end attempts as their workers say: done, failed, or released (given back unblamed, to the front).
   arguments  retention: ms that a done or cancelled task is kept; then for each: id, lease ("" where the caller
-             names none), outcome, text (the result of done or the error of failed; "" none), retry (of failed:
-             "" as the budget and backoff say, "no" at once to the dead-letter queue, or ms until the next attempt)
-  answers    for each {word, retries, attempt, state ("retrying": it backs off)}; the words:
+             names none), outcome ("done", "failed", "released"; after "failed", divided by a space: "no" further attempt,
+             or ms until the next one, and not as budget and backoff say), text (the result of done, as JSON, or the
+             error of failed; "" none)
+  answers    for each {word, retries, attempt (of use where it is lost), state ("retrying": it backs off)}; the words:
              "acknowledged" | "requeued" | "moved_to_dlq" | "released" | "cancelled"
                              also where this very lease was settled so before
              "lease_lost"    another attempt holds it, it lapsed, or this one was settled otherwise
              "not_leased"    no lease named, and the task is not leased
              "unknown"       no such task
+             or only "acknowledged", where that is the answer to all
   cost       O(n log L), L = live leases
   invariant  only the newest lease settles, and only once; without a lease, only while the task is leased ]]
 local retention = ARGV[1]
-local first, fields_each = 2, 5
+local first, fields_each = 2, 4
+local ACKNOWLEDGED = { "acknowledged", 0, 0, "done" }
 
 -- How the task was settled last, if by this lease (or, where none is named, by the newest one) and as said now.
-local function settled_before(lease, outcome, fields)
-  local by, as, word, retries = string.match(fields.settled or "", "^(%S+) (%S+) (%S+) (%S+)")
-  if as == outcome and by == (lease == "" and fields.lease or lease) then return word, tonumber(retries) end
+local function settled_before(t, lease, outcome)
+  local by, as, word, retries = string.match(rare(t).settled or "", "^(%S+) (%S+) (%S+) (%d+)")
+  if t.state == "done" then by, as, word, retries = t.lease, "done", "acknowledged", 0 end
+  if as == outcome and by == (lease == "" and t.lease or lease) then return word, tonumber(retries) end
 end
 
-local function settle(id, fields, outcome, text, retry)
-  local function settled(word, retries) return fields.lease .. " " .. outcome .. " " .. word .. " " .. retries end
+local PROCESSING = "^processing %d+ (%S+)()[^\n]*\n([^\n]*)\n()"
+
+local function end_done(id, text, rest, policy, rare_at, result)
   leave(leases, id)
-  if fields.cancel then
-    end_cancelled(id, fields, retention, "settled", settled("cancelled", 0))
+  join(done, now + (policy.result_ttl >= 0 and policy.result_ttl or retention), id)
+  if result == "" then
+    write(id, "done " .. now_text .. string.sub(text, rest))
+  else
+    local few = '{"result":' .. cjson.encode(result) .. "}"
+    write(id, "done " .. now_text .. string.sub(text, rest, rare_at - 1) .. few .. string.sub(text, rare_at))
+  end
+end
+
+-- Done, as most attempts end, and of a task that has nothing rare: true where it is that.
+local function end_plainly(id, lease, result)
+  local text = loaded[id]
+  if not text or opened[id] then return false end
+  local held, rest, policy, rare_at = string.match(text, PROCESSING)
+  if not held or (lease ~= held and lease ~= "") or string.byte(text, rare_at) ~= 10 then return false end
+  end_done(id, text, rest - #held - 1, read_policy(policy), rare_at, result)
+  return true
+end
+
+local function settle(t, outcome, retry, text)
+  leave(leases, t.id)
+  if rare(t).cancel then
+    rare(t).settled = t.lease .. " " .. outcome .. " cancelled 0"
+    end_cancelled(t, retention)
     return "cancelled", 0
   end
-  local policy = read_policy(fields.policy)
+  local policy = read_policy(t.policy)
   if outcome == "done" then
-    join(done, now + (policy.result_ttl >= 0 and policy.result_ttl or retention), id)
-    if text == "" then
-      redis.call("HSET", task .. id, "state", "done", "finished", now, "settled", settled("acknowledged", 0))
-    else
-      redis.call("HSET", task .. id, "state", "done", "finished", now, "settled", settled("acknowledged", 0), "result", text)
-    end
-    finish(id, fields)
+    if text ~= "" then rare(t).result = text end
+    finish(t, "done", done, now + (policy.result_ttl >= 0 and policy.result_ttl or retention))
     return "acknowledged", 0
   end
-  read(id, JUDGING, fields)
   if outcome == "released" then
-    local history = append_line(fields.history, history_line(fields, "released"), MAX_HISTORY)
-    local fault = { counter = "releases", budget = MAX_RELEASES, reason = "released", delay = 0, front = true }
-    retry_or_bury(id, fields, policy, fault, "settled", settled("released", 0), "history", history)
+    remember(t, "released")
+    rare(t).settled = t.lease .. " released released 0"
+    retry_or_bury(t, policy, { counter = "releases", budget = MAX_RELEASES, reason = "released", delay = 0, front = true })
     return "released", 0
   end
-  local retries = (fields.retries or 0) + 1
-  local fault = {
+  local retries = t.retries + 1
+  remember(t, "failed", text)
+  rare(t).error = text ~= "" and text or nil
+  local word = retry_or_bury(t, policy, {
     counter = "retries",
     budget = policy.max_retries,
     reason = "failed",
     delay = tonumber(retry) or backoff_delay(policy, retries),
     final = retry == "no",
-  }
-  local history = append_line(fields.history, history_line(fields, "failed", text), MAX_HISTORY)
-  local word = retry_or_bury(id, fields, policy, fault, "error", text, "history", history)
-  redis.call("HSET", task .. id, "settled", settled(word, retries))
+  })
+  rare(t).settled = t.lease .. " failed " .. word .. " " .. retries
   return word, retries
 end
 
-local answers = {}
-for i = first, #ARGV, fields_each do
-  local id, lease, outcome, text, retry = unpack(ARGV, i, i + fields_each - 1)
-  local fields = read(id, ENDING)
-  local word, retries = "unknown", 0
-  if fields.state == "processing" and (lease == "" or lease == fields.lease) then
-    word, retries = settle(id, fields, outcome, text, retry)
-  elseif fields.state then
-    word, retries = settled_before(lease, outcome, fields)
+local function answer(id, lease, outcome, text)
+  local t = open(id)
+  if not t then return { "unknown", 0, 0, "" } end
+  local retry
+  outcome, retry = string.match(outcome, "^(%a+) ?(%w*)$")
+  local word, retries
+  if t.state == "processing" and (lease == "" or lease == t.lease) then
+    word, retries = settle(t, outcome, retry, text)
+  else
+    word, retries = settled_before(t, lease, outcome)
     word = word or (lease == "" and "not_leased" or "lease_lost")
   end
-  local attempt = tonumber(string.match(fields.lease or "0", "^%d+"))
-  answers[#answers + 1] = { word, retries or 0, attempt, fields.state or "" }
+  return { word, retries or 0, attempt_of(t.lease), t.state }
+end
+
+local ids = {}
+for i = first, #ARGV, fields_each do ids[#ids + 1] = ARGV[i] end
+load(ids)
+
+local answers, all_acknowledged = {}, true
+for i = first, #ARGV, fields_each do
+  local id, lease, outcome, text = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  if outcome == "done" and end_plainly(id, lease, text) then
+    answers[#answers + 1] = ACKNOWLEDGED
+  else
+    local given = answer(id, lease, outcome, text)
+    if given[1] ~= "acknowledged" then all_acknowledged = false end
+    answers[#answers + 1] = given
+  end
 end
 commit()
 publish(0)
-return answers
+return all_acknowledged and "acknowledged" or answers

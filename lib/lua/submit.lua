@@ -1,9 +1,10 @@
 #!lua
 --[[ submit: create tasks, ready at once or later.
-  arguments  ttl: ms that an idempotency record is kept; then for each: id, when ("0" now, "+ms" from now, or a
-             time), text (payload, JSON), type, policy, rare ("" none, or a JSON object of strings:
-             extra, further members for the worker, JSON without braces; key of the idempotency record and
-             print of what was asked; unique key; mode "replace": a waiting duplicate gets this payload)
+  arguments  ttl: ms that an idempotency record is kept; then for each: id, body (its text from the policy on, as
+             prelude.lua spells it, without rare ones), large (the payload, where the body does not hold it), rare
+             ("" none, or a JSON object of strings: when it is ready, "+ms" from now or a time; extra, further
+             members for the worker, JSON without braces; key of the idempotency record and print of what was
+             asked; unique key; mode "replace": a waiting duplicate gets this payload; expires, ms from now)
   answers    for each {word, id}; the words:
              "queued" | "scheduled"              created
              "duplicate" | "replaced"            id holds the unique key; its payload was left or replaced
@@ -11,104 +12,132 @@
                                                  asked before under this key: the first answer again
              "conflict"                          asked before under this key, but for something else
              "exists"                            the id is taken; nothing was changed
+             or only "queued", where all were plain and created
   cost       O(n log D), D = delayed tasks
   invariant  each item is all or nothing; a refused one changes nothing ]]
 local ttl = ARGV[1]
-local first, fields_each = 2, 6
+local first, fields_each = 2, 4
+local NEW = "queued 0 0 0 ? 0 0 0 " .. now_text .. "\n"
 
-local keys = {}
-for i = first, #ARGV, fields_each do keys[#keys + 1] = task .. ARGV[i] end
-local any_taken = redis.call("EXISTS", unpack(keys)) > 0
-
-local answers, seen, large = {}, {}, {}
-
-local function write_large()
-  for i = 1, #large, CHUNK do redis.call("MSET", unpack(large, i, math.min(i + CHUNK - 1, #large))) end
-  large = {}
+local function set_payload(id, large)
+  if large ~= "" then redis.call("SET", payload .. id, large) end
 end
 
-local function replace(holder, text, when)
-  local fields = read(holder, { "state", "payload" })
-  if fields.state ~= "queued" and fields.state ~= "scheduled" and fields.state ~= "retrying" then return "duplicate" end
-  write_large() -- the holder's own payload may be among them
-  if #text > 64 then
-    redis.call("SET", payload .. holder, text)
-    redis.call("HDEL", task .. holder, "payload")
+-- Tasks that ask for nothing rare are written together, unless one of their ids is taken.
+local created, plain, all_plain = {}, {}, true
+for i = first, #ARGV, fields_each do
+  local id, large = ARGV[i], ARGV[i + 2]
+  if ARGV[i + 3] ~= "" or created[id] ~= nil then
+    all_plain = false
+    created[id] = created[id] or false -- false: a rare one asks for it first, and what is behind it waits
   else
-    redis.call("HSET", task .. holder, "payload", text)
+    created[id] = i
+    plain[#plain + 1] = task .. id
+    plain[#plain + 1] = NEW .. ARGV[i + 1]
+    if large ~= "" then
+      plain[#plain + 1] = payload .. id
+      plain[#plain + 1] = large
+    end
+  end
+end
+if #plain > 0 and redis.call("MSETNX", unpack(plain)) == 0 then
+  all_plain = false
+  for id, i in pairs(created) do
+    if i and redis.call("SET", task .. id, NEW .. ARGV[i + 1], "NX") then
+      set_payload(id, ARGV[i + 2])
+    else
+      created[id] = nil
+    end
+  end
+end
+
+local function replace(holder, body, large, starts)
+  local t = open(holder)
+  if t.state ~= "queued" and t.state ~= "scheduled" and t.state ~= "retrying" then return "duplicate" end
+  rare(t)
+  local type = string.match(t.rest, "^[^\n]*\n")
+  t.rest = type .. string.match(body, "^[^\n]*\n\n[^\n]*\n(.*)$")
+  save(t)
+  if large == "" then
     redis.call("UNLINK", payload .. holder)
+  else
+    set_payload(holder, large)
   end
   -- Debounce: a delay asked again starts again.
-  if fields.state == "scheduled" and when > now then join(due, when, holder) end
+  if t.state == "scheduled" and starts > now then join(due, starts, holder) end
   return "replaced"
 end
 
-local NOTHING_RARE = {}
-
-local function create(id, when, text, type, policy, rare)
-  local state, asked = "queued", read_policy(policy)
-  if when > now then
-    state = "scheduled"
-    join(due, when, id)
+local function create(id, body, large, starts, asked)
+  local t = parse(id, NEW .. body)
+  opened[id] = t
+  if asked.expires then
+    -- A time to live counts from now: only here is the clock known.
+    local expires = now + asked.expires
+    t.policy = string.gsub(t.policy, "^(%d+ %d+ %d+ %d+ %d+) %d+", "%1 " .. int(expires))
+    join(expiring, expires, id)
+  end
+  if asked.extra then rare(t).extra = asked.extra end
+  if asked.unique then
+    rare(t).unique = asked.unique
+    redis.call("SET", unique .. asked.unique, id)
+  end
+  if starts > now then
+    t.state = "scheduled"
+    join(due, starts, id)
   else
-    make_ready(id, asked.priority)
+    make_ready(id, read_policy(t.policy).priority)
   end
-  if asked.expires > 0 then join(expiring, asked.expires, id) end
-  local fields = { "state", state, "type", type, "policy", policy, "created", now }
-  -- A hash keeps its compact form while every value has at most 64 bytes: a larger payload gets its own key.
-  if #text > 64 then
-    large[#large + 1] = payload .. id
-    large[#large + 1] = text
-  else
-    fields[#fields + 1] = "payload"
-    fields[#fields + 1] = text
-  end
-  if rare.extra then
-    fields[#fields + 1] = "extra"
-    fields[#fields + 1] = rare.extra
-  end
-  if rare.unique then
-    redis.call("SET", unique .. rare.unique, id)
-    fields[#fields + 1] = "unique"
-    fields[#fields + 1] = rare.unique
-  end
-  redis.call("HSET", task .. id, unpack(fields))
-  seen[id] = true
-  return state
+  save(t)
+  set_payload(id, large)
+  return t.state
 end
 
-for i = first, #ARGV, fields_each do
-  local id, when, text, type, policy, rare = unpack(ARGV, i, i + fields_each - 1)
-  rare = rare == "" and NOTHING_RARE or cjson.decode(rare)
-  local starts = string.sub(when, 1, 1) == "+" and now + string.sub(when, 2) or tonumber(when)
-  -- A time to live counts from now: only here is the clock known.
-  if string.find(policy, "+", 1, true) then
-    policy = string.gsub(policy, "%+(%d+)", function(ms) return string.format("%d", now + ms) end)
-  end
-  local known = rare.key and redis.call("GET", record .. rare.key)
-  local holder = rare.unique and redis.call("GET", unique .. rare.unique)
-  local word
+local function submit(id, body, large, asked)
+  local known = asked.key and redis.call("GET", record .. asked.key)
   if known then
-    local of, by, as = string.match(known, "^(%S+) (%S+) (%S+)")
-    if of == rare.print then
-      word, id = "replay_" .. as, by
-    else
-      word = "conflict"
-    end
-  elseif seen[id] or (any_taken and redis.call("EXISTS", task .. id) == 1) then
-    word = "exists"
+    local print, by, word = string.match(known, "^(%S+) (%S+) (%S+)")
+    if print ~= asked.print then return "conflict", id end
+    return "replay_" .. word, by
+  end
+  if opened[id] or redis.call("EXISTS", task .. id) == 1 then return "exists", id end
+  local after = asked.when and string.match(asked.when, "^%+(%d+)$")
+  local starts = after and now + after or tonumber(asked.when or 0)
+  local holder = asked.unique and redis.call("GET", unique .. asked.unique)
+  if holder and not open(holder) then holder = nil end
+  local word
+  if not holder then
+    word = create(id, body, large, starts, asked)
+  elseif asked.mode == "replace" then
+    word = replace(holder, body, large, starts)
   else
-    if holder then
-      word = rare.mode == "replace" and replace(holder, text, starts) or "duplicate"
-      id = holder
-    else
-      word = create(id, starts, text, type, policy, rare)
-    end
-    if rare.key then redis.call("SET", record .. rare.key, rare.print .. " " .. id .. " " .. word, "PX", ttl) end
+    word = "duplicate"
+  end
+  local by = holder or id
+  if asked.key then redis.call("SET", record .. asked.key, asked.print .. " " .. by .. " " .. word, "PX", ttl) end
+  return word, by
+end
+
+local function line_up(i) make_ready(ARGV[i], string.match(ARGV[i + 1], "^%d+")) end
+
+if all_plain then
+  for i = first, #ARGV, fields_each do line_up(i) end
+  commit()
+  publish(0)
+  return "queued"
+end
+
+local answers = {}
+for i = first, #ARGV, fields_each do
+  local id, body, large, asked = unpack(ARGV, i, i + fields_each - 1)
+  local word = "queued"
+  if created[id] == i then
+    line_up(i)
+  else
+    word, id = submit(id, body, large, asked == "" and {} or cjson.decode(asked))
   end
   answers[#answers + 1] = { word, id }
 end
-write_large()
 commit()
 publish(0)
 return answers

@@ -21,7 +21,7 @@ local function trim(set, score, most)
     keys[#keys + 1] = task .. id
     keys[#keys + 1] = payload .. id
   end
-  for i = 1, #keys, CHUNK do redis.call("UNLINK", unpack(keys, i, math.min(i + CHUNK - 1, #keys))) end
+  in_chunks("UNLINK", keys)
   return #ids
 end
 

@@ -6,15 +6,17 @@
   invariant  nothing is published for a task that nobody ever watched ]]
 local answers = {}
 for _, id in ipairs(ARGV) do
-  local fields = read(id, { "state", "watched" })
+  local t = open(id)
   local word = "watched"
-  if not fields.state then
+  if not t then
     word = "unknown"
-  elseif fields.state == "done" or fields.state == "dead" or fields.state == "cancelled" then
+  elseif t.state == "done" or t.state == "dead" or t.state == "cancelled" then
     word = "ended"
-  elseif not fields.watched then
-    redis.call("HSET", task .. id, "watched", 1)
+  elseif not rare(t).watched then
+    rare(t).watched = "1"
+    save(t)
   end
   answers[#answers + 1] = word
 end
+commit()
 return answers

@@ -8,7 +8,7 @@ local answers = {}
 for _, id in ipairs(ARGV) do
   local described = describe(id)
   if described then
-    local priority = tonumber(read_policy(redis.call("HGET", task .. id, "policy")).priority)
+    local priority = tonumber(read_policy(open(id).policy).priority)
     local ahead = 0
     for above = priority + 1, 9 do ahead = ahead + redis.call("LLEN", ready .. above) end
     local position = redis.call("LPOS", ready .. priority, id, "MAXLEN", 10000)
