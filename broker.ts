@@ -15,6 +15,7 @@ import { pause } from "./lib/pause.ts"
 import { TaskQueue } from "./lib/queue.ts"
 import type { RedisState } from "./lib/redis.ts"
 import { stopSignal } from "./lib/signals.ts"
+import type { Leased } from "./lib/task.ts"
 import * as wire from "./lib/wire.ts"
 
 const PUBLIC = /^\/(healthz|readyz|swagger(\/.*)?)$/
@@ -95,10 +96,18 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
         const { settle, extend, demand } = wire.readWork(await body(request))
         // Extended first: the last that a task has to tell may come with the ack that ends it.
         const extended = await wire.eachAnswer(extend, items => queue.extend(items))
-        const settled = await wire.eachAnswer(settle, items => queue.settle(items))
         // Who has something to hear does not wait for tasks as well.
         const waitMs = settle.length + extend.length > 0 ? 0 : demand.waitMs
-        const tasks = demand.max > 0 ? await queue.lease({ ...demand, waitMs, signal: request.signal }) : []
+        let tasks: Leased[] = []
+        const settled = await wire.eachAnswer(settle, async items => {
+          const [answers, leased] = await queue.settleAndLease(items, {
+            ...demand,
+            waitMs,
+            signal: request.signal,
+          })
+          tasks = leased
+          return answers
+        })
         return answer(wire.writeWork(tasks, settled, extended, extend))
       },
       docs.work,

@@ -3,16 +3,18 @@
  * script call a queue. One call is one fsync, which is what makes `appendfsync always` affordable.
  *   1. `run` puts a unit (the items of one request for one queue) at the end of its queue's lane.
  *   2. At the end of the tick the lane sends the units in front, up to MAX_ITEMS, as one call: whole units
- *      only, in order, so first in stays first out and the items of one request stay together.
- *   3. At most MAX_IN_FLIGHT calls of a lane are under way: more would only make the groups smaller.
+ *      only, in order, so first in stays first out and the items of one request stay together. MAX_ITEMS is
+ *      about 2 ms of Redis' time, so that no call holds up the others for long; a request of more is one call.
+ *   3. At most MAX_IN_FLIGHT calls of a lane are under way: one that Redis works on and one behind it, while the
+ *      answers of a third are written. More would only make the groups smaller.
  *   4. A unit is answered when its call is: never before its write is confirmed.
  * Lanes are apart: a slow queue holds up no other. The sum of items that wait is bounded: past it callers
  * are told to come again, and memory stays flat.
  */
 import { Refused } from "./errors.ts"
 
-const MAX_ITEMS = 1_000
-const MAX_IN_FLIGHT = 2
+const MAX_ITEMS = 300
+const MAX_IN_FLIGHT = 3
 const MAX_PENDING_ITEMS = 100_000
 
 interface Unit<Item, Answer> {
@@ -64,15 +66,13 @@ export class Group<Item, Answer> {
   }
 
   async #send(queue: string, lane: Lane<Item, Answer>) {
-    const items: Item[] = []
     let count = 0
-    while (
-      count < lane.units.length &&
-      (count === 0 || items.length + lane.units[count]!.items.length <= MAX_ITEMS)
-    )
-      items.push(...lane.units[count++]!.items)
+    let size = 0
+    while (count < lane.units.length && (count === 0 || size + lane.units[count]!.items.length <= MAX_ITEMS))
+      size += lane.units[count++]!.items.length
     if (count === 0) return
     const units = lane.units.splice(0, count)
+    const items = units.flatMap(unit => unit.items)
     lane.inFlight++
     if (lane.units.length > 0) this.#schedule(queue, lane)
     try {
