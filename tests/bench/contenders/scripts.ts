@@ -1,0 +1,36 @@
+/** The ceiling of /work: the same scripts, sent straight to the Redis of `ours` in a pipeline. */
+import { Redis } from "ioredis"
+import { Scripts } from "../../../lib/scripts.ts"
+import { newTokens, readLeased } from "../../../lib/task.ts"
+import { inLanes, type Load } from "../contender.ts"
+import type { Ours } from "./ours.ts"
+
+/**
+ * Leases up to `max` tasks, acks them, and says how many they were. All that the bench knows of the scripts'
+ * arguments stands here.
+ */
+async function leaseAndSettle(scripts: Scripts, max: number): Promise<number> {
+  const bounds = { limit: 300, retention: 86_400_000, tokens: newTokens(max) }
+  const [, handed] = await scripts.call("lease", "default", bounds, [{ worker: "?", slots: max }])
+  const acks = readLeased("default", handed).map(({ id, lease }) => ({ id, lease, outcome: "done", text: "" }))
+  if (acks.length > 0) await scripts.call("settle", "default", { retention: 86_400_000 }, acks)
+  return acks.length
+}
+
+export function scriptsOf({ redis, servers }: Ours) {
+  const connection = new Redis({ path: redis.socket, enableAutoPipelining: true })
+  const scripts = new Scripts(connection)
+  return {
+    name: "the scripts alone",
+    servers: { redis: servers.redis },
+    work: (load: Load) =>
+      inLanes(load, async count => {
+        for (let left = count; left > 0; ) {
+          const done = await leaseAndSettle(scripts, left)
+          if (done === 0) throw new Error(`nothing came, and ${left} tasks are to do`)
+          left -= done
+        }
+      }),
+    [Symbol.dispose]: () => connection.disconnect(),
+  }
+}

@@ -1,0 +1,16 @@
+import type { Row } from "./row.ts"
+import { batch } from "./rows/batch.ts"
+import { burst } from "./rows/burst.ts"
+import { bytes } from "./rows/bytes.ts"
+import { idle } from "./rows/idle.ts"
+import { latency } from "./rows/latency.ts"
+import { life, lifeAlways, single, singleAlways } from "./rows/life.ts"
+import { memory } from "./rows/memory.ts"
+import { backlog, queues } from "./rows/scale.ts"
+import { submit } from "./rows/submit.ts"
+import { work } from "./rows/work.ts"
+
+export const ROWS: readonly Row[] = [
+  ...[life, lifeAlways, single, singleAlways],
+  ...[submit, work, latency, bytes, backlog, queues, idle, burst, batch, memory],
+]

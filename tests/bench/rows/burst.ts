@@ -1,0 +1,171 @@
+/** A hundred thousand tasks due, or leases lapsing, at one instant, while others submit. */
+import { Redis } from "ioredis"
+import { TOKEN } from "../../harness.ts"
+import { inLanes } from "../contender.ts"
+import { Ours, submission } from "../contenders/ours.ts"
+import { Connection, post } from "../http.ts"
+import type { Line, Row, Run } from "../row.ts"
+import { withAof } from "../settings.ts"
+import { quantile } from "../statistics.ts"
+
+/** To get ready; workers then lease as workers do, so that no call is long because much was asked of it. */
+const PER_REQUEST = 1_000
+const LEASED_AT_ONCE = 100
+const LANES = 8
+/** What is left between being ready and the instant, at least. */
+const READY_MS = 2_000
+/** How long before the instant the other submits begin. */
+const WARM_MS = 500
+const SLOW_US = 5_000
+/** How often somebody else submits, one task to another queue. */
+const SUBMIT_EVERY_MS = 5
+
+type Instant = "due" | "lapsing"
+
+export const burst: Row = {
+  name: "burst",
+  title:
+    "100,000 tasks due (or leases lapsing) at one instant (--quick: 20,000), until all are leased; everysec",
+  async measure(run) {
+    return [...(await instant(run, "due")), ...(await instant(run, "lapsing"))]
+  },
+}
+
+async function instant(run: Run, kind: Instant): Promise<Line[]> {
+  await using ours = await Ours.start({ redis: withAof("everysec") })
+  const tasks = run.quick ? 20_000 : 100_000
+  const connections = await Promise.all(Array.from({ length: LANES }, () => Connection.open(ours.broker.url)))
+  const submitter = await Connection.open(ours.broker.url)
+  const redis = new Redis({ path: ours.redis.socket })
+
+  run.progress(`${tasks} tasks ${kind}: getting ready`)
+  const at = kind === "due" ? await schedule(connections, tasks) : await hold(connections, tasks)
+  await redis.config("SET", "slowlog-log-slower-than", SLOW_US, "slowlog-max-len", 10_000)
+  await redis.slowlog("RESET")
+  await Bun.sleep(at - Date.now() - WARM_MS)
+
+  const submits = submitting(submitter)
+  await Bun.sleep(at - Date.now())
+  run.progress(`${tasks} tasks ${kind}`)
+  const begin = performance.now()
+  const request = leaseRequest(2_000)
+  await leaseAll(connections, tasks, async connection => countOf(await connection.send(request)))
+  const seconds = (performance.now() - begin) / 1_000
+  const times = await submits.end()
+  const slow = (await redis.slowlog("GET", 10_000)) as [number, number, number, string[]][]
+  const worstMs = Math.max(0, ...slow.map(([, , us]) => us)) / 1_000
+
+  redis.disconnect()
+  for (const connection of [...connections, submitter]) connection.close()
+  const contender = kind === "due" ? "ours, due" : "ours, lapsing"
+  return [
+    { contender, unit: "s until all are handed on", values: [seconds], target: { atMost: 3 } },
+    {
+      contender,
+      unit: `calls over ${SLOW_US / 1_000} ms`,
+      values: [slow.length],
+      target: { atMost: 0 },
+      note: slow.length > 0 ? `SLOWLOG; the worst ${worstMs.toFixed(1)} ms` : "SLOWLOG",
+    },
+    {
+      contender,
+      unit: "ms, submit p99 meanwhile",
+      values: [quantile(times, 0.99)],
+      target: { atMost: 50 },
+      note: `${times.length} submits`,
+    },
+  ]
+}
+
+const countOf = (answer: string) => answer.split('"id":"').length - 1
+const leaseRequest = (waitMs: number) =>
+  post("/lease", TOKEN, JSON.stringify({ max: LEASED_AT_ONCE, wait_ms: waitMs }))
+
+/** Repeats it in all lanes until so many tasks have been given out. */
+async function leaseAll(
+  connections: readonly Connection[],
+  tasks: number,
+  slot: (connection: Connection) => Promise<number>,
+): Promise<void> {
+  let left = tasks
+  let empty = 0
+  await Promise.all(
+    connections.map(async connection => {
+      while (left > 0) {
+        const count = await slot(connection)
+        left -= count
+        empty = count > 0 ? 0 : empty + 1
+        if (left > 0 && empty > 100) throw new Error(`${left} of ${tasks} tasks never came`)
+      }
+    }),
+  )
+}
+
+/** Submits tasks that are all due at the time it gives. */
+async function schedule(connections: readonly Connection[], tasks: number): Promise<number> {
+  const submitDue = async (tasks: number, queue: string, at: number) => {
+    const task = JSON.stringify({ type: "mail", queue, payload: {}, run_at: at })
+    const request = post("/submit", TOKEN, `[${Array(PER_REQUEST).fill(task)}]`)
+    const load = { tasks, perRequest: PER_REQUEST, lanes: connections.length }
+    await inLanes(load, async (_, lane) => void (await connections[lane]!.send(request)))
+  }
+  // How long it will take is known from a tenth of it, which goes elsewhere.
+  const begin = Date.now()
+  await submitDue(tasks / 10, "much-later", begin + 3_600_000)
+  const at = Math.round(Date.now() + READY_MS + (Date.now() - begin) * 15)
+  await submitDue(tasks, "default", at)
+  return inTime(at)
+}
+
+/** Leases tasks, and sets all leases to lapse at the time it gives. */
+async function hold(connections: readonly Connection[], tasks: number): Promise<number> {
+  // Their leases outlast the preparation, however slow it is.
+  const task = JSON.stringify({ type: "mail", payload: {}, timeout_ms: 600_000 })
+  const request = post("/submit", TOKEN, `[${Array(PER_REQUEST).fill(task)}]`)
+  const load = { tasks, perRequest: PER_REQUEST, lanes: connections.length }
+  await inLanes(load, async (_, lane) => void (await connections[lane]!.send(request)))
+  const begin = Date.now()
+  const held: { id: string; lease: string }[] = []
+  await leaseAll(connections, tasks, async connection => {
+    const answer = await connection.send(leaseRequest(1_000))
+    const leased = (JSON.parse(answer) as { tasks: typeof held }).tasks
+    held.push(...leased)
+    return leased.length
+  })
+  // To extend takes about as long as to lease.
+  const at = Math.round(Date.now() + READY_MS + (Date.now() - begin) * 1.5)
+  await inLanes(load, async (count, lane) => {
+    const timeout_ms = at - Date.now()
+    const leases = held.splice(-count).map(({ id, lease }) => ({ task_id: id, lease, timeout_ms }))
+    await connections[lane]!.send(post("/extend", TOKEN, JSON.stringify(leases)))
+  })
+  return inTime(at)
+}
+
+function inTime(at: number): number {
+  if (Date.now() > at - WARM_MS) throw new Error("the instant came before all was ready for it")
+  return at
+}
+
+/** Submits a task every now and then, to a queue apart; how long each took, in ms. */
+function submitting(connection: Connection) {
+  const times: number[] = []
+  let over = false
+  const request = submission("apart", 1)
+  const run = (async () => {
+    while (!over) {
+      const begin = performance.now()
+      await connection.send(request)
+      times.push(performance.now() - begin)
+      await Bun.sleep(SUBMIT_EVERY_MS)
+    }
+  })()
+  run.catch(() => {}) // end() tells it
+  return {
+    async end() {
+      over = true
+      await run
+      return times
+    },
+  }
+}

@@ -1,0 +1,87 @@
+/** The whole life of tasks, submit to acknowledged, against the peers. */
+import { type Contender, type Load, wholeLife } from "../contender.ts"
+import { startBeanstalkd } from "../contenders/beanstalkd.ts"
+import { startBeeQueue } from "../contenders/bee-queue.ts"
+import { startBullMq } from "../contenders/bullmq.ts"
+import { startNats } from "../contenders/nats.ts"
+import { Ours } from "../contenders/ours.ts"
+import { against, lifeLine } from "../lines.ts"
+import { alternate } from "../rounds.ts"
+import { absent, type Row, type Run } from "../row.ts"
+import { type RedisSettings, withAof } from "../settings.ts"
+
+const everysec = withAof("everysec")
+const always = withAof("always")
+
+const batches = (quick: boolean): Load => ({ tasks: quick ? 6_000 : 30_000, perRequest: 100, lanes: 4 })
+/** Fewer where everything waits for the disk: a beanstalkd that syncs each put does 3,000 a second. */
+const synced = (quick: boolean): Load => ({ ...batches(quick), tasks: quick ? 3_000 : 15_000 })
+const singles = (quick: boolean): Load => ({ tasks: quick ? 2_000 : 12_000, perRequest: 1, lanes: 64 })
+
+export const life: Row = {
+  name: "life",
+  title: "whole life, 100 per request, appendfsync everysec",
+  async measure(run) {
+    await using stack = new AsyncDisposableStack()
+    const ours = stack.use(await Ours.start({ redis: everysec }))
+    const bull = stack.use(await startBullMq(everysec))
+    const bee = stack.use(await startBeeQueue(everysec))
+    const beans = stack.use(await startBeanstalkd(50))
+    const nats = stack.use(await startNats())
+    const of = await linesOf(run, [ours, bull, bee, beans, nats], batches(run.quick))
+    return [
+      of(ours),
+      against(of(bull), of(ours), 5),
+      against(of(bee), of(ours), 3),
+      beans === undefined ? absent("beanstalkd") : against(of(beans), of(ours), 1.2),
+      nats === undefined ? absent("NATS JetStream") : against(of(nats), of(ours)),
+    ]
+  },
+}
+
+export const lifeAlways: Row = {
+  name: "life-always",
+  title: "whole life, 100 per request, appendfsync always (beanstalkd: -f 0)",
+  async measure(run) {
+    await using stack = new AsyncDisposableStack()
+    const ours = stack.use(await Ours.start({ redis: always }))
+    const bull = stack.use(await startBullMq(always))
+    const bee = stack.use(await startBeeQueue(always))
+    const beans = stack.use(await startBeanstalkd(0))
+    const relaxed = stack.use(await Ours.start({ redis: everysec, name: "ours, everysec" }))
+    const of = await linesOf(run, [ours, bull, bee, beans, relaxed], synced(run.quick))
+    return [
+      of(ours),
+      against(of(bull), of(ours), 5),
+      against(of(bee), of(ours), 2.5),
+      beans === undefined ? absent("beanstalkd") : against(of(beans), of(ours), 1),
+      against(of(relaxed), of(ours), 0.7),
+    ]
+  },
+}
+
+export const single = singleRow("single", everysec)
+export const singleAlways: Row = { ...singleRow("single-always", always), long: true }
+
+function singleRow(name: string, redis: RedisSettings): Row {
+  return {
+    name,
+    title: `whole life, one task per request, 64 in flight, appendfsync ${redis.aof}`,
+    async measure(run) {
+      await using stack = new AsyncDisposableStack()
+      const ours = stack.use(await Ours.start({ redis }))
+      const byWork = stack.use(ours.byWork())
+      const bull = stack.use(await startBullMq(redis))
+      const of = await linesOf(run, [ours, byWork, bull], singles(run.quick))
+      return [of(ours), of(byWork), against(of(bull), of(ours), 1), against(of(bull), of(byWork), 1.5)]
+    },
+  }
+}
+
+async function linesOf(run: Run, contenders: readonly (Contender | undefined)[], load: Load) {
+  const turns = contenders
+    .filter(contender => contender !== undefined)
+    .map(contender => ({ name: contender.name, slice: () => wholeLife(contender, load) }))
+  const slices = await alternate(run, turns)
+  return (contender: { name: string }) => lifeLine(slices, contender)
+}

@@ -1,0 +1,17 @@
+/** A directory for the files of servers that are no Redis, gone when the bench ends, however it ends. */
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
+import { join } from "node:path"
+
+let root: string | undefined
+let count = 0
+
+export function scratchDirectory(): string {
+  if (root === undefined) {
+    const made = mkdtempSync("/tmp/tq-bench-")
+    process.on("exit", () => rmSync(made, { recursive: true, force: true }))
+    root = made
+  }
+  const path = join(root, `${count++}`)
+  mkdirSync(path)
+  return path
+}
