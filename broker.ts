@@ -4,17 +4,17 @@
  */
 import { once } from "node:events"
 import { Elysia } from "elysia"
-import { type BrokerConfig, ConfigError, readBrokerConfig } from "./lib/config.ts"
+import { type BrokerConfig, ConfigError, readBrokerConfig, redisAddress } from "./lib/config.ts"
 import { BROKER_CONNECTION, startEmbeddedRedis } from "./lib/embedded.ts"
 import { Refused } from "./lib/errors.ts"
-import { cannotListen, greeting, redisWarnings, urlOf, withoutPassword } from "./lib/greeting.ts"
+import { cannotListen, greeting, redisWarnings, urlOf, whereRedisIs } from "./lib/greeting.ts"
 import { answer, authorizer, errorAnswer, problemAnswer, readJson } from "./lib/http.ts"
 import { createLog, type Log } from "./lib/log.ts"
 import { docs, openapi } from "./lib/openapi.ts"
 import { pause } from "./lib/pause.ts"
 import { TaskQueue } from "./lib/queue.ts"
-import type { RedisState } from "./lib/redis.ts"
 import { stopSignal } from "./lib/signals.ts"
+import type { RedisState } from "./lib/store.ts"
 import type { Leased } from "./lib/task.ts"
 import * as wire from "./lib/wire.ts"
 
@@ -162,13 +162,21 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     .get(
       "/readyz",
       async () => {
-        const { version, durability, maxmemoryPolicy } = await queue.redisState()
+        const state = await queue.redisState()
+        const { version, durability, maxmemoryPolicy, topology, replicas, waitReplicas } = state
         if (maxmemoryPolicy !== "noeviction")
           throw new Refused("not_ready", {
             detail: "Redis may evict tasks when its memory is full: set maxmemory-policy to noeviction.",
           })
+        if (replicas < waitReplicas)
+          throw new Refused("not_replicated", {
+            detail: `Redis has ${replicas} replicas connected, and WAIT_REPLICAS=${waitReplicas} asks for more.`,
+          })
         return answer(
-          JSON.stringify({ status: "ready", redis: version, durability, maxmemory_policy: maxmemoryPolicy }),
+          JSON.stringify({
+            ...{ status: "ready", redis: version, durability, maxmemory_policy: maxmemoryPolicy },
+            ...{ topology, replicas, wait_replicas: waitReplicas },
+          }),
         )
       },
       docs.readyz,
@@ -187,11 +195,15 @@ export interface RunningBroker {
 /** Starts a broker, and Redis with it where no address of one is given. Where it fails, nothing is left running. */
 export async function startBroker(config: BrokerConfig, log: Log): Promise<RunningBroker> {
   await using opened = new AsyncDisposableStack()
-  const embedded = config.redisUrl === undefined ? await startEmbeddedRedis(config.dataDir) : undefined
+  const address = redisAddress(config)
+  const embedded = address === undefined ? await startEmbeddedRedis(config.dataDir) : undefined
   opened.defer(() => embedded?.stop())
   const token = config.apiToken ?? embedded!.token
   const redis = {
-    url: config.redisUrl ?? embedded!.socket,
+    ...(address ?? { url: embedded!.socket }),
+    username: config.redisUsername,
+    password: config.redisPassword,
+    waitReplicas: config.waitReplicas,
     timeoutMs: config.redisTimeoutMs,
     name: BROKER_CONNECTION,
   }
@@ -204,7 +216,7 @@ export async function startBroker(config: BrokerConfig, log: Log): Promise<Runni
   return {
     url: urlOf(config.host, server.port!),
     token,
-    redis: { ...state, at: withoutPassword(redis.url) },
+    redis: { ...state, at: whereRedisIs(redis) },
     async stop() {
       queue.stopWaiting()
       const over = new AbortController()
@@ -245,12 +257,15 @@ async function main(): Promise<number> {
   )
   if (broker === undefined) return 1
   const { url, token, redis } = broker
-  const { at, version, durability } = redis
+  const { at, version, durability, topology, replicas, waitReplicas } = redis
   log.info("The broker listens", {
     url,
     redis: at,
     redis_version: version,
     durability,
+    topology,
+    replicas,
+    wait_replicas: waitReplicas,
     docs: `${url}/swagger`,
   })
   for (const warning of redisWarnings(redis)) log.warn(warning)

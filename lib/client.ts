@@ -105,6 +105,9 @@ export interface Ready {
   redis: string
   durability: string
   maxmemory_policy: string
+  topology: string
+  replicas: number
+  wait_replicas: number
 }
 
 export class Client {

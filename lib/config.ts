@@ -5,6 +5,7 @@
  */
 
 import type { Backoff } from "./models.ts"
+import type { HostPort, RedisAddress } from "./redis.ts"
 
 export type Env = Readonly<Record<string, string | undefined>>
 
@@ -58,6 +59,18 @@ class Reader {
     )
   }
 
+  /** `host:port,…`; a port that is left out is `port`. */
+  nodes(name: string, port: number): HostPort[] | undefined {
+    const value = this.text(name)
+    if (value === undefined) return undefined
+    const nodes = value
+      .split(",")
+      .map(node => /^(\[[\da-fA-F:]+\]|[\w.-]+)(?::(\d{1,5}))?$/.exec(node.trim()))
+    if (nodes.some(node => node === null || Number(node[2] ?? port) > 65_535 || node[2] === "0"))
+      return this.bad(`${name} must be addresses as host:port, divided by commas`, undefined)
+    return nodes.map(node => ({ host: node![1]!.replace(/[[\]]/g, ""), port: Number(node![2] ?? port) }))
+  }
+
   token(): string | undefined {
     const value = this.text("API_SECRET_TOKEN")
     if (value === undefined || /^[\x21-\x7e]+$/.test(value)) return value
@@ -80,24 +93,52 @@ class Reader {
 
 export type BrokerConfig = ReturnType<typeof readBrokerConfig>
 
-/** What a broker reads. `redisUrl` undefined: it runs the machine's own redis-server in `dataDir`. */
+/** What a broker reads. With no address of a Redis it runs the machine's own redis-server in `dataDir`. */
 export function readBrokerConfig(env: Env = process.env) {
   const read = new Reader(env)
   const redisHost = read.text("REDIS_HOST")
   const redisPort = read.integer("REDIS_PORT", 6379, 1, 65_535)
   const redisUrl =
     readRedisUrl(read) ?? (redisHost === undefined ? undefined : `redis://${redisHost}:${redisPort}`)
-  const apiToken = read.token()
-  if ((read.text("REDIS_URL") ?? redisHost) !== undefined && read.text("API_SECRET_TOKEN") === undefined)
+  const redisSentinels = read.nodes("REDIS_SENTINELS", 26_379)
+  const redisCluster = read.nodes("REDIS_CLUSTER", 6_379)
+  const redisPassword = read.text("REDIS_PASSWORD")
+  const redisUsername = read.text("REDIS_USERNAME")
+  const waitReplicas = read.integer("WAIT_REPLICAS", 0, 0, 10)
+  const given = ["REDIS_URL", "REDIS_SENTINELS", "REDIS_CLUSTER"].filter(
+    name => read.text(name) !== undefined,
+  )
+  if (given.length > 1)
+    read.bad(`${given.join(" and ")} name different servers: set only one of them`, undefined)
+  if (redisHost !== undefined && given.length > 0 && given[0] !== "REDIS_URL")
+    read.bad(`${given[0]} and REDIS_HOST name different servers: set only one of them`, undefined)
+  const own = given.length === 0 && redisHost === undefined
+  if ((redisPassword ?? redisUsername) !== undefined && (own || given[0] === "REDIS_URL"))
     read.bad(
-      "API_SECRET_TOKEN must be set where REDIS_URL or REDIS_HOST is: every request carries it in X-API-Token " +
-        "(make one: openssl rand -hex 32)",
+      "REDIS_USERNAME and REDIS_PASSWORD go with REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER; with REDIS_URL they " +
+        "stand in the address, as redis://user:password@host",
+      undefined,
+    )
+  if (waitReplicas > 0 && own)
+    read.bad("WAIT_REPLICAS needs a Redis with replicas: the broker's own has none", undefined)
+  const apiToken = read.token()
+  if (!own && read.text("API_SECRET_TOKEN") === undefined)
+    read.bad(
+      "API_SECRET_TOKEN must be set where REDIS_URL, REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER is: every request " +
+        "carries it in X-API-Token (make one: openssl rand -hex 32)",
       undefined,
     )
   return read.done({
     host: read.text("HOST") ?? "0.0.0.0",
     port: read.integer("PORT", 5000, 0, 65_535),
     redisUrl,
+    redisSentinels,
+    redisMasterName: read.text("REDIS_MASTER_NAME") ?? "mymaster",
+    redisSentinelPassword: read.text("REDIS_SENTINEL_PASSWORD"),
+    redisCluster,
+    redisUsername,
+    redisPassword,
+    waitReplicas,
     redisTimeoutMs: read.integer("REDIS_TIMEOUT_MS", 2_000, 50, 60_000),
     apiToken,
     dataDir: read.text("DATA_DIR") ?? ".data",
@@ -114,6 +155,15 @@ export function readBrokerConfig(env: Env = process.env) {
     shutdownMs: read.integer("SHUTDOWN_MS", 10_000, 0, 600_000),
     logLevel: read.word("LOG_LEVEL", LEVELS, "info"),
   })
+}
+
+/** Where Redis is; undefined: nowhere yet, the broker is to run its own. */
+export function redisAddress(config: BrokerConfig): RedisAddress | undefined {
+  const { redisUrl, redisSentinels, redisCluster, redisMasterName, redisSentinelPassword } = config
+  if (redisSentinels !== undefined)
+    return { sentinels: redisSentinels, master: redisMasterName, sentinelPassword: redisSentinelPassword }
+  if (redisCluster !== undefined) return { cluster: redisCluster }
+  return redisUrl === undefined ? undefined : { url: redisUrl }
 }
 
 export type WorkerConfig = ReturnType<typeof readWorkerConfig>

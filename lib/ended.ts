@@ -51,7 +51,8 @@ export class EndWatch {
 
   /** After a gap in which ends may have been published to nobody here. */
   async lookAgain(): Promise<void> {
-    for (const id of this.#waiting.keys()) if (!(await this.hooks.mark(id))) this.tell(id)
+    // Where a mark fails Redis is away: after that comes another gap.
+    for (const id of this.#waiting.keys()) if (!(await this.hooks.mark(id).catch(() => true))) this.tell(id)
   }
 
   close(): void {

@@ -20,9 +20,21 @@ export class Refused extends Error {
   }
 }
 
+/** A change that too few replicas have confirmed: it was not tried, or it was, with this reply, and may be lost. */
+export class NotReplicated extends Refused {
+  constructor(
+    replicas: number,
+    readonly reply?: unknown,
+  ) {
+    super("not_replicated", {
+      detail: `Fewer than WAIT_REPLICAS=${replicas} replicas have confirmed this. It may have been done all the same; asking again is safe, but a submit without an Idempotency-Key or a task_id may then stand twice.`,
+    })
+  }
+}
+
 const OUT_OF_MEMORY = /^OOM |OOM command not allowed|script .*OOM/i
 const UNAVAILABLE =
-  /Command timed out|Connection is closed|isn't writeable|max retries|ECONN|EPIPE|ENOENT|ETIMEDOUT|Socket (closed|timeout)|^(LOADING|READONLY|BUSY|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN|MISCONF|UNKILLABLE)/i
+  /Command timed out|Connection is closed|isn't writeable|max retries|ECONN|EPIPE|ENOENT|ETIMEDOUT|Socket (closed|timeout)|^(LOADING|READONLY|BUSY|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|MISCONF|UNKILLABLE)\b|sentinels are unreachable/i
 
 /** A fault of Redis as a refusal that asks the caller to come again; any other error as it is. */
 export function asRefusal(error: unknown): unknown {

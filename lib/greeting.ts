@@ -1,5 +1,6 @@
 /** What an operator reads when a broker has started, or cannot. */
-import type { RedisState } from "./redis.ts"
+import type { RedisAddress } from "./redis.ts"
+import type { RedisState } from "./store.ts"
 
 /** Lines to paste as they are, for a broker whose token is its own: nobody knows that token yet. */
 export function greeting(url: string, token: string): string {
@@ -20,7 +21,7 @@ All requests, to try out in a browser: ${url}/swagger
 }
 
 /** What this Redis may lose, where its settings let it; what to set is named. */
-export function redisWarnings({ durability, maxmemoryPolicy }: RedisState): string[] {
+export function redisWarnings({ durability, maxmemoryPolicy, replicas, waitReplicas }: RedisState): string[] {
   const losses = {
     always: [],
     everysec: ["A power cut may lose what Redis was told in its last second: set appendfsync always"],
@@ -36,7 +37,17 @@ export function redisWarnings({ durability, maxmemoryPolicy }: RedisState): stri
       : [
           "Redis may evict tasks when its memory is full, and /readyz says 503: set maxmemory-policy noeviction",
         ]
-  return [...losses, ...evictions]
+  const failovers =
+    waitReplicas > replicas
+      ? [
+          `Redis has ${replicas} replicas connected and WAIT_REPLICAS=${waitReplicas}: nothing is accepted before there are more`,
+        ]
+      : replicas > 0 && waitReplicas === 0
+        ? [
+            "A failover may lose what the replicas had not got yet: set WAIT_REPLICAS=1, with two replicas or more",
+          ]
+        : []
+  return [...losses, ...evictions, ...failovers]
 }
 
 /** How this machine reaches the broker. */
@@ -46,9 +57,13 @@ export function urlOf(host: string, port: number): string {
 }
 
 /** Where Redis is, without the password that its address may hold. */
-export function withoutPassword(redisUrl: string): string {
-  if (!/^rediss?:/.test(redisUrl)) return redisUrl
-  const url = new URL(redisUrl)
+export function whereRedisIs(address: RedisAddress): string {
+  if (!("url" in address))
+    return ("sentinels" in address ? address.sentinels : address.cluster)
+      .map(({ host, port }) => `${host}:${port}`)
+      .join(",")
+  if (!/^rediss?:/.test(address.url)) return address.url
+  const url = new URL(address.url)
   url.username = ""
   url.password = ""
   url.search = ""

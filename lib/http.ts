@@ -57,6 +57,7 @@ export const PROBLEMS: Record<Code, { status: number; error: string; detail?: st
     detail: "Keep big data elsewhere and send a reference, or raise MAX_BODY_BYTES.",
   },
   redis_unavailable: { status: 503, error: "Redis is unavailable" },
+  not_replicated: { status: 503, error: "Too few replicas of Redis have it" },
   out_of_memory: { status: 503, error: "Redis is out of memory" },
   overloaded: { status: 503, error: "Overloaded" },
   not_ready: { status: 503, error: "Not ready" },

@@ -488,6 +488,7 @@ export const CODES = [
   "unsupported_media_type",
   "too_large",
   "redis_unavailable",
+  "not_replicated",
   "out_of_memory",
   "overloaded",
   "not_ready",

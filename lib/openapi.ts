@@ -27,6 +27,9 @@ const Ready = Type.Object({
     },
   ),
   maxmemory_policy: Type.String(),
+  topology: Type.Union(["single", "sentinel", "cluster"].map(word => Type.Literal(word))),
+  replicas: Type.Integer({ description: "connected now; of a Cluster: to the master with the fewest" }),
+  wait_replicas: Type.Integer({ description: "how many of them have a change before it is answered" }),
 })
 
 const answersOf = <T extends TSchema>(one: T, { description }: TSchema) =>
@@ -222,6 +225,7 @@ const DEAD: models.TaskView = {
 }
 const WRONG_TYPE: Facts = { field: "type", detail: "`type` is missing: it must be a string." }
 const WRONG_ID: Facts = { field: "task_id", detail: "A task id looks as /submit answered it." }
+const FEW: Facts = { detail: "Fewer than WAIT_REPLICAS=1 replicas have confirmed this." }
 const AWAY: Facts = { detail: "Redis could not be reached or did not answer in time." }
 const LOST: Facts = { task_id: ID, attempt: 2, state: "processing" }
 
@@ -341,6 +345,7 @@ export const docs = {
       task_exists: { task_id: ID },
       key_reused: {},
       redis_unavailable: AWAY,
+      not_replicated: FEW,
       out_of_memory: {},
       overloaded: {},
     },
@@ -368,6 +373,7 @@ export const docs = {
       task_not_found: { task_id: ID },
       already_ended: { task_id: ID, state: "done" },
       redis_unavailable: AWAY,
+      not_replicated: FEW,
     },
     advice: { 409: "It is done or dead, as `state` says: too late." },
   }),
@@ -482,6 +488,7 @@ export const docs = {
     refuses: {
       bad_request: { field: "max", detail: "`max` must be a whole number from 0 to 1000." },
       redis_unavailable: AWAY,
+      not_replicated: FEW,
     },
   }),
 
@@ -500,6 +507,7 @@ export const docs = {
     refuses: {
       bad_request: { field: "wait_ms", detail: "`wait_ms` must be a whole number from 0 to 20000." },
       redis_unavailable: AWAY,
+      not_replicated: FEW,
     },
   }),
 
@@ -525,6 +533,7 @@ export const docs = {
     refuses: {
       bad_request: { field: "max", detail: "`max` must be a whole number from 1 to 1000." },
       redis_unavailable: AWAY,
+      not_replicated: FEW,
     },
   }),
 
@@ -582,6 +591,7 @@ export const docs = {
         ...{ task_id: ID, state: "done", detail: "The task is done: there is nothing to acknowledge." },
       },
       redis_unavailable: AWAY,
+      not_replicated: FEW,
       overloaded: {},
     },
     advice: {
@@ -626,6 +636,7 @@ export const docs = {
       task_not_found: { task_id: ID },
       lease_lost: { ...LOST, detail: "Attempt 2 holds the task now: drop your result." },
       redis_unavailable: AWAY,
+      not_replicated: FEW,
       overloaded: {},
     },
     advice: {
@@ -666,7 +677,13 @@ export const docs = {
         requeued: { status: "requeued_from_dlq", task_id: ID },
       }),
     },
-    refuses: { bad_request: WRONG_ID, not_in_dlq: {}, key_taken: { task_id: ID }, redis_unavailable: AWAY },
+    refuses: {
+      bad_request: WRONG_ID,
+      not_in_dlq: {},
+      key_taken: { task_id: ID },
+      redis_unavailable: AWAY,
+      not_replicated: FEW,
+    },
     advice: {
       404: "There is no dead task of this id: it is alive, was retried already, or is forgotten.",
       409: "Another task holds its `unique_key` by now. Retry this one once that has ended.",
@@ -686,14 +703,19 @@ export const docs = {
     tag: "Operating",
     summary: "Can it take work?",
     description:
-      "Asks Redis. Send a broker requests while this answers 200. `durability` says what survives a power cut.",
+      "Asks Redis. Send a broker requests while this answers 200. `durability` says what survives a power cut, and " +
+      "`wait_replicas` what a failover.",
     answers: {
       200: answer("It can.", Ready, {
-        ready: { status: "ready", redis: "7.0.15", durability: "always", maxmemory_policy: "noeviction" },
+        ready: {
+          ...{ status: "ready", redis: "7.0.15", durability: "always", maxmemory_policy: "noeviction" },
+          ...{ topology: "sentinel", replicas: 2, wait_replicas: 1 },
+        },
       }),
     },
     refuses: {
       redis_unavailable: AWAY,
+      not_replicated: { detail: "Redis has 0 replicas connected, and WAIT_REPLICAS=1 asks for more." },
       not_ready: {
         detail: "Redis may evict tasks when its memory is full: set maxmemory-policy to noeviction.",
       },

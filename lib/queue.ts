@@ -2,25 +2,17 @@
  * The operations on tasks: what the routes call, and all that knows both tasks and scripts. Nothing of HTTP.
  * Payloads and results are JSON text that passes through unread.
  */
-import type { Redis } from "ioredis"
 import { deadSize, findTask, type Page, type TaskFilter, tasksPage, type Why, whyTask } from "./browse.ts"
 import { EndWatch } from "./ended.ts"
-import { asRefusal, Refused } from "./errors.ts"
+import { NotReplicated, Refused } from "./errors.ts"
 import { Group } from "./group.ts"
 import { Hints } from "./hints.ts"
 import { endedChannel, givenIdRecord, QUEUES, queueOfChannel, recordKey, wakeChannel } from "./keys.ts"
 import type { Log } from "./log.ts"
 import { type Demand, LongPoll, type Slots } from "./poll.ts"
-import {
-  checkServer,
-  commandConnection,
-  connect,
-  hintConnection,
-  type RedisState,
-  type RedisTarget,
-  redisState,
-} from "./redis.ts"
+import { connect, hintConnection, type RedisTarget } from "./redis.ts"
 import { type Replies, Scripts } from "./scripts.ts"
+import { type RedisState, Store } from "./store.ts"
 import { Sweeper } from "./sweeper.ts"
 import {
   joinId,
@@ -115,7 +107,7 @@ export interface TaskQueueOptions {
 }
 
 export class TaskQueue {
-  readonly #redis: Redis
+  readonly #store: Store
   readonly #hints: Hints
   readonly #scripts: Scripts
   readonly #sweeper: Sweeper
@@ -129,29 +121,27 @@ export class TaskQueue {
 
   /** Connects, and checks that this Redis is one it can work on. */
   static async open(options: TaskQueueOptions): Promise<TaskQueue> {
-    const redis = commandConnection(options.redis, options.log)
-    const hints = hintConnection({ ...options.redis, name: `${options.redis.name}-hints` }, options.log)
+    const store = await Store.open(options.redis, options.log)
+    const redis = hintConnection(options.redis, options.log, () => store.nodes())
     try {
       await connect(redis)
-      await connect(hints)
-      await checkServer(redis)
     } catch (error) {
       redis.disconnect()
-      hints.disconnect()
+      await store.close(0)
       throw error
     }
-    const queue = new TaskQueue(options, redis, hints)
+    const queue = new TaskQueue(options, store, redis)
     await queue.#learn()
     return queue
   }
 
   private constructor(
     private readonly options: TaskQueueOptions,
-    redis: Redis,
-    hints: Redis,
+    store: Store,
+    hints: ReturnType<typeof hintConnection>,
   ) {
-    this.#redis = redis
-    const scripts = new Scripts(redis)
+    this.#store = store
+    const scripts = new Scripts(store)
     this.#scripts = scripts
     this.#sweeper = new Sweeper(queue => this.#sweep(queue))
     this.#poll = new LongPoll({
@@ -164,7 +154,7 @@ export class TaskQueue {
       (channel, message) => this.#heard(channel, message),
       () => {
         this.#poll.hintAll()
-        void this.#ends.lookAgain().catch(() => {})
+        void this.#ends.lookAgain()
       },
     )
     this.#ends = new EndWatch({
@@ -215,10 +205,11 @@ export class TaskQueue {
         })),
       ),
     )
-    redis.on("ready", () => {
+    store.onBack(() => {
       // Another Redis may answer now: all names are registered again.
       this.#registered.clear()
       this.#poll.hintAll()
+      void this.#ends.lookAgain()
     })
     this.#upkeep = setInterval(
       () => void this.#learn().catch(() => {}),
@@ -414,12 +405,8 @@ export class TaskQueue {
     if (word !== "requeued") throw new Refused("not_in_dlq", { task_id: id })
   }
 
-  async redisState(): Promise<RedisState> {
-    try {
-      return await redisState(this.#redis)
-    } catch (error) {
-      throw asRefusal(error)
-    }
+  redisState(): Promise<RedisState> {
+    return this.#store.state()
   }
 
   /** Ends all waiting at once, for tasks and for ends. */
@@ -434,27 +421,48 @@ export class TaskQueue {
     clearInterval(this.#upkeep)
     this.#hints.close()
     // Behind what is still under way, as tasks given back; a Redis that does not answer is not waited for.
-    await Promise.race([this.#redis.quit().catch(() => {}), Bun.sleep(CLOSE_MS)])
-    this.#redis.disconnect()
+    await this.#store.close(CLOSE_MS)
   }
 
   async #lease(queue: string, slots: readonly Slots[]): Promise<Leased[]> {
     const call = () =>
-      this.#scripts.call(
-        "lease",
-        queue,
-        {
-          limit: MOVES_A_CALL,
-          retention: this.options.doneRetentionMs,
-          tokens: newTokens(slots.reduce((sum, { count }) => sum + count, 0)),
-        },
-        slots.map(({ worker, count }) => ({ worker: worker || "?", slots: count })),
-      )
+      this.#scripts
+        .call(
+          "lease",
+          queue,
+          {
+            limit: MOVES_A_CALL,
+            retention: this.options.doneRetentionMs,
+            tokens: newTokens(slots.reduce((sum, { count }) => sum + count, 0)),
+          },
+          slots.map(({ worker, count }) => ({ worker: worker || "?", slots: count })),
+        )
+        .catch(error => {
+          this.#takeBack(queue, error)
+          throw error
+        })
     let [nextEvent, handed] = await call()
     // There was more to move than one call may.
     while (nextEvent === 0 && handed === "") [nextEvent, handed] = await call()
     if (nextEvent >= 0) this.#sweeper.in(queue, nextEvent)
     return readLeased(queue, handed)
+  }
+
+  /**
+   * Leases that too few replicas have are not handed out: after a failover the same ones may be given to others.
+   * They go back uncharged, on this Redis alone.
+   */
+  #takeBack(queue: string, error: unknown): void {
+    if (!(error instanceof NotReplicated && error.reply !== undefined)) return
+    const [, handed] = error.reply as Replies["lease"]
+    const items = readLeased(queue, handed).map(({ id, lease }) => ({
+      id: localOf(id),
+      lease,
+      outcome: "released",
+      text: "",
+    }))
+    const retention = this.options.doneRetentionMs
+    if (items.length > 0) this.#scripts.call("settle", queue, { retention }, items, false).catch(() => {})
   }
 
   async #sweep(queue: string) {
@@ -475,22 +483,14 @@ export class TaskQueue {
 
   /** The name first, the task after: a task in a queue that nobody knows of would not be swept. */
   async #register(queue: string): Promise<void> {
-    try {
-      await this.#redis.sadd(QUEUES, queue)
-    } catch (error) {
-      throw asRefusal(error)
-    }
+    await this.#store.command(["SADD", QUEUES, queue], true)
     if (this.#registered.size >= MAX_KNOWN_QUEUES) this.#registered.clear()
     this.#registered.add(queue)
     this.#sweeper.know(queue)
   }
 
   async #queues(): Promise<string[]> {
-    try {
-      return (await this.#redis.smembers(QUEUES)).sort()
-    } catch (error) {
-      throw asRefusal(error)
-    }
+    return ((await this.#store.command(["SMEMBERS", QUEUES])) as string[]).sort()
   }
 
   /** Learns of queues that other brokers made. */
@@ -513,7 +513,8 @@ export class TaskQueue {
   async #goneOr(error: unknown, id: string): Promise<unknown> {
     if (!(error instanceof Refused && error.reason === "task_not_found")) return error
     const { queue, local } = splitId(id)
-    const found = await this.#redis.get(recordKey(queue, givenIdRecord(local))).catch(() => null)
+    const record = recordKey(queue, givenIdRecord(local))
+    const found = (await this.#store.command(["GET", record]).catch(() => null)) as string | null
     return found?.split(" ")[1] === local ? new Refused("task_gone", { task_id: id }) : error
   }
 

@@ -2,9 +2,9 @@
  * The Lua scripts as typed functions: what goes in and what comes out of each, and nothing else. A script is
  * called for one queue, gets all keys of that queue, and decides one transition for many tasks at once.
  */
-import type { Redis } from "ioredis"
+import { createHash } from "node:crypto"
 import { asRefusal } from "./errors.ts"
-import { QUEUE_KEY_NAMES, queueKeys } from "./keys.ts"
+import { queueKeys } from "./keys.ts"
 import cancel from "./lua/cancel.lua" with { type: "text" }
 import extend from "./lua/extend.lua" with { type: "text" }
 import inspect from "./lua/inspect.lua" with { type: "text" }
@@ -18,6 +18,7 @@ import sweep from "./lua/sweep.lua" with { type: "text" }
 import watch from "./lua/watch.lua" with { type: "text" }
 import why from "./lua/why.lua" with { type: "text" }
 import type { State } from "./models.ts"
+import type { Runner, Script } from "./store.ts"
 import type { Described } from "./task.ts"
 
 /** Each script with its arguments as the script's own first lines name them: those before, and those of each item. */
@@ -96,32 +97,38 @@ export function scriptText(source: string): string {
   return `${source.slice(0, end)}\n${prelude}\n${source.slice(end + 1)}`
 }
 
+/** Of what these write nobody is told: a failover may undo it, and it is then done again. */
+const UNTOLD: ReadonlySet<ScriptName> = new Set(["sweep", "watch"])
+
+export const prepared = (text: string): Script => ({
+  text,
+  sha: createHash("sha1").update(text).digest("hex"),
+})
+
+const PREPARED = Object.fromEntries(
+  Object.entries(SCRIPTS).map(([name, { source }]) => {
+    const writes = !source.slice(0, source.indexOf("\n")).includes("no-writes")
+    return [name, { ...prepared(scriptText(source)), told: writes && !UNTOLD.has(name as ScriptName) }]
+  }),
+) as Record<ScriptName, Script & { told: boolean }>
+
 export class Scripts {
-  readonly #redis: Redis & Record<string, (...args: (string | number)[]) => Promise<unknown>>
+  constructor(private readonly runner: Runner) {}
 
-  constructor(redis: Redis) {
-    this.#redis = redis as never
-    for (const [name, { source }] of Object.entries(SCRIPTS))
-      redis.defineCommand(`tq_${name}`, {
-        lua: scriptText(source),
-        numberOfKeys: QUEUE_KEY_NAMES.length,
-        readOnly: source.includes("no-writes", 0) && source.indexOf("no-writes") < source.indexOf("\n"),
-      })
-  }
-
-  /** Runs a script for a queue. Faults of Redis come as Refused. */
+  /** Runs a script for a queue. Faults of Redis come as Refused. `told`: somebody is told of what it writes. */
   async call<N extends ScriptName>(
     name: N,
     queue: string,
     args: Arguments<N>,
     items: readonly Item<N>[] = [],
+    told = PREPARED[name].told,
   ): Promise<Replies[N]> {
     const declared = SCRIPTS[name]
-    const flat: Value[] = queueKeys(queue).slice()
+    const flat: Value[] = []
     for (const field of declared.args) flat.push(args[field as keyof Arguments<N>])
     for (const item of items) for (const field of declared.each) flat.push(item[field as keyof Item<N>])
     try {
-      return (await this.#redis[`tq_${name}`]!(...flat)) as Replies[N]
+      return (await this.runner.run(PREPARED[name], queueKeys(queue), flat, told)) as Replies[N]
     } catch (error) {
       throw asRefusal(error)
     }

@@ -5,7 +5,9 @@ import { type BrokerConfig, readBrokerConfig } from "../lib/config.ts"
 import { QUEUE_KEY_NAMES, type QueueKey, queueKeys } from "../lib/keys.ts"
 import { createLog } from "../lib/log.ts"
 import { TaskQueue } from "../lib/queue.ts"
+import type { RedisAddress } from "../lib/redis.ts"
 import { type Replies, Scripts } from "../lib/scripts.ts"
+import { directly, type Runner } from "../lib/store.ts"
 import { HEAD, type Leased, localOf, readLeased } from "../lib/task.ts"
 import { cut, fieldsOf } from "./invariants.ts"
 import { sharedRedis } from "./redis.ts"
@@ -35,10 +37,11 @@ export class Bench implements AsyncDisposable {
   constructor(
     socket: string,
     readonly name = freshName(),
+    run: (redis: Redis) => Runner = directly,
   ) {
     this.redis = new Redis(socket)
     this.redis.on("error", () => {}) // each command says so itself
-    this.scripts = new Scripts(this.redis)
+    this.scripts = new Scripts(run(this.redis))
   }
 
   key(name: QueueKey, id = ""): string {
@@ -129,14 +132,16 @@ export interface TestBroker extends AsyncDisposable {
 /** A broker in this process, on a port of its own, on the shared Redis or the one named. */
 export async function testBroker(
   overrides: Partial<BrokerConfig> = {},
-  socket?: string,
+  redis?: string | RedisAddress,
 ): Promise<TestBroker> {
   const config = testConfig(overrides)
   const log = createLog("silent")
   const queue = await TaskQueue.open({
     ...config,
     redis: {
-      url: socket ?? (await sharedRedis()).socket,
+      ...(typeof redis === "object" ? redis : { url: redis ?? (await sharedRedis()).socket }),
+      password: config.redisPassword,
+      waitReplicas: config.waitReplicas,
       timeoutMs: config.redisTimeoutMs,
       name: "tq-broker",
     },

@@ -121,14 +121,15 @@ export class Model {
     const task = this.tasks.get(id)
     if (task === undefined) return ["unknown", 0]
     if (task.state !== "processing" || (lease !== "" && lease !== task.lease)) {
-      const before = task.settled
+      const done = { lease: task.lease, outcome: "done", word: "acknowledged", retries: 0 }
+      const before = task.state === "done" && outcome === "done" ? done : task.settled
       if (before && before.lease === (lease || task.lease) && before.outcome === outcome)
         return [before.word, before.retries]
       return [lease === "" ? "not_leased" : "lease_lost", 0]
     }
     const [word, retries] = this.#settle(task, outcome, retry)
     if (word === "acknowledged" && text !== "") task.result = text
-    task.settled = { lease: task.lease, outcome, word, retries }
+    if (word !== "acknowledged") task.settled = { lease: task.lease, outcome, word, retries }
     return [word, retries]
   }
 

@@ -2,9 +2,9 @@
 import { deepStrictEqual } from "node:assert"
 import fc from "fast-check"
 import { Redis } from "ioredis"
-import { QUEUE_KEY_NAMES } from "../lib/keys.ts"
 import { writeNew } from "../lib/queue.ts"
-import { SCRIPTS, type ScriptName, scriptText } from "../lib/scripts.ts"
+import { prepared, SCRIPTS, type ScriptName, scriptText } from "../lib/scripts.ts"
+import { directly, type Runner } from "../lib/store.ts"
 import { Bench } from "./harness.ts"
 import { contradictionsOf, dump, sorted } from "./invariants.ts"
 import { type Asked, ended, type Known, LATER_MS, Model, type Said } from "./model.ts"
@@ -29,6 +29,15 @@ export function patched({ script, line, becomes }: Patch): string {
   const found = text.split(line).length - 1
   if (found !== 1) throw new Error(`"${line}" stands ${found} times in ${script}.lua, and not once`)
   return text.replace(line, () => becomes)
+}
+
+/** Runs the patched script in the place of its original. */
+function patching(runner: Runner, patch: Patch): Runner {
+  const original = scriptText(SCRIPTS[patch.script].source)
+  const other = prepared(patched(patch))
+  return {
+    run: (script, ...rest) => runner.run(script.text === original ? other : script, ...rest),
+  }
 }
 
 /** A queue on Redis that the commands are done to. */
@@ -443,12 +452,8 @@ export async function checkModel({ runs, seed, patch, onFailure = "throw" }: Mod
   const control = new Redis(server.socket)
   let lives = 0
   const property = fc.asyncProperty(fc.commands(commands, { maxCommands: 60, size: "max" }), async steps => {
-    await using bench = new Bench(server.socket, `m${++lives}`)
-    if (patch)
-      bench.redis.defineCommand(`tq_${patch.script}`, {
-        lua: patched(patch),
-        numberOfKeys: QUEUE_KEY_NAMES.length,
-      })
+    const run = (redis: Redis) => (patch ? patching(directly(redis), patch) : directly(redis))
+    await using bench = new Bench(server.socket, `m${++lives}`, run)
     await fc.asyncModelRun(() => ({ model: new Model(), real: new Real(bench, bench.name) }), steps)
     await control.flushdb()
   })

@@ -20,7 +20,8 @@ local ACKNOWLEDGED = { "acknowledged", 0, 0, "done" }
 -- How the task was settled last, if by this lease (or, where none is named, by the newest one) and as said now.
 local function settled_before(t, lease, outcome)
   local by, as, word, retries = string.match(rare(t).settled or "", "^(%S+) (%S+) (%S+) (%d+)")
-  if t.state == "done" then by, as, word, retries = t.lease, "done", "acknowledged", 0 end
+  -- Of what is done its state says so, and what was said of an earlier attempt stays remembered.
+  if t.state == "done" and outcome == "done" then by, as, word, retries = t.lease, "done", "acknowledged", 0 end
   if as == outcome and by == (lease == "" and t.lease or lease) then return word, tonumber(retries) end
 end
 

@@ -1,6 +1,7 @@
 /** The ceiling of /work: the same scripts, sent straight to the Redis of `ours` in a pipeline. */
 import { Redis } from "ioredis"
 import { Scripts } from "../../../lib/scripts.ts"
+import { directly } from "../../../lib/store.ts"
 import { newTokens, readLeased } from "../../../lib/task.ts"
 import { inLanes, type Load } from "../contender.ts"
 import type { Ours } from "./ours.ts"
@@ -12,14 +13,19 @@ import type { Ours } from "./ours.ts"
 async function leaseAndSettle(scripts: Scripts, max: number): Promise<number> {
   const bounds = { limit: 300, retention: 86_400_000, tokens: newTokens(max) }
   const [, handed] = await scripts.call("lease", "default", bounds, [{ worker: "?", slots: max }])
-  const acks = readLeased("default", handed).map(({ id, lease }) => ({ id, lease, outcome: "done", text: "" }))
+  const acks = readLeased("default", handed).map(({ id, lease }) => ({
+    id,
+    lease,
+    outcome: "done",
+    text: "",
+  }))
   if (acks.length > 0) await scripts.call("settle", "default", { retention: 86_400_000 }, acks)
   return acks.length
 }
 
 export function scriptsOf({ redis, servers }: Ours) {
   const connection = new Redis({ path: redis.socket, enableAutoPipelining: true })
-  const scripts = new Scripts(connection)
+  const scripts = new Scripts(directly(connection))
   return {
     name: "the scripts alone",
     servers: { redis: servers.redis },
