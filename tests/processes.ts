@@ -21,6 +21,8 @@ export interface Launch {
   cwd?: string
   /** In a process group of its own, as a terminal gives it. */
   ownGroup?: boolean
+  /** What it sends by `process.send`. */
+  heard?: (message: unknown) => void
 }
 
 export class Process implements AsyncDisposable {
@@ -30,12 +32,13 @@ export class Process implements AsyncDisposable {
   readonly #ended: Promise<unknown>
   #changed = Promise.withResolvers<void>()
 
-  constructor({ cmd, env = {}, cwd = tmpdir(), ownGroup = false }: Launch) {
+  constructor({ cmd, env = {}, cwd = tmpdir(), ownGroup = false, heard }: Launch) {
     this.#child = Bun.spawn([...LEASH, ...cmd], {
       stdio: ["ignore", "pipe", "pipe"],
       env: { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? tmpdir(), ...env },
       cwd,
       detached: ownGroup,
+      ...(heard === undefined ? {} : { ipc: heard }),
     })
     const { stdout, stderr, exited } = this.#child
     this.#ended = Promise.all([
@@ -76,6 +79,11 @@ export class Process implements AsyncDisposable {
       }
       await Promise.race([change, this.#ended])
     }
+  }
+
+  /** Tells it something, where it was launched with `heard`. One that has ended hears nothing. */
+  send(message: object): void {
+    if (this.running) this.#child.send(message)
   }
 
   /** Sends a signal and does not wait. */

@@ -1,0 +1,234 @@
+/** Those who take part in a run: brokers behind links, workers whose places are filled again, and clients. */
+import { join } from "node:path"
+import { listening, Process, ROOT } from "../processes.ts"
+import { type ClientPart, PART, type Progress, TOKEN, type WorkerPart } from "./parts.ts"
+import { Link } from "./proxy.ts"
+import type { Target } from "./target.ts"
+
+export interface Casting {
+  target: Target
+  directory: string
+  seed: number
+  /** A planted bug that its processes have. */
+  planted: string | undefined
+}
+
+const PRELOAD = join(import.meta.dir, "planted", "preload.ts")
+
+/** A file that is there once a process has loaded the planted bug. */
+export const plantedSign = (directory: string) => join(directory, "planted")
+
+function launch(
+  { planted, directory }: Casting,
+  file: string,
+  env: Record<string, string>,
+  heard?: (message: never) => void,
+) {
+  const preload = planted === undefined ? [] : ["--preload", PRELOAD]
+  return new Process({
+    cmd: [process.execPath, ...preload, join(ROOT, file)],
+    env: {
+      ...env,
+      ...(planted === undefined ? {} : { PLANTED: planted, PLANTED_SIGN: plantedSign(directory) }),
+    },
+    ...(heard === undefined ? {} : { heard: heard as (message: unknown) => void }),
+  })
+}
+
+/** A broker, the link to Redis that it has to itself, and the links that clients and workers reach it by. */
+export class BrokerSeat implements AsyncDisposable {
+  readonly redis: Link | undefined
+  readonly clients: Link
+  readonly workers: Link
+  readonly #redisUrl: string
+  #process: Process | undefined
+  /** Its own address, past the links. */
+  url = ""
+
+  constructor(
+    readonly casting: Casting,
+    readonly index: number,
+    readonly env: Record<string, string> = {},
+  ) {
+    const { link, url } = casting.target.reach(`broker ${index} to Redis`)
+    this.redis = link
+    this.#redisUrl = url
+    const nowhere = { hostname: "127.0.0.1", port: 1 }
+    this.clients = new Link(`clients to broker ${index}`, nowhere)
+    this.workers = new Link(`workers to broker ${index}`, nowhere)
+  }
+
+  get running(): boolean {
+    return this.#process?.running ?? false
+  }
+
+  /** Starts it, again and again where Redis is away, as a supervisor would. */
+  async start(): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      const started = launch(this.casting, "broker.ts", {
+        API_SECRET_TOKEN: TOKEN,
+        REDIS_URL: this.#redisUrl,
+        REDIS_TIMEOUT_MS: "600",
+        HOST: "127.0.0.1",
+        PORT: "0",
+        // A cancelled and a dead task are told of at the end; a done one its submitter asks to be forgotten.
+        DONE_RETENTION_COUNT: "10000000",
+        DEAD_RETENTION_COUNT: "10000000",
+        ...this.env,
+      })
+      this.#process = started
+      try {
+        const { url, port } = await listening(started, TOKEN)
+        this.url = url
+        for (const link of [this.clients, this.workers])
+          link.target = { hostname: "127.0.0.1", port: Number(port) }
+        return
+      } catch (error) {
+        if (tries === 100) throw error
+        await Bun.sleep(50)
+      }
+    }
+  }
+
+  async kill9(): Promise<void> {
+    await this.#process?.kill9()
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#process?.signal(signal)
+  }
+
+  stop() {
+    return this.#process?.stop()
+  }
+
+  async [Symbol.asyncDispose]() {
+    await this.kill9()
+    for (const link of [this.redis, this.clients, this.workers]) link?.[Symbol.dispose]()
+  }
+}
+
+/** A place for a worker: whoever dies in it is followed by another, which hears what the dead had left open. */
+export class WorkerSeat implements AsyncDisposable {
+  readonly files: string[] = []
+  #process: Process | undefined
+  #filling: Promise<void> | undefined
+  #closed = false
+  /** How many died by their own hand. */
+  ownDeaths = 0
+  #expected = false
+
+  constructor(
+    readonly casting: Casting,
+    readonly index: number,
+    readonly part: Omit<WorkerPart, "history" | "inherits" | "name" | "seed">,
+  ) {}
+
+  get running(): boolean {
+    return this.#filling === undefined && (this.#process?.running ?? false)
+  }
+
+  /** Resolves once it has written down what it inherits: from then on it may be killed. */
+  start(): Promise<void> {
+    this.#filling ??= this.#fill().finally(() => (this.#filling = undefined))
+    return this.#filling
+  }
+
+  async #fill(): Promise<void> {
+    const { directory, seed } = this.casting
+    const name = `worker-${this.index}-${this.files.length}`
+    const history = join(directory, `${name}.ndjson`)
+    const part: WorkerPart = { ...this.part, seed, name, history, inherits: this.files.slice(-1) }
+    const ready = Promise.withResolvers<void>()
+    const started = launch(
+      this.casting,
+      "tests/faults/worker.ts",
+      { [PART]: JSON.stringify(part) },
+      ready.resolve,
+    )
+    this.files.push(history)
+    this.#process = started
+    this.#expected = false
+    void started.ended().then(how => {
+      ready.reject(new Error(`${name} ended with ${how} at its start: ${started.stderr}`))
+      if (this.#expected || this.#closed) return
+      if (how !== "SIGKILL") console.error(`${name} ended with ${how}: ${started.stderr}`)
+      this.ownDeaths++
+      void this.start()
+    })
+    await ready.promise
+  }
+
+  async kill9(): Promise<void> {
+    // Not before it has written down what it inherits.
+    while (this.#filling !== undefined) await this.#filling
+    this.#expected = true
+    await this.#process?.kill9()
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#process?.signal(signal)
+  }
+
+  /** Ends it in order, or by force where that takes too long. */
+  async stop(): Promise<void> {
+    this.#closed = true
+    await this.#filling
+    const late = setTimeout(() => void this.kill9(), 15_000)
+    await this.#process?.stop()
+    clearTimeout(late)
+  }
+
+  async [Symbol.asyncDispose]() {
+    this.#closed = true
+    await this.#filling?.catch(() => {})
+    await this.#process?.kill9()
+  }
+}
+
+export class ClientSeat implements AsyncDisposable {
+  readonly file: string
+  readonly #process: Process
+  #progress: Progress = { made: 0, finished: false }
+
+  constructor(
+    casting: Casting,
+    readonly part: Omit<ClientPart, "history" | "seed">,
+  ) {
+    const { directory, seed } = casting
+    this.file = join(directory, `client-${part.index}.ndjson`)
+    const whole: ClientPart = { ...part, seed, history: this.file }
+    this.#process = launch(
+      casting,
+      "tests/faults/client.ts",
+      { [PART]: JSON.stringify(whole) },
+      (progress: Progress) => (this.#progress = progress),
+    )
+  }
+
+  get made(): number {
+    return this.#progress.made
+  }
+
+  get finished(): boolean {
+    return this.#progress.finished
+  }
+
+  /** Throws where it is gone before it has finished. */
+  check(): void {
+    if (!this.#process.running && !this.finished)
+      throw new Error(`client ${this.part.index} has ended: ${this.#process.stderr}`)
+  }
+
+  allow(tasks: number): void {
+    this.#process.send({ allowed: tasks })
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#process.signal(signal)
+  }
+
+  async [Symbol.asyncDispose]() {
+    await this.#process.kill9()
+  }
+}

@@ -1,0 +1,461 @@
+/**
+ * Judges a run by its histories. What must hold of each task, whatever happened, and what it is called:
+ *   lost              an answered submit, or a task that was once handed out, ends: done, dead or cancelled
+ *   unexpected        nothing is handed out that was not submitted, or whose submit was refused
+ *   made twice        one submit makes one task, however often it is repeated
+ *   doubled           a task is accepted as finished under one lease only
+ *   old lease         an ack that was first sent after a newer lease had been given is not accepted
+ *   two leases        a lease is given when the one before has lapsed, by Redis' clock, or was acked
+ *   attempts          attempts grow, and no lease is given twice
+ *   over budget       no more failures and lapses than were allowed
+ *   after its end     a task that has ended is not handed out, nor one that was cancelled
+ *   not run           none is done that has not run under that lease
+ *   answered otherwise  the same ack gets the same answer
+ *   one state         at the end each task is listed once, as what the answers said
+ *   counts            its counters are what they count
+ * Jepsen's total-queue check is the model. Duplicates, allowed, and submits recovered without an answer are counted.
+ */
+import { joinId } from "../../lib/task.ts"
+import type { Acked, Entry } from "./history.ts"
+import { type Batch, idOf } from "./workload.ts"
+
+export const CHECKS = [
+  "lost",
+  "unexpected",
+  "made twice",
+  "doubled",
+  "old lease",
+  "two leases",
+  "attempts",
+  "over budget",
+  "after its end",
+  "not run",
+  "answered otherwise",
+  "one state",
+  "counts",
+] as const
+export type Check = (typeof CHECKS)[number]
+
+export interface Violation {
+  check: Check
+  n: number
+  what: string
+}
+
+/** A task as /tasks lists it at the end. */
+export interface Listed {
+  n: number
+  id: string
+  status: string
+  reason: string | undefined
+  attempt: number
+  retries: number
+  crashes: number
+  releases: number
+}
+
+export interface Ending {
+  /** Whether done tasks are still there, so that each must be listed. */
+  complete: boolean
+  resultTtlMs: number
+}
+
+interface Grant {
+  id: string
+  lease: string
+  attempt: number
+  granted: number
+  expires: number
+}
+
+/** What became of one way to settle one lease. */
+interface Settling {
+  lease: string
+  outcome: string
+  firstCall: number
+  answers: { at: number; word: string }[]
+}
+
+interface Told {
+  batch: Batch | undefined
+  ids: Set<string>
+  /** How many submits of it were sent, and how many of those were refused for certain. */
+  sent: number
+  refused: number
+  kept: boolean
+  grants: Grant[]
+  settlings: Settling[]
+  ran: Map<string, number>
+  cancels: { at: number; word: string }[]
+  listed: Listed[]
+}
+
+/** What certainly was not kept. Every other "try again" may have been. */
+const NOT_KEPT = new Set(["!out_of_memory", "!overloaded"])
+const MAYBE = new Set(["!redis_unavailable", "!internal", "!unknown", "!not_ready"])
+const TERMINAL = new Set(["acknowledged", "moved_to_dlq", "cancelled"])
+const STATUS_OF: Record<string, string> = {
+  acknowledged: "done",
+  moved_to_dlq: "dead",
+  cancelled: "cancelled",
+}
+const attemptOf = (lease: string) => Number.parseInt(lease, 10)
+const accepted = (word: string) => !word.startsWith("!")
+
+export interface Counts {
+  tasks: number
+  kept: number
+  recovered: number
+  /** Submits that nobody was told of and that made nothing. */
+  vanished: number
+  done: number
+  dead: number
+  cancelled: number
+  handedOut: number
+  /** Hand-outs of a task after its first. */
+  again: number
+  runs: number
+  runsAgain: number
+  lapsed: number
+  lateAcksRefused: number
+  /** Tasks whose end nobody saw: the answer to their ack was lost, and their retention was over when it was asked again. */
+  unseen: number
+  calls: number
+  unanswered: number
+}
+
+/** All that was told of the tasks of one slice: those whose number leaves `slice` when divided by `slices`. */
+export class Ledger {
+  readonly #tasks = new Map<number, Told>()
+  readonly #refusals = new Map<string, number>()
+  calls = 0
+  unanswered = 0
+
+  constructor(
+    readonly slice: number,
+    readonly slices: number,
+  ) {}
+
+  /** How often each refusal was answered. */
+  get refusals(): Record<string, number> {
+    return Object.fromEntries(this.#refusals)
+  }
+
+  #told(n: number): Told | undefined {
+    if (n >= 0 && n % this.slices !== this.slice) return undefined
+    let told = this.#tasks.get(n)
+    if (told === undefined) {
+      told = {
+        batch: undefined,
+        ids: new Set(),
+        sent: 0,
+        refused: 0,
+        kept: false,
+        grants: [],
+        settlings: [],
+        ran: new Map(),
+        cancels: [],
+        listed: [],
+      }
+      this.#tasks.set(n, told)
+    }
+    return told
+  }
+
+  /** Reads one process' history. */
+  async read(entries: AsyncIterable<Entry>): Promise<void> {
+    const batches = new Map<number, Batch>()
+    const acks = new Map<number, Acked[]>()
+    const cancels = new Map<number, number>()
+    for await (const entry of entries) {
+      switch (entry[0]) {
+        case "submit": {
+          const batch = entry[3]
+          batches.set(entry[2], batch)
+          for (let i = 0; i < batch.count; i++) {
+            const told = this.#told(batch.from + i)
+            if (told === undefined) continue
+            told.batch = batch
+            told.sent++
+          }
+          break
+        }
+        case "submitted":
+          this.calls++
+          this.#submitted(batches.get(entry[2])!, entry[3])
+          batches.delete(entry[2])
+          break
+        case "leased":
+          this.calls++
+          for (const [n, id, lease, granted, expires] of entry[2]) {
+            const told = this.#told(n)
+            told?.ids.add(id)
+            told?.grants.push({ id, lease, attempt: attemptOf(lease), granted, expires })
+          }
+          break
+        case "ran":
+          for (const [n, lease] of entry[2]) this.#told(n)?.ran.set(lease, entry[1])
+          break
+        case "extended":
+          for (const [n, lease, expires] of entry[2]) {
+            const grant = this.#told(n)?.grants.find(grant => grant.lease === lease)
+            if (grant !== undefined) grant.expires = Math.max(grant.expires, expires)
+          }
+          break
+        case "ack":
+          acks.set(entry[2], entry[3])
+          for (const [n, , lease, outcome] of entry[3]) {
+            const told = this.#told(n)
+            if (told === undefined) continue
+            const settling = settlingOf(told, lease, outcome)
+            settling.firstCall = Math.min(settling.firstCall, entry[1])
+          }
+          break
+        case "acked":
+          this.calls++
+          acks.get(entry[2])!.forEach(([n, , lease, outcome], i) => {
+            const told = this.#told(n)
+            const word = entry[3][i]!
+            if (word.startsWith("!")) this.#refusal(word)
+            if (told !== undefined && !MAYBE.has(word) && word !== "!overloaded")
+              settlingOf(told, lease, outcome).answers.push({ at: entry[1], word })
+          })
+          acks.delete(entry[2])
+          break
+        case "cancel":
+          cancels.set(entry[2], entry[3])
+          break
+        case "cancelled":
+          this.calls++
+          this.#told(cancels.get(entry[2])!)?.cancels.push({ at: entry[1], word: entry[3] })
+          break
+        case "unanswered": {
+          this.unanswered++
+          this.calls++
+          const batch = batches.get(entry[2])
+          if (batch !== undefined && NOT_KEPT.has(entry[3]))
+            for (let i = 0; i < batch.count; i++) {
+              const told = this.#told(batch.from + i)
+              if (told !== undefined) told.refused++
+            }
+          this.#refusal(entry[3])
+          break
+        }
+        case "answered":
+          this.calls++
+          break
+        default:
+          throw entry satisfies never
+      }
+    }
+  }
+
+  #refusal(word: string): void {
+    this.#refusals.set(word, (this.#refusals.get(word) ?? 0) + 1)
+  }
+
+  #submitted(batch: Batch, answers: readonly string[]): void {
+    answers.forEach((answer, i) => {
+      if (answer.startsWith("!")) this.#refusal(answer)
+      const n = batch.from + i
+      const told = this.#told(n)
+      if (told === undefined || MAYBE.has(answer)) return
+      if (answer.startsWith("!")) told.refused++
+      else {
+        told.kept = true
+        told.ids.add(answer === "" ? joinId(batch.queue, idOf(n)) : answer)
+      }
+    })
+  }
+
+  list(task: Listed): void {
+    const told = this.#told(task.n)
+    told?.ids.add(task.id)
+    told?.listed.push(task)
+  }
+
+  /** Calls for each way in which a task broke a promise. */
+  judge(ending: Ending, counts: Counts, wrong: (violation: Violation) => void): void {
+    for (const [n, told] of this.#tasks)
+      judge(n, told, ending, counts, (check, what) => wrong({ check, n, what }))
+  }
+}
+
+function settlingOf(told: Told, lease: string, outcome: string): Settling {
+  let found = told.settlings.find(settling => settling.lease === lease && settling.outcome === outcome)
+  if (found === undefined) {
+    found = { lease, outcome, firstCall: Number.POSITIVE_INFINITY, answers: [] }
+    told.settlings.push(found)
+  }
+  return found
+}
+
+export const noCounts = (): Counts => ({
+  ...{ tasks: 0, kept: 0, recovered: 0, vanished: 0, done: 0, dead: 0, cancelled: 0 },
+  ...{ handedOut: 0, again: 0, runs: 0, runsAgain: 0, lapsed: 0, lateAcksRefused: 0, unseen: 0 },
+  ...{ calls: 0, unanswered: 0 },
+})
+
+type Wrong = (check: Check, what: string) => void
+
+function judge(n: number, told: Told, ending: Ending, counts: Counts, wrong: Wrong): void {
+  const { batch, ids, sent, refused, kept, grants, settlings, ran, cancels, listed } = told
+  const exists = grants.length > 0 || listed.length > 0
+  counts.tasks++
+  counts.handedOut += grants.length
+  counts.again += Math.max(0, grants.length - 1)
+  counts.runs += ran.size
+  counts.runsAgain += Math.max(0, ran.size - 1)
+  if (kept) counts.kept++
+  else if (exists) counts.recovered++
+  else counts.vanished++
+
+  if (batch === undefined) {
+    wrong("unexpected", `nobody submitted number ${n}: ${[...ids]}`)
+    return
+  }
+  if (exists && !kept && sent === refused) wrong("unexpected", "its submit was refused, and it is there")
+  if (ids.size > 1) wrong("made twice", `one submit made ${[...ids].join(" and ")}`)
+
+  const ends = settlings.flatMap(({ lease, answers }) => {
+    const first = answers.find(({ word }) => TERMINAL.has(word))
+    return first === undefined ? [] : [{ lease, ...first }]
+  })
+  const cancelledAt = Math.min(...cancels.filter(({ word }) => word === "cancelled").map(({ at }) => at))
+  const cancellingAt = Math.min(...cancels.filter(({ word }) => accepted(word)).map(({ at }) => at))
+  const unseen = settlings.some(({ answers }) => answers[0]?.word === "!task_not_found")
+  const status =
+    listed[0]?.status ?? STATUS_OF[ends[0]?.word ?? ""] ?? (cancelledAt < Infinity ? "cancelled" : undefined)
+  if (status === "done") counts.done++
+  if (status === "dead") counts.dead++
+  if (status === "cancelled") counts.cancelled++
+  if (status === undefined && unseen) counts.unseen++
+  const over = status === "done" || status === "dead" || status === "cancelled"
+  if ((kept || exists) && !over && !(unseen && status === undefined && !ending.complete))
+    wrong(
+      "lost",
+      `it was ${kept ? "answered" : "handed out"} and ${status === undefined ? "is nowhere" : `is still ${status}`}`,
+    )
+
+  const finishers = new Set(ends.map(({ lease }) => lease))
+  if (finishers.size > 1) wrong("doubled", `finished under ${[...finishers].join(" and ")}`)
+  judgeLeases(told, wrong)
+  judgeSettlings(told, cancellingAt, ending, counts, wrong)
+
+  const endedAt = Math.min(cancelledAt, ...ends.map(({ at }) => at))
+  for (const { lease, granted } of grants)
+    if (granted > endedAt)
+      wrong(
+        "after its end",
+        `lease ${lease} was given ${granted - endedAt} ms after the answer that it had ended`,
+      )
+
+  judgeListed(told, batch, ends[0]?.word, ending, kept || exists, wrong)
+}
+
+function judgeLeases({ grants, settlings }: Told, wrong: Wrong): void {
+  grants.sort((a, b) => a.attempt - b.attempt || a.granted - b.granted)
+  for (let i = 1; i < grants.length; i++) {
+    const [before, next] = [grants[i - 1]!, grants[i]!]
+    if (before.id !== next.id) continue
+    if (next.attempt === before.attempt || next.granted < before.granted)
+      wrong("attempts", `lease ${before.lease} at ${before.granted}, lease ${next.lease} at ${next.granted}`)
+    const acked = settlings.some(
+      ({ lease, firstCall }) => lease === before.lease && firstCall <= next.granted,
+    )
+    if (next.granted < before.expires && !acked)
+      wrong(
+        "two leases",
+        `lease ${next.lease} was given ${before.expires - next.granted} ms before ${before.lease} lapsed`,
+      )
+  }
+}
+
+function judgeSettlings(
+  { grants, settlings, ran }: Told,
+  cancellingAt: number,
+  { resultTtlMs }: Ending,
+  counts: Counts,
+  wrong: Wrong,
+): void {
+  const acked = new Set(
+    settlings.filter(({ answers }) => answers.some(({ word }) => accepted(word))).map(s => s.lease),
+  )
+  counts.lapsed += grants.filter(({ lease }) => !acked.has(lease)).length
+  for (const { lease, outcome, firstCall, answers } of settlings) {
+    if (answers.some(({ word }) => word === "!lease_lost")) counts.lateAcksRefused++
+    const taken = answers.find(({ word }) => accepted(word))
+    if (taken === undefined) continue
+    const newer = grants.find(grant => grant.attempt > attemptOf(lease) && grant.granted < firstCall)
+    if (newer !== undefined)
+      wrong(
+        "old lease",
+        `the ack of ${lease} was taken, sent ${firstCall - newer.granted} ms after ${newer.lease} was given`,
+      )
+    if (outcome !== "done") continue
+    if (!((ran.get(lease) ?? Number.POSITIVE_INFINITY) <= firstCall))
+      wrong("not run", `acked as done under ${lease}`)
+    if (taken.word === "acknowledged" && cancellingAt < firstCall)
+      wrong(
+        "answered otherwise",
+        `done under ${lease}, though it was told ${firstCall - cancellingAt} ms before that it is cancelled`,
+      )
+    const otherwise = answers.find(
+      ({ word, at }) => word !== taken.word && !(word === "!task_not_found" && at - taken.at >= resultTtlMs),
+    )
+    if (otherwise !== undefined)
+      wrong(
+        "answered otherwise",
+        `done under ${lease} was answered ${taken.word}, and once ${otherwise.word}`,
+      )
+  }
+}
+
+function judgeListed(
+  { listed, settlings }: Told,
+  batch: Batch,
+  ended: string | undefined,
+  { complete }: Ending,
+  exists: boolean,
+  wrong: Wrong,
+): void {
+  if (listed.length > 1)
+    wrong("one state", `it is listed as ${listed.map(({ id, status }) => `${id} ${status}`).join(" and ")}`)
+  const task = listed[0]
+  if (task === undefined) {
+    if (complete && exists) wrong("one state", "it is listed in no state")
+    return
+  }
+  const { status, attempt, retries, crashes, releases, reason } = task
+  if (ended !== undefined && status !== STATUS_OF[ended])
+    wrong("one state", `it was answered ${ended}, and is ${status}`)
+  const spare = status === "dead" ? 1 : 0
+  if (
+    retries > batch.retries + (reason === "failed" ? spare : 0) ||
+    crashes > batch.crashes + (reason === "crashed" ? spare : 0)
+  )
+    wrong(
+      "over budget",
+      `${retries} failures of ${batch.retries}, ${crashes} crashes of ${batch.crashes}, ${status}`,
+    )
+  const failed = new Set(
+    settlings
+      .filter(
+        ({ outcome, answers }) =>
+          outcome === "failed" && answers.some(({ word }) => accepted(word) && word !== "cancelled"),
+      )
+      .map(({ lease }) => lease),
+  )
+  if (failed.size > retries)
+    wrong("counts", `${failed.size} failures were accepted, and it counts ${retries}`)
+  const charged = retries + crashes + releases
+  // The attempt that ended it is charged to a counter, but for the one that did it or was cancelled.
+  const most = status === "done" || status === "cancelled" ? charged + 1 : charged
+  const least = status === "done" ? charged + 1 : charged
+  const over = status === "done" || status === "dead" || status === "cancelled"
+  if (over && (attempt > most || attempt < least))
+    wrong(
+      "counts",
+      `${attempt} attempts, of which ${retries} failed, ${crashes} crashed and ${releases} were released; it is ${status}`,
+    )
+}

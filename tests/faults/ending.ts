@@ -1,0 +1,150 @@
+/** The end of a run, with all healed: every queue is drained, what there is is listed, and Redis' keys are looked at. */
+import { BrokerProblem, BrokerUnreachable, Client } from "../../lib/client.ts"
+import type { State, TaskView } from "../../lib/models.ts"
+import { splitId } from "../../lib/task.ts"
+import { checkQueue } from "../invariants.ts"
+import { until } from "../processes.ts"
+import { BrokerSeat, type Casting } from "./cast.ts"
+import type { Listed } from "./checker.ts"
+import { PROBE } from "./faults.ts"
+import { TOKEN } from "./parts.ts"
+import type { Target } from "./target.ts"
+import { type Payload, QUEUES } from "./workload.ts"
+
+const WAITING: State[] = ["queued", "scheduled", "retrying", "processing"]
+const ENDED: State[] = ["done", "dead", "cancelled"]
+const PATIENCE_MS = 10_000
+
+/** A broker past all links, asked again where it says so: its connections may still find out that they are dead. */
+export class LastWord {
+  readonly #client: Client
+  /** How often that was. */
+  askedAgain = 0
+
+  constructor(url: string) {
+    this.#client = new Client({ url, token: TOKEN, timeoutMs: 30_000 })
+  }
+
+  async ask<T>(call: (client: Client) => Promise<T>): Promise<T> {
+    for (const from = performance.now(); ; )
+      try {
+        return await call(this.#client)
+      } catch (error) {
+        const again =
+          error instanceof BrokerUnreachable || (error instanceof BrokerProblem && error.retryable)
+        if (!again || performance.now() > from + PATIENCE_MS) throw error
+        this.askedAgain++
+        await Bun.sleep(50)
+      }
+  }
+
+  async *tasks(queue: string, state: State, limit = 1_000): AsyncGenerator<TaskView> {
+    let cursor: string | undefined
+    do {
+      const query = { queue, state, limit, ...(cursor === undefined ? {} : { cursor }) }
+      const page = await this.ask(client => client.tasks(query))
+      yield* page.tasks
+      cursor = page.next
+    } while (cursor !== undefined)
+  }
+
+  async #isEmpty(queue: string, state: State): Promise<boolean> {
+    for await (const _ of this.tasks(queue, state, 1)) return false
+    return true
+  }
+
+  /** Whether these queues have no task in any of these states. */
+  async #empty(queues: readonly string[], states: readonly State[]): Promise<boolean> {
+    const all = queues.flatMap(queue => states.map(state => this.#isEmpty(queue, state)))
+    return (await Promise.all(all)).every(Boolean)
+  }
+
+  drained(limitMs: number): Promise<void> {
+    return until("every queue is empty", () => this.#empty(QUEUES, WAITING), limitMs)
+  }
+
+  forgotten(limitMs: number): Promise<void> {
+    return until("ended tasks are forgotten", () => this.#empty([...QUEUES, PROBE.queue], ENDED), limitMs)
+  }
+
+  async list(): Promise<Listed[]> {
+    const listed: Listed[] = []
+    for (const queue of QUEUES)
+      for (const state of [...WAITING, ...ENDED])
+        for await (const task of this.tasks(queue, state)) listed.push(listedOf(task))
+    return listed
+  }
+
+  /** What `dlq_size` says is what is listed as dead. */
+  async checkDlq(listed: readonly Listed[]): Promise<string[]> {
+    const wrong: string[] = []
+    for (const queue of QUEUES) {
+      const { dlq_size } = await this.ask(client => client.dlq({ queue, limit: 1 }))
+      const dead = listed.filter(({ id, status }) => status === "dead" && splitId(id).queue === queue).length
+      if (dlq_size !== dead)
+        wrong.push(`the dead-letter queue of ${queue} says ${dlq_size}, and lists ${dead}`)
+    }
+    return wrong
+  }
+}
+
+function listedOf(task: TaskView): Listed {
+  const { id, status, reason, attempt, retries, crashes, releases } = task
+  return { n: (task.payload as Payload).n ?? -1, id, status, reason, attempt, retries, crashes, releases }
+}
+
+/** What contradicts the layout of the keys. No broker runs: keys that a sweep takes away meanwhile would look torn. */
+export async function checkKeys(target: Target): Promise<string[]> {
+  const redis = target.admin()
+  try {
+    const wrong: string[] = []
+    for (const queue of [...QUEUES, PROBE.queue])
+      await checkQueue(redis, queue).catch((error: Error) => wrong.push(error.message.slice(0, 2_000)))
+    return wrong
+  } finally {
+    redis.disconnect()
+  }
+}
+
+/** Keys that a queue, and a server beside its queues, may have for good, whatever went through them. */
+const KEYS_FOR_GOOD = 5
+
+/** With nothing to be kept, nothing is left but what is bound to end by itself. The brokers have stopped. */
+export async function checkForgotten(casting: Casting, index: number): Promise<string[]> {
+  const nothingKept = { DONE_RETENTION_COUNT: "0", DEAD_RETENTION_COUNT: "0" }
+  const broker = new BrokerSeat(casting, index, nothingKept)
+  try {
+    await broker.start()
+    const last = new LastWord(broker.url)
+    // Where no probe was needed there is none.
+    await last.ask(client => client.cancel(`${PROBE.queue}:${PROBE.task_id}`)).catch(() => {})
+    await last.forgotten(60_000)
+    await broker.stop()
+  } catch (error) {
+    return [(error as Error).message]
+  } finally {
+    await broker[Symbol.asyncDispose]()
+  }
+  const wrong = await checkKeys(casting.target)
+  const lasting = await lastingKeys(casting.target)
+  if (lasting.length > KEYS_FOR_GOOD * (QUEUES.length + 2))
+    wrong.push(`${lasting.length} keys are left behind: ${lasting.slice(0, 10).join(", ")}`)
+  return wrong
+}
+
+async function lastingKeys(target: Target): Promise<string[]> {
+  const redis = target.admin()
+  try {
+    const lasting = new Set<string>()
+    let cursor = "0"
+    do {
+      const [next, keys] = await redis.scan(cursor, "COUNT", 1_000)
+      cursor = next
+      const lives = await Promise.all(keys.map(key => redis.pttl(key)))
+      for (const [i, key] of keys.entries()) if (lives[i] === -1) lasting.add(key)
+    } while (cursor !== "0")
+    return [...lasting]
+  } finally {
+    redis.disconnect()
+  }
+}

@@ -1,0 +1,300 @@
+/** The faults: which there are, how they are drawn from the seed, how each is done, and how soon it was over. */
+import { Client } from "../../lib/client.ts"
+import type { BrokerSeat, ClientSeat, WorkerSeat } from "./cast.ts"
+import { TOKEN } from "./parts.ts"
+import { LINK_FAULTS, type LinkFault } from "./proxy.ts"
+import { Chance } from "./seed.ts"
+import type { Target } from "./target.ts"
+
+export interface Scene {
+  target: Target
+  brokers: BrokerSeat[]
+  workers: WorkerSeat[]
+  clients: ClientSeat[]
+}
+
+/** A fault as it was drawn: nothing of it depends on how the run goes. */
+export interface Drawn {
+  kind: string
+  /** From 0 to below 1 each: whom it hits, and in which way. */
+  victim: number
+  which: number
+  lastsMs: number
+  /** The pause before it. */
+  gapMs: number
+}
+
+/** A fault as it went. Times by the machine's clock. */
+export interface Done extends Drawn {
+  on: string
+  beganAt: number
+  /** When the cause was gone: what was killed could be started, what was frozen goes on, the link passes again. */
+  healedAt: number
+  /** When the first call came through after that; undefined: it is to be found in the worker's history. */
+  recoveredAt?: number
+  /** The brokers whose calls it touches; other faults of these blur its recovery. */
+  touches: number[]
+  /** The worker that it hit. */
+  worker?: number
+}
+
+interface Act {
+  on: string
+  touches: number[]
+  worker?: number
+  /** Calls by which recovery is seen. */
+  probes: string[]
+  /** Does it, waits, and undoes it; answers when it was healed. */
+  run(): Promise<number>
+}
+
+interface Kind {
+  weight: number
+  lasts: [min: number, max: number]
+  act(scene: Scene, drawn: Drawn): Act
+}
+
+const LINKS = ["clients", "workers", "redis"] as const
+const LINK_WORDS = { clients: "client-broker", workers: "worker-broker", redis: "broker-redis" } as const
+const WEIGHT_OF_LINK_FAULT: Record<LinkFault, number> = {
+  ...{
+    dropReply: 4,
+    cutRequest: 2,
+    cutReply: 2,
+    blackHole: 2,
+    late: 3,
+    slow: 1.5,
+    deafServer: 1.5,
+    deafClient: 1.5,
+  },
+}
+/** A trick waits for a request; the others last. */
+const LASTS: Record<LinkFault, [number, number]> = {
+  dropReply: [50, 400],
+  cutRequest: [50, 300],
+  cutReply: [50, 300],
+  blackHole: [300, 2_500],
+  late: [300, 2_500],
+  slow: [300, 1_500],
+  deafServer: [200, 1_500],
+  deafClient: [200, 1_500],
+}
+
+const pick = <T>(all: readonly T[], at: number): T => all[Math.floor(at * all.length)]!
+
+function brokerKind(
+  weight: number,
+  lasts: [number, number],
+  hit: (seat: BrokerSeat, ms: number) => Promise<number>,
+): Kind {
+  return {
+    weight,
+    lasts,
+    act({ brokers }, { victim, lastsMs }) {
+      const seat = pick(brokers, victim)
+      return {
+        on: `broker ${seat.index}`,
+        touches: [seat.index],
+        probes: [seat.clients.url],
+        run: () => hit(seat, lastsMs),
+      }
+    },
+  }
+}
+
+function workerKind(
+  weight: number,
+  lasts: [number, number],
+  hit: (seat: WorkerSeat, ms: number) => Promise<number>,
+): Kind {
+  return {
+    weight,
+    lasts,
+    act({ workers }, { victim, lastsMs }) {
+      const seat = pick(workers, victim)
+      return {
+        on: `worker ${seat.index}`,
+        touches: [],
+        worker: seat.index,
+        probes: [],
+        run: () => hit(seat, lastsMs),
+      }
+    },
+  }
+}
+
+async function frozen(seat: { signal(signal: NodeJS.Signals): void }, ms: number): Promise<number> {
+  seat.signal("SIGSTOP")
+  await Bun.sleep(ms)
+  seat.signal("SIGCONT")
+  return Date.now()
+}
+
+export function kindsOf(target: Target): Record<string, Kind> {
+  const kinds: Record<string, Kind> = {
+    "worker killed": workerKind(10, [0, 0], async seat => {
+      await seat.kill9()
+      const at = Date.now()
+      await seat.start()
+      return at
+    }),
+    "worker frozen": workerKind(6, [500, 4_000], frozen),
+    "broker killed": brokerKind(7, [0, 200], async (seat, ms) => {
+      await seat.kill9()
+      await Bun.sleep(ms)
+      const at = Date.now()
+      await seat.start()
+      return at
+    }),
+    "broker frozen": brokerKind(5, [300, 4_000], frozen),
+    "client frozen": {
+      weight: 2,
+      lasts: [500, 2_000],
+      act({ clients }, { victim, lastsMs }) {
+        const seat = pick(clients, victim)
+        return {
+          on: `client ${seat.part.index}`,
+          touches: [],
+          probes: [],
+          run: () => frozen(seat, lastsMs),
+        }
+      },
+    },
+  }
+  for (const [kind, fault] of Object.entries(target.faults))
+    kinds[kind] = {
+      weight: fault.weight,
+      lasts: fault.lasts,
+      act: ({ brokers }, { lastsMs, which }) => ({
+        on: "redis",
+        touches: brokers.map(({ index }) => index),
+        probes: brokers.map(({ clients }) => clients.url),
+        run: () => fault.run({ lastsMs, which }),
+      }),
+    }
+  for (const end of target.linked ? LINKS : LINKS.filter(end => end !== "redis"))
+    for (const fault of LINK_FAULTS)
+      kinds[`${LINK_WORDS[end]} ${fault}`] = {
+        weight: WEIGHT_OF_LINK_FAULT[fault],
+        lasts: LASTS[fault],
+        act({ brokers }, { victim, lastsMs, which }) {
+          const seat = pick(brokers, victim)
+          const link = seat[end]!
+          return {
+            on: link.name,
+            touches: [seat.index],
+            probes: [(end === "redis" ? seat.clients : link).url],
+            async run() {
+              link.break(fault, 20 + which * 200)
+              await Bun.sleep(lastsMs)
+              link.heal()
+              return Date.now()
+            },
+          }
+        },
+      }
+  return kinds
+}
+
+/** The kinds' durations are for leases of a second and more, and follow `leaseMs`; `gapMs` is the mean pause. */
+export function drawFaults(
+  seed: number,
+  count: number,
+  kinds: Record<string, Kind>,
+  { gapMs, leaseMs }: { gapMs: number; leaseMs: number },
+): Drawn[] {
+  const chance = Chance.of(seed, "faults")
+  const weights = Object.fromEntries(Object.entries(kinds).map(([name, { weight }]) => [name, weight]))
+  return Array.from({ length: count }, () => {
+    const kind = chance.weighted(weights)
+    return {
+      kind,
+      victim: chance.next(),
+      which: chance.next(),
+      lastsMs: (chance.between(...kinds[kind]!.lasts) * leaseMs) / 1_000,
+      gapMs: gapMs * (0.5 + chance.next()),
+    }
+  })
+}
+
+/** Does faults, some at a time but never two to the same victim, and sees when calls come through again. */
+export class Havoc {
+  readonly done: Done[] = []
+  readonly #active = new Map<string, Promise<void>>()
+  #failure: unknown
+
+  constructor(
+    readonly scene: Scene,
+    readonly kinds: Record<string, Kind>,
+    readonly atOnce: number,
+  ) {}
+
+  /** Resolves when the fault has begun. */
+  async begin(drawn: Drawn): Promise<void> {
+    const act = this.kinds[drawn.kind]!.act(this.scene, drawn)
+    while (this.#active.size >= this.atOnce) await Promise.race(this.#active.values())
+    while (this.#active.has(act.on)) await this.#active.get(act.on)
+    if (this.#failure !== undefined) throw this.#failure
+    const running = this.#do(drawn, act)
+      .catch(error => {
+        this.#failure = new Error(
+          `${drawn.kind} on ${act.on}: ${error instanceof Error ? error.message : error}`,
+        )
+      })
+      .finally(() => this.#active.delete(act.on))
+    this.#active.set(act.on, running)
+  }
+
+  async settled(): Promise<void> {
+    await Promise.all(this.#active.values())
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  async #do(drawn: Drawn, { on, touches, worker, probes, run }: Act): Promise<void> {
+    const beganAt = Date.now()
+    const healedAt = await run()
+    const done: Done = {
+      ...drawn,
+      on,
+      beganAt,
+      healedAt,
+      touches,
+      ...(worker === undefined ? {} : { worker }),
+    }
+    this.done.push(done)
+    if (probes.length === 0) return
+    await Promise.all(probes.map(comesThrough))
+    done.recoveredAt = Date.now()
+  }
+}
+
+/** The probe: a submit that Redis must write for, the same each time, in a queue that nobody works on. */
+export const PROBE = { type: "probe", queue: "faults-probe", task_id: "probe", delay_ms: 366 * 86_400_000 }
+const PROBE_EVERY_MS = 20
+const PROBE_TIMEOUT_MS = 2_000
+/** Where nothing comes through for so long, something is broken for good. */
+const PROBE_LIMIT_MS = 30_000
+
+async function comesThrough(url: string): Promise<void> {
+  const client = new Client({ url, token: TOKEN, timeoutMs: PROBE_TIMEOUT_MS })
+  const answered = Promise.withResolvers<void>()
+  let tell = false
+  const ask = () =>
+    client.submit(PROBE).then(
+      () => answered.resolve(),
+      error => {
+        // The broker's word that the task is there already is Redis' word.
+        if (!error.retryable && error.status < 500) answered.resolve()
+        if (tell) answered.reject(new Error(`nothing came through ${url}: ${error.message}`))
+      },
+    )
+  void ask()
+  const asking = setInterval(ask, PROBE_EVERY_MS)
+  const limit = setTimeout(() => (tell = true), PROBE_LIMIT_MS)
+  try {
+    await answered.promise
+  } finally {
+    clearInterval(asking)
+    clearTimeout(limit)
+  }
+}

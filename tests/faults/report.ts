@@ -1,0 +1,112 @@
+/** What a run comes to, on one page and as figures. */
+import type { Done } from "./faults.ts"
+import type { Result } from "./run.ts"
+
+export const broken = ({ violations, ofTheWhole }: Result): boolean =>
+  violations.length + ofTheWhole.length > 0
+
+interface Recovery {
+  kind: string
+  times: number
+  /** How many of them no other fault blurred: of those are the times, in ms. */
+  clean: number
+  medianMs: number | undefined
+  worstMs: number | undefined
+}
+
+/** From the end of the fault to the first call that came through, by kind. */
+export function recoveries(faults: readonly Done[]): Recovery[] {
+  const byKind = Map.groupBy(faults, ({ kind }) => kind)
+  return [...byKind]
+    .map(([kind, of]) => {
+      const times = of
+        .filter(fault => fault.recoveredAt !== undefined && isClean(fault, faults))
+        .map(({ healedAt, recoveredAt }) => recoveredAt! - healedAt)
+        .sort((a, b) => a - b)
+      return {
+        kind,
+        times: of.length,
+        clean: times.length,
+        medianMs: times[times.length >> 1],
+        worstMs: times.at(-1),
+      }
+    })
+    .sort((a, b) => a.kind.localeCompare(b.kind))
+}
+
+/** Whether no other fault was in its way between its end and its recovery: one of the same brokers; of a worker's, any broker's. */
+function isClean(fault: Done, all: readonly Done[]): boolean {
+  const { healedAt, recoveredAt = healedAt, touches } = fault
+  return !all.some(
+    other =>
+      other !== fault &&
+      other.beganAt < recoveredAt &&
+      (other.recoveredAt ?? other.healedAt) >= healedAt &&
+      other.touches.some(index => touches.length === 0 || touches.includes(index)),
+  )
+}
+
+/** For --json. */
+export function figures(result: Result) {
+  const { options, counts, refusals, violations, ofTheWhole, shortest, ownDeaths } = result
+  const { seed, faults, tasks, brokers, workers, clients } = options
+  const seconds = (ms: number) => Math.round(ms / 100) / 10
+  return {
+    seed,
+    asked: { faults, tasks, brokers, workers, clients },
+    counts,
+    refusals,
+    recovery: recoveries(result.faults),
+    workers_killed_by_tasks: ownDeaths,
+    asked_again_after_all_was_healed: result.askedAgain,
+    workload_s: seconds(result.workloadMs),
+    drain_s: seconds(result.drainMs),
+    check_s: seconds(result.checkMs),
+    tasks_per_second: Math.round(counts.tasks / ((result.workloadMs + result.drainMs) / 1_000)),
+    violations: violations.length,
+    by_check: Object.fromEntries(
+      [...Map.groupBy(violations, ({ check }) => check)].map(([check, of]) => [check, of.length]),
+    ),
+    examples: violations.slice(0, 20),
+    whole: ofTheWhole,
+    shortest,
+  }
+}
+
+export function page(result: Result): string {
+  const { counts, refusals, violations, ofTheWhole, shortest, options } = result
+  const all = figures(result)
+  const list = (record: Record<string, number>) =>
+    Object.entries(record)
+      .map(([name, n]) => `${n} ${name}`)
+      .join(", ")
+  const lines = [
+    `seed ${options.seed}: ${counts.tasks} tasks, ${counts.calls} calls (${counts.unanswered} without an answer), ${result.faults.length} faults`,
+    `workload ${all.workload_s} s, drain ${all.drain_s} s, ${all.tasks_per_second} tasks/s; checked in ${all.check_s} s`,
+    `submits    ${counts.kept} answered, ${counts.recovered} recovered without an answer, ${counts.vanished} without an answer and not there`,
+    `ends       ${counts.done} done, ${counts.dead} dead, ${counts.cancelled} cancelled, ${counts.unseen} unseen`,
+    `hand-outs  ${counts.handedOut}, of which ${counts.again} again; ${counts.runs} runs, of which ${counts.runsAgain} again`,
+    `leases     ${counts.lapsed} were not settled by their holder; ${counts.lateAcksRefused} late acks refused`,
+    `refusals   ${list(refusals)}`,
+    `workers    ${all.workers_killed_by_tasks} killed by their tasks, beside the faults`,
+    "",
+    "fault                                        times  recovery of  median    worst ms",
+    ...all.recovery.map(
+      ({ kind, times, clean, medianMs = "–", worstMs = "–" }) =>
+        `${kind.padEnd(44)} ${`${times}`.padStart(5)} ${`${clean}`.padStart(12)} ${`${medianMs}`.padStart(7)} ${`${worstMs}`.padStart(8)}`,
+    ),
+    "",
+  ]
+  if (!broken(result)) lines.push("nothing lost, nothing doubled: every promise held")
+  else {
+    lines.push(`BROKEN: ${list(all.by_check) || "no task by itself"}`)
+    lines.push(...ofTheWhole)
+    for (const { check, n, what } of violations.slice(0, 10)) lines.push(`  ${check}: task ${n}: ${what}`)
+    if (shortest !== undefined)
+      lines.push(`the shortest history, of task ${shortest.n}:`, ...shortest.lines.map(line => `  ${line}`))
+    lines.push(
+      `again: bun run faults --seed ${options.seed} --faults ${options.faults} --tasks ${options.tasks}`,
+    )
+  }
+  return lines.join("\n")
+}

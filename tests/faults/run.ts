@@ -1,0 +1,238 @@
+/** One run: everybody starts, faults come as they were drawn, all is healed and drained, and the checker judges. */
+import { existsSync, mkdtempSync, rmSync } from "node:fs"
+import { until } from "../processes.ts"
+import { BrokerSeat, type Casting, ClientSeat, plantedSign, WorkerSeat } from "./cast.ts"
+import { type Counts, Ledger, type Listed, noCounts, type Violation } from "./checker.ts"
+import { checkForgotten, checkKeys, LastWord } from "./ending.ts"
+import { type Done, drawFaults, Havoc, kindsOf, type Scene } from "./faults.ts"
+import { readHistory } from "./history.ts"
+import { type Story, shortestStory } from "./story.ts"
+import { singleServer, type Target } from "./target.ts"
+import { QUEUES } from "./workload.ts"
+
+export interface Options {
+  seed: number
+  faults: number
+  tasks: number
+  brokers: number
+  workers: number
+  clients: number
+  /** Tasks in a large submit, and in a lease. */
+  batch: number
+  /** The shortest lease. How long faults last follows it: some outlast leases, some do not. */
+  leaseMs: number
+  /** The mean pause before a fault. */
+  gapMs: number
+  /** Faults at a time. */
+  atOnce: number
+  /** Up to so many tasks, done ones are kept to the end, so that each is looked at; of more, the newest. */
+  keepUpTo: number
+  /** How long the drain may take. */
+  drainMs: number
+  target: () => Promise<Target>
+  planted?: string | undefined
+  /** Leaves the histories where they are. */
+  keep?: boolean | undefined
+  /** Hears how far it is. */
+  tell: (line: string) => void
+}
+
+export const DEFAULTS: Options = {
+  seed: 1,
+  faults: 100,
+  tasks: 20_000,
+  brokers: 3,
+  workers: 4,
+  clients: 2,
+  batch: 100,
+  leaseMs: 1_000,
+  gapMs: 400,
+  atOnce: 3,
+  keepUpTo: 100_000,
+  drainMs: 120_000,
+  target: singleServer,
+  tell: () => {},
+}
+
+export interface Result {
+  options: Options
+  counts: Counts
+  refusals: Record<string, number>
+  faults: Done[]
+  violations: Violation[]
+  /** What is wrong with the keys in Redis, or with the end of the run: no single task's fault. */
+  ofTheWhole: string[]
+  shortest: Story | undefined
+  /** Workers that their tasks killed. */
+  ownDeaths: number
+  /** Calls that were told to try again when everything was healed. */
+  askedAgain: number
+  workloadMs: number
+  drainMs: number
+  checkMs: number
+}
+
+/** How long a done task is kept where not all are: longer than anybody takes to repeat an ack. */
+const RESULT_TTL_MS = 60_000
+const DAY_MS = 86_400_000
+/** Tasks that the checker holds in memory at a time. */
+const SLICE = 250_000
+/** Faults that the clients may be behind. */
+const LAG = 10
+
+export async function runFaults(given: Partial<Options>): Promise<Result> {
+  const options = { ...DEFAULTS, ...given }
+  const { seed, tell, planted, keep } = options
+  await using all = new AsyncDisposableStack()
+  const directory = mkdtempSync("/tmp/tq-faults-")
+  const remove = () =>
+    keep ? tell(`histories: ${directory}`) : rmSync(directory, { recursive: true, force: true })
+  // Also where somebody ends the run with Ctrl-C.
+  process.once("exit", remove)
+  all.defer(() => {
+    process.off("exit", remove)
+    remove()
+  })
+  const target = all.use(await options.target())
+  const casting: Casting = { target, directory, seed, planted }
+  const complete = options.tasks <= options.keepUpTo
+  const resultTtlMs = complete ? DAY_MS : RESULT_TTL_MS
+  const scene = await everybody(all, casting, options, resultTtlMs)
+  const { brokers, workers, clients } = scene
+
+  const startedAt = performance.now()
+  const faults = await trouble(scene, options)
+  const workloadMs = performance.now() - startedAt
+
+  tell("draining")
+  const ofTheWhole: string[] = []
+  const last = new LastWord(brokers[0]!.url)
+  const drainedFrom = performance.now()
+  await last.drained(options.drainMs).catch((error: Error) => ofTheWhole.push(error.message))
+  const drainMs = performance.now() - drainedFrom
+  await Promise.all(workers.map(worker => worker.stop()))
+
+  tell("checking")
+  const checkedFrom = performance.now()
+  const listed = await last.list()
+  ofTheWhole.push(...(await last.checkDlq(listed)))
+  await Promise.all(brokers.map(broker => broker.stop()))
+  ofTheWhole.push(...(await checkKeys(target)), ...(await checkForgotten(casting, brokers.length)))
+
+  if (planted !== undefined && !existsSync(plantedSign(directory)))
+    throw new Error(`"${planted}" was never loaded`)
+  const files = [...clients.map(({ file }) => file), ...workers.flatMap(({ files }) => files)]
+  const judged = await judge(files, listed, Math.ceil(options.tasks / SLICE), { complete, resultTtlMs })
+  const own = judged.refusals["!internal"]
+  if (own !== undefined) ofTheWhole.push(`${own} answers were 500: a broker's own fault`)
+  await recoveriesOfWorkers(faults, workers)
+  return {
+    options,
+    ...judged,
+    faults,
+    ofTheWhole,
+    shortest: await shortestStory(judged.violations, files),
+    ownDeaths: workers.reduce((sum, { ownDeaths }) => sum + ownDeaths, 0),
+    askedAgain: last.askedAgain,
+    workloadMs,
+    drainMs,
+    checkMs: performance.now() - checkedFrom,
+  }
+}
+
+const numbers = (count: number) => Array.from({ length: count }, (_, i) => i)
+
+/** The part of the whole that the client with this index has. */
+const share = (of: number, index: number, clients: number) =>
+  Math.floor((of * (index + 1)) / clients) - Math.floor((of * index) / clients)
+
+/** Starts all that take part. */
+async function everybody(
+  all: AsyncDisposableStack,
+  casting: Casting,
+  options: Options,
+  resultTtlMs: number,
+): Promise<Scene> {
+  const env = { IDEMPOTENCY_TTL_MS: `${5 * resultTtlMs}` }
+  const brokers = numbers(options.brokers).map(i => all.use(new BrokerSeat(casting, i, env)))
+  await Promise.all(brokers.map(broker => broker.start()))
+  const urls = (end: "clients" | "workers") => brokers.map(broker => broker[end].url)
+  const workers = numbers(options.workers).map(i => {
+    // Each begins with another queue, so that none is served last by all.
+    const queues = [...QUEUES.slice(i % QUEUES.length), ...QUEUES.slice(0, i % QUEUES.length)]
+    const kind = i % 2 === 0 ? "work" : "lease"
+    const part = { urls: urls("workers"), kind, queues, concurrency: options.batch } as const
+    return all.use(new WorkerSeat(casting, i, part))
+  })
+  await Promise.all(workers.map(worker => worker.start()))
+  const pace = { batch: options.batch, leaseMs: options.leaseMs, poisonOneOf: 1_000 }
+  const clients = numbers(options.clients).map(index => {
+    const tasks = share(options.tasks, index, options.clients)
+    return all.use(
+      new ClientSeat(casting, { index, urls: urls("clients"), tasks, pace, resultTtlMs, lanes: 4 }),
+    )
+  })
+  return { target: casting.target, brokers, workers, clients }
+}
+
+/** The faults, and the work along with them: neither is over long before the other. */
+async function trouble(scene: Scene, options: Options): Promise<Done[]> {
+  const { seed, tasks, faults, leaseMs, gapMs, atOnce, tell } = options
+  const { clients } = scene
+  const kinds = kindsOf(scene.target)
+  const havoc = new Havoc(scene, kinds, atOnce)
+  const drawn = drawFaults(seed, faults, kinds, { gapMs, leaseMs })
+  const made = () => {
+    for (const client of clients) client.check()
+    return clients.reduce((sum, client) => sum + client.made, 0)
+  }
+  const allow = (count: number) => {
+    for (const [i, client] of clients.entries()) client.allow(share(count, i, clients.length))
+  }
+  for (const [i, fault] of drawn.entries()) {
+    allow(Math.ceil((tasks * (i + 1)) / faults))
+    await Bun.sleep(fault.gapMs)
+    await until("the clients keep up", () => made() >= (tasks * (i - LAG)) / faults, 60_000)
+    await havoc.begin(fault)
+    if ((i + 1) % 50 === 0) tell(`${i + 1} faults, ${made()} tasks submitted`)
+  }
+  await havoc.settled()
+  allow(tasks)
+  const finished = () => made() === tasks && clients.every(client => client.finished)
+  await until("all is submitted", finished, 60_000 + tasks / 5)
+  return havoc.done
+}
+
+async function judge(
+  files: readonly string[],
+  listed: readonly Listed[],
+  slices: number,
+  ending: { complete: boolean; resultTtlMs: number },
+) {
+  const counts = noCounts()
+  const violations: Violation[] = []
+  let refusals: Record<string, number> = {}
+  for (let slice = 0; slice < slices; slice++) {
+    const ledger = new Ledger(slice, slices)
+    for (const file of files) await ledger.read(readHistory(file))
+    for (const task of listed) ledger.list(task)
+    ledger.judge(ending, counts, violation => violations.push(violation))
+    // Each slice hears of all calls.
+    counts.calls = ledger.calls
+    counts.unanswered = ledger.unanswered
+    refusals = ledger.refusals
+  }
+  return { counts, violations, refusals }
+}
+
+/** A worker has recovered with the first answer that it gets after the fault. */
+async function recoveriesOfWorkers(done: readonly Done[], workers: readonly WorkerSeat[]): Promise<void> {
+  for (const { index, files } of workers) {
+    const open = done.filter(({ worker }) => worker === index).sort((a, b) => a.healedAt - b.healedAt)
+    for (const file of files)
+      for await (const [kind, at] of readHistory(file)) {
+        if (kind === "ack" || kind === "ran" || kind === "unanswered") continue
+        while (open.length > 0 && open[0]!.healedAt <= at) open.shift()!.recoveredAt = at
+      }
+  }
+}

@@ -1,0 +1,83 @@
+/** What was told of one task by everybody, in order: for whoever has to find out why a promise was broken. */
+import type { Violation } from "./checker.ts"
+import { readHistory } from "./history.ts"
+
+export interface Story {
+  n: number
+  lines: string[]
+}
+
+/** So many violations are looked at for the task of which the least is told. */
+const MOST = 1_000
+
+export async function shortestStory(
+  violations: readonly Violation[],
+  files: readonly string[],
+): Promise<Story | undefined> {
+  const told = new Map<number, { at: number; line: string }[]>()
+  for (const { n } of violations.slice(0, MOST)) told.set(n, [])
+  if (told.size === 0) return undefined
+  for (const file of files)
+    await tell(file, (n, at, line) => {
+      told.get(n)?.push({ at, line })
+    })
+  const [n, lines] = [...told].reduce((least, one) => (one[1].length < least[1].length ? one : least))
+  return { n, lines: lines.sort((a, b) => a.at - b.at).map(({ line }) => line) }
+}
+
+async function tell(file: string, heard: (n: number, at: number, line: string) => void): Promise<void> {
+  const who = file.slice(file.lastIndexOf("/") + 1, file.lastIndexOf("."))
+  /** The tasks of each call. */
+  const calls = new Map<number, number[]>()
+  for await (const entry of readHistory(file)) {
+    const at = entry[1]
+    const note = (n: number, text: string) => heard(n, at, `${at} ${who}: ${text}`)
+    const each = (call: number, text: (i: number) => string) => {
+      for (const [i, n] of (calls.get(call) ?? []).entries()) note(n, `call ${call}: ${text(i)}`)
+    }
+    switch (entry[0]) {
+      case "submit": {
+        const { from, count, ...rest } = entry[3]
+        calls.set(
+          entry[2],
+          Array.from({ length: count }, (_, i) => from + i),
+        )
+        each(entry[2], () => `submit ${JSON.stringify(rest)}, one of ${count}`)
+        break
+      }
+      case "leased":
+        for (const [n, id, lease, granted, expires] of entry[2])
+          note(n, `handed out ${id} under ${lease}, from ${granted} to ${expires}`)
+        break
+      case "ran":
+        for (const [n, lease] of entry[2]) note(n, `ran under ${lease}`)
+        break
+      case "extended":
+        for (const [n, lease, expires] of entry[2]) note(n, `${lease} extended to ${expires}`)
+        break
+      case "ack":
+        calls.set(
+          entry[2],
+          entry[3].map(([n]) => n),
+        )
+        each(entry[2], i => `ack ${entry[3][i]![3]} under ${entry[3][i]![2]}`)
+        break
+      case "cancel":
+        calls.set(entry[2], [entry[3]])
+        note(entry[3], `call ${entry[2]}: cancel ${entry[4]}`)
+        break
+      case "submitted":
+      case "acked":
+        each(entry[2], i => `answered ${entry[3][i] || "queued"}`)
+        break
+      case "cancelled":
+      case "unanswered":
+        each(entry[2], () => `answered ${entry[3]}`)
+        break
+      case "answered":
+        break
+      default:
+        throw entry satisfies never
+    }
+  }
+}
