@@ -97,8 +97,10 @@ export class LongPoll {
     const end = (error?: unknown) => {
       if (waiter.ended) return
       waiter.ended = true
-      clearTimeout(timer)
-      signal?.removeEventListener("abort", leave)
+      if (timer !== undefined) {
+        clearTimeout(timer)
+        signal?.removeEventListener("abort", leave)
+      }
       this.#waiters.delete(waiter)
       for (const queue of queues) this.#leave(queue, waiter)
       if (signal?.aborted) resolve(this.#giveBack(waiter.tasks))
@@ -106,11 +108,15 @@ export class LongPoll {
       else resolve(waiter.tasks)
     }
     const waiter = new Waiter(demand, end)
-    const timer = setTimeout(() => {
-      waiter.late = true
-      if (!waiter.busy && waiter.turn === undefined) end()
-    }, waitMs)
-    signal?.addEventListener("abort", leave)
+    let timer: Timer | undefined
+    // Who does not wait ends with the first try, and is asked then whether its client is still there.
+    if (waitMs > 0) {
+      timer = setTimeout(() => {
+        waiter.late = true
+        if (!waiter.busy && waiter.turn === undefined) end()
+      }, waitMs)
+      signal?.addEventListener("abort", leave)
+    }
     this.#waiters.add(waiter)
     for (const queue of queues) this.#line(queue).waiters.add(waiter)
     this.#try(waiter, queues[0]!)

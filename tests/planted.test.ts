@@ -20,8 +20,8 @@ const BUGS: [bug: string, patch: Patch][] = [
     "a token that is not compared on the short way",
     {
       script: "settle",
-      line: 'not held or (lease ~= held and lease ~= "")',
-      becomes: "not held",
+      line: "if not held or",
+      becomes: "if",
     },
   ],
   [
@@ -44,7 +44,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     "the short way gone by a task that has something rare",
     {
       script: "settle",
-      line: " or string.byte(text, rare_at) ~= 10",
+      line: "or string.byte(text, policy_end + 1) ~= 10",
       becomes: "",
     },
   ],
@@ -52,8 +52,8 @@ const BUGS: [bug: string, patch: Patch][] = [
     "a result that the short way loses",
     {
       script: "settle",
-      line: 'if result == "" then',
-      becomes: "if true then",
+      line: 'outcome == "done" and text == "" and',
+      becomes: 'outcome == "done" and',
     },
   ],
   [

@@ -25,26 +25,20 @@ local function settled_before(t, lease, outcome)
   if as == outcome and by == (lease == "" and t.lease or lease) then return word, tonumber(retries) end
 end
 
-local PROCESSING = "^processing %d+ (%S+)()[^\n]*\n([^\n]*)\n()"
-
-local function end_done(id, text, rest, policy, rare_at, result)
-  leave(leases, id)
-  join(done, now + (policy.result_ttl >= 0 and policy.result_ttl or retention), id)
-  if result == "" then
-    write(id, "done " .. now_text .. string.sub(text, rest))
-  else
-    local few = '{"result":' .. cjson.encode(result) .. "}"
-    write(id, "done " .. now_text .. string.sub(text, rest, rare_at - 1) .. few .. string.sub(text, rare_at))
-  end
-end
-
--- Done, as most attempts end, and of a task that has nothing rare: true where it is that.
-local function end_plainly(id, lease, result)
+-- Done without a result, as most attempts end, and of a task that has nothing rare: true where it is that.
+local PROCESSING = "processing 0 "
+local function end_plainly(id, lease)
   local text = loaded[id]
-  if not text or opened[id] then return false end
-  local held, rest, policy, rare_at = string.match(text, PROCESSING)
-  if not held or (lease ~= held and lease ~= "") or string.byte(text, rare_at) ~= 10 then return false end
-  end_done(id, text, rest - #held - 1, read_policy(policy), rare_at, result)
+  if not text or opened[id] or string.sub(text, 1, #PROCESSING) ~= PROCESSING then return false end
+  local from = #PROCESSING + 1
+  local held = lease == "" or string.sub(text, from, from + #lease) == lease .. " "
+  local head_end = string.find(text, "\n", from, true)
+  local policy_end = string.find(text, "\n", head_end + 1, true)
+  if not held or string.byte(text, policy_end + 1) ~= 10 then return false end
+  local ttl = read_policy(string.sub(text, head_end + 1, policy_end - 1)).result_ttl
+  leave(leases, id)
+  join(done, now + (ttl >= 0 and ttl or retention), id)
+  write(id, "done " .. now_text .. string.sub(text, #PROCESSING))
   return true
 end
 
@@ -103,7 +97,7 @@ load(ids)
 local answers, all_acknowledged = {}, true
 for i = first, #ARGV, fields_each do
   local id, lease, outcome, text = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  if outcome == "done" and end_plainly(id, lease, text) then
+  if outcome == "done" and text == "" and end_plainly(id, lease) then
     answers[#answers + 1] = ACKNOWLEDGED
   else
     local given = answer(id, lease, outcome, text)

@@ -13,9 +13,9 @@ import { type RedisSettings, withAof } from "../settings.ts"
 const everysec = withAof("everysec")
 const always = withAof("always")
 
-const batches = (quick: boolean): Load => ({ tasks: quick ? 6_000 : 30_000, perRequest: 100, lanes: 4 })
+const batches = (quick: boolean): Load => ({ tasks: quick ? 40_000 : 30_000, perRequest: 100, lanes: 32 })
 /** Fewer where everything waits for the disk: a beanstalkd that syncs each put does 3,000 a second. */
-const synced = (quick: boolean): Load => ({ ...batches(quick), tasks: quick ? 3_000 : 15_000 })
+const synced = (quick: boolean): Load => ({ ...batches(quick), tasks: quick ? 20_000 : 15_000 })
 const singles = (quick: boolean): Load => ({ tasks: quick ? 2_000 : 12_000, perRequest: 1, lanes: 64 })
 
 export const life: Row = {
