@@ -67,6 +67,18 @@ export interface Slots {
   count: number
 }
 
+/** What is left of these once `taken` tasks have gone round. */
+export function slotsAfter(slots: readonly Slots[], taken: number): Slots[] {
+  const left = slots.map(slot => ({ ...slot }))
+  let turn = 0
+  for (let i = 0; i < taken; turn = (turn + 1) % left.length) {
+    if (left[turn]!.count === 0) continue
+    left[turn]!.count--
+    i++
+  }
+  return [...left.slice(turn), ...left.slice(0, turn)].filter(({ count }) => count > 0)
+}
+
 export interface Source {
   /** Leases up to `count` tasks for each, going round: everybody gets a first before anybody gets a second. */
   lease(queue: string, slots: readonly Slots[]): Promise<Leased[]>

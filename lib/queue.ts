@@ -9,7 +9,7 @@ import { Group } from "./group.ts"
 import { Hints } from "./hints.ts"
 import { endedChannel, givenIdRecord, QUEUES, queueOfChannel, recordKey, wakeChannel } from "./keys.ts"
 import type { Log } from "./log.ts"
-import { type Demand, LongPoll, type Slots } from "./poll.ts"
+import { type Demand, LongPoll, type Slots, slotsAfter } from "./poll.ts"
 import { connect, hintConnection, type RedisTarget } from "./redis.ts"
 import { type Replies, Scripts } from "./scripts.ts"
 import { type RedisState, Store } from "./store.ts"
@@ -29,8 +29,9 @@ import {
   writePolicy,
 } from "./task.ts"
 
-/** How many lapsed and due tasks one script call moves: about 2 ms of Redis' time. */
-const MOVES_A_CALL = 300
+/** How many lapsed and how many due tasks a sweep moves: about 2 ms of Redis' time; and a lease call, beside its own. */
+const MOVES_A_CALL = 200
+const MOVES_A_LEASE = 100
 const ENDED: ReadonlySet<Task["state"]> = new Set(["done", "dead", "cancelled"])
 /** How long Redis has for its last answers when a queue is closed. */
 const CLOSE_MS = 500
@@ -425,27 +426,29 @@ export class TaskQueue {
   }
 
   async #lease(queue: string, slots: readonly Slots[]): Promise<Leased[]> {
-    const call = () =>
-      this.#scripts
-        .call(
-          "lease",
-          queue,
-          {
-            limit: MOVES_A_CALL,
-            retention: this.options.doneRetentionMs,
-            tokens: newTokens(slots.reduce((sum, { count }) => sum + count, 0)),
-          },
-          slots.map(({ worker, count }) => ({ worker: worker || "?", slots: count })),
-        )
-        .catch(error => {
-          this.#takeBack(queue, error)
-          throw error
-        })
-    let [nextEvent, handed] = await call()
-    // There was more to move than one call may.
-    while (nextEvent === 0 && handed === "") [nextEvent, handed] = await call()
-    if (nextEvent >= 0) this.#sweeper.in(queue, nextEvent)
-    return readLeased(queue, handed)
+    const tasks: Leased[] = []
+    for (let open = slots; open.length > 0; ) {
+      const bounds = {
+        limit: MOVES_A_LEASE,
+        retention: this.options.doneRetentionMs,
+        tokens: newTokens(open.reduce((sum, { count }) => sum + count, 0)),
+      }
+      const asked = open.map(({ worker, count }) => ({ worker: worker || "?", slots: count }))
+      try {
+        const [nextEvent, handed] = await this.#scripts.call("lease", queue, bounds, asked)
+        const got = readLeased(queue, handed)
+        tasks.push(...got)
+        if (nextEvent >= 0) this.#sweeper.in(queue, nextEvent)
+        if (nextEvent !== 0) break
+        // There was more to do than one call may.
+        open = slotsAfter(open, got.length)
+      } catch (error) {
+        this.#takeBack(queue, error)
+        if (tasks.length === 0) throw error
+        break
+      }
+    }
+    return tasks
   }
 
   /**

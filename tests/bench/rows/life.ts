@@ -13,10 +13,10 @@ import { type RedisSettings, withAof } from "../settings.ts"
 const everysec = withAof("everysec")
 const always = withAof("always")
 
-const batches = (quick: boolean): Load => ({ tasks: quick ? 40_000 : 30_000, perRequest: 100, lanes: 32 })
+const batches = (quick: boolean): Load => ({ tasks: quick ? 16_000 : 64_000, perRequest: 100, lanes: 16 })
 /** Fewer where everything waits for the disk: a beanstalkd that syncs each put does 3,000 a second. */
-const synced = (quick: boolean): Load => ({ ...batches(quick), tasks: quick ? 20_000 : 15_000 })
-const singles = (quick: boolean): Load => ({ tasks: quick ? 2_000 : 12_000, perRequest: 1, lanes: 64 })
+const synced = (quick: boolean): Load => ({ ...batches(quick), tasks: quick ? 6_400 : 32_000 })
+const singles = (quick: boolean): Load => ({ tasks: quick ? 4_000 : 20_000, perRequest: 1, lanes: 64 })
 
 export const life: Row = {
   name: "life",
@@ -24,13 +24,15 @@ export const life: Row = {
   async measure(run) {
     await using stack = new AsyncDisposableStack()
     const ours = stack.use(await Ours.start({ redis: everysec }))
+    const byWork = stack.use(ours.byWork())
     const bull = stack.use(await startBullMq(everysec))
     const bee = stack.use(await startBeeQueue(everysec))
     const beans = stack.use(await startBeanstalkd(50))
     const nats = stack.use(await startNats())
-    const of = await linesOf(run, [ours, bull, bee, beans, nats], batches(run.quick))
+    const of = await linesOf(run, [ours, byWork, bull, bee, beans, nats], batches(run.quick))
     return [
       of(ours),
+      of(byWork),
       against(of(bull), of(ours), 5),
       against(of(bee), of(ours), 3),
       beans === undefined ? absent("beanstalkd") : against(of(beans), of(ours), 1.2),
@@ -48,10 +50,12 @@ export const lifeAlways: Row = {
     const bull = stack.use(await startBullMq(always))
     const bee = stack.use(await startBeeQueue(always))
     const beans = stack.use(await startBeanstalkd(0))
+    const byWork = stack.use(ours.byWork())
     const relaxed = stack.use(await Ours.start({ redis: everysec, name: "ours, everysec" }))
-    const of = await linesOf(run, [ours, bull, bee, beans, relaxed], synced(run.quick))
+    const of = await linesOf(run, [ours, byWork, bull, bee, beans, relaxed], synced(run.quick))
     return [
       of(ours),
+      of(byWork),
       against(of(bull), of(ours), 5),
       against(of(bee), of(ours), 2.5),
       beans === undefined ? absent("beanstalkd") : against(of(beans), of(ours), 1),
