@@ -21,6 +21,8 @@ import * as wire from "./lib/wire.ts"
 const PUBLIC = /^\/(healthz|readyz|swagger(\/.*)?)$/
 /** Bun cuts a request that is silent for this long; a long poll (20 s at most) must fit. */
 const IDLE_TIMEOUT_S = 40
+/** How long one audit that is asked for may take. */
+const AUDIT_MS = 20_000
 /** What Redis may take to close, after the requests have ended. */
 const CLOSE_MS = 5_000
 
@@ -157,6 +159,14 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
         return answer(JSON.stringify({ status: "requeued_from_dlq", task_id: id }))
       },
       docs.redrive,
+    )
+    .post(
+      "/audit",
+      async ({ request }) => {
+        const signal = AbortSignal.any([request.signal, AbortSignal.timeout(AUDIT_MS)])
+        return answer(JSON.stringify(await queue.audit(wire.readAudit(query(request)), signal)))
+      },
+      docs.audit,
     )
     .get("/healthz", () => answer('{"status":"ok"}'), docs.healthz)
     .get(

@@ -11,6 +11,7 @@
  */
 import type {
   Ack,
+  AuditAnswer,
   Cancelled,
   Code,
   DlqAnswer,
@@ -195,6 +196,15 @@ export class Client {
 
   retryDead(id: string, options?: CallOptions): Promise<Redriven> {
     return this.#call("POST", `/dlq/retry/${encodeURIComponent(id)}`, undefined, options)
+  }
+
+  /** What stands where it should not; with `fix` it is mended. Takes up to 20 s. */
+  audit(query: { queue?: string; fix?: boolean } = {}, options?: CallOptions): Promise<AuditAnswer> {
+    const path = withQuery("/audit", {
+      ...query,
+      fix: query.fix === undefined ? undefined : String(query.fix),
+    })
+    return this.#call("POST", path, undefined, this.#waiting(20_000, options))
   }
 
   /** Whether the broker's process answers. */

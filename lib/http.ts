@@ -56,6 +56,7 @@ export const PROBLEMS: Record<Code, { status: number; error: string; detail?: st
     error: "The body is too large",
     detail: "Keep big data elsewhere and send a reference, or raise MAX_BODY_BYTES.",
   },
+  queue_full: { status: 429, error: "The queue is full" },
   redis_unavailable: { status: 503, error: "Redis is unavailable" },
   not_replicated: { status: 503, error: "Too few replicas of Redis have it" },
   out_of_memory: { status: 503, error: "Redis is out of memory" },
@@ -89,7 +90,7 @@ export function problemAnswer(refused: Refused): Response {
     "content-type": "application/problem+json",
     "cache-control": "no-store",
   }
-  if (body.status === 503) headers["retry-after"] = RETRY_AFTER_S
+  if (body.status === 503 || body.status === 429) headers["retry-after"] = RETRY_AFTER_S
   if (body.status === 401) headers["www-authenticate"] = 'Bearer realm="task queue"'
   return new Response(JSON.stringify(body), { status: body.status, headers })
 }

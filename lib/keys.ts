@@ -15,7 +15,8 @@ const QUEUE_KEYS = {
   expiring: "zset by ms: ids of waiting tasks that are not to start after that time",
   unique: "prefix; string by unique key: the id of the task that holds it",
   record: "prefix; string by idempotency key: `print id state` of the first answer, with a time to live",
-  stats: "hash: polled (ms, when somebody last asked for tasks)",
+  stats:
+    "hash: polled (ms, when somebody last asked for tasks); bytes (of tasks that have not ended, where limited)",
   wake: "pub/sub channel: how many tasks became ready",
   ended: "pub/sub channel: the id of a watched task that has ended",
 } as const
@@ -38,6 +39,19 @@ export function queueKeys(queue: string): string[] {
   }
   return keys
 }
+
+/** One key of a queue. */
+export const keyOf = (queue: string, name: QueueKey, id = ""): string => queueKey(queue, name) + id
+
+/** Whose key this is, and which; undefined: of no queue. */
+export function readKey(key: string): { queue: string; name: QueueKey; id: string } | undefined {
+  const [, queue, name, id = ""] = /^tq:\{([^}]+)\}:([a-z]+)(?::(.*))?$/.exec(key) ?? []
+  if (queue === undefined || !QUEUE_KEY_NAMES.includes(name as QueueKey)) return undefined
+  return { queue, name: name as QueueKey, id }
+}
+
+/** What SCAN takes: all keys of one queue, or of all. */
+export const keysOf = (queue?: string): string => (queue === undefined ? "tq:{*" : `tq:{${queue}}:*`)
 
 export const wakeChannel = (queue: string): string => queueKey(queue, "wake")
 export const endedChannel = (queue: string): string => queueKey(queue, "ended")

@@ -470,6 +470,62 @@ export type WorkAnswer = Static<typeof WorkAnswer>
 export const Redriven = Type.Object({ status: Type.Literal("requeued_from_dlq"), task_id: Type.String() })
 export type Redriven = Static<typeof Redriven>
 
+/** The query of POST /audit. */
+export const AuditQuery = Type.Object(
+  {
+    queue: Type.Optional(QueueName),
+    fix: Type.Optional(
+      Type.Union([Type.Literal("true"), Type.Literal("false")], {
+        description: "true: mend what is found (default false: only tell)",
+      }),
+    ),
+  },
+  closed,
+)
+
+export const FAULTS = [
+  "not_listed",
+  "no_lease",
+  "no_due",
+  "no_index",
+  "no_expiry",
+  "no_owner",
+  "no_payload",
+  "unreadable",
+  "stray_entry",
+  "stray_payload",
+  "stray_key",
+  "wrong_bytes",
+  "not_registered",
+] as const
+export type Fault = (typeof FAULTS)[number]
+
+export const AuditAnswer = Type.Object({
+  complete: Type.Boolean({ description: "false: the time was over before all was looked at" }),
+  looked: Type.Object(
+    {
+      queues: Type.Integer(),
+      tasks: Type.Integer(),
+      payloads: Type.Integer({ description: "those with a key of their own" }),
+      unique_keys: Type.Integer(),
+      entries: Type.Integer({ description: "of the sorted sets" }),
+    },
+    { description: "how many of each; what moves meanwhile may count twice" },
+  ),
+  found: Type.Array(
+    Type.Object({
+      kind: Type.Union(FAULTS.map(fault => Type.Literal(fault))),
+      count: Type.Integer(),
+      mended: Type.Integer(),
+      sample: Type.String({
+        description: "one of those: a task, a unique key as its queue has it, or a queue",
+      }),
+    }),
+    { description: "what should not be, by kind; empty where all is well" },
+  ),
+})
+export type AuditAnswer = Static<typeof AuditAnswer>
+
 /** Every word that `code` can be. Which status goes with it stands in errors.ts. */
 export const CODES = [
   "unauthorized",
@@ -487,6 +543,7 @@ export const CODES = [
   "key_taken",
   "unsupported_media_type",
   "too_large",
+  "queue_full",
   "redis_unavailable",
   "not_replicated",
   "out_of_memory",

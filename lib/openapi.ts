@@ -11,7 +11,19 @@ import { PROBLEMS, problem } from "./http.ts"
 import * as models from "./models.ts"
 import { swaggerPage } from "./swagger-page.ts"
 
-const { Ack, Attempt, Cancelled, DlqAnswer, DlqQuery, Extend, Extended, GetQuery, LeaseAnswer } = models
+const {
+  Ack,
+  Attempt,
+  AuditAnswer,
+  AuditQuery,
+  Cancelled,
+  DlqAnswer,
+  DlqQuery,
+  Extend,
+  Extended,
+  GetQuery,
+  LeaseAnswer,
+} = models
 const { LeasedTask, LeaseRequest, oneOrMany, Problem, Redriven, Settled, StatusQuery, Submit } = models
 const { Submitted, TaskId, TasksAnswer, TasksQuery, TaskView, WhyAnswer, Work } = models
 
@@ -44,7 +56,18 @@ const WorkAnswer = Type.Object({
 /** What stands under components/schemas; everywhere else it is referred to. */
 const NAMED = {
   ...{ Submit, Submitted, LeaseRequest, LeaseAnswer, LeasedTask, Ack, Settled, Extend, Extended },
-  ...{ Work, WorkAnswer, Cancelled, TaskView, Attempt, TasksAnswer, WhyAnswer, DlqAnswer, Redriven },
+  ...{
+    Work,
+    WorkAnswer,
+    Cancelled,
+    TaskView,
+    Attempt,
+    TasksAnswer,
+    WhyAnswer,
+    DlqAnswer,
+    Redriven,
+    AuditAnswer,
+  },
   ...{ Problem, Alive, Ready },
 }
 const NAMES = new Map<TSchema, string>(Object.entries(NAMED).map(([name, schema]) => [schema, name]))
@@ -91,11 +114,13 @@ const answer = <T extends TSchema>(description: string, schema: T, examples: Rec
 /** What a refusal may say beside its code. */
 type Codes = Partial<Record<models.Code, Facts>>
 
+const RETRY_AFTER: Json = {
+  "Retry-After": { description: "seconds to wait", schema: { type: "integer" }, example: 1 },
+}
 const HEADERS: Record<number, Json> = {
   401: { "WWW-Authenticate": { schema: { type: "string" }, example: 'Bearer realm="task queue"' } },
-  503: {
-    "Retry-After": { description: "seconds to wait", schema: { type: "integer" }, example: 1 },
-  },
+  429: RETRY_AFTER,
+  503: RETRY_AFTER,
 }
 const ADVICE: Record<number, string> = {
   400: "The request cannot be used: `field` and `detail` say what would be right. Do not repeat it as it is.",
@@ -103,6 +128,7 @@ const ADVICE: Record<number, string> = {
   404: "There is no such task: it never was, or its retention is over. Do not repeat it.",
   413: "The body is larger than the broker's MAX_BODY_BYTES. Send less at once, or a reference to the data.",
   415: "The Content-Type is not application/json.",
+  429: "Not now: the queue is full, as `detail` says. Repeat it after `Retry-After` seconds, and let workers finish some.",
   500: "A fault of the broker, which its log describes. The same request will most likely meet it again.",
   503: "Not now. Repeat it after `Retry-After` seconds.",
 }
@@ -344,6 +370,10 @@ export const docs = {
     refuses: {
       task_exists: { task_id: ID },
       key_reused: {},
+      queue_full: {
+        detail:
+          "The queue default is full: as many tasks wait as MAX_QUEUE_DEPTH=100000 allows. Nothing was kept. Try again later, and let workers finish some.",
+      },
       redis_unavailable: AWAY,
       not_replicated: FEW,
       out_of_memory: {},
@@ -690,6 +720,39 @@ export const docs = {
     },
   }),
 
+  audit: route({
+    tag: "Operating",
+    summary: "Check that every task stands where it should",
+    description:
+      "After a partial restore a task may stand in no list, and would wait for ever. This looks at every task, entry, payload " +
+      "and unique key, and tells what should not be; with `fix=true` it mends it, each in one step with the check. Brokers do so " +
+      "by themselves every AUDIT_INTERVAL_MS. It takes at most 20 s: where `complete` is false, that was not enough. Safe at " +
+      "any time. The body is not read.",
+    query: parameters(AuditQuery, { queue: "default", fix: "true" }),
+    answers: {
+      200: answer(
+        "What was looked at and found. What is not mended is told with `mended` below `count`.",
+        AuditAnswer,
+        {
+          "all is well": {
+            complete: true,
+            looked: { queues: 1, tasks: 5_000, payloads: 12, unique_keys: 3, entries: 4_100 },
+            found: [],
+          },
+          mended: {
+            complete: true,
+            looked: { queues: 1, tasks: 5_000, payloads: 12, unique_keys: 3, entries: 4_100 },
+            found: [{ kind: "not_listed", count: 2, mended: 2, sample: ID }],
+          },
+        },
+      ),
+    },
+    refuses: {
+      bad_request: { field: "fix", detail: '`fix` must be one of "true", "false".' },
+      redis_unavailable: AWAY,
+    },
+  }),
+
   healthz: route({
     tag: "Operating",
     summary: "Is the process alive?",
@@ -746,7 +809,7 @@ export const openapi = new Elysia({ name: "openapi" })
           { name: "Looking", description: "for people and programs that ask what became of it" },
           { name: "Working", description: "for programs that do it" },
           { name: "Dead letters", description: "tasks that were given up" },
-          { name: "Operating", description: "for probes; no token needed" },
+          { name: "Operating", description: "for probes, which need no token, and for who runs it" },
         ],
         components: {
           securitySchemes: {

@@ -2,6 +2,7 @@
  * The operations on tasks: what the routes call, and all that knows both tasks and scripts. Nothing of HTTP.
  * Payloads and results are JSON text that passes through unread.
  */
+import { Auditor } from "./audit.ts"
 import { deadSize, findTask, type Page, type TaskFilter, tasksPage, type Why, whyTask } from "./browse.ts"
 import { EndWatch } from "./ended.ts"
 import { NotReplicated, Refused } from "./errors.ts"
@@ -9,6 +10,7 @@ import { Group } from "./group.ts"
 import { Hints } from "./hints.ts"
 import { endedChannel, givenIdRecord, QUEUES, queueOfChannel, recordKey, wakeChannel } from "./keys.ts"
 import type { Log } from "./log.ts"
+import type { AuditAnswer } from "./models.ts"
 import { type Demand, LongPoll, type Slots, slotsAfter } from "./poll.ts"
 import { connect, hintConnection, type RedisTarget } from "./redis.ts"
 import { type Replies, Scripts } from "./scripts.ts"
@@ -104,6 +106,11 @@ export interface TaskQueueOptions {
   doneKept: number
   deadKept: number
   idempotencyTtlMs: number
+  /** How many tasks of a queue may wait, and how many bytes its tasks may hold; 0: any. */
+  maxQueueDepth: number
+  maxQueueBytes: number
+  /** From one audit to the next; 0: none by itself. */
+  auditIntervalMs: number
   log: Log
 }
 
@@ -112,6 +119,7 @@ export class TaskQueue {
   readonly #hints: Hints
   readonly #scripts: Scripts
   readonly #sweeper: Sweeper
+  readonly #auditor: Auditor
   readonly #poll: LongPoll
   readonly #registered = new Set<string>()
   readonly #ends: EndWatch
@@ -142,9 +150,16 @@ export class TaskQueue {
     hints: ReturnType<typeof hintConnection>,
   ) {
     this.#store = store
-    const scripts = new Scripts(store)
+    const scripts = new Scripts(store, { depth: options.maxQueueDepth, bytes: options.maxQueueBytes })
     this.#scripts = scripts
     this.#sweeper = new Sweeper(queue => this.#sweep(queue))
+    this.#auditor = new Auditor({
+      ...{ store, scripts, log: options.log },
+      intervalMs: options.auditIntervalMs,
+      retentionMs: options.doneRetentionMs,
+      register: queue => this.#register(queue),
+      mended: queue => this.#sweeper.in(queue, 0),
+    })
     this.#poll = new LongPoll({
       lease: (queue, slots) => this.#lease(queue, slots),
       release: tasks => this.#release(tasks),
@@ -209,6 +224,7 @@ export class TaskQueue {
     store.onBack(() => {
       // Another Redis may answer now: all names are registered again.
       this.#registered.clear()
+      this.#auditor.soon()
       this.#poll.hintAll()
       void this.#ends.lookAgain()
     })
@@ -256,6 +272,13 @@ export class TaskQueue {
           return new Refused("key_reused")
         case "exists":
           return new Refused("task_exists", { task_id: id })
+        case "full_depth":
+          return queueFull(
+            queue,
+            `as many tasks wait as MAX_QUEUE_DEPTH=${this.options.maxQueueDepth} allows`,
+          )
+        case "full_bytes":
+          return queueFull(queue, `its tasks hold what MAX_QUEUE_BYTES=${this.options.maxQueueBytes} allows`)
         default:
           throw word satisfies never
       }
@@ -406,12 +429,21 @@ export class TaskQueue {
     if (word !== "requeued") throw new Refused("not_in_dlq", { task_id: id })
   }
 
+  /** Whether all tasks stand where they should, of one queue or of all; with `fix` they do afterwards. */
+  audit(
+    { fix, queue }: { fix: boolean; queue?: string | undefined },
+    signal: AbortSignal,
+  ): Promise<AuditAnswer> {
+    return this.#auditor.run(fix, queue, signal)
+  }
+
   redisState(): Promise<RedisState> {
     return this.#store.state()
   }
 
-  /** Ends all waiting at once, for tasks and for ends. */
+  /** Ends all waiting at once, for tasks, for ends and for audits. */
   stopWaiting(): void {
+    this.#auditor.close()
     this.#poll.close()
     this.#ends.close()
   }
@@ -569,6 +601,11 @@ export function writeNew({ type, payload, policy, when, expiresInMs, extra, idem
   })
   return { ...text, rare }
 }
+
+const queueFull = (queue: string, why: string) =>
+  new Refused("queue_full", {
+    detail: `The queue ${queue} is full: ${why}. Nothing was kept. Try again later, and let workers finish some.`,
+  })
 
 const leaseLost = (id: string, attempt: number, state: Task["state"]) =>
   new Refused("lease_lost", {

@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto"
 import { asRefusal } from "./errors.ts"
 import { queueKeys } from "./keys.ts"
+import audit from "./lua/audit.lua" with { type: "text" }
 import cancel from "./lua/cancel.lua" with { type: "text" }
 import extend from "./lua/extend.lua" with { type: "text" }
 import inspect from "./lua/inspect.lua" with { type: "text" }
@@ -17,7 +18,7 @@ import submit from "./lua/submit.lua" with { type: "text" }
 import sweep from "./lua/sweep.lua" with { type: "text" }
 import watch from "./lua/watch.lua" with { type: "text" }
 import why from "./lua/why.lua" with { type: "text" }
-import type { State } from "./models.ts"
+import type { Fault, State } from "./models.ts"
 import type { Runner, Script } from "./store.ts"
 import type { Described } from "./task.ts"
 
@@ -45,6 +46,7 @@ export const SCRIPTS = {
   watch: { source: watch, args: [], each: ["id"] },
   inspect: { source: inspect, args: [], each: ["id"] },
   why: { source: why, args: [], each: ["id"] },
+  audit: { source: audit, args: ["began", "fix", "retention"], each: ["what", "id", "more"] },
   page: { source: page, args: ["place", "limit", "score", "id"], each: [] },
 } as const satisfies Record<string, { source: string; args: readonly string[]; each: readonly string[] }>
 
@@ -64,6 +66,8 @@ export type SubmitWord =
   | "duplicate"
   | "replaced"
   | "exists"
+  | "full_depth"
+  | "full_bytes"
 export type SettleWord =
   | "acknowledged"
   | "requeued"
@@ -76,7 +80,7 @@ export type SettleWord =
 export type ExtendWord = "ok" | "cancelled" | "lease_lost" | "unknown"
 export type CancelWord = "cancelled" | "cancelling" | "ended" | "unknown"
 
-/** What each script answers: one entry an item, but for lease, sweep and page, or one word that is true of all. */
+/** What each script answers: one entry an item, but for lease, sweep, page and audit, or one word that is true of all. */
 export interface Replies {
   submit: "queued" | [word: SubmitWord, id: string][]
   lease: [nextEvent: number, handed: string]
@@ -88,32 +92,55 @@ export interface Replies {
   watch: ("watched" | "ended" | "unknown")[]
   inspect: (Described | null)[]
   why: ([now: number, polled: string, ahead: number, position: number, task: Described] | null)[]
+  audit: [
+    now: number,
+    bytes: number,
+    counted: number,
+    ...faults: [index: number, fault: Fault, mended: 0 | 1, lease: string][],
+  ]
   page: [size: number, ...entries: [score: string, id: string, task: Described | null][]]
 }
 
-/** A script as Redis gets it: its shebang first, then what all share, then its own lines. */
-export function scriptText(source: string): string {
+/** How many tasks of a queue may wait, and how many bytes its tasks may hold, before submits are refused; 0: none. */
+export interface Limits {
+  depth: number
+  bytes: number
+}
+const NO_LIMITS: Limits = { depth: 0, bytes: 0 }
+
+/** A script as Redis gets it: its shebang first, then the limits, what all share, and its own lines. */
+export function scriptText(source: string, { depth, bytes } = NO_LIMITS): string {
   const end = source.indexOf("\n")
-  return `${source.slice(0, end)}\n${prelude}\n${source.slice(end + 1)}`
+  const limits = `local max_depth, max_bytes = ${depth}, ${bytes}`
+  return `${source.slice(0, end)}\n${limits}\n${prelude}\n${source.slice(end + 1)}`
 }
 
 /** Of what these write nobody is told: a failover may undo it, and it is then done again. */
-const UNTOLD: ReadonlySet<ScriptName> = new Set(["sweep", "watch"])
+const UNTOLD: ReadonlySet<ScriptName> = new Set(["sweep", "watch", "audit"])
 
 export const prepared = (text: string): Script => ({
   text,
   sha: createHash("sha1").update(text).digest("hex"),
 })
 
-const PREPARED = Object.fromEntries(
-  Object.entries(SCRIPTS).map(([name, { source }]) => {
-    const writes = !source.slice(0, source.indexOf("\n")).includes("no-writes")
-    return [name, { ...prepared(scriptText(source)), told: writes && !UNTOLD.has(name as ScriptName) }]
-  }),
-) as Record<ScriptName, Script & { told: boolean }>
+const prepareAll = (limits: Limits) =>
+  Object.fromEntries(
+    Object.entries(SCRIPTS).map(([name, { source }]) => {
+      const writes = !source.slice(0, source.indexOf("\n")).includes("no-writes")
+      const told = writes && !UNTOLD.has(name as ScriptName)
+      return [name, { ...prepared(scriptText(source, limits)), told }]
+    }),
+  ) as Record<ScriptName, Script & { told: boolean }>
 
 export class Scripts {
-  constructor(private readonly runner: Runner) {}
+  readonly #prepared: ReturnType<typeof prepareAll>
+
+  constructor(
+    private readonly runner: Runner,
+    readonly limits = NO_LIMITS,
+  ) {
+    this.#prepared = prepareAll(limits)
+  }
 
   /** Runs a script for a queue. Faults of Redis come as Refused. `told`: somebody is told of what it writes. */
   async call<N extends ScriptName>(
@@ -121,14 +148,14 @@ export class Scripts {
     queue: string,
     args: Arguments<N>,
     items: readonly Item<N>[] = [],
-    told = PREPARED[name].told,
+    told = this.#prepared[name].told,
   ): Promise<Replies[N]> {
     const declared = SCRIPTS[name]
     const flat: Value[] = []
     for (const field of declared.args) flat.push(args[field as keyof Arguments<N>])
     for (const item of items) for (const field of declared.each) flat.push(item[field as keyof Item<N>])
     try {
-      return (await this.runner.run(PREPARED[name], queueKeys(queue), flat, told)) as Replies[N]
+      return (await this.runner.run(this.#prepared[name], queueKeys(queue), flat, told)) as Replies[N]
     } catch (error) {
       throw asRefusal(error)
     }

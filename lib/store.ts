@@ -95,6 +95,18 @@ export class Store implements Runner {
     )
   }
 
+  /** The keys that match, of every master, some at a time. One that comes meanwhile may be missed, any may come twice. */
+  async *keys(pattern: string, count: number): AsyncGenerator<string[]> {
+    for (const { redis } of this.#servers.masters())
+      for (let cursor = "0", first = true; first || cursor !== "0"; first = false) {
+        const [next, keys] = await redis.scan(cursor, "MATCH", pattern, "COUNT", count).catch(error => {
+          throw asRefusal(error)
+        })
+        cursor = next
+        yield keys
+      }
+  }
+
   /** What an operator must know: of several masters the weakest counts. */
   async state(): Promise<RedisState> {
     try {

@@ -226,6 +226,9 @@ interface Rare {
 }
 const readRare = (text: string): Rare => (text === "" ? {} : JSON.parse(text))
 
+/** For a payload that Redis has lost, so that it does not spoil an answer that has others as well. */
+const LOST = "null"
+
 /** A task handed out. `type` and `payload` are JSON text, as they were submitted. */
 export interface Leased {
   id: string
@@ -255,7 +258,7 @@ export function readLeased(queue: string, handed: string): Leased[] {
       id: joinId(queue, parts[i]!),
       queue,
       type,
-      payload: parts[i + 3] || payload,
+      payload: parts[i + 3] || payload || LOST,
       lease: head[2]!,
       attempt: Number.parseInt(head[2]!, 10),
       retries: Number(head[5]),
@@ -320,7 +323,7 @@ export function readTask(queue: string, [local, text, large, leaseExpiresAt, due
     queue,
     state: oneOf(STATES, state),
     type: JSON.parse(type),
-    payload: large ?? payload,
+    payload: (large ?? payload) || LOST,
     policy: readPolicy(policy),
     attempt: Number.parseInt(lease!, 10),
     retries: Number(retries),

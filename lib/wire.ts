@@ -12,6 +12,7 @@ import { memberTexts } from "./json.ts"
 import { givenIdRecord, headerRecord } from "./keys.ts"
 import {
   Ack,
+  AuditQuery,
   DlqQuery,
   Extend,
   GetQuery,
@@ -35,6 +36,7 @@ const checkAck = checker(Ack)
 const checkExtend = checker(Extend)
 const checkLease = checker(LeaseRequest)
 const checkGet = queryChecker(GetQuery)
+const checkAudit = queryChecker(AuditQuery)
 const checkDlq = queryChecker(DlqQuery)
 const checkId = checker(TaskId)
 const checkWork = checker(Work)
@@ -259,6 +261,11 @@ export function readGet(query: URLSearchParams) {
 export function readDlq(query: URLSearchParams) {
   const { queue, limit = 100, cursor } = checkDlq(query)
   return { queue, limit, cursor }
+}
+
+export function readAudit(query: URLSearchParams) {
+  const { queue, fix } = checkAudit(query)
+  return { queue, fix: fix === "true" }
 }
 
 export function readId(id: string): string {

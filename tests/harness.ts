@@ -6,7 +6,7 @@ import { QUEUE_KEY_NAMES, type QueueKey, queueKeys } from "../lib/keys.ts"
 import { createLog } from "../lib/log.ts"
 import { TaskQueue } from "../lib/queue.ts"
 import type { RedisAddress } from "../lib/redis.ts"
-import { type Replies, Scripts } from "../lib/scripts.ts"
+import { type Limits, type Replies, Scripts } from "../lib/scripts.ts"
 import { directly, type Runner } from "../lib/store.ts"
 import { HEAD, type Leased, localOf, readLeased } from "../lib/task.ts"
 import { cut, fieldsOf } from "./invariants.ts"
@@ -38,10 +38,11 @@ export class Bench implements AsyncDisposable {
     socket: string,
     readonly name = freshName(),
     run: (redis: Redis) => Runner = directly,
+    limits?: Limits,
   ) {
     this.redis = new Redis(socket)
     this.redis.on("error", () => {}) // each command says so itself
-    this.scripts = new Scripts(run(this.redis))
+    this.scripts = new Scripts(run(this.redis), limits)
   }
 
   key(name: QueueKey, id = ""): string {
@@ -119,6 +120,7 @@ export class Bench implements AsyncDisposable {
 
 export const testConfig = (overrides: Partial<BrokerConfig> = {}): BrokerConfig => ({
   ...readBrokerConfig({ API_SECRET_TOKEN: TOKEN, HOST: "127.0.0.1", PORT: "0", LOG_LEVEL: "error" }),
+  auditIntervalMs: 0, // or it would mend what a test breaks
   ...overrides,
 })
 

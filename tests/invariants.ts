@@ -134,9 +134,25 @@ export function sorted(content: Dump) {
   return { tasks, places, payloads, unique, expiring, ready, unknown }
 }
 
+/** What the tasks that have not ended hold: their types and payloads. */
+export function bytesHeld({ tasks, payloads }: ReturnType<typeof sorted>): number {
+  const bytes = (text = "") => Buffer.byteLength(text)
+  let sum = 0
+  for (const [id, { state, type, payload }] of tasks)
+    if (!ENDED.has(state!)) sum += bytes(type) + 1 + bytes(payload) + bytes(payloads.get(id))
+  return sum
+}
+
+/** What a queue is said to hold; undefined where nobody counts. */
+export function bytesSaid(content: Dump): number | undefined {
+  const said = (content[bare.stats] as Record<string, string> | undefined)?.bytes
+  return said === undefined ? undefined : Number(said)
+}
+
 /** Every way in which these keys contradict the layout; an empty list where all is well. */
 export function contradictionsOf(content: Dump): string[] {
-  const { tasks, places, payloads, unique, expiring, unknown } = sorted(content)
+  const whole = sorted(content)
+  const { tasks, places, payloads, unique, expiring, unknown } = whole
   const wrong = unknown.map(key => `the key ${key} is none of the layout's`)
   // An id may linger in a ready list after its task has left it.
   for (const [id, where] of places)
@@ -175,6 +191,8 @@ export function contradictionsOf(content: Dump): string[] {
       wrong.push(`${id} is ${state}, and its unique key belongs to ${unique.get(fields.unique) ?? "nobody"}`)
   }
   for (const id of expiring) if (!tasks.has(id)) wrong.push(`${id} expires and is no task`)
+  const said = bytesSaid(content) ?? bytesHeld(whole)
+  if (said !== bytesHeld(whole)) wrong.push(`the tasks hold ${bytesHeld(whole)} bytes, and not ${said}`)
   return wrong
 }
 

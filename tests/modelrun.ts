@@ -6,10 +6,12 @@ import { writeNew } from "../lib/queue.ts"
 import { prepared, SCRIPTS, type ScriptName, scriptText } from "../lib/scripts.ts"
 import { directly, type Runner } from "../lib/store.ts"
 import { Bench } from "./harness.ts"
-import { contradictionsOf, dump, sorted } from "./invariants.ts"
+import { bytesHeld, bytesSaid, contradictionsOf, dump, sorted } from "./invariants.ts"
 import { type Asked, ended, type Known, LATER_MS, Model, type Said } from "./model.ts"
 import { testRedis } from "./redis.ts"
 
+/** So that bytes are counted. */
+const LIMITS = { depth: 0, bytes: 1_000_000_000 }
 const TIMEOUT_MS = 30_000_000
 const RUNTIME_MS = 100_000_000
 const BACKOFF_MS = 1_000_000
@@ -25,7 +27,7 @@ export interface Patch {
 
 /** The text of a script with the patch; throws where the line is not there, or not alone. */
 export function patched({ script, line, becomes }: Patch): string {
-  const text = scriptText(SCRIPTS[script].source)
+  const text = scriptText(SCRIPTS[script].source, LIMITS)
   const found = text.split(line).length - 1
   if (found !== 1) throw new Error(`"${line}" stands ${found} times in ${script}.lua, and not once`)
   return text.replace(line, () => becomes)
@@ -33,7 +35,7 @@ export function patched({ script, line, becomes }: Patch): string {
 
 /** Runs the patched script in the place of its original. */
 function patching(runner: Runner, patch: Patch): Runner {
-  const original = scriptText(SCRIPTS[patch.script].source)
+  const original = scriptText(SCRIPTS[patch.script].source, LIMITS)
   const other = prepared(patched(patch))
   return {
     run: (script, ...rest) => runner.run(script.text === original ? other : script, ...rest),
@@ -325,7 +327,9 @@ class Expire extends OfTask {
 async function compare(model: Model, real: Real, after: string): Promise<void> {
   const content = await dump(real.bench.redis, real.queue)
   deepStrictEqual(contradictionsOf(content), [], `${after}: what contradicts the layout`)
-  const { tasks, payloads, unique, ready } = sorted(content)
+  const whole = sorted(content)
+  const { tasks, payloads, unique, ready } = whole
+  deepStrictEqual(bytesSaid(content) ?? 0, bytesHeld(whole), `${after}: the bytes that tasks hold`)
   const isThere = Object.fromEntries(
     [...tasks].map(([id, fields]) => [
       id,
@@ -453,7 +457,7 @@ export async function checkModel({ runs, seed, patch, onFailure = "throw" }: Mod
   let lives = 0
   const property = fc.asyncProperty(fc.commands(commands, { maxCommands: 60, size: "max" }), async steps => {
     const run = (redis: Redis) => (patch ? patching(directly(redis), patch) : directly(redis))
-    await using bench = new Bench(server.socket, `m${++lives}`, run)
+    await using bench = new Bench(server.socket, `m${++lives}`, run, LIMITS)
     await fc.asyncModelRun(() => ({ model: new Model(), real: new Real(bench, bench.name) }), steps)
     await control.flushdb()
   })

@@ -112,6 +112,22 @@ const BUGS: [bug: string, patch: Patch][] = [
       becomes: "key = nil",
     },
   ],
+  [
+    "bytes that a task still holds when it has ended",
+    {
+      script: "sweep",
+      line: "if max_bytes > 0 then hold(-size_of(t.id, t.rest)) end",
+      becomes: "",
+    },
+  ],
+  [
+    "bytes of a large payload that is replaced",
+    {
+      script: "submit",
+      line: "if max_bytes > 0 then hold(#t.rest + #large) end",
+      becomes: "if max_bytes > 0 then hold(#t.rest) end",
+    },
+  ],
 ]
 
 describe("the model check finds", () => {

@@ -5,6 +5,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test"
 import { BrokerProblem, BrokerUnreachable, Client } from "../lib/client.ts"
 import { type ConfigError, readBrokerConfig, redisAddress } from "../lib/config.ts"
+import { keyOf } from "../lib/keys.ts"
 import type { RedisAddress } from "../lib/redis.ts"
 import { slotOf } from "../lib/servers.ts"
 import { freshName, type TestBroker, TOKEN, testBroker } from "./harness.ts"
@@ -240,6 +241,15 @@ test("Cluster: queues stand on different masters; one is killed and another froz
   }
   const many = await clients[0]!.submitMany(quiet.map(queue => ({ type: "a", queue })))
   expect(many).toMatchObject(quiet.map(() => ({ status: "queued" })))
+  expect((await clients[1]!.tasks({ state: "queued" })).tasks).toHaveLength(3)
+
+  // The audit looks at every master.
+  for (const queue of quiet)
+    await (await cluster.owner(slotOf(`{${queue}}`)))!.call("DEL", keyOf(queue, "ready", "5"))
+  const { complete, found } = await clients[1]!.audit({ fix: true })
+  expect({ complete, found }).toMatchObject({
+    ...{ complete: true, found: [{ kind: "not_listed", count: 3, mended: 3 }] },
+  })
   expect((await clients[1]!.tasks({ state: "queued" })).tasks).toHaveLength(3)
   const waiting = clients[0]!.lease({ queues: ["quiet"], wait_ms: 20_000 }).catch(error => error)
 

@@ -585,6 +585,7 @@ test("a task queue walks a task through its whole life, and each step leaves it 
     doneKept: 100,
     deadKept: 100,
     idempotencyTtlMs: HOUR,
+    ...{ maxQueueDepth: 0, maxQueueBytes: 0, auditIntervalMs: 0 },
     log: createLog("silent"),
   })
   try {
@@ -1238,7 +1239,7 @@ test("a script and its declaration answer the same words", () => {
   expect(also("submit", "replace")).toEqual(
     new Set([
       ...["queued", "scheduled", "replay_queued", "replay_scheduled", "replay_duplicate", "replay_replaced"],
-      ...["conflict", "duplicate", "replaced", "exists"],
+      ...["conflict", "duplicate", "replaced", "exists", "full_depth", "full_bytes"],
     ]),
   )
   expect(said("extend")).toEqual(new Set(["ok", "cancelled", "lease_lost", "unknown"]))

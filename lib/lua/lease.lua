@@ -82,7 +82,8 @@ while slot < most and passed < MAX_PASSED do
   end
 end
 if #large > 0 then
-  for i, text in ipairs(redis.call("MGET", unpack(large))) do handed[large_at[i]] = text end
+  -- One that is lost, as by a partial restore, is "", or it would keep all others from being handed out.
+  for i, text in ipairs(redis.call("MGET", unpack(large))) do handed[large_at[i]] = text or "" end
 end
 commit()
 publish(slot)

@@ -3,7 +3,9 @@
   one variadic command a structure, since calls from Lua and lines in the append-only file are what a transition costs.
   invariant  a task stands in one place: a ready list (queued), `due` (scheduled, retrying), `leases`
              (processing), `done`, `dead` or `cancelled`, as its `state` says. An id may linger in a ready
-             list after its task has left it (taking it out would cost a scan): lease drops it. ]]
+             list after its task has left it (taking it out would cost a scan): lease drops it.
+  The line before this one, which lib/scripts.ts writes, has the limits of a queue: max_depth and max_bytes; 0: none.
+  Where there is a max_bytes, `bytes` of `stats` is kept: what the tasks that have not ended hold. ]]
 local task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, wake, ended = unpack(KEYS)
 
 local clock = redis.call("TIME") -- read once: it moves while a script runs
@@ -118,7 +120,16 @@ local function text_of(t)
     .. t.crashes .. " " .. t.releases .. " " .. t.created .. "\n" .. t.policy .. "\n" .. rest
 end
 
-local joined, left, lined, returned, woken = {}, {}, {}, {}, 0
+local joined, left, lined, returned, woken, more_bytes = {}, {}, {}, {}, 0, 0
+
+-- The bytes that a task holds: its type and payload as JSON text, which stay the same until it ends.
+-- `rest`: its text from the type on.
+local function size_of(id, rest)
+  return #rest + (string.byte(rest, -1) == 10 and redis.call("STRLEN", payload .. id) or 0)
+end
+
+-- Counts bytes as held from now on, or, below 0, as no more. Only to be called where max_bytes is set.
+local function hold(bytes) more_bytes = more_bytes + bytes end
 
 local function values_for(writes, key)
   local values = writes[key]
@@ -163,6 +174,8 @@ local function commit()
   for set, values in pairs(joined) do in_chunks("ZADD", values, set) end
   for priority, ids in pairs(lined) do in_chunks("RPUSH", ids, ready .. priority) end
   for priority, ids in pairs(returned) do in_chunks("LPUSH", turned_round(ids), ready .. priority) end
+  if more_bytes ~= 0 then redis.call("HINCRBY", stats, "bytes", int(more_bytes)) end
+  more_bytes = 0
   loaded, opened, saved, written, joined, left, lined, returned = {}, {}, {}, {}, {}, {}, {}, {}
 end
 
@@ -240,6 +253,7 @@ local function finish(t, state, set, score)
   save(t)
   join(set, score, t.id)
   local key = rare(t).unique
+  if max_bytes > 0 then hold(-size_of(t.id, t.rest)) end
   if key and redis.call("GET", unique .. key) == t.id then redis.call("DEL", unique .. key) end
   if rare(t).watched then redis.call("PUBLISH", ended, t.id) end
 end

@@ -22,6 +22,7 @@ for _, id in ipairs(ARGV) do
       t.policy = string.gsub(t.policy, "^(%d+ %d+ %d+ %d+ %d+) %d+", "%1 0")
       t.state, t.finished, t.retries, t.crashes, t.releases = "queued", "0", "0", "0", "0"
       rare(t).reason, rare(t).cancel, rare(t).watched = nil, nil, nil
+      if max_bytes > 0 then hold(size_of(id, t.rest)) end
       save(t)
     end
   end

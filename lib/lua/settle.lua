@@ -39,6 +39,7 @@ local function end_plainly(id, lease)
   leave(leases, id)
   join(done, now + (ttl >= 0 and ttl or retention), id)
   write(id, "done " .. now_text .. string.sub(text, #PROCESSING))
+  if max_bytes > 0 then hold(-size_of(id, string.sub(text, policy_end + 2))) end
   return true
 end
 

@@ -12,8 +12,9 @@
                                                  asked before under this key: the first answer again
              "conflict"                          asked before under this key, but for something else
              "exists"                            the id is taken; nothing was changed
+             "full_depth" | "full_bytes"         a new task, for which the queue has no room; nothing was made
              or only "queued", where all were plain and created
-  cost       O(n log D), D = delayed tasks
+  cost       O(n log D), D = delayed tasks; with a max_depth 11 commands more a call, with a max_bytes one or two
   invariant  each item is all or nothing; a refused one changes nothing ]]
 local ttl = ARGV[1]
 local first, fields_each = 2, 4
@@ -23,7 +24,24 @@ local function set_payload(id, large)
   if large ~= "" then redis.call("SET", payload .. id, large) end
 end
 
--- Tasks that ask for nothing rare are written together, unless one of their ids is taken.
+-- How many tasks, and how many bytes of them, there is room for. Ids that linger in ready lists take room, too.
+local free_depth, free_bytes = math.huge, math.huge
+if max_depth > 0 then
+  free_depth = max_depth - redis.call("ZCARD", due)
+  for priority = 0, 9 do free_depth = free_depth - redis.call("LLEN", ready .. priority) end
+end
+if max_bytes > 0 then free_bytes = max_bytes - math.max(0, tonumber(redis.call("HGET", stats, "bytes") or 0)) end
+
+local function size_of_new(body, large) return #body - string.find(body, "\n\n", 1, true) - 1 + #large end
+
+-- Takes up room, or says what is full.
+local function take_room(depth, bytes)
+  if depth > free_depth then return "full_depth" end
+  if bytes > free_bytes then return "full_bytes" end
+  free_depth, free_bytes = free_depth - depth, free_bytes - bytes
+end
+
+-- Tasks that ask for nothing rare are written together, unless one of their ids is taken, or there is no room for all.
 local created, plain, all_plain = {}, {}, true
 for i = first, #ARGV, fields_each do
   local id, large = ARGV[i], ARGV[i + 2]
@@ -39,6 +57,14 @@ for i = first, #ARGV, fields_each do
       plain[#plain + 1] = large
     end
   end
+end
+if max_depth > 0 or max_bytes > 0 then
+  local depth, bytes = 0, 0
+  for _, i in pairs(created) do
+    if i then depth, bytes = depth + 1, bytes + size_of_new(ARGV[i + 1], ARGV[i + 2]) end
+  end
+  -- Then each by itself, in order.
+  if take_room(depth, bytes) then created, plain, all_plain = {}, {}, false end
 end
 if #plain > 0 and redis.call("MSETNX", unpack(plain)) == 0 then
   all_plain = false
@@ -56,6 +82,7 @@ local function replace(holder, body, large, starts)
   if t.state ~= "queued" and t.state ~= "scheduled" and t.state ~= "retrying" then return "duplicate" end
   rare(t)
   local type = string.match(t.rest, "^[^\n]*\n")
+  if max_bytes > 0 then hold(-size_of(holder, t.rest)) end
   t.rest = type .. string.match(body, "^[^\n]*\n\n[^\n]*\n(.*)$")
   save(t)
   if large == "" then
@@ -63,6 +90,7 @@ local function replace(holder, body, large, starts)
   else
     set_payload(holder, large)
   end
+  if max_bytes > 0 then hold(#t.rest + #large) end
   -- Debounce: a delay asked again starts again.
   if t.state == "scheduled" and starts > now then join(due, starts, holder) end
   return "replaced"
@@ -107,7 +135,10 @@ local function submit(id, body, large, asked)
   if holder and not open(holder) then holder = nil end
   local word
   if not holder then
+    local full = take_room(1, size_of_new(body, large))
+    if full then return full, id end
     word = create(id, body, large, starts, asked)
+    if max_bytes > 0 then hold(size_of_new(body, large)) end
   elseif asked.mode == "replace" then
     word = replace(holder, body, large, starts)
   else
@@ -118,7 +149,10 @@ local function submit(id, body, large, asked)
   return word, by
 end
 
-local function line_up(i) make_ready(ARGV[i], string.match(ARGV[i + 1], "^%d+")) end
+local function line_up(i)
+  make_ready(ARGV[i], string.match(ARGV[i + 1], "^%d+"))
+  if max_bytes > 0 then hold(size_of_new(ARGV[i + 1], ARGV[i + 2])) end
+end
 
 if all_plain then
   for i = first, #ARGV, fields_each do line_up(i) end
