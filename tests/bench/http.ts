@@ -7,6 +7,7 @@ import type { Socket } from "bun"
 export class Connection {
   #socket!: Socket
   #unsent: Uint8Array | undefined
+  #ended: Error | undefined
   #text = ""
   /** Where the answer's body begins and ends in #text; NaN while its head is not there. */
   #bodyAt = Number.NaN
@@ -31,6 +32,8 @@ export class Connection {
 
   /** Sends a request and gives the body of its answer. Anything but a 2xx throws. */
   send(request: Uint8Array): Promise<string> {
+    // A broker closes what is silent for 40 s.
+    if (this.#ended) return Promise.reject(this.#ended)
     return new Promise((resolve, reject) => {
       this.#answered = { resolve, reject }
       this.#write(request)
@@ -68,6 +71,7 @@ export class Connection {
   }
 
   #end(error: Error): void {
+    this.#ended = error
     this.#answered?.reject(error)
     this.#answered = undefined
   }

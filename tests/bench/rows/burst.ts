@@ -34,16 +34,18 @@ export const burst: Row = {
 async function instant(run: Run, kind: Instant): Promise<Line[]> {
   await using ours = await Ours.start({ redis: withAof("everysec") })
   const tasks = run.quick ? 20_000 : 100_000
-  const connections = await Promise.all(Array.from({ length: LANES }, () => Connection.open(ours.broker.url)))
-  const submitter = await Connection.open(ours.broker.url)
+  const connect = () => Promise.all(Array.from({ length: LANES }, () => Connection.open(ours.broker.url)))
+  const preparing = await connect()
   const redis = new Redis({ path: ours.redis.socket })
 
   run.progress(`${tasks} tasks ${kind}: getting ready`)
-  const at = kind === "due" ? await schedule(connections, tasks) : await hold(connections, tasks)
+  const at = kind === "due" ? await schedule(preparing, tasks) : await hold(preparing, tasks)
   await redis.config("SET", "slowlog-log-slower-than", SLOW_US, "slowlog-max-len", 10_000)
   await redis.slowlog("RESET")
   await Bun.sleep(at - Date.now() - WARM_MS)
 
+  const connections = await connect()
+  const submitter = await Connection.open(ours.broker.url)
   const submits = submitting(submitter)
   await Bun.sleep(at - Date.now())
   run.progress(`${tasks} tasks ${kind}`)
@@ -62,7 +64,7 @@ async function instant(run: Run, kind: Instant): Promise<Line[]> {
   const worstMs = Math.max(0, ...slow.map(([, , us]) => us)) / 1_000
 
   redis.disconnect()
-  for (const connection of [...connections, submitter]) connection.close()
+  for (const connection of [...preparing, ...connections, submitter]) connection.close()
   const contender = kind === "due" ? "ours, due" : "ours, lapsing"
   return [
     { contender, unit: "s until all are handed on", values: [seconds], target: { atMost: 3 } },
