@@ -8,7 +8,7 @@ import { type BrokerConfig, ConfigError, readBrokerConfig, redisAddress } from "
 import { BROKER_CONNECTION, startEmbeddedRedis } from "./lib/embedded.ts"
 import { Refused } from "./lib/errors.ts"
 import { cannotListen, greeting, redisWarnings, urlOf, whereRedisIs } from "./lib/greeting.ts"
-import { answer, authorizer, errorAnswer, problemAnswer, readJson } from "./lib/http.ts"
+import { answer, authorizer, bodyReader, errorAnswer, problemAnswer, waitingRoom } from "./lib/http.ts"
 import { createLog, type Log } from "./lib/log.ts"
 import { docs, openapi } from "./lib/openapi.ts"
 import { pause } from "./lib/pause.ts"
@@ -23,14 +23,17 @@ const PUBLIC = /^\/(healthz|readyz|swagger(\/.*)?)$/
 const IDLE_TIMEOUT_S = 40
 /** How long one audit that is asked for may take. */
 const AUDIT_MS = 20_000
+/** How many requests may wait, for tasks or for the end of one: 6 KB each, so 60 MB. */
+const MAX_WAITING = 10_000
 /** What Redis may take to close, after the requests have ended. */
 const CLOSE_MS = 5_000
 
 /** The app, ready to listen. `token` is what callers must send. */
 export function createBroker(queue: TaskQueue, config: BrokerConfig, token: string, log: Log) {
   const authorized = authorizer(token)
-  const body = (request: Request) => readJson(request, config.maxBodyBytes)
+  const read = bodyReader(config.maxBodyBytes)
   const query = (request: Request) => new URL(request.url).searchParams
+  const wait = waitingRoom(MAX_WAITING)
 
   return new Elysia({ precompile: true })
     .onRequest(({ request }) => {
@@ -54,7 +57,8 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     .post(
       "/submit",
       async ({ request }) => {
-        const tasks = wire.readSubmits(await body(request), request.headers, config)
+        using body = await read(request)
+        const tasks = wire.readSubmits(body, request.headers, config)
         const text = await wire.answerMany(tasks, items => queue.submit(items), wire.writeSubmitted)
         return answer(text, wire.replayed(text) ? { "idempotency-replayed": "true" } : {})
       },
@@ -63,7 +67,8 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     .get(
       "/get",
       async ({ request }) => {
-        const [task] = await queue.lease({ ...wire.readGet(query(request)), signal: request.signal })
+        const demand = wire.readGet(query(request))
+        const [task] = await wait(demand.waitMs, () => queue.lease({ ...demand, signal: request.signal }))
         return task === undefined ? new Response(null, { status: 204 }) : answer(wire.writeLeased(task))
       },
       docs.get,
@@ -71,7 +76,9 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     .post(
       "/lease",
       async ({ request }) => {
-        const tasks = await queue.lease({ ...wire.readLease(await body(request)), signal: request.signal })
+        using body = await read(request)
+        const demand = wire.readLease(body)
+        const tasks = await wait(demand.waitMs, () => queue.lease({ ...demand, signal: request.signal }))
         return answer(wire.writeLeasedMany(tasks))
       },
       docs.lease,
@@ -79,7 +86,8 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     .post(
       "/ack",
       async ({ request }) => {
-        const acks = wire.readAcks(await body(request))
+        using body = await read(request)
+        const acks = wire.readAcks(body)
         return answer(await wire.answerMany(acks, items => queue.settle(items), wire.writeSettled))
       },
       docs.ack,
@@ -87,7 +95,8 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     .post(
       "/extend",
       async ({ request }) => {
-        const leases = wire.readExtends(await body(request))
+        using body = await read(request)
+        const leases = wire.readExtends(body)
         return answer(await wire.answerMany(leases, items => queue.extend(items), wire.writeExtended))
       },
       docs.extend,
@@ -95,21 +104,24 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     .post(
       "/work",
       async ({ request }) => {
-        const { settle, extend, demand } = wire.readWork(await body(request))
+        using body = await read(request)
+        const { settle, extend, demand } = wire.readWork(body)
         // Extended first: the last that a task has to tell may come with the ack that ends it.
         const extended = await wire.eachAnswer(extend, items => queue.extend(items))
         // Who has something to hear does not wait for tasks as well.
         const waitMs = settle.length + extend.length > 0 ? 0 : demand.waitMs
         let tasks: Leased[] = []
-        const settled = await wire.eachAnswer(settle, async items => {
-          const [answers, leased] = await queue.settleAndLease(items, {
-            ...demand,
-            waitMs,
-            signal: request.signal,
-          })
-          tasks = leased
-          return answers
-        })
+        const settled = await wait(waitMs, () =>
+          wire.eachAnswer(settle, async items => {
+            const [answers, leased] = await queue.settleAndLease(items, {
+              ...demand,
+              waitMs,
+              signal: request.signal,
+            })
+            tasks = leased
+            return answers
+          }),
+        )
         return answer(wire.writeWork(tasks, settled, extended, extend))
       },
       docs.work,
@@ -126,7 +138,9 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
       "/status/:id",
       async ({ request, params }) => {
         const waitMs = wire.readStatus(query(request))
-        return answer(wire.writeTask(await queue.find(wire.readId(params.id), waitMs, request.signal)))
+        const id = wire.readId(params.id)
+        const task = await wait(waitMs, () => queue.find(id, waitMs, request.signal))
+        return answer(wire.writeTask(task))
       },
       docs.status,
     )

@@ -60,7 +60,11 @@ export const PROBLEMS: Record<Code, { status: number; error: string; detail?: st
   redis_unavailable: { status: 503, error: "Redis is unavailable" },
   not_replicated: { status: 503, error: "Too few replicas of Redis have it" },
   out_of_memory: { status: 503, error: "Redis is out of memory" },
-  overloaded: { status: 503, error: "Overloaded" },
+  overloaded: {
+    status: 503,
+    error: "Overloaded",
+    detail: "This broker holds as much as it can: send it again later, or to another broker.",
+  },
   not_ready: { status: 503, error: "Not ready" },
   internal: {
     status: 500,
@@ -106,7 +110,7 @@ export function errorAnswer(error: unknown, log: Log): Response {
   if (error instanceof Refused) return problemAnswer(error)
   if (error instanceof NotFoundError) return problemAnswer(new Refused("not_found"))
   log.error("A request failed", {
-    error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    error: error instanceof Error ? error.stack || error.message : String(error),
   })
   return problemAnswer(new Refused("internal"))
 }
@@ -122,33 +126,107 @@ export function authorizer(token: string): (headers: Headers) => boolean {
   }
 }
 
-/** The text of a JSON body and its value. Checks media type, size and encoding in that order. */
-export async function readJson(
-  request: Request,
-  maxBytes: number,
-): Promise<{ text: string; value: unknown }> {
-  const type = request.headers.get("content-type") ?? ""
-  if (!/^application\/json *(;|$)/i.test(type)) throw new Refused("unsupported_media_type")
-  const length = request.headers.get("content-length")
-  if (Number(length) > maxBytes) throw new Refused("too_large")
-  const bytes = length === null ? await readUpTo(maxBytes, request) : Buffer.from(await request.arrayBuffer())
-  if (!isUtf8(bytes)) throw new Refused("bad_json")
-  const text = bytes.toString("utf8")
+export interface Body extends Disposable {
+  text: string
+  value: unknown
+}
+
+/** Bodies of all requests that are read or worked on take no more than this, or four of the largest. */
+const MAX_HELD_BYTES = 67_108_864
+/** Up to this much is read at one go, which is faster, and counted when it is there. */
+const SMALL_BYTES = 32_768
+
+/**
+ * Reads JSON bodies. Checks media type, size, room and encoding in that order. A body counts against the room from
+ * its arrival, whether all of it has come or not, until it is disposed of: so memory stays flat while Redis is
+ * slow, and who announces much and sends nothing takes no room from others.
+ */
+export function bodyReader(maxBytes: number): (request: Request) => Promise<Body> {
+  const room = Math.max(MAX_HELD_BYTES, 4 * maxBytes)
+  let held = 0
+
+  return async request => {
+    const type = request.headers.get("content-type") ?? ""
+    if (!/^application\/json *(;|$)/i.test(type)) throw new Refused("unsupported_media_type")
+    const announced = request.headers.get("content-length")
+    const length = announced === null ? undefined : Number(announced)
+    let size = 0
+    const take = (bytes: number) => {
+      if (size + bytes > maxBytes) throw new Refused("too_large", { detail: tooLarge(maxBytes) })
+      if (held + bytes > room) throw new Refused("overloaded", { detail: NO_ROOM })
+      size += bytes
+      held += bytes
+    }
+    const release = () => {
+      held -= size
+      size = 0
+    }
+    try {
+      // Before any of it is read, where the request tells.
+      take(length ?? 0)
+      release()
+      const bytes =
+        length !== undefined && length <= SMALL_BYTES ? await readAtOnce(request) : await read(request, take)
+      if (size === 0) take(bytes.length)
+      if (!isUtf8(bytes)) throw new Refused("bad_json")
+      const text = bytes.toString("utf8")
+      return { text, value: parsed(text), [Symbol.dispose]: release }
+    } catch (error) {
+      release()
+      throw error
+    }
+  }
+}
+
+const tooLarge = (maxBytes: number) =>
+  `It may have ${maxBytes} bytes. Keep big data elsewhere and send a reference, or raise MAX_BODY_BYTES.`
+const NO_ROOM =
+  "This broker holds as much of other requests as it can: send it again later, in smaller parts, or to another broker."
+const CUT = "The connection ended before the body did: send as many bytes as Content-Length says."
+
+function parsed(text: string): unknown {
   try {
-    return { text, value: JSON.parse(text) }
+    return JSON.parse(text)
   } catch {
     throw new Refused("bad_json")
   }
 }
 
-/** A body that did not tell its length: no more of it than allowed is held. */
-async function readUpTo(maxBytes: number, request: Request): Promise<Buffer> {
+async function readAtOnce(request: Request): Promise<Buffer> {
+  try {
+    return Buffer.from(await request.arrayBuffer())
+  } catch {
+    throw new Refused("bad_json", { detail: CUT })
+  }
+}
+
+async function read(request: Request, take: (bytes: number) => void): Promise<Buffer> {
   const chunks: Uint8Array[] = []
-  let size = 0
-  for await (const chunk of request.body ?? []) {
-    size += chunk.length
-    if (size > maxBytes) throw new Refused("too_large")
-    chunks.push(chunk)
+  try {
+    for await (const chunk of request.body ?? []) {
+      take(chunk.length)
+      chunks.push(chunk)
+    }
+  } catch (error) {
+    throw error instanceof Refused ? error : new Refused("bad_json", { detail: CUT })
   }
   return Buffer.concat(chunks)
+}
+
+/** Runs what may wait for long; past so many that do, others are told to come again. */
+export function waitingRoom(most: number) {
+  let waiting = 0
+  return async <T>(waitMs: number, run: () => Promise<T>): Promise<T> => {
+    if (waitMs === 0) return run()
+    if (waiting >= most)
+      throw new Refused("overloaded", {
+        detail: `${most} requests wait at this broker already: ask again later, or with a wait_ms of 0, or another broker.`,
+      })
+    waiting++
+    try {
+      return await run()
+    } finally {
+      waiting--
+    }
+  }
 }

@@ -188,7 +188,9 @@ function route<T extends TSchema = TSchema>(of: Route<T>): { detail: DocumentDec
   const { answers, refuses, advice = {}, open } = of
   const codes: Codes = {
     ...(open ? {} : { unauthorized: {} }),
-    ...(body ? { bad_json: {}, bad_request: WRONG_TYPE, too_large: {}, unsupported_media_type: {} } : {}),
+    ...(body
+      ? { bad_json: {}, bad_request: WRONG_TYPE, too_large: {}, unsupported_media_type: {}, overloaded: {} }
+      : {}),
     ...refuses,
     internal: {},
   }
@@ -425,6 +427,7 @@ export const docs = {
       task_not_found: { task_id: ID },
       task_gone: { task_id: "order-1042-invoice" },
       redis_unavailable: AWAY,
+      overloaded: {},
     },
     advice: { 410: "It was submitted under this `task_id`, and has been deleted since. Ask no more." },
   }),
@@ -453,7 +456,13 @@ export const docs = {
         },
       }),
     },
-    refuses: { bad_request: WRONG_ID, task_not_found: { task_id: ID }, redis_unavailable: AWAY },
+    refuses: {
+      bad_request: WRONG_ID,
+      task_not_found: { task_id: ID },
+      task_gone: { task_id: "order-1042-invoice" },
+      redis_unavailable: AWAY,
+    },
+    advice: { 410: "It was submitted under this `task_id`, and has been deleted since." },
   }),
 
   tasks: route({
@@ -537,6 +546,7 @@ export const docs = {
     refuses: {
       bad_request: { field: "wait_ms", detail: "`wait_ms` must be a whole number from 0 to 20000." },
       redis_unavailable: AWAY,
+      overloaded: {},
       not_replicated: FEW,
     },
   }),

@@ -7,7 +7,7 @@ import type { Why } from "./browse.ts"
 import { checker, queryChecker } from "./check.ts"
 import type { BrokerConfig } from "./config.ts"
 import { Refused } from "./errors.ts"
-import { problem } from "./http.ts"
+import { type Body, problem } from "./http.ts"
 import { memberTexts } from "./json.ts"
 import { givenIdRecord, headerRecord } from "./keys.ts"
 import {
@@ -42,11 +42,6 @@ const checkId = checker(TaskId)
 const checkWork = checker(Work)
 const checkStatus = queryChecker(StatusQuery)
 const checkTasks = queryChecker(TasksQuery)
-
-export interface Body {
-  text: string
-  value: unknown
-}
 
 /** What is common to routes that take one or many: each item by itself, so that a bad one sinks no other. */
 export interface Many<T> {

@@ -124,7 +124,10 @@ test.each([
   await using broker = await testBroker({ maxBodyBytes: 4_096 })
   const body = `{"type":"${"x".repeat(size - 11)}"}`
   expect(body.length).toBe(size)
-  expect(await problem(post(broker, "/submit", body))).toMatchObject({ status: 413, code: "too_large" })
+  expect(await problem(post(broker, "/submit", body))).toMatchObject({
+    ...{ status: 413, code: "too_large" },
+    detail: expect.stringMatching(/4096 bytes.*MAX_BODY_BYTES/),
+  })
 })
 
 test("a body of exactly the limit is taken", async () => {

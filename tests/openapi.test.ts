@@ -293,6 +293,7 @@ test("refusals fit the schema of a problem and stand in the document", async () 
     ["GET", "/status/%20", undefined, 400, "bad_request"],
     ["GET", `/status/${known}:${known}`, undefined, 410, "task_gone"],
     ["GET", "/why/none", undefined, 404, "task_not_found"],
+    ["GET", `/why/${known}:${known}`, undefined, 410, "task_gone"],
     ["GET", "/tasks", undefined, 400, "bad_request"],
     ["POST", "/work", { max: -1 }, 400, "bad_request"],
     ["POST", "/cancel/none", undefined, 404, "task_not_found"],

@@ -1,0 +1,267 @@
+/**
+ * A run: a broker process and a Redis of its own, requests in rounds on several connections. After each round all
+ * is quiet, and what Redis holds is compared with what was answered; then the tasks are ended through the API, so
+ * that the next round begins with little.
+ */
+import { Redis } from "ioredis"
+import { Client } from "../../lib/client.ts"
+import { QUEUES, SCHEMA } from "../../lib/keys.ts"
+import { joinId } from "../../lib/task.ts"
+import { Chance } from "../faults/seed.ts"
+import { TOKEN } from "../harness.ts"
+import { contradictionsOf, dump, sorted } from "../invariants.ts"
+import { startBroker } from "../processes.ts"
+import { testRedis } from "../redis.ts"
+import { Connection } from "./connection.ts"
+import { Document } from "./document.ts"
+import { judge, printable } from "./judge.ts"
+import { type Asked, Known, Requests, UNSURE } from "./requests.ts"
+
+export interface Options {
+  requests: number
+  seed: number
+  /** How many requests are asked between two looks at Redis. */
+  round?: number
+  tell?: (line: string) => void
+}
+
+export interface Result {
+  seed: number
+  requests: number
+  seconds: number
+  /** How many answers there were, by kind of request and status; "none": no answer. */
+  answers: Record<string, Record<string, number>>
+  codes: Record<string, number>
+  memoryMb: { first: number; highest: number; last: number }
+  rounds: number
+  /** Tasks, handed out, listed or in Redis, that were compared with what was answered to submits. */
+  compared: number
+  failures: string[]
+}
+
+/** What a dump says of a key that was deleted before it could tell its type. */
+const GONE = "something that this layout does not know"
+const CONNECTIONS = 32
+const MAX_FAILURES = 20
+/** Garbage that is not yet collected comes and goes; a leak of a kilobyte in a hundred requests does not. */
+const MAX_GROWTH_MB = 300
+/** A whole request that is not answered by then is a failure. A long poll takes 20 s at most. */
+const WHOLE_MS = 25_000
+/** What is hardly HTTP may get no answer, and nor may what is odd: that costs this much. */
+const WILD_MS = 40
+const ODD_MS = 300
+
+export async function fuzz({ requests, seed, round = 10_000, tell = () => {} }: Options): Promise<Result> {
+  await using server = await testRedis()
+  await using broker = await startBroker(server.socket, {
+    ...{ DONE_RETENTION_MS: "500", DEAD_RETENTION_MS: "500", IDEMPOTENCY_TTL_MS: "1000" },
+    ...{ DONE_RETENTION_COUNT: "200", DEAD_RETENTION_COUNT: "200" },
+  })
+  const redis = new Redis(server.socket)
+  using _ = { [Symbol.dispose]: () => redis.disconnect() }
+  const run = new Run(
+    broker,
+    redis,
+    new Document((await (await fetch(`${broker.url}/swagger/json`)).json()) as never, seed),
+    seed,
+  )
+  const began = performance.now()
+  let first = 0
+  let highest = 0
+  let rounds = 0
+  for (let from = 0; from < requests && run.failures.length < MAX_FAILURES; from += round) {
+    const to = Math.min(requests, from + round)
+    await run.ask(from, to)
+    await run.compare()
+    await run.drain()
+    const memory = await memoryMb(broker.process.pid)
+    // The first round fills caches and compiles; flat is what comes after.
+    if (rounds++ === 0) first = memory
+    highest = Math.max(highest, memory)
+    tell(
+      `${to} requests, ${Math.round(to / ((performance.now() - began) / 1_000))}/s, broker ${memory} MB, ${run.failures.length} failures`,
+    )
+  }
+  const log = broker.process.log.filter(({ level }) => level === "error")
+  for (const line of log.slice(0, 5)) run.failures.push(`The broker logged ${JSON.stringify(line)}`)
+  if (!broker.process.running)
+    run.failures.push(`The broker has ended:\n${broker.process.stderr.slice(-5_000)}`)
+  if (highest - first > MAX_GROWTH_MB)
+    run.failures.push(`The broker has grown from ${first} to ${highest} MB`)
+  return {
+    seed,
+    requests,
+    seconds: (performance.now() - began) / 1_000,
+    answers: run.answers,
+    codes: run.codes,
+    memoryMb: { first, highest, last: await memoryMb(broker.process.pid) },
+    rounds,
+    compared: run.compared,
+    failures: run.failures,
+  }
+}
+
+/** What an answer may tell of tasks. */
+interface Told {
+  status?: string
+  task_id?: string
+  id?: string
+  lease?: string
+  code?: string
+  tasks?: unknown[]
+  next?: string
+}
+
+class Run {
+  readonly failures: string[] = []
+  compared = 0
+  readonly answers: Record<string, Record<string, number>> = {}
+  readonly codes: Record<string, number> = {}
+  readonly #known = new Known()
+  readonly #requests: Requests
+  readonly #connections: Connection[]
+  readonly #client: Client
+  /** The ids of all tasks that an answer to a submit named. */
+  readonly #told = new Set<string>()
+  /** The ids of all tasks that have been seen since the last look: handed out, listed, or in Redis. */
+  readonly #seen = new Set<string>()
+
+  constructor(
+    broker: { url: string; port: string },
+    private readonly redis: Redis,
+    private readonly document: Document,
+    private readonly seed: number,
+  ) {
+    this.#requests = new Requests(document, this.#known)
+    this.#connections = Array.from({ length: CONNECTIONS }, () => new Connection(Number(broker.port)))
+    this.#client = new Client({ url: broker.url, token: TOKEN })
+  }
+
+  /** Asks the requests of these numbers. */
+  async ask(from: number, to: number): Promise<void> {
+    let next = from
+    await Promise.all(
+      this.#connections.map(async connection => {
+        while (next < to && this.failures.length < MAX_FAILURES) {
+          const number = next++
+          const asked = this.#requests.next(Chance.of(this.seed, `request ${number}`))
+          await this.#one(connection, asked, number)
+        }
+      }),
+    )
+  }
+
+  async #one(connection: Connection, asked: Asked, number: number) {
+    const fail = (what: string, answer = "") =>
+      this.failures.push(
+        `${what}\n  seed ${this.seed}, request ${number} (${asked.kind}): ${printable(asked.bytes)}\n  ${answer}`,
+      )
+    const answers = await connection
+      .ask(asked.bytes, asked.methods, asked.whole ? WHOLE_MS : asked.kind === "wild" ? WILD_MS : ODD_MS)
+      .catch((error: Error) => void fail(`The answer cannot be read: ${error.message}`))
+    if (!asked.whole || answers === undefined) connection.close()
+    if (answers === undefined) return
+    this.answers[asked.kind] ??= {}
+    const statuses = this.answers[asked.kind]!
+    if (answers.length === 0) statuses.none = (statuses.none ?? 0) + 1
+    if (asked.whole && answers.length !== asked.methods.length)
+      fail(`${answers.length} answers to ${asked.methods.length} requests`)
+    // A body that is taken for another request is how requests are smuggled. Bun's own word at the end is none.
+    else if (answers.filter(({ body }) => body.length > 0).length > asked.methods.length)
+      fail(`${answers.length} answers`)
+    for (const answer of answers) {
+      statuses[answer.status] = (statuses[answer.status] ?? 0) + 1
+      const { wrong, body } = judge(this.document, asked, answer)
+      if (wrong !== undefined) fail(wrong, `${answer.status} ${printable(answer.body)}`)
+      this.#hear(body)
+    }
+  }
+
+  /** Learns the ids, leases and cursors that an answer tells of. */
+  #hear(body: unknown): void {
+    if (typeof body !== "object" || body === null) return
+    for (const item of Array.isArray(body) ? body : [body]) {
+      const { status, task_id, id, lease, code, tasks, next } = item as Told
+      if (code !== undefined) this.codes[code] = (this.codes[code] ?? 0) + 1
+      else if (task_id !== undefined && /^(queued|scheduled)$/.test(`${status}`)) {
+        this.#told.add(task_id)
+        this.#known.heard({ id: task_id })
+      } else if (id !== undefined) this.#seen.add(id)
+      if (id !== undefined && lease !== undefined) this.#known.heard({ id, lease })
+      if (Array.isArray(tasks)) this.#hear(tasks)
+      if (typeof next === "string") this.#known.page(next)
+    }
+  }
+
+  /** Looks for keys that are not ours, tasks that nobody was told of, and contradictions. */
+  async compare(): Promise<void> {
+    const queues = new Set<string>()
+    let cursor = "0"
+    do {
+      const [next, keys] = await this.redis.scan(cursor, "MATCH", "*", "COUNT", 1_000)
+      cursor = next
+      for (const key of keys) {
+        const queue = /^tq:\{([A-Za-z0-9._-]{1,64})\}:/.exec(key)?.[1]
+        if (queue !== undefined) queues.add(queue)
+        else if (key !== QUEUES && key !== SCHEMA)
+          this.failures.push(`Redis has the key ${JSON.stringify(key)}`)
+      }
+    } while (cursor !== "0")
+    const named = new Set(await this.redis.smembers(QUEUES))
+    for (const queue of queues) {
+      // The broker tidies up by itself meanwhile: only what still is wrong later is wrong.
+      let content = await this.#dump(queue)
+      let wrong = contradictionsOf(content)
+      for (let i = 0; wrong.length > 0 && i < 5; i++) {
+        await Bun.sleep(50)
+        content = await this.#dump(queue)
+        wrong = contradictionsOf(content)
+      }
+      if (wrong.length > 0) this.failures.push(`Queue ${queue}: ${wrong.slice(0, 5).join("; ")}`)
+      const ids = [...sorted(content).tasks.keys()].map(local => joinId(queue, local))
+      if (ids.length > 0 && !named.has(queue))
+        this.failures.push(`Queue ${queue} has tasks and is not among ${QUEUES}`)
+      for (const id of ids) this.#seen.add(id)
+    }
+    const untold = [...this.#seen].filter(id => !this.#told.has(id) && !id.startsWith(`${UNSURE}:`))
+    if (untold.length > 0)
+      this.failures.push(`There are tasks that no answer has named: ${untold.slice(0, 5).join(", ")}`)
+    this.compared += this.#seen.size
+    this.#seen.clear()
+  }
+  /** What was deleted between the list of keys and its reading is not there. */
+  async #dump(queue: string) {
+    const content = await dump(this.redis, queue)
+    return Object.fromEntries(Object.entries(content).filter(([, value]) => value !== null && value !== GONE))
+  }
+
+  /** Ends all tasks there are, as clients do. */
+  async drain(): Promise<void> {
+    for (const queue of await this.redis.smembers(QUEUES)) {
+      const { tasks } = sorted(await this.#dump(queue))
+      const open = [...tasks].filter(([, { state }]) => !/done|dead|cancelled/.test(state!))
+      const inState = (match: RegExp) =>
+        open.filter(([, { state }]) => match.test(state!)).map(([id]) => joinId(queue, id))
+      const running = inState(/processing/)
+      const waiting = inState(/scheduled|retrying/)
+      for (let left = inState(/queued/).length; left > 0; ) {
+        const { tasks: leased } = await this.#client.lease({ queues: [queue], max: 200 })
+        if (leased.length === 0) break
+        left -= leased.length
+        running.push(...leased.map(({ id }) => id))
+      }
+      for (let from = 0; from < running.length; from += 1_000)
+        await this.#client.ackMany(running.slice(from, from + 1_000).map(task_id => ({ task_id })))
+      for (let from = 0; from < waiting.length; from += 50)
+        await Promise.allSettled(waiting.slice(from, from + 50).map(id => this.#client.cancel(id)))
+    }
+  }
+}
+
+/** What a process holds in memory now; 0 where it has ended. */
+export async function memoryMb(pid: number): Promise<number> {
+  const status = await Bun.file(`/proc/${pid}/status`)
+    .text()
+    .catch(() => "")
+  return Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) / 1_024)
+}
