@@ -139,7 +139,10 @@ class QuietSentinels extends SentinelConnector {
   }
 
   override connect(...args: Parameters<SentinelConnector["connect"]>) {
-    inner(this).failoverDetector?.cleanup()
+    const inside = inner(this)
+    inside.failoverDetector?.cleanup()
+    // Done with: each further time would leave listeners on its sockets, of which Bun warns.
+    inside.failoverDetector = null
     return super.connect(...args)
   }
 }

@@ -3,6 +3,7 @@
  * found, and what the two stand on: the checker, told of each way to break a promise, and the links.
  */
 import { describe, expect, setDefaultTimeout, test } from "bun:test"
+import { slotOf } from "../lib/servers.ts"
 import { CHECKS, type Check, type Counts, Ledger, noCounts, type Violation } from "./faults/checker.ts"
 import { drawFaults, kindsOf } from "./faults/faults.ts"
 import type { Entry } from "./faults/history.ts"
@@ -12,7 +13,7 @@ import { Link, type LinkFault } from "./faults/proxy.ts"
 import { broken, page } from "./faults/report.ts"
 import { runFaults } from "./faults/run.ts"
 import { Chance } from "./faults/seed.ts"
-import { type Batch, drawBatch } from "./faults/workload.ts"
+import { type Batch, drawBatch, PROBE_QUEUES, QUEUES } from "./faults/workload.ts"
 
 // They take about 15 s, and longer where others need the machine.
 setDefaultTimeout(120_000)
@@ -33,9 +34,9 @@ test.concurrent("a planted bug turns such a run red", async () => {
 })
 
 test("every piece that a planted bug replaces stands in its file exactly once", async () => {
-  for (const { file, find } of BUGS) {
+  for (const { file, edits } of BUGS) {
     const text = await Bun.file(new URL(`../${file}`, import.meta.url)).text()
-    expect([file, find, text.split(find).length - 1]).toEqual([file, find, 1])
+    for (const [find] of edits) expect([file, find, text.split(find).length - 1]).toEqual([file, find, 1])
   }
 })
 
@@ -47,6 +48,13 @@ test("the same seed draws the same faults and the same work, and another seed ot
   ]
   expect(drawn(5)).toEqual(drawn(5))
   expect(drawn(5)).not.toEqual(drawn(6))
+})
+
+test("of a Cluster's three masters each has a queue, and a queue to probe it by", () => {
+  for (const queues of [QUEUES, PROBE_QUEUES]) {
+    const masters = queues.map(queue => Math.floor((slotOf(`{${queue}}`) * 3) / 16_384))
+    expect(masters.sort()).toEqual([0, 1, 2])
+  }
 })
 
 const BATCH: Batch = {
@@ -111,6 +119,19 @@ const BROKEN: Record<Check, Seen> = {
     listed: [{ status: "done", attempt: 4, crashes: 3 }],
   },
   "after its end": { entries: [...submitted, ...done, leased(2, 120)] },
+  unique: {
+    entries: [
+      ["submit", 0, 1, { ...BATCH, unique: true }],
+      ["submitted", 5, 1, ["q:a"]],
+      ["submit", 6, 2, { ...BATCH, from: 41, unique: true }],
+      ["submitted", 8, 2, ["q:b"]],
+      ...[leased(1, 10), ran(1, 20), ...acked(1, 30)],
+      ["leased", 40, [[41, "q:b", "1.y", 40, 140]]],
+      ["ran", 41, [[41, "1.y"]]],
+      ["ack", 42, 9, [[41, "q:b", "1.y", "done"]]],
+      ["acked", 43, 9, ["acknowledged"]],
+    ],
+  },
   "not run": { entries: [...submitted, leased(1, 10), ...acked(1, 30)] },
   "answered otherwise": { entries: [...submitted, ...done, ...acked(1, 40, "!lease_lost")] },
   "one state": { entries: [...submitted, ...done], complete: true },
@@ -157,6 +178,32 @@ describe("the checker finds nothing wrong with", () => {
         leased(2, 21),
         ran(2, 22),
         ...acked(2, 30),
+      ],
+    },
+    "a submit whose unique key another task has": {
+      entries: [
+        ["submit", 0, 1, { ...BATCH, unique: true }],
+        ["submitted", 9, 1, ["=q:b"]],
+      ],
+    },
+    "a dead task that was given a new life": {
+      entries: [
+        ...submitted,
+        leased(1, 10),
+        ...acked(1, 20, "moved_to_dlq", "failed"),
+        ["redrive", 30, 8, 1, "q:a"],
+        ["redriven", 31, 8, "requeued_from_dlq"],
+        ...[leased(2, 40), ran(2, 41), ...acked(2, 42)],
+      ],
+      listed: [{ status: "done", attempt: 2 }],
+      complete: true,
+    },
+    "one whose worker named no lease": {
+      entries: [
+        ...submitted,
+        ...[leased(1, 10), ran(1, 20)],
+        ["ack", 30, 8, [[1, "q:a", "", "done"]]],
+        ["acked", 31, 8, ["acknowledged"]],
       ],
     },
     "one that was cancelled while it waited": { entries: [...submitted, ...cancelled(10)] },

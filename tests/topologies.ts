@@ -5,6 +5,13 @@ import type { HostPort } from "../lib/redis.ts"
 import { freePort, Process, until } from "./processes.ts"
 
 const HOST = "127.0.0.1"
+/**
+ * A Sentinel pings once a second, and after each failover it connects anew: where a server counts as down any sooner,
+ * one failover is at times followed by a second from a master that is well.
+ */
+const DOWN_AFTER_MS = 1_500
+/** How long a server may take to answer one command. */
+const ANSWER_MS = 3_000
 
 export interface TopologyOptions {
   /** "no" keeps no file at all, so a restart is empty. */
@@ -13,6 +20,8 @@ export interface TopologyOptions {
   password?: string
   /** How long a server is silent before it counts as down. */
   downAfterMs?: number
+  /** Of each master; 2 with Sentinels and 1 in a Cluster, where it is not said. */
+  replicas?: number
 }
 
 /** One server process, which can be hurt and brought back. */
@@ -46,12 +55,14 @@ export class RedisNode implements AsyncDisposable {
     return this
   }
 
-  /** One command, on a connection of its own. */
+  /** One command, on a connection of its own. Whoever is frozen does not answer: it is given up soon. */
   async call(name: string, ...args: (string | number)[]): Promise<unknown> {
     const redis = new Redis({
       ...this.at,
       ...(this.password !== undefined && { password: this.password }),
       retryStrategy: () => null,
+      connectTimeout: ANSWER_MS,
+      commandTimeout: ANSWER_MS,
       maxRetriesPerRequest: 0,
       enableReadyCheck: false,
     })
@@ -75,6 +86,30 @@ export class RedisNode implements AsyncDisposable {
     this.#process!.signal("SIGCONT")
   }
 
+  /** Throws out its replicas and the Sentinels, and lets them in no more: its clients notice nothing. */
+  async cutOff(from: readonly (typeof INSIDERS)[number][] = INSIDERS): Promise<void> {
+    for (const name of from) await this.call("ACL", "SETUSER", name, "off")
+    for (const name of from) await this.call("CLIENT", "KILL", "USER", name)
+  }
+
+  /** As a replica: hears no more of this master, and cannot come back to it. */
+  async leave(master: RedisNode): Promise<void> {
+    await this.call("CONFIG", "SET", "masteruser", "nobody")
+    const link = String(await this.call("CLIENT", "LIST", "TYPE", "master"))
+    await master.call("CLIENT", "KILL", "ADDR", / laddr=(\S+)/.exec(link)![1]!)
+  }
+
+  async letIn(): Promise<void> {
+    for (const name of INSIDERS) await this.call("ACL", "SETUSER", name, "on")
+  }
+
+  /** Of a server that cannot be asked: none. */
+  async role(): Promise<"master" | "in step" | "behind" | "none"> {
+    const [role, , , link] = (await this.call("ROLE").catch(() => ["none"])) as string[]
+    if (role === "slave") return link === "connected" ? "in step" : "behind"
+    return role === "master" ? "master" : "none"
+  }
+
   /**
    * Starts it again on the same files, after a crash if it runs. A master that was replaced takes itself for one
    * again for ten seconds, until a Sentinel tells it: `replicaOf` says so at once.
@@ -89,9 +124,22 @@ export class RedisNode implements AsyncDisposable {
   }
 }
 
-/** Resolves when so many replicas have all that this master has. */
-const inStep = (master: RedisNode, replicas: number): Promise<void> =>
-  until(`${replicas} replicas`, async () => Number(await master.call("WAIT", replicas, 500)) >= replicas)
+/** Resolves when so many replicas have all that the master has: who that is, is asked each time. */
+const inStep = (master: () => Promise<RedisNode>, replicas: number): Promise<void> =>
+  until(`${replicas} replicas`, async () => {
+    const reached = await (await master()).call("WAIT", replicas, 500).catch(() => 0)
+    return Number(reached) >= replicas
+  })
+
+/** A server that takes itself for a master is told otherwise by Sentinels after ten seconds. */
+const WHOLE_MS = 60_000
+
+/** Whether there are so many masters among these, and all others are their replicas. */
+async function inPlace(nodes: readonly RedisNode[], masters: number): Promise<boolean> {
+  const roles = await Promise.all(nodes.map(each => each.role()))
+  const count = (role: string) => roles.filter(each => each === role).length
+  return count("master") === masters && count("in step") === nodes.length - masters
+}
 
 /** Resolves when so many replicas of an empty master confirm at once what is new: not in their first second. */
 async function confirming(master: RedisNode, replicas: number): Promise<void> {
@@ -104,6 +152,12 @@ async function confirming(master: RedisNode, replicas: number): Promise<void> {
   await master.call("FLUSHALL")
 }
 
+/**
+ * Whom replicas and Sentinels log in as where there is a password, so that a master can be cut off from either while
+ * its clients still reach it.
+ */
+const INSIDERS = ["replica", "sentinel"] as const
+
 /** A server, not yet started. */
 function redisNode(
   dir: string,
@@ -115,7 +169,12 @@ function redisNode(
     ...["redis-server", "--dir", dir, "--bind", HOST, "--port", `${port}`, "--save", ""],
     ...["--appendonly", aof === "no" ? "no" : "yes", "--appendfsync", aof, "--appenddirname", `aof-${port}`],
     ...["--dbfilename", `${port}.rdb`, "--repl-diskless-sync-delay", "0", "--maxmemory-policy", "noeviction"],
-    ...(password === undefined ? [] : ["--requirepass", password, "--masterauth", password]),
+    ...(password === undefined
+      ? []
+      : [
+          ...["--requirepass", password, "--masteruser", "replica", "--masterauth", password],
+          ...INSIDERS.flatMap(name => ["--user", name, "on", `>${password}`, "~*", "&*", "+@all"]),
+        ]),
     ...args,
   ]
   return new RedisNode(port, cmd, password)
@@ -133,12 +192,14 @@ export interface SentinelTrio extends AsyncDisposable {
   readonly sentinels: readonly RedisNode[]
   /** The first is the master at the start. */
   readonly servers: readonly RedisNode[]
-  /** Whom the Sentinels name now. */
+  /** Whom all Sentinels name: after a failover they hear of it one after the other. */
   master(): Promise<RedisNode>
-  /** Resolves when they name another than this one. */
+  /** Resolves when all name another than this one. */
   promoted(old: RedisNode): Promise<RedisNode>
   /** Resolves when the master has so many replicas. */
   replicated(replicas: number): Promise<void>
+  /** Resolves when all servers are up, each in its place, and the Sentinels see it so: a failover can follow. */
+  whole(): Promise<void>
 }
 
 /** A master, two replicas and three Sentinels that watch over them as `mymaster`. */
@@ -169,6 +230,7 @@ export async function sentinelTrio(options: TopologyOptions = {}): Promise<Senti
         : [
             `requirepass ${password}`,
             `sentinel sentinel-pass ${password}`,
+            "sentinel auth-user mymaster sentinel",
             `sentinel auth-pass mymaster ${password}`,
           ]
     const sentinels = await Promise.all(
@@ -180,7 +242,7 @@ export async function sentinelTrio(options: TopologyOptions = {}): Promise<Senti
           `dir ${dir}`,
           `sentinel myid ${ids[i]}`,
           `sentinel monitor mymaster ${HOST} ${first.port} 2`,
-          `sentinel down-after-milliseconds mymaster ${options.downAfterMs ?? 700}`,
+          `sentinel down-after-milliseconds mymaster ${options.downAfterMs ?? DOWN_AFTER_MS}`,
           "sentinel failover-timeout mymaster 5000",
           "sentinel parallel-syncs mymaster 2",
           ...secrets,
@@ -197,23 +259,42 @@ export async function sentinelTrio(options: TopologyOptions = {}): Promise<Senti
       )
     await until("a quorum", async () => (await Promise.all(sentinels.map(quorum))).every(Boolean))
 
-    const master = async () => {
-      const named = await Promise.any(
-        sentinels.map(each => each.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")),
+    const named = async () => {
+      const ports = await Promise.all(
+        sentinels.map(each =>
+          each.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster").then(
+            at => (at as string[])[1],
+            () => undefined,
+          ),
+        ),
       )
-      return servers.find(({ port }) => `${port}` === (named as string[])[1])!
+      return servers.find(({ port }) => ports.every(each => each === `${port}`))
+    }
+    const master = async (but?: RedisNode) => {
+      let now: RedisNode | undefined
+      await until("all Sentinels name the same master", async () => {
+        now = await named()
+        return now !== undefined && now !== but
+      })
+      return now!
     }
     return {
-      ...{ servers, sentinels, master },
-      async promoted(old) {
-        let now = old
-        await until("another master", async () => {
-          now = await master()
-          return now !== old
-        })
-        return now
+      ...{ servers, sentinels },
+      master: () => master(),
+      promoted: old => master(old),
+      replicated: replicas => inStep(() => master(), replicas),
+      async whole() {
+        const seen = async (each: RedisNode) => {
+          const replicas = (await each.call("SENTINEL", "REPLICAS", "mymaster")) as string[][]
+          const flags = replicas.map(fields => fields[fields.indexOf("flags") + 1])
+          return flags.length === servers.length - 1 && flags.every(flag => flag === "slave")
+        }
+        await until("the servers are in their places", () => inPlace(servers, 1), WHOLE_MS)
+        await inStep(() => master(), servers.length - 1)
+        await until("the Sentinels see them", async () =>
+          (await Promise.all(sentinels.map(seen))).every(Boolean),
+        )
       },
-      replicated: async replicas => inStep(await master(), replicas),
       [Symbol.asyncDispose]: () => all.disposeAsync(),
     }
   } catch (error) {
@@ -223,19 +304,25 @@ export async function sentinelTrio(options: TopologyOptions = {}): Promise<Senti
 }
 
 export interface RedisCluster extends AsyncDisposable {
-  /** Three masters, then a replica of each in the same order. */
+  /** Three masters, then a replica of each in the same order, and again. */
   readonly nodes: readonly RedisNode[]
   /** Who has this slot, as a node says that is not `but`. */
   owner(slot: number, but?: RedisNode): Promise<RedisNode | undefined>
   /** Resolves when another than this one has the slot. */
   promoted(old: RedisNode, slot: number): Promise<RedisNode>
+  /** The replicas of this master. */
+  replicasOf(master: RedisNode): Promise<RedisNode[]>
+  /** Resolves when all nodes are up, each in its place: a failover can follow. */
+  whole(): Promise<void>
 }
 
-/** A Cluster of three masters with a replica each. */
+/** A Cluster of three masters with a replica each, or more. */
 export async function redisCluster(options: TopologyOptions = {}): Promise<RedisCluster> {
   const { all, dir } = await place()
   try {
-    const buses = Array.from({ length: 6 }, freePort)
+    const { replicas = 1 } = options
+    const count = 3 + 3 * replicas
+    const buses = Array.from({ length: count }, freePort)
     const nodes = buses.map(bus =>
       redisNode(dir, options, [
         ...[
@@ -247,6 +334,8 @@ export async function redisCluster(options: TopologyOptions = {}): Promise<Redis
           `${bus}`,
         ],
         ...["--cluster-node-timeout", `${options.downAfterMs ?? 1_000}`, "--cluster-announce-ip", HOST],
+        // A replica stays with its master, also where another has lost its own.
+        ...["--cluster-allow-replica-migration", "no"],
       ]),
     )
     await Promise.all(nodes.map(each => all.use(each).start()))
@@ -270,16 +359,16 @@ export async function redisCluster(options: TopologyOptions = {}): Promise<Redis
       until(`every node says ${what}`, async () =>
         (await Promise.all(nodes.map(each => says(each, what)))).every(Boolean),
       )
-    await everyone("cluster_known_nodes:6\r")
-    for (const i of [0, 1, 2])
+    await everyone(`cluster_known_nodes:${count}\r`)
+    for (const [i, each] of nodes.slice(3).entries())
       await until("a replica", () =>
-        nodes[i + 3]!.call("CLUSTER", "REPLICATE", ids[i]!).then(
+        each.call("CLUSTER", "REPLICATE", ids[i % 3]!).then(
           () => true,
           () => false,
         ),
       )
     await everyone("cluster_state:ok")
-    await Promise.all(nodes.slice(0, 3).map(each => confirming(each, 1)))
+    await Promise.all(nodes.slice(0, 3).map(each => confirming(each, replicas)))
     const owner = async (slot: number, but?: RedisNode) => {
       const table = await Promise.any(
         nodes.filter(each => each !== but).map(each => each.call("CLUSTER", "SLOTS")),
@@ -299,6 +388,18 @@ export async function redisCluster(options: TopologyOptions = {}): Promise<Redis
         })
         return now!
       },
+      async replicasOf(master) {
+        const id = String(await master.call("CLUSTER", "MYID"))
+        const lines = (await master.call("CLUSTER", "REPLICAS", id)) as string[]
+        return nodes.filter(({ port }) => lines.some(line => line.includes(`:${port}@`)))
+      },
+      async whole() {
+        await until("the nodes are in their places", () => inPlace(nodes, 3), WHOLE_MS)
+        await everyone("cluster_state:ok")
+        // Who was replaced must know it before its slots are asked for.
+        const views = () => Promise.all(nodes.map(each => each.call("CLUSTER", "SLOTS").then(mastersIn)))
+        await until("the nodes agree", async () => new Set(await views()).size === 1)
+      },
       [Symbol.asyncDispose]: () => all.disposeAsync(),
     }
   } catch (error) {
@@ -306,3 +407,10 @@ export async function redisCluster(options: TopologyOptions = {}): Promise<Redis
     throw error
   }
 }
+
+/** Who has which slots, as one node sees it. */
+const mastersIn = (slots: unknown): string =>
+  (slots as [number, number, [string, number]][])
+    .map(([from, to, [, port]]) => `${from}-${to} ${port}`)
+    .sort()
+    .join(", ")

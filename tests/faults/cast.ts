@@ -40,7 +40,7 @@ export class BrokerSeat implements AsyncDisposable {
   readonly redis: Link | undefined
   readonly clients: Link
   readonly workers: Link
-  readonly #redisUrl: string
+  readonly #redis: Record<string, string>
   #process: Process | undefined
   /** Its own address, past the links. */
   url = ""
@@ -50,9 +50,9 @@ export class BrokerSeat implements AsyncDisposable {
     readonly index: number,
     readonly env: Record<string, string> = {},
   ) {
-    const { link, url } = casting.target.reach(`broker ${index} to Redis`)
+    const { link, env: redis } = casting.target.reach(`broker ${index} to Redis`)
     this.redis = link
-    this.#redisUrl = url
+    this.#redis = redis
     const nowhere = { hostname: "127.0.0.1", port: 1 }
     this.clients = new Link(`clients to broker ${index}`, nowhere)
     this.workers = new Link(`workers to broker ${index}`, nowhere)
@@ -67,7 +67,7 @@ export class BrokerSeat implements AsyncDisposable {
     for (let tries = 1; ; tries++) {
       const started = launch(this.casting, "broker.ts", {
         API_SECRET_TOKEN: TOKEN,
-        REDIS_URL: this.#redisUrl,
+        ...this.#redis,
         REDIS_TIMEOUT_MS: "600",
         HOST: "127.0.0.1",
         PORT: "0",
@@ -186,24 +186,42 @@ export class WorkerSeat implements AsyncDisposable {
   }
 }
 
+/** A place for a client: who follows one that was killed goes on where that one's history ends. */
 export class ClientSeat implements AsyncDisposable {
   readonly file: string
-  readonly #process: Process
+  #process: Process
   #progress: Progress = { made: 0, finished: false }
+  #allowed = 0
+  #replacing = false
 
   constructor(
-    casting: Casting,
+    readonly casting: Casting,
     readonly part: Omit<ClientPart, "history" | "seed">,
   ) {
-    const { directory, seed } = casting
-    this.file = join(directory, `client-${part.index}.ndjson`)
-    const whole: ClientPart = { ...part, seed, history: this.file }
-    this.#process = launch(
-      casting,
+    this.file = join(casting.directory, `client-${part.index}.ndjson`)
+    this.#process = this.#launch()
+  }
+
+  #launch(): Process {
+    const whole: ClientPart = { ...this.part, seed: this.casting.seed, history: this.file }
+    const started = launch(
+      this.casting,
       "tests/faults/client.ts",
       { [PART]: JSON.stringify(whole) },
-      (progress: Progress) => (this.#progress = progress),
+      // It asks once it can hear the answer.
+      (progress: Progress | "ready") => {
+        if (progress === "ready") started.send({ allowed: this.#allowed })
+        else this.#progress = progress
+      },
     )
+    return started
+  }
+
+  async kill9(): Promise<void> {
+    this.#replacing = true
+    await this.#process.kill9()
+    if (!this.finished) this.#process = this.#launch()
+    this.#replacing = false
   }
 
   get made(): number {
@@ -216,11 +234,12 @@ export class ClientSeat implements AsyncDisposable {
 
   /** Throws where it is gone before it has finished. */
   check(): void {
-    if (!this.#process.running && !this.finished)
+    if (!this.#process.running && !this.#replacing && !this.finished)
       throw new Error(`client ${this.part.index} has ended: ${this.#process.stderr}`)
   }
 
   allow(tasks: number): void {
+    this.#allowed = tasks
     this.#process.send({ allowed: tasks })
   }
 

@@ -7,8 +7,9 @@
  *   old lease         an ack that was first sent after a newer lease had been given is not accepted
  *   two leases        a lease is given when the one before has lapsed, by Redis' clock, or was acked
  *   attempts          attempts grow, and no lease is given twice
- *   over budget       no more failures and lapses than were allowed
- *   after its end     a task that has ended is not handed out, nor one that was cancelled
+ *   over budget       no more failures and lapses than were allowed, and no attempt that may take longer
+ *   after its end     a task that has ended is not handed out, nor one that was cancelled or has expired
+ *   unique            of two tasks with the same unique key none is made while the other has not ended
  *   not run           none is done that has not run under that lease
  *   answered otherwise  the same ack gets the same answer
  *   one state         at the end each task is listed once, as what the answers said
@@ -17,7 +18,7 @@
  */
 import { joinId } from "../../lib/task.ts"
 import type { Acked, Entry } from "./history.ts"
-import { type Batch, idOf } from "./workload.ts"
+import { type Batch, idOf, uniqueKeyOf } from "./workload.ts"
 
 export const CHECKS = [
   "lost",
@@ -29,12 +30,28 @@ export const CHECKS = [
   "attempts",
   "over budget",
   "after its end",
+  "unique",
   "not run",
   "answered otherwise",
   "one state",
   "counts",
 ] as const
 export type Check = (typeof CHECKS)[number]
+
+/** What may come of a write that Redis took and lost. Nothing else does. */
+export const OF_LOSS: ReadonlySet<Check> = new Set([
+  "lost",
+  "made twice",
+  "doubled",
+  "old lease",
+  "two leases",
+  "attempts",
+  "after its end",
+  "unique",
+  "answered otherwise",
+  "one state",
+  "counts",
+])
 
 export interface Violation {
   check: Check
@@ -82,17 +99,24 @@ interface Told {
   /** How many submits of it were sent, and how many of those were refused for certain. */
   sent: number
   refused: number
-  kept: boolean
+  /** How many of these told of another task that holds its unique key. */
+  duplicates: number
+  /** When it was first sent, and first answered that it is kept. */
+  sentAt: number
+  keptAt: number
   grants: Grant[]
   settlings: Settling[]
   ran: Map<string, number>
   cancels: { at: number; word: string }[]
+  /** When it was first asked to be cancelled, and to be given a new life. */
+  cancelAt: number
+  redriveAt: number
   listed: Listed[]
 }
 
 /** What certainly was not kept. Every other "try again" may have been. */
 const NOT_KEPT = new Set(["!out_of_memory", "!overloaded"])
-const MAYBE = new Set(["!redis_unavailable", "!internal", "!unknown", "!not_ready"])
+const MAYBE = new Set(["!redis_unavailable", "!not_replicated", "!internal", "!unknown", "!not_ready"])
 const TERMINAL = new Set(["acknowledged", "moved_to_dlq", "cancelled"])
 const STATUS_OF: Record<string, string> = {
   acknowledged: "done",
@@ -108,6 +132,8 @@ export interface Counts {
   recovered: number
   /** Submits that nobody was told of and that made nothing. */
   vanished: number
+  /** Submits that made nothing, as another task had their unique key. */
+  duplicates: number
   done: number
   dead: number
   cancelled: number
@@ -150,11 +176,15 @@ export class Ledger {
         ids: new Set(),
         sent: 0,
         refused: 0,
-        kept: false,
+        duplicates: 0,
+        sentAt: Number.POSITIVE_INFINITY,
+        keptAt: Number.POSITIVE_INFINITY,
         grants: [],
         settlings: [],
         ran: new Map(),
         cancels: [],
+        cancelAt: Number.POSITIVE_INFINITY,
+        redriveAt: Number.POSITIVE_INFINITY,
         listed: [],
       }
       this.#tasks.set(n, told)
@@ -177,12 +207,13 @@ export class Ledger {
             if (told === undefined) continue
             told.batch = batch
             told.sent++
+            told.sentAt = Math.min(told.sentAt, entry[1])
           }
           break
         }
         case "submitted":
           this.calls++
-          this.#submitted(batches.get(entry[2])!, entry[3])
+          this.#submitted(batches.get(entry[2])!, entry[1], entry[3])
           batches.delete(entry[2])
           break
         case "leased":
@@ -222,8 +253,19 @@ export class Ledger {
           })
           acks.delete(entry[2])
           break
-        case "cancel":
+        case "cancel": {
           cancels.set(entry[2], entry[3])
+          const told = this.#told(entry[3])
+          if (told !== undefined) told.cancelAt = Math.min(told.cancelAt, entry[1])
+          break
+        }
+        case "redrive": {
+          const told = this.#told(entry[3])
+          if (told !== undefined) told.redriveAt = Math.min(told.redriveAt, entry[1])
+          break
+        }
+        case "redriven":
+          this.calls++
           break
         case "cancelled":
           this.calls++
@@ -254,15 +296,16 @@ export class Ledger {
     this.#refusals.set(word, (this.#refusals.get(word) ?? 0) + 1)
   }
 
-  #submitted(batch: Batch, answers: readonly string[]): void {
+  #submitted(batch: Batch, at: number, answers: readonly string[]): void {
     answers.forEach((answer, i) => {
       if (answer.startsWith("!")) this.#refusal(answer)
       const n = batch.from + i
       const told = this.#told(n)
       if (told === undefined || MAYBE.has(answer)) return
       if (answer.startsWith("!")) told.refused++
+      else if (answer.startsWith("=")) told.duplicates++
       else {
-        told.kept = true
+        told.keptAt = Math.min(told.keptAt, at)
         told.ids.add(answer === "" ? joinId(batch.queue, idOf(n)) : answer)
       }
     })
@@ -278,8 +321,33 @@ export class Ledger {
   judge(ending: Ending, counts: Counts, wrong: (violation: Violation) => void): void {
     for (const [n, told] of this.#tasks)
       judge(n, told, ending, counts, (check, what) => wrong({ check, n, what }))
+    this.#judgeUnique(wrong)
+  }
+
+  /** Of those with the same key each must have been able to end before the next was made. */
+  #judgeUnique(wrong: (violation: Violation) => void): void {
+    const unique = [...this.#tasks].filter(([, { batch, keptAt }]) => batch?.unique && keptAt < Infinity)
+    const byKey = Map.groupBy(unique, ([n, { batch }]) => `${batch!.queue} ${uniqueKeyOf(n)}`)
+    for (const same of byKey.values())
+      for (const [n, { keptAt, ...told }] of same)
+        for (const [other, { sentAt, keptAt: made }] of same)
+          if (sentAt > keptAt && made < mayEndAt(told, keptAt))
+            wrong({ check: "unique", n, what: `${other} was made while it had not ended, with the same key` })
   }
 }
+
+/** Before that it had certainly not ended: nobody had said so, and nothing had lapsed. */
+function mayEndAt({ batch, settlings, grants, cancelAt }: Omit<Told, "keptAt">, keptAt: number): number {
+  return Math.min(
+    cancelAt,
+    keptAt + (batch?.expiresMs ?? Number.POSITIVE_INFINITY) - SLACK_MS,
+    ...settlings.map(({ firstCall }) => firstCall),
+    ...grants.map(({ expires }) => expires),
+  )
+}
+
+/** A time to live counts from when a task was made, which may be so much before its submitter heard of it. */
+const SLACK_MS = 10_000
 
 function settlingOf(told: Told, lease: string, outcome: string): Settling {
   let found = told.settlings.find(settling => settling.lease === lease && settling.outcome === outcome)
@@ -291,7 +359,7 @@ function settlingOf(told: Told, lease: string, outcome: string): Settling {
 }
 
 export const noCounts = (): Counts => ({
-  ...{ tasks: 0, kept: 0, recovered: 0, vanished: 0, done: 0, dead: 0, cancelled: 0 },
+  ...{ tasks: 0, kept: 0, recovered: 0, vanished: 0, duplicates: 0, done: 0, dead: 0, cancelled: 0 },
   ...{ handedOut: 0, again: 0, runs: 0, runsAgain: 0, lapsed: 0, lateAcksRefused: 0, unseen: 0 },
   ...{ calls: 0, unanswered: 0 },
 })
@@ -299,7 +367,8 @@ export const noCounts = (): Counts => ({
 type Wrong = (check: Check, what: string) => void
 
 function judge(n: number, told: Told, ending: Ending, counts: Counts, wrong: Wrong): void {
-  const { batch, ids, sent, refused, kept, grants, settlings, ran, cancels, listed } = told
+  const { batch, ids, sent, refused, duplicates, keptAt, grants, settlings, ran, cancels, listed } = told
+  const kept = keptAt < Number.POSITIVE_INFINITY
   const exists = grants.length > 0 || listed.length > 0
   counts.tasks++
   counts.handedOut += grants.length
@@ -308,17 +377,22 @@ function judge(n: number, told: Told, ending: Ending, counts: Counts, wrong: Wro
   counts.runsAgain += Math.max(0, ran.size - 1)
   if (kept) counts.kept++
   else if (exists) counts.recovered++
+  else if (duplicates > 0) counts.duplicates++
   else counts.vanished++
 
   if (batch === undefined) {
     wrong("unexpected", `nobody submitted number ${n}: ${[...ids]}`)
     return
   }
-  if (exists && !kept && sent === refused) wrong("unexpected", "its submit was refused, and it is there")
+  if (exists && !kept && sent === refused + duplicates)
+    wrong("unexpected", "its submit was refused, and it is there")
   if (ids.size > 1) wrong("made twice", `one submit made ${[...ids].join(" and ")}`)
 
+  // What was dead and may have been given a new life ends once more.
+  const ended = (word: string) =>
+    TERMINAL.has(word) && !(word === "moved_to_dlq" && told.redriveAt < Number.POSITIVE_INFINITY)
   const ends = settlings.flatMap(({ lease, answers }) => {
-    const first = answers.find(({ word }) => TERMINAL.has(word))
+    const first = answers.find(({ word }) => ended(word))
     return first === undefined ? [] : [{ lease, ...first }]
   })
   const cancelledAt = Math.min(...cancels.filter(({ word }) => word === "cancelled").map(({ at }) => at))
@@ -350,6 +424,14 @@ function judge(n: number, told: Told, ending: Ending, counts: Counts, wrong: Wro
         `lease ${lease} was given ${granted - endedAt} ms after the answer that it had ended`,
       )
 
+  const expired = keptAt + (batch.expiresMs ?? Number.POSITIVE_INFINITY)
+  for (const { lease, granted } of grants)
+    if (granted > expired && !(told.redriveAt < granted))
+      wrong("after its end", `lease ${lease} was given ${granted - expired} ms after it had expired`)
+  for (const { lease, granted, expires } of grants)
+    if (batch.runtimeMs !== undefined && expires > granted + batch.runtimeMs)
+      wrong("over budget", `lease ${lease} was to last ${expires - granted} ms, of ${batch.runtimeMs}`)
+
   judgeListed(told, batch, ends[0]?.word, ending, kept || exists, wrong)
 }
 
@@ -361,7 +443,7 @@ function judgeLeases({ grants, settlings }: Told, wrong: Wrong): void {
     if (next.attempt === before.attempt || next.granted < before.granted)
       wrong("attempts", `lease ${before.lease} at ${before.granted}, lease ${next.lease} at ${next.granted}`)
     const acked = settlings.some(
-      ({ lease, firstCall }) => lease === before.lease && firstCall <= next.granted,
+      ({ lease, firstCall }) => (lease === before.lease || lease === "") && firstCall <= next.granted,
     )
     if (next.granted < before.expires && !acked)
       wrong(
@@ -381,7 +463,7 @@ function judgeSettlings(
   const acked = new Set(
     settlings.filter(({ answers }) => answers.some(({ word }) => accepted(word))).map(s => s.lease),
   )
-  counts.lapsed += grants.filter(({ lease }) => !acked.has(lease)).length
+  if (!acked.has("")) counts.lapsed += grants.filter(({ lease }) => !acked.has(lease)).length
   for (const { lease, outcome, firstCall, answers } of settlings) {
     if (answers.some(({ word }) => word === "!lease_lost")) counts.lateAcksRefused++
     const taken = answers.find(({ word }) => accepted(word))
@@ -393,15 +475,19 @@ function judgeSettlings(
         `the ack of ${lease} was taken, sent ${firstCall - newer.granted} ms after ${newer.lease} was given`,
       )
     if (outcome !== "done") continue
-    if (!((ran.get(lease) ?? Number.POSITIVE_INFINITY) <= firstCall))
-      wrong("not run", `acked as done under ${lease}`)
+    const ranAt = lease === "" ? Math.min(...ran.values()) : (ran.get(lease) ?? Number.POSITIVE_INFINITY)
+    if (!(ranAt <= firstCall)) wrong("not run", `acked as done under ${lease}`)
     if (taken.word === "acknowledged" && cancellingAt < firstCall)
       wrong(
         "answered otherwise",
         `done under ${lease}, though it was told ${firstCall - cancellingAt} ms before that it is cancelled`,
       )
     const otherwise = answers.find(
-      ({ word, at }) => word !== taken.word && !(word === "!task_not_found" && at - taken.at >= resultTtlMs),
+      ({ word, at }) =>
+        // An ack that names no lease may have come before somebody had one.
+        !(lease === "" && at < taken.at) &&
+        word !== taken.word &&
+        !(word === "!task_not_found" && at - taken.at >= resultTtlMs),
     )
     if (otherwise !== undefined)
       wrong(
@@ -412,7 +498,7 @@ function judgeSettlings(
 }
 
 function judgeListed(
-  { listed, settlings }: Told,
+  { listed, settlings, redriveAt }: Told,
   batch: Batch,
   ended: string | undefined,
   { complete }: Ending,
@@ -432,12 +518,16 @@ function judgeListed(
   const spare = status === "dead" ? 1 : 0
   if (
     retries > batch.retries + (reason === "failed" ? spare : 0) ||
-    crashes > batch.crashes + (reason === "crashed" ? spare : 0)
+    crashes > batch.crashes + (reason === "crashed" || reason === "timed_out" ? spare : 0)
   )
     wrong(
       "over budget",
       `${retries} failures of ${batch.retries}, ${crashes} crashes of ${batch.crashes}, ${status}`,
     )
+  if (reason === "expired" && batch.expiresMs === undefined)
+    wrong("one state", "it has expired, and nobody asked for that")
+  // A new life counts from nought, while attempts go on.
+  if (redriveAt < Number.POSITIVE_INFINITY) return
   const failed = new Set(
     settlings
       .filter(

@@ -1,14 +1,28 @@
-/** A client process: submits what the seed has it submit, and repeats what is safe to repeat until it is answered. */
+/**
+ * A client process: submits what the seed has it submit, and repeats what is safe to repeat until it is answered.
+ * One that follows a killed one draws the same again, and leaves out what stands in that one's history.
+ */
+
+import { existsSync } from "node:fs"
 import { BrokerProblem, Client } from "../../lib/client.ts"
-import { Recorder } from "./history.ts"
+import { Recorder, readHistory } from "./history.ts"
 import { type Allowance, type ClientPart, type Progress, partOf, TOKEN } from "./parts.ts"
 import { Chance } from "./seed.ts"
-import { type Batch, drawBatch, keyOf, NUMBERS_A_CLIENT, tasksOf } from "./workload.ts"
+import { type Batch, drawBatch, keyOf, NUMBERS_A_CLIENT, type Payload, tasksOf } from "./workload.ts"
 
 const TIMEOUT_MS = 1_500
 
+/** Refusals after which a submit is sent again. */
+const AGAIN = new Set(
+  ["redis_unavailable", "not_replicated", "out_of_memory", "overloaded", "not_ready", "internal"].map(
+    code => `!${code}`,
+  ),
+)
+
 const part = partOf<ClientPart>()
-const recorder = new Recorder(part.history)
+/** Of the batches that were sent before, by their first number: whether they were answered for good. */
+const before = new Map<number, boolean>()
+const recorder = new Recorder(part.history, await remembered())
 const brokers = part.urls.map(url => new Client({ url, token: TOKEN, timeoutMs: TIMEOUT_MS }))
 const chance = Chance.of(part.seed, `client ${part.index}`)
 const first = part.index * NUMBERS_A_CLIENT
@@ -28,6 +42,24 @@ function wake(): void {
   change = Promise.withResolvers<void>()
 }
 
+/** Reads what was done before, and answers how many calls that took. */
+async function remembered(): Promise<number> {
+  if (!existsSync(part.history)) return 0
+  let calls = 0
+  const sent = new Map<number, Batch>()
+  for await (const entry of readHistory(part.history)) {
+    const [kind, , call] = entry
+    if (typeof call === "number") calls = Math.max(calls, call)
+    if (kind === "submit") {
+      sent.set(entry[2], entry[3])
+      before.set(entry[3].from, before.get(entry[3].from) ?? false)
+    }
+    if (kind === "submitted" && !entry[3].some(answer => AGAIN.has(answer)))
+      before.set(sent.get(entry[2])!.from, true)
+  }
+  return calls
+}
+
 const anyBroker = () => brokers[Math.floor(Math.random() * brokers.length)]!
 const word = (error: unknown) => (error instanceof BrokerProblem ? `!${error.code}` : "")
 
@@ -42,11 +74,18 @@ async function submit(batch: Batch): Promise<string[] | undefined> {
     const answers =
       batch.count === 1 ? [await broker.submit(tasks[0]!, options)] : await broker.submitMany(tasks, options)
     const ids = answers.map(answer =>
-      answer instanceof BrokerProblem ? word(answer) : batch.keyed === "id" ? "" : answer.task_id,
+      answer instanceof BrokerProblem
+        ? word(answer)
+        : answer.status === "duplicate"
+          ? `=${answer.task_id}`
+          : batch.keyed === "id"
+            ? ""
+            : answer.task_id,
     )
     recorder.write("submitted", Date.now(), call, ids)
     const again = answers.some(answer => answer instanceof BrokerProblem && answer.retryable)
-    return again ? undefined : answers.map((answer, i) => ("task_id" in answer ? answer.task_id : ids[i]!))
+    if (again) return undefined
+    return answers.map((answer, i) => ("task_id" in answer && ids[i]![0] !== "=" ? answer.task_id : ids[i]!))
   } catch (error) {
     // A refusal of the whole request is an answer to each of its tasks.
     if (error instanceof BrokerProblem && !error.retryable)
@@ -61,23 +100,48 @@ async function submit(batch: Batch): Promise<string[] | undefined> {
   }
 }
 
-async function cancel(n: number, id: string): Promise<void> {
+const cancel = (n: number, id: string) =>
+  persist("cancel", "cancelled", n, id, async () => (await anyBroker().cancel(id)).status)
+
+/** Asks until there is an answer. */
+async function persist(
+  asked: "cancel" | "redrive",
+  answered: "cancelled" | "redriven",
+  n: number,
+  id: string,
+  ask: () => Promise<string>,
+): Promise<void> {
   for (;;) {
     const call = recorder.call()
-    recorder.write("cancel", Date.now(), call, n, id)
+    recorder.write(asked, Date.now(), call, n, id)
     try {
-      const { status } = await anyBroker().cancel(id)
-      return recorder.write("cancelled", Date.now(), call, status)
+      return recorder.write(answered, Date.now(), call, await ask())
     } catch (error) {
       if (error instanceof BrokerProblem && !error.retryable)
-        return recorder.write("cancelled", Date.now(), call, word(error))
+        return recorder.write(answered, Date.now(), call, word(error))
       recorder.write("unanswered", Date.now(), call, word(error) || "no answer")
       await Bun.sleep(100)
     }
   }
 }
 
-const cancels = new Set<Promise<void>>()
+/** Gives one of the dead a new life. */
+async function redrive(queue: string): Promise<void> {
+  const dead = await anyBroker()
+    .dlq({ queue, limit: 1 })
+    .catch(() => undefined)
+  const task = dead?.tasks[0]
+  if (task === undefined) return
+  const n = (task.payload as Payload).n ?? -1
+  await persist("redrive", "redriven", n, task.id, async () => (await anyBroker().retryDead(task.id)).status)
+}
+
+/** What goes on beside the lanes. */
+const beside = new Set<Promise<void>>()
+function aside(what: Promise<void>): void {
+  const done = what.finally(() => beside.delete(done))
+  beside.add(done)
+}
 
 async function lane(): Promise<void> {
   for (;;) {
@@ -88,7 +152,13 @@ async function lane(): Promise<void> {
       ? chance.between(0, batch.count - 1)
       : -1
     const repeats = chance.maybe(0.05)
+    const redrives = chance.maybe(0.05)
     drawn += batch.count
+    const answered = before.get(batch.from)
+    if (answered || (answered === false && batch.keyed === "none")) {
+      made += batch.count
+      continue
+    }
     let ids = await submit(batch)
     while (ids === undefined && batch.keyed !== "none") {
       await Bun.sleep(20 + Math.random() * 80)
@@ -96,16 +166,15 @@ async function lane(): Promise<void> {
     }
     if (repeats && batch.keyed !== "none") await submit(batch)
     const id = ids?.[cancelled]
-    if (id !== undefined && !id.startsWith("!")) {
-      const done = cancel(batch.from + cancelled, id).finally(() => cancels.delete(done))
-      cancels.add(done)
-    }
+    if (id !== undefined && id[0] !== "!" && id[0] !== "=") aside(cancel(batch.from + cancelled, id))
+    if (redrives) aside(redrive(batch.queue))
     made += batch.count
     process.send!({ made, finished: false } satisfies Progress)
   }
 }
 
+process.send!("ready")
 await Promise.all(Array.from({ length: part.lanes }, lane))
-await Promise.all(cancels)
+await Promise.all(beside)
 // Whoever started it ends it, once it has heard this.
 process.send!({ made, finished: true } satisfies Progress)

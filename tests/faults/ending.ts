@@ -9,11 +9,12 @@ import type { Listed } from "./checker.ts"
 import { PROBE } from "./faults.ts"
 import { TOKEN } from "./parts.ts"
 import type { Target } from "./target.ts"
-import { type Payload, QUEUES } from "./workload.ts"
+import { ALL_QUEUES, type Payload, PROBE_QUEUES } from "./workload.ts"
 
 const WAITING: State[] = ["queued", "scheduled", "retrying", "processing"]
 const ENDED: State[] = ["done", "dead", "cancelled"]
 const PATIENCE_MS = 10_000
+const TOLD_EVERY_MS = 5_000
 
 /** A broker past all links, asked again where it says so: its connections may still find out that they are dead. */
 export class LastWord {
@@ -48,28 +49,44 @@ export class LastWord {
     } while (cursor !== undefined)
   }
 
-  async #isEmpty(queue: string, state: State): Promise<boolean> {
-    for await (const _ of this.tasks(queue, state, 1)) return false
-    return true
+  /** Of these queues in these states: one task of each, where there is any. */
+  async #left(queues: readonly string[], states: readonly State[]): Promise<TaskView[]> {
+    const first = async (queue: string, state: State) => {
+      for await (const task of this.tasks(queue, state, 1)) return [task]
+      return []
+    }
+    return (await Promise.all(queues.flatMap(queue => states.map(state => first(queue, state))))).flat()
   }
 
-  /** Whether these queues have no task in any of these states. */
   async #empty(queues: readonly string[], states: readonly State[]): Promise<boolean> {
-    const all = queues.flatMap(queue => states.map(state => this.#isEmpty(queue, state)))
-    return (await Promise.all(all)).every(Boolean)
+    return (await this.#left(queues, states)).length === 0
   }
 
-  drained(limitMs: number): Promise<void> {
-    return until("every queue is empty", () => this.#empty(QUEUES, WAITING), limitMs)
+  /** Tells now and then for what it waits. */
+  async drained(limitMs: number, tell: (line: string) => void): Promise<void> {
+    let toldAt = performance.now()
+    const isOver = async () => {
+      const left = await this.#left(ALL_QUEUES, WAITING)
+      if (left.length > 0 && performance.now() > toldAt + TOLD_EVERY_MS) {
+        toldAt = performance.now()
+        for (const task of left) tell(`still there: ${JSON.stringify(task)}`)
+      }
+      return left.length === 0
+    }
+    await until("every queue is empty", isOver, limitMs)
   }
 
   forgotten(limitMs: number): Promise<void> {
-    return until("ended tasks are forgotten", () => this.#empty([...QUEUES, PROBE.queue], ENDED), limitMs)
+    return until(
+      "ended tasks are forgotten",
+      () => this.#empty([...ALL_QUEUES, ...PROBE_QUEUES], ENDED),
+      limitMs,
+    )
   }
 
   async list(): Promise<Listed[]> {
     const listed: Listed[] = []
-    for (const queue of QUEUES)
+    for (const queue of ALL_QUEUES)
       for (const state of [...WAITING, ...ENDED])
         for await (const task of this.tasks(queue, state)) listed.push(listedOf(task))
     return listed
@@ -78,7 +95,7 @@ export class LastWord {
   /** What `dlq_size` says is what is listed as dead. */
   async checkDlq(listed: readonly Listed[]): Promise<string[]> {
     const wrong: string[] = []
-    for (const queue of QUEUES) {
+    for (const queue of ALL_QUEUES) {
       const { dlq_size } = await this.ask(client => client.dlq({ queue, limit: 1 }))
       const dead = listed.filter(({ id, status }) => status === "dead" && splitId(id).queue === queue).length
       if (dlq_size !== dead)
@@ -95,15 +112,14 @@ function listedOf(task: TaskView): Listed {
 
 /** What contradicts the layout of the keys. No broker runs: keys that a sweep takes away meanwhile would look torn. */
 export async function checkKeys(target: Target): Promise<string[]> {
-  const redis = target.admin()
-  try {
-    const wrong: string[] = []
-    for (const queue of [...QUEUES, PROBE.queue])
-      await checkQueue(redis, queue).catch((error: Error) => wrong.push(error.message.slice(0, 2_000)))
-    return wrong
-  } finally {
-    redis.disconnect()
+  const wrong: string[] = []
+  for (const queue of [...ALL_QUEUES, ...PROBE_QUEUES]) {
+    const redis = await target.admin(queue)
+    await checkQueue(redis, queue)
+      .catch((error: Error) => wrong.push(error.message.slice(0, 2_000)))
+      .finally(() => redis.disconnect())
   }
+  return wrong
 }
 
 /** Keys that a queue, and a server beside its queues, may have for good, whatever went through them. */
@@ -117,7 +133,8 @@ export async function checkForgotten(casting: Casting, index: number): Promise<s
     await broker.start()
     const last = new LastWord(broker.url)
     // Where no probe was needed there is none.
-    await last.ask(client => client.cancel(`${PROBE.queue}:${PROBE.task_id}`)).catch(() => {})
+    for (const queue of PROBE_QUEUES)
+      await last.ask(client => client.cancel(`${queue}:${PROBE.task_id}`)).catch(() => {})
     await last.forgotten(60_000)
     await broker.stop()
   } catch (error) {
@@ -127,24 +144,24 @@ export async function checkForgotten(casting: Casting, index: number): Promise<s
   }
   const wrong = await checkKeys(casting.target)
   const lasting = await lastingKeys(casting.target)
-  if (lasting.length > KEYS_FOR_GOOD * (QUEUES.length + 2))
+  if (lasting.length > KEYS_FOR_GOOD * (ALL_QUEUES.length + PROBE_QUEUES.length + 1))
     wrong.push(`${lasting.length} keys are left behind: ${lasting.slice(0, 10).join(", ")}`)
   return wrong
 }
 
 async function lastingKeys(target: Target): Promise<string[]> {
-  const redis = target.admin()
-  try {
-    const lasting = new Set<string>()
-    let cursor = "0"
-    do {
-      const [next, keys] = await redis.scan(cursor, "COUNT", 1_000)
-      cursor = next
-      const lives = await Promise.all(keys.map(key => redis.pttl(key)))
-      for (const [i, key] of keys.entries()) if (lives[i] === -1) lasting.add(key)
-    } while (cursor !== "0")
-    return [...lasting]
-  } finally {
-    redis.disconnect()
-  }
+  const lasting = new Set<string>()
+  for (const redis of await target.admins())
+    try {
+      let cursor = "0"
+      do {
+        const [next, keys] = await redis.scan(cursor, "COUNT", 1_000)
+        cursor = next
+        const lives = await Promise.all(keys.map(key => redis.pttl(key)))
+        for (const [i, key] of keys.entries()) if (lives[i] === -1) lasting.add(key)
+      } while (cursor !== "0")
+    } finally {
+      redis.disconnect()
+    }
+  return [...lasting]
 }

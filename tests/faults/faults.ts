@@ -4,7 +4,8 @@ import type { BrokerSeat, ClientSeat, WorkerSeat } from "./cast.ts"
 import { TOKEN } from "./parts.ts"
 import { LINK_FAULTS, type LinkFault } from "./proxy.ts"
 import { Chance } from "./seed.ts"
-import type { Target } from "./target.ts"
+import type { Over, Target } from "./target.ts"
+import { PROBE_QUEUES } from "./workload.ts"
 
 export interface Scene {
   target: Target
@@ -28,7 +29,9 @@ export interface Drawn {
 export interface Done extends Drawn {
   on: string
   beganAt: number
-  /** When the cause was gone: what was killed could be started, what was frozen goes on, the link passes again. */
+  /** Whether another Redis took over. */
+  failover: boolean
+  /** When the cause was gone: what was killed could be started, what was frozen goes on, another was promoted. */
   healedAt: number
   /** When the first call came through after that; undefined: it is to be found in the worker's history. */
   recoveredAt?: number
@@ -45,11 +48,12 @@ interface Act {
   /** Calls by which recovery is seen. */
   probes: string[]
   /** Does it, waits, and undoes it; answers when it was healed. */
-  run(): Promise<number>
+  run(): Promise<number | Over>
 }
 
 interface Kind {
   weight: number
+  failover?: boolean | undefined
   lasts: [min: number, max: number]
   act(scene: Scene, drawn: Drawn): Act
 }
@@ -123,6 +127,26 @@ function workerKind(
   }
 }
 
+function clientKind(
+  weight: number,
+  lasts: [number, number],
+  hit: (seat: ClientSeat, ms: number) => Promise<number>,
+): Kind {
+  return {
+    weight,
+    lasts,
+    act({ clients }, { victim, lastsMs }) {
+      const seat = pick(clients, victim)
+      return {
+        on: `client ${seat.part.index}`,
+        touches: [],
+        probes: [],
+        run: () => hit(seat, lastsMs),
+      }
+    },
+  }
+}
+
 async function frozen(seat: { signal(signal: NodeJS.Signals): void }, ms: number): Promise<number> {
   seat.signal("SIGSTOP")
   await Bun.sleep(ms)
@@ -147,24 +171,17 @@ export function kindsOf(target: Target): Record<string, Kind> {
       return at
     }),
     "broker frozen": brokerKind(5, [300, 4_000], frozen),
-    "client frozen": {
-      weight: 2,
-      lasts: [500, 2_000],
-      act({ clients }, { victim, lastsMs }) {
-        const seat = pick(clients, victim)
-        return {
-          on: `client ${seat.part.index}`,
-          touches: [],
-          probes: [],
-          run: () => frozen(seat, lastsMs),
-        }
-      },
-    },
+    "client frozen": clientKind(2, [500, 2_000], frozen),
+    "client killed": clientKind(3, [0, 0], async seat => {
+      await seat.kill9()
+      return Date.now()
+    }),
   }
   for (const [kind, fault] of Object.entries(target.faults))
     kinds[kind] = {
       weight: fault.weight,
       lasts: fault.lasts,
+      failover: fault.failover,
       act: ({ brokers }, { lastsMs, which }) => ({
         on: "redis",
         touches: brokers.map(({ index }) => index),
@@ -196,25 +213,33 @@ export function kindsOf(target: Target): Record<string, Kind> {
   return kinds
 }
 
-/** The kinds' durations are for leases of a second and more, and follow `leaseMs`; `gapMs` is the mean pause. */
+/**
+ * The kinds' durations are for leases of a second and more, and follow `leaseMs`; `gapMs` is the mean pause. With
+ * `failovers` there are as many faults as it takes until that many of them are failovers.
+ */
 export function drawFaults(
   seed: number,
   count: number,
   kinds: Record<string, Kind>,
-  { gapMs, leaseMs }: { gapMs: number; leaseMs: number },
+  { gapMs, leaseMs, failovers }: { gapMs: number; leaseMs: number; failovers?: number | undefined },
 ): Drawn[] {
   const chance = Chance.of(seed, "faults")
   const weights = Object.fromEntries(Object.entries(kinds).map(([name, { weight }]) => [name, weight]))
-  return Array.from({ length: count }, () => {
+  if (failovers !== undefined && !Object.values(kinds).some(({ failover }) => failover))
+    throw new Error("This Redis has nobody to fail over to")
+  const drawn: Drawn[] = []
+  for (let left = failovers; left === undefined ? drawn.length < count : left > 0; ) {
     const kind = chance.weighted(weights)
-    return {
+    drawn.push({
       kind,
       victim: chance.next(),
       which: chance.next(),
       lastsMs: (chance.between(...kinds[kind]!.lasts) * leaseMs) / 1_000,
       gapMs: gapMs * (0.5 + chance.next()),
-    }
-  })
+    })
+    if (left !== undefined && kinds[kind]!.failover) left--
+  }
+  return drawn
 }
 
 /** Does faults, some at a time but never two to the same victim, and sees when calls come through again. */
@@ -252,10 +277,12 @@ export class Havoc {
 
   async #do(drawn: Drawn, { on, touches, worker, probes, run }: Act): Promise<void> {
     const beganAt = Date.now()
-    const healedAt = await run()
+    const over = await run()
+    const { at: healedAt, restore }: Over = typeof over === "number" ? { at: over } : over
     const done: Done = {
       ...drawn,
       on,
+      failover: this.kinds[drawn.kind]!.failover ?? false,
       beganAt,
       healedAt,
       touches,
@@ -263,29 +290,30 @@ export class Havoc {
     }
     this.done.push(done)
     if (probes.length === 0) return
-    await Promise.all(probes.map(comesThrough))
+    await Promise.all(probes.flatMap(url => PROBE_QUEUES.map(queue => comesThrough(url, queue))))
     done.recoveredAt = Date.now()
+    await restore?.()
   }
 }
 
 /** The probe: a submit that Redis must write for, the same each time, in a queue that nobody works on. */
-export const PROBE = { type: "probe", queue: "faults-probe", task_id: "probe", delay_ms: 366 * 86_400_000 }
+export const PROBE = { type: "probe", task_id: "probe", delay_ms: 366 * 86_400_000 }
 const PROBE_EVERY_MS = 20
 const PROBE_TIMEOUT_MS = 2_000
 /** Where nothing comes through for so long, something is broken for good. */
 const PROBE_LIMIT_MS = 30_000
 
-async function comesThrough(url: string): Promise<void> {
+async function comesThrough(url: string, queue: string): Promise<void> {
   const client = new Client({ url, token: TOKEN, timeoutMs: PROBE_TIMEOUT_MS })
   const answered = Promise.withResolvers<void>()
   let tell = false
   const ask = () =>
-    client.submit(PROBE).then(
+    client.submit({ ...PROBE, queue }).then(
       () => answered.resolve(),
       error => {
         // The broker's word that the task is there already is Redis' word.
         if (!error.retryable && error.status < 500) answered.resolve()
-        if (tell) answered.reject(new Error(`nothing came through ${url}: ${error.message}`))
+        if (tell) answered.reject(new Error(`nothing came through ${url} to ${queue}: ${error.message}`))
       },
     )
   void ask()

@@ -16,7 +16,10 @@ export type Acked = [n: number, id: string, lease: string, outcome: string]
 export type Entry =
   /** A submit that is about to be sent, for the first time or again. */
   | [kind: "submit", at: number, call: number, batch: Batch]
-  /** Its answer: for each task its id, or the refusal as `!code`; a task that was given its id answers with "". */
+  /**
+   * Its answer: for each task its id, or the refusal as `!code`, or `=id` of the one that holds its unique key; a
+   * task that was given its id answers with "".
+   */
   | [kind: "submitted", at: number, call: number, answers: string[]]
   /** Handed out; `granted` and `expires` by Redis' clock. */
   | [
@@ -30,6 +33,8 @@ export type Entry =
   | [kind: "acked", at: number, call: number, words: Word[]]
   | [kind: "cancel", at: number, call: number, n: number, id: string]
   | [kind: "cancelled", at: number, call: number, word: Word]
+  | [kind: "redrive", at: number, call: number, n: number, id: string]
+  | [kind: "redriven", at: number, call: number, word: Word]
   /** Any call that got no answer or, before it was looked at, a refusal as a whole. */
   | [kind: "unanswered", at: number, call: number, why: string]
   /** A call that brought nothing else worth a line: a lease that waited in vain. */
@@ -38,10 +43,14 @@ export type Entry =
 export class Recorder {
   readonly #file: number
   #lines = ""
-  #calls = 0
+  #calls: number
 
-  constructor(path: string) {
+  /** `calls`: how many are in the file already. */
+  constructor(path: string, calls = 0) {
     this.#file = openSync(path, "a")
+    this.#calls = calls
+    // A line that a kill cut short ends here, and is no entry.
+    if (calls > 0) writeSync(this.#file, "\n")
   }
 
   /** The number of a new call. */
@@ -62,12 +71,22 @@ export class Recorder {
   }
 }
 
+function parsed(line: string): Entry | undefined {
+  try {
+    return JSON.parse(line) as Entry
+  } catch {
+    return undefined
+  }
+}
+
 /** The entries of a file. A line that a kill cut short is left out. */
 export async function* readHistory(path: string): AsyncGenerator<Entry> {
   const text = await Bun.file(path).text()
   let from = 0
   for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", from)) {
-    yield JSON.parse(text.slice(from, end)) as Entry
+    const line = text.slice(from, end)
     from = end + 1
+    const entry = parsed(line)
+    if (entry !== undefined) yield entry
   }
 }

@@ -1,16 +1,20 @@
 /**
- * bun run faults [--seed N] [--faults N] [--tasks N] [--json FILE] …: real processes, faults out of a seed, and a
- * report of one page; ends with 1 where a promise was broken. The seed gives the schedule and the workload again,
+ * bun run faults [--seed N] [--faults N] [--tasks N] [--json FILE] [--topology single|sentinel|cluster]
+ * [--wait-replicas N] [--failovers N] …: real processes, faults out of a seed, and a report of one page; ends with 1
+ * where a promise was broken. Without --wait-replicas failovers may lose what was answered: that is counted. The seed gives the schedule and the workload again,
  * not the timing: a failure may take several runs to come again.
  */
 import { parseArgs } from "node:util"
+import { cluster, sentinels } from "./failover.ts"
 import { findPlanted } from "./planted/find.ts"
 import { broken, figures, page } from "./report.ts"
 import { DEFAULTS, runFaults } from "./run.ts"
+import { singleServer } from "./target.ts"
 
 const NUMBERS = {
   seed: "seed",
   faults: "faults",
+  failovers: "failovers",
   tasks: "tasks",
   brokers: "brokers",
   workers: "workers",
@@ -28,6 +32,8 @@ const { values } = parseArgs({
       keyof typeof NUMBERS,
       { type: "string" }
     >),
+    topology: { type: "string", default: "single" },
+    "wait-replicas": { type: "string", default: "0" },
     json: { type: "string" },
     keep: { type: "boolean" },
     planted: { type: "boolean" },
@@ -43,6 +49,17 @@ const given = Object.fromEntries(
     return [[member, Number(value)]]
   }),
 )
+const waitReplicas = Number(values["wait-replicas"])
+const TARGETS = {
+  single: singleServer,
+  sentinel: () => sentinels(waitReplicas),
+  cluster: () => cluster(waitReplicas),
+}
+const target = TARGETS[values.topology as keyof typeof TARGETS]
+if (target === undefined) throw new Error(`--topology is one of ${Object.keys(TARGETS).join(", ")}`)
+if (target === singleServer && waitReplicas > 0)
+  throw new Error("--wait-replicas needs a topology with replicas")
+
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1))
 const tell = (line: string) => console.error(line)
 
@@ -52,6 +69,7 @@ const result = await runFaults({
   ...DEFAULTS,
   seed: Math.floor(Math.random() * 1e9),
   ...given,
+  target,
   keep: values.keep,
   tell,
 })

@@ -22,8 +22,11 @@ export interface ClientPart extends Part {
 
 export interface WorkerPart extends Part {
   name: string
-  /** lib's own worker, which speaks POST /work, or one as a stranger would write it with /lease and /ack. */
-  kind: "work" | "lease"
+  /**
+   * lib's own worker, which speaks POST /work; one as a stranger would write it with /lease and /ack; or one that
+   * knows only GET /get, and acks without naming its lease.
+   */
+  kind: "work" | "lease" | "plain"
   queues: string[]
   concurrency: number
   /** The files of those that had its place before, and died with acks that nobody answered. */

@@ -12,6 +12,8 @@ interface Recovery {
   clean: number
   medianMs: number | undefined
   worstMs: number | undefined
+  /** Of a failover the same, from when the master failed; the others count from the promotion. */
+  fromFault?: { medianMs: number | undefined; worstMs: number | undefined }
 }
 
 /** From the end of the fault to the first call that came through, by kind. */
@@ -19,20 +21,33 @@ export function recoveries(faults: readonly Done[]): Recovery[] {
   const byKind = Map.groupBy(faults, ({ kind }) => kind)
   return [...byKind]
     .map(([kind, of]) => {
-      const times = of
-        .filter(fault => fault.recoveredAt !== undefined && isClean(fault, faults))
-        .map(({ healedAt, recoveredAt }) => recoveredAt! - healedAt)
-        .sort((a, b) => a - b)
+      const clean = of.filter(fault => fault.recoveredAt !== undefined && isClean(fault, faults))
       return {
         kind,
         times: of.length,
-        clean: times.length,
-        medianMs: times[times.length >> 1],
-        worstMs: times.at(-1),
+        clean: clean.length,
+        ...spread(clean.map(({ healedAt, recoveredAt }) => recoveredAt! - healedAt)),
+        ...(of[0]!.failover
+          ? { fromFault: spread(clean.map(({ beganAt, recoveredAt }) => recoveredAt! - beganAt)) }
+          : {}),
       }
     })
     .sort((a, b) => a.kind.localeCompare(b.kind))
 }
+
+function spread(times: number[]) {
+  times.sort((a, b) => a - b)
+  return { medianMs: times[times.length >> 1], worstMs: times.at(-1) }
+}
+
+/** The tasks of which a promise was broken that Redis may break, by promise. */
+const lossOf = ({ allowed }: Result): Record<string, number> =>
+  Object.fromEntries(
+    [...Map.groupBy(allowed, ({ check }) => check)].map(([check, of]) => [
+      check,
+      new Set(of.map(({ n }) => n)).size,
+    ]),
+  )
 
 /** Whether no other fault was in its way between its end and its recovery: one of the same brokers; of a worker's, any broker's. */
 function isClean(fault: Done, all: readonly Done[]): boolean {
@@ -53,7 +68,10 @@ export function figures(result: Result) {
   const seconds = (ms: number) => Math.round(ms / 100) / 10
   return {
     seed,
+    redis: result.redis,
     asked: { faults, tasks, brokers, workers, clients },
+    faults: result.faults.length,
+    failovers: result.faults.filter(({ failover }) => failover).length,
     counts,
     refusals,
     recovery: recoveries(result.faults),
@@ -63,6 +81,7 @@ export function figures(result: Result) {
     drain_s: seconds(result.drainMs),
     check_s: seconds(result.checkMs),
     tasks_per_second: Math.round(counts.tasks / ((result.workloadMs + result.drainMs) / 1_000)),
+    ...(result.mayLose ? { lost_in_failovers: lossOf(result) } : {}),
     violations: violations.length,
     by_check: Object.fromEntries(
       [...Map.groupBy(violations, ({ check }) => check)].map(([check, of]) => [check, of.length]),
@@ -82,8 +101,9 @@ export function page(result: Result): string {
       .join(", ")
   const lines = [
     `seed ${options.seed}: ${counts.tasks} tasks, ${counts.calls} calls (${counts.unanswered} without an answer), ${result.faults.length} faults`,
+    `on ${result.redis}`,
     `workload ${all.workload_s} s, drain ${all.drain_s} s, ${all.tasks_per_second} tasks/s; checked in ${all.check_s} s`,
-    `submits    ${counts.kept} answered, ${counts.recovered} recovered without an answer, ${counts.vanished} without an answer and not there`,
+    `submits    ${counts.kept} answered, ${counts.recovered} recovered without an answer, ${counts.vanished} without an answer and not there, ${counts.duplicates} whose unique key was taken`,
     `ends       ${counts.done} done, ${counts.dead} dead, ${counts.cancelled} cancelled, ${counts.unseen} unseen`,
     `hand-outs  ${counts.handedOut}, of which ${counts.again} again; ${counts.runs} runs, of which ${counts.runsAgain} again`,
     `leases     ${counts.lapsed} were not settled by their holder; ${counts.lateAcksRefused} late acks refused`,
@@ -97,7 +117,26 @@ export function page(result: Result): string {
     ),
     "",
   ]
-  if (!broken(result)) lines.push("nothing lost, nothing doubled: every promise held")
+  const failovers = all.recovery.filter(({ fromFault }) => fromFault !== undefined)
+  if (failovers.length > 0)
+    lines.push(
+      `${all.failovers} failovers; the table counts from the promotion. From the fault, in ms:`,
+      ...failovers.map(
+        ({ kind, fromFault: { medianMs = "–", worstMs = "–" } = {} }) =>
+          `  ${kind}: median ${medianMs}, worst ${worstMs}`,
+      ),
+      "",
+    )
+  const loss = lossOf(result)
+  if (result.mayLose)
+    lines.push(
+      `lost: ${loss.lost ?? 0} of ${counts.kept} answered (allowed: WAIT_REPLICAS=0, and Redis' replication is asynchronous)`,
+      `other tasks that a failover took back a step: ${list(loss) || "none"}`,
+    )
+  if (!broken(result))
+    lines.push(
+      result.mayLose ? "nothing else was broken" : "nothing lost, nothing doubled: every promise held",
+    )
   else {
     lines.push(`BROKEN: ${list(all.by_check) || "no task by itself"}`)
     lines.push(...ofTheWhole)
@@ -105,7 +144,7 @@ export function page(result: Result): string {
     if (shortest !== undefined)
       lines.push(`the shortest history, of task ${shortest.n}:`, ...shortest.lines.map(line => `  ${line}`))
     lines.push(
-      `again: bun run faults --seed ${options.seed} --faults ${options.faults} --tasks ${options.tasks}`,
+      `again: bun run faults --seed ${options.seed} --${options.failovers === undefined ? `faults ${options.faults}` : `failovers ${options.failovers}`} --tasks ${options.tasks}`,
     )
   }
   return lines.join("\n")

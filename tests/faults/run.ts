@@ -2,17 +2,19 @@
 import { existsSync, mkdtempSync, rmSync } from "node:fs"
 import { until } from "../processes.ts"
 import { BrokerSeat, type Casting, ClientSeat, plantedSign, WorkerSeat } from "./cast.ts"
-import { type Counts, Ledger, type Listed, noCounts, type Violation } from "./checker.ts"
+import { type Counts, Ledger, type Listed, noCounts, OF_LOSS, type Violation } from "./checker.ts"
 import { checkForgotten, checkKeys, LastWord } from "./ending.ts"
 import { type Done, drawFaults, Havoc, kindsOf, type Scene } from "./faults.ts"
 import { readHistory } from "./history.ts"
-import { type Story, shortestStory } from "./story.ts"
+import { type Story, shortestStory, timesOf } from "./story.ts"
 import { singleServer, type Target } from "./target.ts"
-import { QUEUES } from "./workload.ts"
+import { PLAIN_QUEUE, QUEUES } from "./workload.ts"
 
 export interface Options {
   seed: number
   faults: number
+  /** In place of `faults`: there are as many as it takes to have so many failovers among them. */
+  failovers?: number | undefined
   tasks: number
   brokers: number
   workers: number
@@ -56,10 +58,15 @@ export const DEFAULTS: Options = {
 
 export interface Result {
   options: Options
+  /** What the target is called, and whether its failovers may lose what was answered. */
+  redis: string
+  mayLose: boolean
   counts: Counts
   refusals: Record<string, number>
   faults: Done[]
   violations: Violation[]
+  /** What failovers broke where Redis may lose what was answered. */
+  allowed: Violation[]
   /** What is wrong with the keys in Redis, or with the end of the run: no single task's fault. */
   ofTheWhole: string[]
   shortest: Story | undefined
@@ -108,7 +115,7 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
   const ofTheWhole: string[] = []
   const last = new LastWord(brokers[0]!.url)
   const drainedFrom = performance.now()
-  await last.drained(options.drainMs).catch((error: Error) => ofTheWhole.push(error.message))
+  await last.drained(options.drainMs, tell).catch((error: Error) => ofTheWhole.push(error.message))
   const drainMs = performance.now() - drainedFrom
   await Promise.all(workers.map(worker => worker.stop()))
 
@@ -123,21 +130,40 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
     throw new Error(`"${planted}" was never loaded`)
   const files = [...clients.map(({ file }) => file), ...workers.flatMap(({ files }) => files)]
   const judged = await judge(files, listed, Math.ceil(options.tasks / SLICE), { complete, resultTtlMs })
+  const { violations, allowed } = await partedByLoss(judged.violations, target.mayLose ? faults : [], files)
   const own = judged.refusals["!internal"]
   if (own !== undefined) ofTheWhole.push(`${own} answers were 500: a broker's own fault`)
   await recoveriesOfWorkers(faults, workers)
   return {
     options,
+    ...{ redis: target.name, mayLose: target.mayLose },
     ...judged,
-    faults,
-    ofTheWhole,
-    shortest: await shortestStory(judged.violations, files),
+    ...{ faults, violations, allowed, ofTheWhole },
+    shortest: await shortestStory(violations, files),
     ownDeaths: workers.reduce((sum, { ownDeaths }) => sum + ownDeaths, 0),
     askedAgain: last.askedAgain,
     workloadMs,
     drainMs,
     checkMs: performance.now() - checkedFrom,
   }
+}
+
+/** Of the writes before it a failover takes back no older ones. */
+const LOST_WITHIN_MS = 3_000
+
+/** What a lost write explains: of a task that somebody heard something of while a master was on its way out. */
+async function partedByLoss(violations: Violation[], faults: readonly Done[], files: readonly string[]) {
+  const explained = violations.filter(({ check }) => OF_LOSS.has(check))
+  const failovers = faults.filter(({ failover }) => failover)
+  if (explained.length === 0 || failovers.length === 0) return { violations, allowed: [] }
+  const times = await timesOf(
+    explained.map(({ n }) => n),
+    files,
+  )
+  const isNear = (at: number) =>
+    failovers.some(({ beganAt, healedAt }) => at > beganAt - LOST_WITHIN_MS && at < healedAt + LOST_WITHIN_MS)
+  const allowed = new Set(explained.filter(({ n }) => times.get(n)!.some(isNear)))
+  return { violations: violations.filter(violation => !allowed.has(violation)), allowed: [...allowed] }
 }
 
 const numbers = (count: number) => Array.from({ length: count }, (_, i) => i)
@@ -164,6 +190,10 @@ async function everybody(
     const part = { urls: urls("workers"), kind, queues, concurrency: options.batch } as const
     return all.use(new WorkerSeat(casting, i, part))
   })
+  const plain: WorkerSeat["part"] = {
+    ...{ urls: urls("workers"), kind: "plain", queues: [PLAIN_QUEUE], concurrency: 1 },
+  }
+  workers.push(all.use(new WorkerSeat(casting, workers.length, plain)))
   await Promise.all(workers.map(worker => worker.start()))
   const pace = { batch: options.batch, leaseMs: options.leaseMs, poisonOneOf: 1_000 }
   const clients = numbers(options.clients).map(index => {
@@ -177,11 +207,12 @@ async function everybody(
 
 /** The faults, and the work along with them: neither is over long before the other. */
 async function trouble(scene: Scene, options: Options): Promise<Done[]> {
-  const { seed, tasks, faults, leaseMs, gapMs, atOnce, tell } = options
+  const { seed, tasks, leaseMs, gapMs, failovers, atOnce, tell } = options
   const { clients } = scene
   const kinds = kindsOf(scene.target)
   const havoc = new Havoc(scene, kinds, atOnce)
-  const drawn = drawFaults(seed, faults, kinds, { gapMs, leaseMs })
+  const drawn = drawFaults(seed, options.faults, kinds, { gapMs, leaseMs, failovers })
+  const faults = drawn.length
   const made = () => {
     for (const client of clients) client.check()
     return clients.reduce((sum, client) => sum + client.made, 0)

@@ -7,6 +7,16 @@ export interface Story {
   lines: string[]
 }
 
+/** When something was told of each of these tasks. */
+export async function timesOf(
+  tasks: Iterable<number>,
+  files: readonly string[],
+): Promise<Map<number, number[]>> {
+  const times = new Map([...tasks].map(n => [n, [] as number[]]))
+  for (const file of files) await tell(file, (n, at) => times.get(n)?.push(at))
+  return times
+}
+
 /** So many violations are looked at for the task of which the least is told. */
 const MOST = 1_000
 
@@ -63,14 +73,16 @@ async function tell(file: string, heard: (n: number, at: number, line: string) =
         each(entry[2], i => `ack ${entry[3][i]![3]} under ${entry[3][i]![2]}`)
         break
       case "cancel":
+      case "redrive":
         calls.set(entry[2], [entry[3]])
-        note(entry[3], `call ${entry[2]}: cancel ${entry[4]}`)
+        note(entry[3], `call ${entry[2]}: ${entry[0]} ${entry[4]}`)
         break
       case "submitted":
       case "acked":
         each(entry[2], i => `answered ${entry[3][i] || "queued"}`)
         break
       case "cancelled":
+      case "redriven":
       case "unanswered":
         each(entry[2], () => `answered ${entry[3]}`)
         break

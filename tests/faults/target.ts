@@ -1,6 +1,6 @@
 /**
- * The Redis that a run has its brokers on, and the faults it can suffer. One server is the first; Sentinel and
- * Cluster are others with further kinds (a failover, a split), and nothing else of a run knows the difference.
+ * The Redis that a run has its brokers on, and the faults it can suffer: one server here, Sentinel and Cluster in
+ * failover.ts, with kinds of their own. Nothing else of a run knows the difference.
  */
 import { appendFile, readdir } from "node:fs/promises"
 import { dirname, join } from "node:path"
@@ -15,24 +15,37 @@ export interface Struck {
   which: number
 }
 
+export interface Over {
+  /** When the cause was gone: as when a killed server could be started, or another was promoted. */
+  at: number
+  /** Brings all back that is still away, once calls come through: after that the next fault may follow. */
+  restore?(): Promise<void>
+}
+
 /** One kind of fault. */
 export interface TargetFault {
   weight: number
   /** How long it lasts, drawn from these. */
   lasts: [min: number, max: number]
-  /** Does it, and resolves when it is over: answers when its cause was gone, as when a killed server could be started. */
-  run(struck: Struck): Promise<number>
+  /** Whether another server takes over. */
+  failover?: boolean
+  /** Does it, and resolves when it is over. */
+  run(struck: Struck): Promise<Over>
 }
 
 export interface Target extends AsyncDisposable {
   readonly name: string
   readonly faults: Readonly<Record<string, TargetFault>>
-  /** A way to it for one broker: its REDIS_URL, and the link on that way, where there is one that can be broken. */
-  reach(name: string): { url: string; link?: Link }
+  /** A way to it for one broker: what its environment says, and the link on that way, where there is one to break. */
+  reach(name: string): { env: Record<string, string>; link?: Link }
   /** Whether there are such links. */
   readonly linked: boolean
-  /** A connection past all links, for checks when all is over. */
-  admin(): Redis
+  /** A failover may lose what was answered, as Redis' replication is asynchronous. */
+  readonly mayLose: boolean
+  /** A connection past all links, for checks when all is over, to the server that has this queue. */
+  admin(queue: string): Promise<Redis>
+  /** One to each server that has keys. */
+  admins(): Promise<Redis[]>
 }
 
 /** A server with an AOF, `appendfsync always`, and everything that one server can suffer. */
@@ -54,13 +67,13 @@ export async function singleServer(): Promise<Target> {
   const restarted = async () => {
     const at = Date.now()
     await server.restart()
-    return at
+    return { at }
   }
   const command = async (run: (redis: Redis) => Promise<unknown>) => {
     const redis = admin()
     try {
       await run(redis)
-      return Date.now()
+      return { at: Date.now() }
     } finally {
       redis.disconnect()
     }
@@ -96,7 +109,7 @@ export async function singleServer(): Promise<Target> {
           process.kill(server.pid, "SIGSTOP")
           await Bun.sleep(lastsMs)
           process.kill(server.pid, "SIGCONT")
-          return Date.now()
+          return { at: Date.now() }
         },
       },
       "scripts flushed": { weight: 4, lasts: [0, 0], run: () => command(redis => redis.script("FLUSH")) },
@@ -115,9 +128,11 @@ export async function singleServer(): Promise<Target> {
     linked: true,
     reach(name) {
       const link = new Link(name, address)
-      return { link, url: `redis://127.0.0.1:${link.port}` }
+      return { link, env: { REDIS_URL: `redis://127.0.0.1:${link.port}` } }
     },
-    admin,
+    mayLose: false,
+    admin: async () => admin(),
+    admins: async () => [admin()],
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   }
 }

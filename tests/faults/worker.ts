@@ -10,7 +10,7 @@ import { stopSignal } from "../../lib/signals.ts"
 import { Worker } from "../../worker.ts"
 import { type Acked, Recorder, readHistory } from "./history.ts"
 import { partOf, TOKEN, type WorkerPart } from "./parts.ts"
-import type { Payload } from "./workload.ts"
+import { type Payload, PLAIN_QUEUE } from "./workload.ts"
 
 const TIMEOUT_MS = 1_500
 const WAIT_MS = 500
@@ -108,12 +108,13 @@ async function inheritance(): Promise<Ack[]> {
       if (entry[0] === "ack") {
         calls.set(entry[2], entry[3])
         for (const [n, task_id, lease, status] of entry[3]) {
+          if (lease === "") continue // later it might be taken for another attempt's
           numbers.set(lease, n)
           open.set(lease, { task_id, lease, status: status as "done" })
         }
       } else if (entry[0] === "acked")
         entry[3].forEach((word, i) => {
-          const again = word === "!redis_unavailable" || word === "!overloaded"
+          const again = ["!redis_unavailable", "!not_replicated", "!overloaded"].includes(word)
           if (!again) open.delete(calls.get(entry[2])![i]![2])
         })
     }
@@ -172,6 +173,46 @@ async function leaseLoop(): Promise<void> {
     await ack(acks)
     // Somebody whose answer was slow may ask twice: the answer must be the same.
     if (Math.random() < 0.05) await ack(acks)
+  }
+}
+
+/** One task at a time, and no leases: who acks speaks for whoever holds it. */
+async function plainLoop(): Promise<void> {
+  for (let turn = 0; !stop.aborted; turn++) {
+    const call = recorder.call()
+    const query = `queue=${PLAIN_QUEUE}&wait_ms=${WAIT_MS}&worker=${part.name}`
+    const task = await fetch(`${part.urls[turn % part.urls.length]}/get?${query}`, {
+      headers: { "X-API-Token": TOKEN },
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    })
+      .then(answer => (answer.status === 200 ? (answer.json() as Promise<LeasedTask>) : undefined))
+      .catch(error => unanswered(call, error))
+    if (!task) {
+      await Bun.sleep(20)
+      continue
+    }
+    leased([task])
+    const fails = (task.payload as Payload).do === "flaky" && task.attempt <= 2
+    if (!fails) ran(task)
+    const n = numbers.get(task.lease)!
+    for (let tries = 0; tries < 5; tries++) {
+      const acking = recorder.call()
+      const outcome = fails ? "failed" : "done"
+      recorder.write("ack", Date.now(), acking, [[n, task.id, "", outcome]])
+      try {
+        const { status } = await anyBroker().ack({ task_id: task.id, status: outcome })
+        recorder.write("acked", Date.now(), acking, [status])
+        break
+      } catch (error) {
+        if (error instanceof BrokerProblem && isFinal(error)) {
+          recorder.write("acked", Date.now(), acking, [wordOf(error)])
+          break
+        }
+        unanswered(acking, error)
+        // Asked again it might fail the next attempt, too.
+        if (fails) break
+      }
+    }
   }
 }
 
@@ -254,6 +295,7 @@ if (part.kind === "work") {
   const worker = productWorker()
   await new Promise(resolve => stop.addEventListener("abort", resolve))
   await worker.stop()
-} else await Promise.all([leaseLoop(), leaseLoop()])
+} else if (part.kind === "plain") await plainLoop()
+else await Promise.all([leaseLoop(), leaseLoop()])
 await Promise.all([heir, ...beside])
 process.exit(0)

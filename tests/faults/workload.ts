@@ -2,7 +2,12 @@
 import type { Submit } from "../../lib/models.ts"
 import { Chance } from "./seed.ts"
 
-export const QUEUES = ["faults-a", "faults-b", "faults-c"]
+/** Of a Cluster's three masters each has one of these, and one of the probes'. */
+export const QUEUES = ["faults-a", "faults-c", "faults-d"]
+export const PROBE_QUEUES = ["faults-probe", "faults-probe-a", "faults-probe-c"]
+/** For workers that know only GET /get and an ack that names no lease. */
+export const PLAIN_QUEUE = "faults-plain"
+export const ALL_QUEUES = [...QUEUES, PLAIN_QUEUE]
 
 /**
  * What a task does when it runs; its payload says so.
@@ -35,6 +40,12 @@ export interface Batch {
   backoffMs?: number
   exponential?: boolean
   pad?: boolean
+  /** Not to start later than so long after it was made. */
+  expiresMs?: number
+  /** How long one attempt may take, however often it is extended. */
+  runtimeMs?: number
+  /** Tasks that share a few unique keys. */
+  unique?: boolean
 }
 
 /** Client c makes the tasks from c * this on. */
@@ -69,8 +80,23 @@ export function drawBatch(chance: Chance, from: number, most: number, pace: Pace
   if (chance.maybe(0.3)) batch.backoffMs = chance.between(20, pace.leaseMs / 3)
   if (chance.maybe(0.5)) batch.exponential = true
   if (chance.maybe(0.2)) batch.pad = true
+  if (chance.maybe(0.05) && batch.delayMs === undefined)
+    batch.expiresMs = chance.between(100, 3 * pace.leaseMs)
+  if (chance.maybe(0.05)) {
+    // Slow tasks are too slow for it, each time.
+    batch.runtimeMs = 1.2 * batch.timeoutMs
+    batch.crashes = Math.min(batch.crashes, 2)
+  }
+  if (chance.maybe(0.05)) batch.unique = true
+  if (chance.maybe(0.05)) {
+    batch.queue = PLAIN_QUEUE
+    batch.count = Math.min(batch.count, 10)
+  }
   return batch
 }
+
+/** So few keys that some of a queue's tasks meet. */
+export const uniqueKeyOf = (n: number): string => `u${n % 40}`
 
 export const idOf = (n: number): string => `n${n}`
 export const keyOf = (batch: Batch): string => `k${batch.from}`
@@ -84,8 +110,8 @@ export function tasksOf(batch: Batch, seed: number, pace: Pace, resultTtlMs: num
     const kills = chance.next() < 1 / pace.poisonOneOf && batch.crashes <= 2
     const payload: Payload = {
       n,
-      do: kills ? "poison" : deed,
-      ...(batch.pad ? { pad: "x".repeat(100) } : {}),
+      do: batch.queue === PLAIN_QUEUE ? (deed === "flaky" ? deed : "done") : kills ? "poison" : deed,
+      ...(batch.pad ? { pad: "x".repeat(300) } : {}),
     }
     return {
       type: "work",
@@ -98,6 +124,9 @@ export function tasksOf(batch: Batch, seed: number, pace: Pace, resultTtlMs: num
       result_ttl_ms: resultTtlMs,
       ...(batch.keyed === "id" ? { task_id: idOf(n) } : {}),
       ...(batch.delayMs === undefined ? {} : { delay_ms: batch.delayMs }),
+      ...(batch.expiresMs === undefined ? {} : { expires_in_ms: batch.expiresMs }),
+      ...(batch.runtimeMs === undefined ? {} : { max_runtime_ms: batch.runtimeMs }),
+      ...(batch.unique ? { unique_key: uniqueKeyOf(n) } : {}),
       ...(batch.backoffMs === undefined
         ? {}
         : {

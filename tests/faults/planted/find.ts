@@ -24,6 +24,7 @@ const ROUNDS = [
   { faults: 10, tasks: 1_000 },
   { faults: 20, tasks: 2_000 },
   { faults: 60, tasks: 6_000 },
+  { faults: 150, tasks: 15_000 },
 ]
 
 /** What was red in a run, by the names that bugs use. */

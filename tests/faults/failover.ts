@@ -1,0 +1,212 @@
+/**
+ * Sentinel and Cluster as a run's Redis. Nothing is kept on disk: what a killed master had, its replicas have or
+ * nobody. What a fault does, by its kind:
+ *   killed                another is promoted; then who was killed comes back, empty, as a replica
+ *   frozen                it wakes after another was promoted, takes itself for the master, and must step down
+ *   replicas cut off      for a moment the master answers what no replica hears of, and then dies
+ *   one replica cut off   the same, and the other replica hears it: of the two the right one must be promoted
+ *   split                 its clients still reach the master, and go on; its replicas and the Sentinels do not
+ */
+import { Redis } from "ioredis"
+import { slotOf } from "../../lib/servers.ts"
+import { type RedisNode, redisCluster, sentinelTrio } from "../topologies.ts"
+import type { Over, Target, TargetFault } from "./target.ts"
+import { QUEUES } from "./workload.ts"
+
+const PASSWORD = "secret"
+/** How long replicas hear nothing: not so long that they count as down, as those are not promoted. */
+const SHORT: [number, number] = [50, 400]
+
+const list = (nodes: readonly RedisNode[]) => nodes.map(({ port }) => `127.0.0.1:${port}`).join(",")
+
+function adminOf(node: RedisNode, password?: string): Redis {
+  const redis = new Redis({
+    ...node.at,
+    ...(password !== undefined && { password }),
+    maxRetriesPerRequest: 0,
+  })
+  redis.on("error", () => {}) // each command says so itself
+  return redis
+}
+
+/** A master with its replicas, and what goes with it. */
+interface Group {
+  master: RedisNode
+  replicas: RedisNode[]
+  /** Resolves when another is the master. */
+  promoted(): Promise<unknown>
+  restart(node: RedisNode): Promise<void>
+  /** Resolves when all are in their places. */
+  whole(): Promise<void>
+}
+
+/** Waits for the successor. `restore` brings back who was replaced. */
+async function replaced({ promoted, whole }: Group, restore: () => Promise<unknown>): Promise<Over> {
+  await promoted()
+  return {
+    at: Date.now(),
+    async restore() {
+      await restore()
+      await whole()
+    },
+  }
+}
+
+/** For so long these hear nothing from their master; then it dies, and they go on with what they have. */
+async function deafThenOrphaned(
+  { master }: Group,
+  replicas: readonly RedisNode[],
+  ms: number,
+): Promise<void> {
+  const links = await Promise.all(replicas.map(each => each.call("CLIENT", "LIST", "TYPE", "master")))
+  for (const each of replicas) each.freeze()
+  // Else what it sends meanwhile would wait for them in their sockets.
+  for (const link of links)
+    await master.call("CLIENT", "KILL", "ADDR", / laddr=(\S+)/.exec(String(link))![1]!)
+  await Bun.sleep(ms)
+  await master.kill9()
+  for (const each of replicas) each.thaw()
+}
+
+const failover = (weight: number, lasts: [number, number], run: TargetFault["run"]): TargetFault => ({
+  ...{ weight, lasts, run },
+  failover: true,
+})
+
+/** `of`: the group that is hit. */
+function faultsOf(of: (which: number) => Promise<Group>): Record<string, TargetFault> {
+  const settled = ({ whole }: Group): Over => ({ at: Date.now(), restore: whole })
+  return {
+    "master killed": failover(8, [0, 0], async ({ which }) => {
+      const group = await of(which)
+      await group.master.kill9()
+      return replaced(group, () => group.restart(group.master))
+    }),
+    "master frozen": failover(8, [0, 2_000], async ({ which, lastsMs }) => {
+      const group = await of(which)
+      group.master.freeze()
+      return replaced(group, async () => {
+        await Bun.sleep(lastsMs)
+        group.master.thaw()
+      })
+    }),
+    "replicas cut off, then master killed": failover(8, SHORT, async ({ which, lastsMs }) => {
+      const group = await of(which)
+      await deafThenOrphaned(group, group.replicas, lastsMs)
+      return replaced(group, () => group.restart(group.master))
+    }),
+    "one replica cut off, then master killed": failover(8, SHORT, async ({ which, lastsMs }) => {
+      const group = await of(which)
+      await deafThenOrphaned(group, group.replicas.slice(0, 1), lastsMs)
+      return replaced(group, () => group.restart(group.master))
+    }),
+    "replica killed": {
+      weight: 3,
+      lasts: [0, 1_500],
+      async run({ which, lastsMs }) {
+        const group = await of(which)
+        await group.replicas[0]!.kill9()
+        await Bun.sleep(lastsMs)
+        await group.restart(group.replicas[0]!)
+        return settled(group)
+      },
+    },
+    "replica frozen": {
+      weight: 3,
+      lasts: [300, 3_000],
+      async run({ which, lastsMs }) {
+        const group = await of(which)
+        group.replicas[0]!.freeze()
+        await Bun.sleep(lastsMs)
+        group.replicas[0]!.thaw()
+        return settled(group)
+      },
+    },
+    "scripts flushed": {
+      weight: 2,
+      lasts: [0, 0],
+      async run({ which }) {
+        await (await of(which)).master.call("SCRIPT", "FLUSH")
+        return { at: Date.now() }
+      },
+    },
+  }
+}
+
+/** A master, two replicas and three Sentinels. */
+export async function sentinels(waitReplicas: number): Promise<Target> {
+  const trio = await sentinelTrio({ password: PASSWORD })
+  const group = async (): Promise<Group> => {
+    const master = await trio.master()
+    return {
+      master,
+      replicas: shuffled(trio.servers.filter(each => each !== master)),
+      promoted: () => trio.promoted(master),
+      restart: async node => node.restart(await trio.master()),
+      whole: () => trio.whole(),
+    }
+  }
+  return {
+    name: `three Sentinels, a master and two replicas, WAIT_REPLICAS=${waitReplicas}`,
+    faults: {
+      ...faultsOf(group),
+      "master split from replicas and Sentinels": failover(8, [0, 2_000], async ({ lastsMs }) => {
+        const hit = await group()
+        await hit.master.cutOff()
+        return replaced(hit, async () => {
+          await Bun.sleep(lastsMs)
+          await hit.master.letIn()
+        })
+      }),
+    },
+    linked: false,
+    reach: () => ({
+      env: {
+        REDIS_SENTINELS: list(trio.sentinels),
+        REDIS_PASSWORD: PASSWORD,
+        REDIS_SENTINEL_PASSWORD: PASSWORD,
+        WAIT_REPLICAS: `${waitReplicas}`,
+      },
+    }),
+    mayLose: waitReplicas === 0,
+    admin: async () => adminOf(await trio.master(), PASSWORD),
+    admins: async () => [adminOf(await trio.master(), PASSWORD)],
+    [Symbol.asyncDispose]: () => trio[Symbol.asyncDispose](),
+  }
+}
+
+const slotOfQueue = (queue: string) => slotOf(`{${queue}}`)
+
+/** Three masters with two replicas each; every master has one of the queues. */
+export async function cluster(waitReplicas: number): Promise<Target> {
+  const nodes = await redisCluster({ replicas: 2 })
+  const ownerOf = async (queue: string) => (await nodes.owner(slotOfQueue(queue)))!
+  return {
+    name: `a Cluster of three masters with two replicas each, WAIT_REPLICAS=${waitReplicas}`,
+    faults: faultsOf(async which => {
+      const queue = QUEUES[Math.floor(which * QUEUES.length)]!
+      const master = await ownerOf(queue)
+      return {
+        master,
+        replicas: shuffled(await nodes.replicasOf(master)),
+        promoted: () => nodes.promoted(master, slotOfQueue(queue)),
+        restart: node => node.restart(),
+        whole: () => nodes.whole(),
+      }
+    }),
+    linked: false,
+    reach: () => ({
+      env: { REDIS_CLUSTER: list(nodes.nodes.slice(0, 3)), WAIT_REPLICAS: `${waitReplicas}` },
+    }),
+    mayLose: waitReplicas === 0,
+    admin: async queue => adminOf(await ownerOf(queue)),
+    admins: async () => Promise.all(QUEUES.map(async queue => adminOf(await ownerOf(queue)))),
+    [Symbol.asyncDispose]: () => nodes[Symbol.asyncDispose](),
+  }
+}
+
+const shuffled = <T>(all: readonly T[]): T[] =>
+  all
+    .map(each => ({ each, at: Math.random() }))
+    .sort((a, b) => a.at - b.at)
+    .map(({ each }) => each)
