@@ -40,7 +40,8 @@ export class Group<Item, Answer> {
     if (this.#pending + items.length > MAX_PENDING_ITEMS)
       return Promise.reject(
         new Refused("overloaded", {
-          detail: "This broker has as many calls waiting for Redis as it can hold.",
+          detail:
+            "This broker has as many calls waiting for Redis as it can hold: send it again later, or to another broker.",
         }),
       )
     this.#pending += items.length
