@@ -94,7 +94,16 @@ async function judged({ entries, listed = [], complete = false }: Seen) {
     })(),
   )
   for (const task of listed)
-    ledger.list({ n: 1, id: "q:a", reason: undefined, retries: 0, crashes: 0, releases: 0, ...task })
+    ledger.list({
+      n: 1,
+      id: "q:a",
+      reason: undefined,
+      retries: 0,
+      crashes: 0,
+      releases: 0,
+      finishedAt: undefined,
+      ...task,
+    })
   const violations: Violation[] = []
   const counts: Counts = noCounts()
   ledger.judge({ complete, resultTtlMs: 1_000 }, counts, violation => violations.push(violation))

@@ -69,6 +69,8 @@ export interface Listed {
   retries: number
   crashes: number
   releases: number
+  /** Redis' clock; undefined: it has not ended. */
+  finishedAt: number | undefined
 }
 
 export interface Ending {
@@ -337,9 +339,14 @@ export class Ledger {
 }
 
 /** Before that it had certainly not ended: nobody had said so, and nothing had lapsed. */
-function mayEndAt({ batch, settlings, grants, cancelAt }: Omit<Told, "keptAt">, keptAt: number): number {
+function mayEndAt(
+  { batch, settlings, grants, cancelAt, listed }: Omit<Told, "keptAt">,
+  keptAt: number,
+): number {
   return Math.min(
     cancelAt,
+    // Leases whose answers were lost lapse too, and nobody but Redis knows of them.
+    ...listed.map(({ finishedAt = Number.POSITIVE_INFINITY }) => finishedAt),
     keptAt + (batch?.expiresMs ?? Number.POSITIVE_INFINITY) - SLACK_MS,
     ...settlings.map(({ firstCall }) => firstCall),
     ...grants.map(({ expires }) => expires),

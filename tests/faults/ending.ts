@@ -106,8 +106,9 @@ export class LastWord {
 }
 
 function listedOf(task: TaskView): Listed {
-  const { id, status, reason, attempt, retries, crashes, releases } = task
-  return { n: (task.payload as Payload).n ?? -1, id, status, reason, attempt, retries, crashes, releases }
+  const { id, status, reason, attempt, retries, crashes, releases, finished_at: finishedAt } = task
+  const n = (task.payload as Payload).n ?? -1
+  return { n, id, status, reason, attempt, retries, crashes, releases, finishedAt }
 }
 
 /** What contradicts the layout of the keys. No broker runs: keys that a sweep takes away meanwhile would look torn. */
