@@ -149,7 +149,8 @@ export function bodyReader(maxBytes: number): (request: Request) => Promise<Body
     const type = request.headers.get("content-type") ?? ""
     if (!/^application\/json *(;|$)/i.test(type)) throw new Refused("unsupported_media_type")
     const announced = request.headers.get("content-length")
-    const length = announced === null ? undefined : Number(announced)
+    // Sent twice, and alike, it is "2, 2".
+    const length = announced === null ? undefined : Number.parseInt(announced, 10)
     let size = 0
     const take = (bytes: number) => {
       if (size + bytes > maxBytes) throw new Refused("too_large", { detail: tooLarge(maxBytes) })

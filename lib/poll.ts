@@ -5,7 +5,8 @@
  *      its queues in their order. Only one line at a time holds it (`turn`, `busy`), so it is never served twice.
  *   2. A line makes one lease call at a time, for as many tasks as were hinted and as its waiters can take;
  *      slots go round: everybody in the line gets a first task before anybody gets a second.
- *   3. A line that passed over a waiter held elsewhere remembers it (`missed`) and looks again when it is free:
+ *   3. A line that had more tasks than free waiters, as some are held elsewhere, remembers how many (`missed`) and
+ *      looks again when one is free:
  *      this is the lost wake-up that would otherwise hide here.
  *   4. Tasks leased for a waiter whose client has left go back unblamed, which hints again and wakes the next.
  */
@@ -58,7 +59,8 @@ interface Line {
   /** How many tasks may be there for the taking. */
   hinted: number
   calling: boolean
-  missed: boolean
+  /** Tasks that may be there, and that nobody could be asked to take. */
+  missed: number
 }
 
 /** How many tasks a worker takes in a call. */
@@ -167,6 +169,8 @@ export class LongPoll {
   async #call(queue: string, line: Line): Promise<void> {
     const slots = this.#slots(queue, line)
     const wanted = line.hinted
+    if (slots.length < wanted && [...line.waiters].some(waiter => !waiter.free(queue)))
+      line.missed = Math.max(line.missed, wanted - slots.length)
     line.hinted = 0
     // Who came earlier goes first. Who has just come and got no slot has tried all the same once a slot stays empty.
     const held = new Set([...slots, ...line.fresh])
@@ -181,6 +185,7 @@ export class LongPoll {
         const tasks = await this.source.lease(queue, asked)
         got = tasks.length
         this.#handOut(tasks, slots)
+        if (got < slots.length) line.missed = 0
       }
       const slotted = new Set(slots)
       for (const waiter of held)
@@ -208,7 +213,6 @@ export class LongPoll {
     const free: Waiter[] = []
     for (const waiter of line.waiters) {
       if (waiter.free(queue)) free.push(waiter)
-      else line.missed = true
       if (free.length >= line.hinted) break
     }
     const room = Math.min(line.hinted, MAX_SLOTS)
@@ -249,9 +253,10 @@ export class LongPoll {
     for (const queue of queues) {
       this.source.listen(queue)
       const line = this.#line(queue)
-      if (!line.missed) continue
-      line.missed = false
-      this.hint(queue, waiter.open)
+      if (line.missed === 0) continue
+      const count = Math.min(line.missed, waiter.open)
+      line.missed -= count
+      this.hint(queue, count)
     }
   }
 
@@ -269,7 +274,7 @@ export class LongPoll {
   #line(queue: string): Line {
     let line = this.#lines.get(queue)
     if (line === undefined) {
-      line = { waiters: new Set(), fresh: new Set(), hinted: 0, calling: false, missed: false }
+      line = { waiters: new Set(), fresh: new Set(), hinted: 0, calling: false, missed: 0 }
       this.#lines.set(queue, line)
     }
     return line

@@ -339,9 +339,16 @@ export class TaskQueue {
     throw settled.reason
   }
 
-  /** Gives tasks back unblamed. */
-  #release(tasks: readonly Leased[]) {
-    return this.settle(tasks.map(({ id, lease }) => ({ id, lease, outcome: "released" })))
+  /** Gives tasks back unblamed. If that is lost, as with a master, the leases lapse: it does not wait for replicas. */
+  async #release(
+    tasks: readonly Leased[],
+    outcome: "released" | "released free" = "released",
+  ): Promise<void> {
+    const retention = this.options.doneRetentionMs
+    for (const [queue, some] of Map.groupBy(tasks, task => task.queue)) {
+      const items = some.map(({ id, lease }) => ({ id: localOf(id), lease, outcome, text: "" }))
+      await this.#scripts.call("settle", queue, { retention }, items, false)
+    }
   }
 
   /** Moves the deadline of leases that the caller still holds. Answers in order; safe to repeat. */
@@ -490,14 +497,7 @@ export class TaskQueue {
   #takeBack(queue: string, error: unknown): void {
     if (!(error instanceof NotReplicated && error.reply !== undefined)) return
     const [, handed] = error.reply as Replies["lease"]
-    const items = readLeased(queue, handed).map(({ id, lease }) => ({
-      id: localOf(id),
-      lease,
-      outcome: "released",
-      text: "",
-    }))
-    const retention = this.options.doneRetentionMs
-    if (items.length > 0) this.#scripts.call("settle", queue, { retention }, items, false).catch(() => {})
+    this.#release(readLeased(queue, handed), "released free").catch(() => {})
   }
 
   async #sweep(queue: string) {

@@ -26,7 +26,7 @@ import {
   Work,
 } from "./models.ts"
 import type { Each, Extended, Extension, NewTask, Settled, Settlement, Submitted } from "./queue.ts"
-import { DEFAULT_PRIORITY, DEFAULT_QUEUE, type Leased, type Task } from "./task.ts"
+import { DEFAULT_PRIORITY, DEFAULT_QUEUE, joinId, type Leased, splitId, type Task } from "./task.ts"
 
 const MAX_ITEMS = 1_000
 const MAX_ERROR_CHARACTERS = 8_192
@@ -263,9 +263,11 @@ export function readAudit(query: URLSearchParams) {
   return { queue, fix: fix === "true" }
 }
 
+/** As /submit answered it: the default queue is not named. */
 export function readId(id: string): string {
   try {
-    return checkId(id)
+    const { queue, local } = splitId(checkId(id))
+    return joinId(queue, local)
   } catch {
     throw new Refused("bad_request", {
       field: "task_id",

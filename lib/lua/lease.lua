@@ -40,7 +40,7 @@ local function next_worker()
 end
 
 -- Up to the worker's name the text is written anew; what comes after that stays as it is.
-local QUEUED = "^queued %d+ (%S+) %d+ %S+()[^\n]*\n([^\n]*)\n"
+local QUEUED = "^queued %d+ (%S+) %d+ %S+()[^\n]*\n(%d+ %d+ %d+ %d+[^\n]*)\n"
 
 local function hand_out(id, lease, policy, rest)
   local deadline = lapse_time(policy, policy.timeout, now)
@@ -70,7 +70,7 @@ while slot < most and passed < MAX_PASSED do
     local text = loaded[id]
     local lease, rest, asked = string.match(text or "", QUEUED)
     local policy = lease and read_policy(asked)
-    if lease and policy.expires > 0 and now > policy.expires then
+    if lease and policy.expires > 0 and now > policy.expires and not opened[id] then
       leave(expiring, id)
       bury(open(id), "expired")
       passed = passed + 1

@@ -50,7 +50,7 @@ end
   unique, watched, cancel, reason, error, result, progress, checkpoint, log, history, settled.
   A script opens a task as a table and saves it. What every task goes through, lease and settle, writes the new text
   straight from the old one: building the table costs more than all of Redis' commands. ]]
-local HEAD = "^(%a+) (%d+) (%S+) (%d+) (%S+) (%d+) (%d+) (%d+) (%d+)\n([^\n]*)\n()"
+local HEAD = "^(%a+) (%d+) (%S+) (%d+) (%S+) (%d+) (%d+) (%d+) (%d+)\n(%d+ %d+ %d+ %d+[^\n]*)\n()"
 
 local loaded = {} -- texts by id; false where there is no such task
 local opened = {} -- tables by id: each is the same one for the whole script
@@ -84,6 +84,8 @@ end
 local function parse(id, text)
   local state, finished, lease, started, worker, retries, crashes, releases, created, policy, rest =
     string.match(text, HEAD)
+  -- What is no task's text, as nothing here writes it, is no task: it must not keep the others of its queue from theirs.
+  if not state then return false end
   return {
     id = id, state = state, finished = finished, lease = lease, started = started, worker = worker, retries = retries,
     crashes = crashes, releases = releases, created = created, policy = policy,
@@ -225,6 +227,7 @@ local function backoff_delay(policy, n)
   local delay = policy.delay
   if policy.backoff == "exponential" then delay = delay * 2 ^ math.min(n - 1, 40) end
   if policy.max_delay > 0 then delay = math.min(delay, policy.max_delay) end
+  delay = math.min(delay, 1e12) -- as text it must stay a whole number
   if policy.jitter then delay = math.random() * delay end
   return math.floor(delay)
 end

@@ -177,12 +177,15 @@ export async function sentinels(waitReplicas: number): Promise<Target> {
 
 const slotOfQueue = (queue: string) => slotOf(`{${queue}}`)
 
-/** Three masters with two replicas each; every master has one of the queues. */
-export async function cluster(waitReplicas: number): Promise<Target> {
-  const nodes = await redisCluster({ replicas: 2 })
+/**
+ * Three masters with so many replicas each; every master has one of the queues. Nodes elect by what they last heard of
+ * each other: of several replicas one that was cut off may win, and what only the others have is gone.
+ */
+export async function cluster(waitReplicas: number, replicas: number): Promise<Target> {
+  const nodes = await redisCluster({ replicas })
   const ownerOf = async (queue: string) => (await nodes.owner(slotOfQueue(queue)))!
   return {
-    name: `a Cluster of three masters with two replicas each, WAIT_REPLICAS=${waitReplicas}`,
+    name: `a Cluster of three masters with ${replicas} replica${replicas === 1 ? "" : "s"} each, WAIT_REPLICAS=${waitReplicas}`,
     faults: faultsOf(async which => {
       const queue = QUEUES[Math.floor(which * QUEUES.length)]!
       const master = await ownerOf(queue)
@@ -198,7 +201,7 @@ export async function cluster(waitReplicas: number): Promise<Target> {
     reach: () => ({
       env: { REDIS_CLUSTER: list(nodes.nodes.slice(0, 3)), WAIT_REPLICAS: `${waitReplicas}` },
     }),
-    mayLose: waitReplicas === 0,
+    mayLose: waitReplicas < replicas,
     admin: async queue => adminOf(await ownerOf(queue)),
     admins: async () => Promise.all(QUEUES.map(async queue => adminOf(await ownerOf(queue)))),
     [Symbol.asyncDispose]: () => nodes[Symbol.asyncDispose](),

@@ -1,8 +1,9 @@
 /**
  * bun run faults [--seed N] [--faults N] [--tasks N] [--json FILE] [--topology single|sentinel|cluster]
- * [--wait-replicas N] [--failovers N] …: real processes, faults out of a seed, and a report of one page; ends with 1
- * where a promise was broken. Without --wait-replicas failovers may lose what was answered: that is counted. The seed gives the schedule and the workload again,
- * not the timing: a failure may take several runs to come again.
+ * [--wait-replicas N] [--replicas N, of each master of a Cluster] [--failovers N] …: real processes, faults out of a
+ * seed, and a report of one page; ends with 1 where a promise was broken. With too few --wait-replicas failovers may lose
+ * what was answered: that is counted. The seed gives the schedule and the workload again, not the timing: a failure may
+ * take several runs to come again.
  */
 import { parseArgs } from "node:util"
 import { cluster, sentinels } from "./failover.ts"
@@ -34,6 +35,7 @@ const { values } = parseArgs({
     >),
     topology: { type: "string", default: "single" },
     "wait-replicas": { type: "string", default: "0" },
+    replicas: { type: "string", default: "1" },
     json: { type: "string" },
     keep: { type: "boolean" },
     planted: { type: "boolean" },
@@ -53,7 +55,7 @@ const waitReplicas = Number(values["wait-replicas"])
 const TARGETS = {
   single: singleServer,
   sentinel: () => sentinels(waitReplicas),
-  cluster: () => cluster(waitReplicas),
+  cluster: () => cluster(waitReplicas, Number(values.replicas)),
 }
 const target = TARGETS[values.topology as keyof typeof TARGETS]
 if (target === undefined) throw new Error(`--topology is one of ${Object.keys(TARGETS).join(", ")}`)

@@ -130,7 +130,7 @@ export function page(result: Result): string {
   const loss = lossOf(result)
   if (result.mayLose)
     lines.push(
-      `lost: ${loss.lost ?? 0} of ${counts.kept} answered (allowed: WAIT_REPLICAS=0, and Redis' replication is asynchronous)`,
+      `lost: ${loss.lost ?? 0} of ${counts.kept} answered (allowed: so few WAIT_REPLICAS do not rule it out, as Redis' replication is asynchronous)`,
       `other tasks that a failover took back a step: ${list(loss) || "none"}`,
     )
   if (!broken(result))
