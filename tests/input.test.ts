@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
 import { connect, createServer, type Socket } from "node:net"
+import { bodyReader } from "../lib/http.ts"
 import { CODES } from "../lib/models.ts"
 import { Bench, freshName, type TestBroker, TOKEN, testBroker, until } from "./harness.ts"
 import { checkQueue } from "./invariants.ts"
@@ -963,4 +964,33 @@ test("/readyz is 503 while Redis may evict tasks, and tells how safe writes are"
   await bench.redis.config("SET", "maxmemory-policy", "noeviction")
   await bench.redis.config("SET", "appendfsync", "always")
   expect(await answered(ready())).toMatchObject({ durability: "always" })
+})
+
+test("an id that names the default queue is the same id, and a wait for its end is woken", async () => {
+  await using broker = await testBroker()
+  const id = await submitted(broker, { type: "t", delay_ms: 60_000 })
+  const began = performance.now()
+  const ended = broker.call("GET", `/status/default:${id}?wait_ms=10000`)
+  await Bun.sleep(50)
+  await broker.call("POST", `/cancel/default:${id}`)
+  expect(await (await ended).json()).toMatchObject({ id, status: "cancelled" })
+  expect(performance.now() - began).toBeLessThan(5_000)
+})
+
+test("a length that is told twice does not switch off the bound of what is held", async () => {
+  const read = bodyReader(1_048_576)
+  const request = (size: number, length: string) =>
+    ({
+      headers: new Headers({ "content-type": "application/json", "content-length": length }),
+      arrayBuffer: async () => Buffer.from(`"${"a".repeat(size)}"`),
+      get body() {
+        return new Response(`"${"a".repeat(size)}"`).body
+      },
+    }) as unknown as Request
+  ;(await read(request(0, "2, 2")))[Symbol.dispose]()
+  const held = []
+  const fill = async () => {
+    for (let i = 0; i < 80; i++) held.push(await read(request(1_000_000, "1000002")))
+  }
+  await expect(fill()).rejects.toMatchObject({ reason: "overloaded" })
 })

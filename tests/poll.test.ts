@@ -633,3 +633,34 @@ test("who has just come is told that Redis is away; who has waited stays, and is
   poll.hintAll()
   expect(await old).toMatchObject([{ id: "T" }])
 })
+
+test("tasks that came while every waiter was held by another queue find as many takers as they are", async () => {
+  const ready: Record<string, number> = { A: 0, B: 0 }
+  let made = 0
+  let held: (() => void) | undefined
+  let hold = false
+  const poll = new LongPoll({
+    async lease(queue, slots) {
+      if (hold && queue === "B") await new Promise<void>(resolve => (held = resolve))
+      const count = Math.min(ready[queue]!, countOf(slots))
+      ready[queue]! -= count
+      return Array.from({ length: count }, () => ({ id: `${queue}${made++}`, queue }) as Leased)
+    },
+    release: async () => {},
+    listen: () => {},
+  })
+  const demand = { queues: ["A", "B"], max: 1, waitMs: 3_600_000, worker: "" }
+  const waiters = [poll.wait(demand), poll.wait(demand), poll.wait(demand)]
+  await ticks(20)
+  hold = true
+  poll.hint("B", 3)
+  await ticks(10)
+  ready.A = 3
+  poll.hint("A", 3)
+  await ticks(10)
+  hold = false
+  held!()
+  await ticks(30)
+  expect([ready.A, poll.size]).toEqual([0, 0])
+  expect((await Promise.all(waiters)).flat()).toHaveLength(3)
+})

@@ -1253,3 +1253,43 @@ test("a script and its declaration answer the same words", () => {
     ]),
   )
 })
+
+test("a backoff that grows past all bounds is still a time to come", async () => {
+  await using queue = await freshQueue()
+  const backoff = { kind: "exponential", delay_ms: 2_592_000_000, jitter: false } as const
+  await queue.submit("T", { maxRetries: 1_000, backoff })
+  await queue.setField("T", "retries", "60")
+  const { lease } = await queue.taken()
+  expect((await queue.settle("T", lease, "failed"))[0]).toBe("requeued")
+  expect(Number(await queue.redis.zscore(queue.key("due"), "T"))).toBeGreaterThan(Date.now() + HOUR)
+  expect((await queue.lease()).length).toBe(1)
+})
+
+test("a text that is no task's keeps no other task from being handed out, settled or taken back", async () => {
+  await using queue = await freshQueue()
+  await queue.submit(["A", "B"])
+  const [, a] = await queue.lease()
+  await queue.redis.set(queue.key("task", "X"), "what is this?")
+  for (const set of ["leases", "due", "expiring"] as const) await queue.redis.zadd(queue.key(set), 1, "X")
+  await queue.redis.lpush(queue.key("ready", "5"), "X")
+  const answers = await queue.settleEach(HOUR, [
+    { id: "X", lease: "", outcome: "done", text: "" },
+    { id: "A", lease: a!.lease, outcome: "done", text: "" },
+  ])
+  expect(answers.map(([word]) => word)).toEqual(["unknown", "acknowledged"])
+  await queue.sweep()
+  expect((await queue.taken()).id).toBe("B")
+  expect(await queue.redis.exists(queue.key("leases"))).toBe(1)
+  expect(await queue.redis.zscore(queue.key("leases"), "X")).toBeNull()
+})
+
+test("what is released for free is not even counted", async () => {
+  await using queue = await freshQueue()
+  await queue.submit("T")
+  for (let i = 0; i < 110; i++) {
+    const { lease } = await queue.taken()
+    const [answer] = await queue.settleEach(HOUR, [{ id: "T", lease, outcome: "released free", text: "" }])
+    expect(answer![0]).toBe("released")
+  }
+  expect(await queue.field("T", "releases")).toBe("0")
+})
