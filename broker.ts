@@ -4,21 +4,25 @@
  */
 import { once } from "node:events"
 import { Elysia } from "elysia"
+import { type ApiToken, authenticator, Caller, hashOf, ROLES } from "./lib/access.ts"
 import { type BrokerConfig, ConfigError, readBrokerConfig, redisAddress } from "./lib/config.ts"
 import { BROKER_CONNECTION, startEmbeddedRedis } from "./lib/embedded.ts"
 import { Refused } from "./lib/errors.ts"
 import { cannotListen, greeting, redisWarnings, urlOf, whereRedisIs } from "./lib/greeting.ts"
-import { answer, authorizer, bodyReader, errorAnswer, problemAnswer, waitingRoom } from "./lib/http.ts"
+import { answer, bodyReader, errorAnswer, problemAnswer, waitingRoom } from "./lib/http.ts"
 import { createLog, type Log } from "./lib/log.ts"
+import { CONTENT_TYPE, Metrics } from "./lib/metrics.ts"
 import { docs, openapi } from "./lib/openapi.ts"
 import { pause } from "./lib/pause.ts"
 import { TaskQueue } from "./lib/queue.ts"
 import { stopSignal } from "./lib/signals.ts"
 import type { RedisState } from "./lib/store.ts"
-import type { Leased } from "./lib/task.ts"
+import { type Leased, queueOf } from "./lib/task.ts"
 import * as wire from "./lib/wire.ts"
 
 const PUBLIC = /^\/(healthz|readyz|swagger(\/.*)?)$/
+/** Who has not shown a token, on every request at first. */
+const NOBODY = new Caller({ name: "nobody", roles: [], queues: [] })
 /** Bun cuts a request that is silent for this long; a long poll (20 s at most) must fit. */
 const IDLE_TIMEOUT_S = 40
 /** How long one audit that is asked for may take. */
@@ -28,37 +32,50 @@ const MAX_WAITING = 10_000
 /** What Redis may take to close, after the requests have ended. */
 const CLOSE_MS = 5_000
 
-/** The app, ready to listen. `token` is what callers must send. */
-export function createBroker(queue: TaskQueue, config: BrokerConfig, token: string, log: Log) {
-  const authorized = authorizer(token)
+/** The app, ready to listen. `token` has all roles; beside it there are those of the configuration. */
+export function createBroker(queue: TaskQueue, config: BrokerConfig, token: string | undefined, log: Log) {
+  const authenticate = authenticator([...config.tokens, ...(token === undefined ? [] : [masterToken(token)])])
+  const isPublic = (path: string) => PUBLIC.test(path) || (config.metricsPublic && path === "/metrics")
+  const metrics = new Metrics(queue)
   const read = bodyReader(config.maxBodyBytes)
   const query = (request: Request) => new URL(request.url).searchParams
   const wait = waitingRoom(MAX_WAITING)
 
   return new Elysia({ precompile: true })
-    .onRequest(({ request }) => {
+    .decorate("caller", NOBODY)
+    .onRequest(context => {
       // Before the body is read. HEAD would run a GET's handler, and GET /get leases.
+      const { request } = context
       const url = URL.parse(request.url)
       if (url === null)
         return problemAnswer(
           new Refused("bad_request", { detail: "The Host header is missing or is no host." }),
         )
-      if (PUBLIC.test(url.pathname)) return
-      if (!authorized(request.headers)) return problemAnswer(new Refused("unauthorized"))
+      if (isPublic(url.pathname)) return
+      const caller = authenticate(request.headers)
+      if (caller === undefined) return problemAnswer(new Refused("unauthorized"))
+      context.caller = caller
       if (request.method === "HEAD") return problemAnswer(new Refused("not_found"))
     })
-    .onBeforeHandle(({ request, route }) => {
+    .onBeforeHandle(context => {
+      const { request, route } = context
+      if (isPublic(route)) return
       // Bun finds the route by the path as it was sent, and request.url has it tidied: GET /status/..\healthz.
-      if (!PUBLIC.test(route) && !authorized(request.headers))
-        return problemAnswer(new Refused("unauthorized"))
+      if (context.caller === NOBODY) {
+        const caller = authenticate(request.headers)
+        if (caller === undefined) return problemAnswer(new Refused("unauthorized"))
+        context.caller = caller
+      }
+      context.caller.mayAsk(`${request.method} ${route}`)
     })
     .onError(({ error }) => errorAnswer(error, log))
     .use(openapi)
     .post(
       "/submit",
-      async ({ request }) => {
+      async ({ request, caller }) => {
         using body = await read(request)
         const tasks = wire.readSubmits(body, request.headers, config)
+        tasks.items = caller.each(tasks.items, task => task.queue)
         const text = await wire.answerMany(tasks, items => queue.submit(items), wire.writeSubmitted)
         return answer(text, wire.replayed(text) ? { "idempotency-replayed": "true" } : {})
       },
@@ -66,8 +83,9 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     )
     .get(
       "/get",
-      async ({ request }) => {
+      async ({ request, caller }) => {
         const demand = wire.readGet(query(request))
+        caller.mayUse(...demand.queues)
         const [task] = await wait(demand.waitMs, () => queue.lease({ ...demand, signal: request.signal }))
         return task === undefined ? new Response(null, { status: 204 }) : answer(wire.writeLeased(task))
       },
@@ -75,9 +93,10 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     )
     .post(
       "/lease",
-      async ({ request }) => {
+      async ({ request, caller }) => {
         using body = await read(request)
         const demand = wire.readLease(body)
+        caller.mayUse(...demand.queues)
         const tasks = await wait(demand.waitMs, () => queue.lease({ ...demand, signal: request.signal }))
         return answer(wire.writeLeasedMany(tasks))
       },
@@ -85,27 +104,32 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     )
     .post(
       "/ack",
-      async ({ request }) => {
+      async ({ request, caller }) => {
         using body = await read(request)
         const acks = wire.readAcks(body)
+        acks.items = caller.each(acks.items, ({ id }) => queueOf(id))
         return answer(await wire.answerMany(acks, items => queue.settle(items), wire.writeSettled))
       },
       docs.ack,
     )
     .post(
       "/extend",
-      async ({ request }) => {
+      async ({ request, caller }) => {
         using body = await read(request)
         const leases = wire.readExtends(body)
+        leases.items = caller.each(leases.items, ({ id }) => queueOf(id))
         return answer(await wire.answerMany(leases, items => queue.extend(items), wire.writeExtended))
       },
       docs.extend,
     )
     .post(
       "/work",
-      async ({ request }) => {
+      async ({ request, caller }) => {
         using body = await read(request)
-        const { settle, extend, demand } = wire.readWork(body)
+        const { demand, ...lists } = wire.readWork(body)
+        if (demand.max > 0) caller.mayUse(...demand.queues)
+        const settle = caller.each(lists.settle, ({ id }) => queueOf(id))
+        const extend = caller.each(lists.extend, ({ id }) => queueOf(id))
         // Extended first: the last that a task has to tell may come with the ack that ends it.
         const extended = await wire.eachAnswer(extend, items => queue.extend(items))
         // Who has something to hear does not wait for tasks as well.
@@ -128,17 +152,21 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     )
     .post(
       "/cancel/:id",
-      async ({ params }) => {
+      async ({ params, caller }) => {
         const id = wire.readId(params.id)
-        return answer(JSON.stringify({ status: await queue.cancel(id), task_id: id }))
+        caller.mayUse(queueOf(id))
+        const status = await queue.cancel(id)
+        log.info("A task was cancelled", { task_id: id, status, by: caller.name })
+        return answer(JSON.stringify({ status, task_id: id }))
       },
       docs.cancel,
     )
     .get(
       "/status/:id",
-      async ({ request, params }) => {
+      async ({ request, params, caller }) => {
         const waitMs = wire.readStatus(query(request))
         const id = wire.readId(params.id)
+        caller.mayUse(queueOf(id))
         const task = await wait(waitMs, () => queue.find(id, waitMs, request.signal))
         return answer(wire.writeTask(task))
       },
@@ -146,41 +174,63 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     )
     .get(
       "/why/:id",
-      async ({ params }) => answer(wire.writeWhy(await queue.why(wire.readId(params.id)))),
+      async ({ params, caller }) => {
+        const id = wire.readId(params.id)
+        caller.mayUse(queueOf(id))
+        return answer(wire.writeWhy(await queue.why(id)))
+      },
       docs.why,
     )
     .get(
       "/tasks",
-      async ({ request }) => {
-        const { tasks, next } = await queue.tasks(wire.readTasks(query(request)))
+      async ({ request, caller }) => {
+        const { queue: asked, ...page } = wire.readTasks(query(request))
+        const { tasks, next } = await queue.tasks({ ...page, queues: caller.listed(asked) })
         return answer(wire.writeTasks(tasks, next))
       },
       docs.tasks,
     )
     .get(
       "/dlq",
-      async ({ request }) => {
-        const { size, tasks, next } = await queue.deadPage(wire.readDlq(query(request)))
+      async ({ request, caller }) => {
+        const { queue: asked, ...page } = wire.readDlq(query(request))
+        const { size, tasks, next } = await queue.deadPage({ ...page, queues: caller.listed(asked) })
         return answer(wire.writeDlq(size, tasks, next))
       },
       docs.dlq,
     )
     .post(
       "/dlq/retry/:id",
-      async ({ params }) => {
+      async ({ params, caller }) => {
         const id = wire.readId(params.id)
+        caller.mayUse(queueOf(id))
         await queue.redrive(id)
+        log.info("A dead task was retried", { task_id: id, by: caller.name })
         return answer(JSON.stringify({ status: "requeued_from_dlq", task_id: id }))
       },
       docs.redrive,
     )
     .post(
       "/audit",
-      async ({ request }) => {
+      async ({ request, caller }) => {
+        const asked = wire.readAudit(query(request))
+        if (asked.queue === undefined) caller.mayUseAll()
+        else caller.mayUse(asked.queue)
+        log.info("An audit was asked for", { ...asked, by: caller.name })
         const signal = AbortSignal.any([request.signal, AbortSignal.timeout(AUDIT_MS)])
-        return answer(JSON.stringify(await queue.audit(wire.readAudit(query(request)), signal)))
+        return answer(JSON.stringify(await queue.audit(asked, signal)))
       },
       docs.audit,
+    )
+    .get(
+      "/metrics",
+      async ({ caller }) => {
+        if (!config.metricsPublic) caller.mayUseAll()
+        return new Response(await metrics.text(), {
+          headers: { "content-type": CONTENT_TYPE, "cache-control": "no-store" },
+        })
+      },
+      docs.metrics,
     )
     .get("/healthz", () => answer('{"status":"ok"}'), docs.healthz)
     .get(
@@ -207,9 +257,15 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     )
 }
 
+const masterToken = (token: string): ApiToken => ({
+  ...{ name: "API_SECRET_TOKEN", roles: ROLES, queues: undefined },
+  hash: hashOf(token),
+})
+
 export interface RunningBroker {
   url: string
-  token: string
+  /** That of all roles; undefined where there are only those of API_TOKENS. */
+  token: string | undefined
   /** Where Redis is, and how it is set. */
   redis: RedisState & { at: string }
   /** Refuses new work, answers long polls empty, lets requests finish, then closes: within `shutdownMs`. */
@@ -222,7 +278,7 @@ export async function startBroker(config: BrokerConfig, log: Log): Promise<Runni
   const address = redisAddress(config)
   const embedded = address === undefined ? await startEmbeddedRedis(config.dataDir) : undefined
   opened.defer(() => embedded?.stop())
-  const token = config.apiToken ?? embedded!.token
+  const token = config.apiToken ?? embedded?.token
   const redis = {
     ...(address ?? { url: embedded!.socket }),
     username: config.redisUsername,
@@ -293,7 +349,7 @@ async function main(): Promise<number> {
     docs: `${url}/swagger`,
   })
   for (const warning of redisWarnings(redis)) log.warn(warning)
-  if (config.apiToken === undefined) console.log(greeting(url, token))
+  if (config.apiToken === undefined && token !== undefined) console.log(greeting(url, token))
   if (!stop.aborted) await once(stop, "abort")
   log.info("Stopping: no new work, requests are finished", { at_most_ms: config.shutdownMs })
   // Redis, too, may keep it from an orderly end.

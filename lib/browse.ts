@@ -87,6 +87,37 @@ export async function deadSize(scripts: Scripts, queues: readonly string[]): Pro
   return sizes.reduce((sum, [size]) => sum + size, 0)
 }
 
+/** How many queues are asked at a time. */
+const DEPTHS_AT_ONCE = 100
+
+/** What a queue holds now. `delayed`: scheduled or retrying. */
+export interface Depth {
+  queue: string
+  tasks: Record<"queued" | "delayed" | "processing" | "done" | "dead" | "cancelled", number>
+  oldestMs: number
+  /** Infinity: never. */
+  polledMs: number
+}
+
+export async function depthsOf(scripts: Scripts, queues: readonly string[]): Promise<Depth[]> {
+  const depths: Depth[] = []
+  for (let at = 0; at < queues.length; at += DEPTHS_AT_ONCE)
+    depths.push(
+      ...(await Promise.all(
+        queues.slice(at, at + DEPTHS_AT_ONCE).map(async queue => {
+          const [queued, delayed, processing, done, dead, cancelled, oldestMs, polled] = await scripts.call(
+            "depth",
+            queue,
+            {},
+          )
+          const tasks = { queued, delayed, processing, done, dead, cancelled }
+          return { queue, tasks, oldestMs, polledMs: polled < 0 ? Number.POSITIVE_INFINITY : polled }
+        }),
+      )),
+    )
+  return depths
+}
+
 export interface Why {
   task: Task
   cause: "ended" | "delayed" | "backing_off" | "running" | "cancelling" | "waiting" | "no_workers"

@@ -1,9 +1,11 @@
 /**
- * All configuration, read once. `readBrokerConfig(env)` and `readWorkerConfig(env)` are pure: the same
- * variables give the same frozen object, or one ConfigError that lists every bad variable with what would
- * be right. No other file reads the environment. Durations end in `Ms`; sizes in `Bytes`.
+ * All configuration, read once. `readBrokerConfig(env)` and `readWorkerConfig(env)` are pure but for the file that
+ * API_TOKENS_FILE names: the same variables give the same frozen object, or one ConfigError that lists every bad
+ * variable with what would be right. No other file reads the environment. Durations end in `Ms`; sizes in `Bytes`.
  */
 
+import { readFileSync } from "node:fs"
+import { type ApiToken, hashOf, ROLES, type Role } from "./access.ts"
 import type { Backoff } from "./models.ts"
 import type { HostPort, RedisAddress } from "./redis.ts"
 
@@ -80,6 +82,20 @@ class Reader {
     )
   }
 
+  /** What stands in the variable, or in the file that `<name>_FILE` names, as secrets are mounted. */
+  textOrFile(name: string): string | undefined {
+    const text = this.text(name)
+    const path = this.text(`${name}_FILE`)
+    if (path === undefined) return text
+    if (text !== undefined)
+      return this.bad(`${name} and ${name}_FILE are both set: set only one of them`, undefined)
+    try {
+      return readFileSync(path, "utf8")
+    } catch (error) {
+      return this.bad(`${name}_FILE cannot be read: ${(error as NodeJS.ErrnoException).code}`, undefined)
+    }
+  }
+
   bad<T>(problem: string, fallback: T): T {
     this.problems.push(problem)
     return fallback
@@ -122,10 +138,11 @@ export function readBrokerConfig(env: Env = process.env) {
   if (waitReplicas > 0 && own)
     read.bad("WAIT_REPLICAS needs a Redis with replicas: the broker's own has none", undefined)
   const apiToken = read.token()
-  if (!own && read.text("API_SECRET_TOKEN") === undefined)
+  const tokens = readTokens(read, apiToken)
+  if (!own && [read.text("API_SECRET_TOKEN"), tokens].every(given => given === undefined))
     read.bad(
       "API_SECRET_TOKEN must be set where REDIS_URL, REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER is: every request " +
-        "carries it in X-API-Token (make one: openssl rand -hex 32)",
+        "carries it in X-API-Token (make one: openssl rand -hex 32); or API_TOKENS",
       undefined,
     )
   return read.done({
@@ -141,6 +158,7 @@ export function readBrokerConfig(env: Env = process.env) {
     waitReplicas,
     redisTimeoutMs: read.integer("REDIS_TIMEOUT_MS", 2_000, 50, 60_000),
     apiToken,
+    tokens: tokens ?? [],
     dataDir: read.text("DATA_DIR") ?? ".data",
     visibilityTimeoutMs: read.integer("VISIBILITY_TIMEOUT_MS", 30_000, 100, 86_400_000),
     maxRetries: read.integer("MAX_RETRIES", 3, 0, 1_000),
@@ -155,6 +173,7 @@ export function readBrokerConfig(env: Env = process.env) {
     auditIntervalMs: read.integer("AUDIT_INTERVAL_MS", 3_600_000, 0, 604_800_000),
     backoff: readBackoff(read),
     maxBodyBytes: read.integer("MAX_BODY_BYTES", 1_048_576, 1_024, 67_108_864),
+    metricsPublic: read.word("METRICS_PUBLIC", ["true", "false"], "false") === "true",
     shutdownMs: read.integer("SHUTDOWN_MS", 10_000, 0, 600_000),
     logLevel: read.word("LOG_LEVEL", LEVELS, "info"),
   })
@@ -201,6 +220,52 @@ function readRedisUrl(read: Reader): string | undefined {
   const value = read.text("REDIS_URL")
   if (value?.startsWith("/")) return value
   return read.url("REDIS_URL", ["redis:", "rediss:", "unix:"])
+}
+
+/** By the first colons, so that the token may have any of its own. */
+const TOKEN_ENTRY = /^([A-Za-z0-9._-]{1,64}):([a-z+]+)(?:@([A-Za-z0-9._+-]+))?:([\x21-\x7e]+)$/
+const MIN_TOKEN_LENGTH = 16
+
+/**
+ * API_TOKENS: `name:role+role@queue+queue:token`, divided by commas or white space; a line that begins with # is a
+ * remark. What is wrong is told by the entry's place, as any part of it may be the token. undefined: not set.
+ */
+function readTokens(read: Reader, apiToken: string | undefined): ApiToken[] | undefined {
+  const text = read.textOrFile("API_TOKENS")
+  if (text === undefined) return undefined
+  const entries = text
+    .replace(/^[ \t]*#.*$/gm, "")
+    .split(/[\s,]+/)
+    .filter(entry => entry !== "")
+  const faults = entries.length > 0 ? [] : ["there is none"]
+  const places = new Map(apiToken === undefined ? [] : [[hashOf(apiToken), "API_SECRET_TOKEN"]])
+  const tokens = entries.flatMap((entry, i): ApiToken[] => {
+    const place = `entry ${i + 1}`
+    const fault = (what: string) => {
+      faults.push(`${place} ${what}`)
+      return []
+    }
+    const [, name, roleList, queueList, secret] = TOKEN_ENTRY.exec(entry) ?? []
+    if (name === undefined) return fault("has not these parts")
+    const roles = roleList!.split("+")
+    if (!roles.every(role => (ROLES as readonly string[]).includes(role)))
+      return fault(`has a role that is none of ${ROLES.join(", ")}`)
+    const queues = queueList?.split("+")
+    if (queues?.some(queue => !QUEUE_NAME.test(queue))) return fault("has a queue that is no queue's name")
+    const hash = /^sha256:([\da-f]{64})$/i.exec(secret!)?.[1]?.toLowerCase()
+    if (hash === undefined && (secret!.startsWith("sha256:") || secret!.length < MIN_TOKEN_LENGTH))
+      return fault(`ends neither in ${MIN_TOKEN_LENGTH} characters or more nor in sha256: and 64 hex digits`)
+    const token = { name, roles: roles as Role[], queues, hash: hash ?? hashOf(secret!) }
+    const same = places.get(token.hash)
+    if (same !== undefined) return fault(`has the token of ${same}`)
+    places.set(token.hash, place)
+    return [token]
+  })
+  if (faults.length === 0) return tokens
+  return read.bad(
+    `API_TOKENS must be entries as name:role+role:token or name:role+role@queue+queue:token, divided by commas: ${faults.join("; ")}`,
+    [],
+  )
 }
 
 /** BACKOFF_*: what a failed task waits where it does not say itself; undefined: nothing. */

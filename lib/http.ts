@@ -1,7 +1,6 @@
-/** What all routes share: who may call, how bodies are read, and the one place where an error becomes an answer. */
+/** What all routes share: how bodies are read, and the one place where an error becomes an answer. */
 
 import { isUtf8 } from "node:buffer"
-import { timingSafeEqual } from "node:crypto"
 import { NotFoundError } from "elysia"
 import { Refused } from "./errors.ts"
 import type { Log } from "./log.ts"
@@ -14,6 +13,7 @@ export const PROBLEMS: Record<Code, { status: number; error: string; detail?: st
     error: "Unauthorized",
     detail: "Send the broker's token in X-API-Token, or as Authorization: Bearer.",
   },
+  forbidden: { status: 403, error: "Forbidden" },
   bad_json: {
     status: 400,
     error: "The body is not JSON",
@@ -113,17 +113,6 @@ export function errorAnswer(error: unknown, log: Log): Response {
     error: error instanceof Error ? error.stack || error.message : String(error),
   })
   return problemAnswer(new Refused("internal"))
-}
-
-/** Compares by hash: in constant time, whatever the lengths. */
-export function authorizer(token: string): (headers: Headers) => boolean {
-  const hash = (text: string) => Bun.SHA256.hash(text) as Uint8Array
-  const wanted = hash(token)
-  return headers => {
-    const given =
-      headers.get("x-api-token") ?? /^Bearer +(.+)$/i.exec(headers.get("authorization") ?? "")?.[1]
-    return given !== undefined && given !== null && timingSafeEqual(hash(given), wanted)
-  }
 }
 
 export interface Body extends Disposable {

@@ -529,6 +529,7 @@ export type AuditAnswer = Static<typeof AuditAnswer>
 /** Every word that `code` can be. Which status goes with it stands in errors.ts. */
 export const CODES = [
   "unauthorized",
+  "forbidden",
   "bad_json",
   "bad_request",
   "not_found",

@@ -6,6 +6,7 @@
 import { swagger } from "@elysiajs/swagger"
 import { type Static, type TSchema, Type } from "@sinclair/typebox"
 import { type DocumentDecoration, Elysia } from "elysia"
+import { ACCESS, anyOf, ROLES, type Role, type RouteName } from "./access.ts"
 import { type Facts, Refused } from "./errors.ts"
 import { PROBLEMS, problem } from "./http.ts"
 import * as models from "./models.ts"
@@ -124,7 +125,8 @@ const HEADERS: Record<number, Json> = {
 }
 const ADVICE: Record<number, string> = {
   400: "The request cannot be used: `field` and `detail` say what would be right. Do not repeat it as it is.",
-  401: "No token, or another than the broker's. Do not repeat it as it is.",
+  401: "No token, or one that the broker does not know. Do not repeat it as it is.",
+  403: "The token has not the role, or is bound to other queues, as `detail` says. Do not repeat it as it is.",
   404: "There is no such task: it never was, or its retention is over. Do not repeat it.",
   413: "The body is larger than the broker's MAX_BODY_BYTES. Send less at once, or a reference to the data.",
   415: "The Content-Type is not application/json.",
@@ -180,14 +182,22 @@ interface Route<T extends TSchema> {
   refuses: Codes
   /** Where a status means something of its own here. */
   advice?: Record<number, string>
-  open?: boolean
 }
 
-function route<T extends TSchema = TSchema>(of: Route<T>): { detail: DocumentDecoration } {
+function route<T extends TSchema = TSchema>(name: RouteName, of: Route<T>): { detail: DocumentDecoration } {
   const { tag, summary, description, query = [], path = [], headers = [], body } = of
-  const { answers, refuses, advice = {}, open } = of
+  const { answers, refuses, advice = {} } = of
+  const roles: readonly Role[] = ACCESS[name]
+  const open = roles.length === 0
   const codes: Codes = {
-    ...(open ? {} : { unauthorized: {} }),
+    ...(open
+      ? {}
+      : {
+          unauthorized: {},
+          forbidden: {
+            detail: `This needs ${anyOf(roles)}: the token ci has ${ROLES.find(role => !roles.includes(role))}.`,
+          },
+        }),
     ...(body
       ? { bad_json: {}, bad_request: WRONG_TYPE, too_large: {}, unsupported_media_type: {}, overloaded: {} }
       : {}),
@@ -197,7 +207,7 @@ function route<T extends TSchema = TSchema>(of: Route<T>): { detail: DocumentDec
   const detail: Json = {
     tags: [tag],
     summary,
-    description,
+    description: open ? description : `${description} It needs a token with ${anyOf(roles)}.`,
     ...(open ? { security: [] } : {}),
     ...(query.length + path.length + headers.length > 0
       ? { parameters: [...path, ...query, ...headers] }
@@ -304,7 +314,7 @@ const EACH =
   "In an array each item is answered in its place, with what one alone would get or with a problem; the others are not affected."
 
 export const docs = {
-  submit: route({
+  submit: route("POST /submit", {
     tag: "Submitting",
     summary: "Submit a task, or up to 1,000",
     description:
@@ -387,7 +397,7 @@ export const docs = {
     },
   }),
 
-  cancel: route({
+  cancel: route("POST /cancel/:id", {
     tag: "Submitting",
     summary: "Cancel a task",
     description:
@@ -410,7 +420,7 @@ export const docs = {
     advice: { 409: "It is done or dead, as `state` says: too late." },
   }),
 
-  status: route({
+  status: route("GET /status/:id", {
     tag: "Looking",
     summary: "Ask for a task",
     description:
@@ -432,7 +442,7 @@ export const docs = {
     advice: { 410: "It was submitted under this `task_id`, and has been deleted since. Ask no more." },
   }),
 
-  why: route({
+  why: route("GET /why/:id", {
     tag: "Looking",
     summary: "Ask why a task does not run",
     description:
@@ -465,7 +475,7 @@ export const docs = {
     advice: { 410: "It was submitted under this `task_id`, and has been deleted since." },
   }),
 
-  tasks: route({
+  tasks: route("GET /tasks", {
     tag: "Looking",
     summary: "List the tasks in one state",
     description:
@@ -491,7 +501,7 @@ export const docs = {
     },
   }),
 
-  work: route({
+  work: route("POST /work", {
     tag: "Working",
     summary: "Extend, settle and lease in one request",
     description:
@@ -531,7 +541,7 @@ export const docs = {
     },
   }),
 
-  get: route({
+  get: route("GET /get", {
     tag: "Working",
     summary: "Lease one task",
     description:
@@ -551,7 +561,7 @@ export const docs = {
     },
   }),
 
-  lease: route({
+  lease: route("POST /lease", {
     tag: "Working",
     summary: "Lease up to 1,000 tasks",
     description:
@@ -577,7 +587,7 @@ export const docs = {
     },
   }),
 
-  ack: route({
+  ack: route("POST /ack", {
     tag: "Working",
     summary: "Say how a task ended, or up to 1,000",
     description:
@@ -640,7 +650,7 @@ export const docs = {
     },
   }),
 
-  extend: route({
+  extend: route("POST /extend", {
     tag: "Working",
     summary: "Keep a lease, or up to 1,000, for longer",
     description:
@@ -685,7 +695,7 @@ export const docs = {
     },
   }),
 
-  dlq: route({
+  dlq: route("GET /dlq", {
     tag: "Dead letters",
     summary: "List dead tasks",
     description:
@@ -705,7 +715,7 @@ export const docs = {
     },
   }),
 
-  redrive: route({
+  redrive: route("POST /dlq/retry/:id", {
     tag: "Dead letters",
     summary: "Give a dead task a new life",
     description:
@@ -730,7 +740,7 @@ export const docs = {
     },
   }),
 
-  audit: route({
+  audit: route("POST /audit", {
     tag: "Operating",
     summary: "Check that every task stands where it should",
     description:
@@ -763,16 +773,33 @@ export const docs = {
     },
   }),
 
-  healthz: route({
+  metrics: route("GET /metrics", {
+    tag: "Operating",
+    summary: "Numbers for Prometheus",
+    description:
+      "What the queues hold now (the first 1,000, by name), and what this broker has counted since its start, in Prometheus' text " +
+      "format; the README lists it. What Redis holds is read at most once a second; while it is away, `tq_redis_up` is 0 and that " +
+      "part is left out. Where METRICS_PUBLIC is true it needs no token; a token that is bound to queues is refused.",
+    answers: {
+      200: {
+        description: "The numbers.",
+        content: content("text/plain", Type.String(), {
+          part: '# HELP tq_tasks Tasks in Redis, of the first 1,000 queues.\n# TYPE tq_tasks gauge\ntq_tasks{queue="default",state="queued"} 3\n',
+        }),
+      },
+    },
+    refuses: {},
+  }),
+
+  healthz: route("GET /healthz", {
     tag: "Operating",
     summary: "Is the process alive?",
     description: "Asks nothing of Redis. Where this does not answer, restart the broker.",
     answers: { 200: answer("It is.", Alive, { alive: { status: "ok" } }) },
     refuses: {},
-    open: true,
   }),
 
-  readyz: route({
+  readyz: route("GET /readyz", {
     tag: "Operating",
     summary: "Can it take work?",
     description:
@@ -794,7 +821,6 @@ export const docs = {
       },
     },
     advice: { 503: "Not now: send requests to another broker, and look at Redis." },
-    open: true,
   }),
 }
 

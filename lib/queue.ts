@@ -3,22 +3,34 @@
  * Payloads and results are JSON text that passes through unread.
  */
 import { Auditor } from "./audit.ts"
-import { deadSize, findTask, type Page, type TaskFilter, tasksPage, type Why, whyTask } from "./browse.ts"
+import {
+  type Depth,
+  deadSize,
+  depthsOf,
+  findTask,
+  type Page,
+  type TaskFilter,
+  tasksPage,
+  type Why,
+  whyTask,
+} from "./browse.ts"
 import { EndWatch } from "./ended.ts"
 import { NotReplicated, Refused } from "./errors.ts"
 import { Group } from "./group.ts"
 import { Hints } from "./hints.ts"
 import { endedChannel, givenIdRecord, QUEUES, queueOfChannel, recordKey, wakeChannel } from "./keys.ts"
 import type { Log } from "./log.ts"
+import { MAX_QUEUES, Measures } from "./measures.ts"
 import type { AuditAnswer } from "./models.ts"
 import { type Demand, LongPoll, type Slots, slotsAfter } from "./poll.ts"
 import { connect, hintConnection, type RedisTarget } from "./redis.ts"
 import { type Replies, Scripts } from "./scripts.ts"
-import { type RedisState, Store } from "./store.ts"
+import { type RedisState, Store, timed } from "./store.ts"
 import { Sweeper } from "./sweeper.ts"
 import {
   joinId,
   type Leased,
+  leaseAgeMs,
   localOf,
   newLocalId,
   newTokens,
@@ -115,6 +127,7 @@ export interface TaskQueueOptions {
 }
 
 export class TaskQueue {
+  readonly measures = new Measures()
   readonly #store: Store
   readonly #hints: Hints
   readonly #scripts: Scripts
@@ -150,9 +163,15 @@ export class TaskQueue {
     hints: ReturnType<typeof hintConnection>,
   ) {
     this.#store = store
-    const scripts = new Scripts(store, { depth: options.maxQueueDepth, bytes: options.maxQueueBytes })
+    const scripts = new Scripts(
+      timed(store, seconds => this.measures.roundTrip.observe(seconds)),
+      { depth: options.maxQueueDepth, bytes: options.maxQueueBytes },
+    )
     this.#scripts = scripts
-    this.#sweeper = new Sweeper(queue => this.#sweep(queue))
+    this.#sweeper = new Sweeper(
+      queue => this.#sweep(queue),
+      lateMs => this.measures.sweepLag.observe(lateMs / 1_000),
+    )
     this.#auditor = new Auditor({
       ...{ store, scripts, log: options.log },
       intervalMs: options.auditIntervalMs,
@@ -183,7 +202,9 @@ export class TaskQueue {
       },
       queueOf: id => splitId(id).queue,
     })
+    const { groups } = this.measures
     this.#submits = new Group(async (queue, items) => {
+      groups.submit.observe(items.length)
       const answers = await scripts.call(
         "submit",
         queue,
@@ -193,6 +214,7 @@ export class TaskQueue {
       return answers === "queued" ? items.map(({ local }) => ["queued", local]) : answers
     })
     this.#settles = new Group(async (queue, items) => {
+      groups.settle.observe(items.length)
       const answers = await scripts.call(
         "settle",
         queue,
@@ -206,8 +228,9 @@ export class TaskQueue {
       )
       return answers === "acknowledged" ? items.map(() => ["acknowledged", 0, 0, "done"]) : answers
     })
-    this.#extends = new Group((queue, items) =>
-      scripts.call(
+    this.#extends = new Group((queue, items) => {
+      groups.extend.observe(items.length)
+      return scripts.call(
         "extend",
         queue,
         {},
@@ -219,8 +242,8 @@ export class TaskQueue {
           checkpoint,
           log: log.map(line => line.replaceAll("\n", " ")).join("\n"),
         })),
-      ),
-    )
+      )
+    })
     store.onBack(() => {
       // Another Redis may answer now: all names are registered again.
       this.#registered.clear()
@@ -250,9 +273,11 @@ export class TaskQueue {
       const id = joinId(queue, local)
       switch (word) {
         case "queued":
+          this.measures.of(queue).submitted++
           if (expiresInMs !== undefined) this.#sweeper.in(queue, expiresInMs)
           return { id, state: word }
         case "scheduled":
+          this.measures.of(queue).submitted++
           if (expiresInMs !== undefined) this.#sweeper.in(queue, expiresInMs)
           this.#sweeper.in(queue, when!.startsWith("+") ? Number(when) : Number(when) - Date.now())
           return { id, state: word }
@@ -294,7 +319,8 @@ export class TaskQueue {
   /** Ends attempts as their workers say. Answers in order; safe to repeat. */
   async settle(settlements: readonly Settlement[]): Promise<Each<Settled>[]> {
     const answers = await this.#byId(settlements, this.#settles)
-    return settlements.map(({ id }, i) => {
+    const now = Date.now()
+    return settlements.map(({ id, lease }, i) => {
       const [word, retries, attempt, state] = answers[i]!
       // No lease call tells of this delay's end to those who wait already.
       if (state === "retrying") this.#sweeper.in(splitId(id).queue, 0)
@@ -304,6 +330,7 @@ export class TaskQueue {
         case "moved_to_dlq":
         case "released":
         case "cancelled":
+          this.#measureEnd(queueOf(id), word, lease, now)
           return { id, word, retries }
         case "lease_lost":
           return leaseLost(id, attempt, state)
@@ -404,23 +431,24 @@ export class TaskQueue {
     }
   }
 
-  /** A page of the tasks in one state, of one queue or of all. */
-  async tasks(filter: Omit<TaskFilter, "queues"> & { queue?: string | undefined }): Promise<Page> {
-    const queues = filter.queue === undefined ? await this.#queues() : [filter.queue]
-    return tasksPage(this.#scripts, { ...filter, queues })
+  /** A page of the tasks in one state, of these queues (in the order of their names) or of all. */
+  async tasks(
+    filter: Omit<TaskFilter, "queues"> & { queues?: readonly string[] | undefined },
+  ): Promise<Page> {
+    return tasksPage(this.#scripts, { ...filter, queues: filter.queues ?? (await this.#queues()) })
   }
 
   /** A page of the dead-letter queue, the newest of each queue first. `size` counts all of them. */
   async deadPage({
-    queue,
     limit,
     cursor,
+    ...of
   }: {
-    queue?: string | undefined
+    queues?: readonly string[] | undefined
     limit: number
     cursor?: string | undefined
   }) {
-    const queues = queue === undefined ? await this.#queues() : [queue]
+    const queues = of.queues ?? (await this.#queues())
     const [size, page] = await Promise.all([
       deadSize(this.#scripts, queues),
       tasksPage(this.#scripts, { queues, state: "dead", limit, cursor }),
@@ -442,6 +470,27 @@ export class TaskQueue {
     signal: AbortSignal,
   ): Promise<AuditAnswer> {
     return this.#auditor.run(fix, queue, signal)
+  }
+
+  #measureEnd(queue: string, word: Settled["word"], lease: string | undefined, now: number): void {
+    const measures = this.measures.of(queue)
+    if (word === "cancelled") return
+    if (word === "released") {
+      measures.released++
+      return
+    }
+    if (word === "acknowledged") measures.done++
+    else measures.failed++
+    if (word === "moved_to_dlq") measures.dead++
+    const ranMs = lease === undefined ? undefined : leaseAgeMs(lease, now)
+    if (ranMs !== undefined) measures.run.observe(ranMs / 1_000)
+  }
+
+  /** What the queues hold now: the first 1,000, by their names. */
+  async depths(): Promise<Depth[]> {
+    const depths = await depthsOf(this.#scripts, (await this.#queues()).slice(0, MAX_QUEUES))
+    // Who waits here has asked long ago, and asks still.
+    return depths.map(depth => (this.#poll.waitsFor(depth.queue) ? { ...depth, polledMs: 0 } : depth))
   }
 
   redisState(): Promise<RedisState> {
@@ -474,8 +523,13 @@ export class TaskQueue {
       }
       const asked = open.map(({ worker, count }) => ({ worker: worker || "?", slots: count }))
       try {
-        const [nextEvent, handed] = await this.#scripts.call("lease", queue, bounds, asked)
+        const [nextEvent, handed, lapsed, buried] = await this.#scripts.call("lease", queue, bounds, asked)
         const got = readLeased(queue, handed)
+        const measures = this.measures.of(queue)
+        measures.leased += got.length
+        measures.lapsed += lapsed
+        measures.dead += buried
+        for (const { attempt, waitedMs } of got) if (attempt === 1) measures.wait.observe(waitedMs / 1_000)
         tasks.push(...got)
         if (nextEvent >= 0) this.#sweeper.in(queue, nextEvent)
         if (nextEvent !== 0) break
@@ -502,7 +556,7 @@ export class TaskQueue {
 
   async #sweep(queue: string) {
     const { doneRetentionMs, deadRetentionMs, doneKept, deadKept } = this.options
-    const [more, waiting, nextEvent] = await this.#scripts.call("sweep", queue, {
+    const [more, waiting, nextEvent, lapsed, buried] = await this.#scripts.call("sweep", queue, {
       limit: MOVES_A_CALL,
       retention: doneRetentionMs,
       dead_retention: deadRetentionMs,
@@ -510,6 +564,9 @@ export class TaskQueue {
       keep_dead: deadKept,
       polled: this.#poll.waitsFor(queue) ? 1 : 0,
     })
+    const measures = this.measures.of(queue)
+    measures.lapsed += lapsed
+    measures.dead += buried
     if (waiting === 1) this.#poll.hint(queue, MOVES_A_CALL)
     // Asked anew: somebody may have come during the call.
     if (!this.#poll.waitsFor(queue)) this.#hints.unsubscribe(wakeChannel(queue))

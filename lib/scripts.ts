@@ -7,6 +7,7 @@ import { asRefusal } from "./errors.ts"
 import { queueKeys } from "./keys.ts"
 import audit from "./lua/audit.lua" with { type: "text" }
 import cancel from "./lua/cancel.lua" with { type: "text" }
+import depth from "./lua/depth.lua" with { type: "text" }
 import extend from "./lua/extend.lua" with { type: "text" }
 import inspect from "./lua/inspect.lua" with { type: "text" }
 import lease from "./lua/lease.lua" with { type: "text" }
@@ -46,6 +47,7 @@ export const SCRIPTS = {
   watch: { source: watch, args: [], each: ["id"] },
   inspect: { source: inspect, args: [], each: ["id"] },
   why: { source: why, args: [], each: ["id"] },
+  depth: { source: depth, args: [], each: [] },
   audit: { source: audit, args: ["began", "fix", "retention"], each: ["what", "id", "more"] },
   page: { source: page, args: ["place", "limit", "score", "id"], each: [] },
 } as const satisfies Record<string, { source: string; args: readonly string[]; each: readonly string[] }>
@@ -80,13 +82,13 @@ export type SettleWord =
 export type ExtendWord = "ok" | "cancelled" | "lease_lost" | "unknown"
 export type CancelWord = "cancelled" | "cancelling" | "ended" | "unknown"
 
-/** What each script answers: one entry an item, but for lease, sweep, page and audit, or one word that is true of all. */
+/** What each script answers: one entry an item, but for lease, sweep, page, depth and audit, or one word that is true of all. */
 export interface Replies {
   submit: "queued" | [word: SubmitWord, id: string][]
-  lease: [nextEvent: number, handed: string]
+  lease: [nextEvent: number, handed: string, lapsed: number, buried: number]
   settle: "acknowledged" | [word: SettleWord, retries: number, attempt: number, state: State][]
   extend: [word: ExtendWord, deadline: number, attempt: number, state: State][]
-  sweep: [more: 0 | 1, waiting: 0 | 1, nextEvent: number]
+  sweep: [more: 0 | 1, waiting: 0 | 1, nextEvent: number, lapsed: number, buried: number]
   cancel: [word: CancelWord, state: State][]
   redrive: ("requeued" | "not_dead" | "duplicate")[]
   watch: ("watched" | "ended" | "unknown")[]
@@ -97,6 +99,18 @@ export interface Replies {
     bytes: number,
     counted: number,
     ...faults: [index: number, fault: Fault, mended: 0 | 1, lease: string][],
+  ]
+  depth: [
+    ...tasks: [
+      queued: number,
+      delayed: number,
+      processing: number,
+      done: number,
+      dead: number,
+      cancelled: number,
+    ],
+    oldest: number,
+    polled: number,
   ]
   page: [size: number, ...entries: [score: string, id: string, task: Described | null][]]
 }

@@ -22,6 +22,18 @@ export interface Runner {
   ): Promise<unknown>
 }
 
+/** Tells how long each script took, in seconds, be it refused or not. */
+export const timed = (runner: Runner, took: (seconds: number) => void): Runner => ({
+  async run(...call) {
+    const from = performance.now()
+    try {
+      return await runner.run(...call)
+    } finally {
+      took((performance.now() - from) / 1_000)
+    }
+  },
+})
+
 /** How often a command may be sent to where its key is said to have moved. */
 const MAX_MOVES = 4
 

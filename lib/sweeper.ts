@@ -22,7 +22,11 @@ export class Sweeper {
   #wakeAt = Number.POSITIVE_INFINITY
   #closed = false
 
-  constructor(private readonly sweep: (queue: string) => Promise<Swept>) {}
+  /** `began`: a sweep has begun so many ms late. */
+  constructor(
+    private readonly sweep: (queue: string) => Promise<Swept>,
+    private readonly began: (lateMs: number) => void = () => {},
+  ) {}
 
   /** A queue that exists: it is looked at now and then from now on. */
   know(queue: string): void {
@@ -59,8 +63,10 @@ export class Sweeper {
     let next = Number.POSITIVE_INFINITY
     for (const [queue, at] of this.#due) {
       if (this.#running.has(queue)) continue
-      if (at <= now) void this.#one(queue)
-      else next = Math.min(next, at)
+      if (at <= now) {
+        this.began(now - at)
+        void this.#one(queue)
+      } else next = Math.min(next, at)
     }
     this.#arm(next)
   }

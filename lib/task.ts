@@ -103,11 +103,37 @@ export function newLocalId(now = Date.now()): string {
   return newest.text + chance
 }
 
-/** The random parts of `count` leases: 132 bits each, as 22 characters of base64url, one behind the other. */
-export const newTokens = (count: number): string =>
-  randomBytes(Math.ceil(count * 16.5))
-    .toString("base64url")
-    .slice(0, count * 22)
+const BASE64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+const VALUE_OF = new Uint8Array(128)
+for (let i = 0; i < 64; i++) VALUE_OF[BASE64URL.charCodeAt(i)] = i
+const TOKEN_CHARACTERS = 22
+const TIME_CHARACTERS = 5
+/** What a lease tells of its time: ms, modulo 12 days. */
+const TIME_MASK = 2 ** (6 * TIME_CHARACTERS) - 1
+
+/**
+ * The token parts of `count` leases, one behind the other: 22 characters of base64url each, 5 of time and 17 of chance
+ * (102 bits). By the time any broker can tell how long an attempt took, and none has to remember it.
+ */
+export function newTokens(count: number, now = Date.now()): string {
+  const chance = randomBytes(Math.ceil(count * 16.5)).toString("base64url")
+  const tokens = Buffer.from(chance, "latin1").subarray(0, count * TOKEN_CHARACTERS)
+  // Written over the chance as bytes: to join texts is several times as slow.
+  const time = now & TIME_MASK
+  for (let at = 0; at < tokens.length; at += TOKEN_CHARACTERS)
+    for (let i = 0; i < TIME_CHARACTERS; i++)
+      tokens[at + i] = BASE64URL.charCodeAt((time >>> (6 * (TIME_CHARACTERS - 1 - i))) & 63)
+  return tokens.toString("latin1")
+}
+
+/** How long ago a lease was made, by the brokers' clocks; undefined where those differ by more. */
+export function leaseAgeMs(lease: string, now = Date.now()): number | undefined {
+  const from = lease.indexOf(".") + 1
+  let time = 0
+  for (let i = from; i < from + TIME_CHARACTERS; i++) time = time * 64 + VALUE_OF[lease.charCodeAt(i)]!
+  const age = (now - time) & TIME_MASK
+  return age > TIME_MASK / 2 ? undefined : age
+}
 
 /** The queue is part of the id of its tasks (`emails:…`), so that an id alone finds its keys. */
 export function splitId(id: string): { queue: string; local: string } {
@@ -237,6 +263,8 @@ export interface Leased {
   payload: string
   lease: string
   attempt: number
+  /** From the submit to this lease. */
+  waitedMs: number
   retries: number
   policy: Policy
   leaseExpiresAt: number
@@ -261,6 +289,7 @@ export function readLeased(queue: string, handed: string): Leased[] {
       payload: parts[i + 3] || payload || LOST,
       lease: head[2]!,
       attempt: Number.parseInt(head[2]!, 10),
+      waitedMs: Number(head[3]) - Number(head[8]),
       retries: Number(head[5]),
       policy: readPolicy(policy),
       leaseExpiresAt: Number(parts[i + 1]),

@@ -110,7 +110,8 @@ export class Bench implements AsyncDisposable {
       keep: 1e9,
       keep_dead: 1e9,
     }
-    return this.scripts.call("sweep", this.name, { ...bounds, polled: 0 })
+    const [more, waiting, nextEvent] = await this.scripts.call("sweep", this.name, { ...bounds, polled: 0 })
+    return [more, waiting, nextEvent] as const
   }
 
   async [Symbol.asyncDispose]() {
@@ -135,9 +136,9 @@ export interface TestBroker extends AsyncDisposable {
 export async function testBroker(
   overrides: Partial<BrokerConfig> = {},
   redis?: string | RedisAddress,
+  log = createLog("silent"),
 ): Promise<TestBroker> {
   const config = testConfig(overrides)
-  const log = createLog("silent")
   const queue = await TaskQueue.open({
     ...config,
     redis: {

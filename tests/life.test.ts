@@ -456,7 +456,12 @@ test("a task is found behind thousands that were cancelled, without one long scr
   const id = await q.submit()
   const tokens = "x".repeat(22)
   const asked = { limit: 300, retention: DAY_MS, tokens }
-  expect(await q.bench.scripts.call("lease", q.queue, asked, [{ worker: "?", slots: 1 }])).toEqual([0, ""])
+  expect(await q.bench.scripts.call("lease", q.queue, asked, [{ worker: "?", slots: 1 }])).toEqual([
+    0,
+    "",
+    0,
+    0,
+  ])
   expect((await q.lease()).map(task => task.id)).toEqual([id])
 })
 

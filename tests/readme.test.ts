@@ -3,6 +3,7 @@ import { expect, test } from "bun:test"
 import { mkdtemp, readdir, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { ACCESS, ROLES } from "../lib/access.ts"
 import { type Env, readBrokerConfig, readWorkerConfig } from "../lib/config.ts"
 import { Fatal, loadHandlers } from "../lib/handlers.ts"
 import { PROBLEMS } from "../lib/http.ts"
@@ -50,6 +51,16 @@ test("the codes of errors, with their statuses, are those of lib/http.ts", () =>
   expect(
     table("| code | status | meaning | do next |").map(([code, status]) => [bare(code!), Number(status)]),
   ).toEqual(Object.entries(PROBLEMS).map(([code, { status }]) => [code, status]))
+})
+
+test("who may ask what is as lib/access.ts says", () => {
+  const rows = Object.entries<readonly string[]>(ACCESS).filter(([, roles]) => roles.length > 0)
+  expect(table(`| route | ${ROLES.join(" | ")} |`)).toEqual(
+    rows.map(([route, roles]) => [
+      `\`${route}\``,
+      ...ROLES.map(role => (roles.includes(role) ? "yes" : "–")),
+    ]),
+  )
 })
 
 /** The variables that a reader asks for, and what it makes of an empty environment. */

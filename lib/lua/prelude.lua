@@ -123,6 +123,7 @@ local function text_of(t)
 end
 
 local joined, left, lined, returned, woken, more_bytes = {}, {}, {}, {}, 0, 0
+local lapsed, buried = 0, 0 -- leases that have lapsed and tasks that have died in this call
 
 -- The bytes that a task holds: its type and payload as JSON text, which stay the same until it ends.
 -- `rest`: its text from the type on.
@@ -262,6 +263,7 @@ local function finish(t, state, set, score)
 end
 
 local function bury(t, reason)
+  buried = buried + 1
   rare(t).reason = reason
   finish(t, "dead", dead, now)
 end
@@ -328,6 +330,7 @@ local function reap_lapsed(limit, retention)
     leave(leases, id)
     local t = open(id)
     if t and t.state == "processing" then
+      lapsed = lapsed + 1
       local policy = read_policy(t.policy)
       local late = policy.max_runtime > 0 and now >= t.started + policy.max_runtime
       local reason = late and "timed_out" or "crashed"

@@ -4,7 +4,8 @@
   arguments  limit: how many of each at most; retention, dead_retention: ms that a cancelled and a dead task is
              kept; keep, keep_dead: how many done or cancelled, and how many dead ones are kept; polled: 1 where
              workers wait at this broker
-  answers    {moved, waiting, next_event}     moved: 1 where there may be more; waiting: 1 where something is ready
+  answers    {moved, waiting, next_event, lapsed, buried}     moved: 1 where there may be more; waiting: 1 where
+             something is ready; lapsed, buried: how many leases have lapsed, and how many tasks are now dead
   cost       O(limit log N)
   invariant  safe to run on every broker at once: what one has moved, the next does not find ]]
 local limit, retention, dead_retention, keep, keep_dead, polled = unpack(ARGV)
@@ -41,4 +42,4 @@ local waiting = 0
 for priority = 0, 9 do
   if redis.call("EXISTS", ready .. priority) == 1 then waiting = 1 end
 end
-return { most >= limit and 1 or 0, waiting, next_event() }
+return { most >= limit and 1 or 0, waiting, next_event(), lapsed, buried }

@@ -1,0 +1,64 @@
+/** What a broker has counted since its start, as plain numbers: to count must cost nothing. metrics.ts tells it. */
+
+/** Queues with numbers of their own; all that come after them are counted together. */
+export const MAX_QUEUES = 1_000
+export const OTHER = "other"
+
+const TASK_SECONDS = [0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600, 3_600]
+const CALL_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2]
+const SIZES = [1, 3, 10, 30, 100, 300]
+
+export class Histogram {
+  /** How many were at most each bound, and above the one before; at the end those above all. */
+  readonly counts: number[]
+  sum = 0
+
+  constructor(readonly bounds: readonly number[]) {
+    this.counts = new Array(bounds.length + 1).fill(0)
+  }
+
+  observe(value: number): void {
+    let i = 0
+    while (i < this.bounds.length && value > this.bounds[i]!) i++
+    this.counts[i]!++
+    this.sum += value
+  }
+}
+
+export const EVENTS = ["submitted", "leased", "done", "failed", "released", "lapsed", "dead"] as const
+
+/** Of one queue. What happened to tasks, by what Redis answered to this broker: a repeated ack counts twice. */
+export class QueueMeasures implements Record<(typeof EVENTS)[number], number> {
+  submitted = 0
+  leased = 0
+  done = 0
+  failed = 0
+  released = 0
+  lapsed = 0
+  dead = 0
+  /** From the submit to the first lease. */
+  readonly wait = new Histogram(TASK_SECONDS)
+  /** From a lease to the ack that names it. */
+  readonly run = new Histogram(TASK_SECONDS)
+}
+
+export class Measures {
+  readonly queues = new Map<string, QueueMeasures>()
+  readonly roundTrip = new Histogram(CALL_SECONDS)
+  readonly sweepLag = new Histogram(CALL_SECONDS)
+  /** Items in one call of a script. */
+  readonly groups = {
+    submit: new Histogram(SIZES),
+    settle: new Histogram(SIZES),
+    extend: new Histogram(SIZES),
+  }
+
+  of(queue: string): QueueMeasures {
+    const found = this.queues.get(queue)
+    if (found !== undefined) return found
+    if (queue !== OTHER && this.queues.size >= MAX_QUEUES) return this.of(OTHER)
+    const measures = new QueueMeasures()
+    this.queues.set(queue, measures)
+    return measures
+  }
+}

@@ -1,0 +1,296 @@
+/** GET /metrics: what it counts, what it costs, and that Prometheus takes it, its rules and its dashboard. */
+import { expect, test } from "bun:test"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { readBrokerConfig } from "../lib/config.ts"
+import { MAX_QUEUES, Measures, OTHER } from "../lib/measures.ts"
+import { Metrics } from "../lib/metrics.ts"
+import type { TaskQueue } from "../lib/queue.ts"
+import { leaseAgeMs, newTokens } from "../lib/task.ts"
+import { Bench, freshName, type TestBroker, testBroker, until } from "./harness.ts"
+import { sharedRedis, testRedis } from "./redis.ts"
+
+const files = join(import.meta.dir, "../lib/metrics")
+const promtool = Bun.which("promtool")
+
+/** Runs promtool; "" where it has nothing to say against. */
+async function check(args: string[], input = ""): Promise<string> {
+  const child = Bun.spawn([promtool!, ...args], { stdin: new Blob([input]), stderr: "pipe" })
+  const [code, out, errors] = await Promise.all([child.exited, child.stdout.text(), child.stderr.text()])
+  return code === 0 ? errors : `${code} ${out}${errors}`
+}
+
+async function scrape(broker: TestBroker): Promise<string> {
+  const answer = await broker.call("GET", "/metrics")
+  expect([answer.status, answer.headers.get("content-type")]).toEqual([
+    200,
+    "text/plain; version=0.0.4; charset=utf-8",
+  ])
+  return answer.text()
+}
+
+/** The values of one metric whose labels are of this queue, by the rest of their labels. */
+function valuesOf(text: string, name: string, queue: string): Record<string, number> {
+  const lines = text
+    .split("\n")
+    .filter(line => line.startsWith(`${name}{`) && line.includes(`queue="${queue}"`))
+  return Object.fromEntries(
+    lines.map(line => {
+      const [, labels, value] = /\{(.*)\} (\S+)$/.exec(line)!
+      const rest = labels!.split(",").filter(label => !label.startsWith("queue="))
+      return [rest.map(label => label.split('"')[1]).join(), value === "+Inf" ? Infinity : Number(value)]
+    }),
+  )
+}
+
+/** What holds of every page of Prometheus' text format. */
+function faultsOf(text: string): string[] {
+  const faults: string[] = []
+  const types = new Map<string, string>()
+  const seen = new Set<string>()
+  for (const line of text.split("\n").filter(line => line !== "")) {
+    const [, what, name, rest] = /^# (HELP|TYPE) (\S+) (.+)$/.exec(line) ?? []
+    if (what !== undefined) {
+      if (what === "TYPE" && types.has(name!)) faults.push(`twice: ${line}`)
+      if (what === "TYPE") types.set(name!, rest!)
+      continue
+    }
+    const [, sample, metric] =
+      /^(([a-z_][a-z0-9_]*)(?:\{[a-z_]+="[^"]*"(?:,[a-z_]+="[^"]*")*\})?) (?:[\d.e+-]+|\+Inf)$/.exec(line) ??
+      []
+    if (metric === undefined) faults.push(`no sample: ${line}`)
+    else if (seen.has(sample!)) faults.push(`twice: ${line}`)
+    else {
+      seen.add(sample!)
+      const base = metric.replace(/_(bucket|sum|count)$/, "")
+      const type = types.get(metric) ?? (types.get(base) === "histogram" ? "histogram" : undefined)
+      if (type === undefined) faults.push(`no type: ${line}`)
+      if ((type === "counter") !== metric.endsWith("_total")) faults.push(`_total is for counters: ${line}`)
+    }
+  }
+  return faults
+}
+
+test("what happens to tasks is counted, by queue", async () => {
+  const { socket } = await sharedRedis()
+  const queue = freshName()
+  await using broker = await testBroker({}, socket)
+  await using bench = new Bench(socket, queue)
+  const submit = (task: object) =>
+    broker.call("POST", "/submit", { type: "a", queue, max_retries: 1, ...task })
+  const lease = async () => {
+    const { tasks } = (await (await broker.call("POST", "/lease", { queues: [queue] })).json()) as {
+      tasks: { id: string; lease: string }[]
+    }
+    return { task_id: tasks[0]!.id, lease: tasks[0]!.lease }
+  }
+  for (const task of [{}, {}, {}, { delay_ms: 60_000 }, { max_crashes: 0 }]) await submit(task)
+  await broker.call("POST", "/ack", await lease())
+  await broker.call("POST", "/ack", { ...(await lease()), status: "released" })
+  for (let i = 0; i < 3; i++) {
+    const held = await lease()
+    if (i === 2) break // of the three that are left it stays leased
+    await broker.call("POST", "/ack", { ...held, status: "failed", retry: i === 0 })
+  }
+  const { task_id } = await lease()
+  await bench.lapse(task_id)
+  await until(
+    "it is dead",
+    async () =>
+      ((await (await broker.call("GET", `/status/${task_id}`)).json()) as { status: string }).status !==
+      "processing",
+  )
+  const text = await scrape(broker)
+  const events = valuesOf(text, "tq_task_events_total", queue)
+  expect(events).toMatchObject({ submitted: 5, leased: 6, done: 1, failed: 2, released: 1, lapsed: 1 })
+  const tasks = valuesOf(text, "tq_tasks", queue)
+  expect(tasks).toMatchObject({ delayed: 1, processing: 1, done: 1, cancelled: 0, dead: events.dead! })
+  expect(Object.values(tasks).reduce((sum, count) => sum + count)).toBe(5)
+  // First leases only; and the acks that named a lease, but not the release.
+  expect(valuesOf(text, "tq_task_wait_seconds_count", queue)[""]).toBe(4)
+  expect(valuesOf(text, "tq_task_run_seconds_count", queue)[""]).toBe(3)
+  expect(valuesOf(text, "tq_task_run_seconds_sum", queue)[""]).toBeWithin(0, 5)
+  expect(valuesOf(text, "tq_last_poll_age_seconds", queue)[""]).toBeWithin(0, 5)
+})
+
+test("the oldest that waits, and that nobody ever asked for it, are told", async () => {
+  const { socket } = await sharedRedis()
+  const queue = freshName()
+  await using broker = await testBroker({}, socket)
+  await using bench = new Bench(socket, queue)
+  const ids: string[] = []
+  for (const priority of [9, 1, 1]) {
+    const answer = await broker.call("POST", "/submit", { type: "a", queue, priority })
+    ids.push(((await answer.json()) as { task_id: string }).task_id)
+  }
+  // The second has waited for a minute, the first, which was cancelled, for longer.
+  await bench.setField(ids[1]!, "created", Date.now() - 60_000)
+  await bench.setField(ids[0]!, "created", Date.now() - 600_000)
+  await broker.call("POST", `/cancel/${ids[0]}`)
+  const text = await scrape(broker)
+  expect(valuesOf(text, "tq_oldest_waiting_seconds", queue)[""]).toBeWithin(59, 70)
+  expect(valuesOf(text, "tq_last_poll_age_seconds", queue)[""]).toBe(Infinity)
+  const waits = broker.call("POST", "/lease", { queues: [freshName(), queue], wait_ms: 1 })
+  expect((await waits).status).toBe(200)
+})
+
+test("the page is valid, with Prometheus' own check where that is there", async () => {
+  await using broker = await testBroker()
+  await broker.call("POST", "/submit", { type: "a", queue: freshName() })
+  const text = await scrape(broker)
+  expect(faultsOf(text)).toEqual([])
+  for (const name of [
+    "redis_call_seconds_count",
+    "group_items_count",
+    "sweep_lag_seconds_count",
+    "long_polls",
+  ])
+    expect(text).toContain(`\ntq_${name}`)
+  for (const name of [
+    "process_resident_memory_bytes",
+    "process_cpu_seconds_total",
+    "nodejs_eventloop_lag_p99_seconds",
+  ])
+    expect(text).toContain(`\ntq_${name} `)
+  expect(text).toContain("\ntq_redis_up 1\n")
+  if (promtool) expect(await check(["check", "metrics"], text)).toBe("")
+})
+
+test("the page is made at most once a second, however many ask", async () => {
+  await using broker = await testBroker()
+  const { depths } = broker.queue
+  let asked = 0
+  broker.queue.depths = () => {
+    asked++
+    return depths.call(broker.queue)
+  }
+  await Promise.all(Array.from({ length: 20 }, () => scrape(broker)))
+  await scrape(broker)
+  expect(asked).toBe(1)
+})
+
+test("while Redis is away the rest is told", async () => {
+  await using redis = await testRedis()
+  await using broker = await testBroker({ redisTimeoutMs: 200 }, redis.socket)
+  await broker.call("POST", "/submit", { type: "a" })
+  await redis[Symbol.asyncDispose]()
+  const text = await scrape(broker)
+  expect(text).toContain("\ntq_redis_up 0\n")
+  expect(text).not.toContain("\ntq_tasks{")
+  expect(valuesOf(text, "tq_task_events_total", "default").submitted).toBe(1)
+  expect(faultsOf(text)).toEqual([])
+})
+
+test("past 1,000 queues the rest is counted together, and a page stays bounded", async () => {
+  const measures = new Measures()
+  for (let i = 0; i < 5_000; i++) {
+    measures.of(`q${i}`).submitted++
+    measures.of(`q${i}`).wait.observe(i)
+  }
+  expect(measures.queues.size).toBe(MAX_QUEUES + 1)
+  expect(measures.of(OTHER).submitted).toBe(4_000)
+  const depths = async () => []
+  const text = await new Metrics({ measures, depths, waiting: 0 } as unknown as TaskQueue).text()
+  expect(text.length).toBeLessThan(4_000_000)
+  expect(faultsOf(text)).toEqual([])
+})
+
+test("/metrics needs the role read and no bond to queues, unless METRICS_PUBLIC is set", async () => {
+  const API_TOKENS = "prom:read:the-token-of-prometheus,one:read@emails:the-token-of-one-queue"
+  const { tokens } = readBrokerConfig({ API_TOKENS })
+  await using broker = await testBroker({ tokens })
+  const status = async (url: string, token?: string) =>
+    (await fetch(`${url}/metrics`, { headers: token === undefined ? {} : { "x-api-token": token } })).status
+  expect(await status(broker.url)).toBe(401)
+  expect(await status(broker.url, "the-token-of-one-queue")).toBe(403)
+  expect(await status(broker.url, "the-token-of-prometheus")).toBe(200)
+  const { metricsPublic } = readBrokerConfig({ METRICS_PUBLIC: "true" })
+  await using open = await testBroker({ tokens, metricsPublic })
+  expect(await status(open.url)).toBe(200)
+  expect((await fetch(`${open.url}/dlq`)).status).toBe(401)
+})
+
+test("a lease tells its age for 6 days, and 17 of its characters are chance", () => {
+  const now = Date.now()
+  const leases = newTokens(300, now).match(/.{22}/g)!
+  expect(leases).toHaveLength(300)
+  expect(new Set(leases.map(lease => lease.slice(5))).size).toBe(300)
+  expect(new Set(leases.map(lease => lease.slice(0, 5))).size).toBe(1)
+  for (const age of [0, 1, 30_000, 6 * 86_400_000]) expect(leaseAgeMs(`17.${leases[7]}`, now + age)).toBe(age)
+  // Another broker's clock is ahead.
+  expect(leaseAgeMs(`1.${leases[0]}`, now - 50)).toBeUndefined()
+})
+
+/** Names of our metrics in a file, without what a histogram adds. */
+const named = (text: string) =>
+  new Set([...text.matchAll(/\btq_[a-z0-9_]+/g)].map(([name]) => name.replace(/_(bucket|sum|count)$/, "")))
+
+test("alerts, dashboard and README name metrics that there are", async () => {
+  await using broker = await testBroker()
+  const queue = freshName()
+  await broker.call("POST", "/submit", { type: "a", queue })
+  const { id, lease } = (await (await broker.call("GET", `/get?queue=${queue}`)).json()) as Record<
+    string,
+    string
+  >
+  await broker.call("POST", "/ack", { task_id: id, lease })
+  const real = named((await scrape(broker)).replaceAll(/^(?!# TYPE).*$/gm, ""))
+  const alerts = await Bun.file(join(files, "alerts.yml")).text()
+  const dashboard = await Bun.file(join(files, "grafana.json")).text()
+  for (const text of [alerts, dashboard]) for (const name of named(text)) expect([...real]).toContain(name)
+  const readme = await Bun.file(join(import.meta.dir, "../README.md")).text()
+  const table = readme.slice(readme.indexOf("| metric |")).split("\n\n")[0]!
+  const ours = [...real].filter(name => !/^tq_(process|nodejs)_/.test(name))
+  expect([...named(table)].filter(name => !name.endsWith("_")).sort()).toEqual(ours.sort())
+
+  const { groups } = Bun.YAML.parse(alerts) as { groups: { rules: { alert: string }[] }[] }
+  expect(groups.flatMap(({ rules }) => rules.map(({ alert }) => alert))).toEqual([
+    "TaskQueueDeadLettersGrow",
+    "TaskQueueOldestWaitsTooLong",
+    "TaskQueueNoWorkers",
+  ])
+  if (promtool) expect(await check(["check", "rules", join(files, "alerts.yml")])).toBe("")
+  const { panels } = JSON.parse(dashboard) as { panels: { title: string; targets: { expr: string }[] }[] }
+  expect(panels.length).toBeGreaterThan(5)
+  for (const { title, targets } of panels) expect([title, targets.length > 0]).toEqual([title, true])
+})
+
+test.skipIf(promtool === null)("the alerts fire when they should, as promtool tries them out", async () => {
+  const broker = (name: string, values: string, more = "") =>
+    ["a", "b"].map(instance => ({ series: `${name}{queue="q",instance="${instance}"${more}}`, values }))
+  const fires = (alertname: string, severity: string) => [
+    { eval_time: "10m", alertname, exp_alerts: [{ exp_labels: { queue: "q", severity } }] },
+    { eval_time: "1m", alertname, exp_alerts: [] },
+  ]
+  const cases: [alert: string, severity: string, series: object[]][] = [
+    ["TaskQueueDeadLettersGrow", "warning", broker("tq_task_events_total", "0x5 1x20", ',event="dead"')],
+    ["TaskQueueOldestWaitsTooLong", "warning", broker("tq_oldest_waiting_seconds", "0+60x20")],
+    [
+      "TaskQueueNoWorkers",
+      "critical",
+      [
+        ...broker("tq_tasks", "3x20", ',state="queued"'),
+        ...broker("tq_last_poll_age_seconds", "0+30x3 +Inf+0x20"),
+      ],
+    ],
+  ]
+  const folder = await mkdtemp(join(tmpdir(), "tq-alerts-"))
+  try {
+    const path = join(folder, "tests.yml")
+    // Only whether it fires: the texts are for people.
+    const rules = (await Bun.file(join(files, "alerts.yml")).text()).replaceAll(
+      /^ {8}annotations:\n(?: {10}.*\n)+/gm,
+      "",
+    )
+    await Bun.write(join(folder, "alerts.yml"), rules)
+    const tests = cases.map(([alert, severity, input_series]) => ({
+      ...{ interval: "1m", input_series },
+      alert_rule_test: fires(alert, severity),
+    }))
+    await Bun.write(path, JSON.stringify({ rule_files: ["alerts.yml"], tests }))
+    expect(await check(["test", "rules", path])).toBe("")
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+})
