@@ -77,6 +77,8 @@ export interface Ending {
   /** Whether done tasks are still there, so that each must be listed. */
   complete: boolean
   resultTtlMs: number
+  /** Leases may have been taken back without a count, as too few replicas had confirmed them. */
+  uncounted: boolean
 }
 
 interface Grant {
@@ -508,7 +510,7 @@ function judgeListed(
   { listed, settlings, redriveAt }: Told,
   batch: Batch,
   ended: string | undefined,
-  { complete }: Ending,
+  { complete, uncounted }: Ending,
   exists: boolean,
   wrong: Wrong,
 ): void {
@@ -550,7 +552,7 @@ function judgeListed(
   const most = status === "done" || status === "cancelled" ? charged + 1 : charged
   const least = status === "done" ? charged + 1 : charged
   const over = status === "done" || status === "dead" || status === "cancelled"
-  if (over && (attempt > most || attempt < least))
+  if (over && ((attempt > most && !uncounted) || attempt < least))
     wrong(
       "counts",
       `${attempt} attempts, of which ${retries} failed, ${crashes} crashed and ${releases} were released; it is ${status}`,

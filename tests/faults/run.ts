@@ -2,7 +2,15 @@
 import { existsSync, mkdtempSync, rmSync } from "node:fs"
 import { until } from "../processes.ts"
 import { BrokerSeat, type Casting, ClientSeat, plantedSign, WorkerSeat } from "./cast.ts"
-import { type Counts, Ledger, type Listed, noCounts, OF_LOSS, type Violation } from "./checker.ts"
+import {
+  type Counts,
+  type Ending,
+  Ledger,
+  type Listed,
+  noCounts,
+  OF_LOSS,
+  type Violation,
+} from "./checker.ts"
 import { checkForgotten, checkKeys, LastWord } from "./ending.ts"
 import { type Done, drawFaults, Havoc, kindsOf, type Scene } from "./faults.ts"
 import { readHistory } from "./history.ts"
@@ -129,7 +137,9 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
   if (planted !== undefined && !existsSync(plantedSign(directory)))
     throw new Error(`"${planted}" was never loaded`)
   const files = [...clients.map(({ file }) => file), ...workers.flatMap(({ files }) => files)]
-  const judged = await judge(files, listed, Math.ceil(options.tasks / SLICE), { complete, resultTtlMs })
+  const judged = await judge(files, listed, Math.ceil(options.tasks / SLICE), {
+    ...{ complete, resultTtlMs, uncounted: target.uncounted },
+  })
   const { violations, allowed } = await partedByLoss(judged.violations, target.mayLose ? faults : [], files)
   const own = judged.refusals["!internal"]
   if (own !== undefined) ofTheWhole.push(`${own} answers were 500: a broker's own fault`)
@@ -234,12 +244,7 @@ async function trouble(scene: Scene, options: Options): Promise<Done[]> {
   return havoc.done
 }
 
-async function judge(
-  files: readonly string[],
-  listed: readonly Listed[],
-  slices: number,
-  ending: { complete: boolean; resultTtlMs: number },
-) {
+async function judge(files: readonly string[], listed: readonly Listed[], slices: number, ending: Ending) {
   const counts = noCounts()
   const violations: Violation[] = []
   let refusals: Record<string, number> = {}

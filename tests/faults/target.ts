@@ -42,6 +42,8 @@ export interface Target extends AsyncDisposable {
   readonly linked: boolean
   /** A failover may lose what was answered, as Redis' replication is asynchronous. */
   readonly mayLose: boolean
+  /** Leases that too few replicas have confirmed are taken back, and not counted. */
+  readonly uncounted: boolean
   /** A connection past all links, for checks when all is over, to the server that has this queue. */
   admin(queue: string): Promise<Redis>
   /** One to each server that has keys. */
@@ -131,6 +133,7 @@ export async function singleServer(): Promise<Target> {
       return { link, env: { REDIS_URL: `redis://127.0.0.1:${link.port}` } }
     },
     mayLose: false,
+    uncounted: false,
     admin: async () => admin(),
     admins: async () => [admin()],
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),

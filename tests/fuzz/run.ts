@@ -159,7 +159,8 @@ class Run {
     const answers = await connection
       .ask(asked.bytes, asked.methods, asked.whole ? WHOLE_MS : asked.kind === "wild" ? WILD_MS : ODD_MS)
       .catch((error: Error) => void fail(`The answer cannot be read: ${error.message}`))
-    if (!asked.whole || answers === undefined) connection.close()
+    if (!asked.whole || answers === undefined || answers.some(({ status }) => status === 431))
+      connection.close()
     if (answers === undefined) return
     this.answers[asked.kind] ??= {}
     const statuses = this.answers[asked.kind]!
