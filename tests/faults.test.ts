@@ -172,6 +172,15 @@ describe("the checker finds nothing wrong with", () => {
         ["unanswered", 9, 1, "no answer"],
       ],
     },
+    "an ack without a lease that was never answered, of a task that was forgotten since": {
+      entries: [
+        ...submitted,
+        leased(1, 10),
+        ran(1, 20),
+        ["ack", 30, 30, [[1, "q:a", "", "done"]]],
+        ["acked", 31, 30, ["!redis_unavailable"]],
+      ],
+    },
     "an ack repeated after its answer was lost, when the task was done": {
       entries: [
         ...submitted,

@@ -406,7 +406,13 @@ function judge(n: number, told: Told, ending: Ending, counts: Counts, wrong: Wro
   })
   const cancelledAt = Math.min(...cancels.filter(({ word }) => word === "cancelled").map(({ at }) => at))
   const cancellingAt = Math.min(...cancels.filter(({ word }) => accepted(word)).map(({ at }) => at))
-  const unseen = settlings.some(({ answers }) => answers[0]?.word === "!task_not_found")
+  // Who names no lease does not repeat an ack for ever, as it might end another's attempt: it may never hear that it
+  // has ended its own, and when the task is forgotten nobody can.
+  const unseen = settlings.some(
+    ({ lease, answers }) =>
+      answers[0]?.word === "!task_not_found" ||
+      (lease === "" && answers.every(({ word }) => MAYBE.has(word))),
+  )
   const status =
     listed[0]?.status ?? STATUS_OF[ends[0]?.word ?? ""] ?? (cancelledAt < Infinity ? "cancelled" : undefined)
   if (status === "done") counts.done++
