@@ -9,7 +9,7 @@ import { type BrokerConfig, ConfigError, readBrokerConfig, redisAddress } from "
 import { BROKER_CONNECTION, startEmbeddedRedis } from "./lib/embedded.ts"
 import { Refused } from "./lib/errors.ts"
 import { cannotListen, greeting, redisWarnings, urlOf, whereRedisIs } from "./lib/greeting.ts"
-import { answer, bodyReader, errorAnswer, problemAnswer, waitingRoom } from "./lib/http.ts"
+import { answer, bodyReader, errorAnswer, optionalBody, problemAnswer, waitingRoom } from "./lib/http.ts"
 import { createLog, type Log } from "./lib/log.ts"
 import { CONTENT_TYPE, Metrics } from "./lib/metrics.ts"
 import { docs, openapi } from "./lib/openapi.ts"
@@ -38,6 +38,7 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
   const isPublic = (path: string) => PUBLIC.test(path) || (config.metricsPublic && path === "/metrics")
   const metrics = new Metrics(queue)
   const read = bodyReader(config.maxBodyBytes)
+  const readIfAny = optionalBody(read)
   const query = (request: Request) => new URL(request.url).searchParams
   const wait = waitingRoom(MAX_WAITING)
 
@@ -194,21 +195,132 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
       "/dlq",
       async ({ request, caller }) => {
         const { queue: asked, ...page } = wire.readDlq(query(request))
-        const { size, tasks, next } = await queue.deadPage({ ...page, queues: caller.listed(asked) })
+        const { size, tasks, next } = await queue.dead.page({ ...page, queues: caller.listed(asked) })
         return answer(wire.writeDlq(size, tasks, next))
       },
       docs.dlq,
+    )
+    .get(
+      "/dlq/groups",
+      async ({ request, caller }) => {
+        const { queue: asked, ...page } = wire.readDlqGroups(query(request))
+        return answer(JSON.stringify(await queue.dead.groups({ ...page, queues: caller.listed(asked) })))
+      },
+      docs.dlqGroups,
+    )
+    .delete(
+      "/dlq/:id",
+      async ({ params, caller }) => {
+        const id = wire.readId(params.id)
+        caller.mayUse(queueOf(id))
+        await queue.dead.discard(id)
+        log.info("A dead task was deleted", { task_id: id, by: caller.name })
+        return answer(JSON.stringify({ status: "deleted_from_dlq", task_id: id }))
+      },
+      docs.discard,
+    )
+    .post(
+      "/dlq/purge",
+      async ({ request, caller }) => {
+        using body = await read(request)
+        const { queue: asked, ...page } = wire.readDlqPurge(body)
+        const told = await queue.dead.purge({ ...page, queues: caller.listed(asked) })
+        if (!page.dryRun)
+          log.info("Dead tasks were deleted", { queue: asked, purged: told.purged, by: caller.name })
+        return answer(JSON.stringify(told))
+      },
+      docs.dlqPurge,
+    )
+    .post(
+      "/dlq/retry",
+      async ({ request, caller }) => {
+        using body = await read(request)
+        const { queue: asked, ...page } = wire.readDlqRetry(body)
+        const queues = caller.listed(asked)
+        const told = await wait(page.waitMs, () => queue.dead.retryAll({ ...page, queues }, request.signal))
+        if (!page.dryRun)
+          log.info("Dead tasks were retried", { queue: asked, requeued: told.requeued, by: caller.name })
+        return answer(JSON.stringify(told))
+      },
+      docs.retryAll,
     )
     .post(
       "/dlq/retry/:id",
       async ({ params, caller }) => {
         const id = wire.readId(params.id)
         caller.mayUse(queueOf(id))
-        await queue.redrive(id)
+        await queue.dead.retry(id)
         log.info("A dead task was retried", { task_id: id, by: caller.name })
         return answer(JSON.stringify({ status: "requeued_from_dlq", task_id: id }))
       },
       docs.redrive,
+    )
+    .get(
+      "/queues",
+      async ({ request, caller }) => {
+        const queues = caller.listed(undefined)
+        return answer(JSON.stringify(await queue.queueViews({ ...wire.readQueues(query(request)), queues })))
+      },
+      docs.queues,
+    )
+    .get(
+      "/queues/:queue",
+      async ({ params, caller }) => {
+        const name = wire.readQueue(params.queue)
+        caller.mayUse(name)
+        return answer(JSON.stringify(await queue.queueView(name)))
+      },
+      docs.queue,
+    )
+    .post(
+      "/queues/:queue/pause",
+      async ({ request, params, caller }) => {
+        const name = wire.readQueue(params.queue)
+        caller.mayUse(name)
+        using body = await readIfAny(request)
+        const reason = wire.readPause(body)
+        const since = await queue.pause(name, reason)
+        log.info("A queue was paused", { queue: name, reason, by: caller.name })
+        return answer(JSON.stringify({ status: "paused", queue: name, paused_at: since }))
+      },
+      docs.pause,
+    )
+    .post(
+      "/queues/:queue/resume",
+      async ({ params, caller }) => {
+        const name = wire.readQueue(params.queue)
+        caller.mayUse(name)
+        await queue.resume(name)
+        log.info("A queue was resumed", { queue: name, by: caller.name })
+        return answer(JSON.stringify({ status: "resumed", queue: name }))
+      },
+      docs.resume,
+    )
+    .put(
+      "/queues/:queue/settings",
+      async ({ request, params, caller }) => {
+        const name = wire.readQueue(params.queue)
+        caller.mayUse(name)
+        using body = await read(request)
+        const view = await queue.set(name, wire.readSettings(body))
+        log.info("A queue was set", { queue: name, settings: view.settings, by: caller.name })
+        return answer(JSON.stringify(view))
+      },
+      docs.settings,
+    )
+    .post(
+      "/queues/:queue/purge",
+      async ({ request, params, caller }) => {
+        const name = wire.readQueue(params.queue)
+        caller.mayUse(name)
+        using body = await read(request)
+        const order = wire.readPurge(body)
+        const told = await queue.purge(name, order)
+        if (!order.dryRun)
+          log.info("A queue was purged", { queue: name, state: order.state, ...told, by: caller.name })
+        return answer(JSON.stringify(told))
+      },
+      docs.purge,
     )
     .post(
       "/audit",

@@ -1,11 +1,11 @@
-/** Reading tasks: one, a page of those in a state, and why one has not run. Nothing here changes anything. */
+/** Reading tasks: one, a page of those in a state, why one has not run; and how a queue is. Nothing here changes anything. */
 import { Refused } from "./errors.ts"
-import type { State } from "./models.ts"
+import type { QueueView, State } from "./models.ts"
 import type { Replies, Scripts } from "./scripts.ts"
 import { readTask, splitId, type Task } from "./task.ts"
 
 /** Entries that one call looks at, whatever it finds: the bound of a page with filters. */
-const LOOK_AT = 1_000
+export const LOOK_AT = 1_000
 /** Without news from workers for this long, their absence is the answer. */
 const NO_WORKERS_MS = 60_000
 
@@ -15,7 +15,7 @@ export interface Page {
 }
 
 /** Where tasks of each state stand, in the order in which a page lists them. */
-const PLACES: Record<State, readonly string[]> = {
+export const PLACES: Record<State, readonly string[]> = {
   scheduled: ["due"],
   retrying: ["due"],
   queued: ["9", "8", "7", "6", "5", "4", "3", "2", "1", "0"],
@@ -38,6 +38,8 @@ export interface TaskFilter {
   limit: number
   cursor?: string | undefined
   matches?: (task: Task) => boolean
+  /** Leaves out the payloads that have keys of their own: they are not wanted. */
+  bare?: boolean
 }
 
 /**
@@ -46,7 +48,7 @@ export interface TaskFilter {
  */
 export async function tasksPage(
   scripts: Scripts,
-  { queues, state, limit, cursor, matches }: TaskFilter,
+  { queues, state, limit, cursor, matches, bare = false }: TaskFilter,
 ): Promise<Page> {
   const after = cursor === undefined ? undefined : readCursor(cursor)
   const places = PLACES[state]
@@ -61,7 +63,12 @@ export async function tasksPage(
       let at = started ? { score: after.score, id: after.id } : { score: "", id: "" }
       for (let more = true; more; ) {
         const count = matches ? budget + 1 : limit - tasks.length + 1
-        const [, ...entries] = await scripts.call("page", queue, { place, limit: count, ...at })
+        const [, ...entries] = await scripts.call("page", queue, {
+          place,
+          limit: count,
+          ...at,
+          bare: bare ? 1 : 0,
+        })
         for (const [score, id, described] of entries) {
           const task = described === null ? undefined : readTask(queue, described)
           const wanted = task?.state === state && (matches?.(task) ?? true)
@@ -82,7 +89,7 @@ export async function tasksPage(
 /** How many dead tasks there are in these queues. */
 export async function deadSize(scripts: Scripts, queues: readonly string[]): Promise<number> {
   const sizes = await Promise.all(
-    queues.map(queue => scripts.call("page", queue, { place: "dead", limit: 0, score: "", id: "" })),
+    queues.map(queue => scripts.call("page", queue, { place: "dead", limit: 0, score: "", id: "", bare: 1 })),
   )
   return sizes.reduce((sum, [size]) => sum + size, 0)
 }
@@ -93,7 +100,7 @@ const DEPTHS_AT_ONCE = 100
 /** What a queue holds now. `delayed`: scheduled or retrying. */
 export interface Depth {
   queue: string
-  tasks: Record<"queued" | "delayed" | "processing" | "done" | "dead" | "cancelled", number>
+  tasks: QueueView["depth"]
   oldestMs: number
   /** Infinity: never. */
   polledMs: number
@@ -105,13 +112,15 @@ export async function depthsOf(scripts: Scripts, queues: readonly string[]): Pro
     depths.push(
       ...(await Promise.all(
         queues.slice(at, at + DEPTHS_AT_ONCE).map(async queue => {
-          const [queued, delayed, processing, done, dead, cancelled, oldestMs, polled] = await scripts.call(
-            "depth",
+          const reply = await scripts.call("depth", queue, {})
+          const [now, polled] = reply
+          const { depth: tasks, oldest_waiting_ms: oldestMs = 0 } = readDepth(queue, reply, false)
+          return {
             queue,
-            {},
-          )
-          const tasks = { queued, delayed, processing, done, dead, cancelled }
-          return { queue, tasks, oldestMs, polledMs: polled < 0 ? Number.POSITIVE_INFINITY : polled }
+            tasks,
+            oldestMs,
+            polledMs: polled === "" ? Infinity : Math.max(0, now - Number(polled)),
+          }
         }),
       )),
     )
@@ -120,11 +129,22 @@ export async function depthsOf(scripts: Scripts, queues: readonly string[]): Pro
 
 export interface Why {
   task: Task
-  cause: "ended" | "delayed" | "backing_off" | "running" | "cancelling" | "waiting" | "no_workers"
+  cause:
+    | "ended"
+    | "delayed"
+    | "backing_off"
+    | "running"
+    | "cancelling"
+    | "waiting"
+    | "paused"
+    | "limited"
+    | "no_workers"
   sentence: string
   ahead?: number
   atLeast?: boolean
   polledAt?: number
+  pausedAt?: number
+  pauseReason?: string
 }
 
 /** Why a task has not run, in one sentence and with the facts. `served`: workers wait for this queue here. */
@@ -141,7 +161,7 @@ export async function whyTask(
 
 function explain(
   queue: string,
-  [now, polled, higher, position, described]: NonNullable<Replies["why"][number]>,
+  [now, polled, higher, position, paused, reason, limited, described]: NonNullable<Replies["why"][number]>,
   served: boolean,
 ): Why {
   const task = readTask(queue, described)
@@ -186,6 +206,14 @@ function explain(
       const atLeast = position < 0
       const ahead = higher + (atLeast ? 10_000 : position)
       const facts = { task, ahead, atLeast, ...(polledAt === undefined ? {} : { polledAt }) }
+      if (paused !== "")
+        return {
+          ...facts,
+          cause: "paused",
+          sentence: `It is ready, but its queue has been paused ${since(Number(paused))}${reason === "" ? "." : `: ${reason}`}`,
+          pausedAt: Number(paused),
+          ...(reason === "" ? {} : { pauseReason: reason }),
+        }
       if (polledAt === undefined)
         return {
           ...facts,
@@ -198,11 +226,41 @@ function explain(
           cause: "no_workers",
           sentence: `It is ready, but no worker has asked this queue for tasks for ${seconds(now - polledAt)}.`,
         }
+      if (limited === 1)
+        return {
+          ...facts,
+          cause: "limited",
+          sentence: `It is ready, but as many run, or so many were handed out just now, as the settings of its queue allow; ${ahead} go first.`,
+        }
       const others = ahead === 0 ? "it is the next" : `${atLeast ? "at least " : ""}${ahead} go first`
       return { ...facts, cause: "waiting", sentence: `It is ready and waits for a worker: ${others}.` }
     }
     default:
       throw task.state satisfies never
+  }
+}
+
+/** `served`: workers wait for this queue here. */
+export function readDepth(
+  queue: string,
+  [now, polled, paused, reason, ...[concurrency, perSecond, burst, oldest, ...counts]]: Replies["depth"],
+  served: boolean,
+): QueueView {
+  const [due, leases, done, dead, cancelled, ...ready] = counts
+  const queued = ready.reduce((sum, count) => sum + count, 0)
+  return {
+    queue,
+    depth: { queued, delayed: due, processing: leases, done, dead, cancelled },
+    queued_by_priority: Object.fromEntries([...ready.entries()].filter(([, count]) => count > 0)),
+    ...(oldest === 0 ? {} : { oldest_waiting_ms: Math.max(0, now - oldest) }),
+    ...(served ? { polled_at: now } : polled === "" ? {} : { polled_at: Number(polled) }),
+    paused: paused !== "",
+    ...(paused === "" ? {} : { paused_at: Number(paused) }),
+    ...(reason === "" ? {} : { pause_reason: reason }),
+    settings: {
+      ...(concurrency === "" ? {} : { concurrency: Number(concurrency) }),
+      ...(perSecond === "" ? {} : { rate: { per_second: Number(perSecond), burst: Number(burst) } }),
+    },
   }
 }
 

@@ -22,7 +22,11 @@ export const PROBLEMS: Record<Code, { status: number; error: string; detail?: st
   bad_request: { status: 400, error: "The request cannot be used as it is" },
   not_found: { status: 404, error: "Not found", detail: "There is no such route; /swagger lists all." },
   task_not_found: { status: 404, error: "Task not found", detail: "It never was, or its retention is over." },
-  not_in_dlq: { status: 404, error: "Task not found in DLQ", detail: "Only a dead task can be retried." },
+  not_in_dlq: {
+    status: 404,
+    error: "Task not found in DLQ",
+    detail: "Only a dead task can be retried or deleted.",
+  },
   lease_lost: { status: 409, error: "Lease lost" },
   not_leased: { status: 409, error: "Task is not leased" },
   already_ended: {
@@ -167,6 +171,18 @@ export function bodyReader(maxBytes: number): (request: Request) => Promise<Body
     }
   }
 }
+
+/** For routes whose body may be left out: an empty object then. */
+export const optionalBody =
+  (read: ReturnType<typeof bodyReader>): typeof read =>
+  async request => {
+    const { headers } = request
+    const none =
+      !headers.has("content-type") &&
+      !headers.has("transfer-encoding") &&
+      (headers.get("content-length") ?? "0") === "0"
+    return none ? { text: "{}", value: {}, [Symbol.dispose]() {} } : read(request)
+  }
 
 const tooLarge = (maxBytes: number) =>
   `It may have ${maxBytes} bytes. Keep big data elsewhere and send a reference, or raise MAX_BODY_BYTES.`

@@ -27,6 +27,21 @@ export function memberTexts(text: string, member: string): (string | undefined)[
   return found
 }
 
+/** The names of an object's members, and the texts of their values. `text` is valid JSON, from the opening brace on. */
+export function membersOf(text: string): [name: string, value: string][] {
+  const members: [name: string, value: string][] = []
+  let at = skipSpace(text, 1)
+  while (text[at] !== "}") {
+    const nameEnd = skipString(text, at)
+    const start = skipSpace(text, skipSpace(text, nameEnd) + 1)
+    const end = skipValue(text, start)
+    members.push([JSON.parse(text.slice(at, nameEnd)), text.slice(start, end)])
+    at = skipSpace(text, end)
+    if (text[at] === ",") at = skipSpace(text, at + 1)
+  }
+  return members
+}
+
 function memberText(text: string, open: number, member: string): { found: string | undefined; end: number } {
   let found: string | undefined
   let at = skipSpace(text, open + 1)

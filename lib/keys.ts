@@ -16,7 +16,9 @@ const QUEUE_KEYS = {
   unique: "prefix; string by unique key: the id of the task that holds it",
   record: "prefix; string by idempotency key: `print id state` of the first answer, with a time to live",
   stats:
-    "hash: polled (ms, when somebody last asked for tasks); bytes (of tasks that have not ended, where limited)",
+    "hash: polled (ms, when somebody last asked for tasks); bytes (of tasks that have not ended, where limited); tokens (of its rate, at the time `filled`)",
+  settings:
+    "hash: paused (ms, since when it hands out nothing); reason (of the pause); concurrency; per_second; burst",
   wake: "pub/sub channel: how many tasks became ready",
   ended: "pub/sub channel: the id of a watched task that has ended",
 } as const

@@ -303,10 +303,41 @@ export const GetQuery = Type.Object(
   closed,
 )
 
+export const REASONS = ["failed", "crashed", "timed_out", "expired", "released"] as const
+export type Reason = (typeof REASONS)[number]
+
+const AgeMs = Type.Integer({ minimum: 0, maximum: 366 * DAY_MS })
+
+/** Which dead tasks: those of which all that is given is true. */
+const deadFilter = {
+  queue: Type.Optional(QueueName),
+  type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "only of this type" })),
+  reason: Type.Optional(
+    Type.Union(
+      REASONS.map(reason => Type.Literal(reason)),
+      { description: "why they are dead" },
+    ),
+  ),
+  error: Type.Optional(
+    Type.String({ minLength: 1, maxLength: 200, description: "a part of the error's text" }),
+  ),
+  fingerprint: Type.Optional(
+    Type.String({ pattern: "^[0-9a-f]{16}$", description: "of a group, as /dlq/groups told it" }),
+  ),
+  older_than_ms: Type.Optional({
+    ...AgeMs,
+    description: "dead for longer than this, in ms, by the broker's clock",
+  }),
+  newer_than_ms: Type.Optional({
+    ...AgeMs,
+    description: "dead for less than this, in ms, by the broker's clock",
+  }),
+}
+
 /** The query of GET /dlq. */
 export const DlqQuery = Type.Object(
   {
-    queue: Type.Optional(QueueName),
+    ...deadFilter,
     limit: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 1_000, description: "tasks on a page (default 100)" }),
     ),
@@ -323,9 +354,6 @@ export type LeaseAnswer = Static<typeof LeaseAnswer>
 export const STATES = ["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled"] as const
 export const State = Type.Union(STATES.map(state => Type.Literal(state)))
 export type State = (typeof STATES)[number]
-
-export const REASONS = ["failed", "crashed", "timed_out", "expired", "released"] as const
-export type Reason = (typeof REASONS)[number]
 
 export const Attempt = Type.Object({
   attempt: Type.Integer(),
@@ -386,6 +414,101 @@ export const DlqAnswer = Type.Object({
 })
 export type DlqAnswer = Static<typeof DlqAnswer>
 
+const Cursor = Type.Optional(
+  Type.String({ pattern: "^[A-Za-z0-9_-]{1,300}$", description: "`next` of the answer before" }),
+)
+const Next = Type.Optional(
+  Type.String({
+    description:
+      "there may be more: give it as `cursor`, with the same filter, though this time none matched",
+  }),
+)
+
+/** The query of GET /dlq/groups. */
+export const DlqGroupsQuery = Type.Object({ ...deadFilter, cursor: Cursor }, closed)
+
+export const DeadGroup = Type.Object({
+  fingerprint: Type.String({ description: "the same for the same type, reason and error; a filter" }),
+  type: Type.String(),
+  reason: Type.Union(REASONS.map(reason => Type.Literal(reason))),
+  error: Type.String({
+    description: "with <n>, <hex>, <uuid> and <text> where it had numbers, hex, UUIDs and quotations",
+  }),
+  count: Type.Integer(),
+  first_at: Type.Integer({ description: "when the first of them died" }),
+  last_at: Type.Integer({ description: "when the last of them died" }),
+  sample: Type.Object(
+    { task_id: Type.String(), error: Type.Optional(Type.String()) },
+    { description: "the newest" },
+  ),
+})
+export type DeadGroup = Static<typeof DeadGroup>
+
+export const DlqGroupsAnswer = Type.Object({
+  groups: Type.Array(DeadGroup, {
+    description: "the largest first; of the next page add those with the same fingerprint",
+  }),
+  next: Next,
+})
+export type DlqGroupsAnswer = Static<typeof DlqGroupsAnswer>
+
+const AtMost = Type.Optional(
+  Type.Integer({ minimum: 1, maximum: 1_000, description: "how many at most (default 100)" }),
+)
+const DryRun = Type.Optional(
+  Type.Boolean({ description: "true: only tell what would be done (default false)" }),
+)
+
+export const DlqPurge = Type.Object({ ...deadFilter, limit: AtMost, cursor: Cursor, dry_run: DryRun }, closed)
+export type DlqPurge = Static<typeof DlqPurge>
+
+export const DlqPurged = Type.Object({
+  purged: Type.Integer({ description: "how many were deleted, or, of a dry run, would be" }),
+  next: Next,
+})
+export type DlqPurged = Static<typeof DlqPurged>
+
+export const MAX_PATCH_BYTES = 16_384
+
+export const DlqRetry = Type.Object(
+  {
+    ...deadFilter,
+    limit: AtMost,
+    cursor: Cursor,
+    dry_run: DryRun,
+    patch: Type.Optional(
+      Type.Unknown({
+        description:
+          "a JSON merge patch (RFC 7396) on each payload, of up to 16,384 bytes, its objects up to 20 deep",
+      }),
+    ),
+    canary: Type.Optional(
+      Type.Boolean({ description: "true: one first, and the others only if it is done within `wait_ms`" }),
+    ),
+    wait_ms: Type.Optional({ ...WaitMs, description: "with canary: how long to wait for its end, in ms" }),
+  },
+  closed,
+)
+export type DlqRetry = Static<typeof DlqRetry>
+
+export const DlqRetried = Type.Object({
+  requeued: Type.Integer({ description: "how many wait again, or, of a dry run, would" }),
+  skipped: Type.Integer({
+    description: "how many were left: another task has their unique key, or they were dead no more",
+  }),
+  canary: Type.Optional(
+    Type.Object(
+      { task_id: Type.String(), state: Type.Optional({ ...State, description: "absent: it is gone" }) },
+      { description: "the one that went first; the others did only where it is done" },
+    ),
+  ),
+  next: Next,
+})
+export type DlqRetried = Static<typeof DlqRetried>
+
+export const Discarded = Type.Object({ status: Type.Literal("deleted_from_dlq"), task_id: Type.String() })
+export type Discarded = Static<typeof Discarded>
+
 /** The query of GET /status/:id. */
 export const StatusQuery = Type.Object(
   { wait_ms: Type.Optional({ ...WaitMs, description: "how long to wait for its end, in ms" }) },
@@ -426,9 +549,17 @@ export const WhyAnswer = Type.Object({
   state: State,
   why: Type.String({ description: "one sentence for people" }),
   cause: Type.Union(
-    ["ended", "delayed", "backing_off", "running", "cancelling", "waiting", "no_workers"].map(cause =>
-      Type.Literal(cause),
-    ),
+    [
+      "ended",
+      "delayed",
+      "backing_off",
+      "running",
+      "cancelling",
+      "waiting",
+      "paused",
+      "limited",
+      "no_workers",
+    ].map(cause => Type.Literal(cause)),
     { description: "for programs" },
   ),
   ahead: Type.Optional(Type.Integer({ description: "ready tasks that go first" })),
@@ -438,8 +569,133 @@ export const WhyAnswer = Type.Object({
   started_at: Type.Optional(Type.Integer()),
   lease_expires_at: Type.Optional(Type.Integer()),
   polled_at: Type.Optional(Type.Integer({ description: "when somebody last asked this queue for tasks" })),
+  paused_at: Type.Optional(Type.Integer({ description: "since when its queue is paused" })),
+  pause_reason: Type.Optional(Type.String()),
 })
 export type WhyAnswer = Static<typeof WhyAnswer>
+
+/** The query of GET /queues. */
+export const QueuesQuery = Type.Object(
+  {
+    limit: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1_000, description: "queues on a page (default 100)" }),
+    ),
+    cursor: Type.Optional({ ...QueueName, description: "`next` of the page before" }),
+  },
+  closed,
+)
+
+export const QueueSettings = Type.Object(
+  {
+    concurrency: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1_000_000, description: "how many tasks run at a time" }),
+    ),
+    rate: Type.Optional(
+      Type.Object(
+        {
+          per_second: Type.Integer({
+            minimum: 1,
+            maximum: 100_000,
+            description: "tasks handed out a second",
+          }),
+          burst: Type.Optional(
+            Type.Integer({
+              minimum: 1,
+              maximum: 100_000,
+              description: "how many at once after a rest (default: per_second)",
+            }),
+          ),
+        },
+        { ...closed, description: "how fast tasks are handed out" },
+      ),
+    ),
+  },
+  { ...closed, description: "what is left out has no limit" },
+)
+export type QueueSettings = Static<typeof QueueSettings>
+
+export const QueueView = Type.Object({
+  queue: Type.String(),
+  depth: Type.Object(
+    {
+      queued: Type.Integer({
+        description:
+          "ready for a worker; counts ids that cancelled tasks left behind until a lease drops them",
+      }),
+      delayed: Type.Integer({ description: "scheduled and retrying" }),
+      processing: Type.Integer(),
+      done: Type.Integer(),
+      dead: Type.Integer(),
+      cancelled: Type.Integer(),
+    },
+    { description: "how many tasks are there" },
+  ),
+  queued_by_priority: Type.Record(Type.String({ pattern: "^[0-9]$" }), Type.Integer(), {
+    description: "how many of the queued ones have each priority; those that none has are left out",
+  }),
+  oldest_waiting_ms: Type.Optional(
+    Type.Integer({
+      description:
+        "how long the task that goes next has waited, since its submit or its newest attempt; of several priorities the longest",
+    }),
+  ),
+  polled_at: Type.Optional(Type.Integer({ description: "when somebody last asked this queue for tasks" })),
+  paused: Type.Boolean({ description: "true: it takes submits and hands out nothing" }),
+  paused_at: Type.Optional(Type.Integer()),
+  pause_reason: Type.Optional(Type.String()),
+  settings: QueueSettings,
+})
+export type QueueView = Static<typeof QueueView>
+
+export const QueuesAnswer = Type.Object({
+  queues: Type.Array(QueueView),
+  next: Type.Optional(
+    Type.String({ description: "give it as `cursor` for the next page; absent on the last" }),
+  ),
+})
+export type QueuesAnswer = Static<typeof QueuesAnswer>
+
+export const Pause = Type.Object(
+  {
+    reason: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 200, description: "why, for people; /why repeats it" }),
+    ),
+  },
+  closed,
+)
+export type Pause = Static<typeof Pause>
+
+export const Paused = Type.Object({
+  status: Type.Union([Type.Literal("paused"), Type.Literal("resumed")]),
+  queue: Type.String(),
+  paused_at: Type.Optional(Type.Integer({ description: "of the first pause, where it was paused before" })),
+})
+export type Paused = Static<typeof Paused>
+
+/** The places that can be emptied, as `depth` of a queue names them. */
+export const PURGEABLE = ["queued", "delayed", "done", "dead", "cancelled"] as const
+export type Purgeable = (typeof PURGEABLE)[number]
+
+export const Purge = Type.Object(
+  {
+    state: Type.Union(
+      PURGEABLE.map(state => Type.Literal(state)),
+      { description: "which tasks: as `depth` of the queue names them" },
+    ),
+    limit: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 10_000, description: "how many at most (default 1000)" }),
+    ),
+    dry_run: DryRun,
+  },
+  closed,
+)
+export type Purge = Static<typeof Purge>
+
+export const Purged = Type.Object({
+  purged: Type.Integer({ description: "how many tasks were deleted, or, of a dry run, would be" }),
+  remaining: Type.Integer({ description: "how many are left there" }),
+})
+export type Purged = Static<typeof Purged>
 
 /** The worker's whole protocol in one call. */
 export const Work = Type.Object(

@@ -26,6 +26,10 @@ const {
   LeaseAnswer,
 } = models
 const { LeasedTask, LeaseRequest, oneOrMany, Problem, Redriven, Settled, StatusQuery, Submit } = models
+const { DeadGroup, Discarded, DlqGroupsAnswer, DlqGroupsQuery, DlqPurge, DlqPurged, DlqRetried, DlqRetry } =
+  models
+const { Pause, Paused, Purge, Purged, QueueName, QueuesAnswer, QueueSettings, QueuesQuery, QueueView } =
+  models
 const { Submitted, TaskId, TasksAnswer, TasksQuery, TaskView, WhyAnswer, Work } = models
 
 const Alive = Type.Object({ status: Type.Literal("ok") })
@@ -69,6 +73,8 @@ const NAMED = {
     Redriven,
     AuditAnswer,
   },
+  ...{ QueueSettings, QueueView, QueuesAnswer, Pause, Paused, Purge, Purged },
+  ...{ DeadGroup, DlqGroupsAnswer, Discarded, DlqPurge, DlqPurged, DlqRetry, DlqRetried },
   ...{ Problem, Alive, Ready },
 }
 const NAMES = new Map<TSchema, string>(Object.entries(NAMED).map(([name, schema]) => [schema, name]))
@@ -177,7 +183,7 @@ interface Route<T extends TSchema> {
   query?: Json[]
   path?: Json[]
   headers?: Json[]
-  body?: { schema: T; examples: Record<string, Static<T>> }
+  body?: { schema: T; examples: Record<string, Static<T>>; optional?: true }
   answers: Record<number, Json>
   refuses: Codes
   /** Where a status means something of its own here. */
@@ -215,7 +221,7 @@ function route<T extends TSchema = TSchema>(name: RouteName, of: Route<T>): { de
     ...(body
       ? {
           requestBody: {
-            required: true,
+            required: !body.optional,
             content: content("application/json", body.schema, body.examples),
           },
         }
@@ -275,6 +281,42 @@ const unknownTask = problem(new Refused("task_not_found", { task_id: ID }))
 const TASK_ID = [
   { name: "id", in: "path", required: true, schema: spelled(TaskId), example: ID, description: "the task" },
 ]
+
+const QUEUE = [
+  {
+    name: "queue",
+    in: "path",
+    required: true,
+    schema: spelled(QueueName),
+    example: "mail",
+    description: "the queue",
+  },
+]
+const WRONG_QUEUE: Facts = {
+  field: "queue",
+  detail: "The name of a queue has 1 to 64 characters out of A-Z a-z 0-9 . _ -.",
+}
+const MAIL: models.QueueView = {
+  queue: "mail",
+  depth: { queued: 12, delayed: 3, processing: 4, done: 1_500, dead: 2, cancelled: 0 },
+  ...{ queued_by_priority: { 5: 10, 9: 2 }, oldest_waiting_ms: 4_200, polled_at: NOW, paused: false },
+  settings: {},
+}
+const HELD: models.QueueView = {
+  ...MAIL,
+  ...{ paused: true, paused_at: NOW - 60_000, pause_reason: "the mail server is being moved" },
+}
+
+const FILTER = "Give as much of a filter as is wanted: all of it must be true. "
+const BOUNDED =
+  "One call looks at up to 1,000 dead tasks: where there is a `next`, ask again with the same filter and it as `cursor`, " +
+  "though this time little or nothing matched."
+const GROUP: models.DeadGroup = {
+  ...{ fingerprint: "9f2c41d07ab35e68", type: "mail", reason: "failed", count: 214 },
+  error: "the mail server said <n>: no mailbox <text>",
+  ...{ first_at: NOW, last_at: NOW + 60_000 },
+  sample: { task_id: ID, error: 'the mail server said 550: no mailbox "a@example.org"' },
+}
 
 const SUBMIT_HEADERS: Json[] = [
   {
@@ -447,7 +489,7 @@ export const docs = {
     summary: "Ask why a task does not run",
     description:
       "One sentence for people, and the facts: `cause` for programs. ended, delayed (until `due_at`), backing_off (likewise), " +
-      "running (at `worker`), cancelling, waiting (behind `ahead` tasks), or no_workers (nobody has asked this queue for " +
+      "running (at `worker`), cancelling, waiting (behind `ahead` tasks), paused (its queue is), limited (by the settings of its queue), or no_workers (nobody has asked this queue for " +
       "tasks for a minute).",
     path: TASK_ID,
     answers: {
@@ -699,8 +741,8 @@ export const docs = {
     tag: "Dead letters",
     summary: "List dead tasks",
     description:
-      "Tasks that were given up, as `reason` says, queue by queue, the newest first. `dlq_size` counts all of them. " +
-      "Where there is a `next`, ask again with it as `cursor`.",
+      "Tasks that were given up, as `reason` says, queue by queue, the newest first. `dlq_size` counts all of the queues, " +
+      `whatever the filter. ${FILTER}${BOUNDED}`,
     query: parameters(DlqQuery, { queue: "default", limit: 100 }),
     answers: {
       200: answer("A page of dead tasks.", DlqAnswer, {
@@ -712,6 +754,102 @@ export const docs = {
     refuses: {
       bad_request: { field: "cursor", detail: "`cursor` must be what the page before gave as `next`." },
       redis_unavailable: AWAY,
+    },
+  }),
+
+  dlqGroups: route("GET /dlq/groups", {
+    tag: "Dead letters",
+    summary: "See what dead tasks died of",
+    description:
+      "Those of the same type and reason whose errors differ only in numbers, hex, UUIDs or quotations are one group. " +
+      `${FILTER}${BOUNDED} The groups of each call are its own: add those with the same fingerprint.`,
+    query: parameters(DlqGroupsQuery, { queue: "default" }),
+    answers: {
+      200: answer("The groups, the largest first.", DlqGroupsAnswer, {
+        "one fault": { groups: [GROUP] },
+        "none, so far": { groups: [], next: "ZGVmYXVsdCAxNzY0MDAwMDAwMDAwIDAx" },
+      }),
+    },
+    refuses: {
+      bad_request: {
+        field: "reason",
+        detail: `\`reason\` must be one of ${models.REASONS.map(reason => `"${reason}"`).join(", ")}`,
+      },
+      redis_unavailable: AWAY,
+    },
+  }),
+
+  discard: route("DELETE /dlq/:id", {
+    tag: "Dead letters",
+    summary: "Delete a dead task",
+    description: "There is no way back. The body is not read.",
+    path: TASK_ID,
+    answers: {
+      200: answer("It is gone.", Discarded, { deleted: { status: "deleted_from_dlq", task_id: ID } }),
+    },
+    refuses: { bad_request: WRONG_ID, not_in_dlq: {}, redis_unavailable: AWAY, not_replicated: FEW },
+    advice: {
+      404: "There is no dead task of this id: it is alive, was deleted or retried already, or is forgotten.",
+    },
+  }),
+
+  dlqPurge: route("POST /dlq/purge", {
+    tag: "Dead letters",
+    summary: "Delete dead tasks",
+    description: `${FILTER}With none, any dead task goes. With \`dry_run\` nothing is deleted. ${BOUNDED} There is no way back.`,
+    body: {
+      schema: DlqPurge,
+      examples: {
+        "only tell": { queue: "mail", error: "no mailbox", dry_run: true },
+        "old ones": { older_than_ms: 86_400_000, limit: 1_000 },
+        "a group": { fingerprint: "9f2c41d07ab35e68" },
+      },
+    },
+    answers: {
+      200: answer("Deleted, or, of a dry run, what would be.", DlqPurged, {
+        all: { purged: 214 },
+        "more to look at": { purged: 100, next: "ZGVmYXVsdCAxNzY0MDAwMDAwMDAwIDAx" },
+      }),
+    },
+    refuses: {
+      bad_request: { field: "limit", detail: "`limit` must be a whole number from 1 to 1000." },
+      redis_unavailable: AWAY,
+      not_replicated: FEW,
+    },
+  }),
+
+  retryAll: route("POST /dlq/retry", {
+    tag: "Dead letters",
+    summary: "Give dead tasks a new life",
+    description:
+      `As /dlq/retry/{id} does, the newest of each queue first; their histories stay. ${FILTER}${BOUNDED} \`patch\` changes ` +
+      "the payloads on the way. With `canary` one goes first, and the others only if it is done within `wait_ms`. Where it was " +
+      "not, ask /status for it, and once it is done ask again with the same filter and patch, without `canary`, and with " +
+      "`next` as `cursor`.",
+    body: {
+      schema: DlqRetry,
+      examples: {
+        "only tell": { queue: "mail", reason: "failed", dry_run: true },
+        "a group": { fingerprint: "9f2c41d07ab35e68", limit: 1_000 },
+        "with another payload": { type: "mail", patch: { server: "mail2.example.org", port: null } },
+        "one first": { type: "mail", canary: true, wait_ms: 100 },
+      },
+    },
+    answers: {
+      200: answer("Waiting for workers again, or, of a dry run, what would be.", DlqRetried, {
+        all: { requeued: 214, skipped: 0 },
+        "more to look at": { requeued: 99, skipped: 1, next: "ZGVmYXVsdCAxNzY0MDAwMDAwMDAwIDAx" },
+        "the canary is done": { requeued: 214, skipped: 0, canary: { task_id: ID, state: "done" } },
+        "it is not, yet": {
+          ...{ requeued: 1, skipped: 0, canary: { task_id: ID, state: "processing" } },
+          next: "ZGVmYXVsdCAxNzY0MDAwMDAwMDAwIDAx",
+        },
+      }),
+    },
+    refuses: {
+      bad_request: { field: "limit", detail: "`limit` must be a whole number from 1 to 1000." },
+      redis_unavailable: AWAY,
+      not_replicated: FEW,
     },
   }),
 
@@ -737,6 +875,123 @@ export const docs = {
     advice: {
       404: "There is no dead task of this id: it is alive, was retried already, or is forgotten.",
       409: "Another task holds its `unique_key` by now. Retry this one once that has ended.",
+    },
+  }),
+
+  queues: route("GET /queues", {
+    tag: "Steering",
+    summary: "List the queues",
+    description:
+      "All queues that ever had a task, by name, each as /queues/{queue} shows it. Where there is a `next`, ask again with it " +
+      "as `cursor`.",
+    query: parameters(QueuesQuery, { limit: 100 }),
+    answers: {
+      200: answer("A page of queues.", QueuesAnswer, {
+        page: { queues: [MAIL] },
+        "with a next page": { queues: [HELD], next: "mail" },
+      }),
+    },
+    refuses: {
+      bad_request: { field: "limit", detail: "`limit` must be a whole number from 1 to 1000." },
+      redis_unavailable: AWAY,
+    },
+  }),
+
+  queue: route("GET /queues/:queue", {
+    tag: "Steering",
+    summary: "Ask how a queue is",
+    description:
+      "How many tasks it has in each place, how long the first of them wait, when somebody last asked for some, and whether it " +
+      "is paused. A queue comes to be with its first task: one that nobody has named before is shown empty.",
+    path: QUEUE,
+    answers: { 200: answer("The queue.", QueueView, { "at work": MAIL, paused: HELD }) },
+    refuses: { bad_request: WRONG_QUEUE, redis_unavailable: AWAY },
+  }),
+
+  pause: route("POST /queues/:queue/pause", {
+    tag: "Steering",
+    summary: "Pause a queue",
+    description:
+      "It takes submits and hands out nothing: leases come back empty, long polls wait on. What runs, runs on: acks, extends " +
+      "and retries go their way, and times run on, also those at which tasks expire. /why says that it is paused, and the " +
+      "`reason`. Safe to repeat: the newest reason counts.",
+    path: QUEUE,
+    body: {
+      schema: Pause,
+      optional: true,
+      examples: { "without a word": {}, "with a reason": { reason: "the mail server is being moved" } },
+    },
+    answers: {
+      200: answer("Nothing more is handed out, until it is resumed.", Paused, {
+        paused: { status: "paused", queue: "mail", paused_at: NOW },
+      }),
+    },
+    refuses: { bad_request: WRONG_QUEUE, redis_unavailable: AWAY, not_replicated: FEW },
+  }),
+
+  resume: route("POST /queues/:queue/resume", {
+    tag: "Steering",
+    summary: "End the pause of a queue",
+    description: "Who waits for its tasks gets them at once. Safe to repeat. The body is not read.",
+    path: QUEUE,
+    answers: {
+      200: answer("It hands out tasks.", Paused, { resumed: { status: "resumed", queue: "mail" } }),
+    },
+    refuses: { bad_request: WRONG_QUEUE, redis_unavailable: AWAY, not_replicated: FEW },
+  }),
+
+  settings: route("PUT /queues/:queue/settings", {
+    tag: "Steering",
+    summary: "Limit how many tasks of a queue run, and how fast they are handed out",
+    description:
+      "`concurrency` is how many may be leased at a time, by all workers together; `rate` lets `per_second` tasks go out a " +
+      "second, and up to `burst` at once after a rest. What is left out has no limit: `{}` takes both away. It holds from now " +
+      "on; what runs, runs on. /why says `limited` of a task that waits for it. Safe to repeat.",
+    path: QUEUE,
+    body: {
+      schema: QueueSettings,
+      examples: {
+        both: { concurrency: 10, rate: { per_second: 50, burst: 100 } },
+        "no limits": {},
+      },
+    },
+    answers: {
+      200: answer("The queue as it is now.", QueueView, {
+        set: { ...MAIL, settings: { concurrency: 10, rate: { per_second: 50, burst: 100 } } },
+      }),
+    },
+    refuses: { bad_request: WRONG_QUEUE, redis_unavailable: AWAY, not_replicated: FEW },
+  }),
+
+  purge: route("POST /queues/:queue/purge", {
+    tag: "Steering",
+    summary: "Delete the tasks of a queue that are in one state",
+    description:
+      "queued (the lowest priority first), delayed (scheduled and retrying), done, dead or cancelled, the oldest first; never " +
+      "those that run. Their unique keys are free again, and who waits for their end at /status is told that they are gone. " +
+      "It deletes up to `limit`: ask again while `purged` is not 0 and something remains. With `dry_run` nothing is deleted. " +
+      "There is no way back.",
+    path: QUEUE,
+    body: {
+      schema: Purge,
+      examples: {
+        "only tell": { state: "queued", dry_run: true },
+        delete: { state: "cancelled", limit: 10_000 },
+      },
+    },
+    answers: {
+      200: answer("Deleted, or, of a dry run, what would be.", Purged, {
+        all: { purged: 12, remaining: 0 },
+        "up to the limit": { purged: 10_000, remaining: 4_210 },
+      }),
+    },
+    refuses: {
+      bad_request: {
+        field: "state",
+        detail: `\`state\` must be one of ${models.PURGEABLE.map(state => `"${state}"`).join(", ")}`,
+      },
+      redis_unavailable: AWAY,
+      not_replicated: FEW,
     },
   }),
 
@@ -845,6 +1100,7 @@ export const openapi = new Elysia({ name: "openapi" })
           { name: "Looking", description: "for people and programs that ask what became of it" },
           { name: "Working", description: "for programs that do it" },
           { name: "Dead letters", description: "tasks that were given up" },
+          { name: "Steering", description: "queues: how they are, and what becomes of their tasks" },
           { name: "Operating", description: "for probes, which need no token, and for who runs it" },
         ],
         components: {

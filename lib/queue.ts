@@ -5,15 +5,17 @@
 import { Auditor } from "./audit.ts"
 import {
   type Depth,
-  deadSize,
   depthsOf,
   findTask,
   type Page,
+  PLACES,
+  readDepth,
   type TaskFilter,
   tasksPage,
   type Why,
   whyTask,
 } from "./browse.ts"
+import { DeadLetters } from "./dead.ts"
 import { EndWatch } from "./ended.ts"
 import { NotReplicated, Refused } from "./errors.ts"
 import { Group } from "./group.ts"
@@ -21,7 +23,7 @@ import { Hints } from "./hints.ts"
 import { endedChannel, givenIdRecord, QUEUES, queueOfChannel, recordKey, wakeChannel } from "./keys.ts"
 import type { Log } from "./log.ts"
 import { MAX_QUEUES, Measures } from "./measures.ts"
-import type { AuditAnswer } from "./models.ts"
+import type { AuditAnswer, Purgeable, Purged, QueueSettings, QueueView } from "./models.ts"
 import { type Demand, LongPoll, type Slots, slotsAfter } from "./poll.ts"
 import { connect, hintConnection, type RedisTarget } from "./redis.ts"
 import { type Replies, Scripts } from "./scripts.ts"
@@ -110,6 +112,13 @@ export interface Extended {
   leaseExpiresAt: number
 }
 
+export interface PurgeOrder {
+  state: Purgeable
+  limit: number
+  /** Only tell how many it would be. */
+  dryRun: boolean
+}
+
 export interface TaskQueueOptions {
   redis: RedisTarget
   doneRetentionMs: number
@@ -136,6 +145,7 @@ export class TaskQueue {
   readonly #poll: LongPoll
   readonly #registered = new Set<string>()
   readonly #ends: EndWatch
+  readonly dead: DeadLetters
   readonly #submits: Group<{ local: string; task: NewTask }, Exclude<Replies["submit"], string>[number]>
   readonly #settles: Group<Settlement, Exclude<Replies["settle"], string>[number]>
   readonly #extends: Group<Extension, Replies["extend"][number]>
@@ -203,6 +213,11 @@ export class TaskQueue {
       queueOf: id => splitId(id).queue,
     })
     const { groups } = this.measures
+    this.dead = new DeadLetters({
+      scripts,
+      queues: () => this.#queues(),
+      find: (id, waitMs, signal) => this.find(id, waitMs, signal),
+    })
     this.#submits = new Group(async (queue, items) => {
       groups.submit.observe(items.length)
       const answers = await scripts.call(
@@ -438,32 +453,6 @@ export class TaskQueue {
     return tasksPage(this.#scripts, { ...filter, queues: filter.queues ?? (await this.#queues()) })
   }
 
-  /** A page of the dead-letter queue, the newest of each queue first. `size` counts all of them. */
-  async deadPage({
-    limit,
-    cursor,
-    ...of
-  }: {
-    queues?: readonly string[] | undefined
-    limit: number
-    cursor?: string | undefined
-  }) {
-    const queues = of.queues ?? (await this.#queues())
-    const [size, page] = await Promise.all([
-      deadSize(this.#scripts, queues),
-      tasksPage(this.#scripts, { queues, state: "dead", limit, cursor }),
-    ])
-    return { size, ...page }
-  }
-
-  /** Gives a dead task a new life. */
-  async redrive(id: string): Promise<void> {
-    const { queue, local } = splitId(id)
-    const [word] = await this.#scripts.call("redrive", queue, {}, [{ id: local }])
-    if (word === "duplicate") throw new Refused("key_taken", { task_id: id })
-    if (word !== "requeued") throw new Refused("not_in_dlq", { task_id: id })
-  }
-
   /** Whether all tasks stand where they should, of one queue or of all; with `fix` they do afterwards. */
   audit(
     { fix, queue }: { fix: boolean; queue?: string | undefined },
@@ -491,6 +480,73 @@ export class TaskQueue {
     const depths = await depthsOf(this.#scripts, (await this.#queues()).slice(0, MAX_QUEUES))
     // Who waits here has asked long ago, and asks still.
     return depths.map(depth => (this.#poll.waitsFor(depth.queue) ? { ...depth, polledMs: 0 } : depth))
+  }
+
+  /** How a queue is: how many tasks it has where, who asks for them, whether it is paused. */
+  async queueView(queue: string): Promise<QueueView> {
+    const reply = await this.#scripts.call("depth", queue, {})
+    return readDepth(queue, reply, this.#poll.waitsFor(queue))
+  }
+
+  /** A page of all queues, or of those of these, by name: those after `cursor`. */
+  async queueViews({
+    queues: of,
+    limit,
+    cursor = "",
+  }: {
+    queues?: readonly string[] | undefined
+    limit: number
+    cursor?: string | undefined
+  }) {
+    const all = await this.#queues()
+    const names = all.filter(name => name > cursor && (of === undefined || of.includes(name)))
+    const page = names.slice(0, limit)
+    const queues = await Promise.all(page.map(name => this.queueView(name)))
+    return { queues, next: names.length > limit ? page.at(-1) : undefined }
+  }
+
+  /** The queue takes submits and hands out nothing, until it is resumed. Answers since when. Safe to repeat. */
+  async pause(queue: string, reason: string): Promise<number> {
+    await this.#register(queue)
+    return this.#scripts.call("pause", queue, { on: 1, reason })
+  }
+
+  /** Safe to repeat. Who waits for tasks of this queue is woken. */
+  async resume(queue: string): Promise<void> {
+    await this.#scripts.call("pause", queue, { on: 0, reason: "" })
+  }
+
+  /** How many tasks of the queue run at a time, and how fast they are handed out, from now on. Safe to repeat. */
+  async set(queue: string, { concurrency, rate }: QueueSettings): Promise<QueueView> {
+    await this.#register(queue)
+    await this.#scripts.call("settings", queue, {
+      concurrency: concurrency ?? "",
+      per_second: rate?.per_second ?? "",
+      burst: rate?.burst ?? rate?.per_second ?? "",
+    })
+    return this.queueView(queue)
+  }
+
+  /** Deletes tasks of one state, up to `limit`: the least urgent first, and of these the oldest. */
+  async purge(queue: string, { state, limit, dryRun }: PurgeOrder): Promise<Purged> {
+    const depth = async () => (await this.queueView(queue)).depth[state]
+    if (dryRun) {
+      const before = await depth()
+      return { purged: Math.min(before, limit), remaining: Math.max(0, before - limit) }
+    }
+    const places = state === "delayed" ? PLACES.scheduled : PLACES[state].toReversed()
+    let purged = 0
+    let left = limit
+    for (const place of places)
+      for (let more = true; more && left > 0; ) {
+        const most = Math.min(left, MOVES_A_CALL)
+        const [looked, gone] = await this.#scripts.call("purge", queue, { place, limit: most })
+        purged += gone
+        // Ids that no task has left behind count as well, or one call might go through any number of them.
+        left -= looked
+        more = looked === most
+      }
+    return { purged, remaining: await depth() }
   }
 
   redisState(): Promise<RedisState> {

@@ -8,12 +8,16 @@ import { queueKeys } from "./keys.ts"
 import audit from "./lua/audit.lua" with { type: "text" }
 import cancel from "./lua/cancel.lua" with { type: "text" }
 import depth from "./lua/depth.lua" with { type: "text" }
+import discard from "./lua/discard.lua" with { type: "text" }
 import extend from "./lua/extend.lua" with { type: "text" }
 import inspect from "./lua/inspect.lua" with { type: "text" }
 import lease from "./lua/lease.lua" with { type: "text" }
 import page from "./lua/page.lua" with { type: "text" }
+import pause from "./lua/pause.lua" with { type: "text" }
 import prelude from "./lua/prelude.lua" with { type: "text" }
+import purge from "./lua/purge.lua" with { type: "text" }
 import redrive from "./lua/redrive.lua" with { type: "text" }
+import settings from "./lua/settings.lua" with { type: "text" }
 import settle from "./lua/settle.lua" with { type: "text" }
 import submit from "./lua/submit.lua" with { type: "text" }
 import sweep from "./lua/sweep.lua" with { type: "text" }
@@ -43,13 +47,17 @@ export const SCRIPTS = {
     each: [],
   },
   cancel: { source: cancel, args: ["retention"], each: ["id"] },
-  redrive: { source: redrive, args: [], each: ["id"] },
+  redrive: { source: redrive, args: [], each: ["id", "inline", "large"] },
   watch: { source: watch, args: [], each: ["id"] },
   inspect: { source: inspect, args: [], each: ["id"] },
   why: { source: why, args: [], each: ["id"] },
-  depth: { source: depth, args: [], each: [] },
   audit: { source: audit, args: ["began", "fix", "retention"], each: ["what", "id", "more"] },
-  page: { source: page, args: ["place", "limit", "score", "id"], each: [] },
+  depth: { source: depth, args: [], each: [] },
+  purge: { source: purge, args: ["place", "limit"], each: [] },
+  discard: { source: discard, args: [], each: ["id"] },
+  pause: { source: pause, args: ["on", "reason"], each: [] },
+  settings: { source: settings, args: ["concurrency", "per_second", "burst"], each: [] },
+  page: { source: page, args: ["place", "limit", "score", "id", "bare"], each: [] },
 } as const satisfies Record<string, { source: string; args: readonly string[]; each: readonly string[] }>
 
 export type ScriptName = keyof typeof SCRIPTS
@@ -82,7 +90,7 @@ export type SettleWord =
 export type ExtendWord = "ok" | "cancelled" | "lease_lost" | "unknown"
 export type CancelWord = "cancelled" | "cancelling" | "ended" | "unknown"
 
-/** What each script answers: one entry an item, but for lease, sweep, page, depth and audit, or one word that is true of all. */
+/** What each script answers: one entry an item, but for lease, sweep, page, depth, pause, settings, purge and audit, or one word that is true of all. */
 export interface Replies {
   submit: "queued" | [word: SubmitWord, id: string][]
   lease: [nextEvent: number, handed: string, lapsed: number, buried: number]
@@ -93,24 +101,28 @@ export interface Replies {
   redrive: ("requeued" | "not_dead" | "duplicate")[]
   watch: ("watched" | "ended" | "unknown")[]
   inspect: (Described | null)[]
-  why: ([now: number, polled: string, ahead: number, position: number, task: Described] | null)[]
+  why: (
+    | [
+        ...[now: number, polled: string, ahead: number, position: number],
+        ...[paused: string, reason: string, limited: 0 | 1, task: Described],
+      ]
+    | null
+  )[]
+  depth: [
+    ...[now: number, polled: string, paused: string, reason: string],
+    ...[concurrency: string, perSecond: string, burst: string, oldest: number],
+    ...[due: number, leases: number, done: number, dead: number, cancelled: number],
+    ...ready: number[],
+  ]
+  purge: [looked: number, purged: number]
+  discard: ("discarded" | "not_dead")[]
+  pause: number
+  settings: "set"
   audit: [
     now: number,
     bytes: number,
     counted: number,
     ...faults: [index: number, fault: Fault, mended: 0 | 1, lease: string][],
-  ]
-  depth: [
-    ...tasks: [
-      queued: number,
-      delayed: number,
-      processing: number,
-      done: number,
-      dead: number,
-      cancelled: number,
-    ],
-    oldest: number,
-    polled: number,
   ]
   page: [size: number, ...entries: [score: string, id: string, task: Described | null][]]
 }

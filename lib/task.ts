@@ -72,6 +72,13 @@ export const TRANSITIONS = [
   { from: "queued", event: "sweep: expired", to: "dead", refused: "its time has not come" },
   { from: "retrying", event: "sweep: expired", to: "dead", refused: "its time has not come" },
   { from: "dead", event: "redrive", to: "queued", refused: "it is not dead, or its unique key is taken" },
+  { from: "scheduled", event: "purge", to: "–", refused: "it is elsewhere by then" },
+  { from: "queued", event: "purge", to: "–", refused: "it is elsewhere by then" },
+  { from: "retrying", event: "purge", to: "–", refused: "it is elsewhere by then" },
+  { from: "done", event: "purge", to: "–", refused: "it is elsewhere by then" },
+  { from: "dead", event: "purge", to: "–", refused: "it is elsewhere by then" },
+  { from: "cancelled", event: "purge", to: "–", refused: "it is elsewhere by then" },
+  { from: "dead", event: "discard", to: "–", refused: "it is not dead" },
   { from: "done", event: "sweep: retention over", to: "–", refused: "its time has not come" },
   { from: "dead", event: "sweep: retention over", to: "–", refused: "its time has not come" },
   { from: "cancelled", event: "sweep: retention over", to: "–", refused: "its time has not come" },
@@ -202,9 +209,13 @@ const MAX_INLINE = 256
 
 /** What the submit script needs of a task's text: all from the policy on, and the payload if that is large. */
 export function writeBody(policy: string, type: string, payload: string): { body: string; large: string } {
-  const head = `${policy}\n\n${JSON.stringify(type)}\n`
-  return payload.length > MAX_INLINE ? { body: head, large: payload } : { body: head + payload, large: "" }
+  const { inline, large } = inlineOrLarge(payload)
+  return { body: `${policy}\n\n${JSON.stringify(type)}\n${inline}`, large }
 }
+
+/** Where a payload is to stand: in the task's own text, or under a key of its own. */
+export const inlineOrLarge = (payload: string): { inline: string; large: string } =>
+  payload.length > MAX_INLINE ? { inline: "", large: payload } : { inline: payload, large: "" }
 
 /** The first line of a task's text; lua/prelude.lua says what stands in it. */
 export const HEAD = [

@@ -6,19 +6,30 @@ import { createHash } from "node:crypto"
 import type { Why } from "./browse.ts"
 import { checker, queryChecker } from "./check.ts"
 import type { BrokerConfig } from "./config.ts"
+import type { DeadFilter, Retry } from "./dead.ts"
 import { Refused } from "./errors.ts"
 import { type Body, problem } from "./http.ts"
 import { memberTexts } from "./json.ts"
 import { givenIdRecord, headerRecord } from "./keys.ts"
+import { MAX_PATCH_DEPTH, tooDeep } from "./merge.ts"
 import {
   Ack,
   AuditQuery,
+  DlqGroupsQuery,
+  DlqPurge,
   DlqQuery,
+  DlqRetry,
   Extend,
   GetQuery,
   LeaseRequest,
   MAX_CHECKPOINT_BYTES,
+  MAX_PATCH_BYTES,
   MAX_PROGRESS_BYTES,
+  Pause,
+  Purge,
+  QueueName,
+  QueueSettings,
+  QueuesQuery,
   StatusQuery,
   Submit,
   TaskId,
@@ -38,7 +49,15 @@ const checkLease = checker(LeaseRequest)
 const checkGet = queryChecker(GetQuery)
 const checkAudit = queryChecker(AuditQuery)
 const checkDlq = queryChecker(DlqQuery)
+const checkDlqGroups = queryChecker(DlqGroupsQuery)
+const checkDlqPurge = checker(DlqPurge)
+const checkDlqRetry = checker(DlqRetry)
 const checkId = checker(TaskId)
+const checkName = checker(QueueName)
+const checkSettings = checker(QueueSettings)
+const checkPause = checker(Pause)
+const checkPurge = checker(Purge)
+const checkQueues = queryChecker(QueuesQuery)
 const checkWork = checker(Work)
 const checkStatus = queryChecker(StatusQuery)
 const checkTasks = queryChecker(TasksQuery)
@@ -254,8 +273,50 @@ export function readGet(query: URLSearchParams) {
 }
 
 export function readDlq(query: URLSearchParams) {
-  const { queue, limit = 100, cursor } = checkDlq(query)
-  return { queue, limit, cursor }
+  const { queue, limit = 100, cursor, ...filter } = checkDlq(query)
+  return { queue, filter: readDeadFilter(filter), limit, cursor }
+}
+
+function readDeadFilter(asked: Omit<DlqPurge, "queue" | "limit" | "cursor" | "dry_run">): DeadFilter {
+  const { older_than_ms, newer_than_ms, ...filter } = asked
+  const ago = (ms: number | undefined) => (ms === undefined ? undefined : Date.now() - ms)
+  return { ...filter, before: ago(older_than_ms), after: ago(newer_than_ms) }
+}
+
+export function readDlqGroups(query: URLSearchParams) {
+  const { queue, cursor, ...filter } = checkDlqGroups(query)
+  return { queue, filter: readDeadFilter(filter), cursor }
+}
+
+export function readDlqPurge({ value }: Body) {
+  const { queue, limit = 100, cursor, dry_run: dryRun = false, ...filter } = checkDlqPurge(value)
+  return { queue, filter: readDeadFilter(filter), limit, cursor, dryRun }
+}
+
+export function readDlqRetry({ text, value: body }: Body): Retry & { queue: string | undefined } {
+  const asked = checkDlqRetry(body)
+  const {
+    queue,
+    limit = 100,
+    cursor,
+    dry_run: dryRun = false,
+    patch: value,
+    canary = false,
+    wait_ms,
+    ...filter
+  } = asked
+  if (wait_ms !== undefined && !canary) throw alone("wait_ms", "canary: true")
+  const patch = value === undefined ? undefined : memberTexts(text, "patch")[0]
+  if (patch !== undefined && (Buffer.byteLength(patch) > MAX_PATCH_BYTES || tooDeep(value)))
+    throw new Refused("bad_request", {
+      field: "patch",
+      detail: `\`patch\` must have at most ${MAX_PATCH_BYTES} bytes of JSON, and its objects nest at most ${MAX_PATCH_DEPTH} deep.`,
+    })
+  if (canary && dryRun) throw together("canary", "dry_run")
+  return {
+    ...{ queue, filter: readDeadFilter(filter), limit, cursor, dryRun },
+    ...{ patch, canary, waitMs: wait_ms ?? 0 },
+  }
 }
 
 export function readAudit(query: URLSearchParams) {
@@ -275,6 +336,31 @@ export function readId(id: string): string {
         "A task id looks as /submit answered it: letters, digits, . _ -, and `queue:` in front where it is not the default queue.",
     })
   }
+}
+
+export function readQueue(name: string): string {
+  try {
+    return checkName(name)
+  } catch {
+    throw new Refused("bad_request", {
+      field: "queue",
+      detail: "The name of a queue has 1 to 64 characters out of A-Z a-z 0-9 . _ -.",
+    })
+  }
+}
+
+export const readPause = ({ value }: Body): string => (checkPause(value).reason ?? "").toWellFormed()
+
+export const readSettings = ({ value }: Body): QueueSettings => checkSettings(value)
+
+export function readPurge({ value }: Body) {
+  const { state, limit = 1_000, dry_run: dryRun = false } = checkPurge(value)
+  return { state, limit, dryRun }
+}
+
+export function readQueues(query: URLSearchParams) {
+  const { limit = 100, cursor } = checkQueues(query)
+  return { limit, cursor }
 }
 
 export const readStatus = (query: URLSearchParams): number => checkStatus(query).wait_ms ?? 0
@@ -432,7 +518,16 @@ function attempts(task: Task): string[] {
 export const writeTasks = (tasks: readonly Task[], next: string | undefined): string =>
   `{"tasks":[${tasks.map(writeTask).join(",")}]${next === undefined ? "" : `,"next":"${next}"`}}`
 
-export const writeWhy = ({ task, cause, sentence, ahead, atLeast, polledAt }: Why): string =>
+export const writeWhy = ({
+  task,
+  cause,
+  sentence,
+  ahead,
+  atLeast,
+  polledAt,
+  pausedAt,
+  pauseReason,
+}: Why): string =>
   JSON.stringify({
     task_id: task.id,
     state: task.state,
@@ -445,6 +540,8 @@ export const writeWhy = ({ task, cause, sentence, ahead, atLeast, polledAt }: Wh
     started_at: task.startedAt,
     lease_expires_at: task.leaseExpiresAt,
     polled_at: polledAt,
+    paused_at: pausedAt,
+    pause_reason: pauseReason,
   })
 
 export const writeDlq = (size: number, tasks: readonly Task[], next: string | undefined): string =>

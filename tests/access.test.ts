@@ -167,6 +167,10 @@ test("without API_SECRET_TOKEN there is no token of all roles", async () => {
 interface Answer extends Array<{ status?: string; code?: string; detail?: string }> {
   tasks: { id: string; lease: string; queue: string }[]
   dlq_size: number
+  groups: { count: number }[]
+  queues: { queue: string }[]
+  purged: number
+  requeued: number
 }
 
 /** What a bound token gets. */
@@ -253,6 +257,13 @@ test("a bound token looks at, cancels, retries and audits its queues alone, and 
     ["POST", `/dlq/retry/${foreign}`],
     ["GET", `/dlq?queue=${other}`],
     ["GET", `/tasks?state=dead&queue=${other}`],
+    ["DELETE", `/dlq/${foreign}`],
+    ["GET", `/dlq/groups?queue=${other}`],
+    ["GET", `/queues/${other}`],
+    ["POST", `/queues/${other}/pause`],
+    ["POST", `/queues/${other}/resume`],
+    ["PUT", `/queues/${other}/settings`],
+    ["POST", `/queues/${other}/purge`],
     ["POST", `/audit?queue=${other}`],
     ["POST", "/audit"],
   ] as const)
@@ -267,6 +278,16 @@ test("a bound token looks at, cancels, retries and audits its queues alone, and 
   const { next } = (await (await broker.call("GET", "/tasks?state=dead&limit=1")).json()) as { next: string }
   for (const id of await ids(`/tasks?state=dead&cursor=${next}`)) expect([own, second]).toContain(id)
 
+  for (const path of ["/dlq/retry", "/dlq/purge"])
+    expect(await bound(broker, "POST", path, { queue: other, dry_run: true }), path).toMatchObject(FORBIDDEN)
+  const { groups } = (await bound(broker, "GET", "/dlq/groups")).body
+  expect(groups.reduce((sum, { count }) => sum + count, 0)).toBe(2)
+  expect((await bound(broker, "POST", "/dlq/purge", { dry_run: true })).body.purged).toBe(2)
+  expect((await bound(broker, "POST", "/dlq/retry", { dry_run: true })).body.requeued).toBe(2)
+  const { queues } = (await bound(broker, "GET", "/queues")).body
+  expect(queues.map(({ queue }) => queue)).toEqual([mine, `${mine}.2`])
+  expect((await bound(broker, "GET", `/queues?cursor=${mine}&limit=1`)).body.queues).toHaveLength(1)
+
   expect(await bound(broker, "GET", `/status/${own}`)).toMatchObject({ status: 200 })
   expect(await bound(broker, "GET", `/why/${own}`)).toMatchObject({ status: 200 })
   expect(await bound(broker, "POST", `/dlq/retry/${own}`)).toMatchObject({ status: 200 })
@@ -274,7 +295,7 @@ test("a bound token looks at, cancels, retries and audits its queues alone, and 
   expect(await bound(broker, "POST", `/audit?queue=${mine}`)).toMatchObject({ status: 200 })
 })
 
-test("the log tells who cancelled, retried and audited, and never a token", async () => {
+test("the log tells who cancelled, retried, steered and audited, and never a token", async () => {
   const lines: Fields[] = []
   const log = createLog("info", line => void lines.push(JSON.parse(line)), false)
   const queue = freshName()
@@ -286,10 +307,36 @@ test("the log tells who cancelled, retried and audited, and never a token", asyn
   await broker.call("POST", `/cancel/${id}`)
   await broker.call("POST", `/cancel/${id}x`) // nothing came of it
   await broker.call("POST", `/audit?queue=${queue}`, undefined, as("bound"))
+  const ask = async (method: string, path: string, body?: object) =>
+    expect((await broker.call(method, path, body, as("bound"))).status, path).toBe(200)
+  await ask("POST", `/queues/${queue}/pause`, { reason: "a move" })
+  await ask("POST", `/queues/${queue}/resume`)
+  await ask("PUT", `/queues/${queue}/settings`, { concurrency: 3 })
+  await ask("POST", `/queues/${queue}/purge`, { state: "cancelled", dry_run: true })
+  await ask("POST", `/queues/${queue}/purge`, { state: "cancelled" })
+  const dead: string[] = []
+  for (let i = 0; i < 2; i++) {
+    await broker.call("POST", "/submit", { type: "a", queue, max_retries: 0 })
+    const got = (await (await broker.call("GET", `/get?queue=${queue}`)).json()) as { id: string }
+    await broker.call("POST", "/ack", { task_id: got.id, status: "failed" })
+    dead.push(got.id)
+  }
+  await ask("DELETE", `/dlq/${dead[0]}`)
+  await ask("POST", "/dlq/retry", { dry_run: true })
+  await ask("POST", "/dlq/purge", { queue, dry_run: true })
+  await ask("POST", "/dlq/retry", { queue, limit: 1 })
+  await ask("POST", "/dlq/purge", {})
   expect(lines.map(({ time: _, level: __, ...line }) => line)).toEqual([
     { message: "A dead task was retried", task_id: id, by: "operateer" },
     { message: "A task was cancelled", task_id: id, status: "cancelled", by: "API_SECRET_TOKEN" },
     { message: "An audit was asked for", queue, fix: false, by: "bound" },
+    { message: "A queue was paused", queue, reason: "a move", by: "bound" },
+    { message: "A queue was resumed", queue, by: "bound" },
+    { message: "A queue was set", queue, settings: { concurrency: 3 }, by: "bound" },
+    { message: "A queue was purged", queue, state: "cancelled", purged: 1, remaining: 0, by: "bound" },
+    { message: "A dead task was deleted", task_id: dead[0], by: "bound" },
+    { message: "Dead tasks were retried", queue, requeued: 1, by: "bound" },
+    { message: "Dead tasks were deleted", purged: 0, by: "bound" },
   ])
   expect(JSON.stringify(lines)).not.toContain("the-secret-token")
 })

@@ -129,7 +129,8 @@ export function sorted(content: Dump) {
       for (const id of value as string[]) stands(id, key)
     } else if (key === bare.expiring) for (const id of Object.keys(value as object)) expiring.add(id)
     else if (PLACES.has(key)) for (const id of Object.keys(value as object)) stands(id, key)
-    else if (key !== bare.stats && after(bare.record) === undefined) unknown.push(key)
+    else if (key !== bare.stats && key !== bare.settings && after(bare.record) === undefined)
+      unknown.push(key)
   }
   return { tasks, places, payloads, unique, expiring, ready, unknown }
 }

@@ -63,6 +63,7 @@ export class Model {
   /** By priority. Ids may linger here after their tasks have left. */
   readonly ready = new Map<number, string[]>()
   readonly records = new Map<string, { print: string; id: string; word: string }>()
+  paused = false
   #time = 0
   /** How many the call under way has put at the front, by priority: they keep their order there. */
   readonly #returned = new Map<number, number>()
@@ -98,6 +99,7 @@ export class Model {
 
   lease(tokens: string[]): Pick<Known, "id" | "lease" | "checkpoint" | "payload" | "retries">[] {
     this.#move()
+    if (this.paused) return []
     const handed: Known[] = []
     for (const [priority, list] of [...this.ready].sort(([a], [b]) => b - a))
       while (list.length > 0 && handed.length < tokens.length) {
@@ -183,6 +185,22 @@ export class Model {
     })
     this.#makeReady(task)
     return "requeued"
+  }
+
+  discard(id: string): string {
+    if (this.tasks.get(id)?.state !== "dead") return "not_dead"
+    this.tasks.delete(id)
+    return "discarded"
+  }
+
+  /** Of a place as lua/purge.lua names it. */
+  purge(place: string): [looked: number, purged: number] {
+    const list = this.ready.get(Number(place)) ?? []
+    const there = (task: Known) =>
+      task.state === "queued" ? task.priority === Number(place) : place === (waits(task) ? "due" : task.state)
+    const gone = [...this.tasks.values()].filter(there)
+    for (const { id } of gone) this.tasks.delete(id)
+    return [/\d/.test(place) ? list.splice(0).length : gone.length, gone.length]
   }
 
   sweep(): void {

@@ -208,6 +208,9 @@ class Settle extends Command {
     super(lost)
   }
   said: Said[] = []
+  // Of a task only its newest settlement is remembered: the ack of an older lease is lost once a newer one has come.
+  override same = () =>
+    this.said.every(({ id, lease }) => this.said.every(other => other.id !== id || other.lease === lease))
   override check(model: Readonly<Model>): boolean {
     return model.tasks.size > 0
   }
@@ -267,10 +270,52 @@ class Redrive extends OfTask {
   async once(model: Model, real: Real) {
     const id = this.target(model)
     const expected = model.redrive(id)
-    const [answer] = await real.call("redrive", "", {}, [{ id }])
+    const [answer] = await real.call("redrive", "", {}, [{ id, inline: "", large: "" }])
     return { expected, answer }
   }
   words = () => `redrive(${this.id})`
+}
+
+class Discard extends OfTask {
+  override same = () => false
+  async once(model: Model, real: Real) {
+    const id = this.target(model)
+    const expected = model.discard(id)
+    const [answer] = await real.call("discard", "", {}, [{ id }])
+    return { expected, answer }
+  }
+  words = () => `discard(${this.id})`
+}
+
+class Purge extends Command {
+  constructor(
+    readonly place: string,
+    lost: boolean,
+  ) {
+    super(lost)
+  }
+  override same = () => false
+  async once(model: Model, real: Real) {
+    const expected = model.purge(this.place)
+    const answer = await real.call("purge", "", { place: this.place, limit: 1_000 })
+    return { expected, answer }
+  }
+  words = () => `purge(${this.place})`
+}
+
+class Pause extends Command {
+  constructor(
+    readonly on: boolean,
+    lost: boolean,
+  ) {
+    super(lost)
+  }
+  async once(model: Model, real: Real) {
+    model.paused = this.on
+    const since = await real.call("pause", "", { on: this.on ? 1 : 0, reason: "" })
+    return { expected: this.on, answer: since > 0 }
+  }
+  words = () => (this.on ? "pause()" : "resume()")
 }
 
 class Sweep extends Command {
@@ -435,6 +480,11 @@ const commands = [
     .map(args => new Extend(...args)),
   fc.tuple(nth, lost).map(args => new Cancel(...args)),
   fc.tuple(nth, lost).map(args => new Redrive(...args)),
+  fc.tuple(nth, lost).map(args => new Discard(...args)),
+  fc
+    .tuple(fc.constantFrom("5", "9", "due", "done", "dead", "cancelled"), lost)
+    .map(args => new Purge(...args)),
+  fc.tuple(seldom, lost).map(args => new Pause(...args)),
   seldom.map(lost => new Sweep(lost)),
   nth.map(n => new Pass(n, false)),
   nth.map(n => new Pass(n, false)),

@@ -156,14 +156,17 @@ async function withRealTasks(value: unknown): Promise<unknown> {
   return { ...item, task_id, ...("lease" in item ? { lease } : {}) }
 }
 
+/** Of no other test, or what is done to it would disturb them. */
+const inQueue = (path: string) => path.replace("{queue}", freshName())
+
 test("every example of a body is taken by the broker, whose answer fits the schema", async () => {
-  for (const { name, path, operation } of operations()) {
+  for (const { name, method, path, operation } of operations()) {
     const answerSchema = operation.responses["200"]!.content!["application/json"]?.schema ?? {}
     for (const [example, { value }] of Object.entries(
       operation.requestBody?.content["application/json"]?.examples ?? {},
     )) {
       const body = await withRealTasks(value)
-      const { status, body: answer } = await json(await broker.call("POST", path, body))
+      const { status, body: answer } = await json(await broker.call(method, inQueue(path), body))
       expect(status, `${name} ${example}: ${JSON.stringify(answer)}`).toBe(200)
       expect(misfit(answerSchema, answer), `${name} ${example}`).toBeUndefined()
       // No item of it was refused.
@@ -177,6 +180,8 @@ test("what routes without a body answer fits their schemas, with the parameters 
   await broker.call("POST", "/submit", { type: "echo", meta: { team: "mail" }, priority: 0 })
   const dead = await leased()
   await broker.call("POST", "/ack", { ...dead, status: "failed", error: "for the list" })
+  const doomed = await leased()
+  await broker.call("POST", "/ack", { ...doomed, status: "failed" })
   const { task_id: running } = await leased()
   for (const { name, method, path, operation } of operations()) {
     if (operation.requestBody || path === "/metrics") continue
@@ -189,8 +194,10 @@ test("what routes without a body answer fits their schemas, with the parameters 
       for (const [member, value] of Object.entries(members)) query.set(member, String(value))
     }
     if (path === "/dlq") query.delete("queue")
-    const id = path.startsWith("/cancel") ? running : dead.task_id
-    const { status, body } = await json(await broker.call(method, `${path.replace("{id}", id)}?${query}`))
+    const id = path.startsWith("/cancel") ? running : method === "DELETE" ? doomed.task_id : dead.task_id
+    const { status, body } = await json(
+      await broker.call(method, `${inQueue(path).replace("{id}", id)}?${query}`),
+    )
     expect(status, `${name}: ${JSON.stringify(body)}`).toBe(200)
     expect(
       misfit(operation.responses["200"]!.content!["application/json"]!.schema, body),
@@ -222,6 +229,9 @@ test("a state of any kind fits the schemas of /status and /why", async () => {
   }
   const rich = { meta: { a: "b" }, unique_key: "openapi", expires_in_ms: 120_000, max_runtime_ms: 60_000 }
   await answers(await submitted({}), "queued", "no_workers")
+  const queue = freshName()
+  await broker.call("POST", `/queues/${queue}/pause`, { reason: "a test" })
+  await answers(await submitted({ queue }), "queued", "paused")
   const scheduled = await submitted({ ...rich, delay_ms: 60_000 })
   await answers(scheduled, "scheduled", "delayed")
   await broker.call("POST", `/cancel/${scheduled}`)
@@ -310,12 +320,28 @@ test("refusals fit the schema of a problem and stand in the document", async () 
     ["POST", `/dlq/retry/${dead.task_id}`, undefined, 409, "key_taken"],
     ["GET", "/dlq?cursor=x", undefined, 400, "bad_request"],
     ["POST", "/dlq/retry/none", undefined, 404, "not_in_dlq"],
+    ["DELETE", "/dlq/none", undefined, 404, "not_in_dlq"],
+    ["DELETE", "/dlq/%20", undefined, 400, "bad_request"],
+    ["GET", "/dlq/groups?reason=x", undefined, 400, "bad_request"],
+    ["POST", "/dlq/purge", { limit: 0 }, 400, "bad_request"],
+    ["POST", "/dlq/retry", { wait_ms: 1 }, 400, "bad_request"],
+    ["POST", "/dlq/retry", { canary: true, dry_run: true }, 400, "bad_request"],
+    ["POST", "/dlq/retry", { patch: "x".repeat(20_000) }, 400, "bad_request"],
+    ["GET", "/queues?limit=0", undefined, 400, "bad_request"],
+    ["GET", "/queues/%20", undefined, 400, "bad_request"],
+    ["POST", "/queues/%20/pause", {}, 400, "bad_request"],
+    ["POST", `/queues/${known}/pause`, { reason: "" }, 400, "bad_request"],
+    ["POST", "/queues/%20/resume", undefined, 400, "bad_request"],
+    ["PUT", `/queues/${known}/settings`, { concurrency: 0 }, 400, "bad_request"],
+    ["POST", `/queues/${known}/purge`, { state: "processing" }, 400, "bad_request"],
   ]
   for (const [method, path, body, status, code, init] of cases) {
     const answer = await json(await broker.call(method, path, body, init))
     expect({ status: answer.status, code: answer.body.code }, `${method} ${path}`).toEqual({ status, code })
-    const [, documented] = Object.entries(document.paths).find(([template]) =>
-      new RegExp(`^${template.replace(/\{.*\}/, "[^/]+")}$`).test(path.split("?")[0]!),
+    const [, documented] = Object.entries(document.paths).find(
+      ([template, methods]) =>
+        method.toLowerCase() in methods &&
+        new RegExp(`^${template.replace(/\{.*\}/, "[^/]+")}$`).test(path.split("?")[0]!),
     )!
     const media = documented[method.toLowerCase()]!.responses[status]!.content!["application/problem+json"]!
     expect(Object.keys(media.examples)).toContain(code)

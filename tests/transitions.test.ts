@@ -24,6 +24,8 @@ async function dump(...args: Parameters<typeof dumpAll>): Promise<Dump> {
   return content
 }
 
+/** A redrive with the payload as it is. */
+const SAME = { inline: "", large: "" }
 const NOTHING_TOLD = { progress: "", checkpoint: "", log: "" }
 
 interface Wishes extends Pick<Policy, "backoff"> {
@@ -111,8 +113,19 @@ class Queue extends Bench {
     return answer!
   }
 
+  /** How many tasks were deleted. */
+  async purge(place: string, limit = 10) {
+    const [, purged] = await this.scripts.call("purge", this.name, { place, limit })
+    return purged
+  }
+
+  async discard(id: string) {
+    const [answer] = await this.scripts.call("discard", this.name, {}, [{ id }])
+    return answer!
+  }
+
   async redrive(id: string) {
-    const [answer] = await this.scripts.call("redrive", this.name, {}, [{ id }])
+    const [answer] = await this.scripts.call("redrive", this.name, {}, [{ id, ...SAME }])
     return answer
   }
 
@@ -206,6 +219,15 @@ const aging = (set: "done" | "dead" | "cancelled", to: Walk["to"]): Walk => ({
   answers: 1,
   again: 0,
   against: moved,
+  refused: 0,
+})
+
+const purging = (place: string, to: Walk["to"]): Walk => ({
+  to,
+  go: queue => queue.purge(place),
+  answers: 1,
+  again: 0,
+  against: queue => queue.purge(place === "done" ? "dead" : "done"),
   refused: 0,
 })
 
@@ -396,6 +418,35 @@ const WALKS: Record<Name, Walk> = {
     refused: ["not_dead", "duplicate"],
     unknown: async queue => [(await queue.redrive("U")) === "not_dead" ? "unknown" : "?"],
   },
+  "scheduled · purge · –": purging("due", queue =>
+    queue.submit("T", { delay: HOUR, text: LONG, expiresInMs: 2 * HOUR, unique: "u" }),
+  ),
+  "queued · purge · –": purging("5", queue =>
+    queue.submit("T", { text: LONG, expiresInMs: HOUR, unique: "u" }),
+  ),
+  "retrying · purge · –": purging("due", queue => backsOff(queue, { expiresInMs: 2 * HOUR, unique: "u" })),
+  "done · purge · –": purging("done", async queue => {
+    await queue.settle("T", await taken(queue), "done", "1")
+  }),
+  "dead · purge · –": purging("dead", died),
+  "cancelled · purge · –": purging("cancelled", async queue => {
+    await queue.submit("T", { text: LONG, delay: HOUR })
+    await queue.cancel("T")
+  }),
+  "dead · discard · –": {
+    to: died,
+    go: queue => queue.discard("T"),
+    answers: "discarded",
+    again: "not_dead",
+    against: async queue => {
+      await queue.submit("other")
+      const answer = await queue.discard("other")
+      await queue.purge("5")
+      return answer
+    },
+    refused: "not_dead",
+    unknown: async queue => [(await queue.discard("U")) === "not_dead" ? "unknown" : "?"],
+  },
   "done · sweep: retention over · –": aging("done", async queue => {
     await queue.settle("T", await taken(queue), "done", "1")
   }),
@@ -459,7 +510,7 @@ describe.each(TRANSITIONS.map(row => [`${row.from} · ${row.event} · ${row.to}`
       // Who waits for tasks is woken once, with their number, and who watches hears of the end once.
       expect(await listener.heard()).toEqual({
         wake: row.to === "queued" ? ["1"] : [],
-        ended: watched === "watched" && ENDED.includes(row.to) ? ["T"] : [],
+        ended: watched === "watched" && (ENDED.includes(row.to) || row.to === "–") ? ["T"] : [],
       })
     })
 
@@ -616,7 +667,7 @@ test("a task queue walks a task through its whole life, and each step leaves it 
       { word: "moved_to_dlq", retries: 1 },
     ])
     expect(await tasks.find(id)).toMatchObject({ state: "dead", reason: "failed", error: "boom", crashes: 1 })
-    await tasks.redrive(id)
+    await tasks.dead.retry(id)
     expect(await tasks.find(id)).toMatchObject({ state: "queued", retries: 0, crashes: 0, attempt: 2 })
     const third = await lease()
     expect(third.attempt).toBe(3)
@@ -687,10 +738,12 @@ test("an ack that comes twice in one batch counts once", async () => {
 test("a task redriven twice in one batch is queued once", async () => {
   await using queue = await freshQueue()
   await died(queue)
-  expect(await queue.scripts.call("redrive", queue.name, {}, [{ id: "T" }, { id: "T" }])).toEqual([
-    "requeued",
-    "not_dead",
-  ])
+  expect(
+    await queue.scripts.call("redrive", queue.name, {}, [
+      { id: "T", ...SAME },
+      { id: "T", ...SAME },
+    ]),
+  ).toEqual(["requeued", "not_dead"])
   await checkQueue(queue.redis, queue.name)
 })
 
@@ -1050,6 +1103,7 @@ test("a thousand tasks go through every script in one call each, and through lea
   )
   expect(new Set(settled.map(([word]) => word))).toEqual(new Set(["moved_to_dlq"]))
   const [size, ...page] = await queue.scripts.call("page", queue.name, {
+    bare: 0,
     place: "dead",
     limit: 1_000,
     score: "",
@@ -1058,9 +1112,16 @@ test("a thousand tasks go through every script in one call each, and through lea
   expect([size, page.length]).toEqual([1_000, 1_000])
   const inspected = await queue.scripts.call("inspect", queue.name, {}, only)
   expect(inspected.map(task => task![0])).toEqual(ids)
-  expect(await queue.scripts.call("redrive", queue.name, {}, only)).toEqual(ids.map(() => "requeued"))
+  expect(
+    await queue.scripts.call(
+      "redrive",
+      queue.name,
+      {},
+      only.map(one => ({ ...one, ...SAME })),
+    ),
+  ).toEqual(ids.map(() => "requeued"))
   await checkQueue(queue.redis, queue.name)
-  const start = { limit: 1_000, score: "", id: "" }
+  const start = { limit: 1_000, score: "", id: "", bare: 0 }
   const [waiting, ...listed] = await queue.scripts.call("page", queue.name, { place: "5", ...start })
   expect([waiting, listed.map(([, id]) => id)]).toEqual([1_000, ids])
   const why = await queue.scripts.call("why", queue.name, {}, only)
@@ -1087,6 +1148,7 @@ test("a page of dead tasks goes on where the one before ended, though its last o
   await queue.redis.zadd(queue.key("dead"), 4_000, "a", 6_000, "f")
   const page = async (score: string, id: string) => {
     const [size, ...entries] = await queue.scripts.call("page", queue.name, {
+      bare: 0,
       place: "dead",
       limit: 2,
       score,
@@ -1130,7 +1192,7 @@ test("whatever is done in whatever order, each task stands in exactly one place"
       if ((await queue.redis.zscore(queue.key("expiring"), id)) !== null) await queue.expire(id)
     },
     () => queue.watch(any()),
-    () => queue.scripts.call("page", queue.name, { place: "5", limit: 3, score: "", id: "" }),
+    () => queue.scripts.call("page", queue.name, { place: "5", limit: 3, score: "", id: "", bare: 0 }),
     () => queue.submit(`n${ids++}`, { delay: HOUR, text: LONG }),
     async () => {
       const [, ...tasks] = await queue.lease(1 + Math.floor(Math.random() * 3), 5)
@@ -1224,8 +1286,8 @@ describe.each(names)("%s.lua", name => {
     const text = scriptText(source)
     expect(text).toStartWith("#!lua")
     expect(text).not.toMatch(/tq:|"\{|SMEMBERS|LREM|KEYS\[/)
-    // Only a page reads a list, and only its own part of it, or the depth, its head; only backoff leaves something to chance.
-    expect(text.match(/"LRANGE"/g)?.length ?? 0).toBe(name === "page" || name === "depth" ? 1 : 0)
+    // Only a page reads a list, and only its own part of it; only backoff leaves something to chance.
+    expect(text.match(/"LRANGE"/g)?.length ?? 0).toBe(name === "page" ? 1 : 0)
     expect(source).not.toContain("math.random")
     expect(text.match(/math\.random\(\)/g)).toHaveLength(1)
     expect(text.match(/"TIME"/g)).toHaveLength(1)
@@ -1243,6 +1305,7 @@ test("a script and its declaration answer the same words", () => {
     ]),
   )
   expect(said("extend")).toEqual(new Set(["ok", "cancelled", "lease_lost", "unknown"]))
+  expect(said("discard")).toEqual(new Set(["discarded", "not_dead"]))
   expect(said("redrive")).toEqual(new Set(["requeued", "not_dead", "duplicate"]))
   expect(said("cancel")).toEqual(new Set(["cancelled", "cancelling", "ended", "unknown"]))
   expect(said("watch")).toEqual(new Set(["watched", "ended", "unknown"]))

@@ -1,23 +1,40 @@
 #!lua flags=no-writes
---[[ depth: how many tasks of a queue there are, by where they stand, and how long the oldest has waited.
-  answers    {queued, delayed, processing, done, dead, cancelled, oldest, polled}     queued: with ids left behind;
-             delayed: scheduled or retrying; oldest: ms since the submit, or the newest attempt, of the tasks at
-             the heads of the ready lists; polled: ms since somebody last asked for tasks, -1 never
-  cost       O(1) ]]
-local HEADS = 5 -- of each list: ids left behind may stand before the first that waits
-local queued, oldest = 0, 0
-for priority = 0, 9 do
-  local size = redis.call("LLEN", ready .. priority)
-  queued = queued + size
-  local ids = size > 0 and redis.call("LRANGE", ready .. priority, 0, HEADS - 1) or {}
-  load(ids)
-  for _, id in ipairs(ids) do
+--[[ depth: how many tasks of a queue stand where, since when they wait, and how the queue is set.
+  answers    {now, polled (when somebody last asked for tasks; "" never), paused (since when; "" it is not), reason (of
+             the pause), concurrency, per_second, burst (its settings; each "" where it has no such limit), oldest (since
+             when the longest waiting of those that go next waits: its submit or its newest attempt; 0: none waits), due,
+             leases, done, dead, cancelled (how many are in each), then how many are in each ready list, from priority 0}
+  cost       O(100) at most, for ids that no task has left behind at the heads of ready lists
+  invariant  a ready list may count ids whose tasks have left it; the others count exactly ]]
+local LOOK_AT = 10
+
+-- Since when the first task of a ready list waits, if it is among the first few ids.
+local function waits_since(priority)
+  for i = 0, LOOK_AT - 1 do
+    local id = redis.call("LINDEX", ready .. priority, i)
+    if not id then return nil end
     local t = open(id)
-    if t and t.state == "queued" then oldest = math.max(oldest, now - math.max(t.created, t.started)) end
+    if t and t.state == "queued" and read_policy(t.policy).priority == tostring(priority) then
+      return math.max(t.created, t.started)
+    end
   end
 end
-local polled = redis.call("HGET", stats, "polled")
-return {
-  queued, redis.call("ZCARD", due), redis.call("ZCARD", leases), redis.call("ZCARD", done), redis.call("ZCARD", dead),
-  redis.call("ZCARD", cancelled), oldest, polled and math.max(0, now - polled) or -1,
-}
+
+local answer = { now, redis.call("HGET", stats, "polled") or "" }
+for _, value in ipairs(redis.call("HMGET", settings, "paused", "reason", "concurrency", "per_second", "burst")) do
+  answer[#answer + 1] = value or ""
+end
+answer[#answer + 1] = 0
+local oldest_at = #answer
+for _, set in ipairs({ due, leases, done, dead, cancelled }) do answer[#answer + 1] = redis.call("ZCARD", set) end
+local oldest = now
+for priority = 0, 9 do
+  local count = redis.call("LLEN", ready .. priority)
+  local since = count > 0 and waits_since(priority)
+  if since then
+    oldest = math.min(oldest, since)
+    answer[oldest_at] = oldest
+  end
+  answer[#answer + 1] = count
+end
+return answer

@@ -5,14 +5,15 @@
              for each slot; then for each worker: its name ("?" unknown), and how many slots it has. Tasks go
              round: everybody gets a first before anybody gets a second.
   answers    {next_event (0: there is more to do: ask again at once), handed, lapsed, buried}     handed: id, deadline, text and
-             payload ("" where the text holds it) of each task, divided by 0x1F, which none of them can hold; lapsed,
-             buried: how many leases have lapsed, and how many tasks are now dead
+             payload ("" where the text holds it) of each task, divided by 0x1F, which none of them can hold; "" where
+             nothing is ready, or may go out; lapsed, buried: how many leases have lapsed, and how many tasks are now dead
   cost       O((n + limit) log L), L = live leases, and O(1,000) where many have left their list
   invariant  `leases` lists exactly the tasks whose state is "processing"; the attempt number in a lease never
              goes back, whatever became of the lease before ]]
 local limit, retention, tokens = unpack(ARGV)
 local workers_from, fields_each, token_size = 4, 2, 22
 local slots = #tokens / token_size
+local MIN_GAIN = 50 -- ms from which a rate's next tasks are handed out together
 local MAX_HANDED = 300 -- tasks that one call hands out, and
 local MAX_PASSED = 600 -- ids left behind that it drops: about 2 ms each, as a call holds up all others
 
@@ -23,6 +24,12 @@ commit()
 
 -- When somebody asked last, to the second: an idle queue is not written to for each poll.
 if now - (redis.call("HGET", stats, "polled") or 0) >= 1000 then redis.call("HSET", stats, "polled", now) end
+
+-- Nobody is told of what became ready above: who is woken could not have it. The end of the pause wakes all.
+local paused, concurrency, per_second, burst =
+  unpack(redis.call("HMGET", settings, "paused", "concurrency", "per_second", "burst"))
+if paused then return { next_event(), "", lapsed, buried } end
+local allowed, bucket = allowance(concurrency, per_second, burst)
 
 local pop = { "LMPOP", 10 }
 for priority = 9, 0, -1 do pop[#pop + 1] = ready .. priority end
@@ -60,7 +67,8 @@ local function hand_out(id, lease, policy, rest)
   slot = slot + 1
 end
 
-local most = math.min(slots, MAX_HANDED)
+local room = math.min(slots, MAX_HANDED)
+local most = math.min(room, allowed)
 while slot < most and passed < MAX_PASSED do
   pop[count_at] = most - slot
   local popped = redis.call(unpack(pop))
@@ -88,5 +96,15 @@ if #large > 0 then
 end
 commit()
 publish(slot)
-local stopped = passed >= MAX_PASSED or (slot == most and most < slots)
-return { stopped and 0 or next_event(), table.concat(handed, "\31"), lapsed, buried }
+if bucket and slot > 0 then
+  bucket = bucket - slot
+  redis.call("HSET", stats, "tokens", string.format("%.3f", bucket), "filled", now_text)
+end
+local stopped = passed >= MAX_PASSED or (slot == room and room < slots)
+local event = stopped and 0 or next_event()
+if event ~= 0 and slot == most and most < room and bucket and bucket < 1 then
+  -- There may be more to hand out as soon as its rate allows.
+  local gained = math.max(MIN_GAIN, math.ceil((1 - bucket) * 1000 / per_second))
+  event = event < 0 and gained or math.min(event, gained)
+end
+return { event, table.concat(handed, "\31"), lapsed, buried }

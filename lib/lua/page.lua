@@ -1,15 +1,16 @@
 #!lua flags=no-writes
 --[[ page: a page of the tasks in one place: a zset, the highest score first, or a ready list, the oldest first.
   arguments  place: "due" | "leases" | "done" | "dead" | "cancelled", or a priority; limit; score, id: the last entry
-             of the page before ("" from the start); in a list the score is its index
+             of the page before ("" from the start); in a list the score is its index; bare: 1 leaves payloads that have
+             keys of their own out
   answers    {size, {score, id, described task | false}, ...}   false: an id that a task no more has left behind
   cost       O(log² N + limit) in a zset; O(index + limit) in a list
   invariant  a page of a zset goes on where the one before ended, also if that entry has left or newer ones came ]]
-local place, limit, score, id = unpack(ARGV)
+local place, limit, score, id, bare = unpack(ARGV)
 limit = tonumber(limit)
 
 local answer
-local function show(entry, at) answer[#answer + 1] = { at, entry, describe(entry) } end
+local function show(entry, at) answer[#answer + 1] = { at, entry, describe(entry, bare == "1") } end
 
 if string.match(place, "^%d$") then
   local list = ready .. place

@@ -6,7 +6,7 @@
              list after its task has left it (taking it out would cost a scan): lease drops it.
   The line before this one, which lib/scripts.ts writes, has the limits of a queue: max_depth and max_bytes; 0: none.
   Where there is a max_bytes, `bytes` of `stats` is kept: what the tasks that have not ended hold. ]]
-local task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, wake, ended = unpack(KEYS)
+local task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, settings, wake, ended = unpack(KEYS)
 
 local clock = redis.call("TIME") -- read once: it moves while a script runs
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -188,6 +188,25 @@ local function publish(taken)
   woken = 0
 end
 
+-- Tells them of all that is ready: what kept it back is gone.
+local function wake_all()
+  for priority = 0, 9 do woken = woken + redis.call("LLEN", ready .. priority) end
+  publish(0)
+end
+
+-- How many more tasks the queue's settings let go out now; and, where it has a rate, how many by that, with a fraction:
+-- its bucket gains per_second a second, up to burst, and each task takes one.
+local function allowance(concurrency, per_second, burst)
+  local most, bucket = math.huge, nil
+  if concurrency then most = concurrency - redis.call("ZCARD", leases) end
+  if per_second then
+    local had, filled = unpack(redis.call("HMGET", stats, "tokens", "filled"))
+    bucket = math.min(burst, (had or burst) + (now - (filled or now)) * per_second / 1000)
+    most = math.min(most, math.floor(bucket))
+  end
+  return math.max(0, most), bucket
+end
+
 local policies = {} -- by text: most tasks of a batch were asked for in the same words
 
 -- What the submitter asked, as lib/task.ts spells it. Only redrive changes it. Times in ms; 0: not asked.
@@ -251,21 +270,36 @@ local function remember(t, outcome, error)
   rare(t).history = append_line(rare(t).history, line, MAX_HISTORY)
 end
 
--- What every end has in common. The caller has taken the task out of where it stood.
-local function finish(t, state, set, score)
-  t.state, t.finished = state, now_text
-  save(t)
-  join(set, score, t.id)
+-- What a task gives up that will neither wait nor run any more: its bytes and its unique key. Who watches it is told.
+local function let_go(t)
   local key = rare(t).unique
   if max_bytes > 0 then hold(-size_of(t.id, t.rest)) end
   if key and redis.call("GET", unique .. key) == t.id then redis.call("DEL", unique .. key) end
   if rare(t).watched then redis.call("PUBLISH", ended, t.id) end
 end
 
+-- What every end has in common. The caller has taken the task out of where it stood.
+local function finish(t, state, set, score)
+  t.state, t.finished = state, now_text
+  save(t)
+  join(set, score, t.id)
+  let_go(t)
+end
+
 local function bury(t, reason)
   buried = buried + 1
   rare(t).reason = reason
   finish(t, "dead", dead, now)
+end
+
+-- Deletes a task that waits or has ended, with what is its own. The caller has taken it out of where it stood.
+local function forget(t)
+  if t.finished == "0" then
+    leave(expiring, t.id)
+    let_go(t)
+  end
+  redis.call("UNLINK", task .. t.id, payload .. t.id)
+  opened[t.id] = false
 end
 
 local function end_cancelled(t, retention) finish(t, "cancelled", cancelled, now + retention) end
@@ -376,9 +410,9 @@ local function next_event()
 end
 
 -- All there is to know of a task, or false: its text, its payload where that has its own key, and its scores in
--- `leases` and `due`.
-local function describe(id)
+-- `leases` and `due`. `bare`: without that payload, which may be large.
+local function describe(id, bare)
   local text = redis.call("GET", task .. id)
   return text
-    and { id, text, redis.call("GET", payload .. id), redis.call("ZSCORE", leases, id), redis.call("ZSCORE", due, id) }
+    and { id, text, not bare and redis.call("GET", payload .. id), redis.call("ZSCORE", leases, id), redis.call("ZSCORE", due, id) }
 end

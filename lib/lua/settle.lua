@@ -108,5 +108,7 @@ for i = first, #ARGV, fields_each do
   end
 end
 commit()
+-- Where there is a limit of leases, each that is over lets another task go.
+if redis.call("HEXISTS", settings, "concurrency") == 1 then woken = woken + #ids end
 publish(0)
 return all_acknowledged and "acknowledged" or answers

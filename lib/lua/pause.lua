@@ -1,0 +1,16 @@
+#!lua flags=allow-oom
+--[[ pause: hand out no more tasks of a queue, or do so again. Those who wait for tasks are then woken.
+  arguments  on: 1 pauses, 0 resumes; reason: why, for people ("" none)
+  answers    since when it is paused; 0: it is not
+  cost       O(10)
+  invariant  a queue that is paused twice is paused since the first time, for the newest reason ]]
+local on, reason = unpack(ARGV)
+
+if on == "1" then
+  redis.call("HSETNX", settings, "paused", now_text)
+  redis.call("HSET", settings, "reason", reason)
+  return tonumber(redis.call("HGET", settings, "paused"))
+end
+
+if redis.call("HDEL", settings, "paused", "reason") > 0 then wake_all() end
+return 0
