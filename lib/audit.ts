@@ -126,7 +126,12 @@ interface Item {
   more: string | number
 }
 
+/** What polls, records and settings leave of a queue that nobody has ever submitted to: it need not be registered. */
+const WITHOUT_TASKS: ReadonlySet<string> = new Set(["stats", "record", "settings"])
+
 interface QueuePass {
+  /** Whether it is, or has been told of. */
+  registered: boolean
   /** By Redis' clock. */
   began: number
   listed: Filter
@@ -176,7 +181,10 @@ class Pass {
     const { looked } = this.report
     const found = keys.map(readKey).filter(key => key !== undefined)
     for (const [queue, own] of Map.groupBy(found, key => key.queue)) {
-      const { listed } = this.#queues.get(queue) ?? (await this.#meet(queue))
+      const pass = this.#queues.get(queue) ?? (await this.#meet(queue))
+      if (!pass.registered && own.some(({ name }) => !WITHOUT_TASKS.has(name)))
+        await this.#register(queue, pass)
+      const { listed } = pass
       const items: Item[] = []
       for (const { name: what, id } of own) {
         if (what === "task") {
@@ -191,19 +199,22 @@ class Pass {
     }
   }
 
+  async #register(queue: string, pass: QueuePass): Promise<void> {
+    pass.registered = true
+    if (this.options.fix) await this.parts.register(queue)
+    this.#tell("not_registered", queue, this.options.fix)
+  }
+
   /** The first key of a queue: whether it is registered, and what is in its ready lists. */
   async #meet(queue: string): Promise<QueuePass> {
-    const { store, scripts, register } = this.parts
+    const { store, scripts } = this.parts
     this.report.looked.queues++
-    if ((await store.command(["SISMEMBER", QUEUES, queue])) === 0) {
-      if (this.options.fix) await register(queue)
-      this.#tell("not_registered", queue, this.options.fix)
-    }
+    const registered = (await store.command(["SISMEMBER", QUEUES, queue])) === 1
     const [began, bytes] = await scripts.call("audit", queue, { began: 0, fix: 0, retention: 0 })
     const sizes = await Promise.all(PRIORITIES.map(at => store.command(["LLEN", keyOf(queue, "ready", at)])))
     const listed = new Filter(sizes.reduce((sum: number, size) => sum + Number(size), 0))
     await this.#readLists(queue, id => listed.add(id))
-    const met = { began, bytes, listed, suspects: new Map<string, string>(), counted: 0 }
+    const met = { registered, began, bytes, listed, suspects: new Map<string, string>(), counted: 0 }
     this.#queues.set(queue, met)
     return met
   }

@@ -148,6 +148,13 @@ describe("the audit finds and mends", () => {
   })
 })
 
+test("a queue that workers ask, and nobody has ever submitted to, is nothing to warn of", async () => {
+  await using q = await audited()
+  await q.lease()
+  expect(await q.redis.exists(q.bench.key("stats"))).toBe(1)
+  expect(await q.audit(true)).toEqual([])
+})
+
 test("a processing task that had no lease entry is judged as lapsed", async () => {
   await using q = await audited()
   await q.submit({ task_id: "a" })

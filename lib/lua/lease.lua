@@ -4,9 +4,10 @@
   arguments  limit: how many of each to move; retention: ms that a cancelled task is kept; tokens: 22 characters
              for each slot; then for each worker: its name ("?" unknown), and how many slots it has. Tasks go
              round: everybody gets a first before anybody gets a second.
-  answers    {next_event (0: there is more to do: ask again at once), handed, lapsed, buried}     handed: id, deadline, text and
-             payload ("" where the text holds it) of each task, divided by 0x1F, which none of them can hold; "" where
-             nothing is ready, or may go out; lapsed, buried: how many leases have lapsed, and how many tasks are now dead
+  answers    {next_event (0: there is more to do: ask again at once), handed, lapsed, buried}
+             handed: id, deadline, text and payload ("" where the text holds it) of each task, divided by 0x1F, which
+             none of them can hold; "" where nothing is ready, or may go out; lapsed, buried: how many leases have
+             lapsed, and how many tasks are now dead
   cost       O((n + limit) log L), L = live leases, and O(1,000) where many have left their list
   invariant  `leases` lists exactly the tasks whose state is "processing"; the attempt number in a lease never
              goes back, whatever became of the lease before ]]

@@ -27,7 +27,7 @@ local now_text = int(now)
 
 local CHUNK = 4000 -- values in one command; unpack fails near 8,000
 local MAX_RELEASES = 100 -- releases are not charged, only kept from going on for ever
-local MAX_HISTORY = 10 -- attempts before the newest that are remembered
+local MAX_HISTORY = 10 -- attempts that are over, and remembered: the newest
 
 local function in_chunks(command, values, key)
   for i = 1, #values, CHUNK do

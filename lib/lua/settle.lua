@@ -2,8 +2,8 @@
 --[[ settle: end attempts as their workers say: done, failed, or released (given back unblamed, to the front).
   arguments  retention: ms that a done or cancelled task is kept; then for each: id, lease ("" where the caller
              names none), outcome ("done", "failed", "released"; after "failed", divided by a space: "no" further attempt,
-             or ms until the next one, and not as budget and backoff say; "released free" is not even counted), text (the result of done, as JSON, or the
-             error of failed; "" none)
+             or ms until the next one, and not as budget and backoff say; "released free" is not even counted), text
+             (the result of done, as JSON, or the error of failed; "" none)
   answers    for each {word, retries, attempt (of use where it is lost), state ("retrying": it backs off)}; the words:
              "acknowledged" | "requeued" | "moved_to_dlq" | "released" | "cancelled"
                              also where this very lease was settled so before
