@@ -261,12 +261,16 @@ local function append_line(lines, line, most)
   return lines
 end
 
--- Puts the attempt that is over into the history, as a line of JSON. All but the error is known to need no escapes.
-local function remember(t, outcome, error)
-  local worker = t.worker == "?" and "" or ',"worker":"' .. t.worker .. '"'
+-- An attempt that is over, as a line of JSON for the history. All but the error is known to need no escapes.
+local function history_line(attempt, worker, started, outcome, error)
+  worker = worker == "?" and "" or ',"worker":"' .. worker .. '"'
   local told = error and ',"error":' .. cjson.encode(string.sub(error, 1, 500)) or ""
-  local line = '{"attempt":' .. attempt_of(t.lease) .. worker .. ',"started_at":' .. t.started .. ',"ended_at":' .. now_text
-    .. ',"outcome":"' .. outcome .. '"' .. told .. "}"
+  return '{"attempt":' .. attempt .. worker .. ',"started_at":' .. started .. ',"ended_at":' .. now_text .. ',"outcome":"' .. outcome .. '"'
+    .. told .. "}"
+end
+
+local function remember(t, outcome, error)
+  local line = history_line(attempt_of(t.lease), t.worker, t.started, outcome, error)
   rare(t).history = append_line(rare(t).history, line, MAX_HISTORY)
 end
 
@@ -357,12 +361,27 @@ local function promote_due(limit)
   return #ids
 end
 
+-- Of a task with nothing rare, no backoff and crashes left, as most are when all of a fleet's leases lapse at once: what
+-- reap_lapsed does, straight from text to text, in two thirds of the time. False, and nothing done, where it is not that.
+local PLAINLY_LEASED = "^processing (0 (%d+)%S+ (%d+) (%S+) %d+ )(%d+)( %d+ %d+\n(%d+ %d+ %d+ %d+)\n)\n()"
+local function lapse_plainly(id)
+  local text = loaded[id]
+  local head, attempt, started, worker, crashes, rest, asked, body = string.match(text or "", PLAINLY_LEASED)
+  local policy = head and not opened[id] and read_policy(asked)
+  if not policy or crashes + 1 > policy.max_crashes then return false end
+  local history = cjson.encode(history_line(attempt, worker, started, "crashed"))
+  write(id, "queued " .. head .. int(crashes + 1) .. rest .. '{"history":' .. history .. "}\n" .. string.sub(text, body))
+  lapsed = lapsed + 1
+  make_ready(id, policy.priority)
+  return true
+end
+
 -- Takes back up to `limit` leases that have lapsed and judges their tasks. Answers how many it looked at.
 local function reap_lapsed(limit, retention)
   local ids = load_past(leases, limit)
   for _, id in ipairs(ids) do
     leave(leases, id)
-    local t = open(id)
+    local t = not lapse_plainly(id) and open(id)
     if t and t.state == "processing" then
       lapsed = lapsed + 1
       local policy = read_policy(t.policy)
