@@ -308,7 +308,15 @@ export class LongPoll {
   #line(queue: string): Line {
     let line = this.#lines.get(queue)
     if (line === undefined) {
-      line = { waiters: new Set(), fresh: new Set(), hinted: 0, calls: 0, scheduled: false, rich: false, missed: 0 }
+      line = {
+        waiters: new Set(),
+        fresh: new Set(),
+        hinted: 0,
+        calls: 0,
+        scheduled: false,
+        rich: false,
+        missed: 0,
+      }
       this.#lines.set(queue, line)
     }
     return line
