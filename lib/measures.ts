@@ -4,13 +4,14 @@
 export const MAX_QUEUES = 1_000
 export const OTHER = "other"
 
-const TASK_SECONDS = [0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600, 3_600]
+export const TASK_SECONDS = [0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600, 3_600]
 const CALL_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2]
 const SIZES = [1, 3, 10, 30, 100, 300]
 
 export class Histogram {
   /** How many were at most each bound, and above the one before; at the end those above all. */
   readonly counts: number[]
+  count = 0
   sum = 0
 
   constructor(readonly bounds: readonly number[]) {
@@ -21,6 +22,7 @@ export class Histogram {
     let i = 0
     while (i < this.bounds.length && value > this.bounds[i]!) i++
     this.counts[i]!++
+    this.count++
     this.sum += value
   }
 }

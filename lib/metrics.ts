@@ -1,10 +1,12 @@
 /**
- * GET /metrics: what measures.ts has counted, and what Redis holds now, in Prometheus' text format. Names begin with
- * `tq_`. A page takes one read-only call for each of the first 1,000 queues, and is written at most once a second.
+ * GET /metrics: what queues hold, as Redis tells it, and what this broker has counted. All names begin with `tq_`. A
+ * page takes some read-only calls, for the first 1,000 queues, and is written at most once a second, a metric at a time,
+ * so that whatever else the broker does goes on in between.
  */
 import { type Counter, collectDefaultMetrics, Registry } from "prom-client"
 import type { Depth } from "./browse.ts"
-import { EVENTS, type Histogram, type QueueMeasures } from "./measures.ts"
+import { Family, histogram, Page, type Told, valuesOf } from "./exposition.ts"
+import { EVENTS, type Histogram, type QueueMeasures, TASK_SECONDS } from "./measures.ts"
 import type { TaskQueue } from "./queue.ts"
 
 const FRESH_MS = 1_000
@@ -12,95 +14,126 @@ const FRESH_MS = 1_000
 const LAG_EVERY_MS = 100
 
 type Labels = Record<string, string>
-interface Value {
-  labels: Labels
-  /** Those that many values of a histogram have in common: they are put into text once. */
-  sharedLabels?: Labels
-  value: number
-  metricName?: string
-}
 
 export const CONTENT_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
 
+const STATES = ["queued", "delayed", "processing", "done", "dead", "cancelled"] as const
+
+const OF_DEPTHS: Told<Depth>[] = [
+  {
+    ...{ name: "tq_tasks", type: "gauge", help: "Tasks in Redis, of the first 1,000 queues." },
+    heads: label => STATES.map(state => `{${label},state="${state}"}`),
+    mark: ({ counts }) => counts,
+    values: ({ counts }) => counts.split(" "),
+  },
+  {
+    ...{ name: "tq_oldest_waiting_seconds", type: "gauge" },
+    help: "How long the oldest task that is ready has waited, since its submit or its newest attempt.",
+    heads: label => [`{${label}}`],
+    mark: ({ oldestMs }) => oldestMs,
+    values: ({ oldestMs }) => [oldestMs / 1_000],
+  },
+  {
+    ...{ name: "tq_last_poll_age_seconds", type: "gauge" },
+    help: "Since somebody last asked for tasks; +Inf: never.",
+    heads: label => [`{${label}}`],
+    mark: ({ polledMs }) => polledMs,
+    values: ({ polledMs }) => [polledMs / 1_000],
+  },
+]
+
+const OF_MEASURES: Told<QueueMeasures>[] = [
+  {
+    ...{ name: "tq_task_events_total", type: "counter" },
+    help: "What happened to tasks, by what Redis answered here.",
+    heads: label => EVENTS.map(event => `{${label},event="${event}"}`),
+    // They only grow.
+    mark: of => EVENTS.reduce((sum, event) => sum + of[event], 0),
+    values: of => EVENTS.map(event => of[event]),
+  },
+  histogram(
+    "tq_task_wait_seconds",
+    "From the submit to the first lease, delays included.",
+    TASK_SECONDS,
+    ({ wait }) => wait,
+  ),
+  histogram("tq_task_run_seconds", "From a lease to the ack that names it.", TASK_SECONDS, ({ run }) => run),
+]
+
 export class Metrics {
+  readonly #ofDepths = OF_DEPTHS.map(told => new Family(told))
+  readonly #ofMeasures = OF_MEASURES.map(told => new Family(told))
   #registry: Registry | undefined
-  #page: { at: number; text: Promise<string> } | undefined
-  /** Those of this page; undefined: Redis is away. */
-  #depths: Depth[] | undefined
+  #page: { at: number; bytes: Promise<Buffer> } | undefined
+  #size = 0
+  #redisUp = false
 
-  constructor(private readonly queue: TaskQueue) {}
+  /** `freshMs` is there for tests, as is `written`. */
+  constructor(
+    private readonly queue: TaskQueue,
+    private readonly freshMs = FRESH_MS,
+  ) {}
 
-  /** The page; who asks within a second gets the same one. */
-  text(): Promise<string> {
-    const now = performance.now()
-    if (this.#page === undefined || now - this.#page.at > FRESH_MS)
-      this.#page = { at: now, text: this.#write() }
-    return this.#page.text
+  /** Of how many queues each metric was written so far: what pages cost. */
+  get written(): Record<string, number> {
+    return Object.fromEntries([...this.#ofDepths, ...this.#ofMeasures].map(of => [of.told.name, of.written]))
   }
 
-  async #write(): Promise<string> {
+  /** The page; who asks within a second gets the same one. */
+  page(): Promise<Buffer> {
+    const now = performance.now()
+    if (this.#page === undefined || now - this.#page.at > this.freshMs)
+      this.#page = { at: now, bytes: this.#write() }
+    return this.#page.bytes
+  }
+
+  async #write(): Promise<Buffer> {
     // Not before the first scrape: a broker that nobody scrapes watches no event loop.
     this.#registry ??= this.#register()
-    this.#depths = await this.queue.depths().catch(() => undefined)
+    const registry = this.#registry
+    const depths = await this.queue.depths().catch(() => undefined)
+    this.#redisUp = depths !== undefined
+    const { measures } = this.queue
     // From 0 on, so that a first event is a growth.
-    for (const { queue } of this.#depths ?? []) this.queue.measures.of(queue)
-    const parts: string[] = []
-    for (const { name } of this.#registry.getMetricsAsArray()) {
-      parts.push(await this.#registry.getSingleMetricAsString(name))
-      // Of 1,000 queues a page is 2 MB and takes 0.1 s to write: nobody is to wait for all of it.
+    for (const { queue } of depths ?? []) measures.of(queue)
+    const byQueue = (depths ?? []).map(depth => [depth.queue, depth] as const)
+    const page = new Page(this.#size + 65_536)
+    const writes = [
+      ...this.#ofDepths.map(family => () => family.write(page, byQueue)),
+      ...this.#ofMeasures.map(family => () => family.write(page, measures.queues)),
+      ...registry.getMetricsAsArray().map(({ name }) => async () => {
+        page.add(`${await registry.getSingleMetricAsString(name)}\n\n`)
+      }),
+    ]
+    for (const write of writes) {
+      await write()
       await new Promise(resolve => setImmediate(resolve))
     }
-    return `${parts.join("\n\n")}\n`
+    this.#size = page.bytes.length
+    return page.bytes
   }
 
   #register(): Registry {
     const registry = new Registry()
     // prom-client asks a metric's `get` when it writes a page; so ours need not be its own, which are slower to count with.
-    const tell = (type: string, name: string, help: string, values: () => Value[]) => {
+    const tell = (type: string, name: string, help: string, values: () => object[]) => {
       const get = async () => ({ name, help, type, values: values(), aggregator: "sum" })
       registry.registerMetric({ name, help, type, get } as unknown as Counter)
     }
     const gauge = (name: string, help: string, value: () => number) =>
       tell("gauge", name, help, () => [{ labels: {}, value: value() }])
-    const histogram = (name: string, help: string, all: () => [Labels, Histogram][]) =>
-      tell("histogram", name, help, () => all().flatMap(([labels, of]) => valuesOf(name, labels, of)))
+    const histograms = (name: string, help: string, all: [Labels, Histogram][]) =>
+      tell("histogram", name, help, () => all.flatMap(([labels, of]) => linesOf(name, labels, of)))
     const { measures } = this.queue
-    const byQueue = <T>(values: (queue: string, of: QueueMeasures) => T[]) =>
-      [...measures.queues].flatMap(([queue, of]) => values(queue, of))
-    /** Left out where there is nothing to tell: idle queues are to make no page long. */
-    const ofQueue = (queue: string, of: Histogram): [Labels, Histogram][] =>
-      of.counts.some(count => count > 0) ? [[{ queue }, of]] : []
-    const depths = (values: (depth: Depth) => Value[]) => (this.#depths ?? []).flatMap(values)
 
-    tell("gauge", "tq_tasks", "Tasks in Redis, of the first 1,000 queues.", () =>
-      depths(({ queue, tasks }) =>
-        Object.entries(tasks).map(([state, value]) => ({ labels: { queue, state }, value })),
-      ),
-    )
-    tell(
-      "gauge",
-      "tq_oldest_waiting_seconds",
-      "How long the oldest task that is ready has waited, since its submit or its newest attempt.",
-      () => depths(({ queue, oldestMs }) => [{ labels: { queue }, value: oldestMs / 1_000 }]),
-    )
-    tell("gauge", "tq_last_poll_age_seconds", "Since somebody last asked for tasks; +Inf: never.", () =>
-      depths(({ queue, polledMs }) => [{ labels: { queue }, value: polledMs / 1_000 }]),
-    )
-    tell("counter", "tq_task_events_total", "What happened to tasks, by what Redis answered here.", () =>
-      byQueue((queue, of) => EVENTS.map(event => ({ labels: { queue, event }, value: of[event] }))),
-    )
-    histogram("tq_task_wait_seconds", "From the submit to the first lease, delays included.", () =>
-      byQueue((queue, { wait }) => ofQueue(queue, wait)),
-    )
-    histogram("tq_task_run_seconds", "From a lease to the ack that names it.", () =>
-      byQueue((queue, { run }) => ofQueue(queue, run)),
-    )
-    gauge("tq_redis_up", "1 where Redis answered this scrape.", () => (this.#depths === undefined ? 0 : 1))
-    histogram("tq_redis_call_seconds", "What scripts took, there and back.", () => [[{}, measures.roundTrip]])
-    histogram("tq_group_items", "Items that one call of a script carried.", () =>
+    gauge("tq_redis_up", "1 where Redis answered this scrape.", () => Number(this.#redisUp))
+    histograms("tq_redis_call_seconds", "What scripts took, there and back.", [[{}, measures.roundTrip]])
+    histograms(
+      "tq_group_items",
+      "Items that one call of a script carried.",
       Object.entries(measures.groups).map(([script, sizes]) => [{ script }, sizes]),
     )
-    histogram("tq_sweep_lag_seconds", "How late sweeps began.", () => [[{}, measures.sweepLag]])
+    histograms("tq_sweep_lag_seconds", "How late sweeps began.", [[{}, measures.sweepLag]])
     gauge("tq_long_polls", "Requests that wait for tasks here.", () => this.queue.waiting)
 
     collectDefaultMetrics({ register: registry, prefix: "tq_", eventLoopMonitoringPrecision: LAG_EVERY_MS })
@@ -111,16 +144,10 @@ export class Metrics {
   }
 }
 
-function valuesOf(name: string, labels: Labels, { bounds, counts, sum }: Histogram): Value[] {
-  let count = 0
-  const buckets = counts.map((more, i) => {
-    count += more
-    const le = i < bounds.length ? String(bounds[i]) : "+Inf"
-    return { metricName: `${name}_bucket`, labels: { le }, sharedLabels: labels, value: count }
+function linesOf(name: string, labels: Labels, of: Histogram): object[] {
+  const les = [...of.bounds.map(String), "+Inf"]
+  return valuesOf(of).map((value, i) => {
+    if (i < les.length) return { metricName: `${name}_bucket`, labels: { le: les[i], ...labels }, value }
+    return { metricName: `${name}_${i === les.length ? "sum" : "count"}`, labels, value }
   })
-  return [
-    ...buckets,
-    { metricName: `${name}_sum`, labels, value: sum },
-    { metricName: `${name}_count`, labels, value: count },
-  ]
 }

@@ -4,6 +4,7 @@
  */
 import { Auditor } from "./audit.ts"
 import {
+  DEPTHS_A_CALL,
   type Depth,
   depthsOf,
   findTask,
@@ -25,7 +26,7 @@ import type { Log } from "./log.ts"
 import { MAX_QUEUES, Measures } from "./measures.ts"
 import type { AuditAnswer, Purgeable, Purged, QueueSettings, QueueView } from "./models.ts"
 import { type Demand, LongPoll, type Slots, slotsAfter } from "./poll.ts"
-import { connect, hintConnection, type RedisTarget } from "./redis.ts"
+import { connect, hintConnection, type RedisTarget, topologyOf } from "./redis.ts"
 import { type Replies, Scripts } from "./scripts.ts"
 import { type RedisState, Store, timed } from "./store.ts"
 import { Sweeper } from "./sweeper.ts"
@@ -477,7 +478,10 @@ export class TaskQueue {
 
   /** What the queues hold now: the first 1,000, by their names. */
   async depths(): Promise<Depth[]> {
-    const depths = await depthsOf(this.#scripts, (await this.#queues()).slice(0, MAX_QUEUES))
+    const queues = (await this.#queues()).slice(0, MAX_QUEUES)
+    // Queues of a Cluster are in different slots, and no call may touch two.
+    const aCall = topologyOf(this.options.redis) === "cluster" ? 1 : DEPTHS_A_CALL
+    const depths = await depthsOf(this.#scripts, queues, aCall)
     // Who waits here has asked long ago, and asks still.
     return depths.map(depth => (this.#poll.waitsFor(depth.queue) ? { ...depth, polledMs: 0 } : depth))
   }

@@ -8,6 +8,7 @@ import { queueKeys } from "./keys.ts"
 import audit from "./lua/audit.lua" with { type: "text" }
 import cancel from "./lua/cancel.lua" with { type: "text" }
 import depth from "./lua/depth.lua" with { type: "text" }
+import depths from "./lua/depths.lua" with { type: "text" }
 import discard from "./lua/discard.lua" with { type: "text" }
 import extend from "./lua/extend.lua" with { type: "text" }
 import inspect from "./lua/inspect.lua" with { type: "text" }
@@ -53,6 +54,7 @@ export const SCRIPTS = {
   why: { source: why, args: [], each: ["id"] },
   audit: { source: audit, args: ["began", "fix", "retention"], each: ["what", "id", "more"] },
   depth: { source: depth, args: [], each: [] },
+  depths: { source: depths, args: ["queues"], each: [] },
   purge: { source: purge, args: ["place", "limit"], each: [] },
   discard: { source: discard, args: [], each: ["id"] },
   pause: { source: pause, args: ["on", "reason"], each: [] },
@@ -114,6 +116,7 @@ export interface Replies {
     ...[due: number, leases: number, done: number, dead: number, cancelled: number],
     ...ready: number[],
   ]
+  depths: [now: number, lines: string]
   purge: [looked: number, purged: number]
   discard: ("discarded" | "not_dead")[]
   pause: number

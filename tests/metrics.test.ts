@@ -3,10 +3,12 @@ import { expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { DEPTHS_A_CALL, depthsOf } from "../lib/browse.ts"
 import { readBrokerConfig } from "../lib/config.ts"
 import { MAX_QUEUES, Measures, OTHER } from "../lib/measures.ts"
 import { Metrics } from "../lib/metrics.ts"
 import type { TaskQueue } from "../lib/queue.ts"
+import { directly } from "../lib/store.ts"
 import { leaseAgeMs, newTokens } from "../lib/task.ts"
 import { Bench, freshName, type TestBroker, testBroker, until } from "./harness.ts"
 import { sharedRedis, testRedis } from "./redis.ts"
@@ -170,6 +172,71 @@ test("the page is made at most once a second, however many ask", async () => {
   expect(asked).toBe(1)
 })
 
+test("many queues share a call to Redis, and only what has changed is written anew", async () => {
+  await using redis = await testRedis()
+  await using broker = await testBroker({}, redis.socket)
+  const names = Array.from({ length: 250 }, (_, i) => `queue-${i}`)
+  // The same id in each: what is read of one queue's task must not be taken for another's.
+  const tasks = names.map((queue, i) => ({ type: "a", task_id: "one", queue, priority: i % 10 }))
+  await broker.call("POST", "/submit", tasks)
+  await using bench = new Bench(redis.socket, "queue-7")
+  await bench.setField("one", "created", Date.now() - 60_000)
+  let calls = 0
+  await using counted = new Bench(redis.socket, "queue-7", client => ({
+    run: (...call) => {
+      calls++
+      return directly(client).run(...call)
+    },
+  }))
+  const one = ({ queue, counts }: { queue: string; counts: string }) => `${queue} ${counts}`
+  const together = await depthsOf(counted.scripts, names, DEPTHS_A_CALL)
+  expect([calls, together.map(one)]).toEqual([3, names.map(queue => `${queue} 1 0 0 0 0 0`)])
+  // As a Cluster is asked.
+  expect((await depthsOf(counted.scripts, names, 1)).map(one)).toEqual(together.map(one))
+  const metrics = new Metrics(broker.queue, -1)
+  await metrics.page()
+  expect(metrics.written).toMatchObject({ tq_tasks: 250, tq_task_events_total: 250, tq_task_wait_seconds: 0 })
+  const before = String(await metrics.page())
+  await broker.call("POST", "/submit", { type: "a", queue: "queue-3" })
+  const after = String(await metrics.page())
+  expect(metrics.written).toMatchObject({ tq_tasks: 251, tq_task_events_total: 251, tq_task_wait_seconds: 0 })
+  for (const [page, queue, queued] of [
+    [before, "queue-3", 1],
+    [after, "queue-3", 2],
+    [after, "queue-249", 1],
+  ] as const) {
+    expect(valuesOf(page, "tq_tasks", queue)).toMatchObject({ queued, delayed: 0, processing: 0, done: 0 })
+    expect(valuesOf(page, "tq_oldest_waiting_seconds", queue)[""]).toBeWithin(0, 30)
+  }
+  expect(valuesOf(after, "tq_oldest_waiting_seconds", "queue-7")[""]).toBeWithin(60, 90)
+  expect(faultsOf(after)).toEqual([])
+})
+
+test("a page of 1,000 queues holds up nothing for long: it is written in pieces", async () => {
+  const measures = new Measures()
+  for (let i = 0; i < 1_000; i++) measures.of(`queue-${i}`).wait.observe(i)
+  const depths = async () => []
+  const metrics = new Metrics({ measures, depths, waiting: 0 } as unknown as TaskQueue, -1)
+  const page = metrics.page()
+  let turns = 0
+  let over = false
+  void page.then(() => (over = true))
+  for (; !over; turns++) await new Promise(resolve => setImmediate(resolve))
+  // One for each metric.
+  expect(turns).toBeGreaterThan(15)
+})
+
+test("a name that nobody can submit to is still one label", async () => {
+  const name = 'a"} 1\n\\\u202e'
+  const measures = new Measures()
+  measures.of(name).submitted++
+  const depth = { queue: name, counts: "1 0 0 0 0 0", oldestMs: 1, polledMs: Infinity }
+  const depths = async () => [depth]
+  const text = String(await new Metrics({ measures, depths, waiting: 0 } as unknown as TaskQueue).page())
+  expect(text).toContain('tq_tasks{queue="a\\"} 1?\\\\?",state="queued"} 1\n')
+  if (promtool) expect(await check(["check", "metrics"], text)).toBe("")
+})
+
 test("while Redis is away the rest is told", async () => {
   await using redis = await testRedis()
   await using broker = await testBroker({ redisTimeoutMs: 200 }, redis.socket)
@@ -191,7 +258,7 @@ test("past 1,000 queues the rest is counted together, and a page stays bounded",
   expect(measures.queues.size).toBe(MAX_QUEUES + 1)
   expect(measures.of(OTHER).submitted).toBe(4_000)
   const depths = async () => []
-  const text = await new Metrics({ measures, depths, waiting: 0 } as unknown as TaskQueue).text()
+  const text = String(await new Metrics({ measures, depths, waiting: 0 } as unknown as TaskQueue).page())
   expect(text.length).toBeLessThan(4_000_000)
   expect(faultsOf(text)).toEqual([])
 })

@@ -279,6 +279,9 @@ test("Cluster: queues stand on different masters; one is killed and another froz
   const many = await clients[0]!.submitMany(quiet.map(queue => ({ type: "a", queue })))
   expect(many).toMatchObject(quiet.map(() => ({ status: "queued" })))
   expect((await clients[1]!.tasks({ state: "queued" })).tasks).toHaveLength(3)
+  // No call may ask about two of them.
+  const page = await (await started[1]!.call("GET", "/metrics")).text()
+  for (const queue of quiet) expect(page).toContain(`tq_tasks{queue="${queue}",state="queued"} 1\n`)
 
   // The audit looks at every master.
   for (const queue of quiet)

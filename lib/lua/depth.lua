@@ -6,20 +6,6 @@
              leases, done, dead, cancelled (how many are in each), then how many are in each ready list, from priority 0}
   cost       O(100) at most, for ids that no task has left behind at the heads of ready lists
   invariant  a ready list may count ids whose tasks have left it; the others count exactly ]]
-local LOOK_AT = 10
-
--- Since when the first task of a ready list waits, if it is among the first few ids.
-local function waits_since(priority)
-  for i = 0, LOOK_AT - 1 do
-    local id = redis.call("LINDEX", ready .. priority, i)
-    if not id then return nil end
-    local t = open(id)
-    if t and t.state == "queued" and read_policy(t.policy).priority == tostring(priority) then
-      return math.max(t.created, t.started)
-    end
-  end
-end
-
 local answer = { now, redis.call("HGET", stats, "polled") or "" }
 for _, value in ipairs(redis.call("HMGET", settings, "paused", "reason", "concurrency", "per_second", "burst")) do
   answer[#answer + 1] = value or ""

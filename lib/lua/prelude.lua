@@ -428,6 +428,20 @@ local function next_event()
   return math.max(0, first - now)
 end
 
+local LOOK_AT = 10 -- ids that no task has left behind, at the head of a ready list
+
+-- Since when the first task of a ready list waits, if it is among the first few ids.
+local function waits_since(priority)
+  for i = 0, LOOK_AT - 1 do
+    local id = redis.call("LINDEX", ready .. priority, i)
+    if not id then return nil end
+    local t = open(id)
+    if t and t.state == "queued" and read_policy(t.policy).priority == tostring(priority) then
+      return math.max(t.created, t.started)
+    end
+  end
+end
+
 -- All there is to know of a task, or false: its text, its payload where that has its own key, and its scores in
 -- `leases` and `due`. `bare`: without that payload, which may be large.
 local function describe(id, bare)
