@@ -5,11 +5,29 @@
 import { once } from "node:events"
 import { Elysia } from "elysia"
 import { type ApiToken, authenticator, Caller, hashOf, ROLES } from "./lib/access.ts"
-import { type BrokerConfig, ConfigError, readBrokerConfig, redisAddress } from "./lib/config.ts"
+import { type BrokerConfig, readBrokerConfig, redisAddress } from "./lib/config.ts"
 import { BROKER_CONNECTION, startEmbeddedRedis } from "./lib/embedded.ts"
 import { Refused } from "./lib/errors.ts"
-import { cannotListen, greeting, redisWarnings, urlOf, whereRedisIs } from "./lib/greeting.ts"
-import { answer, bodyReader, errorAnswer, optionalBody, problemAnswer, waitingRoom } from "./lib/http.ts"
+import {
+  announce,
+  brokerFacts,
+  cannotListen,
+  greeting,
+  redisWarnings,
+  tokenPlace,
+  urlOf,
+  whereRedisIs,
+} from "./lib/greeting.ts"
+import { runProgram } from "./lib/help.ts"
+import {
+  answer,
+  bodyReader,
+  errorAnswer,
+  NO_SNIFFING,
+  optionalBody,
+  problemAnswer,
+  waitingRoom,
+} from "./lib/http.ts"
 import { createLog, type Log } from "./lib/log.ts"
 import { CONTENT_TYPE, Metrics } from "./lib/metrics.ts"
 import { docs, openapi } from "./lib/openapi.ts"
@@ -338,8 +356,8 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
       "/metrics",
       async ({ caller }) => {
         if (!config.metricsPublic) caller.mayUseAll()
-        return new Response(await metrics.text(), {
-          headers: { "content-type": CONTENT_TYPE, "cache-control": "no-store" },
+        return new Response(await metrics.page(), {
+          headers: { "content-type": CONTENT_TYPE, "cache-control": "no-store", ...NO_SNIFFING },
         })
       },
       docs.metrics,
@@ -449,17 +467,7 @@ async function main(): Promise<number> {
   )
   if (broker === undefined) return 1
   const { url, token, redis } = broker
-  const { at, version, durability, topology, replicas, waitReplicas } = redis
-  log.info("The broker listens", {
-    url,
-    redis: at,
-    redis_version: version,
-    durability,
-    topology,
-    replicas,
-    wait_replicas: waitReplicas,
-    docs: `${url}/swagger`,
-  })
+  announce(log, "The broker listens", brokerFacts(url, redis, tokenPlace(config, token), config.logLevel))
   for (const warning of redisWarnings(redis)) log.warn(warning)
   if (config.apiToken === undefined && token !== undefined) console.log(greeting(url, token))
   if (!stop.aborted) await once(stop, "abort")
@@ -471,11 +479,4 @@ async function main(): Promise<number> {
   return 0
 }
 
-if (import.meta.main) {
-  try {
-    process.exit(await main())
-  } catch (error) {
-    console.error(error instanceof ConfigError ? error.message : error)
-    process.exit(1)
-  }
-}
+if (import.meta.main) process.exit(await runProgram("broker", process.argv.slice(2), main))

@@ -9,8 +9,10 @@
  */
 import { hostname } from "node:os"
 import { Client } from "./lib/client.ts"
-import { ConfigError, readWorkerConfig, type WorkerConfig } from "./lib/config.ts"
+import { readWorkerConfig, type WorkerConfig } from "./lib/config.ts"
+import { announce } from "./lib/greeting.ts"
 import { type Handlers, loadHandlers } from "./lib/handlers.ts"
+import { runProgram } from "./lib/help.ts"
 import { createLog, type Log } from "./lib/log.ts"
 import { pause } from "./lib/pause.ts"
 import { stopSignal } from "./lib/signals.ts"
@@ -178,7 +180,10 @@ export async function startWorker(
   if (token === undefined) return undefined
   const { brokerUrl, queues, concurrency, drainMs } = config
   const name = config.name ?? workerName()
-  log.info("worker begins", { name, broker: brokerUrl, queues, concurrency, types: [...handlers.keys()] })
+  announce(log, "worker begins", {
+    ...{ name, broker: brokerUrl, queues, concurrency },
+    ...{ handlers: config.handlers ?? "built in", types: [...handlers.keys()], log_level: config.logLevel },
+  })
   return new Worker({
     client: new Client({ url: brokerUrl, token: () => token.value }),
     handlers,
@@ -207,11 +212,4 @@ async function main(): Promise<number> {
   return (await worker.stop()) ? 0 : 1
 }
 
-if (import.meta.main) {
-  try {
-    process.exit(await main())
-  } catch (error) {
-    console.error(error instanceof ConfigError ? error.message : error)
-    process.exit(1)
-  }
-}
+if (import.meta.main) process.exit(await runProgram("worker", process.argv.slice(2), main))

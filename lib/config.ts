@@ -8,6 +8,7 @@ import { readFileSync } from "node:fs"
 import { type ApiToken, hashOf, ROLES, type Role } from "./access.ts"
 import type { Backoff } from "./models.ts"
 import type { HostPort, RedisAddress } from "./redis.ts"
+import type { Variable } from "./variables.ts"
 
 export type Env = Readonly<Record<string, string | undefined>>
 
@@ -23,18 +24,28 @@ export const QUEUE_NAME = /^[A-Za-z0-9._-]{1,64}$/
 const LEVELS = ["debug", "info", "warn", "error", "silent"] as const
 export type LogLevel = (typeof LEVELS)[number]
 
+/** Hears of each variable that is read, maybe more than once, and what counts where it is not set. */
+export type Heard = (name: Variable, fallback?: string | number) => void
+
 /** Takes variables one by one and gathers what is wrong with them, so that all is told at once. */
 class Reader {
   readonly problems: string[] = []
-  constructor(private readonly env: Env) {}
+  constructor(
+    private readonly env: Env,
+    private readonly heard: Heard,
+  ) {}
 
   /** An empty variable counts as one that is not set: Compose and shells pass those. */
-  text(name: string): string | undefined {
+  text(name: Variable, fallback: string): string
+  text(name: Variable): string | undefined
+  text(name: Variable, fallback?: string): string | undefined {
+    this.heard(name, fallback)
     const value = this.env[name]
-    return value === undefined || value === "" ? undefined : value
+    return value === undefined || value === "" ? fallback : value
   }
 
-  integer(name: string, fallback: number, min: number, max: number): number {
+  integer(name: Variable, fallback: number, min: number, max: number): number {
+    this.heard(name, fallback)
     const value = this.text(name)
     if (value === undefined) return fallback
     const number = Number(value)
@@ -42,16 +53,18 @@ class Reader {
     return this.bad(`${name} must be a whole number from ${min} to ${max}`, fallback)
   }
 
-  word<T extends string>(name: string, words: readonly T[], fallback: T): T {
+  word<T extends string>(name: Variable, words: readonly T[], fallback: T): T {
+    this.heard(name, fallback)
     const value = this.text(name)
     if (value === undefined) return fallback
     if ((words as readonly string[]).includes(value)) return value as T
     return this.bad(`${name} must be one of ${words.join(", ")}`, fallback)
   }
 
-  url(name: string, protocols: readonly string[], fallback: string): string
-  url(name: string, protocols: readonly string[]): string | undefined
-  url(name: string, protocols: readonly string[], fallback?: string): string | undefined {
+  url(name: Variable, protocols: readonly string[], fallback: string): string
+  url(name: Variable, protocols: readonly string[]): string | undefined
+  url(name: Variable, protocols: readonly string[], fallback?: string): string | undefined {
+    this.heard(name, fallback)
     const value = this.text(name)
     if (value === undefined) return fallback
     if (URL.canParse(value) && protocols.includes(new URL(value).protocol)) return value
@@ -62,7 +75,7 @@ class Reader {
   }
 
   /** `host:port,…`; a port that is left out is `port`. */
-  nodes(name: string, port: number): HostPort[] | undefined {
+  nodes(name: Variable, port: number): HostPort[] | undefined {
     const value = this.text(name)
     if (value === undefined) return undefined
     const nodes = value
@@ -83,7 +96,7 @@ class Reader {
   }
 
   /** What stands in the variable, or in the file that `<name>_FILE` names, as secrets are mounted. */
-  textOrFile(name: string): string | undefined {
+  textOrFile(name: "API_TOKENS"): string | undefined {
     const text = this.text(name)
     const path = this.text(`${name}_FILE`)
     if (path === undefined) return text
@@ -110,8 +123,8 @@ class Reader {
 export type BrokerConfig = ReturnType<typeof readBrokerConfig>
 
 /** What a broker reads. With no address of a Redis it runs the machine's own redis-server in `dataDir`. */
-export function readBrokerConfig(env: Env = process.env) {
-  const read = new Reader(env)
+export function readBrokerConfig(env: Env = process.env, heard: Heard = () => {}) {
+  const read = new Reader(env, heard)
   const redisHost = read.text("REDIS_HOST")
   const redisPort = read.integer("REDIS_PORT", 6379, 1, 65_535)
   const redisUrl =
@@ -121,7 +134,7 @@ export function readBrokerConfig(env: Env = process.env) {
   const redisPassword = read.text("REDIS_PASSWORD")
   const redisUsername = read.text("REDIS_USERNAME")
   const waitReplicas = read.integer("WAIT_REPLICAS", 0, 0, 10)
-  const given = ["REDIS_URL", "REDIS_SENTINELS", "REDIS_CLUSTER"].filter(
+  const given = (["REDIS_URL", "REDIS_SENTINELS", "REDIS_CLUSTER"] as const).filter(
     name => read.text(name) !== undefined,
   )
   if (given.length > 1)
@@ -146,11 +159,11 @@ export function readBrokerConfig(env: Env = process.env) {
       undefined,
     )
   return read.done({
-    host: read.text("HOST") ?? "0.0.0.0",
+    host: read.text("HOST", "0.0.0.0"),
     port: read.integer("PORT", 5000, 0, 65_535),
     redisUrl,
     redisSentinels,
-    redisMasterName: read.text("REDIS_MASTER_NAME") ?? "mymaster",
+    redisMasterName: read.text("REDIS_MASTER_NAME", "mymaster"),
     redisSentinelPassword: read.text("REDIS_SENTINEL_PASSWORD"),
     redisCluster,
     redisUsername,
@@ -159,7 +172,7 @@ export function readBrokerConfig(env: Env = process.env) {
     redisTimeoutMs: read.integer("REDIS_TIMEOUT_MS", 2_000, 50, 60_000),
     apiToken,
     tokens: tokens ?? [],
-    dataDir: read.text("DATA_DIR") ?? ".data",
+    dataDir: read.text("DATA_DIR", ".data"),
     visibilityTimeoutMs: read.integer("VISIBILITY_TIMEOUT_MS", 30_000, 100, 86_400_000),
     maxRetries: read.integer("MAX_RETRIES", 3, 0, 1_000),
     maxCrashes: read.integer("MAX_CRASHES", 3, 0, 1_000),
@@ -188,12 +201,27 @@ export function redisAddress(config: BrokerConfig): RedisAddress | undefined {
   return redisUrl === undefined ? undefined : { url: redisUrl }
 }
 
+/** What `top` reads: how to reach a broker, as a worker does. */
+export function readTopConfig(env: Env = process.env, heard: Heard = () => {}) {
+  const read = new Reader(env, heard)
+  return read.done(readReach(read))
+}
+
+const readReach = (read: Reader) => ({
+  brokerUrl: read.url("BROKER_URL", ["http:", "https:"], "http://localhost:5000"),
+  apiToken: read.token(),
+  dataDir: read.text("DATA_DIR", ".data"),
+})
+
 export type WorkerConfig = ReturnType<typeof readWorkerConfig>
 
 /** What a worker reads. `apiToken` undefined: it takes the one that a broker on this machine left in `dataDir`. */
-export function readWorkerConfig(env: Env = process.env) {
-  const read = new Reader(env)
-  const queues = (read.text("QUEUES") ?? "default").split(",").map(name => name.trim())
+export function readWorkerConfig(env: Env = process.env, heard: Heard = () => {}) {
+  const read = new Reader(env, heard)
+  const queues = read
+    .text("QUEUES", "default")
+    .split(",")
+    .map(name => name.trim())
   if (queues.length > 100 || !queues.every(name => QUEUE_NAME.test(name)))
     read.bad(
       "QUEUES must be 1 to 100 names divided by commas, each of 1 to 64 characters out of A-Z a-z 0-9 . _ -",
@@ -203,9 +231,7 @@ export function readWorkerConfig(env: Env = process.env) {
   if (name !== undefined && !QUEUE_NAME.test(name))
     read.bad("WORKER_NAME must have 1 to 64 characters out of A-Z a-z 0-9 . _ -", undefined)
   return read.done({
-    brokerUrl: read.url("BROKER_URL", ["http:", "https:"], "http://localhost:5000"),
-    apiToken: read.token(),
-    dataDir: read.text("DATA_DIR") ?? ".data",
+    ...readReach(read),
     queues,
     name,
     concurrency: read.integer("CONCURRENCY", 10, 1, 1_000),

@@ -1,6 +1,57 @@
-/** What an operator reads when a broker has started, or cannot. */
+/** What an operator reads when a broker or a worker has started, or cannot. */
+import { join } from "node:path"
+import type { BrokerConfig, LogLevel } from "./config.ts"
+import type { Log } from "./log.ts"
 import type { RedisAddress } from "./redis.ts"
 import type { RedisState } from "./store.ts"
+
+/** What there is to open in a browser, or to point something at. */
+const PAGES = ["swagger", "metrics"] as const
+
+/** Where everything of a broker is. `token`: where the one of all roles comes from. */
+export const brokerFacts = (
+  url: string,
+  redis: RedisState & { at: string },
+  token: string,
+  level: LogLevel,
+) => ({
+  url,
+  ...Object.fromEntries(PAGES.map(page => [page, `${url}/${page}`])),
+  redis: redis.at,
+  redis_version: redis.version,
+  durability: redis.durability,
+  topology: redis.topology,
+  replicas: redis.replicas,
+  wait_replicas: redis.waitReplicas,
+  token,
+  log_level: level,
+})
+
+/** Where the token is that has all roles, of a broker that has one. */
+export function tokenPlace({ apiToken, dataDir }: BrokerConfig, token: string | undefined): string {
+  if (apiToken !== undefined) return "API_SECRET_TOKEN"
+  return token === undefined ? "API_TOKENS" : join(dataDir, "token")
+}
+
+/** One line of the log for machines; on a terminal a line for each fact, as nobody finds anything in a long one. */
+export function announce(
+  log: Log,
+  message: string,
+  facts: Readonly<Record<string, unknown>>,
+  terminal: boolean = process.stderr.isTTY === true,
+  // Not in red, which console.error would write in.
+  write: (text: string) => void = text => console.error(`\x1b[0m${text}`),
+): void {
+  log.info(message, terminal ? {} : facts)
+  if (!terminal || !["debug", "info"].includes(String(facts.log_level))) return
+  const width = Math.max(...Object.keys(facts).map(name => name.length))
+  const lines = Object.entries(facts).map(([name, fact]) => {
+    const text = Array.isArray(fact) ? fact.join(", ") : String(fact)
+    // Names of handlers are a stranger's.
+    return `  ${name.replaceAll("_", " ").padEnd(width)}  ${text.replace(/\p{C}/gu, "?")}`
+  })
+  write(lines.join("\n"))
+}
 
 /** Lines to paste as they are, for a broker whose token is its own: nobody knows that token yet. */
 export function greeting(url: string, token: string): string {

@@ -97,13 +97,16 @@ export function problemAnswer(refused: Refused): Response {
   const headers: Record<string, string> = {
     "content-type": "application/problem+json",
     "cache-control": "no-store",
+    ...NO_SNIFFING,
   }
   if (body.status === 503 || body.status === 429) headers["retry-after"] = RETRY_AFTER_S
   if (body.status === 401) headers["www-authenticate"] = 'Bearer realm="task queue"'
   return new Response(JSON.stringify(body), { status: body.status, headers })
 }
 
-const JSON_HEADERS = { "content-type": "application/json", "cache-control": "no-store" }
+/** Tasks hold what strangers wrote: no browser is to guess that it is a page. */
+export const NO_SNIFFING = { "x-content-type-options": "nosniff" }
+const JSON_HEADERS = { "content-type": "application/json", "cache-control": "no-store", ...NO_SNIFFING }
 
 /** An answer of JSON text. */
 export const answer = (text: string, headers: Record<string, string> = {}): Response =>
