@@ -88,12 +88,12 @@ function lines(heads: readonly string[], values: readonly Value[]): string {
   return text
 }
 
-/** A histogram of each queue. Left out where it has seen nothing: idle queues are to make no page long. */
+/** A histogram of each queue that has one. Left out where it has seen nothing: idle queues are to make no page long. */
 export const histogram = <Of>(
   name: string,
   help: string,
   bounds: readonly number[],
-  of: (of: Of) => Histogram,
+  of: (of: Of) => Histogram | undefined,
 ): Told<Of> => ({
   ...{ name, type: "histogram", help },
   heads: label => [
@@ -101,8 +101,8 @@ export const histogram = <Of>(
     `_sum{${label}}`,
     `_count{${label}}`,
   ],
-  mark: queue => of(queue).count || undefined,
-  values: queue => valuesOf(of(queue)),
+  mark: queue => of(queue)?.count || undefined,
+  values: queue => valuesOf(of(queue)!),
 })
 
 /** Its buckets, each with all that is below it, its sum and its count. */

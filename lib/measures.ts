@@ -2,6 +2,8 @@
 
 /** Queues with numbers of their own; all that come after them are counted together. */
 export const MAX_QUEUES = 1_000
+/** Queues with histograms of their own, which are most of a page of /metrics. */
+const MAX_TIMED = 100
 export const OTHER = "other"
 
 export const TASK_SECONDS = [0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600, 3_600]
@@ -39,9 +41,15 @@ export class QueueMeasures implements Record<(typeof EVENTS)[number], number> {
   lapsed = 0
   dead = 0
   /** From the submit to the first lease. */
-  readonly wait = new Histogram(TASK_SECONDS)
+  readonly wait: Histogram
   /** From a lease to the ack that names it. */
-  readonly run = new Histogram(TASK_SECONDS)
+  readonly run: Histogram
+
+  /** `shared`: whose histograms these are; undefined: its own. */
+  constructor(readonly shared?: QueueMeasures) {
+    this.wait = shared?.wait ?? new Histogram(TASK_SECONDS)
+    this.run = shared?.run ?? new Histogram(TASK_SECONDS)
+  }
 }
 
 export class Measures {
@@ -58,8 +66,11 @@ export class Measures {
   of(queue: string): QueueMeasures {
     const found = this.queues.get(queue)
     if (found !== undefined) return found
-    if (queue !== OTHER && this.queues.size >= MAX_QUEUES) return this.of(OTHER)
-    const measures = new QueueMeasures()
+    // Of more than MAX_TIMED queues one is OTHER.
+    if (queue !== OTHER && this.queues.size > MAX_QUEUES) return this.of(OTHER)
+    const measures = new QueueMeasures(
+      queue !== OTHER && this.queues.size >= MAX_TIMED ? this.of(OTHER) : undefined,
+    )
     this.queues.set(queue, measures)
     return measures
   }

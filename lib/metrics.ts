@@ -55,9 +55,14 @@ const OF_MEASURES: Told<QueueMeasures>[] = [
     "tq_task_wait_seconds",
     "From the submit to the first lease, delays included.",
     TASK_SECONDS,
-    ({ wait }) => wait,
+    ({ wait, shared }) => (shared ? undefined : wait),
   ),
-  histogram("tq_task_run_seconds", "From a lease to the ack that names it.", TASK_SECONDS, ({ run }) => run),
+  histogram(
+    "tq_task_run_seconds",
+    "From a lease to the ack that names it.",
+    TASK_SECONDS,
+    ({ run, shared }) => (shared ? undefined : run),
+  ),
 ]
 
 export class Metrics {

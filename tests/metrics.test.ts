@@ -195,11 +195,11 @@ test("many queues share a call to Redis, and only what has changed is written an
   expect((await depthsOf(counted.scripts, names, 1)).map(one)).toEqual(together.map(one))
   const metrics = new Metrics(broker.queue, -1)
   await metrics.page()
-  expect(metrics.written).toMatchObject({ tq_tasks: 250, tq_task_events_total: 250, tq_task_wait_seconds: 0 })
+  expect(metrics.written).toMatchObject({ tq_tasks: 250, tq_task_events_total: 251, tq_task_wait_seconds: 0 })
   const before = String(await metrics.page())
   await broker.call("POST", "/submit", { type: "a", queue: "queue-3" })
   const after = String(await metrics.page())
-  expect(metrics.written).toMatchObject({ tq_tasks: 251, tq_task_events_total: 251, tq_task_wait_seconds: 0 })
+  expect(metrics.written).toMatchObject({ tq_tasks: 251, tq_task_events_total: 252, tq_task_wait_seconds: 0 })
   for (const [page, queue, queued] of [
     [before, "queue-3", 1],
     [after, "queue-3", 2],
@@ -257,9 +257,14 @@ test("past 1,000 queues the rest is counted together, and a page stays bounded",
   }
   expect(measures.queues.size).toBe(MAX_QUEUES + 1)
   expect(measures.of(OTHER).submitted).toBe(4_000)
+  // Histograms are most of a page: only the first 100 queues have some of their own.
+  expect(measures.of("q99").wait.count).toBe(1)
+  expect(measures.of("q100").wait).toBe(measures.of(OTHER).wait)
+  expect(measures.of(OTHER).wait.count).toBe(4_900)
   const depths = async () => []
   const text = String(await new Metrics({ measures, depths, waiting: 0 } as unknown as TaskQueue).page())
-  expect(text.length).toBeLessThan(4_000_000)
+  expect(text.length).toBeLessThan(1_000_000)
+  expect(text.match(/^tq_task_wait_seconds_count/gm)).toHaveLength(101)
   expect(faultsOf(text)).toEqual([])
 })
 
