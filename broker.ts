@@ -6,6 +6,7 @@ import { once } from "node:events"
 import { Elysia } from "elysia"
 import { type ApiToken, authenticator, Caller, hashOf, ROLES } from "./lib/access.ts"
 import { type BrokerConfig, readBrokerConfig, redisAddress } from "./lib/config.ts"
+import { dashboard } from "./lib/dashboard.ts"
 import { BROKER_CONNECTION, startEmbeddedRedis } from "./lib/embedded.ts"
 import { Refused } from "./lib/errors.ts"
 import {
@@ -21,6 +22,7 @@ import {
 import { runProgram } from "./lib/help.ts"
 import {
   answer,
+  bodyIfJson,
   bodyReader,
   errorAnswer,
   NO_SNIFFING,
@@ -33,12 +35,20 @@ import { CONTENT_TYPE, Metrics } from "./lib/metrics.ts"
 import { docs, openapi } from "./lib/openapi.ts"
 import { pause } from "./lib/pause.ts"
 import { TaskQueue } from "./lib/queue.ts"
+import {
+  cookieOf,
+  refuseForeign,
+  refuseForged,
+  type Session,
+  Sessions,
+  showsSomebody,
+} from "./lib/session.ts"
 import { stopSignal } from "./lib/signals.ts"
 import type { RedisState } from "./lib/store.ts"
 import { type Leased, queueOf } from "./lib/task.ts"
 import * as wire from "./lib/wire.ts"
 
-const PUBLIC = /^\/(healthz|readyz|swagger(\/.*)?)$/
+const PUBLIC = /^\/(healthz|readyz|(swagger|dashboard)(\/.*)?)$/
 /** Who has not shown a token, on every request at first. */
 const NOBODY = new Caller({ name: "nobody", roles: [], queues: [] })
 /** Bun cuts a request that is silent for this long; a long poll (20 s at most) must fit. */
@@ -47,21 +57,38 @@ const IDLE_TIMEOUT_S = 40
 const AUDIT_MS = 20_000
 /** How many requests may wait, for tasks or for the end of one: 6 KB each, so 60 MB. */
 const MAX_WAITING = 10_000
+/** Of a body that who has shown no token yet may send. */
+const MAX_SIGN_IN_BYTES = 16_384
 /** What Redis may take to close, after the requests have ended. */
 const CLOSE_MS = 5_000
 
 /** The app, ready to listen. `token` has all roles; beside it there are those of the configuration. */
 export function createBroker(queue: TaskQueue, config: BrokerConfig, token: string | undefined, log: Log) {
-  const authenticate = authenticator([...config.tokens, ...(token === undefined ? [] : [masterToken(token)])])
-  const isPublic = (path: string) => PUBLIC.test(path) || (config.metricsPublic && path === "/metrics")
+  const tokens = [...config.tokens, ...(token === undefined ? [] : [masterToken(token)])]
+  const authenticate = authenticator(tokens)
+  const sessions = new Sessions(tokens)
+  const isPublic = (path: string, method: string) =>
+    PUBLIC.test(path) ||
+    (config.metricsPublic && path === "/metrics") ||
+    (path === "/session" && method !== "DELETE")
+  /** Who asks, by token or else by cookie. Not given the context: Elysia would then read bodies by itself. */
+  const meet = ({ headers }: Request): { caller: Caller; session?: Session } | undefined => {
+    const session = sessions.of(headers)
+    if (session !== undefined) return { caller: session.caller, session }
+    const caller = authenticate(headers)
+    return caller && { caller }
+  }
   const metrics = new Metrics(queue)
   const read = bodyReader(config.maxBodyBytes)
   const readIfAny = optionalBody(read)
+  const readIfJson = bodyIfJson(read)
+  const readSmall = bodyReader(MAX_SIGN_IN_BYTES)
   const query = (request: Request) => new URL(request.url).searchParams
   const wait = waitingRoom(MAX_WAITING)
 
   return new Elysia({ precompile: true })
     .decorate("caller", NOBODY)
+    .decorate("session", undefined as Session | undefined)
     .onRequest(context => {
       // Before the body is read. HEAD would run a GET's handler, and GET /get leases.
       const { request } = context
@@ -70,20 +97,26 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
         return problemAnswer(
           new Refused("bad_request", { detail: "The Host header is missing or is no host." }),
         )
-      if (isPublic(url.pathname)) return
-      const caller = authenticate(request.headers)
-      if (caller === undefined) return problemAnswer(new Refused("unauthorized"))
-      context.caller = caller
+      if (isPublic(url.pathname, request.method)) return
+      const met = meet(request)
+      if (met === undefined) return problemAnswer(new Refused("unauthorized"))
+      context.caller = met.caller
+      context.session = met.session
       if (request.method === "HEAD") return problemAnswer(new Refused("not_found"))
     })
     .onBeforeHandle(context => {
       const { request, route } = context
-      if (isPublic(route)) return
+      if (isPublic(route, request.method)) return
       // Bun finds the route by the path as it was sent, and request.url has it tidied: GET /status/..\healthz.
       if (context.caller === NOBODY) {
-        const caller = authenticate(request.headers)
-        if (caller === undefined) return problemAnswer(new Refused("unauthorized"))
-        context.caller = caller
+        const met = meet(request)
+        if (met === undefined) return problemAnswer(new Refused("unauthorized"))
+        context.caller = met.caller
+        context.session = met.session
+      }
+      if (context.session !== undefined) {
+        refuseForeign(request)
+        if (request.method !== "GET" || route === "/get") refuseForged(request, context.session)
       }
       context.caller.mayAsk(`${request.method} ${route}`)
     })
@@ -264,10 +297,11 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     )
     .post(
       "/dlq/retry/:id",
-      async ({ params, caller }) => {
+      async ({ request, params, caller }) => {
         const id = wire.readId(params.id)
         caller.mayUse(queueOf(id))
-        await queue.dead.retry(id)
+        using body = await readIfJson(request)
+        await queue.dead.retry(id, wire.readRedrive(body))
         log.info("A dead task was retried", { task_id: id, by: caller.name })
         return answer(JSON.stringify({ status: "requeued_from_dlq", task_id: id }))
       },
@@ -362,6 +396,37 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
       },
       docs.metrics,
     )
+    .post(
+      "/session",
+      async ({ request }) => {
+        refuseForeign(request)
+        using body = await readSmall(request)
+        const opened = sessions.open(wire.readSignIn(body))
+        if (opened === undefined) throw new Refused("unauthorized", { detail: "No token of this broker." })
+        log.info("A session was opened", { by: opened.caller.name })
+        return answer(wire.writeSession(opened.caller, opened), {
+          "set-cookie": cookieOf(request, opened.value, opened.expiresAt),
+        })
+      },
+      docs.signIn,
+    )
+    .get(
+      "/session",
+      ({ request }) => {
+        if (!showsSomebody(request.headers)) return new Response(null, { status: 204 })
+        const met = meet(request)
+        if (met === undefined) throw new Refused("unauthorized")
+        if (met.session !== undefined) refuseForeign(request)
+        return answer(wire.writeSession(met.caller, met.session))
+      },
+      docs.session,
+    )
+    .delete(
+      "/session",
+      ({ request }) => answer('{"status":"ended"}', { "set-cookie": cookieOf(request, "", 0) }),
+      docs.signOut,
+    )
+    .use(dashboard)
     .get("/healthz", () => answer('{"status":"ok"}'), docs.healthz)
     .get(
       "/readyz",

@@ -31,6 +31,9 @@ export const ACCESS = {
   "POST /queues/:queue/purge": ["operate"],
   "POST /audit": ["operate"],
   "GET /metrics": ["read"],
+  "POST /session": [],
+  "GET /session": [],
+  "DELETE /session": ROLES,
   "GET /healthz": [],
   "GET /readyz": [],
 } as const satisfies Record<string, readonly Role[]>
@@ -48,12 +51,15 @@ export interface ApiToken {
 
 export const hashOf = (token: string): string => Bun.SHA256.hash(token, "hex")
 
+/** The token that a request presents. */
+export const presented = (headers: Headers): string | undefined =>
+  headers.get("x-api-token") ?? /^Bearer +(.+)$/i.exec(headers.get("authorization") ?? "")?.[1]
+
 /** Finds the caller: one hash a request, whatever the number of tokens. What a look-up by hash tells by its time helps nobody. */
 export function authenticator(tokens: readonly ApiToken[]): (headers: Headers) => Caller | undefined {
   const callers = new Map(tokens.map(token => [token.hash, new Caller(token)]))
   return headers => {
-    const given =
-      headers.get("x-api-token") ?? /^Bearer +(.+)$/i.exec(headers.get("authorization") ?? "")?.[1]
+    const given = presented(headers)
     return given === undefined ? undefined : callers.get(hashOf(given))
   }
 }
@@ -74,6 +80,11 @@ export class Caller {
     this.#queues = queues && [...queues].sort()
     const open = (needed: readonly Role[]) => needed.some(role => roles.includes(role))
     this.#routes = new Set(Object.entries(ACCESS).flatMap(([route, needed]) => (open(needed) ? [route] : [])))
+  }
+
+  /** What it may, for who asks who they are. */
+  shown() {
+    return { name: this.name, roles: this.#roles, ...(this.#queues ? { queues: this.#queues } : {}) }
   }
 
   mayAsk(route: string): void {

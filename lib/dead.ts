@@ -102,10 +102,11 @@ export class DeadLetters {
     return { groups: [...groups.values()].sort((a, b) => b.count - a.count), next }
   }
 
-  /** Gives one dead task a new life. */
-  async retry(id: string): Promise<void> {
+  /** Gives one dead task a new life, with another payload where there is one. */
+  async retry(id: string, payload?: string): Promise<void> {
     const { queue, local } = splitId(id)
-    const [word] = await this.parts.scripts.call("redrive", queue, {}, [{ id: local, ...SAME }])
+    const given = payload === undefined ? SAME : inlineOrLarge(payload)
+    const [word] = await this.parts.scripts.call("redrive", queue, {}, [{ id: local, ...given }])
     if (word === "duplicate") throw new Refused("key_taken", { task_id: id })
     if (word !== "requeued") throw new Refused("not_in_dlq", { task_id: id })
   }

@@ -187,6 +187,16 @@ export const optionalBody =
     return none ? { text: "{}", value: {}, [Symbol.dispose]() {} } : read(request)
   }
 
+/** For a route that was there before its body was: what is not JSON is not read. */
+export const bodyIfJson =
+  (read: ReturnType<typeof bodyReader>): typeof read =>
+  async request => {
+    const { headers } = request
+    const some = headers.has("transfer-encoding") || (headers.get("content-length") ?? "0") !== "0"
+    const json = /^application\/json *(;|$)/i.test(headers.get("content-type") ?? "")
+    return some && json ? read(request) : { text: "{}", value: {}, [Symbol.dispose]() {} }
+  }
+
 const tooLarge = (maxBytes: number) =>
   `It may have ${maxBytes} bytes. Keep big data elsewhere and send a reference, or raise MAX_BODY_BYTES.`
 const NO_ROOM =

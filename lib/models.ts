@@ -470,6 +470,15 @@ export type DlqPurged = Static<typeof DlqPurged>
 
 export const MAX_PATCH_BYTES = 16_384
 
+export const Redrive = Type.Object(
+  {
+    payload: Type.Optional(
+      Type.Unknown({ description: "any JSON, in place of the payload that it had; absent: it stays" }),
+    ),
+  },
+  closed,
+)
+
 export const DlqRetry = Type.Object(
   {
     ...deadFilter,
@@ -783,6 +792,22 @@ export const AuditAnswer = Type.Object({
 export type AuditAnswer = Static<typeof AuditAnswer>
 
 /** Every word that `code` can be. Which status goes with it stands in errors.ts. */
+export const SignIn = Type.Object(
+  { token: Type.String({ minLength: 1, maxLength: 2_000, description: "as X-API-Token has it" }) },
+  closed,
+)
+
+export const SessionView = Type.Object({
+  name: Type.String({ description: "of the token" }),
+  roles: Type.Array(Type.Union(["submit", "work", "operate", "read"].map(role => Type.Literal(role)))),
+  queues: Type.Optional(Type.Array(QueueName, { description: "the only ones it is for; absent: all" })),
+  csrf: Type.Optional(Type.String({ description: "for X-CSRF-Token; absent where the request had a token" })),
+  expires_at: Type.Optional(Type.Integer({ description: "by the broker's clock" })),
+})
+export type SessionView = Static<typeof SessionView>
+
+export const SessionEnded = Type.Object({ status: Type.Literal("ended") })
+
 export const CODES = [
   "unauthorized",
   "forbidden",

@@ -30,6 +30,7 @@ const { DeadGroup, Discarded, DlqGroupsAnswer, DlqGroupsQuery, DlqPurge, DlqPurg
   models
 const { Pause, Paused, Purge, Purged, QueueName, QueuesAnswer, QueueSettings, QueuesQuery, QueueView } =
   models
+const { Redrive, SessionEnded, SessionView, SignIn } = models
 const { Submitted, TaskId, TasksAnswer, TasksQuery, TaskView, WhyAnswer, Work } = models
 
 const Alive = Type.Object({ status: Type.Literal("ok") })
@@ -75,6 +76,7 @@ const NAMED = {
   },
   ...{ QueueSettings, QueueView, QueuesAnswer, Pause, Paused, Purge, Purged },
   ...{ DeadGroup, DlqGroupsAnswer, Discarded, DlqPurge, DlqPurged, DlqRetry, DlqRetried },
+  ...{ Redrive, SignIn, SessionView, SessionEnded },
   ...{ Problem, Alive, Ready },
 }
 const NAMES = new Map<TSchema, string>(Object.entries(NAMED).map(([name, schema]) => [schema, name]))
@@ -305,6 +307,11 @@ const MAIL: models.QueueView = {
 const HELD: models.QueueView = {
   ...MAIL,
   ...{ paused: true, paused_at: NOW - 60_000, pause_reason: "the mail server is being moved" },
+}
+
+const SESSION: models.SessionView = {
+  ...{ name: "ci", roles: ["submit", "read"], queues: ["mail"] },
+  ...{ csrf: "w2W6dWZ1cFq0b7mQm0v3k9mB7m3sJ3a0xk8eWc1d2eY", expires_at: NOW + 43_200_000 },
 }
 
 const FILTER = "Give as much of a filter as is wanted: all of it must be true. "
@@ -858,8 +865,13 @@ export const docs = {
     summary: "Give a dead task a new life",
     description:
       "It goes to the end of its queue with `retries`, `crashes` and `releases` back at 0, and without the time by which " +
-      "it was to start. Its checkpoint stays. The body is not read.",
+      "it was to start. Its checkpoint stays. A body that is not JSON is not read.",
     path: TASK_ID,
+    body: {
+      schema: Redrive,
+      optional: true,
+      examples: { "as it was": {}, edited: { payload: { to: "b@example.org" } } },
+    },
     answers: {
       200: answer("Waiting for a worker again.", Redriven, {
         requeued: { status: "requeued_from_dlq", task_id: ID },
@@ -1046,6 +1058,61 @@ export const docs = {
     refuses: {},
   }),
 
+  signIn: route("POST /session", {
+    tag: "Sessions",
+    summary: "Trade a token for a cookie",
+    description:
+      "For people at browsers, as the dashboard does. The cookie stands for the token on every route, for 12 hours, or until " +
+      "the broker no longer knows the token. Scripts cannot read it, and other sites cannot have it sent. What changes " +
+      "something then needs `csrf` as X-CSRF-Token.",
+    body: { schema: SignIn, examples: { token: { token: "0f3a5e889c1d4b7a" } } },
+    answers: {
+      200: {
+        ...answer("Who that is. The cookie is in Set-Cookie.", SessionView, { "of one queue": SESSION }),
+        headers: { "Set-Cookie": { schema: { type: "string" } } },
+      },
+    },
+    refuses: {
+      unauthorized: {},
+      forbidden: { detail: "A page of another origin may not ask this." },
+      bad_request: {
+        field: "token",
+        detail: "`token` is missing: it must be a string (as X-API-Token has it).",
+      },
+    },
+    advice: { 401: "The broker does not know this token.", 403: "It was asked by a page of another origin." },
+  }),
+
+  session: route("GET /session", {
+    tag: "Sessions",
+    summary: "Ask who one is",
+    description: "Tells what the cookie, or the token of the request, may do.",
+    answers: {
+      200: answer("Who that is.", SessionView, {
+        session: SESSION,
+        token: { name: "ci", roles: ["submit"] },
+      }),
+      204: { description: "The request has neither: ask for a token." },
+    },
+    refuses: { unauthorized: {}, forbidden: { detail: "A page of another origin may not ask this." } },
+    advice: {
+      401: "The session has ended, or the broker does not know the token (any more).",
+      403: "It was asked by a page of another origin.",
+    },
+  }),
+
+  signOut: route("DELETE /session", {
+    tag: "Sessions",
+    summary: "Have the browser forget the cookie",
+    description: "It needs X-CSRF-Token, as every change by the cookie. The token stays good.",
+    answers: { 200: answer("Forgotten.", SessionEnded, { ended: { status: "ended" } }) },
+    refuses: {
+      forbidden: {
+        detail: "With the cookie of a session this needs X-CSRF-Token: GET /session tells it as `csrf`.",
+      },
+    },
+  }),
+
   healthz: route("GET /healthz", {
     tag: "Operating",
     summary: "Is the process alive?",
@@ -1101,6 +1168,7 @@ export const openapi = new Elysia({ name: "openapi" })
           { name: "Working", description: "for programs that do it" },
           { name: "Dead letters", description: "tasks that were given up" },
           { name: "Steering", description: "queues: how they are, and what becomes of their tasks" },
+          { name: "Sessions", description: "for people at browsers" },
           { name: "Operating", description: "for probes, which need no token, and for who runs it" },
         ],
         components: {

@@ -3,6 +3,7 @@
  * text. Payloads and results are put into answers as the text they came as.
  */
 import { createHash } from "node:crypto"
+import type { Caller } from "./access.ts"
 import type { Why } from "./browse.ts"
 import { checker, queryChecker } from "./check.ts"
 import type { BrokerConfig } from "./config.ts"
@@ -30,6 +31,8 @@ import {
   QueueName,
   QueueSettings,
   QueuesQuery,
+  Redrive,
+  SignIn,
   StatusQuery,
   Submit,
   TaskId,
@@ -37,6 +40,7 @@ import {
   Work,
 } from "./models.ts"
 import type { Each, Extended, Extension, NewTask, Settled, Settlement, Submitted } from "./queue.ts"
+import type { Session } from "./session.ts"
 import { DEFAULT_PRIORITY, DEFAULT_QUEUE, joinId, type Leased, splitId, type Task } from "./task.ts"
 
 const MAX_ITEMS = 1_000
@@ -58,9 +62,25 @@ const checkSettings = checker(QueueSettings)
 const checkPause = checker(Pause)
 const checkPurge = checker(Purge)
 const checkQueues = queryChecker(QueuesQuery)
+const checkRedrive = checker(Redrive)
+const checkSignIn = checker(SignIn)
 const checkWork = checker(Work)
 const checkStatus = queryChecker(StatusQuery)
 const checkTasks = queryChecker(TasksQuery)
+
+/** The payload that a dead task is to have from now on, to the letter, if there is one. */
+export function readRedrive(body: Body): string | undefined {
+  checkRedrive(body.value)
+  return memberTexts(body.text, "payload")[0]
+}
+
+export const readSignIn = ({ value }: Body): string => checkSignIn(value).token
+
+export const writeSession = (caller: Caller, session?: Session): string =>
+  JSON.stringify({
+    ...caller.shown(),
+    ...(session ? { csrf: session.csrf, expires_at: session.expiresAt } : {}),
+  })
 
 /** What is common to routes that take one or many: each item by itself, so that a bad one sinks no other. */
 export interface Many<T> {

@@ -1147,6 +1147,32 @@ describe("redrive", () => {
     expect(again).toMatchObject({ duplicate: true, task_id: id })
   })
 
+  test("may change the payload, to the letter, and otherwise leaves it, whatever else is sent", async () => {
+    await using q = await Life.begin()
+    const id = await q.dead({ payload: { to: "ada" } })
+    const edited = `{"payload": {"to": "grace", "n": 12345678901234567890}}`
+    expect((await q.ask("POST", `/dlq/retry/${id}`, edited)).status).toBe(200)
+    expect(await (await q.broker.call("GET", `/status/${id}`)).text()).toContain(
+      `"payload":{"to": "grace", "n": 12345678901234567890}`,
+    )
+    await q.ask("POST", `/cancel/${id}`) // or it would be leased before the next
+    for (const [body, type] of [
+      [undefined, "application/json"],
+      ["anything", "text/plain"],
+      ["{}", "application/json"],
+    ] as const) {
+      const other = await q.dead({ payload: { to: "ada" } })
+      const headers = { "content-type": type }
+      expect((await q.broker.call("POST", `/dlq/retry/${other}`, body, { headers })).status).toBe(200)
+      expect(await q.task(other)).toMatchObject({ status: "queued", payload: { to: "ada" } })
+      await q.ask("POST", `/cancel/${other}`)
+    }
+    const kept = await q.dead({ payload: { to: "ada" } })
+    for (const body of ["{", { paylod: 1 }, [{ payload: 1 }]])
+      expect((await q.ask("POST", `/dlq/retry/${kept}`, body)).status).toBe(400)
+    expect(await q.task(kept)).toMatchObject({ status: "dead", payload: { to: "ada" } })
+  })
+
   test("gives an expired task a life without its old expiry, and a crashed one its budgets back", async () => {
     await using q = await Life.begin()
     const expired = await q.submit({ expires_in_ms: 60_000 })
