@@ -6,7 +6,7 @@ import type { RedisAddress } from "./redis.ts"
 import type { RedisState } from "./store.ts"
 
 /** What there is to open in a browser, or to point something at. */
-const PAGES = ["swagger", "metrics"] as const
+const PAGES = ["dashboard", "swagger", "metrics"] as const
 
 /** Where everything of a broker is. `token`: where the one of all roles comes from. */
 export const brokerFacts = (
@@ -67,6 +67,7 @@ Submit one and see what came of it:
 
   curl -sS ${url}/status/$(${submit({ type: "add", payload: [1, 2, 3] })} | cut -d'"' -f8) ${asked}
 
+See and steer it in a browser, with that token: ${url}/dashboard
 All requests, to try out in a browser: ${url}/swagger
 `
 }

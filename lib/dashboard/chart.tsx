@@ -1,0 +1,127 @@
+/** Lines over the last five minutes, with a legend that says their values now, or where one points. */
+import { useLayoutEffect, useRef, useState } from "preact/hooks"
+import uPlot from "uplot"
+import { useTick } from "./live.ts"
+import { clock, rate } from "./text.tsx"
+
+export type Lines = readonly { label: string; color: string }[]
+type Points = [number[], ...(number | null)[][]]
+const HEIGHT = 150
+const WINDOW_S = 300
+
+const colorOf = (name: string) =>
+  getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()
+
+export function Chart({
+  title,
+  lines,
+  points,
+  unit,
+}: {
+  title: string
+  lines: Lines
+  points: () => Points
+  unit: string
+}) {
+  const box = useRef<HTMLDivElement>(null)
+  const plot = useRef<uPlot | undefined>(undefined)
+  const [at, setAt] = useState<number | null>(null)
+  useTick()
+  const data = points()
+
+  useLayoutEffect(() => {
+    const element = box.current!
+    const draw = () => {
+      plot.current?.destroy()
+      const axis = {
+        stroke: colorOf("dim"),
+        grid: { stroke: colorOf("line"), width: 1 },
+        ticks: { show: false },
+        font: "11px system-ui, sans-serif",
+      }
+      plot.current = new uPlot(
+        {
+          width: element.clientWidth,
+          height: HEIGHT,
+          legend: { show: false },
+          cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
+          scales: {
+            x: { range: (_, __, max) => [Math.max(max, Date.now() / 1_000 - 5) - WINDOW_S, max] },
+            y: { range: (_, __, max) => [0, Math.max(1, max * 1.15)] },
+          },
+          axes: [
+            {
+              ...axis,
+              size: 26,
+              space: 70,
+              values: (_, splits) => splits.map(s => clock(s * 1_000).slice(0, 5)),
+            },
+            { ...axis, size: 44, space: 28, values: (_, splits) => splits.map(rate) },
+          ],
+          series: [
+            {},
+            ...lines.map(({ label, color }, i) => ({
+              label,
+              stroke: colorOf(color),
+              width: 1.5,
+              points: { show: false },
+              ...(i === 0 ? { fill: `color-mix(in srgb, ${colorOf(color)} 10%, transparent)` } : {}),
+            })),
+          ],
+          hooks: { setCursor: [({ cursor }) => setAt(cursor.idx ?? null)] },
+        },
+        data as uPlot.AlignedData,
+        element,
+      )
+    }
+    draw()
+    const sizes = new ResizeObserver(() => {
+      const width = element.clientWidth
+      if (plot.current && width !== plot.current.width) plot.current.setSize({ width, height: HEIGHT })
+    })
+    sizes.observe(element)
+    const dark = matchMedia("(prefers-color-scheme: dark)")
+    dark.addEventListener("change", draw)
+    return () => {
+      sizes.disconnect()
+      dark.removeEventListener("change", draw)
+      plot.current?.destroy()
+      plot.current = undefined
+    }
+  }, [])
+  useLayoutEffect(() => plot.current?.setData(data as uPlot.AlignedData), [data])
+
+  const i = at ?? data[0].length - 1
+  const time = data[0][i]
+  return (
+    <figure class="panel chart">
+      <figcaption>
+        <h2>{title}</h2>
+        <span class="dim">{at !== null && time ? clock(time * 1_000) : unit}</span>
+        <dl>
+          {lines.map(({ label, color }, line) => (
+            <div key={label}>
+              <dt class={`line-${color}`}>{label}</dt>
+              <dd>{data[line + 1]![i] == null ? "–" : rate(data[line + 1]![i]!)}</dd>
+            </div>
+          ))}
+        </dl>
+      </figcaption>
+      <div ref={box} class="plot" aria-hidden="true" />
+    </figure>
+  )
+}
+
+/** One line without axes, for a row of a table. */
+export function Spark({ values }: { values: readonly (number | null)[] }) {
+  const most = Math.max(1, ...values.map(value => value ?? 0))
+  const step = 100 / (values.length - 1)
+  const path = values.map(
+    (value, i) => `${(i * step).toFixed(1)},${(19 - ((value ?? 0) / most) * 17).toFixed(1)}`,
+  )
+  return (
+    <svg class="spark" viewBox="0 0 100 20" preserveAspectRatio="none" aria-hidden="true">
+      <polyline points={path.join(" ")} />
+    </svg>
+  )
+}

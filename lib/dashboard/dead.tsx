@@ -1,0 +1,235 @@
+/** Dead letters: what tasks died of, and what is done with many at a time. */
+import { useState } from "preact/hooks"
+import type { DeadGroup, DlqAnswer, DlqGroupsAnswer } from "../models.ts"
+import { ask, can, queryOf } from "./api.ts"
+import { PurgeDead, RetryDead } from "./bulk.tsx"
+import { useData } from "./live.ts"
+import { Badge, Empty, Filter, Icon, Pager, Select, Skeleton, Table, Trouble } from "./parts.tsx"
+import { type Route, refine } from "./route.ts"
+import { TaskTable } from "./tasks.tsx"
+import { count, Shown, Time } from "./text.tsx"
+
+const REASONS = ["failed", "crashed", "timed_out", "expired", "released"]
+const HOUR_MS = 3_600_000
+const AGES = [
+  ["", "any"],
+  [`newer_than_ms:${HOUR_MS}`, "the last hour"],
+  [`newer_than_ms:${24 * HOUR_MS}`, "the last day"],
+  [`older_than_ms:${HOUR_MS}`, "over an hour"],
+  [`older_than_ms:${24 * HOUR_MS}`, "over a day"],
+  [`older_than_ms:${168 * HOUR_MS}`, "over a week"],
+] as const
+/** Each call looks at 1,000 dead tasks: so many calls at a time. */
+const CALLS = 10
+const A_PAGE = 25
+const MEMBERS = ["queue", "type", "reason", "error", "fingerprint"] as const
+
+export type DeadFilter = Partial<Record<(typeof MEMBERS)[number], string>> & {
+  older_than_ms?: number
+  newer_than_ms?: number
+}
+
+function filterOf(query: URLSearchParams): DeadFilter {
+  const filter: DeadFilter = {}
+  for (const name of MEMBERS) {
+    const value = query.get(name)
+    if (value) filter[name] = value
+  }
+  const [side, ms] = (query.get("age") ?? "").split(":")
+  if (side === "older_than_ms" || side === "newer_than_ms") filter[side] = Number(ms)
+  return filter
+}
+
+type Bulk = { what: "retry" | "purge"; filter: DeadFilter; known: number | undefined }
+
+export function Dead({ route: { query } }: { route: Route }) {
+  const filter = filterOf(query)
+  const [bulk, setBulk] = useState<Bulk>()
+  const value = (name: string) => query.get(name) ?? ""
+  const { fingerprint } = filter
+  const groups = useGroups(filter)
+  const all = (what: Bulk["what"]) => setBulk({ what, filter, known: undefined })
+  const any = (groups.value?.groups.length ?? 0) > 0
+  return (
+    <>
+      <div class="title">
+        <h1>Dead letters</h1>
+        <span class="grow" />
+        {can("operate") && any && (
+          <div class="buttons">
+            <button type="button" onClick={() => all("retry")}>
+              <Icon name="retry" /> Retry all
+            </button>
+            <button type="button" onClick={() => all("purge")}>
+              <Icon name="trash" /> Delete all
+            </button>
+          </div>
+        )}
+      </div>
+      <div class="filters">
+        <Filter
+          label="Queue"
+          value={value("queue")}
+          onChange={queue => refine({ queue })}
+          placeholder="all"
+        />
+        <Filter label="Type" value={value("type")} onChange={type => refine({ type })} />
+        <Select
+          label="Reason"
+          value={value("reason")}
+          options={[["", "any"], ...REASONS.map(of => [of, of.replace("_", " ")] as const)]}
+          onChange={reason => refine({ reason })}
+        />
+        <Filter label="Error has" value={value("error")} onChange={error => refine({ error })} />
+        <Select label="Dead for" value={value("age")} options={AGES} onChange={age => refine({ age })} />
+      </div>
+      {groups.problem && <Trouble problem={groups.problem} />}
+      {groups.value === undefined ? (
+        groups.problem === undefined && <Skeleton rows={6} />
+      ) : !any ? (
+        <Empty title="No dead tasks here">
+          <p>
+            A task that fails once too often, or outlives its time, comes here, with its reason and its last
+            error.
+          </p>
+          {query.size > 0 && <a href="#/dead">Take the filters away</a>}
+        </Empty>
+      ) : (
+        <GroupTable groups={groups.value.groups} stale={groups.stale} filter={filter} start={setBulk} />
+      )}
+      {groups.value?.more && (
+        <p class="dim">
+          There are more: these are of the newest {count(CALLS * 1_000)} of each queue. Filters narrow it
+          down.
+        </p>
+      )}
+      {fingerprint && any && (
+        <>
+          <div class="title">
+            <h2>Tasks of this group</h2>
+            <span class="grow" />
+            <button type="button" class="quiet" onClick={() => refine({ fingerprint: "" })}>
+              <Icon name="back" /> All groups
+            </button>
+          </div>
+          <GroupTasks filter={filter} />
+        </>
+      )}
+      {bulk?.what === "retry" && (
+        <RetryDead
+          filter={bulk.filter}
+          known={bulk.known}
+          onClose={() => setBulk(undefined)}
+          onDone={groups.refresh}
+        />
+      )}
+      {bulk?.what === "purge" && (
+        <PurgeDead filter={bulk.filter} onClose={() => setBulk(undefined)} onDone={groups.refresh} />
+      )}
+    </>
+  )
+}
+
+/** Pages of groups added up. */
+function useGroups(filter: DeadFilter) {
+  const load = async (signal: AbortSignal) => {
+    const found = new Map<string, DeadGroup>()
+    let cursor: string | undefined
+    let call = 0
+    do {
+      const answer = await ask<DlqGroupsAnswer>(
+        "GET",
+        `/dlq/groups${queryOf({ ...filter, cursor })}`,
+        undefined,
+        signal,
+      )
+      for (const group of answer.groups) {
+        const before = found.get(group.fingerprint)
+        if (before === undefined) found.set(group.fingerprint, group)
+        else {
+          before.count += group.count
+          before.first_at = Math.min(before.first_at, group.first_at)
+          before.last_at = Math.max(before.last_at, group.last_at)
+        }
+      }
+      cursor = answer.next
+    } while (cursor !== undefined && ++call < CALLS)
+    return { groups: [...found.values()].sort((a, b) => b.count - a.count), more: cursor !== undefined }
+  }
+  return useData(JSON.stringify(filter), load, {
+    events: queryOf({ queue: filter.queue, event: "dead,retried,deleted,purged" }).slice(1),
+  })
+}
+
+function GroupTable(props: {
+  groups: readonly DeadGroup[]
+  stale: boolean
+  filter: DeadFilter
+  start: (bulk: Bulk) => void
+}) {
+  const of = (group: DeadGroup, what: Bulk["what"]) =>
+    props.start({ what, filter: { ...props.filter, fingerprint: group.fingerprint }, known: group.count })
+  return (
+    <Table
+      label="Dead tasks by what they died of"
+      rows={props.groups}
+      keyOf={group => group.fingerprint}
+      stale={props.stale}
+      columns={[
+        {
+          head: "Error",
+          cell: group => (
+            <a
+              class="error"
+              href={`#/dead${queryOf({ ...Object.fromEntries(new URLSearchParams(location.hash.split("?")[1])), fingerprint: group.fingerprint })}`}
+            >
+              <Shown text={group.sample.error ?? (group.error || "no error was told")} most={160} />
+            </a>
+          ),
+        },
+        { head: "Type", cell: group => <Shown text={group.type} most={80} /> },
+        { head: "Reason", cell: group => <Badge of={group.reason}>{group.reason.replace("_", " ")}</Badge> },
+        { head: "Tasks", num: true, cell: group => count(group.count) },
+        { head: "First", num: true, wide: true, cell: group => <Time at={group.first_at} live={false} /> },
+        { head: "Last", num: true, cell: group => <Time at={group.last_at} /> },
+        can("operate") && {
+          head: "",
+          num: true,
+          cell: group => (
+            <div class="buttons">
+              <button type="button" class="quiet" onClick={() => of(group, "retry")}>
+                <Icon name="retry" /> Retry
+              </button>
+              <button type="button" class="quiet" onClick={() => of(group, "purge")}>
+                <Icon name="trash" /> Delete
+              </button>
+            </div>
+          ),
+        },
+      ]}
+    />
+  )
+}
+
+function GroupTasks({ filter }: { filter: DeadFilter }) {
+  const [cursors, setCursors] = useState<readonly string[]>([])
+  const key = `${JSON.stringify(filter)} ${cursors.at(-1) ?? ""}`
+  const load = async (signal: AbortSignal) => {
+    let cursor = cursors.at(-1)
+    for (let call = 1; ; call++) {
+      const path = `/dlq${queryOf({ ...filter, limit: A_PAGE, cursor })}`
+      const answer = await ask<DlqAnswer>("GET", path, undefined, signal)
+      if (answer.tasks.length > 0 || answer.next === undefined || call === CALLS) return answer
+      cursor = answer.next
+    }
+  }
+  const { value, problem, stale } = useData(key, load)
+  if (problem) return <Trouble problem={problem} />
+  if (value === undefined) return <Skeleton rows={4} />
+  return (
+    <>
+      <TaskTable tasks={value.tasks} queues stale={stale} label="Dead tasks of this group" />
+      <Pager cursors={cursors} next={value.next} go={setCursors} />
+    </>
+  )
+}

@@ -1,0 +1,83 @@
+/** The newest events, as they come. */
+import { useRef, useState } from "preact/hooks"
+import { queryOf } from "./api.ts"
+import { EVENT_NAMES, type EventData, stream, useStream, useTick } from "./live.ts"
+import { Badge, Empty, Filter, QueueLink, Select, Table, TaskLink } from "./parts.tsx"
+import { type Route, refine } from "./route.ts"
+import { useStore } from "./store.ts"
+import { clock, Shown } from "./text.tsx"
+
+const KEPT = 200
+const ALL = EVENT_NAMES.filter(name => !["counts", "skipped", "gap"].includes(name))
+const KNOWN = new Set(["at", "queue", "task_id"])
+
+interface Row {
+  key: number
+  name: string
+  data: EventData
+}
+
+export function Events({ route: { query } }: { route: Route }) {
+  const queue = query.get("queue") ?? ""
+  const event = query.get("event") ?? ""
+  const [held, setHeld] = useState(false)
+  const rows = useRef<Row[]>([])
+  const shown = useRef<Row[]>([])
+  const key = useRef(0)
+  const open = useStore(stream) === "open"
+  // Events may come by the hundred: they are drawn twice a second.
+  useTick(500)
+  useStream(queryOf({ queue, event: event || ALL.join(",") }).slice(1), (name, data) => {
+    rows.current.unshift({ key: key.current++, name, data })
+    rows.current.length = Math.min(rows.current.length, KEPT)
+  })
+  if (!held) shown.current = [...rows.current]
+  return (
+    <>
+      <div class="title">
+        <h1>Events</h1>
+        <span class="grow" />
+        <button type="button" aria-pressed={held} onClick={() => setHeld(!held)}>
+          {held ? "Go on" : "Hold"}
+        </button>
+      </div>
+      <div class="filters">
+        <Filter label="Queue" value={queue} onChange={value => refine({ queue: value })} placeholder="all" />
+        <Select
+          label="Event"
+          value={event}
+          options={[["", "all"], ...ALL.map(name => [name, name] as const)]}
+          onChange={value => refine({ event: value })}
+        />
+      </div>
+      {shown.current.length === 0 ? (
+        <Empty title={open ? "Nothing has happened yet" : "No events come from this broker now"}>
+          <p>
+            {open
+              ? "What happens to tasks and queues appears here as it happens."
+              : "The other views ask for news by themselves."}
+          </p>
+        </Empty>
+      ) : (
+        <Table
+          label="Events"
+          rows={shown.current}
+          keyOf={row => String(row.key)}
+          columns={[
+            { head: "At", cell: ({ data }) => <span class="mono">{clock(data.at)}</span> },
+            { head: "Event", cell: ({ name }) => <Badge of={name} /> },
+            { head: "Queue", cell: ({ data }) => data.queue && <QueueLink queue={data.queue} /> },
+            { head: "Task", cell: ({ data }) => data.task_id && <TaskLink id={data.task_id} /> },
+            { head: "More", cell: ({ data }) => <Shown text={moreOf(data)} most={200} /> },
+          ]}
+        />
+      )}
+    </>
+  )
+}
+
+const moreOf = (data: EventData): string =>
+  Object.entries(data)
+    .filter(([name]) => !KNOWN.has(name))
+    .map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`)
+    .join(", ")

@@ -1,0 +1,192 @@
+/**
+ * What keeps a view up to date: events where the broker tells them, and asking again. Nothing runs while the page is
+ * hidden, and what fails is asked for less and less often.
+ */
+import { useCallback, useEffect, useRef, useState } from "preact/hooks"
+import type { Problem } from "./api.ts"
+import { Store } from "./store.ts"
+
+export const EVENT_NAMES =
+  "submitted scheduled leased done failed released lapsed dead cancelling cancelled retried deleted paused resumed settings purged counts skipped gap".split(
+    " ",
+  )
+/** How often a view asks: without events, with them, at most after an event, and at most seldom after failures. */
+const POLL_MS = 2_000
+const CALM_MS = 10_000
+const EVENT_GAP_MS = 1_200
+const BACKOFF_MS = 10_000
+/** What took long is not asked often: it rests for so many times as long. */
+const REST = 3
+
+export const stream = new Store<"off" | "open" | "lost">("off")
+
+export interface EventData {
+  at: number
+  queue?: string
+  task_id?: string
+  queues?: Record<string, Record<string, number> | number>
+  [member: string]: unknown
+}
+type OnEvent = (name: string, data: EventData) => void
+
+/** Listens to events; undefined: not now. */
+export function useStream(query: string | undefined, on: OnEvent): void {
+  const handler = useRef(on)
+  handler.current = on
+  useEffect(() => {
+    if (query === undefined) return
+    let source: EventSource | undefined
+    let timer: ReturnType<typeof setTimeout> | undefined
+    let failures = 0
+    let opened = false
+    let last = ""
+    const close = () => {
+      clearTimeout(timer)
+      source?.close()
+      source = undefined
+    }
+    const open = () => {
+      close()
+      if (document.hidden) return
+      const from = new URLSearchParams(query)
+      if (last !== "") from.set("last_event_id", last)
+      source = new EventSource(`/events?${from}`)
+      source.onopen = () => {
+        failures = 0
+        opened = true
+        stream.set("open")
+      }
+      source.onerror = () => {
+        close()
+        stream.set(opened ? "lost" : "off")
+        // Where it never was, as with an older broker, asking again serves little.
+        const base = opened ? 1_000 : 15_000
+        timer = setTimeout(open, Math.min(60_000, base * 2 ** failures++) * (0.75 + Math.random() / 2))
+      }
+      for (const name of EVENT_NAMES)
+        source.addEventListener(name, ({ data, lastEventId }: MessageEvent<string>) => {
+          last = lastEventId || last
+          handler.current(name, JSON.parse(data))
+        })
+    }
+    const turn = () => (document.hidden ? close() : open())
+    open()
+    document.addEventListener("visibilitychange", turn)
+    return () => {
+      document.removeEventListener("visibilitychange", turn)
+      close()
+      stream.set("off")
+    }
+  }, [query])
+}
+
+export interface Data<T> {
+  value: T | undefined
+  problem: Problem | undefined
+  /** What is shown was asked for with another key. */
+  stale: boolean
+  refresh(): void
+}
+
+/** Loads, and loads again: after events of `events` (a query of /events), and by time. */
+export function useData<T>(
+  key: string,
+  load: (signal: AbortSignal) => Promise<T>,
+  { events, calmMs = CALM_MS, on }: { events?: string; calmMs?: number; on?: OnEvent } = {},
+): Data<T> {
+  const [state, setState] = useState<{ key?: string; value?: T; problem?: Problem | undefined }>({})
+  const again = useRef<(wait: number) => void>(() => {})
+  const now = useRef({ load, calmMs })
+  now.current = { load, calmMs }
+
+  useEffect(() => {
+    const over = new AbortController()
+    let timer: ReturnType<typeof setTimeout> | undefined
+    let due = Infinity
+    let busy = false
+    let wanted = false
+    let failures = 0
+    let begun = 0
+    let final = false
+
+    const run = async () => {
+      if (busy) {
+        wanted = true
+        return
+      }
+      due = Infinity
+      if (document.hidden && begun > 0) return
+      busy = true
+      wanted = false
+      begun = performance.now()
+      try {
+        const value = await now.current.load(over.signal)
+        failures = 0
+        final = false
+        setState({ key, value })
+      } catch (error) {
+        if (over.signal.aborted) return
+        failures++
+        final = (error as Problem).final === true
+        setState(({ value, key: of }) => ({
+          ...(of === key && value !== undefined ? { value, key } : {}),
+          problem: error as Problem,
+        }))
+      }
+      busy = false
+      const rest = (performance.now() - begun) * REST
+      const base = stream.value === "open" ? now.current.calmMs : Math.min(POLL_MS, now.current.calmMs)
+      const backoff = Math.min(BACKOFF_MS, 1_000 * 1.6 ** failures) * (0.75 + Math.random() / 2)
+      if (wanted && failures === 0) at(Math.max(EVENT_GAP_MS, rest))
+      else if (!final) at(Math.max(failures > 0 ? backoff : base, rest))
+    }
+    const at = (wait: number) => {
+      const time = performance.now() + wait
+      if (time >= due) return
+      due = time
+      clearTimeout(timer)
+      timer = setTimeout(run, wait)
+    }
+    // An event asks soon, though never twice within the gap, and not while all fails.
+    again.current = wait => {
+      if (wait === 0) return at(0)
+      if (failures > 0 || final) return
+      if (busy) wanted = true
+      else at(Math.max(100, begun + wait - performance.now()))
+    }
+    const turn = () => {
+      if (!document.hidden && !final) at(0)
+    }
+    document.addEventListener("visibilitychange", turn)
+    // Where events come again, the broker is there again.
+    const unwatch = stream.watch(() => {
+      if (stream.value === "open" && failures > 0 && !final) at(Math.random() * 500)
+    })
+    void run()
+    return () => {
+      unwatch()
+      document.removeEventListener("visibilitychange", turn)
+      clearTimeout(timer)
+      over.abort()
+    }
+  }, [key])
+
+  useStream(state.value === undefined ? undefined : events, (name, data) => {
+    on?.(name, data)
+    again.current(EVENT_GAP_MS)
+  })
+  const refresh = useCallback(() => again.current(0), [])
+  return { value: state.value, problem: state.problem, stale: state.key !== key, refresh }
+}
+
+/** Draws anew each so many ms, while somebody can see it. */
+export function useTick(ms = 1_000): number {
+  const [now, set] = useState(Date.now)
+  useEffect(() => {
+    const timer = setInterval(() => {
+      if (!document.hidden) set(Date.now())
+    }, ms)
+    return () => clearInterval(timer)
+  }, [ms])
+  return now
+}

@@ -1,0 +1,241 @@
+/** The page: who one is, where one is, and whether it is live. */
+import { render } from "preact"
+import { useEffect, useRef, useState } from "preact/hooks"
+import { findSession, missing, Problem, session, sessionEnded, signIn, signOut } from "./api.ts"
+import { Dead } from "./dead.tsx"
+import { Events } from "./events.tsx"
+import { stream } from "./live.ts"
+import { attempt, Empty, Field, Toasts, Trouble } from "./parts.tsx"
+import { Queue } from "./queue.tsx"
+import { Queues } from "./queues.tsx"
+import { go, type Route, route } from "./route.ts"
+import { useStore } from "./store.ts"
+import { Task } from "./task.tsx"
+import { Tasks } from "./tasks.tsx"
+import { plain, Shown } from "./text.tsx"
+import { Workers } from "./workers.tsx"
+
+const RETRY_MS = 3_000
+const PLACES = [
+  ["queues", "Queues"],
+  ["tasks", "Tasks"],
+  ["dead", "Dead letters"],
+  ["workers", "Workers"],
+  ["events", "Events"],
+] as const
+
+function App() {
+  const who = useStore(session)
+  useEffect(() => {
+    let timer: ReturnType<typeof setTimeout>
+    const look = () =>
+      findSession().catch(() => {
+        timer = setTimeout(look, RETRY_MS)
+      })
+    void look()
+    return () => clearTimeout(timer)
+  }, [])
+  return (
+    <>
+      {who === undefined ? <Starting /> : who === null ? <Login /> : <Shell />}
+      <Toasts />
+    </>
+  )
+}
+
+function Starting() {
+  const away = useStore(missing)
+  return <main class="login">{away && <p role="status">The broker cannot be reached. Trying again…</p>}</main>
+}
+
+function Login() {
+  const ended = useStore(sessionEnded)
+  const field = useRef<HTMLInputElement>(null)
+  const [problem, setProblem] = useState<Problem>()
+  const [busy, setBusy] = useState(false)
+  useEffect(() => field.current?.focus(), [])
+  const submit = async () => {
+    setBusy(true)
+    setProblem(undefined)
+    try {
+      await signIn(field.current!.value)
+    } catch (error) {
+      const { status, message, detail } = error as Problem
+      setProblem(
+        status === 401
+          ? new Problem(401, "The broker does not know this token")
+          : new Problem(status, message, detail),
+      )
+      setBusy(false)
+      field.current?.select()
+    }
+  }
+  return (
+    <main class="login">
+      <form
+        class="panel"
+        onSubmit={event => {
+          event.preventDefault()
+          void submit()
+        }}
+      >
+        <h1>
+          <Mark /> Task queue
+        </h1>
+        {ended && (
+          <p class="note warn" role="status">
+            Your session has ended: sign in again. You will be where you were.
+          </p>
+        )}
+        <Field
+          label="Token"
+          hint="One of API_TOKENS, or the API_SECRET_TOKEN; the first command keeps its own in .data/token. It is asked once, and no script keeps it."
+        >
+          {(id, hint) => (
+            <input
+              ref={field}
+              id={id}
+              aria-describedby={hint}
+              type="password"
+              name="token"
+              autocomplete="current-password"
+              required
+              maxLength={2_000}
+            />
+          )}
+        </Field>
+        {problem && <Trouble problem={problem} />}
+        <button type="submit" class="primary" disabled={busy}>
+          Sign in
+        </button>
+      </form>
+    </main>
+  )
+}
+
+const Mark = () => (
+  <svg class="mark" viewBox="0 0 16 16" aria-hidden="true">
+    <rect width="16" height="16" rx="4" />
+    <path d="M4 5h8M4 8h8M4 11h5" />
+  </svg>
+)
+
+function Shell() {
+  const at = useStore(route)
+  const { name = "", roles = [], queues } = session.value ?? {}
+  const place = at.path[0] ?? "queues"
+  const main = useRef<HTMLElement>(null)
+  useEffect(() => {
+    const label = PLACES.find(([of]) => of === place)?.[1] ?? "Task queue"
+    document.title = `${at.path[1] ? `${plain(at.path[1], 60)} · ` : ""}${label} · Task queue`
+  }, [at])
+  useEffect(() => {
+    const key = (event: KeyboardEvent) => {
+      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return
+      if ((event.target as Element).closest("input, textarea, select, dialog")) return
+      event.preventDefault()
+      document.querySelector<HTMLInputElement>("[data-search]")?.focus()
+    }
+    addEventListener("keydown", key)
+    return () => removeEventListener("keydown", key)
+  }, [])
+  return (
+    <>
+      <header class="top">
+        <div>
+          <button type="button" class="skip" onClick={() => main.current?.focus()}>
+            Skip to the content
+          </button>
+          <span class="brand">
+            <Mark /> <span class="wide">Task queue</span>
+          </span>
+          <nav aria-label="Main">
+            {PLACES.map(([of, label]) => (
+              <a key={of} href={`#/${of}`} aria-current={of === place ? "page" : undefined}>
+                {label}
+              </a>
+            ))}
+          </nav>
+          <Search />
+          <Connection />
+          <div class="who">
+            <span title={`${roles.join(", ")}${queues ? ` on ${queues.join(", ")}` : ""}`}>
+              <Shown text={name} most={40} />
+              {!roles.includes("operate") && (
+                <small>{roles.includes("submit") ? "submit" : "read only"}</small>
+              )}
+            </span>
+            <button type="button" class="quiet" onClick={() => attempt(signOut)}>
+              Sign out
+            </button>
+          </div>
+        </div>
+      </header>
+      <main ref={main} tabIndex={-1}>
+        <View at={at} key={at.path.join("/")} />
+      </main>
+    </>
+  )
+}
+
+function View({ at }: { at: Route }) {
+  const [place = "queues", name] = at.path
+  if (place === "queues") return name === undefined ? <Queues /> : <Queue name={name} route={at} />
+  if (place === "tasks") return name === undefined ? <Tasks route={at} /> : <Task id={name} />
+  if (place === "dead") return <Dead route={at} />
+  if (place === "workers") return <Workers route={at} />
+  if (place === "events") return <Events route={at} />
+  return (
+    <Empty title="There is nothing here">
+      <a href="#/queues">Queues</a>
+    </Empty>
+  )
+}
+
+function Search() {
+  const [id, setId] = useState("")
+  return (
+    <search>
+      <form
+        onSubmit={event => {
+          event.preventDefault()
+          if (id.trim() === "") return
+          go(`#/tasks/${encodeURIComponent(id.trim())}`)
+          setId("")
+        }}
+      >
+        <input
+          data-search
+          type="search"
+          aria-label="Task id"
+          aria-keyshortcuts="/"
+          placeholder="Task id   /"
+          autocomplete="off"
+          spellcheck={false}
+          value={id}
+          onInput={event => setId(event.currentTarget.value)}
+        />
+      </form>
+    </search>
+  )
+}
+
+function Connection() {
+  const away = useStore(missing)
+  const events = useStore(stream)
+  const [tone, text] =
+    away === "broker"
+      ? ["bad", "The broker cannot be reached"]
+      : away === "redis"
+        ? ["bad", "The broker cannot reach Redis"]
+        : events === "lost"
+          ? ["warn", "Reconnecting"]
+          : ["good", events === "open" ? "Live" : "Live, every 2 s"]
+  return (
+    <span class={`connection ${tone}`} role="status">
+      {text}
+    </span>
+  )
+}
+
+render(<App />, document.getElementById("app")!)

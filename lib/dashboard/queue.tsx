@@ -1,0 +1,180 @@
+/** One queue: how it is, its limits, who works on it, and its tasks. */
+import { useMemo, useState } from "preact/hooks"
+import type { QueueView } from "../models.ts"
+import { ask, can } from "./api.ts"
+import { Chart } from "./chart.tsx"
+import { addCounts, addQueues, countsQuery, depthOver, throughput } from "./history.ts"
+import { useData, useTick } from "./live.ts"
+import { Badge, Icon, Skeleton, Trouble } from "./parts.tsx"
+import { DEPTH_LINES, RATE_LINES, Total } from "./queues.tsx"
+import { type Route, refine } from "./route.ts"
+import { PauseDialog, PauseNote, PurgeDialog, resume, SettingsDialog } from "./steer.tsx"
+import { STATES, TaskFilters, TaskList } from "./tasks.tsx"
+import { duration, plural, rate, Shown, short, Time } from "./text.tsx"
+
+/** As newer brokers tell them. */
+type Seen = QueueView & { workers?: { count: number; names: string[] }; rates?: Record<string, number> }
+
+export function Queue({ name, route }: { name: string; route: Route }) {
+  const events = useMemo(countsQuery, [])
+  const load = async (signal: AbortSignal) => {
+    const view = await ask<Seen>("GET", `/queues/${encodeURIComponent(name)}`, undefined, signal)
+    addQueues([view])
+    return view
+  }
+  const { value, problem, refresh } = useData(name, load, {
+    events,
+    calmMs: 4_000,
+    on: (event, data) => event === "counts" && addCounts(data),
+  })
+  const [dialog, setDialog] = useState<"pause" | "settings" | "purge">()
+  const close = () => setDialog(undefined)
+  const state = route.query.get("state") ?? "queued"
+  return (
+    <>
+      <div class="title">
+        <h1>
+          <Shown text={name} most={200} />
+        </h1>
+        {value?.paused && <Badge of="paused" />}
+        <span class="grow" />
+        {value && can("operate") && (
+          <div class="buttons">
+            {value.paused ? (
+              <button type="button" class="primary" onClick={() => resume(name, refresh)}>
+                <Icon name="play" /> Resume
+              </button>
+            ) : (
+              <button type="button" onClick={() => setDialog("pause")}>
+                <Icon name="pause" /> Pause
+              </button>
+            )}
+            <button type="button" onClick={() => setDialog("settings")}>
+              <Icon name="gear" /> Limits
+            </button>
+            <button type="button" onClick={() => setDialog("purge")}>
+              <Icon name="trash" /> Purge
+            </button>
+          </div>
+        )}
+      </div>
+      {problem && <Trouble problem={problem} />}
+      {value === undefined ? (
+        problem === undefined && <Skeleton rows={8} />
+      ) : (
+        <>
+          {value.paused && (
+            <p class="note warn">
+              Paused {value.paused_at !== undefined && <Time at={value.paused_at} />}
+              {value.pause_reason && ": "}
+              <PauseNote view={value} />
+            </p>
+          )}
+          <Facts view={value} />
+          <div class="charts">
+            <Chart
+              title="Throughput"
+              unit="tasks a second"
+              lines={RATE_LINES}
+              points={() => throughput(name)}
+            />
+            <Chart title="Depth" unit="tasks" lines={DEPTH_LINES} points={() => depthOver(name)} />
+          </div>
+          <nav class="tabs" aria-label="Tasks by state">
+            {STATES.map(of => (
+              <a
+                key={of}
+                href={`#/queues/${encodeURIComponent(name)}?state=${of}`}
+                aria-current={of === state ? "page" : undefined}
+                onClick={event => {
+                  event.preventDefault()
+                  refine({ state: of })
+                }}
+              >
+                {of}
+              </a>
+            ))}
+          </nav>
+          <div class="filters">
+            <TaskFilters query={route.query} />
+          </div>
+          <TaskList state={state} queue={name} query={route.query} />
+        </>
+      )}
+      {dialog && value && (
+        <>
+          {dialog === "pause" && <PauseDialog view={value} onClose={close} onDone={refresh} />}
+          {dialog === "settings" && <SettingsDialog view={value} onClose={close} onDone={refresh} />}
+          {dialog === "purge" && <PurgeDialog view={value} onClose={close} onDone={refresh} />}
+        </>
+      )}
+    </>
+  )
+}
+
+function Facts({ view }: { view: Seen }) {
+  useTick()
+  const { depth, settings, rates, workers, polled_at } = view
+  const priorities = Object.entries(view.queued_by_priority).sort(([a], [b]) => Number(b) - Number(a))
+  const most = Math.max(1, ...priorities.map(([, n]) => n))
+  return (
+    <>
+      <dl class="totals">
+        {(["queued", "delayed", "processing", "dead", "done", "cancelled"] as const).map(of => (
+          <Total
+            key={of}
+            name={of}
+            value={short(depth[of])}
+            tone={of === "dead" && depth.dead > 0 ? "bad" : ""}
+          />
+        ))}
+      </dl>
+      <dl class="panel facts double">
+        <dt>Oldest wait</dt>
+        <dd>{view.oldest_waiting_ms === undefined ? "nothing waits" : duration(view.oldest_waiting_ms)}</dd>
+        <dt>Asked for tasks</dt>
+        <dd>{polled_at === undefined ? "never" : <Time at={polled_at} />}</dd>
+        {workers && (
+          <>
+            <dt>Workers</dt>
+            <dd>
+              <a href={`#/workers?queue=${encodeURIComponent(view.queue)}`}>
+                {plural(workers.count, "worker")}
+              </a>{" "}
+              <span class="dim">in the last minute</span>
+            </dd>
+          </>
+        )}
+        {rates && (
+          <>
+            <dt>A second, last minute</dt>
+            <dd>
+              {rate(rates.submitted ?? 0)} submitted, {rate(rates.done ?? 0)} done, {rate(rates.failed ?? 0)}{" "}
+              failed
+            </dd>
+          </>
+        )}
+        <dt>Limits</dt>
+        <dd>
+          {settings.concurrency === undefined && settings.rate === undefined && "none"}
+          {settings.concurrency !== undefined && `${settings.concurrency} at a time`}
+          {settings.concurrency !== undefined && settings.rate && ", "}
+          {settings.rate && `${settings.rate.per_second} a second, ${settings.rate.burst} at once`}
+        </dd>
+        {priorities.length > 0 && (
+          <>
+            <dt>Queued by priority</dt>
+            <dd class="bars">
+              {priorities.map(([priority, n]) => (
+                <span key={priority}>
+                  {priority} <meter min={0} max={most} value={n} aria-label={`Priority ${priority}`} />{" "}
+                  {short(n)}
+                </span>
+              ))}
+            </dd>
+          </>
+        )}
+      </dl>
+    </>
+  )
+}

@@ -1,0 +1,210 @@
+/** Home: how all queues are. */
+import { useMemo, useState } from "preact/hooks"
+import type { QueuesAnswer, QueueView } from "../models.ts"
+import { ask, can } from "./api.ts"
+import { Chart, Spark } from "./chart.tsx"
+import { addCounts, addQueues, countsQuery, depthOver, throughput } from "./history.ts"
+import { useData, useTick } from "./live.ts"
+import { Badge, Empty, Filter, Icon, QueueLink, Select, Skeleton, Table, Trouble } from "./parts.tsx"
+import { PauseDialog, PauseNote, resume } from "./steer.tsx"
+import { count, duration, rate, scrolls, short } from "./text.tsx"
+
+export const DEPTH_LINES = [
+  { label: "queued", color: "accent" },
+  { label: "delayed", color: "delayed" },
+  { label: "processing", color: "running" },
+] as const
+export const RATE_LINES = [
+  { label: "submitted", color: "accent" },
+  { label: "done", color: "good" },
+  { label: "failed", color: "bad" },
+] as const
+
+const ORDERS: Record<string, (queue: QueueView) => number> = {
+  name: () => 0,
+  queued: ({ depth }) => -depth.queued,
+  "oldest wait": ({ oldest_waiting_ms = 0 }) => -oldest_waiting_ms,
+  dead: ({ depth }) => -depth.dead,
+}
+const MANY = 8
+const SPARK_S = 60
+
+export function Queues() {
+  const events = useMemo(countsQuery, [])
+  const load = async (signal: AbortSignal) => {
+    const answer = await ask<QueuesAnswer>("GET", "/queues?limit=1000", undefined, signal)
+    addQueues(answer.queues)
+    return answer
+  }
+  const { value, problem, refresh } = useData("queues", load, {
+    events,
+    calmMs: 5_000,
+    on: (name, data) => name === "counts" && addCounts(data),
+  })
+  const [pausing, setPausing] = useState<QueueView>()
+  const [name, setName] = useState("")
+  const [order, setOrder] = useState("name")
+  const queues = value?.queues ?? []
+  const shown = queues
+    .filter(({ queue }) => queue.toLowerCase().includes(name.toLowerCase()))
+    .sort((a, b) => ORDERS[order]!(a) - ORDERS[order]!(b) || (a.queue < b.queue ? -1 : 1))
+  return (
+    <>
+      <h1>Queues</h1>
+      {problem && <Trouble problem={problem} />}
+      {value === undefined ? (
+        problem === undefined && <Skeleton rows={8} />
+      ) : queues.length === 0 ? (
+        <FirstTask />
+      ) : (
+        <>
+          <Totals queues={queues} />
+          <div class="charts">
+            <Chart title="Throughput" unit="tasks a second" lines={RATE_LINES} points={() => throughput()} />
+            <Chart title="Depth" unit="tasks" lines={DEPTH_LINES} points={() => depthOver()} />
+          </div>
+          {queues.length > MANY && (
+            <div class="filters">
+              <Filter label="Name" value={name} onChange={setName} />
+              <Select
+                label="Order"
+                value={order}
+                onChange={setOrder}
+                options={Object.keys(ORDERS).map(of => [of, of])}
+              />
+            </div>
+          )}
+          <QueueTable queues={shown} pause={setPausing} refresh={refresh} />
+          {value.next && <p class="dim">These are the first 1,000 queues by name.</p>}
+        </>
+      )}
+      {pausing && <PauseDialog view={pausing} onClose={() => setPausing(undefined)} onDone={refresh} />}
+    </>
+  )
+}
+
+function Totals({ queues }: { queues: readonly QueueView[] }) {
+  const sum = (of: (queue: QueueView) => number) => queues.reduce((total, queue) => total + of(queue), 0)
+  const oldest = Math.max(0, ...queues.map(({ oldest_waiting_ms = 0 }) => oldest_waiting_ms))
+  const dead = sum(({ depth }) => depth.dead)
+  const paused = queues.filter(queue => queue.paused).length
+  return (
+    <dl class="totals">
+      <Total name="queued" value={short(sum(({ depth }) => depth.queued))} />
+      <Total name="delayed" value={short(sum(({ depth }) => depth.delayed))} />
+      <Total name="processing" value={short(sum(({ depth }) => depth.processing))} />
+      <Total name="dead" value={short(dead)} tone={dead > 0 ? "bad" : ""} href="#/dead" />
+      <Total name="oldest wait" value={oldest > 0 ? duration(oldest) : "–"} />
+      <Total name="paused" value={`${paused} of ${count(queues.length)}`} tone={paused > 0 ? "warn" : ""} />
+    </dl>
+  )
+}
+
+export const Total = (props: { name: string; value: string; tone?: string; href?: string }) => (
+  <div class={props.tone}>
+    <dt>{props.name}</dt>
+    <dd>{props.href ? <a href={props.href}>{props.value}</a> : props.value}</dd>
+  </div>
+)
+
+function QueueTable(props: { queues: QueueView[]; pause: (view: QueueView) => void; refresh: () => void }) {
+  useTick()
+  const number = (name: string, of: keyof QueueView["depth"], tone = "") => ({
+    head: name,
+    num: true,
+    cell: ({ queue, depth }: QueueView) =>
+      depth[of] === 0 ? (
+        <span class="dim">0</span>
+      ) : (
+        <a class={tone} href={stateLink(queue, of)}>
+          {short(depth[of])}
+        </a>
+      ),
+  })
+  return (
+    <Table
+      label="Queues"
+      rows={props.queues}
+      keyOf={({ queue }) => queue}
+      columns={[
+        {
+          head: "Queue",
+          cell: view => (
+            <>
+              <QueueLink queue={view.queue} /> {view.paused && <Badge of="paused" />}{" "}
+              <PauseNote view={view} />
+            </>
+          ),
+        },
+        number("Queued", "queued"),
+        number("Delayed", "delayed"),
+        number("Processing", "processing"),
+        number("Dead", "dead", "bad"),
+        {
+          head: "Oldest wait",
+          num: true,
+          cell: ({ oldest_waiting_ms: ms }) => (ms === undefined ? <span class="dim">–</span> : duration(ms)),
+        },
+        {
+          head: "Done a second",
+          num: true,
+          cell: ({ queue }) => {
+            const [, , done = []] = throughput(queue, SPARK_S)
+            const known = done.filter(value => value !== null).slice(-10)
+            return (
+              <span class="sparked">
+                <Spark values={done} />
+                <span>
+                  {known.length === 0 ? "–" : rate(known.reduce((sum, n) => sum + n, 0) / known.length)}
+                </span>
+              </span>
+            )
+          },
+        },
+        can("operate") && {
+          head: "",
+          num: true,
+          cell: view =>
+            view.paused ? (
+              <button
+                type="button"
+                aria-label={`Resume ${view.queue}`}
+                onClick={() => resume(view.queue, props.refresh)}
+              >
+                <Icon name="play" /> Resume
+              </button>
+            ) : (
+              <button
+                type="button"
+                class="quiet"
+                aria-label={`Pause ${view.queue}`}
+                onClick={() => props.pause(view)}
+              >
+                <Icon name="pause" /> Pause
+              </button>
+            ),
+        },
+      ]}
+    />
+  )
+}
+
+/** `delayed` are the scheduled and the retrying ones. */
+const stateLink = (queue: string, state: string) =>
+  `#/queues/${encodeURIComponent(queue)}?state=${state === "delayed" ? "scheduled" : state}`
+
+function FirstTask() {
+  const line = `curl ${location.origin}/submit -H "X-API-Token: $API_SECRET_TOKEN" \\
+  -H 'Content-Type: application/json' \\
+  -d '{"type": "echo", "payload": {"hello": "world"}}'`
+  return (
+    <Empty title="No task has been submitted yet">
+      <p>A queue comes to be with its first task. Submit one:</p>
+      <pre {...scrolls("How to submit a task")}>{line}</pre>
+      <p>
+        It appears here by itself. <code>bun run worker.ts</code> starts a worker that does it, and{" "}
+        <a href="/swagger">/swagger</a> shows every request.
+      </p>
+    </Empty>
+  )
+}

@@ -1,0 +1,40 @@
+/** Where one is: the part of the address behind `#`, which the broker never sees. */
+import { Store } from "./store.ts"
+
+export interface Route {
+  path: readonly string[]
+  query: URLSearchParams
+}
+
+function read(): Route {
+  const [path = "", query = ""] = location.hash.slice(1).split(/\?(.*)/s)
+  return { path: path.split("/").filter(Boolean).map(decoded), query: new URLSearchParams(query) }
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    return part
+  }
+}
+
+export const route = new Store<Route>(read())
+addEventListener("hashchange", () => route.set(read()))
+
+export const go = (hash: string): void => {
+  location.hash = hash
+}
+
+/** The same place with other filters; those that are empty are left out. What is typed leaves no trail in the history. */
+export function refine(changes: Record<string, string>): void {
+  const { path, query } = route.value
+  const next = new URLSearchParams(query)
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === "") next.delete(name)
+    else next.set(name, value)
+  }
+  const hash = `#/${path.map(encodeURIComponent).join("/")}${next.size > 0 ? `?${next}` : ""}`
+  history.replaceState(null, "", hash)
+  route.set(read())
+}

@@ -1,0 +1,172 @@
+/** Tasks of one state, page by page. */
+import { useState } from "preact/hooks"
+import type { State, TasksAnswer, TaskView } from "../models.ts"
+import { ask, queryOf } from "./api.ts"
+import { useData } from "./live.ts"
+import {
+  Badge,
+  Empty,
+  Filter,
+  Pager,
+  QueueLink,
+  Select,
+  Skeleton,
+  Table,
+  TaskLink,
+  Trouble,
+} from "./parts.tsx"
+import { type Route, refine } from "./route.ts"
+import { Shown, Time } from "./text.tsx"
+
+export const STATES: readonly State[] = [
+  "queued",
+  "processing",
+  "scheduled",
+  "retrying",
+  "dead",
+  "done",
+  "cancelled",
+]
+const A_PAGE = 25
+/** With filters a page may be empty and have a next one: so many are looked through at a time. */
+const LOOKS = 5
+
+export function Tasks({ route }: { route: Route }) {
+  const { query } = route
+  const state = query.get("state") ?? "queued"
+  return (
+    <>
+      <h1>Tasks</h1>
+      <div class="filters">
+        <Filter
+          label="Queue"
+          value={query.get("queue") ?? ""}
+          onChange={queue => refine({ queue })}
+          placeholder="all"
+        />
+        <Select
+          label="State"
+          value={state}
+          options={STATES.map(of => [of, of])}
+          onChange={value => refine({ state: value })}
+        />
+        <TaskFilters query={query} />
+      </div>
+      <TaskList state={state} queue={query.get("queue") ?? undefined} query={query} />
+    </>
+  )
+}
+
+/** `meta` stands in the address as name=value. */
+export const TaskFilters = ({ query }: { query: URLSearchParams }) => (
+  <>
+    <Filter label="Type" value={query.get("type") ?? ""} onChange={type => refine({ type })} />
+    <Filter
+      label="Meta"
+      value={query.get("meta") ?? ""}
+      onChange={meta => refine({ meta })}
+      placeholder="name=value"
+    />
+  </>
+)
+
+export function TaskList(props: { state: string; queue: string | undefined; query: URLSearchParams }) {
+  const { state, queue, query } = props
+  const type = query.get("type") ?? undefined
+  const [, metaName, metaValue] = /^([^=]+)=(.*)$/s.exec(query.get("meta") ?? "") ?? []
+  const wanted = { state, queue, type, ...(metaName ? { [`meta.${metaName.trim()}`]: metaValue } : {}) }
+  const filter = queryOf(wanted)
+  const [pages, setPages] = useState<{ filter: string; cursors: readonly string[] }>({ filter, cursors: [] })
+  const cursors = pages.filter === filter ? pages.cursors : []
+  const load = async (signal: AbortSignal) => {
+    let cursor = cursors.at(-1)
+    for (let look = 1; ; look++) {
+      const answer = await ask<TasksAnswer>(
+        "GET",
+        `/tasks${queryOf({ ...wanted, limit: A_PAGE, cursor })}`,
+        undefined,
+        signal,
+      )
+      if (answer.tasks.length > 0 || answer.next === undefined || look === LOOKS) return { ...answer, state }
+      cursor = answer.next
+    }
+  }
+  const events = queryOf({
+    queue,
+    event: "submitted,scheduled,leased,done,failed,released,lapsed,dead,cancelled,retried,deleted,purged",
+  })
+  const data = useData(`${filter} ${cursors.at(-1) ?? ""}`, load, { events: events.slice(1) })
+  const { value, problem, stale } = data
+  const go = (to: readonly string[]) => setPages({ filter, cursors: to })
+  return (
+    <>
+      {problem && <Trouble problem={problem} />}
+      {value === undefined ? (
+        problem === undefined && <Skeleton rows={6} />
+      ) : value.tasks.length === 0 ? (
+        value.next === undefined ? (
+          <Empty title={`No task is ${value.state} here`}>
+            <p>What comes appears by itself.</p>
+          </Empty>
+        ) : (
+          <Empty title="Nothing found so far">
+            <p>Many tasks were looked through, and there are more.</p>
+            <button type="button" onClick={() => go([...cursors, value.next!])}>
+              Look further
+            </button>
+          </Empty>
+        )
+      ) : (
+        <TaskTable
+          tasks={value.tasks}
+          queues={queue === undefined}
+          stale={stale}
+          label={`Tasks: ${value.state}`}
+        />
+      )}
+      <Pager cursors={cursors} next={value?.tasks.length ? value.next : undefined} go={go} />
+    </>
+  )
+}
+
+export function TaskTable(props: {
+  tasks: readonly TaskView[]
+  queues: boolean
+  stale: boolean
+  label: string
+}) {
+  return (
+    <Table
+      label={props.label}
+      rows={props.tasks}
+      keyOf={({ id }) => id}
+      stale={props.stale}
+      columns={[
+        { head: "Task", cell: ({ id }) => <TaskLink id={id} /> },
+        { head: "Type", cell: ({ type }) => <Shown text={type} most={80} /> },
+        props.queues && { head: "Queue", cell: ({ queue }) => <QueueLink queue={queue} /> },
+        { head: "State", cell: ({ status }) => <Badge of={status} /> },
+        { head: "Attempt", num: true, cell: ({ attempt }) => attempt },
+        {
+          head: "Worker or error",
+          cell: ({ error, worker }) =>
+            error !== undefined ? (
+              <span class="error">
+                <Shown text={error} most={140} />
+              </span>
+            ) : (
+              (worker ?? <span class="dim">–</span>)
+            ),
+        },
+        { head: "When", num: true, cell: task => <Time at={momentOf(task)} /> },
+      ]}
+    />
+  )
+}
+
+/** The time that matters most in its state. */
+const momentOf = (task: TaskView): number =>
+  task.finished_at ??
+  (task.status === "processing" ? task.started_at : undefined) ??
+  task.due_at ??
+  task.created_at

@@ -1,0 +1,182 @@
+/** Who works, on what, and who has gone. */
+import { useState } from "preact/hooks"
+import { ask, can, Problem, queryOf } from "./api.ts"
+import { useData } from "./live.ts"
+import {
+  attempt,
+  Badge,
+  Confirm,
+  Empty,
+  Filter,
+  Icon,
+  Pager,
+  QueueLink,
+  Skeleton,
+  Table,
+  TaskLink,
+  Trouble,
+  tell,
+} from "./parts.tsx"
+import { type Route, refine } from "./route.ts"
+import { count, plural, Shown, Time } from "./text.tsx"
+
+interface WorkerView {
+  worker: string
+  state: "live" | "draining" | "stale" | "gone"
+  host?: string
+  version?: string
+  queues: string[]
+  first_seen_at: number
+  last_seen_at: number
+  in_hand: number
+  tasks?: string[]
+  done: number
+  failed: number
+}
+const A_PAGE = 50
+
+export function Workers({ route: { query } }: { route: Route }) {
+  const queue = query.get("queue") ?? ""
+  const [cursors, setCursors] = useState<readonly string[]>([])
+  const [draining, setDraining] = useState<WorkerView>()
+  const path = `/workers${queryOf({ queue, limit: A_PAGE, cursor: cursors.at(-1) })}`
+  const { value, problem, stale, refresh } = useData(
+    path,
+    signal => ask<{ workers: WorkerView[]; next?: string }>("GET", path, undefined, signal),
+    { calmMs: 3_000 },
+  )
+  return (
+    <>
+      <h1>Workers</h1>
+      <div class="filters">
+        <Filter label="Queue" value={queue} onChange={value => refine({ queue: value })} placeholder="all" />
+      </div>
+      {problem &&
+        (problem instanceof Problem && problem.status === 404 ? (
+          <Empty title="This broker knows no workers by name" />
+        ) : (
+          <Trouble problem={problem} />
+        ))}
+      {value === undefined ? (
+        problem === undefined && <Skeleton rows={5} />
+      ) : value.workers.length === 0 ? (
+        <Empty title="No workers have been here">
+          <p>
+            <code>bun run worker.ts</code> starts one; any program that asks for tasks with a{" "}
+            <code>worker</code> name is one, too.
+          </p>
+        </Empty>
+      ) : (
+        <WorkerTable workers={value.workers} stale={stale} drain={setDraining} refresh={refresh} />
+      )}
+      <Pager cursors={cursors} next={value?.next} go={setCursors} />
+      {draining && (
+        <Confirm
+          title={`Drain ${draining.worker}?`}
+          button="Drain"
+          onClose={() => setDraining(undefined)}
+          run={async () => {
+            await ask("POST", `/workers/${encodeURIComponent(draining.worker)}/drain`)
+            tell(`${draining.worker} is told at its next call`)
+            refresh()
+          }}
+        >
+          <p>
+            It is told at its next call, finishes the {plural(draining.in_hand, "task")} that it has, and
+            ends. It gets no others.
+          </p>
+        </Confirm>
+      )}
+    </>
+  )
+}
+
+const undrain = ({ worker }: WorkerView, refresh: () => void) =>
+  attempt(async () => {
+    await ask("DELETE", `/workers/${encodeURIComponent(worker)}/drain`)
+    tell(`${worker} goes on`)
+    refresh()
+  })
+
+function WorkerTable(props: {
+  workers: readonly WorkerView[]
+  stale: boolean
+  drain: (worker: WorkerView) => void
+  refresh: () => void
+}) {
+  return (
+    <Table
+      label="Workers"
+      rows={props.workers}
+      keyOf={({ worker }) => worker}
+      stale={props.stale}
+      columns={[
+        {
+          head: "Worker",
+          cell: ({ worker, host, version }) => (
+            <>
+              <span class="mono">
+                <Shown text={worker} most={64} />
+              </span>
+              <div class="dim">
+                <Shown text={[host, version].filter(Boolean).join(", ")} most={100} />
+              </div>
+            </>
+          ),
+        },
+        { head: "State", cell: ({ state }) => <Badge of={state} /> },
+        {
+          head: "Queues",
+          cell: ({ queues }) => (
+            <span class="list">
+              {queues.slice(0, 5).map(queue => (
+                <QueueLink key={queue} queue={queue} />
+              ))}
+              {queues.length > 5 && <span class="dim">and {queues.length - 5} more</span>}
+            </span>
+          ),
+        },
+        {
+          head: "In hand",
+          num: true,
+          cell: ({ in_hand, tasks = [] }) =>
+            tasks.length === 0 ? (
+              count(in_hand)
+            ) : (
+              <details>
+                <summary>{count(in_hand)}</summary>
+                {tasks.map(id => (
+                  <div key={id}>
+                    <TaskLink id={id} />
+                  </div>
+                ))}
+              </details>
+            ),
+        },
+        { head: "Done", num: true, cell: ({ done }) => count(done) },
+        { head: "Failed", num: true, cell: ({ failed }) => count(failed) },
+        {
+          head: "First seen",
+          num: true,
+          wide: true,
+          cell: ({ first_seen_at }) => <Time at={first_seen_at} live={false} />,
+        },
+        { head: "Last seen", num: true, cell: ({ last_seen_at }) => <Time at={last_seen_at} /> },
+        can("operate") && {
+          head: "",
+          num: true,
+          cell: worker =>
+            worker.state === "live" ? (
+              <button type="button" class="quiet" onClick={() => props.drain(worker)}>
+                <Icon name="pause" /> Drain
+              </button>
+            ) : worker.state === "draining" ? (
+              <button type="button" class="quiet" onClick={() => undrain(worker, props.refresh)}>
+                <Icon name="play" /> Let it go on
+              </button>
+            ) : null,
+        },
+      ]}
+    />
+  )
+}
