@@ -1,0 +1,244 @@
+/**
+ * A real Chromium, driven as a person drives it: by roles, names and keys. Whatever the page's console calls an
+ * error fails the test, and so does a violation of its security policy, or what axe-core calls serious.
+ */
+import { mkdir, mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import axe from "axe-core"
+import puppeteer, { type Browser, type CDPSession, type Page } from "puppeteer-core"
+import { until } from "./harness.ts"
+
+/** Where it is, if it is; Ubuntu's `chromium-browser` is only a hint to a snap. */
+export const chromium = ["chromium", "google-chrome", "chrome"]
+  .map(name => Bun.which(name))
+  .find(path => path !== null)
+
+export interface Look {
+  width?: number
+  height?: number
+  dark?: boolean
+  /** Faults that the test is about. */
+  expect?: RegExp
+}
+
+export class TestBrowser implements AsyncDisposable {
+  /** What the pages' consoles called errors. Who has a test must look here when it is over. */
+  readonly faults: string[] = []
+
+  private constructor(
+    readonly browser: Browser,
+    readonly profile: string,
+  ) {}
+
+  static async start(): Promise<TestBrowser> {
+    if (chromium === undefined) throw new Error("There is no Chromium here: `.ci/setup test` brings it")
+    const profile = await mkdtemp(join(tmpdir(), "tq-chromium-"))
+    const browser = await puppeteer.launch({
+      executablePath: chromium,
+      userDataDir: profile,
+      // Its sandbox needs what a container's root has not; it is shown only our own pages.
+      args: [
+        "--process-per-site",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        "--disable-extensions",
+      ],
+      timeout: 30_000,
+    })
+    return new TestBrowser(browser, profile)
+  }
+
+  /** A new page, with no cookies. (A context of its own would be a process of its own, and take a second.) */
+  async page(look: Look = {}): Promise<TestPage> {
+    const page = await this.browser.newPage()
+    await this.browser.deleteCookie(...(await this.browser.cookies()))
+    await page.setViewport({ width: look.width ?? 1_200, height: look.height ?? 900 })
+    await page.emulateMediaFeatures([
+      { name: "prefers-color-scheme", value: look.dark ? "dark" : "light" },
+      // What moves would be seen half-way by axe and on pictures.
+      { name: "prefers-reduced-motion", value: "reduce" },
+    ])
+    const testPage = new TestPage(page, await page.createCDPSession(), this.faults)
+    if (look.expect) testPage.expectFaults(look.expect)
+    return testPage
+  }
+
+  async [Symbol.asyncDispose]() {
+    const child = this.browser.process()
+    await this.browser.close().catch(() => child?.kill("SIGKILL"))
+    await rm(this.profile, { recursive: true, force: true, maxRetries: 5 })
+  }
+}
+
+/** What a person can see, and may click or write into. */
+export class Found {
+  constructor(
+    readonly page: Page,
+    readonly session: CDPSession,
+    readonly backendNodeId: number,
+  ) {}
+
+  async #middle(): Promise<[x: number, y: number] | undefined> {
+    const { quads } = await this.session.send("DOM.getContentQuads", { backendNodeId: this.backendNodeId })
+    const [quad] = quads
+    return quad && [(quad[0]! + quad[4]!) / 2, (quad[1]! + quad[5]!) / 2]
+  }
+
+  visible(): Promise<boolean> {
+    return this.#middle().then(
+      middle => middle !== undefined,
+      () => false,
+    )
+  }
+
+  async click(): Promise<void> {
+    await this.session.send("DOM.scrollIntoViewIfNeeded", { backendNodeId: this.backendNodeId })
+    const middle = await this.#middle()
+    if (middle === undefined) throw new Error("What is to be clicked is not to be seen")
+    await this.page.mouse.click(...middle)
+  }
+
+  focus(): Promise<unknown> {
+    return this.session.send("DOM.focus", { backendNodeId: this.backendNodeId })
+  }
+
+  /** The value of a JavaScript expression over `this`. */
+  async value<T>(expression: string): Promise<T> {
+    const { object } = await this.session.send("DOM.resolveNode", { backendNodeId: this.backendNodeId })
+    const { result } = await this.session.send("Runtime.callFunctionOn", {
+      objectId: object.objectId!,
+      functionDeclaration: `function () { return ${expression} }`,
+      returnByValue: true,
+    })
+    return result.value as T
+  }
+}
+
+async function fits(name: string, found: Found, wanted: string | RegExp | undefined): Promise<boolean> {
+  if (wanted === undefined) return true
+  if (typeof wanted === "string") return name === wanted
+  return wanted.test(name) || wanted.test(await found.value<string>("this.innerText ?? ''"))
+}
+
+export class TestPage implements AsyncDisposable {
+  #expected: RegExp | undefined
+
+  constructor(
+    readonly page: Page,
+    readonly session: CDPSession,
+    readonly faults: string[],
+  ) {
+    page.setDefaultTimeout(10_000)
+    page.on("console", message => {
+      if (message.type() === "error") this.#fault(`${message.text()} (${message.location().url ?? ""})`)
+    })
+    page.on("pageerror", error => this.#fault(String(error)))
+    page.on("dialog", dialog => {
+      this.#fault(`The page opened a dialog: ${dialog.message()}`)
+      void dialog.dismiss()
+    })
+  }
+
+  #fault(text: string) {
+    if (!this.#expected?.test(text)) this.faults.push(text)
+  }
+
+  /** Faults from now on that are what the test is about: a broker that is away, a session that has ended. */
+  expectFaults(like: RegExp): void {
+    this.#expected = like
+  }
+
+  /** An element by its role and accessible name, or else its text, as soon as it is there. */
+  async find(role: string, name?: string | RegExp): Promise<Found> {
+    let found: Found | undefined
+    await this.#until(`there is ${role} ${name ?? ""} on the page`, async () => {
+      found = await this.seen(role, name)
+      return found
+    })
+    return found!
+  }
+
+  /** The same, if it is there now. */
+  async seen(role: string, name?: string | RegExp): Promise<Found | undefined> {
+    const { session, page } = this
+    try {
+      const { root } = await session.send("DOM.getDocument", { depth: 0 })
+      const { nodes } = await session.send("Accessibility.queryAXTree", { nodeId: root.nodeId, role })
+      for (const node of nodes) {
+        const found = new Found(page, session, node.backendDOMNodeId!)
+        if (node.ignored || !(await fits(node.name?.value ?? "", found, name))) continue
+        if (await found.visible()) return found
+      }
+    } catch {
+      // The page was about to change.
+    }
+    return undefined
+  }
+
+  async #until(what: string, holds: () => unknown): Promise<void> {
+    await until(what, holds).catch(async error => {
+      const text = await this.text().catch(String)
+      throw new Error(`${error.message}; it says:\n${text}\n${this.faults.join("\n")}`)
+    })
+  }
+
+  async click(role: string, name?: string | RegExp): Promise<void> {
+    const found = await this.find(role, name)
+    await found.click()
+  }
+
+  /** Writes into a field in place of what was there. */
+  async fill(name: string, text: string): Promise<void> {
+    const field = await this.find("textbox", name)
+    await field.focus()
+    const { keyboard } = this.page
+    await keyboard.down("Control")
+    await keyboard.press("a")
+    await keyboard.up("Control")
+    if (text === "") await keyboard.press("Delete")
+    else await keyboard.sendCharacter(text)
+  }
+
+  /** All that a person reads. */
+  text(): Promise<string> {
+    return this.page.evaluate("document.body.innerText") as Promise<string>
+  }
+
+  async reads(like: string | RegExp): Promise<void> {
+    const holds = (text: string) => (typeof like === "string" ? text.includes(like) : like.test(text))
+    await this.#until(`the page says ${like}`, async () => holds(await this.text()))
+  }
+
+  /** How far it can be pushed to the side, which it should not. */
+  overflow(): Promise<number> {
+    return this.page.evaluate(
+      // Less than nothing where room is kept for a scroll bar.
+      "Math.max(0, document.documentElement.scrollWidth - document.documentElement.clientWidth)",
+    ) as Promise<number>
+  }
+
+  /** What axe-core calls serious or critical, with where it is. */
+  async barriers(): Promise<string[]> {
+    await this.page.evaluate(axe.source)
+    const { violations } = (await this.page.evaluate(
+      "axe.run(document, { resultTypes: ['violations'] })",
+    )) as axe.AxeResults
+    return violations
+      .filter(({ impact }) => impact === "serious" || impact === "critical")
+      .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 200)).join(" | ")}`)
+  }
+
+  /** A picture for people, into the folder that SCREENSHOTS names, if any. */
+  async picture(name: string): Promise<void> {
+    const folder = process.env.SCREENSHOTS
+    if (!folder) return
+    await mkdir(folder, { recursive: true })
+    await this.page.screenshot({ path: join(folder, `${name}.png`) as `${string}.png`, fullPage: true })
+  }
+
+  async [Symbol.asyncDispose]() {
+    await this.page.close().catch(() => {})
+  }
+}
