@@ -100,8 +100,10 @@ function unseal({ key, name }: Known, sealed: string): string | undefined {
 }
 
 /** Compared so that the time tells nothing. */
-const alike = (a: string, b: string): boolean =>
-  a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b))
+function alike(a: string, b: string): boolean {
+  const [one, other] = [Buffer.from(a), Buffer.from(b)] // of one length as text they may be of two as bytes
+  return one.length === other.length && timingSafeEqual(one, other)
+}
 
 const valueIn = (headers: Headers): string | undefined =>
   /(?:^|;) *tq_session=([\w.-]+) *(?:;|$)/.exec(headers.get("cookie") ?? "")?.[1]
