@@ -150,7 +150,7 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
         const demand = wire.readLease(body)
         caller.mayUse(...demand.queues)
         const tasks = await wait(demand.waitMs, () => queue.lease({ ...demand, signal: request.signal }))
-        return answer(wire.writeLeasedMany(tasks))
+        return answer(wire.writeLeasedMany(tasks, queue.workers.drains(demand)))
       },
       docs.lease,
     )
@@ -198,7 +198,7 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
             return answers
           }),
         )
-        return answer(wire.writeWork(tasks, settled, extended, extend))
+        return answer(wire.writeWork(tasks, settled, extended, extend, queue.workers.drains(demand)))
       },
       docs.work,
     )
@@ -311,7 +311,7 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
       "/queues",
       async ({ request, caller }) => {
         const queues = caller.listed(undefined)
-        return answer(JSON.stringify(await queue.queueViews({ ...wire.readQueues(query(request)), queues })))
+        return answer(JSON.stringify(await queue.steer.views({ ...wire.readQueues(query(request)), queues })))
       },
       docs.queues,
     )
@@ -320,7 +320,7 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
       async ({ params, caller }) => {
         const name = wire.readQueue(params.queue)
         caller.mayUse(name)
-        return answer(JSON.stringify(await queue.queueView(name)))
+        return answer(JSON.stringify(await queue.steer.view(name)))
       },
       docs.queue,
     )
@@ -331,7 +331,7 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
         caller.mayUse(name)
         using body = await readIfAny(request)
         const reason = wire.readPause(body)
-        const since = await queue.pause(name, reason)
+        const since = await queue.steer.pause(name, reason)
         log.info("A queue was paused", { queue: name, reason, by: caller.name })
         return answer(JSON.stringify({ status: "paused", queue: name, paused_at: since }))
       },
@@ -342,7 +342,7 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
       async ({ params, caller }) => {
         const name = wire.readQueue(params.queue)
         caller.mayUse(name)
-        await queue.resume(name)
+        await queue.steer.resume(name)
         log.info("A queue was resumed", { queue: name, by: caller.name })
         return answer(JSON.stringify({ status: "resumed", queue: name }))
       },
@@ -354,7 +354,7 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
         const name = wire.readQueue(params.queue)
         caller.mayUse(name)
         using body = await read(request)
-        const view = await queue.set(name, wire.readSettings(body))
+        const view = await queue.steer.set(name, wire.readSettings(body))
         log.info("A queue was set", { queue: name, settings: view.settings, by: caller.name })
         return answer(JSON.stringify(view))
       },
@@ -367,12 +367,40 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
         caller.mayUse(name)
         using body = await read(request)
         const order = wire.readPurge(body)
-        const told = await queue.purge(name, order)
+        const told = await queue.steer.purge(name, order)
         if (!order.dryRun)
           log.info("A queue was purged", { queue: name, state: order.state, ...told, by: caller.name })
         return answer(JSON.stringify(told))
       },
       docs.purge,
+    )
+    .get(
+      "/workers",
+      async ({ request, caller }) => {
+        const { queue: asked, ...page } = wire.readWorkers(query(request))
+        return answer(JSON.stringify(await queue.workers.page({ ...page, queues: caller.listed(asked) })))
+      },
+      docs.workers,
+    )
+    .post(
+      "/workers/:worker/drain",
+      async ({ params, caller }) => {
+        const worker = wire.readWorker(params.worker)
+        const since = await queue.workers.drain(worker, true, of => caller.mayUseEach(of))
+        log.info("A worker was told to drain", { worker, by: caller.name })
+        return answer(JSON.stringify({ status: "draining", worker, draining_since: since }))
+      },
+      docs.drain,
+    )
+    .delete(
+      "/workers/:worker/drain",
+      async ({ params, caller }) => {
+        const worker = wire.readWorker(params.worker)
+        await queue.workers.drain(worker, false, of => caller.mayUseEach(of))
+        log.info("A worker is not to drain any more", { worker, by: caller.name })
+        return answer(JSON.stringify({ status: "drain_ended", worker }))
+      },
+      docs.drainEnd,
     )
     .post(
       "/audit",

@@ -19,14 +19,17 @@ import { stopSignal } from "./lib/signals.ts"
 import type { HeldLease } from "./lib/worker/lease.ts"
 import { type Delays, Outage } from "./lib/worker/outage.ts"
 import { errorText, type Outcome, outcomeOf } from "./lib/worker/outcome.ts"
-import { Session } from "./lib/worker/session.ts"
+import { type Self, Session } from "./lib/worker/session.ts"
 import { Token } from "./lib/worker/token.ts"
+import { version } from "./package.json" with { type: "json" }
 
 export interface WorkerOptions {
   client: Pick<Client, "work">
   handlers: Handlers
   log: Log
   name: string
+  /** What /workers is to tell of it. */
+  self?: Self
   queues: string[]
   concurrency: number
   /** How long running tasks may go on after `stop`. */
@@ -56,11 +59,12 @@ export class Worker {
   /** Begins to ask for tasks. */
   constructor(options: WorkerOptions) {
     this.#options = options
-    const { client, log, name, queues, concurrency, waitMs = 20_000, delays, refused } = options
+    const { client, log, name, self, queues, concurrency, waitMs = 20_000, delays, refused } = options
     this.#session = new Session({
       client,
       log,
       name,
+      self,
       queues,
       waitMs,
       outage: new Outage(log, "no tasks are fetched and acks are held", delays, refused),
@@ -161,12 +165,17 @@ export class Worker {
 }
 
 /** Unique enough for a fleet, and readable: host-pid-random. */
-export function workerName(): string {
-  const host = hostname()
-    .replace(/[^A-Za-z0-9._-]/g, "-")
-    .slice(0, 40)
-  return `${host}-${process.pid}-${Math.random().toString(36).slice(2, 8)}`
-}
+export const workerName = (): string =>
+  `${hostName().slice(0, 40)}-${process.pid}-${Math.random().toString(36).slice(2, 8)}`
+
+const hostName = (): string => hostname().replace(/[^A-Za-z0-9._-]/g, "-")
+
+/** Of this run of the worker: the next one has another instance. */
+export const workerSelf = (): Self => ({
+  instance: crypto.randomUUID().slice(0, 13),
+  host: hostName().slice(0, 64) || "-",
+  version,
+})
 
 /** A worker as the configuration has it, or undefined where the signal fires before there is a token. */
 export async function startWorker(
@@ -189,6 +198,7 @@ export async function startWorker(
     handlers,
     log,
     name,
+    self: workerSelf(),
     queues,
     concurrency,
     drainMs,

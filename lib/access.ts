@@ -29,6 +29,9 @@ export const ACCESS = {
   "POST /queues/:queue/resume": ["operate"],
   "PUT /queues/:queue/settings": ["operate"],
   "POST /queues/:queue/purge": ["operate"],
+  "GET /workers": ["read"],
+  "POST /workers/:worker/drain": ["operate"],
+  "DELETE /workers/:worker/drain": ["operate"],
   "POST /audit": ["operate"],
   "GET /metrics": ["read"],
   "POST /session": [],
@@ -96,6 +99,12 @@ export class Caller {
   mayUse(...queues: readonly string[]): void {
     const other = queues.find(queue => !this.#has(queue))
     if (other !== undefined) throw this.#elsewhere(`the queue ${other}`)
+  }
+
+  /** All that something is about; where that is no queue, only who may use all may say. */
+  mayUseEach(queues: readonly string[]): void {
+    if (queues.length === 0) this.mayUseAll()
+    else this.mayUse(...queues)
   }
 
   mayUseAll(): void {

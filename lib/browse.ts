@@ -246,7 +246,7 @@ export function readDepth(
   queue: string,
   [now, polled, paused, reason, ...[concurrency, perSecond, burst, oldest, ...counts]]: Replies["depth"],
   served: boolean,
-): QueueView {
+): Omit<QueueView, "workers" | "rates"> {
   const [due, leases, done, dead, cancelled, ...ready] = counts
   const queued = ready.reduce((sum, count) => sum + count, 0)
   return {

@@ -27,6 +27,7 @@ export const PROBLEMS: Record<Code, { status: number; error: string; detail?: st
     error: "Task not found in DLQ",
     detail: "Only a dead task can be retried or deleted.",
   },
+  worker_not_found: { status: 404, error: "Worker not found" },
   lease_lost: { status: 409, error: "Lease lost" },
   not_leased: { status: 409, error: "Task is not leased" },
   already_ended: {

@@ -62,6 +62,16 @@ export const queueOfChannel = (channel: string): string => channel.slice("tq:{".
 /** set: the names of all queues; a name is added before the first submit to it, never after. */
 export const QUEUES = "tq:queues"
 
+/** Of the workers, all in one slot: lib/workers/seen.lua tells what is in them. No queue's name begins so. */
+export const WORKERS = "tq:workers{w}:about"
+export const WORKERS_SEEN = "tq:workers{w}:seen"
+export const WORKERS_DRAINS = "tq:workers{w}:drains"
+/** pub/sub channel: the name of a worker that is to end, or not any more. */
+export const DRAINS_CHANNEL = "tq:workers{w}:drain"
+
+/** prefix; hash by slice of time: what happened in each queue (lib/rates/add.lua), with a time to live. */
+export const RATES = "tq:rates{r}:"
+
 /** string: which layout of keys and fields this Redis holds. */
 export const SCHEMA = "tq:schema"
 export const SCHEMA_VERSION = "2"

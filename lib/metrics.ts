@@ -96,7 +96,7 @@ export class Metrics {
     // Not before the first scrape: a broker that nobody scrapes watches no event loop.
     this.#registry ??= this.#register()
     const registry = this.#registry
-    const depths = await this.queue.depths().catch(() => undefined)
+    const depths = await this.queue.steer.depths().catch(() => undefined)
     this.#redisUp = depths !== undefined
     const { measures } = this.queue
     // From 0 on, so that a first event is a growth.

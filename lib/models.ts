@@ -3,7 +3,8 @@
  * Objects that a caller sends refuse unknown members, so that a typing error is told and not ignored.
  * Durations are milliseconds and end in `_ms`; times are milliseconds since 1970 by Redis' clock and end in `_at`.
  */
-import { type Static, type TSchema, Type } from "@sinclair/typebox"
+import { type Static, type TNumber, type TSchema, Type } from "@sinclair/typebox"
+import { EVENTS } from "./measures.ts"
 
 const closed = { additionalProperties: false }
 const DAY_MS = 86_400_000
@@ -175,6 +176,29 @@ const Queues = Type.Array(QueueName, {
   description: "queues, tried in this order",
 })
 
+/** What a worker tells of itself beside its name. */
+const workerSelf = {
+  instance: Type.Optional(
+    Type.String({
+      pattern: "^[A-Za-z0-9._-]{1,32}$",
+      description:
+        "1 to 32 of A-Z a-z 0-9 . _ - that another run of the worker under its name has not: it is not told to drain in its place",
+    }),
+  ),
+  host: Type.Optional(
+    Type.String({
+      pattern: "^[A-Za-z0-9._-]{1,64}$",
+      description: "the worker's machine: 1 to 64 of A-Z a-z 0-9 . _ -",
+    }),
+  ),
+  version: Type.Optional(
+    Type.String({
+      pattern: "^[A-Za-z0-9._+-]{1,32}$",
+      description: "the worker's version: 1 to 32 of A-Z a-z 0-9 . _ + -",
+    }),
+  ),
+}
+
 export const LeaseRequest = Type.Object(
   {
     queues: Type.Optional(Queues),
@@ -183,6 +207,7 @@ export const LeaseRequest = Type.Object(
     ),
     wait_ms: Type.Optional(WaitMs),
     worker: Type.Optional(WorkerName),
+    ...workerSelf,
   },
   closed,
 )
@@ -348,7 +373,10 @@ export const DlqQuery = Type.Object(
   closed,
 )
 
-export const LeaseAnswer = Type.Object({ tasks: Type.Array(LeasedTask) })
+export const LeaseAnswer = Type.Object({
+  tasks: Type.Array(LeasedTask),
+  drain: Type.Optional(Type.Literal(true, { description: "finish what is in hand and ask for no more" })),
+})
 export type LeaseAnswer = Static<typeof LeaseAnswer>
 
 export const STATES = ["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled"] as const
@@ -623,6 +651,12 @@ export const QueueSettings = Type.Object(
 )
 export type QueueSettings = Static<typeof QueueSettings>
 
+export const Rates = Type.Object(
+  Object.fromEntries(EVENTS.map(event => [event, Type.Number()])) as Record<(typeof EVENTS)[number], TNumber>,
+  { description: "how many of each a second, over the last minute, at all brokers" },
+)
+export type Rates = Static<typeof Rates>
+
 export const QueueView = Type.Object({
   queue: Type.String(),
   depth: Type.Object(
@@ -653,6 +687,14 @@ export const QueueView = Type.Object({
   paused_at: Type.Optional(Type.Integer()),
   pause_reason: Type.Optional(Type.String()),
   settings: QueueSettings,
+  workers: Type.Object(
+    {
+      count: Type.Integer(),
+      names: Type.Array(Type.String(), { description: "the first 20, by name" }),
+    },
+    { description: "those with a name that asked for its tasks in the last minute" },
+  ),
+  rates: Rates,
 })
 export type QueueView = Static<typeof QueueView>
 
@@ -706,10 +748,63 @@ export const Purged = Type.Object({
 })
 export type Purged = Static<typeof Purged>
 
+/** The query of GET /workers. */
+export const WorkersQuery = Type.Object(
+  {
+    queue: Type.Optional({ ...QueueName, description: "only those that asked for its tasks" }),
+    limit: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1_000, description: "workers on a page (default 100)" }),
+    ),
+    cursor: Type.Optional({ ...WorkerName, description: "`next` of the page before" }),
+  },
+  closed,
+)
+
+export const WORKER_STATES = ["live", "draining", "stale", "gone"] as const
+export type WorkerState = (typeof WORKER_STATES)[number]
+
+export const WorkerView = Type.Object({
+  worker: Type.String(),
+  state: Type.Union(
+    WORKER_STATES.map(state => Type.Literal(state)),
+    {
+      description:
+        "live: seen in the last minute; draining: as well, and it is to end; stale: not seen for a minute, and has tasks in hand; gone: not seen, and has none",
+    },
+  ),
+  host: Type.Optional(Type.String()),
+  version: Type.Optional(Type.String()),
+  queues: Type.Array(Type.String(), { description: "which it asked for tasks: the newest 32" }),
+  first_seen_at: Type.Integer(),
+  last_seen_at: Type.Integer({ description: "when its newest request came, a few seconds late" }),
+  in_hand: Type.Integer({ description: "live leases; of each queue the first 10,000 are looked at" }),
+  tasks: Type.Array(Type.String(), { description: "up to ten of those" }),
+  done: Type.Integer({ description: "since it was first seen" }),
+  failed: Type.Integer({ description: "since it was first seen" }),
+  draining_since: Type.Optional(Type.Integer()),
+})
+export type WorkerView = Static<typeof WorkerView>
+
+export const WorkersAnswer = Type.Object({
+  workers: Type.Array(WorkerView),
+  next: Type.Optional(
+    Type.String({ description: "give it as `cursor` for the next page; absent on the last" }),
+  ),
+})
+export type WorkersAnswer = Static<typeof WorkersAnswer>
+
+export const Drained = Type.Object({
+  status: Type.Union([Type.Literal("draining"), Type.Literal("drain_ended")]),
+  worker: Type.String(),
+  draining_since: Type.Optional(Type.Integer({ description: "of the first time, where it was told before" })),
+})
+export type Drained = Static<typeof Drained>
+
 /** The worker's whole protocol in one call. */
 export const Work = Type.Object(
   {
     worker: Type.Optional(WorkerName),
+    ...workerSelf,
     settle: Type.Optional(Type.Array(Ack, { maxItems: 1_000, description: "up to 1,000 acks" })),
     extend: Type.Optional(Type.Array(Extend, { maxItems: 1_000, description: "up to 1,000 leases" })),
     queues: Type.Optional(Queues),
@@ -816,6 +911,7 @@ export const CODES = [
   "not_found",
   "task_not_found",
   "not_in_dlq",
+  "worker_not_found",
   "lease_lost",
   "not_leased",
   "already_ended",

@@ -32,6 +32,7 @@ const { Pause, Paused, Purge, Purged, QueueName, QueuesAnswer, QueueSettings, Qu
   models
 const { Redrive, SessionEnded, SessionView, SignIn } = models
 const { Submitted, TaskId, TasksAnswer, TasksQuery, TaskView, WhyAnswer, Work } = models
+const { Drained, Rates, WorkerName, WorkersAnswer, WorkersQuery, WorkerView } = models
 
 const Alive = Type.Object({ status: Type.Literal("ok") })
 const Ready = Type.Object({
@@ -77,6 +78,7 @@ const NAMED = {
   ...{ QueueSettings, QueueView, QueuesAnswer, Pause, Paused, Purge, Purged },
   ...{ DeadGroup, DlqGroupsAnswer, Discarded, DlqPurge, DlqPurged, DlqRetry, DlqRetried },
   ...{ Redrive, SignIn, SessionView, SessionEnded },
+  ...{ Rates, WorkerView, WorkersAnswer, Drained },
   ...{ Problem, Alive, Ready },
 }
 const NAMES = new Map<TSchema, string>(Object.entries(NAMED).map(([name, schema]) => [schema, name]))
@@ -303,6 +305,8 @@ const MAIL: models.QueueView = {
   depth: { queued: 12, delayed: 3, processing: 4, done: 1_500, dead: 2, cancelled: 0 },
   ...{ queued_by_priority: { 5: 10, 9: 2 }, oldest_waiting_ms: 4_200, polled_at: NOW, paused: false },
   settings: {},
+  workers: { count: 2, names: ["host-1", "host-2"] },
+  rates: { submitted: 12.5, leased: 11.8, done: 11.2, failed: 0.4, released: 0, lapsed: 0.1, dead: 0 },
 }
 const HELD: models.QueueView = {
   ...MAIL,
@@ -312,6 +316,25 @@ const HELD: models.QueueView = {
 const SESSION: models.SessionView = {
   ...{ name: "ci", roles: ["submit", "read"], queues: ["mail"] },
   ...{ csrf: "w2W6dWZ1cFq0b7mQm0v3k9mB7m3sJ3a0xk8eWc1d2eY", expires_at: NOW + 43_200_000 },
+}
+const WORKER = [
+  {
+    name: "worker",
+    in: "path",
+    required: true,
+    schema: spelled(WorkerName),
+    example: "host-1",
+    description: "the worker's name",
+  },
+]
+const WRONG_WORKER: Facts = {
+  field: "worker",
+  detail: "The name of a worker has 1 to 64 characters out of A-Z a-z 0-9 . _ -.",
+}
+const NO_WORKER: Facts = { detail: "No worker host-1 was seen in the last day." }
+const BUSY: models.WorkerView = {
+  ...{ worker: "host-1", state: "live", host: "host", version: "0.1.0", queues: ["default", "mail"] },
+  ...{ first_seen_at: NOW - 3_600_000, last_seen_at: NOW, in_hand: 1, tasks: [ID], done: 1_500, failed: 2 },
 }
 
 const FILTER = "Give as much of a filter as is wanted: all of it must be true. "
@@ -557,7 +580,8 @@ export const docs = {
       "A worker's whole protocol. First `extend` is done, as /extend would, then `settle`, as /ack would, then up to `max` tasks " +
       "are leased. So the last news of a task may come with its ack. `wait_ms` counts only where `settle` and `extend` are " +
       "empty: who has something to hear does not wait for tasks as well. Where no answer came, send `settle` and `extend` " +
-      "again, which does nothing twice; tasks that were leased for the lost answer come back when their leases lapse.",
+      "again, which does nothing twice; tasks that were leased for the lost answer come back when their leases lapse. Where " +
+      "`drain` is true, end what is in hand and ask no more: no tasks come.",
     body: {
       schema: Work,
       examples: {
@@ -627,6 +651,7 @@ export const docs = {
       200: answer("Tasks leased to the caller; an empty list where none came. Then ask again.", LeaseAnswer, {
         leased: { tasks: [LEASED] },
         nothing: { tasks: [] },
+        "an operator wants the worker to end": { tasks: [], drain: true },
       }),
     },
     refuses: {
@@ -1007,6 +1032,73 @@ export const docs = {
     },
   }),
 
+  workers: route("GET /workers", {
+    tag: "Steering",
+    summary: "List the workers",
+    description:
+      "Those that gave a name with /work, /lease or /get in the last day, by name. What one has in hand is read from the live " +
+      "leases; what it did since it was first seen is what brokers have counted, some seconds late. With a token that is bound " +
+      "to queues, and with `queue`, only workers, queues and tasks of these are shown. Where there is a `next`, ask again with " +
+      "it as `cursor`.",
+    query: parameters(WorkersQuery, { queue: "mail", limit: 100 }),
+    answers: {
+      200: answer("A page of workers.", WorkersAnswer, {
+        page: { workers: [BUSY] },
+        "with a next page": {
+          workers: [{ ...BUSY, state: "draining", draining_since: NOW - 5_000 }],
+          next: "host-1",
+        },
+      }),
+    },
+    refuses: {
+      bad_request: { field: "limit", detail: "`limit` must be a whole number from 1 to 1000." },
+      redis_unavailable: AWAY,
+    },
+  }),
+
+  drain: route("POST /workers/:worker/drain", {
+    tag: "Steering",
+    summary: "Have a worker finish and end",
+    description:
+      "It is told with the answer to its newest or next request, also where it waits at another broker, and gets no more tasks. " +
+      "It holds for this run of the worker: one that starts under the name with another `instance` works. Safe to repeat. The " +
+      "body is not read. A token that is bound to queues must be for all that the worker asks.",
+    path: WORKER,
+    answers: {
+      200: answer("It is told.", Drained, {
+        told: { status: "draining", worker: "host-1", draining_since: NOW },
+      }),
+    },
+    refuses: {
+      bad_request: WRONG_WORKER,
+      worker_not_found: NO_WORKER,
+      redis_unavailable: AWAY,
+      not_replicated: FEW,
+    },
+    advice: { 404: "No worker with this name was seen in the last day: look at /workers." },
+  }),
+
+  drainEnd: route("DELETE /workers/:worker/drain", {
+    tag: "Steering",
+    summary: "Have a worker not end any more",
+    description:
+      "For one that has no `instance`, and starts anew under its name, or that was told by mistake and still asks. Safe to " +
+      "repeat, also where it was never told.",
+    path: WORKER,
+    answers: {
+      200: answer("It is not told any more.", Drained, {
+        ended: { status: "drain_ended", worker: "host-1" },
+      }),
+    },
+    refuses: {
+      bad_request: WRONG_WORKER,
+      worker_not_found: NO_WORKER,
+      redis_unavailable: AWAY,
+      not_replicated: FEW,
+    },
+    advice: { 404: "No worker with this name was seen in the last day: look at /workers." },
+  }),
+
   audit: route("POST /audit", {
     tag: "Operating",
     summary: "Check that every task stands where it should",
@@ -1167,7 +1259,7 @@ export const openapi = new Elysia({ name: "openapi" })
           { name: "Looking", description: "for people and programs that ask what became of it" },
           { name: "Working", description: "for programs that do it" },
           { name: "Dead letters", description: "tasks that were given up" },
-          { name: "Steering", description: "queues: how they are, and what becomes of their tasks" },
+          { name: "Steering", description: "queues: how they are, and what becomes of their tasks; workers" },
           { name: "Sessions", description: "for people at browsers" },
           { name: "Operating", description: "for probes, which need no token, and for who runs it" },
         ],

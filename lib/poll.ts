@@ -26,6 +26,10 @@ export interface Demand {
   max: number
   waitMs: number
   worker: string
+  /** What the worker tells of itself: its run, which a later one under its name is not, its machine and its version. */
+  instance?: string | undefined
+  host?: string | undefined
+  version?: string | undefined
   /** Fires when the client leaves. */
   signal?: AbortSignal
 }
@@ -173,13 +177,19 @@ export class LongPoll {
     return this.#lines.has(queue)
   }
 
+  /** Ends the waiting of these, with what each has. */
+  dismiss(whose: (demand: Demand) => boolean): void {
+    for (const waiter of this.#waiters)
+      if (whose(waiter.demand)) {
+        waiter.late = true
+        if (!waiter.busy) waiter.end()
+      }
+  }
+
   /** Ends all waiting, with what each has: on shutdown. Later calls get nothing at once. */
   close(): void {
     this.#closed = true
-    for (const waiter of this.#waiters) {
-      waiter.late = true
-      if (!waiter.busy) waiter.end()
-    }
+    this.dismiss(() => true)
   }
 
   async #call(queue: string, line: Line): Promise<void> {

@@ -3,31 +3,29 @@
  * Payloads and results are JSON text that passes through unread.
  */
 import { Auditor } from "./audit.ts"
-import {
-  DEPTHS_A_CALL,
-  type Depth,
-  depthsOf,
-  findTask,
-  type Page,
-  PLACES,
-  readDepth,
-  type TaskFilter,
-  tasksPage,
-  type Why,
-  whyTask,
-} from "./browse.ts"
+import { findTask, type Page, type TaskFilter, tasksPage, type Why, whyTask } from "./browse.ts"
 import { DeadLetters } from "./dead.ts"
 import { EndWatch } from "./ended.ts"
 import { NotReplicated, Refused } from "./errors.ts"
 import { Group } from "./group.ts"
 import { Hints } from "./hints.ts"
-import { endedChannel, givenIdRecord, QUEUES, queueOfChannel, recordKey, wakeChannel } from "./keys.ts"
+import {
+  DRAINS_CHANNEL,
+  endedChannel,
+  givenIdRecord,
+  QUEUES,
+  queueOfChannel,
+  recordKey,
+  wakeChannel,
+} from "./keys.ts"
 import type { Log } from "./log.ts"
-import { MAX_QUEUES, Measures } from "./measures.ts"
-import type { AuditAnswer, Purgeable, Purged, QueueSettings, QueueView } from "./models.ts"
+import { Measures } from "./measures.ts"
+import type { AuditAnswer } from "./models.ts"
 import { type Demand, LongPoll, type Slots, slotsAfter } from "./poll.ts"
+import { Rates } from "./rates.ts"
 import { connect, hintConnection, type RedisTarget, topologyOf } from "./redis.ts"
 import { type Replies, Scripts } from "./scripts.ts"
+import { Steering } from "./steer.ts"
 import { type RedisState, Store, timed } from "./store.ts"
 import { Sweeper } from "./sweeper.ts"
 import {
@@ -45,6 +43,7 @@ import {
   writeBody,
   writePolicy,
 } from "./task.ts"
+import { Workers } from "./workers.ts"
 
 /** How many lapsed and how many due tasks a sweep moves: about 2 ms of Redis' time; and a lease call, beside its own. */
 const MOVES_A_CALL = 200
@@ -113,13 +112,6 @@ export interface Extended {
   leaseExpiresAt: number
 }
 
-export interface PurgeOrder {
-  state: Purgeable
-  limit: number
-  /** Only tell how many it would be. */
-  dryRun: boolean
-}
-
 export interface TaskQueueOptions {
   redis: RedisTarget
   doneRetentionMs: number
@@ -147,6 +139,9 @@ export class TaskQueue {
   readonly #registered = new Set<string>()
   readonly #ends: EndWatch
   readonly dead: DeadLetters
+  readonly workers: Workers
+  readonly steer: Steering
+  readonly #rates: Rates
   readonly #submits: Group<{ local: string; task: NewTask }, Exclude<Replies["submit"], string>[number]>
   readonly #settles: Group<Settlement, Exclude<Replies["settle"], string>[number]>
   readonly #extends: Group<Extension, Replies["extend"][number]>
@@ -165,6 +160,7 @@ export class TaskQueue {
     }
     const queue = new TaskQueue(options, store, redis)
     await queue.#learn()
+    queue.#heedDrains()
     return queue
   }
 
@@ -201,6 +197,7 @@ export class TaskQueue {
       () => {
         this.#poll.hintAll()
         void this.#ends.lookAgain()
+        this.#heedDrains()
       },
     )
     this.#ends = new EndWatch({
@@ -218,6 +215,17 @@ export class TaskQueue {
       scripts,
       queues: () => this.#queues(),
       find: (id, waitMs, signal) => this.find(id, waitMs, signal),
+    })
+    this.workers = new Workers({ store, scripts, dismiss: whose => this.#poll.dismiss(whose) })
+    this.#rates = new Rates(store, this.measures)
+    this.steer = new Steering({
+      scripts,
+      oneSlot: topologyOf(options.redis) !== "cluster",
+      queues: () => this.#queues(),
+      register: queue => this.#register(queue),
+      waitsFor: queue => this.#poll.waitsFor(queue),
+      workers: this.workers,
+      rates: this.#rates,
     })
     this.#submits = new Group(async (queue, items) => {
       groups.submit.observe(items.length)
@@ -266,9 +274,13 @@ export class TaskQueue {
       this.#auditor.soon()
       this.#poll.hintAll()
       void this.#ends.lookAgain()
+      this.#heedDrains()
     })
     this.#upkeep = setInterval(
-      () => void this.#learn().catch(() => {}),
+      () => {
+        this.#heedDrains()
+        void this.#learn().catch(() => {})
+      },
       10_000 + Math.random() * 1_000,
     ).unref()
   }
@@ -328,12 +340,19 @@ export class TaskQueue {
 
   /** Hands out tasks, waiting for some up to `waitMs`. The caller holds a lease on each. */
   async lease(demand: Demand): Promise<Leased[]> {
-    for (const queue of demand.queues) this.#sweeper.know(queue)
-    return this.#poll.wait(demand)
+    const tasks = await this.#take(demand)
+    this.workers.handed(demand.worker, tasks)
+    return tasks
   }
 
-  /** Ends attempts as their workers say. Answers in order; safe to repeat. */
-  async settle(settlements: readonly Settlement[]): Promise<Each<Settled>[]> {
+  async #take(demand: Demand): Promise<Leased[]> {
+    for (const queue of demand.queues) this.#sweeper.know(queue)
+    this.workers.saw(demand, demand.queues)
+    return this.workers.drains(demand) ? [] : this.#poll.wait(demand)
+  }
+
+  /** Ends attempts as their workers say; `by`: the one that says so, where it is known. Answers in order; safe to repeat. */
+  async settle(settlements: readonly Settlement[], by = ""): Promise<Each<Settled>[]> {
     const answers = await this.#byId(settlements, this.#settles)
     const now = Date.now()
     return settlements.map(({ id, lease }, i) => {
@@ -347,6 +366,7 @@ export class TaskQueue {
         case "released":
         case "cancelled":
           this.#measureEnd(queueOf(id), word, lease, now)
+          this.workers.ended(by, { id, word, retries }, lease)
           return { id, word, retries }
         case "lease_lost":
           return leaseLost(id, attempt, state)
@@ -372,10 +392,11 @@ export class TaskQueue {
     settlements: readonly Settlement[],
     demand: Demand,
   ): Promise<[Each<Settled>[], Leased[]]> {
-    const lease = async () => (demand.max > 0 ? this.lease(demand) : [])
+    if (demand.max === 0) this.workers.saw(demand)
+    const lease = async () => (demand.max > 0 ? this.#take(demand) : [])
     if (!settlements.every(({ outcome }) => outcome === "done"))
-      return [await this.settle(settlements), await lease()]
-    const [settled, leased] = await Promise.allSettled([this.settle(settlements), lease()])
+      return [await this.settle(settlements, demand.worker), await lease()]
+    const [settled, leased] = await Promise.allSettled([this.settle(settlements, demand.worker), lease()])
     if (leased.status === "rejected") throw leased.reason
     if (settled.status === "fulfilled") return [settled.value, leased.value]
     await this.#release(leased.value).catch(() => {}) // or the leases lapse
@@ -476,83 +497,6 @@ export class TaskQueue {
     if (ranMs !== undefined) measures.run.observe(ranMs / 1_000)
   }
 
-  /** What the queues hold now: the first 1,000, by their names. */
-  async depths(): Promise<Depth[]> {
-    const queues = (await this.#queues()).slice(0, MAX_QUEUES)
-    // Queues of a Cluster are in different slots, and no call may touch two.
-    const aCall = topologyOf(this.options.redis) === "cluster" ? 1 : DEPTHS_A_CALL
-    const depths = await depthsOf(this.#scripts, queues, aCall)
-    // Who waits here has asked long ago, and asks still.
-    return depths.map(depth => (this.#poll.waitsFor(depth.queue) ? { ...depth, polledMs: 0 } : depth))
-  }
-
-  /** How a queue is: how many tasks it has where, who asks for them, whether it is paused. */
-  async queueView(queue: string): Promise<QueueView> {
-    const reply = await this.#scripts.call("depth", queue, {})
-    return readDepth(queue, reply, this.#poll.waitsFor(queue))
-  }
-
-  /** A page of all queues, or of those of these, by name: those after `cursor`. */
-  async queueViews({
-    queues: of,
-    limit,
-    cursor = "",
-  }: {
-    queues?: readonly string[] | undefined
-    limit: number
-    cursor?: string | undefined
-  }) {
-    const all = await this.#queues()
-    const names = all.filter(name => name > cursor && (of === undefined || of.includes(name)))
-    const page = names.slice(0, limit)
-    const queues = await Promise.all(page.map(name => this.queueView(name)))
-    return { queues, next: names.length > limit ? page.at(-1) : undefined }
-  }
-
-  /** The queue takes submits and hands out nothing, until it is resumed. Answers since when. Safe to repeat. */
-  async pause(queue: string, reason: string): Promise<number> {
-    await this.#register(queue)
-    return this.#scripts.call("pause", queue, { on: 1, reason })
-  }
-
-  /** Safe to repeat. Who waits for tasks of this queue is woken. */
-  async resume(queue: string): Promise<void> {
-    await this.#scripts.call("pause", queue, { on: 0, reason: "" })
-  }
-
-  /** How many tasks of the queue run at a time, and how fast they are handed out, from now on. Safe to repeat. */
-  async set(queue: string, { concurrency, rate }: QueueSettings): Promise<QueueView> {
-    await this.#register(queue)
-    await this.#scripts.call("settings", queue, {
-      concurrency: concurrency ?? "",
-      per_second: rate?.per_second ?? "",
-      burst: rate?.burst ?? rate?.per_second ?? "",
-    })
-    return this.queueView(queue)
-  }
-
-  /** Deletes tasks of one state, up to `limit`: the least urgent first, and of these the oldest. */
-  async purge(queue: string, { state, limit, dryRun }: PurgeOrder): Promise<Purged> {
-    const depth = async () => (await this.queueView(queue)).depth[state]
-    if (dryRun) {
-      const before = await depth()
-      return { purged: Math.min(before, limit), remaining: Math.max(0, before - limit) }
-    }
-    const places = state === "delayed" ? PLACES.scheduled : PLACES[state].toReversed()
-    let purged = 0
-    let left = limit
-    for (const place of places)
-      for (let more = true; more && left > 0; ) {
-        const most = Math.min(left, MOVES_A_CALL)
-        const [looked, gone] = await this.#scripts.call("purge", queue, { place, limit: most })
-        purged += gone
-        // Ids that no task has left behind count as well, or one call might go through any number of them.
-        left -= looked
-        more = looked === most
-      }
-    return { purged, remaining: await depth() }
-  }
-
   redisState(): Promise<RedisState> {
     return this.#store.state()
   }
@@ -567,6 +511,8 @@ export class TaskQueue {
   async close(): Promise<void> {
     this.stopWaiting()
     this.#sweeper.close()
+    this.workers.close()
+    this.#rates.close()
     clearInterval(this.#upkeep)
     this.#hints.close()
     // Behind what is still under way, as tasks given back; a Redis that does not answer is not waited for.
@@ -655,7 +601,15 @@ export class TaskQueue {
     this.#hints.subscribe(wakeChannel(queue), () => this.#poll.hint(queue, MOVES_A_CALL)).catch(() => {})
   }
 
+  /** Learns which workers are to end, now and as it changes. */
+  #heedDrains(): void {
+    // Where either fails, it is done again after the gap, and by the upkeep.
+    const heard = this.#hints.subscribe(DRAINS_CHANNEL).catch(() => {})
+    void heard.then(() => this.workers.learn()).catch(() => {})
+  }
+
   #heard(channel: string, message: string): void {
+    if (channel === DRAINS_CHANNEL) return void this.workers.learn().catch(() => {})
     const queue = queueOfChannel(channel)
     if (channel === wakeChannel(queue)) this.#poll.hint(queue, Number(message))
     else this.#ends.tell(joinId(queue, message))

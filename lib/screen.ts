@@ -14,7 +14,7 @@ export interface WorkerRow {
 }
 export interface Seen {
   url: string
-  queues: (QueueView & { rates?: Readonly<Record<string, number>> })[]
+  queues: (Omit<QueueView, "rates" | "workers"> & { rates?: Readonly<Record<string, number>> })[]
   /** undefined: this broker does not tell. */
   workers?: WorkerRow[] | undefined
   /** There are more queues than are shown. */
@@ -83,7 +83,7 @@ const RATES: typeof COUNTS = [
 /** Every line of the screen, each of at most so many columns; the chosen one begins with `>`. */
 export function screen(state: Seen, { columns, rows }: { columns: number; rows: number }): string[] {
   const { queues, workers, groups, selected } = state
-  const sum = (of: (queue: QueueView) => number) =>
+  const sum = (of: (queue: Seen["queues"][number]) => number) =>
     count(queues.reduce((total, queue) => total + of(queue), 0))
   const live = workers?.filter(({ state }) => state === "live" || state === "draining").length
   const head = [
@@ -110,7 +110,9 @@ export function screen(state: Seen, { columns, rows }: { columns: number; rows: 
 }
 
 function tables({ queues, workers = [], selected }: Seen, columns: number, room: number): string[] {
-  const of = queues.some(({ rates }) => rates !== undefined) ? [...COUNTS, ...RATES] : COUNTS
+  // In a narrow terminal names come before rates.
+  const told = columns >= 80 && queues.some(({ rates }) => rates !== undefined)
+  const of = told ? [...COUNTS, ...RATES] : COUNTS
   const width = Math.max(8, columns - 8 * of.length - 2)
   const line = (mark: string, name: string, cells: string[]) =>
     `${mark} ${left(name, width)}${cells.map(cell => right(cell, 8)).join("")}`

@@ -11,6 +11,7 @@ import depth from "./lua/depth.lua" with { type: "text" }
 import depths from "./lua/depths.lua" with { type: "text" }
 import discard from "./lua/discard.lua" with { type: "text" }
 import extend from "./lua/extend.lua" with { type: "text" }
+import held from "./lua/held.lua" with { type: "text" }
 import inspect from "./lua/inspect.lua" with { type: "text" }
 import lease from "./lua/lease.lua" with { type: "text" }
 import page from "./lua/page.lua" with { type: "text" }
@@ -55,6 +56,7 @@ export const SCRIPTS = {
   audit: { source: audit, args: ["began", "fix", "retention"], each: ["what", "id", "more"] },
   depth: { source: depth, args: [], each: [] },
   depths: { source: depths, args: ["queues"], each: [] },
+  held: { source: held, args: ["from", "limit"], each: [] },
   purge: { source: purge, args: ["place", "limit"], each: [] },
   discard: { source: discard, args: [], each: ["id"] },
   pause: { source: pause, args: ["on", "reason"], each: [] },
@@ -92,7 +94,7 @@ export type SettleWord =
 export type ExtendWord = "ok" | "cancelled" | "lease_lost" | "unknown"
 export type CancelWord = "cancelled" | "cancelling" | "ended" | "unknown"
 
-/** What each script answers: one entry an item, but for lease, sweep, page, depth, pause, settings, purge and audit, or one word that is true of all. */
+/** What each script answers: one entry an item, but for lease, sweep, page, depth, held, pause, settings, purge and audit, or one word that is true of all. */
 export interface Replies {
   submit: "queued" | [word: SubmitWord, id: string][]
   lease: [nextEvent: number, handed: string, lapsed: number, buried: number]
@@ -117,6 +119,7 @@ export interface Replies {
     ...ready: number[],
   ]
   depths: [now: number, lines: string]
+  held: [looked: number, ...holders: [worker: string, count: number, ids: string[]][]]
   purge: [looked: number, purged: number]
   discard: ("discarded" | "not_dead")[]
   pause: number

@@ -38,6 +38,8 @@ import {
   TaskId,
   TasksQuery,
   Work,
+  WorkerName,
+  WorkersQuery,
 } from "./models.ts"
 import type { Each, Extended, Extension, NewTask, Settled, Settlement, Submitted } from "./queue.ts"
 import type { Session } from "./session.ts"
@@ -65,6 +67,8 @@ const checkQueues = queryChecker(QueuesQuery)
 const checkRedrive = checker(Redrive)
 const checkSignIn = checker(SignIn)
 const checkWork = checker(Work)
+const checkWorker = checker(WorkerName)
+const checkWorkers = queryChecker(WorkersQuery)
 const checkStatus = queryChecker(StatusQuery)
 const checkTasks = queryChecker(TasksQuery)
 
@@ -268,7 +272,9 @@ export function readWork({ text, value }: Body) {
           ...("extend" in value && Array.isArray(value.extend) ? { extend: [] } : {}),
         }
       : value
-  const { queues = [DEFAULT_QUEUE], max = 0, wait_ms: waitMs = 0, worker = "" } = checkWork(shell)
+  const asked = checkWork(shell)
+  const { queues = [DEFAULT_QUEUE], max = 0, wait_ms: waitMs = 0, worker = "" } = asked
+  const { instance, host, version } = asked
   if (settle.length > MAX_ITEMS || extend.length > MAX_ITEMS)
     throw new Refused("bad_request", {
       detail: `\`settle\` and \`extend\` must have at most ${MAX_ITEMS} items.`,
@@ -278,13 +284,14 @@ export function readWork({ text, value }: Body) {
   return {
     settle: settle.map((item, index) => orRefused(() => readAck(item, index))),
     extend: extend.map((item, index) => orRefused(() => readExtend(item, index))),
-    demand: { queues: [...new Set(queues)], max, waitMs, worker },
+    demand: { queues: [...new Set(queues)], max, waitMs, worker, instance, host, version },
   }
 }
 
 export function readLease({ value }: Body) {
-  const { queues = [DEFAULT_QUEUE], max = 1, wait_ms: waitMs = 0, worker = "" } = checkLease(value)
-  return { queues: [...new Set(queues)], max, waitMs, worker }
+  const asked = checkLease(value)
+  const { queues = [DEFAULT_QUEUE], max = 1, wait_ms: waitMs = 0, worker = "", ...self } = asked
+  return { ...self, queues: [...new Set(queues)], max, waitMs, worker }
 }
 
 export function readGet(query: URLSearchParams) {
@@ -383,6 +390,22 @@ export function readQueues(query: URLSearchParams) {
   return { limit, cursor }
 }
 
+export function readWorker(name: string): string {
+  try {
+    return checkWorker(name)
+  } catch {
+    throw new Refused("bad_request", {
+      field: "worker",
+      detail: "The name of a worker has 1 to 64 characters out of A-Z a-z 0-9 . _ -.",
+    })
+  }
+}
+
+export function readWorkers(query: URLSearchParams) {
+  const { queue, limit = 100, cursor } = checkWorkers(query)
+  return { queue, limit, cursor }
+}
+
 export const readStatus = (query: URLSearchParams): number => checkStatus(query).wait_ms ?? 0
 
 /** `meta.<name>=<value>` may stand any number of times: all must match. */
@@ -464,14 +487,15 @@ export function writeLeased(task: Leased): string {
   )
 }
 
-export const writeLeasedMany = (tasks: readonly Leased[]): string =>
-  `{"tasks":[${tasks.map(writeLeased).join(",")}]}`
+export const writeLeasedMany = (tasks: readonly Leased[], drain: boolean): string =>
+  `{"tasks":[${tasks.map(writeLeased).join(",")}]${drain ? ',"drain":true' : ""}}`
 
 export function writeWork(
   tasks: readonly Leased[],
   settled: readonly Each<Settled>[],
   extended: readonly Each<Extended>[],
   extensions: readonly Each<Extension>[],
+  drain: boolean,
 ): string {
   const idsWhere = (match: (answer: Each<Extended>) => boolean) =>
     JSON.stringify(
@@ -484,7 +508,7 @@ export function writeWork(
   const cancelled = idsWhere(answer => !(answer instanceof Refused) && answer.word === "cancelled")
   return (
     `{"tasks":[${tasks.map(writeLeased).join(",")}],"settled":${writeEach(settled, writeSettled)},` +
-    `"extended":${writeEach(extended, writeExtended)},"lost":${lost},"cancelled":${cancelled},"drain":false}`
+    `"extended":${writeEach(extended, writeExtended)},"lost":${lost},"cancelled":${cancelled},"drain":${drain}}`
   )
 }
 

@@ -264,6 +264,7 @@ test("a bound token looks at, cancels, retries and audits its queues alone, and 
     ["POST", `/queues/${other}/resume`],
     ["PUT", `/queues/${other}/settings`],
     ["POST", `/queues/${other}/purge`],
+    ["GET", `/workers?queue=${other}`],
     ["POST", `/audit?queue=${other}`],
     ["POST", "/audit"],
   ] as const)
@@ -326,6 +327,9 @@ test("the log tells who cancelled, retried, steered and audited, and never a tok
   await ask("POST", "/dlq/purge", { queue, dry_run: true })
   await ask("POST", "/dlq/retry", { queue, limit: 1 })
   await ask("POST", "/dlq/purge", {})
+  await ask("POST", "/lease", { queues: [queue], worker: "w" })
+  await ask("POST", "/workers/w/drain")
+  await ask("DELETE", "/workers/w/drain")
   expect(lines.map(({ time: _, level: __, ...line }) => line)).toEqual([
     { message: "A dead task was retried", task_id: id, by: "operateer" },
     { message: "A task was cancelled", task_id: id, status: "cancelled", by: "API_SECRET_TOKEN" },
@@ -337,6 +341,8 @@ test("the log tells who cancelled, retried, steered and audited, and never a tok
     { message: "A dead task was deleted", task_id: dead[0], by: "bound" },
     { message: "Dead tasks were retried", queue, requeued: 1, by: "bound" },
     { message: "Dead tasks were deleted", purged: 0, by: "bound" },
+    { message: "A worker was told to drain", worker: "w", by: "bound" },
+    { message: "A worker is not to drain any more", worker: "w", by: "bound" },
   ])
   expect(JSON.stringify(lines)).not.toContain("the-secret-token")
 })

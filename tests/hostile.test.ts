@@ -130,7 +130,7 @@ test("the log of a broker is one harmless line for each event, for machines and 
   ] as const)
     expect((await broker.call(method, path, body)).status).toBe(200)
   // A fault inside tells of itself with whatever it was given.
-  broker.queue.queueView = () => Promise.reject(new Error(MEGABYTE))
+  broker.queue.steer.view = () => Promise.reject(new Error(MEGABYTE))
   const fault = await broker.call("GET", `/queues/${queue}`)
   expect([fault.status, (await fault.text()).includes("script")]).toEqual([500, false])
   expect(lines.join("\n")).toContain("<script>")

@@ -161,11 +161,12 @@ test("the page is valid, with Prometheus' own check where that is there", async 
 
 test("the page is made at most once a second, however many ask", async () => {
   await using broker = await testBroker()
-  const { depths } = broker.queue
+  const { steer } = broker.queue
+  const { depths } = steer
   let asked = 0
-  broker.queue.depths = () => {
+  steer.depths = () => {
     asked++
-    return depths.call(broker.queue)
+    return depths.call(steer)
   }
   await Promise.all(Array.from({ length: 20 }, () => scrape(broker)))
   await scrape(broker)
@@ -216,7 +217,7 @@ test("a page of 1,000 queues holds up nothing for long: it is written in pieces"
   const measures = new Measures()
   for (let i = 0; i < 1_000; i++) measures.of(`queue-${i}`).wait.observe(i)
   const depths = async () => []
-  const metrics = new Metrics({ measures, depths, waiting: 0 } as unknown as TaskQueue, -1)
+  const metrics = new Metrics({ measures, steer: { depths }, waiting: 0 } as unknown as TaskQueue, -1)
   const page = metrics.page()
   let turns = 0
   let over = false
@@ -232,7 +233,9 @@ test("a name that nobody can submit to is still one label", async () => {
   measures.of(name).submitted++
   const depth = { queue: name, counts: "1 0 0 0 0 0", oldestMs: 1, polledMs: Infinity }
   const depths = async () => [depth]
-  const text = String(await new Metrics({ measures, depths, waiting: 0 } as unknown as TaskQueue).page())
+  const text = String(
+    await new Metrics({ measures, steer: { depths }, waiting: 0 } as unknown as TaskQueue).page(),
+  )
   expect(text).toContain('tq_tasks{queue="a\\"} 1?\\\\?",state="queued"} 1\n')
   if (promtool) expect(await check(["check", "metrics"], text)).toBe("")
 })
@@ -262,7 +265,9 @@ test("past 1,000 queues the rest is counted together, and a page stays bounded",
   expect(measures.of("q100").wait).toBe(measures.of(OTHER).wait)
   expect(measures.of(OTHER).wait.count).toBe(4_900)
   const depths = async () => []
-  const text = String(await new Metrics({ measures, depths, waiting: 0 } as unknown as TaskQueue).page())
+  const text = String(
+    await new Metrics({ measures, steer: { depths }, waiting: 0 } as unknown as TaskQueue).page(),
+  )
   expect(text.length).toBeLessThan(1_000_000)
   expect(text.match(/^tq_task_wait_seconds_count/gm)).toHaveLength(101)
   expect(faultsOf(text)).toEqual([])

@@ -192,6 +192,7 @@ test("what routes without a body answer fits their schemas, with the parameters 
   const doomed = await leased()
   await broker.call("POST", "/ack", { ...doomed, status: "failed" })
   const { task_id: running } = await leased()
+  await broker.call("POST", "/lease", { queues: ["mail"], worker: "host-1" })
   for (const { name, method, path, operation } of operations()) {
     if ((operation.requestBody && !path.includes("{id}")) || path === "/metrics") continue
     const query = new URLSearchParams()
@@ -205,7 +206,10 @@ test("what routes without a body answer fits their schemas, with the parameters 
     if (path === "/dlq") query.delete("queue")
     const id = path.startsWith("/cancel") ? running : method === "DELETE" ? doomed.task_id : dead.task_id
     const { status, body } = await json(
-      await broker.call(method, `${inQueue(path).replace("{id}", id)}?${query}`),
+      await broker.call(
+        method,
+        `${inQueue(path).replace("{id}", id).replace("{worker}", "host-1")}?${query}`,
+      ),
     )
     expect(status, `${name}: ${JSON.stringify(body)}`).toBe(200)
     expect(

@@ -77,6 +77,8 @@ describe("a queue is shown", () => {
       depth: { queued: 0, delayed: 0, processing: 0, done: 0, dead: 0, cancelled: 0 },
       queued_by_priority: {},
       ...{ paused: false, settings: {} },
+      workers: { count: 0, names: [] },
+      rates: { submitted: 0, leased: 0, done: 0, failed: 0, released: 0, lapsed: 0, dead: 0 },
     })
     await fill(q)
     const view = await q.view()

@@ -268,6 +268,13 @@ test("Cluster: queues stand on different masters; one is killed and another froz
   const queues = [0, 1, 2].map(i => nameIn(i * 5_462, i * 5_462 + 5_000))
   expect(new Set(await Promise.all(queues.map(name => cluster.owner(slotOf(`{${name}}`))))).size).toBe(3)
 
+  // A worker that waits on the one broker is told to end by the other.
+  const idle = clients[1]!.lease({ queues: ["idle"], wait_ms: 10_000, worker: "w" })
+  await until("it is known", async () => (await clients[1]!.workers()).workers.length === 1)
+  expect(await clients[0]!.drainWorker("w")).toMatchObject({ status: "draining" })
+  expect(await idle).toEqual({ tasks: [], drain: true })
+  expect((await clients[0]!.queue("idle")).workers).toEqual({ count: 1, names: ["w"] })
+
   // One request with tasks for all three; who waits on the other broker for all three is woken by each.
   const quiet = queues.map(name => nameIn(slotOf(`{${name}}`), slotOf(`{${name}}`) + 400))
   for (const queue of quiet) {

@@ -13,23 +13,29 @@
  */
 import { BrokerProblem, type Client, type Worked } from "../client.ts"
 import type { Log } from "../log.ts"
-import type { Ack, LeasedTask, Settled } from "../models.ts"
+import type { Ack, LeasedTask, Settled, Work } from "../models.ts"
 import { HeldLease, TaskCancelled } from "./lease.ts"
 import type { Outage } from "./outage.ts"
 import type { Outcome } from "./outcome.ts"
 
 const MAX_BATCH = 1_000
+/** How often the broker is told what changes never: it may have forgotten. */
+const TELL_SELF_MS = 60_000
 /** With more acks than this unanswered, no new tasks are taken. */
 const MAX_UNANSWERED = 1_000
 /** How long an exchange may take: a third of the shortest lease held, so that there are further tries; within these. */
 const MIN_EXCHANGE_MS = 500
 const MAX_EXCHANGE_MS = 10_000
 
+export type Self = Required<Pick<Work, "instance" | "host" | "version">>
+
 export interface SessionOptions {
   client: Pick<Client, "work">
   log: Log
   outage: Outage
   name: string
+  /** What the broker tells operators of this worker; by the `instance` it knows one run from the next. */
+  self?: Self | undefined
   queues: readonly string[]
   waitMs: number
   /** How many tasks could be begun now. */
@@ -58,6 +64,7 @@ export class Session {
   /** By performance.now(): nothing but leases that are due is sent before. */
   #quietUntil = 0
   #pollAt = 0
+  #selfToldAt = Number.NEGATIVE_INFINITY
   #timer: Timer | undefined
   #turn: NodeJS.Immediate | undefined
   readonly #fetching = new AbortController()
@@ -159,10 +166,12 @@ export class Session {
     const { client, name, queues, waitMs: wait_ms } = this.#options
     const { signal } = this.#fetching
     const sentAt = performance.now()
+    const self = this.#self(sentAt)
     this.#polling = true
     this.#asked += max
     try {
-      const answer = await client.work({ worker: name, queues: [...queues], max, wait_ms }, { signal })
+      const request = { ...self, worker: name, queues: [...queues], max, wait_ms }
+      const answer = await client.work(request, { signal })
       this.#well()
       this.#hear(answer)
       // A broker that is shutting down sends its waiters home early: no reason to storm the next one.
@@ -189,6 +198,7 @@ export class Session {
     // Alone, an item comes without the demand for tasks, so that a refusal can only be its own.
     const max = limit === 1 ? 0 : Math.max(0, wanted)
     const request = {
+      ...this.#self(performance.now()),
       worker: name,
       settle: leaving.map(({ ack }) => ack),
       extend: extended.map(lease => lease.extension()),
@@ -238,6 +248,15 @@ export class Session {
     else this.#failed(error, extended)
   }
 
+  /** Part of each request; most have no more than the instance. */
+  #self(now: number): Partial<Self> {
+    const { self } = this.#options
+    if (self === undefined) return {}
+    if (now - this.#selfToldAt < TELL_SELF_MS) return { instance: self.instance }
+    this.#selfToldAt = now
+    return self
+  }
+
   #well(): void {
     this.#options.outage.over()
     this.#quietUntil = 0
@@ -245,6 +264,7 @@ export class Session {
 
   #failed(error: Error, extended: readonly HeldLease[] = []): void {
     const againMs = this.#options.outage.failed(error)
+    this.#selfToldAt = Number.NEGATIVE_INFINITY // perhaps not told
     this.#quietUntil = Math.max(this.#quietUntil, performance.now() + againMs)
     for (const lease of extended) lease.unanswered(againMs)
   }
