@@ -14,12 +14,26 @@ import type {
   AuditAnswer,
   Cancelled,
   Code,
+  Discarded,
   DlqAnswer,
+  DlqGroupsAnswer,
+  DlqPurge,
+  DlqPurged,
+  DlqRetried,
+  DlqRetry,
+  Drained,
   Extend,
   Extended,
   LeaseAnswer,
   LeaseRequest,
+  Pause,
+  Paused,
   Problem,
+  Purge,
+  Purged,
+  QueueSettings,
+  QueuesAnswer,
+  QueueView,
   Redriven,
   Settled,
   State,
@@ -30,6 +44,7 @@ import type {
   WhyAnswer,
   Work,
   WorkAnswer,
+  WorkersAnswer,
 } from "./models.ts"
 
 const RETRYABLE: ReadonlySet<number> = new Set([429, 502, 503, 504])
@@ -96,6 +111,15 @@ export interface TasksFilter {
   type?: string
   /** All of these labels must match. */
   meta?: Readonly<Record<string, string>>
+  limit?: number
+  /** `next` of the page before. */
+  cursor?: string
+}
+
+/** Which dead tasks: all that is given must be true. */
+export type DlqFilter = Omit<DlqPurge, "limit" | "cursor" | "dry_run">
+
+export interface PageQuery {
   limit?: number
   /** `next` of the page before. */
   cursor?: string
@@ -187,15 +211,64 @@ export class Client {
     return this.#call("GET", withQuery("/tasks", query), undefined, options)
   }
 
-  dlq(
-    query: { queue?: string; limit?: number; cursor?: string } = {},
-    options?: CallOptions,
-  ): Promise<DlqAnswer> {
+  dlq(query: DlqFilter & PageQuery = {}, options?: CallOptions): Promise<DlqAnswer> {
     return this.#call("GET", withQuery("/dlq", query), undefined, options)
+  }
+
+  /** What dead tasks died of, the most frequent first. */
+  dlqGroups(query: DlqFilter & { cursor?: string } = {}, options?: CallOptions): Promise<DlqGroupsAnswer> {
+    return this.#call("GET", withQuery("/dlq/groups", query), undefined, options)
   }
 
   retryDead(id: string, options?: CallOptions): Promise<Redriven> {
     return this.#call("POST", `/dlq/retry/${encodeURIComponent(id)}`, undefined, options)
+  }
+
+  /** A new life for all dead tasks that match. With `canary` one goes first, and the others only if it is done. */
+  retryAllDead(request: DlqRetry, options?: CallOptions): Promise<DlqRetried> {
+    return this.#post("/dlq/retry", request, this.#waiting(request.wait_ms, options))
+  }
+
+  discardDead(id: string, options?: CallOptions): Promise<Discarded> {
+    return this.#call("DELETE", `/dlq/${encodeURIComponent(id)}`, undefined, options)
+  }
+
+  purgeDead(request: DlqPurge, options?: CallOptions): Promise<DlqPurged> {
+    return this.#post("/dlq/purge", request, options)
+  }
+
+  queues(query: PageQuery = {}, options?: CallOptions): Promise<QueuesAnswer> {
+    return this.#call("GET", withQuery("/queues", query), undefined, options)
+  }
+
+  queue(name: string, options?: CallOptions): Promise<QueueView> {
+    return this.#call("GET", queuePath(name), undefined, options)
+  }
+
+  pauseQueue(name: string, pause: Pause = {}, options?: CallOptions): Promise<Paused> {
+    return this.#post(`${queuePath(name)}/pause`, pause, options)
+  }
+
+  resumeQueue(name: string, options?: CallOptions): Promise<Paused> {
+    return this.#call("POST", `${queuePath(name)}/resume`, undefined, options)
+  }
+
+  setQueue(name: string, settings: QueueSettings, options?: CallOptions): Promise<QueueView> {
+    return this.#call("PUT", `${queuePath(name)}/settings`, JSON.stringify(settings), options)
+  }
+
+  purgeQueue(name: string, purge: Purge, options?: CallOptions): Promise<Purged> {
+    return this.#post(`${queuePath(name)}/purge`, purge, options)
+  }
+
+  workers(query: PageQuery & { queue?: string } = {}, options?: CallOptions): Promise<WorkersAnswer> {
+    return this.#call("GET", withQuery("/workers", query), undefined, options)
+  }
+
+  /** Has a worker finish what it has and end; with `false` not any more. */
+  drainWorker(name: string, drain = true, options?: CallOptions): Promise<Drained> {
+    const path = `/workers/${encodeURIComponent(name)}/drain`
+    return this.#call(drain ? "POST" : "DELETE", path, undefined, options)
   }
 
   /** What stands where it should not; with `fix` it is mended. Takes up to 20 s. */
@@ -274,7 +347,9 @@ export class Client {
   }
 }
 
-function withQuery(path: string, query: Readonly<Record<string, string | number | undefined>>): string {
+const queuePath = (name: string) => `/queues/${encodeURIComponent(name)}`
+
+function withQuery(path: string, query: object): string {
   const members = new URLSearchParams()
   for (const [name, value] of Object.entries(query)) if (value !== undefined) members.set(name, String(value))
   return members.size > 0 ? `${path}?${members}` : path

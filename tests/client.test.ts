@@ -91,4 +91,39 @@ describe("the client with a real broker", () => {
     expect(await client.extend({ task_id, lease: again.lease })).toMatchObject({ status: "ok" })
     expect(await client.ack({ task_id, lease: again.lease })).toMatchObject({ status: "acknowledged" })
   })
+
+  test("every call that steers", async () => {
+    await using broker = await testBroker()
+    const queue = freshName()
+    const client = new Client({ url: broker.url, token: TOKEN })
+    await client.submitMany(Array.from({ length: 4 }, () => ({ type: "t", queue, max_retries: 0 })))
+    expect(await client.pauseQueue(queue, { reason: "a move" })).toMatchObject({ status: "paused", queue })
+    expect(await client.queue(queue)).toMatchObject({ paused: true, depth: { queued: 4 } })
+    expect(await client.resumeQueue(queue)).toEqual({ status: "resumed", queue })
+    expect((await client.setQueue(queue, { concurrency: 9 })).settings).toEqual({ concurrency: 9 })
+    const { queues } = await client.queues({ limit: 1_000 })
+    expect(queues.map(view => view.queue)).toContain(queue)
+
+    const { tasks } = await client.lease({ queues: [queue], max: 3, worker: "w" })
+    const failed = tasks.map(({ id, lease }) => ({
+      task_id: id,
+      lease,
+      status: "failed" as const,
+      error: "no",
+    }))
+    await client.ackMany(failed)
+    const { groups } = await client.dlqGroups({ queue, reason: "failed" })
+    expect(groups).toMatchObject([{ count: 3, error: "no" }])
+    const { fingerprint } = groups[0]!
+    expect((await client.dlq({ queue, fingerprint, limit: 2 })).tasks).toHaveLength(2)
+    expect(await client.retryAllDead({ queue, fingerprint, limit: 1 })).toMatchObject({ requeued: 1 })
+    const [left] = (await client.dlq({ queue })).tasks
+    expect(await client.discardDead(left!.id)).toEqual({ status: "deleted_from_dlq", task_id: left!.id })
+    expect((await client.purgeDead({ queue })).purged).toBe(1)
+    expect(await client.purgeQueue(queue, { state: "queued" })).toEqual({ purged: 2, remaining: 0 })
+
+    expect((await client.workers({ queue })).workers).toMatchObject([{ worker: "w", failed: 3 }])
+    expect(await client.drainWorker("w")).toMatchObject({ status: "draining" })
+    expect(await client.drainWorker("w", false)).toEqual({ status: "drain_ended", worker: "w" })
+  })
 })

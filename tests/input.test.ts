@@ -3,6 +3,7 @@ import { expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
 import { connect, createServer, type Socket } from "node:net"
 import { bodyReader } from "../lib/http.ts"
+import { wakeChannel } from "../lib/keys.ts"
 import { CODES } from "../lib/models.ts"
 import { Bench, freshName, type TestBroker, TOKEN, testBroker, until } from "./harness.ts"
 import { checkQueue } from "./invariants.ts"
@@ -920,7 +921,9 @@ test("a waiter that waited when Redis went is served when it is back", async () 
   await until("it waits", () => broker.queue.waiting === 1)
   {
     await using bench = new Bench(server.socket)
-    await until("it listens", async () => ((await bench.redis.pubsub("CHANNELS")) as string[]).length === 1)
+    const { redis } = bench
+    const channel = wakeChannel("default")
+    await until("it listens", async () => (await redis.pubsub("CHANNELS", channel)).length === 1)
   }
   await server.kill9()
   await server.restart()

@@ -104,7 +104,7 @@ test("SIGTERM answers long polls empty and ends with 0", async () => {
   const one = fetch(`${broker.url}/get?queue=one&wait_ms=20000`, { headers })
   const many = broker.client.lease({ queues: ["many"], wait_ms: 20_000 })
   // Where somebody waits the broker listens for hints.
-  await until("both wait", async () => (await bench.redis.pubsub("CHANNELS")).length === 2)
+  await until("both wait", async () => (await bench.redis.pubsub("CHANNELS", "*:wake")).length === 2)
   expect(await broker.process.stop("SIGTERM")).toBe(0)
   expect((await one).status).toBe(204)
   expect(await many).toEqual({ tasks: [] })

@@ -28,7 +28,11 @@ export const idle: Row = {
       const connection = await Connection.open(ours.broker.url)
       connections.push(connection)
       const queue = i < TOGETHER ? "together" : `alone-${i}`
-      const request = post("/lease", TOKEN, JSON.stringify({ queues: [queue], wait_ms: waitMs }))
+      const request = post(
+        "/lease",
+        TOKEN,
+        JSON.stringify({ queues: [queue], wait_ms: waitMs, worker: `w${i}` }),
+      )
       polls.push(
         connection.send(request).then(answer => {
           if (answer.includes('"id":"')) woken++
