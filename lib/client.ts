@@ -89,6 +89,8 @@ export interface CallOptions {
   /** Ends the wait; the call then throws the signal's reason. */
   signal?: AbortSignal
   timeoutMs?: number
+  /** W3C trace context, for the broker's spans. */
+  traceparent?: string | undefined
 }
 
 export interface SubmitOptions extends CallOptions {
@@ -319,7 +321,7 @@ export class Client {
     body: string | undefined,
     options: SubmitOptions = {},
   ): Promise<T> {
-    const { signal, timeoutMs = this.#timeoutMs, idempotencyKey } = options
+    const { signal, timeoutMs = this.#timeoutMs, idempotencyKey, traceparent } = options
     signal?.throwIfAborted()
     // Not AbortSignal.any and .timeout: those leave a timer and a listener behind for each call.
     const limit = new AbortController()
@@ -330,6 +332,7 @@ export class Client {
       const headers: Record<string, string> = { "X-API-Token": this.#token(), Accept: "application/json" }
       if (body !== undefined) headers["Content-Type"] = "application/json"
       if (idempotencyKey !== undefined) headers["Idempotency-Key"] = idempotencyKey
+      if (traceparent !== undefined) headers.traceparent = traceparent
       const request = { method, headers, redirect: "manual", signal: limit.signal } as const
       const response = await fetch(this.url + path, body === undefined ? request : { ...request, body })
       const text = await response.text()

@@ -8,6 +8,7 @@ import { readFileSync } from "node:fs"
 import { type ApiToken, hashOf, ROLES, type Role } from "./access.ts"
 import type { Backoff } from "./models.ts"
 import type { HostPort, RedisAddress } from "./redis.ts"
+import { SAMPLERS } from "./trace.ts"
 import type { Variable } from "./variables.ts"
 
 export type Env = Readonly<Record<string, string | undefined>>
@@ -51,6 +52,14 @@ class Reader {
     const number = Number(value)
     if (/^\d+$/.test(value) && number >= min && number <= max) return number
     return this.bad(`${name} must be a whole number from ${min} to ${max}`, fallback)
+  }
+
+  ratio(name: Variable, fallback: number): number {
+    this.heard(name, fallback)
+    const value = this.text(name)
+    if (value === undefined) return fallback
+    if (/^(0(\.\d+)?|1(\.0+)?)$/.test(value)) return Number(value)
+    return this.bad(`${name} must be a number from 0 to 1`, fallback)
   }
 
   word<T extends string>(name: Variable, words: readonly T[], fallback: T): T {
@@ -189,6 +198,7 @@ export function readBrokerConfig(env: Env = process.env, heard: Heard = () => {}
     metricsPublic: read.word("METRICS_PUBLIC", ["true", "false"], "false") === "true",
     shutdownMs: read.integer("SHUTDOWN_MS", 10_000, 0, 600_000),
     logLevel: read.word("LOG_LEVEL", LEVELS, "info"),
+    ...readTraces(read),
   })
 }
 
@@ -238,6 +248,7 @@ export function readWorkerConfig(env: Env = process.env, heard: Heard = () => {}
     handlers: read.text("HANDLERS"),
     drainMs: read.integer("DRAIN_MS", 20_000, 0, 600_000),
     logLevel: read.word("LOG_LEVEL", LEVELS, "info"),
+    ...readTraces(read),
   })
 }
 
@@ -293,6 +304,14 @@ function readTokens(read: Reader, apiToken: string | undefined): ApiToken[] | un
     [],
   )
 }
+
+/** OTEL_*, by OpenTelemetry's names: its exporter reads the rest of them, as its headers and time limit, by itself. */
+const readTraces = (read: Reader) => ({
+  otelExporterOtlpEndpoint: read.url("OTEL_EXPORTER_OTLP_ENDPOINT", ["http:", "https:"]),
+  otelServiceName: read.text("OTEL_SERVICE_NAME"),
+  otelTracesSampler: read.word("OTEL_TRACES_SAMPLER", SAMPLERS, "parentbased_always_on"),
+  otelTracesSamplerArg: read.ratio("OTEL_TRACES_SAMPLER_ARG", 1),
+})
 
 /** BACKOFF_*: what a failed task waits where it does not say itself; undefined: nothing. */
 function readBackoff(read: Reader): Backoff | undefined {

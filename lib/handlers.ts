@@ -14,6 +14,8 @@ export interface HandlerContext<Checkpoint = unknown> {
    * TaskCancelled, or a WorkerStopping; what the handler then gives back or throws counts for nothing.
    */
   signal: AbortSignal
+  /** The trace context that calls of this handler's own should carry: of its span where there are spans, else the task's. */
+  traceparent: string | undefined
   /** How far it is: any JSON of up to 1,024 bytes, which /status shows within about a second. */
   progress(value: unknown): void
   /** What the next attempt needs to go on from here: any JSON of up to 16,384 bytes. Resolves once it is kept. */

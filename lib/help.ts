@@ -53,9 +53,11 @@ export function variablesOf(program: Program): Map<Variable, string | undefined>
 
 export function helpOf(program: Program): string {
   const rows = [...variablesOf(program)].map(([name, fallback = ""]) => {
-    const [first, ...more] = wrapped(VARIABLES[name], COLUMNS - MEANING_AT)
-    const head = `  ${name}=${fallback}`.padEnd(MEANING_AT - 1)
-    return [`${head} ${first}`, ...more.map(line => " ".repeat(MEANING_AT) + line)].join("\n")
+    const head = `  ${name}=${fallback}`
+    const meaning = wrapped(VARIABLES[name], COLUMNS - MEANING_AT).map(line => " ".repeat(MEANING_AT) + line)
+    // What leaves no room beside it stands on a line of its own.
+    if (head.length >= MEANING_AT) return [head, ...meaning].join("\n")
+    return head + meaning.join("\n").slice(head.length)
   })
   return `${PROGRAMS[program].about}
 

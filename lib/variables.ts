@@ -45,6 +45,12 @@ export const VARIABLES = {
   CONCURRENCY: "tasks at a time",
   WORKER_NAME: "what /status shows as worker; none: host, process and a random part",
   DRAIN_MS: "how long running tasks may take at the end",
+  OTEL_EXPORTER_OTLP_ENDPOINT:
+    "a collector's address, as http://localhost:4318: spans are sent there; none: none are made",
+  OTEL_SERVICE_NAME: "what they are sent as; none: task-queue-broker and task-queue-worker",
+  OTEL_TRACES_SAMPLER:
+    "always_on, always_off, traceidratio, or these after parentbased_: then what the caller has decided stands",
+  OTEL_TRACES_SAMPLER_ARG: "with traceidratio: of how many traces, 0 to 1",
   LOG_LEVEL: "debug, info, warn, error or silent",
 } as const satisfies Record<string, string>
 
