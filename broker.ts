@@ -22,19 +22,21 @@ import {
 import { runProgram } from "./lib/help.ts"
 import {
   answer,
+  askedBy,
   bodyIfJson,
   bodyReader,
   errorAnswer,
   NO_SNIFFING,
   optionalBody,
   problemAnswer,
+  requestId,
   waitingRoom,
 } from "./lib/http.ts"
-import { createLog, type Log } from "./lib/log.ts"
+import { bounded, createLog, type Fields, type Log } from "./lib/log.ts"
 import { CONTENT_TYPE, Metrics } from "./lib/metrics.ts"
 import { docs, openapi } from "./lib/openapi.ts"
 import { pause } from "./lib/pause.ts"
-import { TaskQueue } from "./lib/queue.ts"
+import { type Settlement, TaskQueue } from "./lib/queue.ts"
 import {
   cookieOf,
   refuseForeign,
@@ -44,8 +46,10 @@ import {
   showsSomebody,
 } from "./lib/session.ts"
 import { stopSignal } from "./lib/signals.ts"
+import type { Spans } from "./lib/spans.ts"
 import type { RedisState } from "./lib/store.ts"
 import { type Leased, queueOf } from "./lib/task.ts"
+import { startSpans } from "./lib/trace.ts"
 import * as wire from "./lib/wire.ts"
 
 const PUBLIC = /^\/(healthz|readyz|(swagger|dashboard)(\/.*)?)$/
@@ -63,7 +67,13 @@ const MAX_SIGN_IN_BYTES = 16_384
 const CLOSE_MS = 5_000
 
 /** The app, ready to listen. `token` has all roles; beside it there are those of the configuration. */
-export function createBroker(queue: TaskQueue, config: BrokerConfig, token: string | undefined, log: Log) {
+export function createBroker(
+  queue: TaskQueue,
+  config: BrokerConfig,
+  token: string | undefined,
+  log: Log,
+  spans?: Spans,
+) {
   const tokens = [...config.tokens, ...(token === undefined ? [] : [masterToken(token)])]
   const authenticate = authenticator(tokens)
   const sessions = new Sessions(tokens)
@@ -85,6 +95,25 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
   const readSmall = bodyReader(MAX_SIGN_IN_BYTES)
   const query = (request: Request) => new URL(request.url).searchParams
   const wait = waitingRoom(MAX_WAITING)
+  /** For what clients can cause at any rate. */
+  const often = bounded(log)
+  const lease = async (demand: Parameters<typeof queue.lease>[0]) => {
+    if (spans === undefined) return queue.lease(demand)
+    const askedAt = Date.now()
+    const tasks = await queue.lease(demand)
+    spans.received(tasks, demand.worker, askedAt)
+    return tasks
+  }
+  /** What changes many tasks: it may be broken off half-way, and then nothing but the log tells of it. */
+  const inBulk = async <T>(what: string, fields: Fields, run: () => Promise<T>): Promise<T> => {
+    log.info(`${what}: asked for`, fields)
+    try {
+      return await run()
+    } catch (error) {
+      log.warn(`${what}: broken off, and done in part or not at all`, { ...fields, error })
+      throw error
+    }
+  }
 
   return new Elysia({ precompile: true })
     .decorate("caller", NOBODY)
@@ -92,6 +121,8 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     .onRequest(context => {
       // Before the body is read. HEAD would run a GET's handler, and GET /get leases.
       const { request } = context
+      // Others get theirs where it is needed: see requestId.
+      if (request.headers.has("x-request-id")) requestId({ request, set: context.set })
       const url = URL.parse(request.url)
       if (url === null)
         return problemAnswer(
@@ -120,7 +151,7 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
       }
       context.caller.mayAsk(`${request.method} ${route}`)
     })
-    .onError(({ error }) => errorAnswer(error, log))
+    .onError(({ error, request, set }) => errorAnswer(error, { request, set }, often))
     .use(openapi)
     .post(
       "/submit",
@@ -128,7 +159,14 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
         using body = await read(request)
         const tasks = wire.readSubmits(body, request.headers, config)
         tasks.items = caller.each(tasks.items, task => task.queue)
-        const text = await wire.answerMany(tasks, items => queue.submit(items), wire.writeSubmitted)
+        const text = await wire.answerMany(
+          tasks,
+          items =>
+            spans === undefined
+              ? queue.submit(items)
+              : spans.send(request.headers, items, () => queue.submit(items)),
+          wire.writeSubmitted,
+        )
         return answer(text, wire.replayed(text) ? { "idempotency-replayed": "true" } : {})
       },
       docs.submit,
@@ -138,7 +176,7 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
       async ({ request, caller }) => {
         const demand = wire.readGet(query(request))
         caller.mayUse(...demand.queues)
-        const [task] = await wait(demand.waitMs, () => queue.lease({ ...demand, signal: request.signal }))
+        const [task] = await wait(demand.waitMs, () => lease({ ...demand, signal: request.signal }))
         return task === undefined ? new Response(null, { status: 204 }) : answer(wire.writeLeased(task))
       },
       docs.get,
@@ -149,18 +187,28 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
         using body = await read(request)
         const demand = wire.readLease(body)
         caller.mayUse(...demand.queues)
-        const tasks = await wait(demand.waitMs, () => queue.lease({ ...demand, signal: request.signal }))
+        const tasks = await wait(demand.waitMs, () => lease({ ...demand, signal: request.signal }))
         return answer(wire.writeLeasedMany(tasks, queue.workers.drains(demand)))
       },
       docs.lease,
     )
     .post(
       "/ack",
-      async ({ request, caller }) => {
+      async ({ request, set, caller }) => {
         using body = await read(request)
         const acks = wire.readAcks(body)
         acks.items = caller.each(acks.items, ({ id }) => queueOf(id))
-        return answer(await wire.answerMany(acks, items => queue.settle(items), wire.writeSettled))
+        const settle = (items: Settlement[]) =>
+          queue.settle(items, "", () => askedBy({ request, set }, caller.name))
+        const text = await wire.answerMany(
+          acks,
+          items =>
+            spans === undefined
+              ? settle(items)
+              : spans.settle(request.headers, items, "", () => settle(items)),
+          wire.writeSettled,
+        )
+        return answer(text)
       },
       docs.ack,
     )
@@ -176,7 +224,7 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     )
     .post(
       "/work",
-      async ({ request, caller }) => {
+      async ({ request, set, caller }) => {
         using body = await read(request)
         const { demand, ...lists } = wire.readWork(body)
         if (demand.max > 0) caller.mayUse(...demand.queues)
@@ -187,28 +235,39 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
         // Who has something to hear does not wait for tasks as well.
         const waitMs = settle.length + extend.length > 0 ? 0 : demand.waitMs
         let tasks: Leased[] = []
+        const asked = () => ({
+          ...askedBy({ request, set }, caller.name),
+          worker: demand.worker || undefined,
+        })
+        const work = async (items: Settlement[]) => {
+          const [answers, leased] = await queue.settleAndLease(
+            items,
+            { ...demand, waitMs, signal: request.signal },
+            asked,
+          )
+          tasks = leased
+          return answers
+        }
+        const askedAt = spans && Date.now()
         const settled = await wait(waitMs, () =>
-          wire.eachAnswer(settle, async items => {
-            const [answers, leased] = await queue.settleAndLease(items, {
-              ...demand,
-              waitMs,
-              signal: request.signal,
-            })
-            tasks = leased
-            return answers
-          }),
+          wire.eachAnswer(settle, items =>
+            spans === undefined
+              ? work(items)
+              : spans.settle(request.headers, items, demand.worker, () => work(items)),
+          ),
         )
+        spans?.received(tasks, demand.worker, askedAt!)
         return answer(wire.writeWork(tasks, settled, extended, extend, queue.workers.drains(demand)))
       },
       docs.work,
     )
     .post(
       "/cancel/:id",
-      async ({ params, caller }) => {
+      async ({ request, set, params, caller }) => {
         const id = wire.readId(params.id)
         caller.mayUse(queueOf(id))
         const status = await queue.cancel(id)
-        log.info("A task was cancelled", { task_id: id, status, by: caller.name })
+        log.info("A task was cancelled", { task_id: id, status, ...askedBy({ request, set }, caller.name) })
         return answer(JSON.stringify({ status, task_id: id }))
       },
       docs.cancel,
@@ -261,48 +320,53 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     )
     .delete(
       "/dlq/:id",
-      async ({ params, caller }) => {
+      async ({ request, set, params, caller }) => {
         const id = wire.readId(params.id)
         caller.mayUse(queueOf(id))
         await queue.dead.discard(id)
-        log.info("A dead task was deleted", { task_id: id, by: caller.name })
+        log.info("A dead task was deleted", { task_id: id, ...askedBy({ request, set }, caller.name) })
         return answer(JSON.stringify({ status: "deleted_from_dlq", task_id: id }))
       },
       docs.discard,
     )
     .post(
       "/dlq/purge",
-      async ({ request, caller }) => {
+      async ({ request, set, caller }) => {
         using body = await read(request)
         const { queue: asked, ...page } = wire.readDlqPurge(body)
-        const told = await queue.dead.purge({ ...page, queues: caller.listed(asked) })
-        if (!page.dryRun)
-          log.info("Dead tasks were deleted", { queue: asked, purged: told.purged, by: caller.name })
+        const queues = caller.listed(asked)
+        const purge = () => queue.dead.purge({ ...page, queues })
+        if (page.dryRun) return answer(JSON.stringify(await purge()))
+        const fields = { queue: asked, ...askedBy({ request, set }, caller.name) }
+        const told = await inBulk("Deleting dead tasks", { ...fields, limit: page.limit }, purge)
+        log.info("Dead tasks were deleted", { ...fields, purged: told.purged })
         return answer(JSON.stringify(told))
       },
       docs.dlqPurge,
     )
     .post(
       "/dlq/retry",
-      async ({ request, caller }) => {
+      async ({ request, set, caller }) => {
         using body = await read(request)
         const { queue: asked, ...page } = wire.readDlqRetry(body)
         const queues = caller.listed(asked)
-        const told = await wait(page.waitMs, () => queue.dead.retryAll({ ...page, queues }, request.signal))
-        if (!page.dryRun)
-          log.info("Dead tasks were retried", { queue: asked, requeued: told.requeued, by: caller.name })
+        const retry = () => wait(page.waitMs, () => queue.dead.retryAll({ ...page, queues }, request.signal))
+        if (page.dryRun) return answer(JSON.stringify(await retry()))
+        const fields = { queue: asked, ...askedBy({ request, set }, caller.name) }
+        const told = await inBulk("Retrying dead tasks", { ...fields, limit: page.limit }, retry)
+        log.info("Dead tasks were retried", { ...fields, requeued: told.requeued })
         return answer(JSON.stringify(told))
       },
       docs.retryAll,
     )
     .post(
       "/dlq/retry/:id",
-      async ({ request, params, caller }) => {
+      async ({ request, set, params, caller }) => {
         const id = wire.readId(params.id)
         caller.mayUse(queueOf(id))
         using body = await readIfJson(request)
         await queue.dead.retry(id, wire.readRedrive(body))
-        log.info("A dead task was retried", { task_id: id, by: caller.name })
+        log.info("A dead task was retried", { task_id: id, ...askedBy({ request, set }, caller.name) })
         return answer(JSON.stringify({ status: "requeued_from_dlq", task_id: id }))
       },
       docs.redrive,
@@ -326,50 +390,56 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     )
     .post(
       "/queues/:queue/pause",
-      async ({ request, params, caller }) => {
+      async ({ request, set, params, caller }) => {
         const name = wire.readQueue(params.queue)
         caller.mayUse(name)
         using body = await readIfAny(request)
         const reason = wire.readPause(body)
         const since = await queue.steer.pause(name, reason)
-        log.info("A queue was paused", { queue: name, reason, by: caller.name })
+        log.info("A queue was paused", { queue: name, reason, ...askedBy({ request, set }, caller.name) })
         return answer(JSON.stringify({ status: "paused", queue: name, paused_at: since }))
       },
       docs.pause,
     )
     .post(
       "/queues/:queue/resume",
-      async ({ params, caller }) => {
+      async ({ request, set, params, caller }) => {
         const name = wire.readQueue(params.queue)
         caller.mayUse(name)
         await queue.steer.resume(name)
-        log.info("A queue was resumed", { queue: name, by: caller.name })
+        log.info("A queue was resumed", { queue: name, ...askedBy({ request, set }, caller.name) })
         return answer(JSON.stringify({ status: "resumed", queue: name }))
       },
       docs.resume,
     )
     .put(
       "/queues/:queue/settings",
-      async ({ request, params, caller }) => {
+      async ({ request, set, params, caller }) => {
         const name = wire.readQueue(params.queue)
         caller.mayUse(name)
         using body = await read(request)
         const view = await queue.steer.set(name, wire.readSettings(body))
-        log.info("A queue was set", { queue: name, settings: view.settings, by: caller.name })
+        log.info("A queue was set", {
+          queue: name,
+          settings: view.settings,
+          ...askedBy({ request, set }, caller.name),
+        })
         return answer(JSON.stringify(view))
       },
       docs.settings,
     )
     .post(
       "/queues/:queue/purge",
-      async ({ request, params, caller }) => {
+      async ({ request, set, params, caller }) => {
         const name = wire.readQueue(params.queue)
         caller.mayUse(name)
         using body = await read(request)
         const order = wire.readPurge(body)
-        const told = await queue.steer.purge(name, order)
-        if (!order.dryRun)
-          log.info("A queue was purged", { queue: name, state: order.state, ...told, by: caller.name })
+        const purge = () => queue.steer.purge(name, order)
+        if (order.dryRun) return answer(JSON.stringify(await purge()))
+        const fields = { queue: name, state: order.state, ...askedBy({ request, set }, caller.name) }
+        const told = await inBulk("Purging a queue", { ...fields, limit: order.limit }, purge)
+        log.info("A queue was purged", { ...fields, ...told })
         return answer(JSON.stringify(told))
       },
       docs.purge,
@@ -384,31 +454,31 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     )
     .post(
       "/workers/:worker/drain",
-      async ({ params, caller }) => {
+      async ({ request, set, params, caller }) => {
         const worker = wire.readWorker(params.worker)
         const since = await queue.workers.drain(worker, true, of => caller.mayUseEach(of))
-        log.info("A worker was told to drain", { worker, by: caller.name })
+        log.info("A worker was told to drain", { worker, ...askedBy({ request, set }, caller.name) })
         return answer(JSON.stringify({ status: "draining", worker, draining_since: since }))
       },
       docs.drain,
     )
     .delete(
       "/workers/:worker/drain",
-      async ({ params, caller }) => {
+      async ({ request, set, params, caller }) => {
         const worker = wire.readWorker(params.worker)
         await queue.workers.drain(worker, false, of => caller.mayUseEach(of))
-        log.info("A worker is not to drain any more", { worker, by: caller.name })
+        log.info("A worker is not to drain any more", { worker, ...askedBy({ request, set }, caller.name) })
         return answer(JSON.stringify({ status: "drain_ended", worker }))
       },
       docs.drainEnd,
     )
     .post(
       "/audit",
-      async ({ request, caller }) => {
+      async ({ request, set, caller }) => {
         const asked = wire.readAudit(query(request))
         if (asked.queue === undefined) caller.mayUseAll()
         else caller.mayUse(asked.queue)
-        log.info("An audit was asked for", { ...asked, by: caller.name })
+        log.info("An audit was asked for", { ...asked, ...askedBy({ request, set }, caller.name) })
         const signal = AbortSignal.any([request.signal, AbortSignal.timeout(AUDIT_MS)])
         return answer(JSON.stringify(await queue.audit(asked, signal)))
       },
@@ -426,12 +496,12 @@ export function createBroker(queue: TaskQueue, config: BrokerConfig, token: stri
     )
     .post(
       "/session",
-      async ({ request }) => {
+      async ({ request, set }) => {
         refuseForeign(request)
         using body = await readSmall(request)
         const opened = sessions.open(wire.readSignIn(body))
         if (opened === undefined) throw new Refused("unauthorized", { detail: "No token of this broker." })
-        log.info("A session was opened", { by: opened.caller.name })
+        log.info("A session was opened", askedBy({ request, set }, opened.caller.name))
         return answer(wire.writeSession(opened.caller, opened), {
           "set-cookie": cookieOf(request, opened.value, opened.expiresAt),
         })
@@ -511,10 +581,12 @@ export async function startBroker(config: BrokerConfig, log: Log): Promise<Runni
     name: BROKER_CONNECTION,
   }
   const { shutdownMs } = config
+  const spans = await startSpans(config, "broker", log)
+  opened.defer(() => spans?.close())
   const queue = await TaskQueue.open({ ...config, redis, log })
   opened.defer(() => queue.close())
   const state = await queue.redisState()
-  const server = listen(createBroker(queue, config, token, log), config)
+  const server = listen(createBroker(queue, config, token, log, spans), config)
   const closing = opened.move()
   return {
     url: urlOf(config.host, server.port!),

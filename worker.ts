@@ -13,13 +13,15 @@ import { readWorkerConfig, type WorkerConfig } from "./lib/config.ts"
 import { announce } from "./lib/greeting.ts"
 import { type Handlers, loadHandlers } from "./lib/handlers.ts"
 import { runProgram } from "./lib/help.ts"
-import { createLog, type Log } from "./lib/log.ts"
+import { bounded, createLog, type Log } from "./lib/log.ts"
 import { pause } from "./lib/pause.ts"
 import { stopSignal } from "./lib/signals.ts"
+import type { Spans } from "./lib/spans.ts"
+import { startSpans } from "./lib/trace.ts"
 import type { HeldLease } from "./lib/worker/lease.ts"
 import { type Delays, Outage } from "./lib/worker/outage.ts"
 import { errorText, type Outcome, outcomeOf } from "./lib/worker/outcome.ts"
-import { type Self, Session } from "./lib/worker/session.ts"
+import { about, type Self, Session } from "./lib/worker/session.ts"
 import { Token } from "./lib/worker/token.ts"
 import { version } from "./package.json" with { type: "json" }
 
@@ -27,6 +29,7 @@ export interface WorkerOptions {
   client: Pick<Client, "work">
   handlers: Handlers
   log: Log
+  spans?: Spans | undefined
   name: string
   /** What /workers is to tell of it. */
   self?: Self
@@ -52,6 +55,8 @@ export class WorkerStopping extends Error {
 export class Worker {
   readonly #options: WorkerOptions
   readonly #session: Session
+  /** For what may happen to any number of tasks. */
+  readonly #often: Log
   readonly #running = new Set<HeldLease>()
   #stopped: Promise<boolean> | undefined
   #change = Promise.withResolvers<void>()
@@ -59,10 +64,12 @@ export class Worker {
   /** Begins to ask for tasks. */
   constructor(options: WorkerOptions) {
     this.#options = options
-    const { client, log, name, self, queues, concurrency, waitMs = 20_000, delays, refused } = options
+    const { client, log, spans, name, self, queues, concurrency, waitMs = 20_000, delays, refused } = options
+    this.#often = bounded(log)
     this.#session = new Session({
       client,
-      log,
+      log: this.#often,
+      spans,
       name,
       self,
       queues,
@@ -94,22 +101,26 @@ export class Worker {
 
   async #run(lease: HeldLease): Promise<void> {
     const { task, signal } = lease
-    const { handlers, log } = this.#options
-    const fields = { task_id: task.id, type: task.type, attempt: task.attempt }
+    const { handlers, log, name, spans } = this.#options
+    const fields = { ...about(task), worker: name }
     log.debug("task begins", fields)
-    const outcome = await outcomeOf(handlers, task.payload, {
-      task,
-      signal,
-      progress: value => lease.progress(value),
-      checkpoint: value => lease.checkpoint(value),
-      log: message => {
-        const line = String(message)
-        log.info(line, fields)
-        lease.log(line)
-      },
-    })
+    const run = (traceparent: string | undefined) =>
+      outcomeOf(handlers, task.payload, {
+        task,
+        signal,
+        traceparent,
+        progress: value => lease.progress(value),
+        checkpoint: value => lease.checkpoint(value),
+        log: message => {
+          const line = String(message)
+          log.info(line, fields)
+          lease.log(line)
+        },
+      })
+    const outcome =
+      spans === undefined ? await run(task.traceparent) : await spans.process(task, name, signal, run)
     if (outcome.status === "failed" && !signal.aborted)
-      log.warn("task failed", { ...fields, error: outcome.error })
+      this.#often.warn("task failed", { ...fields, error: outcome.error })
     this.#finish(lease, outcome)
   }
 
@@ -137,13 +148,13 @@ export class Worker {
     for (const lease of this.#running) lease.abort(reason)
     await this.#until(() => this.#running.size === 0, graceMs)
     for (const lease of this.#running) {
-      if (lease.lost === undefined)
-        log.warn("handler does not heed its signal", { task_id: lease.task.id, type: lease.task.type })
+      if (lease.lost === undefined) log.warn("handler does not heed its signal", about(lease.task))
       this.#finish(lease, { status: "released" })
     }
     await this.#until(() => this.#session.quiet, ackMs)
     const { unanswered } = this.#session
     this.#session.close()
+    await this.#options.spans?.close()
     if (unanswered > 0) log.error("stopped with acks that the broker did not answer", { unanswered })
     else log.info("stopped")
     return unanswered === 0
@@ -189,6 +200,8 @@ export async function startWorker(
   if (token === undefined) return undefined
   const { brokerUrl, queues, concurrency, drainMs } = config
   const name = config.name ?? workerName()
+  // After the handlers' module, so that what it has set up for itself stands.
+  const spans = await startSpans(config, "worker", log)
   announce(log, "worker begins", {
     ...{ name, broker: brokerUrl, queues, concurrency },
     ...{ handlers: config.handlers ?? "built in", types: [...handlers.keys()], log_level: config.logLevel },
@@ -197,6 +210,7 @@ export async function startWorker(
     client: new Client({ url: brokerUrl, token: () => token.value }),
     handlers,
     log,
+    spans,
     name,
     self: workerSelf(),
     queues,

@@ -8,6 +8,7 @@ export interface Facts {
   task_id?: string
   state?: State
   attempt?: number
+  request_id?: string
 }
 
 export class Refused extends Error {

@@ -5,6 +5,7 @@ import { NotFoundError } from "elysia"
 import { Refused } from "./errors.ts"
 import type { Log } from "./log.ts"
 import type { Code, Problem } from "./models.ts"
+import { traceIdOf } from "./trace.ts"
 
 /** Status, title and advice of each code. `error` is the contract's member, and the title unless it says otherwise. */
 export const PROBLEMS: Record<Code, { status: number; error: string; detail?: string }> = {
@@ -80,6 +81,36 @@ export const PROBLEMS: Record<Code, { status: number; error: string; detail?: st
 
 const RETRY_AFTER_S = "1"
 
+/** What a request's handlers and hooks share of it. */
+export interface Asked {
+  request: Request
+  set: { headers: Record<string, string | number | undefined> }
+}
+
+const REQUEST_ID = /^[\w.:/+=@-]{1,128}$/
+const ID_BEFORE = Math.random().toString(36).slice(2, 8)
+let requests = 0
+
+/**
+ * The id that a request has in the log, in its answer and in a problem: its caller's, or one of ours. It is made
+ * when it is asked for the first time: most requests do what they should, and nobody will ever look for them.
+ */
+export function requestId({ request, set }: Asked): string {
+  const known = set.headers["x-request-id"]
+  if (typeof known === "string") return known
+  const given = request.headers.get("x-request-id")
+  const id = given !== null && REQUEST_ID.test(given) ? given : `${ID_BEFORE}-${(++requests).toString(36)}`
+  set.headers["x-request-id"] = id
+  return id
+}
+
+/** What a line of the log says of the request that it is about. */
+export const askedBy = (asked: Asked, by?: string) => ({
+  by,
+  request_id: requestId(asked),
+  trace_id: traceIdOf(asked.request.headers.get("traceparent")),
+})
+
 export function problem(refused: Refused): Problem {
   const { status, error, detail } = PROBLEMS[refused.reason]
   const facts = { ...(detail === undefined ? {} : { detail }), ...refused.facts }
@@ -114,13 +145,16 @@ export const answer = (text: string, headers: Record<string, string> = {}): Resp
   new Response(text, { headers: { ...JSON_HEADERS, ...headers } })
 
 /** Turns whatever was thrown into an answer that shows nothing of our inside. */
-export function errorAnswer(error: unknown, log: Log): Response {
+export function errorAnswer(error: unknown, asked: Asked, log: Log): Response {
+  const request_id = requestId(asked)
   if (error instanceof Refused) return problemAnswer(error)
   if (error instanceof NotFoundError) return problemAnswer(new Refused("not_found"))
   log.error("A request failed", {
+    ...askedBy(asked),
+    route: `${asked.request.method} ${URL.parse(asked.request.url)?.pathname}`,
     error: error instanceof Error ? error.stack || error.message : String(error),
   })
-  return problemAnswer(new Refused("internal"))
+  return problemAnswer(new Refused("internal", { request_id }))
 }
 
 export interface Body extends Disposable {

@@ -12,6 +12,9 @@ const RANK: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3, s
 /** JSON.stringify escapes C0 alone; these are DEL, C1, the separators of lines, and the bidirectional marks. */
 const UNSAFE = /[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
 const MAX_VALUE = 10_000
+/** What most lines are about stands first, in this order; the rest as it was given. */
+const FIRST = ["task_id", "queue", "type", "attempt", "worker", "by", "request_id", "trace_id"]
+const LINES_A_SECOND = 10
 
 /** `write` and `terminal` are there for tests. console.error, as it survives a reader that has gone. */
 export function createLog(
@@ -25,10 +28,39 @@ export function createLog(
     (message: string, fields: Fields = {}) => {
       if (RANK[name] < RANK[level]) return
       const time = new Date().toISOString()
-      if (terminal) write(readable(time.slice(11, 23), name, message, fields))
-      else write(object({ ...fields, time, level: name, message }))
+      const members = inOrder(fields)
+      if (terminal) write(readable(time.slice(11, 23), name, message, members))
+      else write(object({ ...members, time, level: name, message }))
     }
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") }
+}
+
+/**
+ * For what may happen at any rate: so many lines a second of each message, and when that second is over one that
+ * tells how many were left out. Messages must be constant. Whoever asks for `debug` gets all of that.
+ */
+export function bounded(log: Log, linesASecond = LINES_A_SECOND, secondMs = 1_000): Log {
+  let counts = new Map<string, { level: keyof Log; message: string; count: number }>()
+  const secondIsOver = () => {
+    const over = counts
+    counts = new Map()
+    for (const { level, message, count } of over.values())
+      if (count > linesASecond)
+        log[level]("Lines were left out", { of: message, left_out: count - linesASecond })
+  }
+  const at = (level: keyof Log) => (message: string, fields?: Fields) => {
+    if (counts.size === 0) setTimeout(secondIsOver, secondMs).unref()
+    const key = `${level} ${message}`
+    const kind = counts.get(key) ?? { level, message, count: 0 }
+    counts.set(key, kind)
+    if (++kind.count <= linesASecond) log[level](message, fields)
+  }
+  return { debug: log.debug, info: at("info"), warn: at("warn"), error: at("error") }
+}
+
+function inOrder(fields: Fields): Fields {
+  const first = FIRST.filter(name => fields[name] !== undefined).map(name => [name, fields[name]])
+  return { ...Object.fromEntries(first), ...fields }
 }
 
 function readable(time: string, level: string, message: string, fields: Fields): string {

@@ -945,6 +945,7 @@ export const Problem = Type.Object(
     task_id: Type.Optional(Type.String()),
     state: Type.Optional(State),
     attempt: Type.Optional(Type.Integer({ description: "with lease_lost: the newest attempt" })),
+    request_id: Type.Optional(Type.String({ description: "with internal: to be found in the broker's log" })),
   },
   { description: "RFC 9457 problem details" },
 )

@@ -18,7 +18,7 @@ import {
   recordKey,
   wakeChannel,
 } from "./keys.ts"
-import type { Log } from "./log.ts"
+import { bounded, type Fields, type Log } from "./log.ts"
 import { Measures } from "./measures.ts"
 import type { AuditAnswer } from "./models.ts"
 import { type Demand, LongPoll, type Slots, slotsAfter } from "./poll.ts"
@@ -51,6 +51,8 @@ const MOVES_A_LEASE = 100
 const ENDED: ReadonlySet<Task["state"]> = new Set(["done", "dead", "cancelled"])
 /** How long Redis has for its last answers when a queue is closed. */
 const CLOSE_MS = 500
+/** Of an error, in a line of the log. */
+const ERROR_CHARACTERS = 200
 /** How many queues may be remembered as registered. */
 const MAX_KNOWN_QUEUES = 100_000
 
@@ -67,6 +69,8 @@ export interface NewTask {
   local?: string | undefined
   /** Further members for the worker, as JSON without braces. */
   extra?: string | undefined
+  /** The trace that its caller named, which stands in `extra`. */
+  traceparent?: string | undefined
   /** The same key and print give the first answer again. */
   idempotency?: { key: string; print: string } | undefined
   unique?: { key: string; replace: boolean } | undefined
@@ -131,6 +135,8 @@ export interface TaskQueueOptions {
 export class TaskQueue {
   readonly measures = new Measures()
   readonly #store: Store
+  /** For what may happen to any number of tasks at once. */
+  readonly #log: Log
   readonly #hints: Hints
   readonly #scripts: Scripts
   readonly #sweeper: Sweeper
@@ -170,6 +176,7 @@ export class TaskQueue {
     hints: ReturnType<typeof hintConnection>,
   ) {
     this.#store = store
+    this.#log = bounded(options.log)
     const scripts = new Scripts(
       timed(store, seconds => this.measures.roundTrip.observe(seconds)),
       { depth: options.maxQueueDepth, bytes: options.maxQueueBytes },
@@ -351,11 +358,19 @@ export class TaskQueue {
     return this.workers.drains(demand) ? [] : this.#poll.wait(demand)
   }
 
-  /** Ends attempts as their workers say; `by`: the one that says so, where it is known. Answers in order; safe to repeat. */
-  async settle(settlements: readonly Settlement[], by = ""): Promise<Each<Settled>[]> {
+  /**
+   * Ends attempts as their workers say; `by`: the one that says so, where it is known. Answers in order; safe to repeat.
+   * `asked`: what the log is to say of who asks.
+   */
+  async settle(
+    settlements: readonly Settlement[],
+    by = "",
+    asked: () => Fields = () => ({}),
+  ): Promise<Each<Settled>[]> {
     const answers = await this.#byId(settlements, this.#settles)
     const now = Date.now()
-    return settlements.map(({ id, lease }, i) => {
+    return settlements.map((settlement, i) => {
+      const { id, lease } = settlement
       const [word, retries, attempt, state] = answers[i]!
       // No lease call tells of this delay's end to those who wait already.
       if (state === "retrying") this.#sweeper.in(splitId(id).queue, 0)
@@ -367,6 +382,7 @@ export class TaskQueue {
         case "cancelled":
           this.#measureEnd(queueOf(id), word, lease, now)
           this.workers.ended(by, { id, word, retries }, lease)
+          if (word === "moved_to_dlq") this.#tellDead(settlement, retries, asked())
           return { id, word, retries }
         case "lease_lost":
           return leaseLost(id, attempt, state)
@@ -391,12 +407,16 @@ export class TaskQueue {
   async settleAndLease(
     settlements: readonly Settlement[],
     demand: Demand,
+    asked?: () => Fields,
   ): Promise<[Each<Settled>[], Leased[]]> {
     if (demand.max === 0) this.workers.saw(demand)
     const lease = async () => (demand.max > 0 ? this.#take(demand) : [])
     if (!settlements.every(({ outcome }) => outcome === "done"))
-      return [await this.settle(settlements, demand.worker), await lease()]
-    const [settled, leased] = await Promise.allSettled([this.settle(settlements, demand.worker), lease()])
+      return [await this.settle(settlements, demand.worker, asked), await lease()]
+    const [settled, leased] = await Promise.allSettled([
+      this.settle(settlements, demand.worker, asked),
+      lease(),
+    ])
     if (leased.status === "rejected") throw leased.reason
     if (settled.status === "fulfilled") return [settled.value, leased.value]
     await this.#release(leased.value).catch(() => {}) // or the leases lapse
@@ -533,8 +553,7 @@ export class TaskQueue {
         const got = readLeased(queue, handed)
         const measures = this.measures.of(queue)
         measures.leased += got.length
-        measures.lapsed += lapsed
-        measures.dead += buried
+        this.#lapsed(queue, lapsed, buried)
         for (const { attempt, waitedMs } of got) if (attempt === 1) measures.wait.observe(waitedMs / 1_000)
         tasks.push(...got)
         if (nextEvent >= 0) this.#sweeper.in(queue, nextEvent)
@@ -570,13 +589,27 @@ export class TaskQueue {
       keep_dead: deadKept,
       polled: this.#poll.waitsFor(queue) ? 1 : 0,
     })
-    const measures = this.measures.of(queue)
-    measures.lapsed += lapsed
-    measures.dead += buried
+    this.#lapsed(queue, lapsed, buried)
     if (waiting === 1) this.#poll.hint(queue, MOVES_A_CALL)
     // Asked anew: somebody may have come during the call.
     if (!this.#poll.waitsFor(queue)) this.#hints.unsubscribe(wakeChannel(queue))
     return { more: more === 1, nextEventMs: nextEvent < 0 ? undefined : nextEvent }
+  }
+
+  /** What time did to tasks of a queue, as a lease or a sweep has found: those that died of it among them. */
+  #lapsed(queue: string, lapsed: number, buried: number): void {
+    const measures = this.measures.of(queue)
+    measures.lapsed += lapsed
+    measures.dead += buried
+    if (lapsed > 0) this.#log.warn("Leases have lapsed", { queue, tasks: lapsed })
+    if (buried > 0) this.#log.warn("Tasks are dead: lapsed or expired", { queue, tasks: buried })
+  }
+
+  #tellDead({ id, outcome, text = "" }: Settlement, retries: number, asked: Fields): void {
+    // What is released has no text.
+    const error = text.split("\n", 1)[0]!.slice(0, ERROR_CHARACTERS) || undefined
+    const fields = { task_id: id, queue: queueOf(id), reason: outcome, error, retries }
+    this.#log.warn("A task is dead", { ...fields, ...asked })
   }
 
   /** The name first, the task after: a task in a queue that nobody knows of would not be swept. */

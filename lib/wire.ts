@@ -44,6 +44,7 @@ import {
 import type { Each, Extended, Extension, NewTask, Settled, Settlement, Submitted } from "./queue.ts"
 import type { Session } from "./session.ts"
 import { DEFAULT_PRIORITY, DEFAULT_QUEUE, joinId, type Leased, splitId, type Task } from "./task.ts"
+import { TRACEPARENT } from "./trace.ts"
 
 const MAX_ITEMS = 1_000
 const MAX_ERROR_CHARACTERS = 8_192
@@ -109,7 +110,6 @@ function orRefused<T>(read: () => T): Each<T> {
   }
 }
 
-const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
 /** The draft writes a structured string in quotes; plain characters are what everybody sends. */
 const IDEMPOTENCY_KEY = /^"?([\x21\x23-\x7e]{1,200})"?$/
 
@@ -160,6 +160,7 @@ export function readSubmits(body: Body, headers: Headers, defaults: BrokerConfig
       expiresInMs: submit.expires_in_ms,
       local: submit.task_id,
       extra,
+      traceparent: submit.traceparent ?? traceparent,
       policy: {
         priority: submit.priority ?? DEFAULT_PRIORITY,
         maxRetries: submit.max_retries ?? defaults.maxRetries,

@@ -330,16 +330,24 @@ test("the log tells who cancelled, retried, steered and audited, and never a tok
   await ask("POST", "/lease", { queues: [queue], worker: "w" })
   await ask("POST", "/workers/w/drain")
   await ask("DELETE", "/workers/w/drain")
-  expect(lines.map(({ time: _, level: __, ...line }) => line)).toEqual([
+  for (const { request_id } of lines) expect(request_id).toBeString()
+  const failures = { queue, reason: "failed", retries: 1, by: "API_SECRET_TOKEN" }
+  const limit = { limit: 100, by: "bound" }
+  expect(lines.map(({ time: _, level: __, request_id: ___, ...line }) => line)).toEqual([
+    { message: "A task is dead", task_id: id, ...failures },
     { message: "A dead task was retried", task_id: id, by: "operateer" },
     { message: "A task was cancelled", task_id: id, status: "cancelled", by: "API_SECRET_TOKEN" },
     { message: "An audit was asked for", queue, fix: false, by: "bound" },
     { message: "A queue was paused", queue, reason: "a move", by: "bound" },
     { message: "A queue was resumed", queue, by: "bound" },
     { message: "A queue was set", queue, settings: { concurrency: 3 }, by: "bound" },
+    { message: "Purging a queue: asked for", queue, state: "cancelled", ...limit, limit: 1_000 },
     { message: "A queue was purged", queue, state: "cancelled", purged: 1, remaining: 0, by: "bound" },
+    ...dead.map(task_id => ({ message: "A task is dead", task_id, ...failures })),
     { message: "A dead task was deleted", task_id: dead[0], by: "bound" },
+    { message: "Retrying dead tasks: asked for", queue, ...limit, limit: 1 },
     { message: "Dead tasks were retried", queue, requeued: 1, by: "bound" },
+    { message: "Deleting dead tasks: asked for", ...limit },
     { message: "Dead tasks were deleted", purged: 0, by: "bound" },
     { message: "A worker was told to drain", worker: "w", by: "bound" },
     { message: "A worker is not to drain any more", worker: "w", by: "bound" },

@@ -14,6 +14,8 @@
 import { BrokerProblem, type Client, type Worked } from "../client.ts"
 import type { Log } from "../log.ts"
 import type { Ack, LeasedTask, Settled, Work } from "../models.ts"
+import type { Spans } from "../spans.ts"
+import { traceIdOf } from "../trace.ts"
 import { HeldLease, TaskCancelled } from "./lease.ts"
 import type { Outage } from "./outage.ts"
 import type { Outcome } from "./outcome.ts"
@@ -32,6 +34,7 @@ export type Self = Required<Pick<Work, "instance" | "host" | "version">>
 export interface SessionOptions {
   client: Pick<Client, "work">
   log: Log
+  spans?: Spans | undefined
   outage: Outage
   name: string
   /** What the broker tells operators of this worker; by the `instance` it knows one run from the next. */
@@ -187,7 +190,7 @@ export class Session {
   }
 
   async #exchange(due: readonly HeldLease[], wanted: number): Promise<void> {
-    const { client, name, queues } = this.#options
+    const { client, name, queues, spans } = this.#options
     const limit = this.#limit
     const leases = due.slice(0, limit)
     const leaving = this.#leaving.slice(0, limit - leases.length)
@@ -211,7 +214,15 @@ export class Session {
     this.#exchanging = true
     this.#asked += max
     try {
-      const answer = await client.work(request, { timeoutMs, signal: this.#closed.signal })
+      const send = (traceparent?: string) =>
+        client.work(request, { timeoutMs, signal: this.#closed.signal, traceparent })
+      const answer = await (spans === undefined
+        ? send()
+        : spans.sendAcks(
+            leaving.map(({ lease }) => lease.task),
+            name,
+            send,
+          ))
       this.#limit = leaving.length < this.#leaving.length ? Math.min(limit * 2, MAX_BATCH) : MAX_BATCH
       const late = extended.flatMap((lease, i) => {
         const error = this.#judgeExtended(lease, answer.extended[i]!, sentAt)
@@ -296,8 +307,8 @@ export class Session {
 
   #lose(lease: HeldLease, why: string): void {
     this.#drop(lease)
-    const { id, type, attempt } = lease.task
-    this.#options.log.warn(lease.lose(why).message, { task_id: id, type, attempt })
+    lease.lose(why)
+    this.#options.log.warn("the lease of a task is lost", { ...about(lease.task), why })
   }
 
   /** Answers with what is worth another try. */
@@ -319,7 +330,7 @@ export class Session {
   }
 
   #newsRefused(lease: HeldLease, error: BrokerProblem): void {
-    this.#options.log.error("news of a task refused", { task_id: lease.task.id, error: error.message })
+    this.#options.log.error("news of a task refused", { ...about(lease.task), error: error.message })
     lease.forget(error)
     lease.unanswered(0)
   }
@@ -330,7 +341,7 @@ export class Session {
     const failures: Error[] = []
     leaving.forEach(({ ack, lease }, i) => {
       const answer = answers[i]!
-      const next = this.#judgeAck(ack, answer)
+      const next = this.#judgeAck(ack, lease.task, answer)
       if (next !== undefined) again.push({ ack: next, lease })
       else lease.forget(new Error("not kept: the attempt is over"))
       if (next === ack) failures.push(answer as BrokerProblem)
@@ -340,17 +351,17 @@ export class Session {
   }
 
   /** What to send next for this task, if anything. */
-  #judgeAck(ack: Ack, answer: Settled | BrokerProblem): Ack | undefined {
+  #judgeAck(ack: Ack, task: LeasedTask, answer: Settled | BrokerProblem): Ack | undefined {
     const { log } = this.#options
-    const { task_id, status } = ack
+    const { status } = ack
     if (!(answer instanceof BrokerProblem)) {
-      const fields = { task_id, retries: answer.retries }
+      const fields = { ...about(task), retries: answer.retries }
       if (answer.status === "moved_to_dlq") log.warn("task is dead", fields)
       else log.debug(`task ${answer.status}`, fields)
       return undefined
     }
     if (!isFinal(answer)) return ack
-    const fields = { task_id, status, error: answer.message }
+    const fields = { ...about(task), status, error: answer.message }
     if (!saysLost(answer) && status === "done") {
       log.error("result refused: the task counts as failed", fields)
       const { result: _, ...rest } = ack
@@ -361,6 +372,12 @@ export class Session {
     return undefined
   }
 }
+
+/** What a line of the log says of a task. */
+export const about = ({ id, queue, type, attempt, traceparent }: LeasedTask) => ({
+  ...{ task_id: id, queue, type, attempt },
+  trace_id: traceIdOf(traceparent),
+})
 
 const LOST: ReadonlySet<string> = new Set(["lease_lost", "not_leased", "task_not_found", "task_gone"])
 const saysLost = (error: BrokerProblem): boolean => LOST.has(error.code)

@@ -1,0 +1,256 @@
+import { describe, expect, test } from "bun:test"
+import { bounded, createLog, type Fields } from "../lib/log.ts"
+import type { LeasedTask } from "../lib/models.ts"
+import { FakeBroker } from "./fake-broker.ts"
+import { Bench, freshName, type TestBroker, testBroker, until } from "./harness.ts"
+import { sharedRedis } from "./redis.ts"
+
+const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+const TRACEPARENT = `00-${TRACE}-00f067aa0ba902b7-01`
+
+/** A log that keeps its lines. */
+function keptLog(level: "debug" | "info" = "info") {
+  const lines: Fields[] = []
+  return { lines, log: createLog(level, line => void lines.push(JSON.parse(line)), false) }
+}
+
+describe("a line", () => {
+  test("begins with what most are about, in one order, however it was given", () => {
+    const texts: string[] = []
+    const fields = { error: "x", trace_id: "t", request_id: "r", by: "b", queue: "q", task_id: "i" }
+    createLog("info", line => texts.push(line), false).warn("A task is dead", fields)
+    expect(Object.keys(JSON.parse(texts[0]!))).toEqual([
+      ...["time", "level", "message", "task_id", "queue", "by", "request_id", "trace_id", "error"],
+    ])
+    createLog("info", line => texts.push(line), true).warn("A task is dead", fields)
+    expect(texts[1]).toMatch(
+      /^\d\d:\d\d:\d\d\.\d{3} warn {2}A task is dead {2}task_id=i {2}queue=q {2}by=b {2}request_id=r {2}trace_id=t {2}error=x$/,
+    )
+  })
+})
+
+describe("lines that come at any rate", () => {
+  test("are so many a second of each kind, and then one that tells how many were left out", async () => {
+    const { lines, log } = keptLog("debug")
+    const often = bounded(log, 3, 20)
+    for (let i = 0; i < 50; i++) often.warn("A", { i })
+    for (let i = 0; i < 2; i++) often.warn("B")
+    often.error("A")
+    for (let i = 0; i < 10; i++) often.debug("D")
+    const of = (message: string) => lines.filter(line => line.message === message)
+    expect([of("A").length, of("B").length, of("D").length]).toEqual([4, 2, 10])
+    await until("the second is over", () => of("Lines were left out").length > 0)
+    expect(of("Lines were left out")).toEqual([
+      expect.objectContaining({ level: "warn", of: "A", left_out: 47 }),
+    ])
+    for (let i = 0; i < 5; i++) often.warn("A")
+    expect(of("A").length).toBe(4 + 3)
+  })
+})
+
+describe("a request", () => {
+  const broker = async (use: (broker: TestBroker, lines: Fields[], queue: string) => Promise<void>) => {
+    const { lines, log } = keptLog()
+    await using broker = await testBroker({}, undefined, log)
+    await use(broker, lines, freshName())
+  }
+
+  test("that names itself is answered with that name, whatever comes of it", () =>
+    broker(async ({ call }, _, queue) => {
+      const headers = { "x-request-id": "mine/1.a-B:=@+" }
+      const ask = async (method: string, path: string, body?: unknown, more = {}) => {
+        const answer = await call(method, path, body, { headers: { ...headers, ...more } })
+        return [answer.status, answer.headers.get("x-request-id")]
+      }
+      const id = headers["x-request-id"]
+      expect(await ask("POST", "/submit", { type: "a", queue })).toEqual([200, id])
+      expect(await ask("GET", `/get?queue=${queue}x`)).toEqual([204, id])
+      expect(await ask("POST", "/submit", { queue })).toEqual([400, id])
+      expect(await ask("GET", "/nowhere")).toEqual([404, id])
+      expect(await ask("GET", "/queues", undefined, { "x-api-token": "wrong" })).toEqual([401, id])
+      expect(await ask("GET", "/healthz")).toEqual([200, id])
+    }))
+
+  test("that does not gets a name where something is told of it, and else none", () =>
+    broker(async ({ call }, _, queue) => {
+      const submitted = await call("POST", "/submit", { type: "a", queue })
+      expect(submitted.headers.get("x-request-id")).toBeNull()
+      const names = new Set<string | null>()
+      for (let i = 0; i < 2; i++) names.add((await call("POST", "/submit", {})).headers.get("x-request-id"))
+      expect(names.size).toBe(2)
+      for (const name of names) expect(name).toMatch(/^[a-z0-9]{1,6}-[a-z0-9]+$/)
+    }))
+
+  test.each([
+    ["spaces", "a b"],
+    ["quotes", 'a"b'],
+    ["too long", "a".repeat(129)],
+    ["escapes", "a%1b[31m\u00e9"],
+  ])("with a name of %s gets another", (_, given) =>
+    broker(async ({ call }) => {
+      const answer = await call("GET", "/nowhere", undefined, { headers: { "x-request-id": given } })
+      expect(answer.headers.get("x-request-id")).toMatch(/^[a-z0-9]{1,6}-[a-z0-9]+$/)
+    }),
+  )
+
+  test("stands in the log by its name, with who asked and the trace", () =>
+    broker(async ({ call }, lines, queue) => {
+      const { task_id } = (await (await call("POST", "/submit", { type: "a", queue })).json()) as {
+        task_id: string
+      }
+      const answer = await call("POST", `/cancel/${task_id}`, undefined, {
+        headers: { traceparent: TRACEPARENT },
+      })
+      expect(lines).toEqual([
+        expect.objectContaining({
+          message: "A task was cancelled",
+          task_id,
+          by: "API_SECRET_TOKEN",
+          request_id: answer.headers.get("x-request-id")!,
+          trace_id: TRACE,
+        }),
+      ])
+    }))
+
+  test("that met a fault of the broker carries its name in the problem, for the log", async () => {
+    const { lines, log } = keptLog()
+    await using broker = await testBroker({}, undefined, log)
+    broker.queue.cancel = () => {
+      throw new Error("broken inside")
+    }
+    const answer = await broker.call("POST", "/cancel/a")
+    const problem = (await answer.json()) as { request_id: string }
+    expect(answer.status).toBe(500)
+    expect(problem.request_id).toBe(answer.headers.get("x-request-id")!)
+    expect(lines[0]).toMatchObject({
+      level: "error",
+      message: "A request failed",
+      route: "POST /cancel/a",
+      request_id: problem.request_id,
+      error: expect.stringContaining("broken inside"),
+    })
+    expect(JSON.stringify(problem)).not.toContain("broken inside")
+  })
+})
+
+describe("the broker tells", () => {
+  test("that a task is dead: which, of what, and who said so", async () => {
+    const { lines, log } = keptLog()
+    await using broker = await testBroker({}, undefined, log)
+    const queue = freshName()
+    const dead = async (path: "/ack" | "/work") => {
+      await broker.call("POST", "/submit", { type: "a", queue, max_retries: 0 })
+      const { tasks } = (await (await broker.call("POST", "/lease", { queues: [queue] })).json()) as {
+        tasks: LeasedTask[]
+      }
+      const { id: task_id, lease } = tasks[0]!
+      const ack = { task_id, lease, status: "failed", error: `${"no room ".repeat(100)}\n  at stack` }
+      const body = path === "/ack" ? ack : { worker: "w-7", settle: [ack] }
+      const headers = { traceparent: TRACEPARENT, "x-request-id": `of${path}` }
+      await broker.call("POST", path, body, { headers })
+      return task_id
+    }
+    const about = { queue, by: "API_SECRET_TOKEN", trace_id: TRACE, level: "warn", message: "A task is dead" }
+    const task_id = await dead("/ack")
+    expect(lines[0]).toMatchObject({ ...about, task_id, reason: "failed", request_id: "of/ack" })
+    expect(String(lines[0]!.error)).toStartWith("no room")
+    expect(String(lines[0]!.error).length).toBe(200)
+    await dead("/work")
+    expect(lines[1]).toMatchObject({ ...about, worker: "w-7", request_id: "of/work" })
+  })
+
+  test("that leases have lapsed, and that tasks are dead of it", async () => {
+    const { lines, log } = keptLog()
+    const { socket } = await sharedRedis()
+    await using broker = await testBroker({}, undefined, log)
+    await using bench = new Bench(socket)
+    const queue = bench.name
+    await broker.call(
+      "POST",
+      "/submit",
+      [0, 1].map(max_crashes => ({ type: "a", queue, max_crashes })),
+    )
+    const leased = await broker.call("POST", "/lease", { queues: [queue], max: 2 })
+    for (const { id } of ((await leased.json()) as { tasks: LeasedTask[] }).tasks) await bench.lapse(id)
+    await broker.call("POST", "/lease", { queues: [queue], max: 2 })
+    const told = (message: string) =>
+      lines.filter(line => line.message === message).reduce((sum, line) => sum + Number(line.tasks), 0)
+    await until("both are told", () => told("Leases have lapsed") === 2)
+    expect(told("Tasks are dead: lapsed or expired")).toBe(1)
+    for (const line of lines) expect(line).toMatchObject({ level: "warn", queue })
+  })
+
+  test("of what changes many tasks when it is asked for, and where it is broken off", async () => {
+    const { lines, log } = keptLog()
+    await using broker = await testBroker({}, undefined, log)
+    const queue = freshName()
+    const { dead } = broker.queue
+    const broken = () => Promise.reject(new Error("half-way"))
+    const asks: [path: string, body: object, what: string, done: string][] = [
+      ["/dlq/retry", {}, "Retrying dead tasks", "Dead tasks were retried"],
+      ["/dlq/purge", {}, "Deleting dead tasks", "Dead tasks were deleted"],
+      [`/queues/${queue}/purge`, { state: "dead" }, "Purging a queue", "A queue was purged"],
+    ]
+    for (const [path, body, what, done] of asks) {
+      const whole = path.startsWith("/dlq") ? { ...body, queue } : body
+      await broker.call("POST", path, { ...whole, dry_run: true })
+      expect(lines).toEqual([])
+      await broker.call("POST", path, whole)
+      const about = { queue, by: "API_SECRET_TOKEN", request_id: expect.any(String) }
+      expect(lines.splice(0)).toMatchObject([
+        { ...about, message: `${what}: asked for` },
+        { ...about, message: done },
+      ])
+    }
+    dead.retryAll = dead.purge = broker.queue.steer.purge = broken
+    for (const [path, body, what] of asks) {
+      const whole = path.startsWith("/dlq") ? { ...body, queue } : body
+      expect((await broker.call("POST", path, whole)).status).toBe(500)
+      const [asked, off] = lines.splice(0)
+      expect(asked).toMatchObject({ message: `${what}: asked for` })
+      expect(off).toMatchObject({ level: "warn", queue, error: expect.stringContaining("half-way") })
+      expect(String(off!.message)).toStartWith(`${what}: broken off`)
+      expect(off!.request_id).toBe(asked!.request_id)
+    }
+  })
+})
+
+describe("the worker tells", () => {
+  const told = (broker: FakeBroker, message: string) =>
+    broker.lines.map(line => JSON.parse(line)).find(line => line.message === message)
+
+  test("that a task has failed, and that it is dead, with its trace", async () => {
+    await using broker = new FakeBroker()
+    const { id } = broker.task({ type: "fail", queue: "q", attempt: 2, traceparent: TRACEPARENT })
+    broker.on("settle", (batch: { task_id: string }[]) =>
+      batch.map(({ task_id }) => ({ status: "moved_to_dlq", task_id, retries: 3 })),
+    )
+    broker.worker()
+    await broker.until(() => told(broker, "task is dead") !== undefined)
+    const about = { task_id: id, queue: "q", type: "fail", attempt: 2, trace_id: TRACE }
+    expect(told(broker, "task failed")).toMatchObject({ ...about, worker: "tester", level: "warn" })
+    expect(told(broker, "task is dead")).toMatchObject({ ...about, retries: 3, level: "warn" })
+  })
+
+  test("that a task was lost", async () => {
+    await using broker = new FakeBroker()
+    const { id } = broker.task({ type: "sleep", payload: { ms: 60_000 }, timeout_ms: 100 })
+    broker.on("extend", () => Bun.sleep(1_000).then(() => undefined))
+    broker.worker()
+    await broker.until(() => told(broker, "the lease of a task is lost") !== undefined)
+    expect(told(broker, "the lease of a task is lost")).toMatchObject({
+      task_id: id,
+      why: "its time ran out before the broker gave it more",
+    })
+  })
+
+  test("of tasks that fail by the thousand no more than some a second", async () => {
+    await using broker = new FakeBroker()
+    for (let i = 0; i < 500; i++) broker.task({ type: "fail" })
+    broker.worker({}, { concurrency: 100 })
+    await broker.until(() => broker.acks.length === 500)
+    const failed = broker.lines.filter(line => line.includes('"message":"task failed"'))
+    expect(failed.length).toBeGreaterThan(0)
+    expect(failed.length).toBeLessThan(60)
+  })
+})
