@@ -26,6 +26,7 @@ import {
   bodyIfJson,
   bodyReader,
   errorAnswer,
+  eventStream,
   NO_SNIFFING,
   optionalBody,
   problemAnswer,
@@ -471,6 +472,18 @@ export function createBroker(
         return answer(JSON.stringify({ status: "drain_ended", worker }))
       },
       docs.drainEnd,
+    )
+    .get(
+      "/events",
+      async ({ request, caller }) => {
+        const { queues: asked, after, ...filter } = wire.readEvents(query(request), request.headers)
+        if (asked !== undefined) caller.mayUse(...asked)
+        if (filter.task !== undefined) caller.mayUse(queueOf(filter.task))
+        const queues =
+          asked ?? (filter.task === undefined ? caller.listed(undefined) : [queueOf(filter.task)])
+        return eventStream(await queue.listeners.listen({ ...filter, queues }, after, request.signal))
+      },
+      docs.events,
     )
     .post(
       "/audit",

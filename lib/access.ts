@@ -32,6 +32,7 @@ export const ACCESS = {
   "GET /workers": ["read"],
   "POST /workers/:worker/drain": ["operate"],
   "DELETE /workers/:worker/drain": ["operate"],
+  "GET /events": ["read"],
   "POST /audit": ["operate"],
   "GET /metrics": ["read"],
   "POST /session": [],

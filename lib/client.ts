@@ -22,6 +22,8 @@ import type {
   DlqRetried,
   DlqRetry,
   Drained,
+  EventData,
+  EventName,
   Extend,
   Extended,
   LeaseAnswer,
@@ -46,6 +48,12 @@ import type {
   WorkAnswer,
   WorkersAnswer,
 } from "./models.ts"
+import { pause } from "./pause.ts"
+import { readEvents } from "./sse.ts"
+
+/** A stream of events is never silent for as long, unless its connection is dead. */
+const SILENT_MS = 45_000
+const RECONNECT_MS = 1_000
 
 const RETRYABLE: ReadonlySet<number> = new Set([429, 502, 503, 504])
 
@@ -125,6 +133,22 @@ export interface PageQuery {
   limit?: number
   /** `next` of the page before. */
   cursor?: string
+}
+
+export interface EventsFilter {
+  queue?: string | readonly string[]
+  task?: string
+  /** Only these; `gap` and `skipped` always. */
+  event?: readonly EventName[]
+  /** `id` of the last event that was heard before. */
+  last_event_id?: string
+}
+
+export interface StreamEvent {
+  /** Of a `gap`, that of the event before it. */
+  id: string | undefined
+  event: EventName
+  data: EventData
 }
 
 export interface Ready {
@@ -271,6 +295,47 @@ export class Client {
   drainWorker(name: string, drain = true, options?: CallOptions): Promise<Drained> {
     const path = `/workers/${encodeURIComponent(name)}/drain`
     return this.#call(drain ? "POST" : "DELETE", path, undefined, options)
+  }
+
+  /**
+   * What happens, as it happens, until the caller breaks off. It connects anew by itself, and goes on after the last
+   * event; where something may be missing there is a `gap`. What is `listening` has begun: what is done after is heard.
+   */
+  async *events(
+    { last_event_id, ...filter }: EventsFilter = {},
+    { signal }: { signal?: AbortSignal } = {},
+  ): AsyncGenerator<StreamEvent, never> {
+    const { queue, event } = filter
+    const query = { ...filter, queue: queue && [queue].flat().join(), event: event?.join() }
+    let id = last_event_id
+    for (let retryMs = RECONNECT_MS; ; ) {
+      const connection = new AbortController()
+      const leave = () => connection.abort()
+      signal?.addEventListener("abort", leave)
+      const silence = setTimeout(leave, SILENT_MS)
+      try {
+        signal?.throwIfAborted()
+        const headers: Record<string, string> = { "X-API-Token": this.#token(), Accept: "text/event-stream" }
+        if (id !== undefined) headers["Last-Event-ID"] = id
+        const request = { headers, redirect: "manual", signal: connection.signal } as const
+        const response = await fetch(this.url + withQuery("/events", query), request)
+        if (!response.ok) throw refusal(response, await response.text())
+        for await (const read of readEvents(response.body!)) {
+          silence.refresh()
+          retryMs = read.retryMs ?? retryMs
+          id = read.id ?? id
+          if (read.data !== "") yield { id, event: read.event as EventName, data: JSON.parse(read.data) }
+        }
+      } catch (error) {
+        if (error instanceof BrokerProblem && !error.retryable) throw error
+      } finally {
+        clearTimeout(silence)
+        signal?.removeEventListener("abort", leave)
+        leave()
+      }
+      await pause(retryMs, signal)
+      signal?.throwIfAborted()
+    }
   }
 
   /** What stands where it should not; with `fix` it is mended. Takes up to 20 s. */

@@ -6,6 +6,7 @@
 import { createHash } from "node:crypto"
 import { deadSize, LOOK_AT, type Page, tasksPage } from "./browse.ts"
 import { Refused } from "./errors.ts"
+import type { Events } from "./events.ts"
 import { mergedText } from "./merge.ts"
 import type { DeadGroup, Reason, State } from "./models.ts"
 import type { Scripts } from "./scripts.ts"
@@ -61,6 +62,7 @@ interface Parts {
   queues(): Promise<string[]>
   /** A task once it has ended or the time is over. */
   find(id: string, waitMs: number, signal?: AbortSignal): Promise<Task>
+  events: Events
 }
 
 export class DeadLetters {
@@ -109,6 +111,7 @@ export class DeadLetters {
     const [word] = await this.parts.scripts.call("redrive", queue, {}, [{ id: local, ...given }])
     if (word === "duplicate") throw new Refused("key_taken", { task_id: id })
     if (word !== "requeued") throw new Refused("not_in_dlq", { task_id: id })
+    this.#tell("retried", queue, id)
   }
 
   /** Gives all that match a new life, the newest of each queue first, and their payloads a patch where there is one. */
@@ -137,6 +140,7 @@ export class DeadLetters {
     const { queue, local } = splitId(id)
     const [word] = await this.parts.scripts.call("discard", queue, {}, [{ id: local }])
     if (word !== "discarded") throw new Refused("not_in_dlq", { task_id: id })
+    this.#tell("deleted", queue, id)
   }
 
   /** Deletes all that match. */
@@ -146,10 +150,18 @@ export class DeadLetters {
     let purged = 0
     await eachPart(tasks, MOVES_A_CALL, async (queue, part) => {
       const items = part.map(({ id }) => ({ id: localOf(id) }))
-      for (const word of await this.parts.scripts.call("discard", queue, {}, items))
-        if (word === "discarded") purged++
+      const words = await this.parts.scripts.call("discard", queue, {}, items)
+      words.forEach((word, i) => {
+        if (word !== "discarded") return
+        purged++
+        this.#tell("deleted", queue, part[i]!.id)
+      })
     })
     return { purged, next }
+  }
+
+  #tell(event: "retried" | "deleted", queue: string, id: string): void {
+    if (this.parts.events.wants(event, queue)) this.parts.events.task(event, queue, id)
   }
 
   async #retryPage(asked: Retry): Promise<Retried> {
@@ -165,8 +177,12 @@ export class DeadLetters {
         id: localOf(id),
         ...(patch === undefined ? SAME : inlineOrLarge(mergedText(payload, patch))),
       }))
-      for (const word of await this.parts.scripts.call("redrive", queue, {}, items))
-        if (word === "requeued") requeued++
+      const words = await this.parts.scripts.call("redrive", queue, {}, items)
+      words.forEach((word, i) => {
+        if (word !== "requeued") return
+        requeued++
+        this.#tell("retried", queue, part[i]!.id)
+      })
     })
     return { requeued, skipped: tasks.length - requeued }
   }

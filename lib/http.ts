@@ -144,6 +144,12 @@ const JSON_HEADERS = { "content-type": "application/json", "cache-control": "no-
 export const answer = (text: string, headers: Record<string, string> = {}): Response =>
   new Response(text, { headers: { ...JSON_HEADERS, ...headers } })
 
+/** Server-sent events, for as long as the stream goes. Nginx would hold them back. */
+export const eventStream = (stream: ReadableStream): Response =>
+  new Response(stream, {
+    headers: { "content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no" },
+  })
+
 /** Turns whatever was thrown into an answer that shows nothing of our inside. */
 export function errorAnswer(error: unknown, asked: Asked, log: Log): Response {
   const request_id = requestId(asked)

@@ -72,6 +72,11 @@ export const DRAINS_CHANNEL = "tq:workers{w}:drain"
 /** prefix; hash by slice of time: what happened in each queue (lib/rates/add.lua), with a time to live. */
 export const RATES = "tq:rates{r}:"
 
+/** stream: what happened to tasks and queues; written while somebody listens, and bounded. */
+export const EVENT_STREAM = "tq:events"
+/** string with a time to live: somebody listens to events. As a channel: for how many ms, at least. */
+export const LISTENING = "tq:listening"
+
 /** string: which layout of keys and fields this Redis holds. */
 export const SCHEMA = "tq:schema"
 export const SCHEMA_VERSION = "2"

@@ -611,6 +611,12 @@ export const WhyAnswer = Type.Object({
 })
 export type WhyAnswer = Static<typeof WhyAnswer>
 
+/** Of Redis' streams. */
+const EventId = Type.String({
+  pattern: "^[0-9]{1,15}(-[0-9]{1,15})?$",
+  description: "an id as an event carried it: those after it are told first, as far as they are kept",
+})
+
 /** The query of GET /queues. */
 export const QueuesQuery = Type.Object(
   {
@@ -621,6 +627,74 @@ export const QueuesQuery = Type.Object(
   },
   closed,
 )
+
+export const EVENT_NAMES = [
+  "submitted",
+  "scheduled",
+  "leased",
+  "done",
+  "failed",
+  "released",
+  "lapsed",
+  "dead",
+  "cancelling",
+  "cancelled",
+  "retried",
+  "deleted",
+  "paused",
+  "resumed",
+  "settings",
+  "purged",
+  "counts",
+  "skipped",
+  "gap",
+  "listening",
+] as const
+export type EventName = (typeof EVENT_NAMES)[number]
+
+/** The query of GET /events. */
+export const EventsQuery = Type.Object(
+  {
+    queue: Type.Optional({ ...Queues, description: "only of these queues" }),
+    task: Type.Optional({ ...TaskId, description: "only of this task" }),
+    event: Type.Optional(
+      Type.Array(Type.Union(EVENT_NAMES.map(name => Type.Literal(name))), {
+        ...{
+          minItems: 1,
+          maxItems: EVENT_NAMES.length,
+          description: "only these; `gap` and `skipped` always",
+        },
+      }),
+    ),
+    last_event_id: Type.Optional(EventId),
+  },
+  closed,
+)
+
+/** What an event tells, as its name needs. */
+export interface EventData {
+  /** By Redis' clock, when it was told: up to a tenth of a second after it happened. */
+  at: number
+  queue?: string
+  task_id?: string
+  type?: string
+  worker?: string
+  attempt?: number
+  /** Of `lapsed` and `dead`; of `paused`, what the operator said. */
+  reason?: string
+  /** Of `failed`: the first 200 characters. */
+  error?: string
+  /** Of `settings`: those that hold now. */
+  settings?: QueueSettings
+  /** Of `purged`: the state, and how many. */
+  state?: string
+  purged?: number
+  /** Of `counts` and `skipped`: whose numbers these are, and of which queues. */
+  broker?: string
+  queues?: Record<string, Record<string, number> | number>
+  /** There are numbers of further queues, which are left out. */
+  others?: true
+}
 
 export const QueueSettings = Type.Object(
   {

@@ -1132,6 +1132,38 @@ export const docs = {
     },
   }),
 
+  events: route("GET /events", {
+    tag: "Looking",
+    summary: "Hear what happens, as it happens",
+    description:
+      "Server-sent events, for as long as the client stays: from now on, or from the event with the id that `Last-Event-ID` or " +
+      "`last_event_id` names. The README lists the events. Where something may be missing there is a `gap`: look again at what " +
+      "matters. Up to 200 clients at a broker; one that does not read is cut off. A token that is bound to queues hears of these.",
+    query: parameters(models.EventsQuery, { queue: ["mail"], event: ["done", "dead"] }),
+    headers: [
+      {
+        name: "Last-Event-ID",
+        in: "header",
+        description: "instead of `last_event_id`, as browsers send it when they connect anew",
+        schema: spelled(models.EventsQuery.properties.last_event_id),
+        example: "1764000000000-0",
+      },
+    ],
+    answers: {
+      200: {
+        description: "The events, each with its id, its name and JSON.",
+        content: content("text/event-stream", Type.String(), {
+          one: `id: ${NOW}-0\nevent: dead\ndata: {"at":${NOW},"queue":"mail","task_id":"mail:${ID}","attempt":4,"reason":"failed"}\n\n`,
+        }),
+      },
+    },
+    refuses: {
+      bad_request: WRONG_QUEUE,
+      redis_unavailable: AWAY,
+      overloaded: { detail: "200 listen to events at this broker already: ask another broker." },
+    },
+  }),
+
   metrics: route("GET /metrics", {
     tag: "Operating",
     summary: "Numbers for Prometheus",

@@ -7,20 +7,23 @@ import { findTask, type Page, type TaskFilter, tasksPage, type Why, whyTask } fr
 import { DeadLetters } from "./dead.ts"
 import { EndWatch } from "./ended.ts"
 import { NotReplicated, Refused } from "./errors.ts"
+import { Events } from "./events.ts"
 import { Group } from "./group.ts"
 import { Hints } from "./hints.ts"
 import {
   DRAINS_CHANNEL,
   endedChannel,
   givenIdRecord,
+  LISTENING,
   QUEUES,
   queueOfChannel,
   recordKey,
   wakeChannel,
 } from "./keys.ts"
+import { Listeners } from "./listeners.ts"
 import { bounded, type Fields, type Log } from "./log.ts"
 import { Measures } from "./measures.ts"
-import type { AuditAnswer } from "./models.ts"
+import type { AuditAnswer, EventName } from "./models.ts"
 import { type Demand, LongPoll, type Slots, slotsAfter } from "./poll.ts"
 import { Rates } from "./rates.ts"
 import { connect, hintConnection, type RedisTarget, topologyOf } from "./redis.ts"
@@ -48,6 +51,11 @@ import { Workers } from "./workers.ts"
 /** How many lapsed and how many due tasks a sweep moves: about 2 ms of Redis' time; and a lease call, beside its own. */
 const MOVES_A_CALL = 200
 const MOVES_A_LEASE = 100
+const SUBMITS = { queued: "submitted", scheduled: "scheduled" } as const
+const ENDS = {
+  ...{ acknowledged: "done", requeued: "failed", moved_to_dlq: "failed" },
+  ...{ released: "released", cancelled: "cancelled" },
+} as const satisfies Record<Settled["word"], EventName>
 const ENDED: ReadonlySet<Task["state"]> = new Set(["done", "dead", "cancelled"])
 /** How long Redis has for its last answers when a queue is closed. */
 const CLOSE_MS = 500
@@ -148,6 +156,9 @@ export class TaskQueue {
   readonly workers: Workers
   readonly steer: Steering
   readonly #rates: Rates
+  readonly #events: Events
+  /** Those who listen to events here. */
+  readonly listeners: Listeners
   readonly #submits: Group<{ local: string; task: NewTask }, Exclude<Replies["submit"], string>[number]>
   readonly #settles: Group<Settlement, Exclude<Replies["settle"], string>[number]>
   readonly #extends: Group<Extension, Replies["extend"][number]>
@@ -177,6 +188,11 @@ export class TaskQueue {
   ) {
     this.#store = store
     this.#log = bounded(options.log)
+    this.#events = new Events(store, this.measures)
+    this.listeners = new Listeners(
+      command => store.command(command),
+      ms => this.#events.heard(ms),
+    )
     const scripts = new Scripts(
       timed(store, seconds => this.measures.roundTrip.observe(seconds)),
       { depth: options.maxQueueDepth, bytes: options.maxQueueBytes },
@@ -205,6 +221,7 @@ export class TaskQueue {
         this.#poll.hintAll()
         void this.#ends.lookAgain()
         this.#heedDrains()
+        this.#listenForListeners(true)
       },
     )
     this.#ends = new EndWatch({
@@ -222,6 +239,7 @@ export class TaskQueue {
       scripts,
       queues: () => this.#queues(),
       find: (id, waitMs, signal) => this.find(id, waitMs, signal),
+      events: this.#events,
     })
     this.workers = new Workers({ store, scripts, dismiss: whose => this.#poll.dismiss(whose) })
     this.#rates = new Rates(store, this.measures)
@@ -233,6 +251,7 @@ export class TaskQueue {
       waitsFor: queue => this.#poll.waitsFor(queue),
       workers: this.workers,
       rates: this.#rates,
+      events: this.#events,
     })
     this.#submits = new Group(async (queue, items) => {
       groups.submit.observe(items.length)
@@ -282,11 +301,14 @@ export class TaskQueue {
       this.#poll.hintAll()
       void this.#ends.lookAgain()
       this.#heedDrains()
+      this.listeners.back()
     })
+    this.#listenForListeners(false)
     this.#upkeep = setInterval(
       () => {
         this.#heedDrains()
         void this.#learn().catch(() => {})
+        void this.#events.look(true).catch(() => {})
       },
       10_000 + Math.random() * 1_000,
     ).unref()
@@ -303,9 +325,11 @@ export class TaskQueue {
     for (const queue of queues) if (!this.#registered.has(queue)) await this.#register(queue)
     const items = tasks.map(task => ({ local: task.local ?? newLocalId(), task }))
     const answers = await this.#byQueue(items, item => item.task.queue, this.#submits)
-    return items.map(({ task: { queue, when, expiresInMs } }, i) => {
+    return items.map(({ task: { queue, type, when, expiresInMs } }, i) => {
       const [word, local] = answers[i]!
       const id = joinId(queue, local)
+      if ((word === "queued" || word === "scheduled") && this.#events.wants(SUBMITS[word], queue))
+        this.#events.task(SUBMITS[word], queue, id, { type })
       switch (word) {
         case "queued":
           this.measures.of(queue).submitted++
@@ -383,6 +407,7 @@ export class TaskQueue {
           this.#measureEnd(queueOf(id), word, lease, now)
           this.workers.ended(by, { id, word, retries }, lease)
           if (word === "moved_to_dlq") this.#tellDead(settlement, retries, asked())
+          this.#tellEnd(settlement, word, state)
           return { id, word, retries }
         case "lease_lost":
           return leaseLost(id, attempt, state)
@@ -432,6 +457,8 @@ export class TaskQueue {
     for (const [queue, some] of Map.groupBy(tasks, task => task.queue)) {
       const items = some.map(({ id, lease }) => ({ id: localOf(id), lease, outcome, text: "" }))
       await this.#scripts.call("settle", queue, { retention }, items, false)
+      for (const { id } of some)
+        if (this.#events.wants("released", queue)) this.#events.task("released", queue, id)
     }
   }
 
@@ -465,6 +492,7 @@ export class TaskQueue {
     ]
     if (word === "unknown") throw new Refused("task_not_found", { task_id: id })
     if (word === "ended") throw new Refused("already_ended", { task_id: id, state })
+    if (state !== "cancelled" && this.#events.wants(word, queue)) this.#events.task(word, queue, id)
     return word
   }
 
@@ -517,6 +545,33 @@ export class TaskQueue {
     if (ranMs !== undefined) measures.run.observe(ranMs / 1_000)
   }
 
+  /** A repeated ack is told twice. */
+  #tellEnd({ id, lease, text, outcome }: Settlement, word: Settled["word"], state: Task["state"]): void {
+    if (!this.#events.on) return
+    const queue = queueOf(id)
+    const event = ENDS[word]
+    const attempt = () => (lease === undefined ? {} : { attempt: Number.parseInt(lease, 10) })
+    if (this.#events.wants(event, queue)) {
+      const error = outcome === "failed" && text ? { error: text } : {}
+      this.#events.task(event, queue, id, { ...attempt(), ...error })
+    }
+    const died = word === "moved_to_dlq" || (word === "released" && state === "dead")
+    if (died && this.#events.wants("dead", queue)) {
+      const reason = word === "released" ? word : "failed"
+      this.#events.task("dead", queue, id, { ...attempt(), reason })
+    }
+  }
+
+  #tellLeased(queue: string, tasks: readonly Leased[]): void {
+    if (!this.#events.on) return
+    for (const { id, type, worker, attempt } of tasks)
+      if (this.#events.wants("leased", queue))
+        this.#events.task("leased", queue, id, {
+          ...{ type: JSON.parse(type), attempt },
+          ...(worker === "?" ? {} : { worker }),
+        })
+  }
+
   redisState(): Promise<RedisState> {
     return this.#store.state()
   }
@@ -526,6 +581,7 @@ export class TaskQueue {
     this.#auditor.close()
     this.#poll.close()
     this.#ends.close()
+    this.listeners.close()
   }
 
   async close(): Promise<void> {
@@ -535,6 +591,7 @@ export class TaskQueue {
     this.#rates.close()
     clearInterval(this.#upkeep)
     this.#hints.close()
+    await Promise.race([this.#events.close(), Bun.sleep(CLOSE_MS)])
     // Behind what is still under way, as tasks given back; a Redis that does not answer is not waited for.
     await this.#store.close(CLOSE_MS)
   }
@@ -549,12 +606,18 @@ export class TaskQueue {
       }
       const asked = open.map(({ worker, count }) => ({ worker: worker || "?", slots: count }))
       try {
-        const [nextEvent, handed, lapsed, buried] = await this.#scripts.call("lease", queue, bounds, asked)
+        const [nextEvent, handed, lapsed, buried, befallen] = await this.#scripts.call(
+          "lease",
+          queue,
+          bounds,
+          asked,
+        )
         const got = readLeased(queue, handed)
         const measures = this.measures.of(queue)
         measures.leased += got.length
-        this.#lapsed(queue, lapsed, buried)
+        this.#befell(queue, lapsed, buried, befallen)
         for (const { attempt, waitedMs } of got) if (attempt === 1) measures.wait.observe(waitedMs / 1_000)
+        this.#tellLeased(queue, got)
         tasks.push(...got)
         if (nextEvent >= 0) this.#sweeper.in(queue, nextEvent)
         if (nextEvent !== 0) break
@@ -581,7 +644,7 @@ export class TaskQueue {
 
   async #sweep(queue: string) {
     const { doneRetentionMs, deadRetentionMs, doneKept, deadKept } = this.options
-    const [more, waiting, nextEvent, lapsed, buried] = await this.#scripts.call("sweep", queue, {
+    const [more, waiting, nextEvent, lapsed, buried, befallen] = await this.#scripts.call("sweep", queue, {
       limit: MOVES_A_CALL,
       retention: doneRetentionMs,
       dead_retention: deadRetentionMs,
@@ -589,20 +652,30 @@ export class TaskQueue {
       keep_dead: deadKept,
       polled: this.#poll.waitsFor(queue) ? 1 : 0,
     })
-    this.#lapsed(queue, lapsed, buried)
+    this.#befell(queue, lapsed, buried, befallen)
     if (waiting === 1) this.#poll.hint(queue, MOVES_A_CALL)
     // Asked anew: somebody may have come during the call.
     if (!this.#poll.waitsFor(queue)) this.#hints.unsubscribe(wakeChannel(queue))
     return { more: more === 1, nextEventMs: nextEvent < 0 ? undefined : nextEvent }
   }
 
-  /** What time did to tasks of a queue, as a lease or a sweep has found: those that died of it among them. */
-  #lapsed(queue: string, lapsed: number, buried: number): void {
+  /** What time did to tasks of a queue, as a lease or a sweep has found; `befallen` as lua/prelude.lua spells it. */
+  #befell(queue: string, lapsed: number, buried: number, befallen: readonly string[] = []): void {
     const measures = this.measures.of(queue)
     measures.lapsed += lapsed
     measures.dead += buried
-    if (lapsed > 0) this.#log.warn("Leases have lapsed", { queue, tasks: lapsed })
-    if (buried > 0) this.#log.warn("Tasks are dead: lapsed or expired", { queue, tasks: buried })
+    for (const line of befallen) {
+      const [event, reason, attempt, worker, local] = line.split(" ") as [EventName, ...string[]]
+      const facts = {
+        ...(event === "cancelled" ? {} : { reason }),
+        attempt: Number(attempt),
+        ...(worker === "?" ? {} : { worker }),
+      }
+      const id = joinId(queue, local!)
+      if (event === "lapsed") this.#log.warn("A lease has lapsed", { task_id: id, queue, ...facts })
+      else if (event === "dead") this.#log.warn("A task is dead", { task_id: id, queue, ...facts })
+      if (this.#events.wants(event, queue)) this.#events.task(event, queue, id, facts)
+    }
   }
 
   #tellDead({ id, outcome, text = "" }: Settlement, retries: number, asked: Fields): void {
@@ -641,8 +714,20 @@ export class TaskQueue {
     void heard.then(() => this.workers.learn()).catch(() => {})
   }
 
+  /** Whether somebody listens to events, now and from now on. `late`: some time may have passed unheard. */
+  #listenForListeners(late: boolean): void {
+    void this.#hints.subscribe(LISTENING).then(
+      () => this.#events.look(late).catch(() => {}),
+      () => {}, // away again: the next gap comes back here
+    )
+  }
+
   #heard(channel: string, message: string): void {
     if (channel === DRAINS_CHANNEL) return void this.workers.learn().catch(() => {})
+    if (channel === LISTENING) {
+      this.#events.heard(Number(message))
+      return
+    }
     const queue = queueOfChannel(channel)
     if (channel === wakeChannel(queue)) this.#poll.hint(queue, Number(message))
     else this.#ends.tell(joinId(queue, message))

@@ -97,10 +97,10 @@ export type CancelWord = "cancelled" | "cancelling" | "ended" | "unknown"
 /** What each script answers: one entry an item, but for lease, sweep, page, depth, held, pause, settings, purge and audit, or one word that is true of all. */
 export interface Replies {
   submit: "queued" | [word: SubmitWord, id: string][]
-  lease: [nextEvent: number, handed: string, lapsed: number, buried: number]
+  lease: [nextEvent: number, handed: string, lapsed: number, buried: number, befallen?: string[]]
   settle: "acknowledged" | [word: SettleWord, retries: number, attempt: number, state: State][]
   extend: [word: ExtendWord, deadline: number, attempt: number, state: State][]
-  sweep: [more: 0 | 1, waiting: 0 | 1, nextEvent: number, lapsed: number, buried: number]
+  sweep: [more: 0 | 1, waiting: 0 | 1, nextEvent: number, lapsed: number, buried: number, befallen?: string[]]
   cancel: [word: CancelWord, state: State][]
   redrive: ("requeued" | "not_dead" | "duplicate")[]
   watch: ("watched" | "ended" | "unknown")[]

@@ -1,5 +1,6 @@
 /** Steering queues: how they are, holding them, limiting how they are handed out, deleting what waits or has ended. */
 import { DEPTHS_A_CALL, type Depth, depthsOf, PLACES, readDepth } from "./browse.ts"
+import type { Events } from "./events.ts"
 import { MAX_QUEUES } from "./measures.ts"
 import type { Purgeable, Purged, QueueSettings, QueueView } from "./models.ts"
 import type { Rates } from "./rates.ts"
@@ -27,6 +28,7 @@ interface Parts {
   waitsFor(queue: string): boolean
   workers: Workers
   rates: Rates
+  events: Events
 }
 
 export class Steering {
@@ -67,12 +69,15 @@ export class Steering {
   /** The queue takes submits and hands out nothing, until it is resumed. Answers since when. Safe to repeat. */
   async pause(queue: string, reason: string): Promise<number> {
     await this.parts.register(queue)
-    return this.parts.scripts.call("pause", queue, { on: 1, reason })
+    const since = await this.parts.scripts.call("pause", queue, { on: 1, reason })
+    this.parts.events.queue("paused", queue, reason === "" ? {} : { reason })
+    return since
   }
 
   /** Safe to repeat. Who waits for tasks of this queue is woken. */
   async resume(queue: string): Promise<void> {
     await this.parts.scripts.call("pause", queue, { on: 0, reason: "" })
+    this.parts.events.queue("resumed", queue)
   }
 
   /** How many tasks of the queue run at a time, and how fast they are handed out, from now on. Safe to repeat. */
@@ -83,7 +88,9 @@ export class Steering {
       per_second: rate?.per_second ?? "",
       burst: rate?.burst ?? rate?.per_second ?? "",
     })
-    return this.view(queue)
+    const view = await this.view(queue)
+    this.parts.events.queue("settings", queue, { settings: view.settings })
+    return view
   }
 
   /** Deletes tasks of one state, up to `limit`: the least urgent first, and of these the oldest. */
@@ -105,6 +112,7 @@ export class Steering {
         left -= looked
         more = looked === most
       }
+    this.parts.events.queue("purged", queue, { state, purged })
     return { purged, remaining: await depth() }
   }
 

@@ -273,6 +273,8 @@ export interface Leased {
   type: string
   payload: string
   lease: string
+  /** "?": it said no name. */
+  worker: string
   attempt: number
   /** From the submit to this lease. */
   waitedMs: number
@@ -299,6 +301,7 @@ export function readLeased(queue: string, handed: string): Leased[] {
       type,
       payload: parts[i + 3] || payload || LOST,
       lease: head[2]!,
+      worker: head[4]!,
       attempt: Number.parseInt(head[2]!, 10),
       waitedMs: Number(head[3]) - Number(head[8]),
       retries: Number(head[5]),

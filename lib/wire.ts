@@ -20,6 +20,7 @@ import {
   DlqPurge,
   DlqQuery,
   DlqRetry,
+  EventsQuery,
   Extend,
   GetQuery,
   LeaseRequest,
@@ -59,6 +60,7 @@ const checkDlq = queryChecker(DlqQuery)
 const checkDlqGroups = queryChecker(DlqGroupsQuery)
 const checkDlqPurge = checker(DlqPurge)
 const checkDlqRetry = checker(DlqRetry)
+const checkEvents = queryChecker(EventsQuery)
 const checkId = checker(TaskId)
 const checkName = checker(QueueName)
 const checkSettings = checker(QueueSettings)
@@ -298,6 +300,15 @@ export function readLease({ value }: Body) {
 export function readGet(query: URLSearchParams) {
   const { queue: queues = [DEFAULT_QUEUE], wait_ms: waitMs = 0, worker = "" } = checkGet(query)
   return { queues: [...new Set(queues)], max: 1, waitMs, worker }
+}
+
+/** `Last-Event-ID` is what browsers send when they connect anew, and more recent than what stands in the address. */
+export function readEvents(query: URLSearchParams, headers: Headers) {
+  const header = headers.get("last-event-id")
+  if (header) query.set("last_event_id", header)
+  const { queue: queues, task, event: events, last_event_id: after } = checkEvents(query)
+  const id = task && splitId(task)
+  return { queues, task: id && joinId(id.queue, id.local), events, after }
 }
 
 export function readDlq(query: URLSearchParams) {

@@ -173,10 +173,10 @@ describe("the broker tells", () => {
     const leased = await broker.call("POST", "/lease", { queues: [queue], max: 2 })
     for (const { id } of ((await leased.json()) as { tasks: LeasedTask[] }).tasks) await bench.lapse(id)
     await broker.call("POST", "/lease", { queues: [queue], max: 2 })
-    const told = (message: string) =>
-      lines.filter(line => line.message === message).reduce((sum, line) => sum + Number(line.tasks), 0)
-    await until("both are told", () => told("Leases have lapsed") === 2)
-    expect(told("Tasks are dead: lapsed or expired")).toBe(1)
+    const told = (message: string) => lines.filter(line => line.message === message)
+    await until("both are told", () => told("A lease has lapsed").length === 2)
+    expect(told("A task is dead")).toMatchObject([{ reason: "crashed", attempt: 1 }])
+    for (const { task_id } of lines) expect(task_id).toStartWith(queue)
     for (const line of lines) expect(line).toMatchObject({ level: "warn", queue })
   })
 

@@ -4,10 +4,10 @@
   arguments  limit: how many of each to move; retention: ms that a cancelled task is kept; tokens: 22 characters
              for each slot; then for each worker: its name ("?" unknown), and how many slots it has. Tasks go
              round: everybody gets a first before anybody gets a second.
-  answers    {next_event (0: there is more to do: ask again at once), handed, lapsed, buried}
+  answers    {next_event (0: there is more to do: ask again at once), handed, lapsed, buried, befallen}
              handed: id, deadline, text and payload ("" where the text holds it) of each task, divided by 0x1F, which
              none of them can hold; "" where nothing is ready, or may go out; lapsed, buried: how many leases have
-             lapsed, and how many tasks are now dead
+             lapsed, and how many tasks are now dead; befallen: which, where there are any, as prelude.lua spells it
   cost       O((n + limit) log L), L = live leases, and O(1,000) where many have left their list
   invariant  `leases` lists exactly the tasks whose state is "processing"; the attempt number in a lease never
              goes back, whatever became of the lease before ]]
@@ -29,7 +29,7 @@ if now - (redis.call("HGET", stats, "polled") or 0) >= 1000 then redis.call("HSE
 -- Nobody is told of what became ready above: who is woken could not have it. The end of the pause wakes all.
 local paused, concurrency, per_second, burst =
   unpack(redis.call("HMGET", settings, "paused", "concurrency", "per_second", "burst"))
-if paused then return { next_event(), "", lapsed, buried } end
+if paused then return { next_event(), "", lapsed, buried, befallen[1] and befallen or nil } end
 local allowed, bucket = allowance(concurrency, per_second, burst)
 
 local pop = { "LMPOP", 10 }
@@ -108,4 +108,4 @@ if event ~= 0 and slot == most and most < room and bucket and bucket < 1 then
   local gained = math.max(MIN_GAIN, math.ceil((1 - bucket) * 1000 / per_second))
   event = event < 0 and gained or math.min(event, gained)
 end
-return { event, table.concat(handed, "\31"), lapsed, buried }
+return { event, table.concat(handed, "\31"), lapsed, buried, befallen[1] and befallen or nil }

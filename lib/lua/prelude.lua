@@ -123,6 +123,7 @@ local function text_of(t)
 end
 
 local joined, left, lined, returned, woken, more_bytes = {}, {}, {}, {}, 0, 0
+local befallen = {} -- what befell tasks by itself: `event reason attempt worker id` of each
 local lapsed, buried = 0, 0 -- leases that have lapsed and tasks that have died in this call
 
 -- The bytes that a task holds: its type and payload as JSON text, which stay the same until it ends.
@@ -234,6 +235,10 @@ end
 -- The number of the attempt that a lease is of; 0 where there was none.
 local function attempt_of(lease) return tonumber(string.match(lease, "^%d+")) end
 
+local function befall(event, reason, t)
+  befallen[#befallen + 1] = event .. " " .. reason .. " " .. attempt_of(t.lease) .. " " .. t.worker .. " " .. t.id
+end
+
 -- When a lease taken or extended now lapses: never after the attempt's hard end.
 local function lapse_time(policy, timeout, started)
   local deadline = now + timeout
@@ -292,6 +297,7 @@ end
 
 local function bury(t, reason)
   buried = buried + 1
+  befall("dead", reason, t)
   rare(t).reason = reason
   finish(t, "dead", dead, now)
 end
@@ -372,6 +378,7 @@ local function lapse_plainly(id)
   local history = cjson.encode(history_line(attempt, worker, started, "crashed"))
   write(id, "queued " .. head .. int(crashes + 1) .. rest .. '{"history":' .. history .. "}\n" .. string.sub(text, body))
   lapsed = lapsed + 1
+  befallen[#befallen + 1] = "lapsed crashed " .. attempt .. " " .. worker .. " " .. id
   make_ready(id, policy.priority)
   return true
 end
@@ -388,7 +395,9 @@ local function reap_lapsed(limit, retention)
       local late = policy.max_runtime > 0 and now >= t.started + policy.max_runtime
       local reason = late and "timed_out" or "crashed"
       remember(t, reason)
+      befall("lapsed", reason, t)
       if rare(t).cancel then
+        befall("cancelled", reason, t)
         end_cancelled(t, retention)
       else
         retry_or_bury(t, policy, {

@@ -4,8 +4,9 @@
   arguments  limit: how many of each at most; retention, dead_retention: ms that a cancelled and a dead task is
              kept; keep, keep_dead: how many done or cancelled, and how many dead ones are kept; polled: 1 where
              workers wait at this broker
-  answers    {moved, waiting, next_event, lapsed, buried}     moved: 1 where there may be more; waiting: 1 where
-             something is ready; lapsed, buried: how many leases have lapsed, and how many tasks are now dead
+  answers    {moved, waiting, next_event, lapsed, buried, befallen}     moved: 1 where there may be more; waiting: 1 where
+             something is ready; lapsed, buried: how many leases have lapsed, and how many tasks are now dead;
+             befallen: which, where there are any, as prelude.lua spells it
   cost       O(limit log N)
   invariant  safe to run on every broker at once: what one has moved, the next does not find ]]
 local limit, retention, dead_retention, keep, keep_dead, polled = unpack(ARGV)
@@ -42,4 +43,4 @@ local waiting = 0
 for priority = 0, 9 do
   if redis.call("EXISTS", ready .. priority) == 1 then waiting = 1 end
 end
-return { most >= limit and 1 or 0, waiting, next_event(), lapsed, buried }
+return { most >= limit and 1 or 0, waiting, next_event(), lapsed, buried, befallen[1] and befallen or nil }

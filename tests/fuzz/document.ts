@@ -57,7 +57,9 @@ export class Document {
     this.#schemas = document.components.schemas
     this.problem = compile({ $ref: "#/components/schemas/Problem" })
     this.routes = Object.entries(document.paths).flatMap(([path, methods]) =>
-      Object.entries(methods).map(([method, { parameters = [], requestBody, responses }]) => {
+      Object.entries(methods).flatMap(([method, { parameters = [], requestBody, responses }]) => {
+        // It would be waited for for ever.
+        if (responses["200"]?.content?.["text/event-stream"]) return []
         const codes = new Map<number, Set<string>>()
         const fits = new Map<number, ValidateFunction>()
         for (const [status, { content = {} }] of Object.entries(responses))
