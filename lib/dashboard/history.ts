@@ -10,7 +10,7 @@ export type Held = Record<"queued" | "delayed" | "processing", number>
 
 /** By the second of Redis' clock, for each queue. */
 const counts = new Map<number, Map<string, Counts>>()
-const depths: { at: number; queues: Map<string, Held> }[] = []
+const depths: { at: number; all: boolean; queues: Map<string, Held> }[] = []
 let since = Infinity
 let skew = -Infinity
 let lastId = ""
@@ -35,9 +35,9 @@ export function addCounts({ at, queues = {} }: EventData): void {
 
 let ratesAt = 0
 /** How things are now. Where no events come, the rates of the last minute stand for what they would tell. */
-export function addQueues(queues: readonly QueueView[]): void {
+export function addQueues(queues: readonly QueueView[], all: boolean): void {
   const at = Date.now()
-  depths.push({ at, queues: new Map(queues.map(({ queue, depth }) => [queue, depth])) })
+  depths.push({ at, all, queues: new Map(queues.map(({ queue, depth }) => [queue, depth])) })
   while (depths[0]!.at < at - SECONDS * 1_000) depths.shift()
   if (stream.value === "open") {
     since = Math.min(since, present())
@@ -92,11 +92,13 @@ export const HELD = ["queued", "delayed", "processing"] as const
 
 /** Times in seconds, and for each of HELD how many there were. */
 export function depthOver(queue?: string): [number[], ...(number | null)[][]] {
-  const sum = (of: (typeof depths)[number], what: (typeof HELD)[number]) => {
-    if (queue !== undefined) return of.queues.get(queue)?.[what] ?? null
+  // What was told of one queue alone says nothing of all of them.
+  const points = depths.filter(({ all, queues }) => (queue === undefined ? all : queues.has(queue)))
+  const sum = ({ queues }: (typeof depths)[number], what: (typeof HELD)[number]) => {
+    if (queue !== undefined) return queues.get(queue)![what]
     let total = 0
-    for (const held of of.queues.values()) total += held[what]
+    for (const held of queues.values()) total += held[what]
     return total
   }
-  return [depths.map(({ at }) => at / 1_000), ...HELD.map(what => depths.map(of => sum(of, what)))]
+  return [points.map(({ at }) => at / 1_000), ...HELD.map(what => points.map(of => sum(of, what)))]
 }

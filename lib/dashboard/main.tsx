@@ -230,9 +230,13 @@ function Connection() {
         ? ["bad", "The broker cannot reach Redis"]
         : events === "lost"
           ? ["warn", "Reconnecting"]
-          : ["good", events === "open" ? "Live" : "Live, every 2 s"]
+          : ["good", "Live"]
   return (
-    <span class={`connection ${tone}`} role="status">
+    <span
+      class={`connection ${tone}`}
+      role="status"
+      title={events === "open" ? "Events come as they happen" : "This view asks every few seconds"}
+    >
       {text}
     </span>
   )

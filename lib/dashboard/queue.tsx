@@ -19,7 +19,7 @@ export function Queue({ name, route }: { name: string; route: Route }) {
   const events = useMemo(countsQuery, [])
   const load = async (signal: AbortSignal) => {
     const view = await ask<Seen>("GET", `/queues/${encodeURIComponent(name)}`, undefined, signal)
-    addQueues([view])
+    addQueues([view], false)
     return view
   }
   const { value, problem, refresh } = useData(name, load, {

@@ -33,7 +33,7 @@ export function Queues() {
   const events = useMemo(countsQuery, [])
   const load = async (signal: AbortSignal) => {
     const answer = await ask<QueuesAnswer>("GET", "/queues?limit=1000", undefined, signal)
-    addQueues(answer.queues)
+    addQueues(answer.queues, true)
     return answer
   }
   const { value, problem, refresh } = useData("queues", load, {
