@@ -1,6 +1,6 @@
 /** The dashboard as people meet it: real Chromium on a real broker. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test"
-import { ACCESS, type ApiToken, hashOf, type Role } from "../lib/access.ts"
+import { type ApiToken, hashOf, type Role } from "../lib/access.ts"
 import { chromium, type Look, TestBrowser, type TestPage } from "./browser.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "./harness.ts"
 import { startBroker } from "./processes.ts"
