@@ -144,8 +144,8 @@ export const BUGS: Bug[] = [
     file: "worker.ts",
     edits: [
       [
-        "    const { task, signal } = lease\n    const { handlers, log } = this.#options\n",
-        '    const { task, signal } = lease\n    const { handlers, log } = this.#options\n    this.#finish(lease, { status: "done" })\n    await new Promise(resolve => setTimeout(resolve, 20))\n',
+        "    const { task, signal } = lease\n    const { handlers, log, name, spans } = this.#options\n",
+        '    const { task, signal } = lease\n    const { handlers, log, name, spans } = this.#options\n    this.#finish(lease, { status: "done" })\n    await new Promise(resolve => setTimeout(resolve, 20))\n',
       ],
     ],
     signs: ["not run"],
