@@ -19,6 +19,10 @@ export class Problem extends Error {
   ) {
     super(error)
   }
+  /** The line on top says so already: what is shown stays as it is. */
+  get away(): boolean {
+    return this.status === 0 || (this.status >= 502 && this.status <= 504)
+  }
   /** The same request would get the same answer. */
   get final(): boolean {
     return this.status >= 400 && this.status < 500 && this.status !== 429
@@ -75,7 +79,13 @@ async function send(method: string, path: string, body: string | undefined, sign
   } catch (error) {
     if (signal?.aborted) throw error
     missing.set("broker")
-    throw new Problem(0, "The broker cannot be reached", "No answer came. What was asked may have been done.")
+    throw new Problem(
+      0,
+      "The broker cannot be reached",
+      method === "GET"
+        ? "It is asked again by itself."
+        : "No answer came. What was asked may have been done.",
+    )
   }
 }
 

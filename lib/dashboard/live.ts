@@ -176,7 +176,8 @@ export function useData<T>(
     again.current(EVENT_GAP_MS)
   })
   const refresh = useCallback(() => again.current(0), [])
-  return { value: state.value, problem: state.problem, stale: state.key !== key, refresh }
+  const problem = state.value !== undefined && state.problem?.away ? undefined : state.problem
+  return { value: state.value, problem, stale: state.key !== key, refresh }
 }
 
 /** Draws anew each so many ms, while somebody can see it. */
