@@ -5,6 +5,7 @@ import { bytes } from "./rows/bytes.ts"
 import { idle } from "./rows/idle.ts"
 import { latency } from "./rows/latency.ts"
 import { life, lifeAlways, single, singleAlways } from "./rows/life.ts"
+import { listening } from "./rows/listening.ts"
 import { memory } from "./rows/memory.ts"
 import { backlog, queues } from "./rows/scale.ts"
 import { submit } from "./rows/submit.ts"
@@ -12,5 +13,5 @@ import { work } from "./rows/work.ts"
 
 export const ROWS: readonly Row[] = [
   ...[life, lifeAlways, single, singleAlways],
-  ...[submit, work, latency, bytes, backlog, queues, idle, burst, batch, memory],
+  ...[submit, work, listening, latency, bytes, backlog, queues, idle, burst, batch, memory],
 ]
