@@ -9,6 +9,7 @@ import { EndWatch } from "./ended.ts"
 import { NotReplicated, Refused } from "./errors.ts"
 import { Events } from "./events.ts"
 import { Group } from "./group.ts"
+import { Happened } from "./happened.ts"
 import { Hints } from "./hints.ts"
 import {
   DRAINS_CHANNEL,
@@ -21,9 +22,9 @@ import {
   wakeChannel,
 } from "./keys.ts"
 import { Listeners } from "./listeners.ts"
-import { bounded, type Fields, type Log } from "./log.ts"
+import type { Fields, Log } from "./log.ts"
 import { Measures } from "./measures.ts"
-import type { AuditAnswer, EventName } from "./models.ts"
+import type { AuditAnswer } from "./models.ts"
 import { type Demand, LongPoll, type Slots, slotsAfter } from "./poll.ts"
 import { Rates } from "./rates.ts"
 import { connect, hintConnection, type RedisTarget, topologyOf } from "./redis.ts"
@@ -34,7 +35,6 @@ import { Sweeper } from "./sweeper.ts"
 import {
   joinId,
   type Leased,
-  leaseAgeMs,
   localOf,
   newLocalId,
   newTokens,
@@ -51,16 +51,9 @@ import { Workers } from "./workers.ts"
 /** How many lapsed and how many due tasks a sweep moves: about 2 ms of Redis' time; and a lease call, beside its own. */
 const MOVES_A_CALL = 200
 const MOVES_A_LEASE = 100
-const SUBMITS = { queued: "submitted", scheduled: "scheduled" } as const
-const ENDS = {
-  ...{ acknowledged: "done", requeued: "failed", moved_to_dlq: "failed" },
-  ...{ released: "released", cancelled: "cancelled" },
-} as const satisfies Record<Settled["word"], EventName>
 const ENDED: ReadonlySet<Task["state"]> = new Set(["done", "dead", "cancelled"])
 /** How long Redis has for its last answers when a queue is closed. */
 const CLOSE_MS = 500
-/** Of an error, in a line of the log. */
-const ERROR_CHARACTERS = 200
 /** How many queues may be remembered as registered. */
 const MAX_KNOWN_QUEUES = 100_000
 
@@ -144,7 +137,7 @@ export class TaskQueue {
   readonly measures = new Measures()
   readonly #store: Store
   /** For what may happen to any number of tasks at once. */
-  readonly #log: Log
+  readonly #happened: Happened
   readonly #hints: Hints
   readonly #scripts: Scripts
   readonly #sweeper: Sweeper
@@ -187,8 +180,8 @@ export class TaskQueue {
     hints: ReturnType<typeof hintConnection>,
   ) {
     this.#store = store
-    this.#log = bounded(options.log)
     this.#events = new Events(store, this.measures)
+    this.#happened = new Happened(this.measures, this.#events, options.log)
     this.listeners = new Listeners(
       command => store.command(command),
       ms => this.#events.heard(ms),
@@ -325,18 +318,17 @@ export class TaskQueue {
     for (const queue of queues) if (!this.#registered.has(queue)) await this.#register(queue)
     const items = tasks.map(task => ({ local: task.local ?? newLocalId(), task }))
     const answers = await this.#byQueue(items, item => item.task.queue, this.#submits)
-    return items.map(({ task: { queue, type, when, expiresInMs } }, i) => {
+    return items.map(({ task }, i) => {
+      const { queue, when, expiresInMs } = task
       const [word, local] = answers[i]!
       const id = joinId(queue, local)
-      if ((word === "queued" || word === "scheduled") && this.#events.wants(SUBMITS[word], queue))
-        this.#events.task(SUBMITS[word], queue, id, { type })
       switch (word) {
         case "queued":
-          this.measures.of(queue).submitted++
+          this.#happened.submitted(id, word, task)
           if (expiresInMs !== undefined) this.#sweeper.in(queue, expiresInMs)
           return { id, state: word }
         case "scheduled":
-          this.measures.of(queue).submitted++
+          this.#happened.submitted(id, word, task)
           if (expiresInMs !== undefined) this.#sweeper.in(queue, expiresInMs)
           this.#sweeper.in(queue, when!.startsWith("+") ? Number(when) : Number(when) - Date.now())
           return { id, state: word }
@@ -404,10 +396,8 @@ export class TaskQueue {
         case "moved_to_dlq":
         case "released":
         case "cancelled":
-          this.#measureEnd(queueOf(id), word, lease, now)
+          this.#happened.settled(settlement, { word, retries, state, now }, asked)
           this.workers.ended(by, { id, word, retries }, lease)
-          if (word === "moved_to_dlq") this.#tellDead(settlement, retries, asked())
-          this.#tellEnd(settlement, word, state)
           return { id, word, retries }
         case "lease_lost":
           return leaseLost(id, attempt, state)
@@ -457,8 +447,7 @@ export class TaskQueue {
     for (const [queue, some] of Map.groupBy(tasks, task => task.queue)) {
       const items = some.map(({ id, lease }) => ({ id: localOf(id), lease, outcome, text: "" }))
       await this.#scripts.call("settle", queue, { retention }, items, false)
-      for (const { id } of some)
-        if (this.#events.wants("released", queue)) this.#events.task("released", queue, id)
+      for (const { id } of some) this.#happened.told("released", id)
     }
   }
 
@@ -492,7 +481,7 @@ export class TaskQueue {
     ]
     if (word === "unknown") throw new Refused("task_not_found", { task_id: id })
     if (word === "ended") throw new Refused("already_ended", { task_id: id, state })
-    if (state !== "cancelled" && this.#events.wants(word, queue)) this.#events.task(word, queue, id)
+    if (state !== "cancelled") this.#happened.told(word, id)
     return word
   }
 
@@ -529,47 +518,6 @@ export class TaskQueue {
     signal: AbortSignal,
   ): Promise<AuditAnswer> {
     return this.#auditor.run(fix, queue, signal)
-  }
-
-  #measureEnd(queue: string, word: Settled["word"], lease: string | undefined, now: number): void {
-    const measures = this.measures.of(queue)
-    if (word === "cancelled") return
-    if (word === "released") {
-      measures.released++
-      return
-    }
-    if (word === "acknowledged") measures.done++
-    else measures.failed++
-    if (word === "moved_to_dlq") measures.dead++
-    const ranMs = lease === undefined ? undefined : leaseAgeMs(lease, now)
-    if (ranMs !== undefined) measures.run.observe(ranMs / 1_000)
-  }
-
-  /** A repeated ack is told twice. */
-  #tellEnd({ id, lease, text, outcome }: Settlement, word: Settled["word"], state: Task["state"]): void {
-    if (!this.#events.on) return
-    const queue = queueOf(id)
-    const event = ENDS[word]
-    const attempt = () => (lease === undefined ? {} : { attempt: Number.parseInt(lease, 10) })
-    if (this.#events.wants(event, queue)) {
-      const error = outcome === "failed" && text ? { error: text } : {}
-      this.#events.task(event, queue, id, { ...attempt(), ...error })
-    }
-    const died = word === "moved_to_dlq" || (word === "released" && state === "dead")
-    if (died && this.#events.wants("dead", queue)) {
-      const reason = word === "released" ? word : "failed"
-      this.#events.task("dead", queue, id, { ...attempt(), reason })
-    }
-  }
-
-  #tellLeased(queue: string, tasks: readonly Leased[]): void {
-    if (!this.#events.on) return
-    for (const { id, type, worker, attempt } of tasks)
-      if (this.#events.wants("leased", queue))
-        this.#events.task("leased", queue, id, {
-          ...{ type: JSON.parse(type), attempt },
-          ...(worker === "?" ? {} : { worker }),
-        })
   }
 
   redisState(): Promise<RedisState> {
@@ -613,11 +561,8 @@ export class TaskQueue {
           asked,
         )
         const got = readLeased(queue, handed)
-        const measures = this.measures.of(queue)
-        measures.leased += got.length
-        this.#befell(queue, lapsed, buried, befallen)
-        for (const { attempt, waitedMs } of got) if (attempt === 1) measures.wait.observe(waitedMs / 1_000)
-        this.#tellLeased(queue, got)
+        this.#happened.befell(queue, lapsed, buried, befallen)
+        this.#happened.leased(queue, got)
         tasks.push(...got)
         if (nextEvent >= 0) this.#sweeper.in(queue, nextEvent)
         if (nextEvent !== 0) break
@@ -652,37 +597,11 @@ export class TaskQueue {
       keep_dead: deadKept,
       polled: this.#poll.waitsFor(queue) ? 1 : 0,
     })
-    this.#befell(queue, lapsed, buried, befallen)
+    this.#happened.befell(queue, lapsed, buried, befallen)
     if (waiting === 1) this.#poll.hint(queue, MOVES_A_CALL)
     // Asked anew: somebody may have come during the call.
     if (!this.#poll.waitsFor(queue)) this.#hints.unsubscribe(wakeChannel(queue))
     return { more: more === 1, nextEventMs: nextEvent < 0 ? undefined : nextEvent }
-  }
-
-  /** What time did to tasks of a queue, as a lease or a sweep has found; `befallen` as lua/prelude.lua spells it. */
-  #befell(queue: string, lapsed: number, buried: number, befallen: readonly string[] = []): void {
-    const measures = this.measures.of(queue)
-    measures.lapsed += lapsed
-    measures.dead += buried
-    for (const line of befallen) {
-      const [event, reason, attempt, worker, local] = line.split(" ") as [EventName, ...string[]]
-      const facts = {
-        ...(event === "cancelled" ? {} : { reason }),
-        attempt: Number(attempt),
-        ...(worker === "?" ? {} : { worker }),
-      }
-      const id = joinId(queue, local!)
-      if (event === "lapsed") this.#log.warn("A lease has lapsed", { task_id: id, queue, ...facts })
-      else if (event === "dead") this.#log.warn("A task is dead", { task_id: id, queue, ...facts })
-      if (this.#events.wants(event, queue)) this.#events.task(event, queue, id, facts)
-    }
-  }
-
-  #tellDead({ id, outcome, text = "" }: Settlement, retries: number, asked: Fields): void {
-    // What is released has no text.
-    const error = text.split("\n", 1)[0]!.slice(0, ERROR_CHARACTERS) || undefined
-    const fields = { task_id: id, queue: queueOf(id), reason: outcome, error, retries }
-    this.#log.warn("A task is dead", { ...fields, ...asked })
   }
 
   /** The name first, the task after: a task in a queue that nobody knows of would not be swept. */
