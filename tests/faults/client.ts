@@ -87,15 +87,13 @@ async function submit(batch: Batch): Promise<string[] | undefined> {
     if (again) return undefined
     return answers.map((answer, i) => ("task_id" in answer && ids[i]![0] !== "=" ? answer.task_id : ids[i]!))
   } catch (error) {
-    // A refusal of the whole request is an answer to each of its tasks.
-    if (error instanceof BrokerProblem && !error.retryable)
-      recorder.write(
-        "submitted",
-        Date.now(),
-        call,
-        tasks.map(() => word(error)),
-      )
-    else recorder.write("unanswered", Date.now(), call, word(error) || "no answer")
+    if (error instanceof BrokerProblem && !error.retryable) {
+      // A refusal of the whole request is an answer to each of its tasks.
+      const refusals = tasks.map(() => word(error))
+      recorder.write("submitted", Date.now(), call, refusals)
+      return refusals
+    }
+    recorder.write("unanswered", Date.now(), call, word(error) || "no answer")
     return undefined
   }
 }

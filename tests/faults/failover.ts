@@ -38,15 +38,22 @@ interface Group {
   restart(node: RedisNode): Promise<void>
   /** Resolves when all are in their places. */
   whole(): Promise<void>
+  /** WAIT_REPLICAS asks for as many as there are: the successor takes nothing until who was replaced is back. */
+  needsAll: boolean
 }
 
 /** Waits for the successor. `restore` brings back who was replaced. */
-async function replaced({ promoted, whole }: Group, restore: () => Promise<unknown>): Promise<Over> {
+async function replaced(
+  { promoted, whole, needsAll }: Group,
+  restore: () => Promise<unknown>,
+): Promise<Over> {
   await promoted()
+  const at = Date.now()
+  if (needsAll) await restore()
   return {
-    at: Date.now(),
+    at,
     async restore() {
-      await restore()
+      if (!needsAll) await restore()
       await whole()
     },
   }
@@ -144,6 +151,7 @@ export async function sentinels(waitReplicas: number): Promise<Target> {
       promoted: () => trio.promoted(master),
       restart: async node => node.restart(await trio.master()),
       whole: () => trio.whole(),
+      needsAll: waitReplicas > 1,
     }
   }
   return {
@@ -196,6 +204,7 @@ export async function cluster(waitReplicas: number, replicas: number): Promise<T
         promoted: () => nodes.promoted(master, slotOfQueue(queue)),
         restart: node => node.restart(),
         whole: () => nodes.whole(),
+        needsAll: waitReplicas >= replicas && waitReplicas > 0,
       }
     }),
     linked: false,

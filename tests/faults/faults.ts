@@ -33,6 +33,8 @@ export interface Done extends Drawn {
   failover: boolean
   /** When the cause was gone: what was killed could be started, what was frozen goes on, another was promoted. */
   healedAt: number
+  /** When Redis, which was away, answered again. */
+  backAt?: number
   /** When the first call came through after that; undefined: it is to be found in the worker's history. */
   recoveredAt?: number
   /** The brokers whose calls it touches; other faults of these blur its recovery. */
@@ -278,13 +280,14 @@ export class Havoc {
   async #do(drawn: Drawn, { on, touches, worker, probes, run }: Act): Promise<void> {
     const beganAt = Date.now()
     const over = await run()
-    const { at: healedAt, restore }: Over = typeof over === "number" ? { at: over } : over
+    const { at: healedAt, backAt, restore }: Over = typeof over === "number" ? { at: over } : over
     const done: Done = {
       ...drawn,
       on,
       failover: this.kinds[drawn.kind]!.failover ?? false,
       beganAt,
       healedAt,
+      ...(backAt === undefined ? {} : { backAt }),
       touches,
       ...(worker === undefined ? {} : { worker }),
     }

@@ -5,15 +5,20 @@ import type { Result } from "./run.ts"
 export const broken = ({ violations, ofTheWhole }: Result): boolean =>
   violations.length + ofTheWhole.length > 0
 
-interface Recovery {
+interface Spread {
+  medianMs: number | undefined
+  worstMs: number | undefined
+}
+
+interface Recovery extends Spread {
   kind: string
   times: number
   /** How many of them no other fault blurred: of those are the times, in ms. */
   clean: number
-  medianMs: number | undefined
-  worstMs: number | undefined
   /** Of a failover the same, from when the master failed; the others count from the promotion. */
-  fromFault?: { medianMs: number | undefined; worstMs: number | undefined }
+  fromFault?: Spread
+  /** Of a Redis that was started again the same, from when it had read its data; the others count from its start. */
+  fromReturn?: Spread
 }
 
 /** From the end of the fault to the first call that came through, by kind. */
@@ -30,12 +35,18 @@ export function recoveries(faults: readonly Done[]): Recovery[] {
         ...(of[0]!.failover
           ? { fromFault: spread(clean.map(({ beganAt, recoveredAt }) => recoveredAt! - beganAt)) }
           : {}),
+        // A probe may come through before whoever waits for the server has seen it.
+        ...(of[0]!.backAt !== undefined
+          ? {
+              fromReturn: spread(clean.map(({ backAt, recoveredAt }) => Math.max(0, recoveredAt! - backAt!))),
+            }
+          : {}),
       }
     })
     .sort((a, b) => a.kind.localeCompare(b.kind))
 }
 
-function spread(times: number[]) {
+function spread(times: number[]): Spread {
   times.sort((a, b) => a - b)
   return { medianMs: times[times.length >> 1], worstMs: times.at(-1) }
 }
@@ -117,15 +128,25 @@ export function page(result: Result): string {
     ),
     "",
   ]
-  const failovers = all.recovery.filter(({ fromFault }) => fromFault !== undefined)
+  const from = (since: "fromFault" | "fromReturn") => {
+    const times = all.recovery.flatMap(({ kind, [since]: spread }) =>
+      spread === undefined
+        ? []
+        : [`  ${kind}: median ${spread.medianMs ?? "–"}, worst ${spread.worstMs ?? "–"}`],
+    )
+    return times.length === 0 ? [] : [...times, ""]
+  }
+  const failovers = from("fromFault")
   if (failovers.length > 0)
     lines.push(
       `${all.failovers} failovers; the table counts from the promotion. From the fault, in ms:`,
-      ...failovers.map(
-        ({ kind, fromFault: { medianMs = "–", worstMs = "–" } = {} }) =>
-          `  ${kind}: median ${medianMs}, worst ${worstMs}`,
-      ),
-      "",
+      ...failovers,
+    )
+  const returns = from("fromReturn")
+  if (returns.length > 0)
+    lines.push(
+      "Of a Redis started again the table counts from its start. From when it had read its data, in ms:",
+      ...returns,
     )
   const loss = lossOf(result)
   if (result.mayLose)

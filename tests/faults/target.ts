@@ -18,6 +18,8 @@ export interface Struck {
 export interface Over {
   /** When the cause was gone: as when a killed server could be started, or another was promoted. */
   at: number
+  /** When Redis, which was away, answered again: its data is read by then. */
+  backAt?: number
   /** Brings all back that is still away, once calls come through: after that the next fault may follow. */
   restore?(): Promise<void>
 }
@@ -69,7 +71,7 @@ export async function singleServer(): Promise<Target> {
   const restarted = async () => {
     const at = Date.now()
     await server.restart()
-    return { at }
+    return { at, backAt: Date.now() }
   }
   const command = async (run: (redis: Redis) => Promise<unknown>) => {
     const redis = admin()
