@@ -351,7 +351,10 @@ export function createBroker(
         using body = await read(request)
         const { queue: asked, ...page } = wire.readDlqRetry(body)
         const queues = caller.listed(asked)
-        const retry = () => wait(page.waitMs, () => queue.dead.retryAll({ ...page, queues }, request.signal))
+        const retry = () =>
+          wait(page.waitMs || Number(page.rate < Number.POSITIVE_INFINITY), () =>
+            queue.dead.retryAll({ ...page, queues }, request.signal),
+          )
         if (page.dryRun) return answer(JSON.stringify(await retry()))
         const fields = { queue: asked, ...askedBy({ request, set }, caller.name) }
         const told = await inBulk("Retrying dead tasks", { ...fields, limit: page.limit }, retry)

@@ -252,7 +252,8 @@ export class Client {
 
   /** A new life for all dead tasks that match. With `canary` one goes first, and the others only if it is done. */
   retryAllDead(request: DlqRetry, options?: CallOptions): Promise<DlqRetried> {
-    return this.#post("/dlq/retry", request, this.#waiting(request.wait_ms, options))
+    const pacedMs = request.rate === undefined ? 0 : 10_000
+    return this.#post("/dlq/retry", request, this.#waiting((request.wait_ms ?? 0) + pacedMs, options))
   }
 
   discardDead(id: string, options?: CallOptions): Promise<Discarded> {

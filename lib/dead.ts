@@ -9,12 +9,15 @@ import { Refused } from "./errors.ts"
 import type { Events } from "./events.ts"
 import { mergedText } from "./merge.ts"
 import type { DeadGroup, Reason, State } from "./models.ts"
+import { pause } from "./pause.ts"
 import type { Scripts } from "./scripts.ts"
 import { inlineOrLarge, localOf, splitId, type Task } from "./task.ts"
 
 /** How many tasks one script call moves: about 2 ms of Redis' time; and where each gets a payload, which may be large. */
 const MOVES_A_CALL = 200
 const PATCHES_A_CALL = 20
+/** How long a call at a rate goes on: as many tasks as that takes, whatever its limit. */
+const PACED_S = 10
 /** Of a redrive: the payload stays as it is. */
 const SAME = { inline: "", large: "" }
 /** Of an error so much tells which group it is of. */
@@ -46,6 +49,8 @@ export interface Retry extends DeadPage {
   /** One first, and the others only if that is done within `waitMs`. */
   canary: boolean
   waitMs: number
+  /** How many a second; Infinity: all at once. */
+  rate: number
 }
 
 export interface Retried {
@@ -116,7 +121,7 @@ export class DeadLetters {
 
   /** Gives all that match a new life, the newest of each queue first, and their payloads a patch where there is one. */
   async retryAll(asked: Retry, signal: AbortSignal): Promise<Retried> {
-    if (!asked.canary) return this.#retryPage(asked)
+    if (!asked.canary) return this.#retryPage(asked, signal)
     const first = await this.#find({ ...asked, limit: 1 }, { bare: asked.patch === undefined })
     const [task] = first.tasks
     const told = await this.#redrive(first.tasks, asked.patch)
@@ -131,7 +136,7 @@ export class DeadLetters {
     const canary = { task_id: task.id, ...(state === undefined ? {} : { state }) }
     if (state !== "done" || first.next === undefined || asked.limit === 1)
       return { ...told, canary, next: first.next }
-    const rest = await this.#retryPage({ ...asked, limit: asked.limit - 1, cursor: first.next })
+    const rest = await this.#retryPage({ ...asked, limit: asked.limit - 1, cursor: first.next }, signal)
     return { ...rest, requeued: rest.requeued + 1, canary }
   }
 
@@ -164,15 +169,30 @@ export class DeadLetters {
     if (this.parts.events.wants(event, queue)) this.parts.events.task(event, queue, id)
   }
 
-  async #retryPage(asked: Retry): Promise<Retried> {
-    const { tasks, next } = await this.#find(asked, { bare: asked.patch === undefined })
+  async #retryPage(asked: Retry, signal: AbortSignal): Promise<Retried> {
+    const limit = Math.min(asked.limit, asked.rate * PACED_S)
+    const { tasks, next } = await this.#find({ ...asked, limit }, { bare: asked.patch === undefined })
     if (asked.dryRun) return { requeued: tasks.length, skipped: 0, next }
-    return { ...(await this.#redrive(tasks, asked.patch)), next }
+    return { ...(await this.#redrive(tasks, asked.patch, asked.rate, signal)), next }
   }
 
-  async #redrive(tasks: readonly Task[], patch: string | undefined) {
+  /** At a rate in small parts, each when its time has come; who leaves has the rest left dead. */
+  async #redrive(
+    tasks: readonly Task[],
+    patch: string | undefined,
+    rate = Number.POSITIVE_INFINITY,
+    signal?: AbortSignal,
+  ) {
+    const began = performance.now()
+    const most = Math.min(patch === undefined ? MOVES_A_CALL : PATCHES_A_CALL, Math.ceil(rate / 10))
     let requeued = 0
-    await eachPart(tasks, patch === undefined ? MOVES_A_CALL : PATCHES_A_CALL, async (queue, part) => {
+    let gone = 0
+    await eachPart(tasks, most, async (queue, part) => {
+      if (rate < Number.POSITIVE_INFINITY) {
+        await pause(Math.max(0, began + (gone / rate) * 1_000 - performance.now()), signal)
+        if (signal?.aborted) return
+        gone += part.length
+      }
       const items = part.map(({ id, payload }) => ({
         id: localOf(id),
         ...(patch === undefined ? SAME : inlineOrLarge(mergedText(payload, patch))),

@@ -523,6 +523,14 @@ export const DlqRetry = Type.Object(
       Type.Boolean({ description: "true: one first, and the others only if it is done within `wait_ms`" }),
     ),
     wait_ms: Type.Optional({ ...WaitMs, description: "with canary: how long to wait for its end, in ms" }),
+    rate: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 1_000,
+        description:
+          "how many a second: the call then goes on for up to 10 s, with as many as that allows (default: all at once)",
+      }),
+    ),
   },
   closed,
 )

@@ -342,6 +342,7 @@ export function readDlqRetry({ text, value: body }: Body): Retry & { queue: stri
     patch: value,
     canary = false,
     wait_ms,
+    rate = Number.POSITIVE_INFINITY,
     ...filter
   } = asked
   if (wait_ms !== undefined && !canary) throw alone("wait_ms", "canary: true")
@@ -354,7 +355,7 @@ export function readDlqRetry({ text, value: body }: Body): Retry & { queue: stri
   if (canary && dryRun) throw together("canary", "dry_run")
   return {
     ...{ queue, filter: readDeadFilter(filter), limit, cursor, dryRun },
-    ...{ patch, canary, waitMs: wait_ms ?? 0 },
+    ...{ patch, canary, waitMs: wait_ms ?? 0, rate },
   }
 }
 

@@ -4,7 +4,7 @@ import type { BrokerConfig } from "../lib/config.ts"
 import { patternOf } from "../lib/dead.ts"
 import { mergedText, tooDeep } from "../lib/merge.ts"
 import type { DeadGroup, LeasedTask, QueueView, TaskView } from "../lib/models.ts"
-import { Bench, freshName, testBroker } from "./harness.ts"
+import { Bench, freshName, testBroker, until } from "./harness.ts"
 import { checkQueue } from "./invariants.ts"
 import { sharedRedis } from "./redis.ts"
 
@@ -467,6 +467,28 @@ describe("dead tasks", () => {
     await q.ask("POST", "/ack", { task_id: second!.id, lease: second!.lease })
     expect(await asked).toEqual({ requeued: 3, skipped: 0, canary: { task_id: second!.id, state: "done" } })
     expect((await q.view()).depth).toMatchObject({ queued: 2, dead: 0, done: 1 })
+  })
+
+  test("come back at the rate that is asked for, in calls of 10 s", async () => {
+    await using q = await steered()
+    const { queue } = q
+    for (let i = 0; i < 12; i++) await q.dead()
+    const dry = await q.ask("POST", "/dlq/retry", { queue, rate: 1, dry_run: true })
+    expect(dry).toEqual({ requeued: 10, skipped: 0, next: expect.any(String) })
+    const began = performance.now()
+    expect(await q.ask("POST", "/dlq/retry", { queue, rate: 40, limit: 9 })).toMatchObject({ requeued: 9 })
+    // Four at once, four more after 100 ms, and the last after 200.
+    expect(performance.now() - began).toBeGreaterThan(195)
+    // Who leaves has the rest left dead.
+    const leaving = new AbortController()
+    const left = q.broker
+      .call("POST", "/dlq/retry", { queue, rate: 5 }, { signal: leaving.signal })
+      .catch(() => {})
+    await until("one is back", async () => (await q.view()).depth.dead === 2)
+    leaving.abort()
+    await left
+    await Bun.sleep(450) // in which two more would have come
+    expect((await q.view()).depth).toMatchObject({ queued: 10, dead: 2 })
   })
 })
 
