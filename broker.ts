@@ -478,13 +478,16 @@ export function createBroker(
     )
     .get(
       "/events",
-      async ({ request, caller }) => {
+      async ({ request, caller, session }) => {
         const { queues: asked, after, ...filter } = wire.readEvents(query(request), request.headers)
         if (asked !== undefined) caller.mayUse(...asked)
         if (filter.task !== undefined) caller.mayUse(queueOf(filter.task))
         const queues =
           asked ?? (filter.task === undefined ? caller.listed(undefined) : [queueOf(filter.task)])
-        return eventStream(await queue.listeners.listen({ ...filter, queues }, after, request.signal))
+        const { signal } = request
+        return eventStream(
+          await queue.listeners.listen({ ...filter, queues }, after, signal, session?.expiresAt),
+        )
       },
       docs.events,
     )

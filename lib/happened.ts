@@ -51,17 +51,19 @@ export class Happened {
   ): void {
     const { id, lease, text, outcome } = settlement
     const queue = queueOf(id)
+    const died = word === "moved_to_dlq" || (word === "released" && state === "dead")
     this.#count(queue, word, lease, now)
-    if (word === "moved_to_dlq") this.#logDead(settlement, retries, asked())
+    if (died) {
+      this.measures.of(queue).dead++
+      this.#logDead(settlement, retries, asked())
+    }
     if (!this.events.on) return
     const attempt = lease === undefined ? {} : { attempt: Number.parseInt(lease, 10) }
     this.#tell(ENDS[word], queue, id, {
       ...attempt,
       ...(outcome === "failed" && text ? { error: text } : {}),
     })
-    if (word === "moved_to_dlq") this.#tell("dead", queue, id, { ...attempt, reason: "failed" })
-    else if (word === "released" && state === "dead")
-      this.#tell("dead", queue, id, { ...attempt, reason: "released" })
+    if (died) this.#tell("dead", queue, id, { ...attempt, reason: outcome })
   }
 
   /** What time did to tasks of a queue, as a lease or a sweep has found; `befallen` as lua/prelude.lua spells it. */
@@ -101,7 +103,6 @@ export class Happened {
     }
     if (word === "acknowledged") measures.done++
     else measures.failed++
-    if (word === "moved_to_dlq") measures.dead++
     const ranMs = lease === undefined ? undefined : leaseAgeMs(lease, now)
     if (ranMs !== undefined) measures.run.observe(ranMs / 1_000)
   }

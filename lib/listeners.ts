@@ -64,14 +64,23 @@ export class Listeners {
     return this.#all.size
   }
 
-  /** What happens from now on, or has since `after`, as server-sent events until the client leaves. */
-  async listen(filter: EventFilter, after: string | undefined, signal: AbortSignal): Promise<ReadableStream> {
+  /** What happens from now on, or has since `after`, as server-sent events until the client leaves, or `until`. */
+  async listen(
+    filter: EventFilter,
+    after: string | undefined,
+    signal: AbortSignal,
+    until?: number,
+  ): Promise<ReadableStream> {
     if (this.#closed) throw new Refused("overloaded", { detail: "This broker is about to end: ask another." })
     if (this.#all.size >= MAX_LISTENERS)
       throw new Refused("overloaded", {
         detail: `${MAX_LISTENERS} listen to events at this broker already: ask another broker.`,
       })
-    const listener = new Listener(filter, () => this.#leave(listener))
+    let over: Timer | undefined
+    const listener = new Listener(filter, () => {
+      clearTimeout(over)
+      this.#leave(listener)
+    })
     this.#all.add(listener)
     try {
       this.#began ??= this.#begin()
@@ -82,6 +91,7 @@ export class Listeners {
     }
     signal.addEventListener("abort", () => listener.end())
     if (signal.aborted || this.#closed) listener.end()
+    else if (until !== undefined) over = setTimeout(() => listener.end(), until - Date.now())
     listener.send(
       `retry: ${retryMs()}\n${writeEvent(after ?? this.#last, "listening", withTime(this.#last, "{}"))}`,
     )

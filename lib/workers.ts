@@ -262,8 +262,14 @@ export class Workers {
 
   #putBack(all: readonly [string, Sighting][]): void {
     for (const [worker, of] of all) {
-      const now = this.#sighting(worker)
-      if (now === undefined) return
+      const now = this.#sightings.get(worker)
+      if (now === undefined) {
+        if (this.#sightings.size >= MOST) return
+        // As it was: it has not been seen since.
+        this.#sightings.set(worker, of)
+        this.#soon()
+        continue
+      }
       now.done += of.done
       now.failed += of.failed
       now.instance ||= of.instance

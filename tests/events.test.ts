@@ -7,6 +7,7 @@ import { Events } from "../lib/events.ts"
 import { EVENT_STREAM, LISTENING } from "../lib/keys.ts"
 import { Measures } from "../lib/measures.ts"
 import type { EventData } from "../lib/models.ts"
+import { Sessions } from "../lib/session.ts"
 import { type ReadEvent, readEvents } from "../lib/sse.ts"
 import { Bench, freshName, type TestBroker, TOKEN, testBroker, until } from "./harness.ts"
 import { brokerProcess, listening } from "./processes.ts"
@@ -527,6 +528,21 @@ test("where what happened cannot be written, a gap tells of it later", async () 
   await until("it is told", () => written.length > 0)
   expect(written).toEqual(["gap"])
   await events.close()
+})
+
+test("a stream ends with the session that asked for it", async () => {
+  await using broker = await testBroker()
+  const now = Date.now()
+  const { value } = new Sessions([
+    { name: "ops", roles: ["read"], queues: undefined, hash: hashOf(TOKEN) },
+  ]).open(TOKEN, now - 12 * 3_600_000 + 300)!
+  const headers = { cookie: `tq_session=${value}` }
+  const answer = await fetch(`${broker.url}/events`, { headers, signal: AbortSignal.timeout(4_000) })
+  expect(answer.status).toBe(200)
+  expect(await answer.text()).toContain("event: listening")
+  expect(Date.now()).toBeWithin(now + 300, now + 3_000)
+  expect(broker.queue.listeners.size).toBe(0)
+  expect((await fetch(`${broker.url}/events`, { headers })).status).toBe(401)
 })
 
 test("no more than 200 listen at a broker", async () => {

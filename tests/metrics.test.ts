@@ -5,6 +5,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DEPTHS_A_CALL, depthsOf } from "../lib/browse.ts"
 import { readBrokerConfig } from "../lib/config.ts"
+import { createLog } from "../lib/log.ts"
 import { MAX_QUEUES, Measures, OTHER } from "../lib/measures.ts"
 import { Metrics } from "../lib/metrics.ts"
 import type { TaskQueue } from "../lib/queue.ts"
@@ -114,6 +115,27 @@ test("what happens to tasks is counted, by queue", async () => {
   expect(valuesOf(text, "tq_task_run_seconds_count", queue)[""]).toBe(3)
   expect(valuesOf(text, "tq_task_run_seconds_sum", queue)[""]).toBeWithin(0, 5)
   expect(valuesOf(text, "tq_last_poll_age_seconds", queue)[""]).toBeWithin(0, 5)
+})
+
+test("a task that is dead of one release too many is counted as dead, and logged as such", async () => {
+  const { socket } = await sharedRedis()
+  const queue = freshName()
+  const lines: [message: string, fields: object][] = []
+  const warn = (message: string, fields: object = {}) => void lines.push([message, fields])
+  await using broker = await testBroker({}, socket, { ...createLog("silent"), warn })
+  await using bench = new Bench(socket, queue)
+  await broker.call("POST", "/submit", { type: "a", queue })
+  const { tasks } = (await (await broker.call("POST", "/lease", { queues: [queue] })).json()) as {
+    tasks: { id: string; lease: string }[]
+  }
+  const { id: task_id, lease } = tasks[0]!
+  await bench.setField(task_id, "releases", 100)
+  await broker.call("POST", "/ack", { task_id, lease, status: "released" })
+  expect(valuesOf(await scrape(broker), "tq_task_events_total", queue)).toMatchObject({
+    released: 1,
+    dead: 1,
+  })
+  expect(lines).toEqual([["A task is dead", expect.objectContaining({ task_id, queue, reason: "released" })]])
 })
 
 test("the oldest that waits, and that nobody ever asked for it, are told", async () => {

@@ -191,6 +191,19 @@ describe("a worker is listed", () => {
     expect(await f.seen("w")).toMatchObject({ done: 1, queues: [f.queue] })
   })
 
+  test("at the time it was seen, however long Redis was away after that", async () => {
+    await using redis = await testRedis()
+    await using f = await fleet(1, {}, redis.socket)
+    await f.client.work({ worker: "w", queues: [f.queue], max: 1 })
+    const before = Date.now()
+    await redis.kill9()
+    await until("some time has passed", () => Date.now() > before + 20)
+    await f.broker.queue.workers.flush()
+    await redis.restart()
+    await until("it is back", () => f.seen("w").catch(() => undefined))
+    expect((await f.seen("w"))!.last_seen_at).toBeLessThanOrEqual(before + 5)
+  })
+
   test("at no cost where nobody asks, and in few commands where many do", async () => {
     await using redis = await testRedis()
     await using f = await fleet(1, {}, redis.socket)
