@@ -158,7 +158,7 @@ export function createBroker(
       "/submit",
       async ({ request, caller }) => {
         using body = await read(request)
-        const tasks = wire.readSubmits(body, request.headers, config)
+        const tasks = wire.readSubmits(body, request.headers, config, name => queue.defaults.of(name))
         tasks.items = caller.each(tasks.items, task => task.queue)
         const text = await wire.answerMany(
           tasks,

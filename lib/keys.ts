@@ -72,6 +72,9 @@ export const DRAINS_CHANNEL = "tq:workers{w}:drain"
 /** prefix; hash by slice of time: what happened in each queue (lib/rates/add.lua), with a time to live. */
 export const RATES = "tq:rates{r}:"
 
+/** hash by queue: what its tasks get where their submits do not say, as JSON. As a channel: the queue whose are others now. */
+export const DEFAULTS = "tq:defaults"
+
 /** stream: what happened to tasks and queues; written while somebody listens, and bounded. */
 export const EVENT_STREAM = "tq:events"
 /** string with a time to live: somebody listens to events. As a channel: for how many ms, at least. */

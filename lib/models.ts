@@ -704,8 +704,21 @@ export interface EventData {
   others?: true
 }
 
+const { priority, max_retries, max_crashes, timeout_ms, max_runtime_ms, backoff, result_ttl_ms } =
+  Submit.properties
+export const TaskDefaults = Type.Object(
+  { priority, max_retries, max_crashes, timeout_ms, max_runtime_ms, backoff, result_ttl_ms },
+  {
+    ...closed,
+    minProperties: 1,
+    description: "what its tasks get where their submits do not say; before the broker's own defaults",
+  },
+)
+export type TaskDefaults = Static<typeof TaskDefaults>
+
 export const QueueSettings = Type.Object(
   {
+    defaults: Type.Optional(TaskDefaults),
     concurrency: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 1_000_000, description: "how many tasks run at a time" }),
     ),
@@ -729,7 +742,7 @@ export const QueueSettings = Type.Object(
       ),
     ),
   },
-  { ...closed, description: "what is left out has no limit" },
+  { ...closed, description: "what is left out has no limit, or no defaults" },
 )
 export type QueueSettings = Static<typeof QueueSettings>
 

@@ -1,5 +1,6 @@
 /** Steering queues: how they are, holding them, limiting how they are handed out, deleting what waits or has ended. */
 import { DEPTHS_A_CALL, type Depth, depthsOf, PLACES, readDepth } from "./browse.ts"
+import type { QueueDefaults } from "./defaults.ts"
 import type { Events } from "./events.ts"
 import { MAX_QUEUES } from "./measures.ts"
 import type { Purgeable, Purged, QueueSettings, QueueView } from "./models.ts"
@@ -29,6 +30,7 @@ interface Parts {
   workers: Workers
   rates: Rates
   events: Events
+  defaults: QueueDefaults
 }
 
 export class Steering {
@@ -80,14 +82,15 @@ export class Steering {
     this.parts.events.queue("resumed", queue)
   }
 
-  /** How many tasks of the queue run at a time, and how fast they are handed out, from now on. Safe to repeat. */
-  async set(queue: string, { concurrency, rate }: QueueSettings): Promise<QueueView> {
+  /** How many tasks of the queue run at a time, how fast they are handed out, and what new ones get. Safe to repeat. */
+  async set(queue: string, { concurrency, rate, defaults }: QueueSettings): Promise<QueueView> {
     await this.parts.register(queue)
     await this.parts.scripts.call("settings", queue, {
       concurrency: concurrency ?? "",
       per_second: rate?.per_second ?? "",
       burst: rate?.burst ?? rate?.per_second ?? "",
     })
+    await this.parts.defaults.set(queue, defaults)
     const view = await this.view(queue)
     this.parts.events.queue("settings", queue, { settings: view.settings })
     return view
@@ -117,14 +120,16 @@ export class Steering {
   }
 
   async #views(queues: readonly string[]): Promise<QueueView[]> {
-    const { workers, rates } = this.parts
+    const { workers, rates, defaults } = this.parts
     const [polled, fast, depths] = await Promise.all([
       workers.polled(queues),
       rates.of(queues),
       Promise.all(queues.map(queue => this.#depth(queue))),
     ])
+    const own = (queue: string) => defaults.of(queue)
     return depths.map(depth => ({
       ...depth,
+      settings: { ...depth.settings, ...(own(depth.queue) && { defaults: own(depth.queue)! }) },
       workers: polled.get(depth.queue)!,
       rates: fast.get(depth.queue)!,
     }))

@@ -36,6 +36,7 @@ import {
   SignIn,
   StatusQuery,
   Submit,
+  type TaskDefaults,
   TaskId,
   TasksQuery,
   Work,
@@ -131,7 +132,13 @@ function readSubmitHeaders(headers: Headers) {
   return { key, traceparent, tracestate }
 }
 
-export function readSubmits(body: Body, headers: Headers, defaults: BrokerConfig): Many<NewTask> {
+/** `ofQueue`: what the tasks of a queue get where their submits do not say, before the broker's own `defaults`. */
+export function readSubmits(
+  body: Body,
+  headers: Headers,
+  defaults: BrokerConfig,
+  ofQueue: (queue: string) => TaskDefaults | undefined,
+): Many<NewTask> {
   const { key, traceparent, tracestate } = readSubmitHeaders(headers)
   let payloads: (string | undefined)[] | undefined
   return readMany(body, (item, index) => {
@@ -149,8 +156,10 @@ export function readSubmits(body: Body, headers: Headers, defaults: BrokerConfig
       traceparent: submit.traceparent ?? traceparent,
       tracestate: submit.tracestate ?? (submit.traceparent === undefined ? tracestate : undefined),
     }).slice(1, -1)
+    const queue = submit.queue ?? DEFAULT_QUEUE
+    const own = ofQueue(queue)
     const task: NewTask = {
-      queue: submit.queue ?? DEFAULT_QUEUE,
+      queue,
       type: submit.type,
       payload,
       when:
@@ -164,13 +173,13 @@ export function readSubmits(body: Body, headers: Headers, defaults: BrokerConfig
       extra,
       traceparent: submit.traceparent ?? traceparent,
       policy: {
-        priority: submit.priority ?? DEFAULT_PRIORITY,
-        maxRetries: submit.max_retries ?? defaults.maxRetries,
-        maxCrashes: submit.max_crashes ?? defaults.maxCrashes,
-        timeoutMs: submit.timeout_ms ?? defaults.visibilityTimeoutMs,
-        maxRuntimeMs: submit.max_runtime_ms ?? 0,
-        resultTtlMs: submit.result_ttl_ms ?? -1,
-        backoff: submit.backoff ?? defaults.backoff,
+        priority: submit.priority ?? own?.priority ?? DEFAULT_PRIORITY,
+        maxRetries: submit.max_retries ?? own?.max_retries ?? defaults.maxRetries,
+        maxCrashes: submit.max_crashes ?? own?.max_crashes ?? defaults.maxCrashes,
+        timeoutMs: submit.timeout_ms ?? own?.timeout_ms ?? defaults.visibilityTimeoutMs,
+        maxRuntimeMs: submit.max_runtime_ms ?? own?.max_runtime_ms ?? 0,
+        resultTtlMs: submit.result_ttl_ms ?? own?.result_ttl_ms ?? -1,
+        backoff: submit.backoff ?? own?.backoff ?? defaults.backoff,
       },
     }
     if (submit.unique_key !== undefined)

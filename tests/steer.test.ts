@@ -194,6 +194,41 @@ describe("the settings of a queue", () => {
   const set = (q: Steered, settings: object): Promise<QueueView> =>
     q.ask("PUT", `/queues/${q.queue}/settings`, settings)
 
+  test("say what its tasks get where their submits do not, at every broker", async () => {
+    await using q = await steered()
+    await using other = await testBroker()
+    const defaults = {
+      ...{ priority: 7, max_retries: 5, max_crashes: 1, timeout_ms: 60_000, max_runtime_ms: 90_000 },
+      ...{ backoff: { kind: "fixed", delay_ms: 50 }, result_ttl_ms: 1_000 },
+    }
+    const set = await q.ask("PUT", `/queues/${q.queue}/settings`, { concurrency: 9, defaults })
+    expect(set.settings).toEqual({ concurrency: 9, defaults })
+    const got = async (id: string) => q.ask("GET", `/status/${id}`)
+    const { backoff: _, result_ttl_ms: __, ...plain } = defaults
+    expect(await got(await q.submit())).toMatchObject(plain)
+    expect(await got(await q.submit({ max_retries: 0, priority: 1 }))).toMatchObject({
+      ...plain,
+      ...{ max_retries: 0, priority: 1 },
+    })
+    const there = async () => {
+      const answer = await other.call("POST", "/submit", { type: "t", queue: q.queue })
+      return got(((await answer.json()) as { task_id: string }).task_id)
+    }
+    await until("the other has heard", async () => (await there()).max_retries === 5)
+    // A retry waits as the queue says.
+    const [leased] = await q.lease()
+    const { task_id, lease } = { task_id: leased!.id, lease: leased!.lease }
+    await q.ask("POST", "/ack", { task_id, lease, status: "failed" })
+    expect((await got(task_id)).status).toBe("retrying")
+    expect((await q.ask("PUT", `/queues/${q.queue}/settings`, {})).settings).toEqual({})
+    expect(await got(await q.submit())).toMatchObject({ priority: 5, max_retries: 3 })
+    await until("the other has heard again", async () => (await there()).max_retries === 3)
+    for (const wrong of [{}, { max_retries: -1 }, { queue: "a" }, { backoff: { kind: "none" } }]) {
+      const refused = await q.broker.call("PUT", `/queues/${q.queue}/settings`, { defaults: wrong })
+      expect([wrong, refused.status]).toEqual([wrong, 400])
+    }
+  })
+
   test("limit how many of its tasks run at a time", async () => {
     await using q = await steered()
     await many(q, 5)
