@@ -14,6 +14,13 @@ const ENDS = {
 /** Of an error, in a line of the log. */
 const ERROR_CHARACTERS = 200
 
+/** What a script made of an attempt's end, and when that was. `reason`: of what is dead now. */
+interface End extends Pick<Settled, "word" | "retries"> {
+  state: Task["state"]
+  reason: string | undefined
+  now: number
+}
+
 export class Happened {
   readonly #log: Log
 
@@ -38,7 +45,7 @@ export class Happened {
     for (const { id, type, worker, attempt } of tasks)
       if (this.events.wants("leased", queue))
         this.events.task("leased", queue, id, {
-          ...{ type: JSON.parse(type), attempt },
+          ...{ type: plain(type), attempt },
           ...(worker === "?" ? {} : { worker }),
         })
   }
@@ -46,8 +53,8 @@ export class Happened {
   /** An attempt has ended as its worker said. A repeated ack is told twice. `asked`: what the log is to say of who asks. */
   settled(
     settlement: Settlement,
-    { word, retries, state, now }: Pick<Settled, "word" | "retries"> & { state: Task["state"]; now: number },
-    asked: () => Fields,
+    { word, retries, state, reason, now }: End,
+    asked: () => Fields = () => ({}),
   ): void {
     const { id, lease, text, outcome } = settlement
     const queue = queueOf(id)
@@ -55,7 +62,7 @@ export class Happened {
     this.#count(queue, word, lease, now)
     if (died) {
       this.measures.of(queue).dead++
-      this.#logDead(settlement, retries, asked())
+      this.#logDead(settlement, retries, reason, asked())
     }
     if (!this.events.on) return
     const attempt = lease === undefined ? {} : { attempt: Number.parseInt(lease, 10) }
@@ -63,7 +70,7 @@ export class Happened {
       ...attempt,
       ...(outcome === "failed" && text ? { error: text } : {}),
     })
-    if (died) this.#tell("dead", queue, id, { ...attempt, reason: outcome })
+    if (died) this.#tell("dead", queue, id, { ...attempt, ...(reason === undefined ? {} : { reason }) })
   }
 
   /** What time did to tasks of a queue, as a lease or a sweep has found; `befallen` as lua/prelude.lua spells it. */
@@ -107,10 +114,19 @@ export class Happened {
     if (ranMs !== undefined) measures.run.observe(ranMs / 1_000)
   }
 
-  #logDead({ id, outcome, text = "" }: Settlement, retries: number, asked: Fields): void {
+  #logDead({ id, text = "" }: Settlement, retries: number, reason: string | undefined, asked: Fields): void {
     // What is released has no text.
     const error = text.split("\n", 1)[0]!.slice(0, ERROR_CHARACTERS) || undefined
-    const fields = { task_id: id, queue: queueOf(id), reason: outcome, error, retries }
+    const fields = { task_id: id, queue: queueOf(id), reason, error, retries }
     this.#log.warn("A task is dead", { ...fields, ...asked })
+  }
+}
+
+/** A type out of its JSON text; of one that is spoilt the text: it must not keep others from their tasks. */
+function plain(type: string): string {
+  try {
+    return JSON.parse(type)
+  } catch {
+    return type
   }
 }

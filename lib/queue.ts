@@ -5,6 +5,7 @@
 import { Auditor } from "./audit.ts"
 import { findTask, type Page, type TaskFilter, tasksPage, type Why, whyTask } from "./browse.ts"
 import { DeadLetters } from "./dead.ts"
+import { QueueDefaults } from "./defaults.ts"
 import { EndWatch } from "./ended.ts"
 import { NotReplicated, Refused } from "./errors.ts"
 import { Events } from "./events.ts"
@@ -12,6 +13,7 @@ import { Group } from "./group.ts"
 import { Happened } from "./happened.ts"
 import { Hints } from "./hints.ts"
 import {
+  DEFAULTS,
   DRAINS_CHANNEL,
   endedChannel,
   givenIdRecord,
@@ -148,6 +150,7 @@ export class TaskQueue {
   readonly dead: DeadLetters
   readonly workers: Workers
   readonly steer: Steering
+  readonly defaults: QueueDefaults
   readonly #rates: Rates
   readonly #events: Events
   /** Those who listen to events here. */
@@ -170,7 +173,8 @@ export class TaskQueue {
     }
     const queue = new TaskQueue(options, store, redis)
     await queue.#learn()
-    queue.#heedDrains()
+    await queue.defaults.learn()
+    queue.#heedOthers()
     return queue
   }
 
@@ -213,7 +217,7 @@ export class TaskQueue {
       () => {
         this.#poll.hintAll()
         void this.#ends.lookAgain()
-        this.#heedDrains()
+        this.#heedOthers()
         this.#listenForListeners(true)
       },
     )
@@ -236,6 +240,7 @@ export class TaskQueue {
     })
     this.workers = new Workers({ store, scripts, dismiss: whose => this.#poll.dismiss(whose) })
     this.#rates = new Rates(store, this.measures)
+    this.defaults = new QueueDefaults((command, told) => store.command(command, told))
     this.steer = new Steering({
       scripts,
       oneSlot: topologyOf(options.redis) !== "cluster",
@@ -245,6 +250,7 @@ export class TaskQueue {
       workers: this.workers,
       rates: this.#rates,
       events: this.#events,
+      defaults: this.defaults,
     })
     this.#submits = new Group(async (queue, items) => {
       groups.submit.observe(items.length)
@@ -293,13 +299,13 @@ export class TaskQueue {
       this.#auditor.soon()
       this.#poll.hintAll()
       void this.#ends.lookAgain()
-      this.#heedDrains()
+      this.#heedOthers()
       this.listeners.back()
     })
     this.#listenForListeners(false)
     this.#upkeep = setInterval(
       () => {
-        this.#heedDrains()
+        this.#heedOthers()
         void this.#learn().catch(() => {})
         void this.#events.look(true).catch(() => {})
       },
@@ -387,7 +393,7 @@ export class TaskQueue {
     const now = Date.now()
     return settlements.map((settlement, i) => {
       const { id, lease } = settlement
-      const [word, retries, attempt, state] = answers[i]!
+      const [word, retries, attempt, state, reason] = answers[i]!
       // No lease call tells of this delay's end to those who wait already.
       if (state === "retrying") this.#sweeper.in(splitId(id).queue, 0)
       switch (word) {
@@ -396,7 +402,7 @@ export class TaskQueue {
         case "moved_to_dlq":
         case "released":
         case "cancelled":
-          this.#happened.settled(settlement, { word, retries, state, now }, asked)
+          this.#happened.settled(settlement, { word, retries, state, reason, now }, asked)
           this.workers.ended(by, { id, word, retries }, lease)
           return { id, word, retries }
         case "lease_lost":
@@ -446,8 +452,14 @@ export class TaskQueue {
     const retention = this.options.doneRetentionMs
     for (const [queue, some] of Map.groupBy(tasks, task => task.queue)) {
       const items = some.map(({ id, lease }) => ({ id: localOf(id), lease, outcome, text: "" }))
-      await this.#scripts.call("settle", queue, { retention }, items, false)
-      for (const { id } of some) this.#happened.told("released", id)
+      const answers = await this.#scripts.call("settle", queue, { retention }, items, false)
+      // Those of a lease that nobody was told of are nothing that has happened.
+      if (outcome === "released free" || typeof answers === "string") continue
+      some.forEach(({ id, lease }, i) => {
+        const [word, retries, , state, reason] = answers[i]!
+        if (word !== "released" && word !== "cancelled") return
+        this.#happened.settled({ id, lease, outcome }, { word, retries, state, reason, now: Date.now() })
+      })
     }
   }
 
@@ -626,11 +638,13 @@ export class TaskQueue {
     this.#hints.subscribe(wakeChannel(queue), () => this.#poll.hint(queue, MOVES_A_CALL)).catch(() => {})
   }
 
-  /** Learns which workers are to end, now and as it changes. */
-  #heedDrains(): void {
+  /** Learns which workers are to end and what queues have for defaults, now and as it changes. */
+  #heedOthers(): void {
     // Where either fails, it is done again after the gap, and by the upkeep.
     const heard = this.#hints.subscribe(DRAINS_CHANNEL).catch(() => {})
     void heard.then(() => this.workers.learn()).catch(() => {})
+    const told = this.#hints.subscribe(DEFAULTS).catch(() => {})
+    void told.then(() => this.defaults.learn()).catch(() => {})
   }
 
   /** Whether somebody listens to events, now and from now on. `late`: some time may have passed unheard. */
@@ -643,6 +657,7 @@ export class TaskQueue {
 
   #heard(channel: string, message: string): void {
     if (channel === DRAINS_CHANNEL) return void this.workers.learn().catch(() => {})
+    if (channel === DEFAULTS) return void this.defaults.learn().catch(() => {})
     if (channel === LISTENING) {
       this.#events.heard(Number(message))
       return

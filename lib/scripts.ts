@@ -25,7 +25,7 @@ import submit from "./lua/submit.lua" with { type: "text" }
 import sweep from "./lua/sweep.lua" with { type: "text" }
 import watch from "./lua/watch.lua" with { type: "text" }
 import why from "./lua/why.lua" with { type: "text" }
-import type { Fault, State } from "./models.ts"
+import type { Fault, Reason, State } from "./models.ts"
 import type { Runner, Script } from "./store.ts"
 import type { Described } from "./task.ts"
 
@@ -98,7 +98,9 @@ export type CancelWord = "cancelled" | "cancelling" | "ended" | "unknown"
 export interface Replies {
   submit: "queued" | [word: SubmitWord, id: string][]
   lease: [nextEvent: number, handed: string, lapsed: number, buried: number, befallen?: string[]]
-  settle: "acknowledged" | [word: SettleWord, retries: number, attempt: number, state: State][]
+  settle:
+    | "acknowledged"
+    | [word: SettleWord, retries: number, attempt: number, state: State, reason?: Reason][]
   extend: [word: ExtendWord, deadline: number, attempt: number, state: State][]
   sweep: [more: 0 | 1, waiting: 0 | 1, nextEvent: number, lapsed: number, buried: number, befallen?: string[]]
   cancel: [word: CancelWord, state: State][]

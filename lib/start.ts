@@ -38,6 +38,13 @@ async function onOrphaned(callback: () => void): Promise<void> {
 }
 
 if (import.meta.main) {
+  const [argument] = process.argv.slice(2)
+  if (argument !== undefined) {
+    console.error(
+      `start takes no ${JSON.stringify(argument)}: settings are environment variables, which broker.ts --help and worker.ts --help list`,
+    )
+    process.exit(/^(-h|--help)$/.test(argument) ? 0 : 2)
+  }
   const broker = run("broker.ts")
   const worker = run("worker.ts")
 

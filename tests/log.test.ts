@@ -180,6 +180,18 @@ describe("the broker tells", () => {
     for (const line of lines) expect(line).toMatchObject({ level: "warn", queue })
   })
 
+  test("with the reason that the task has, where a failure would be tried after its time", async () => {
+    const { lines, log } = keptLog()
+    await using broker = await testBroker({}, undefined, log)
+    const queue = freshName()
+    const ask = async (path: string, body: object) => (await broker.call("POST", path, body)).json()
+    await ask("/submit", { type: "a", queue, expires_in_ms: 60_000 })
+    const { tasks } = (await ask("/lease", { queues: [queue] })) as { tasks: LeasedTask[] }
+    const { id: task_id, lease } = tasks[0]!
+    await ask("/ack", { task_id, lease, status: "failed", retry_in_ms: 120_000 })
+    expect(lines).toMatchObject([{ message: "A task is dead", task_id, reason: "expired" }])
+  })
+
   test("of what changes many tasks when it is asked for, and where it is broken off", async () => {
     const { lines, log } = keptLog()
     await using broker = await testBroker({}, undefined, log)

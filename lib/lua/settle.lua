@@ -4,7 +4,8 @@
              names none), outcome ("done", "failed", "released"; after "failed", divided by a space: "no" further attempt,
              or ms until the next one, and not as budget and backoff say; "released free" is not even counted), text
              (the result of done, as JSON, or the error of failed; "" none)
-  answers    for each {word, retries, attempt (of use where it is lost), state ("retrying": it backs off)}; the words:
+  answers    for each {word, retries, attempt (of use where it is lost), state ("retrying": it backs off), reason (where
+             it has died of it)}; the words:
              "acknowledged" | "requeued" | "moved_to_dlq" | "released" | "cancelled"
                              also where this very lease was settled so before
              "lease_lost"    another attempt holds it, it lapsed, or this one was settled otherwise
@@ -89,7 +90,8 @@ local function answer(id, lease, outcome, text)
     word, retries = settled_before(t, lease, outcome)
     word = word or (lease == "" and "not_leased" or "lease_lost")
   end
-  return { word, retries or 0, attempt_of(t.lease), t.state }
+  local died = t.state == "dead" and (word == "moved_to_dlq" or word == "released")
+  return { word, retries or 0, attempt_of(t.lease), t.state, died and rare(t).reason or nil }
 end
 
 local ids = {}
