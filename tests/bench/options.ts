@@ -13,7 +13,7 @@ export interface Options {
 export const USAGE = `bun run bench [--quick] [--only row,…] [--rounds n] [--json FILE] [--out DIR] [--tasks n]
   --quick   less of everything: under 2 minutes instead of under 15
   --only    these rows alone
-  --rounds  how often each contender has its turn (5; with --quick 3)
+  --rounds  how often each contender has its turn (3; with --quick 2)
   --json    writes all figures, each round's, to this file
   --out     writes the charts, as SVG, into this directory
   --tasks   how many tasks the row \`memory\` passes through (2000000)`
@@ -37,7 +37,7 @@ export function readOptions(argv: readonly string[]): Options {
   return {
     quick: values.quick,
     only: values.only.split(",").filter(name => name !== ""),
-    rounds: count("rounds", values.rounds ?? (values.quick ? "3" : "5")),
+    rounds: count("rounds", values.rounds ?? (values.quick ? "2" : "3")),
     memoryTasks: count("tasks", values.tasks),
     json: values.json,
     out: values.out,
