@@ -68,6 +68,8 @@ function options({ timeoutMs, name, ...target }: RedisTarget): RedisOptions {
     socketTimeout: timeoutMs,
     // A frozen server does not close its side: it is not waited for.
     disconnectTimeout: 100,
+    // One that reads its data is asked again soon: its own guess of how long that takes is a second at least.
+    maxLoadingRetryTime: 100,
     retryStrategy: attempt => Math.min(50 * attempt, 500) + Math.random() * 50,
     reconnectOnError: error => (error.message.startsWith("READONLY") ? 1 : false),
     lazyConnect: true,

@@ -175,7 +175,7 @@ test("on a terminal it draws, follows the size, obeys keys, and leaves everythin
   )
   expect(top.text).toStartWith("\x1b[?1049h\x1b[?25l")
   expect(top.picture.split("\r\n")).toHaveLength(24)
-  top.terminal.resize(60, 12)
+  top.terminal.resize(72, 12) // names that other tests made long still fit
   await until("it has shrunk", () => top.picture.split("\r\n").length === 12)
   top.terminal.write("\x1b[B")
   await until("the second is chosen", () => top.picture.includes(`> ${b} `))

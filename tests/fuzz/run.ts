@@ -5,7 +5,7 @@
  */
 import { Redis } from "ioredis"
 import { Client } from "../../lib/client.ts"
-import { QUEUES, RATES, SCHEMA, WORKERS, WORKERS_DRAINS, WORKERS_SEEN } from "../../lib/keys.ts"
+import { DEFAULTS, QUEUES, RATES, SCHEMA, WORKERS, WORKERS_DRAINS, WORKERS_SEEN } from "../../lib/keys.ts"
 import { joinId } from "../../lib/task.ts"
 import { Chance } from "../faults/seed.ts"
 import { TOKEN } from "../harness.ts"
@@ -39,8 +39,9 @@ export interface Result {
   failures: string[]
 }
 
+/** What is of no one queue. */
+const OTHER_KEYS: readonly string[] = [DEFAULTS, QUEUES, SCHEMA, WORKERS, WORKERS_SEEN, WORKERS_DRAINS]
 /** What a dump says of a key that was deleted before it could tell its type. */
-const WORKER_KEYS: readonly string[] = [WORKERS, WORKERS_SEEN, WORKERS_DRAINS]
 const GONE = "something that this layout does not know"
 const CONNECTIONS = 32
 const MAX_FAILURES = 20
@@ -205,7 +206,7 @@ class Run {
       for (const key of keys) {
         const queue = /^tq:\{([A-Za-z0-9._-]{1,64})\}:/.exec(key)?.[1]
         if (queue !== undefined) queues.add(queue)
-        else if (key !== QUEUES && key !== SCHEMA && !WORKER_KEYS.includes(key) && !key.startsWith(RATES))
+        else if (!OTHER_KEYS.includes(key) && !key.startsWith(RATES))
           this.failures.push(`Redis has the key ${JSON.stringify(key)}`)
       }
     } while (cursor !== "0")
