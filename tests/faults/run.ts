@@ -41,6 +41,8 @@ export interface Options {
   drainMs: number
   target: () => Promise<Target>
   planted?: string | undefined
+  /** How the names of the faults begin that there are; else there are all. */
+  among?: string | undefined
   /** Leaves the histories where they are. */
   keep?: boolean | undefined
   /** Hears how far it is. */
@@ -219,7 +221,9 @@ async function everybody(
 async function trouble(scene: Scene, options: Options): Promise<Done[]> {
   const { seed, tasks, leaseMs, gapMs, failovers, atOnce, tell } = options
   const { clients } = scene
-  const kinds = kindsOf(scene.target)
+  const kinds = Object.fromEntries(
+    Object.entries(kindsOf(scene.target)).filter(([name]) => name.startsWith(options.among ?? "")),
+  )
   const havoc = new Havoc(scene, kinds, atOnce)
   const drawn = drawFaults(seed, options.faults, kinds, { gapMs, leaseMs, failovers })
   const faults = drawn.length

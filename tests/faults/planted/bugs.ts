@@ -12,6 +12,8 @@ export interface Bug {
   edits: [find: string, replace: string][]
   /** "keys" is checkQueue, "drain" a queue that is never empty, "keys left" what stays when all is forgotten. */
   signs: (Check | "keys" | "drain" | "keys left")[]
+  /** How the names of the faults begin that can show it, where few of them do. */
+  shownBy?: string
 }
 
 export const BUGS: Bug[] = [
@@ -138,6 +140,7 @@ export const BUGS: Bug[] = [
       ],
     ],
     signs: ["made twice"],
+    shownBy: "broker-redis ",
   },
   {
     name: "the worker acks before it runs",

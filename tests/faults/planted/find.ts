@@ -45,6 +45,7 @@ export async function find(bug: Bug, seed: number): Promise<Found> {
       tasks,
       seed: seed + i,
       planted: bug.name,
+      among: bug.shownBy,
     })
     const signs = signsOf(result)
     found = {
