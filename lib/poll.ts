@@ -18,8 +18,8 @@ const MAX_SLOTS = 1_000
 /** Of a call while there is plenty: as many as the script hands out in one go, some 2 ms. */
 const RICH_SLOTS = 300
 const MAX_CALLS = 2
-/** A second call goes out only for as many: else it would only make both small. */
-const MIN_SECOND = 100
+/** There is plenty once a call has handed out so many; and a second goes out only for as many, or both would be small. */
+const PLENTY = 100
 
 export interface Demand {
   queues: readonly string[]
@@ -73,7 +73,7 @@ interface Line {
   calls: number
   /** One is about to begin. */
   scheduled: boolean
-  /** The last call filled all its slots. */
+  /** The last call filled all its slots, and they were many. */
   rich: boolean
   /** Tasks that may be there, and that nobody could be asked to take. */
   missed: number
@@ -158,7 +158,7 @@ export class LongPoll {
     const line = this.#lines.get(queue)
     if (line === undefined) return
     line.hinted += count
-    const another = line.rich && line.calls < MAX_CALLS && line.hinted >= MIN_SECOND
+    const another = line.rich && line.calls < MAX_CALLS && line.hinted >= PLENTY
     if (line.scheduled || (line.calls > 0 && !another)) return
     line.scheduled = true
     // At the end of the tick, so that all who came in it share one call.
@@ -220,7 +220,7 @@ export class LongPoll {
         got = tasks.length
         this.#handOut(tasks, slots)
         if (got < slots.length) line.missed = 0
-        line.rich = got === slots.length
+        line.rich = got === slots.length && got >= PLENTY
       }
       const slotted = new Set(slots)
       for (const waiter of held)
@@ -230,6 +230,7 @@ export class LongPoll {
           if (!waiter.ended) this.#try(waiter, queue)
         }
     } catch (error) {
+      line.rich = false // or those who wait for long would be tried over and over before who has just come
       // Who has waited for long stays and is served when Redis is back; who has just come is told.
       for (const waiter of held) {
         waiter.busy = false

@@ -612,6 +612,54 @@ test("more waiters than one call can serve are served by several", async () => {
   expect(calls).toEqual([1_000, 300, 300, 300, 300, 300])
 })
 
+/** A queue of `ready` tasks, which others fill; `fails`: Redis is away. */
+function handing() {
+  const source = { ready: 0, fails: false, ids: 0 }
+  const poll = new LongPoll({
+    async lease(queue, slots) {
+      await ticks(1)
+      if (source.fails) throw new Error("Redis is away")
+      const count = Math.min(source.ready, countOf(slots))
+      source.ready -= count
+      return Array.from({ length: count }, () => ({ id: `${source.ids++}`, queue }) as Leased)
+    },
+    release: async () => {},
+    listen: () => {},
+  })
+  const wait = (max: number, waitMs = 3_600_000) => poll.wait({ queues: ["a"], max, waitMs, worker: "" })
+  const come = (count: number) => {
+    source.ready += count
+    poll.hint("a", count)
+  }
+  return { source, poll, wait, come }
+}
+
+test("few tasks go round those who wait, also after others were all handed out", async () => {
+  const { wait, come } = handing()
+  const waiting = [wait(10), wait(10), wait(10), wait(10)]
+  await ticks(20)
+  for (const one of [0, 1]) {
+    come(1)
+    expect(await waiting[one]!).toHaveLength(1)
+  }
+  come(2)
+  const both = Promise.all(waiting.slice(2))
+  const got = await Promise.race([both, ticks(500).then(() => [])])
+  expect(got.map(tasks => tasks.length)).toEqual([1, 1])
+})
+
+test("who comes to a queue that had plenty is told that Redis is away, though others wait on", async () => {
+  const { source, wait, come, poll } = handing()
+  const waiting = Array.from({ length: 150 }, () => wait(1))
+  await ticks(20)
+  come(120) // which one call hands out
+  await Promise.all(waiting.slice(0, 120))
+  source.fails = true
+  await expect(Promise.race([wait(1, 0), ticks(500).then(() => "not told")])).rejects.toThrow("away")
+  poll.close()
+  await Promise.all(waiting)
+})
+
 test("who has just come is told that Redis is away; who has waited stays, and is served when it is back", async () => {
   let away = false
   const ready: string[] = []
