@@ -22,6 +22,7 @@ async function bundle(): Promise<ReadonlyMap<string, File>> {
     publicPath: "/dashboard/",
     target: "browser",
     minify: true,
+    // Nothing of ours reads it: by this Bun takes JSX for what it is in production.
     define: { "process.env.NODE_ENV": '"production"' },
   })
   const files = outputs.map(async (output): Promise<[string, File]> => {

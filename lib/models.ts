@@ -433,12 +433,14 @@ export const TaskView = Type.Object({
 })
 export type TaskView = Static<typeof TaskView>
 
+const NextPage = Type.Optional(
+  Type.String({ description: "give it as `cursor` for the next page; absent on the last" }),
+)
+
 export const DlqAnswer = Type.Object({
   dlq_size: Type.Integer({ description: "how many there are in all, not on this page" }),
   tasks: Type.Array(TaskView),
-  next: Type.Optional(
-    Type.String({ description: "give it as `cursor` for the next page; absent on the last" }),
-  ),
+  next: NextPage,
 })
 export type DlqAnswer = Static<typeof DlqAnswer>
 
@@ -795,9 +797,7 @@ export type QueueView = Static<typeof QueueView>
 
 export const QueuesAnswer = Type.Object({
   queues: Type.Array(QueueView),
-  next: Type.Optional(
-    Type.String({ description: "give it as `cursor` for the next page; absent on the last" }),
-  ),
+  next: NextPage,
 })
 export type QueuesAnswer = Static<typeof QueuesAnswer>
 
@@ -882,9 +882,7 @@ export type WorkerView = Static<typeof WorkerView>
 
 export const WorkersAnswer = Type.Object({
   workers: Type.Array(WorkerView),
-  next: Type.Optional(
-    Type.String({ description: "give it as `cursor` for the next page; absent on the last" }),
-  ),
+  next: NextPage,
 })
 export type WorkersAnswer = Static<typeof WorkersAnswer>
 

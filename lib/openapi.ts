@@ -332,6 +332,15 @@ const WRONG_WORKER: Facts = {
   detail: "The name of a worker has 1 to 64 characters out of A-Z a-z 0-9 . _ -.",
 }
 const NO_WORKER: Facts = { detail: "No worker host-1 was seen in the last day." }
+const DRAIN_REFUSED = {
+  refuses: {
+    bad_request: WRONG_WORKER,
+    worker_not_found: NO_WORKER,
+    redis_unavailable: AWAY,
+    not_replicated: FEW,
+  },
+  advice: { 404: "No worker with this name was seen in the last day: look at /workers." },
+}
 const BUSY: models.WorkerView = {
   ...{ worker: "host-1", state: "live", host: "host", version: "0.1.0", queues: ["default", "mail"] },
   ...{ first_seen_at: NOW - 3_600_000, last_seen_at: NOW, in_hand: 1, tasks: [ID], done: 1_500, failed: 2 },
@@ -1069,13 +1078,7 @@ export const docs = {
         told: { status: "draining", worker: "host-1", draining_since: NOW },
       }),
     },
-    refuses: {
-      bad_request: WRONG_WORKER,
-      worker_not_found: NO_WORKER,
-      redis_unavailable: AWAY,
-      not_replicated: FEW,
-    },
-    advice: { 404: "No worker with this name was seen in the last day: look at /workers." },
+    ...DRAIN_REFUSED,
   }),
 
   drainEnd: route("DELETE /workers/:worker/drain", {
@@ -1090,13 +1093,7 @@ export const docs = {
         ended: { status: "drain_ended", worker: "host-1" },
       }),
     },
-    refuses: {
-      bad_request: WRONG_WORKER,
-      worker_not_found: NO_WORKER,
-      redis_unavailable: AWAY,
-      not_replicated: FEW,
-    },
-    advice: { 404: "No worker with this name was seen in the last day: look at /workers." },
+    ...DRAIN_REFUSED,
   }),
 
   audit: route("POST /audit", {

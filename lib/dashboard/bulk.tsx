@@ -1,4 +1,5 @@
 /** Dead tasks retried or deleted by the page full, for as long as there is a next page. */
+import type { ComponentChildren } from "preact"
 import { useEffect, useRef, useState } from "preact/hooks"
 import type { DlqPurged, DlqRetried, TaskView } from "../models.ts"
 import { ask, askText, type Problem } from "./api.ts"
@@ -42,9 +43,11 @@ function useCount(filter: DeadFilter, path: string): { total: number; atLeast: b
 
 const pause = (ms: number) => new Promise(resolve => setTimeout(resolve, ms))
 
+type RunState = "ready" | "running" | "over"
+
 /** A run over many pages that can be stopped. */
 function useRun(onDone: () => void) {
-  const [state, setState] = useState<"ready" | "running" | "over">("ready")
+  const [state, setState] = useState<RunState>("ready")
   const [problem, setProblem] = useState<Problem>()
   const over = useRef(new AbortController())
   useEffect(() => () => over.current.abort(), [])
@@ -61,6 +64,40 @@ function useRun(onDone: () => void) {
     onDone()
   }
   return { state, problem, start, stop: () => over.current.abort() }
+}
+
+/** The buttons of a run; `children`: the one that starts it. */
+function RunActions({
+  state,
+  onStop,
+  onBack,
+  children,
+}: {
+  state: RunState
+  onStop: () => void
+  onBack: () => void
+  children: ComponentChildren
+}) {
+  if (state === "running")
+    return (
+      <button type="button" onClick={onStop}>
+        Stop
+      </button>
+    )
+  if (state === "over")
+    return (
+      <button type="submit" class="primary">
+        Close
+      </button>
+    )
+  return (
+    <>
+      <button type="button" onClick={onBack}>
+        Back
+      </button>
+      {children}
+    </>
+  )
 }
 
 export function RetryDead({ filter, known, onClose, onDone }: Props & { known: number | undefined }) {
@@ -136,24 +173,11 @@ export function RetryDead({ filter, known, onClose, onDone }: Props & { known: n
       onClose={onClose}
       onSubmit={state === "ready" ? run : onClose}
       actions={
-        state === "running" ? (
-          <button type="button" onClick={stop}>
-            Stop
-          </button>
-        ) : state === "over" ? (
+        <RunActions state={state} onStop={stop} onBack={onClose}>
           <button type="submit" class="primary">
-            Close
+            {total > 0 ? `Retry ${count(total)}` : "Retry"}
           </button>
-        ) : (
-          <>
-            <button type="button" onClick={onClose}>
-              Back
-            </button>
-            <button type="submit" class="primary">
-              {total > 0 ? `Retry ${count(total)}` : "Retry"}
-            </button>
-          </>
-        )
+        </RunActions>
       }
     >
       {state === "ready" ? (
@@ -242,24 +266,11 @@ export function PurgeDead({ filter, onClose, onDone }: Props) {
       onClose={onClose}
       onSubmit={state === "ready" ? run : onClose}
       actions={
-        state === "running" ? (
-          <button type="button" onClick={stop}>
-            Stop
+        <RunActions state={state} onStop={stop} onBack={onClose}>
+          <button type="submit" class="danger" disabled={found === undefined || found.total === 0}>
+            {found ? `Delete ${count(found.total)}` : "Delete"}
           </button>
-        ) : state === "over" ? (
-          <button type="submit" class="primary">
-            Close
-          </button>
-        ) : (
-          <>
-            <button type="button" onClick={onClose}>
-              Back
-            </button>
-            <button type="submit" class="danger" disabled={found === undefined || found.total === 0}>
-              {found ? `Delete ${count(found.total)}` : "Delete"}
-            </button>
-          </>
-        )
+        </RunActions>
       }
     >
       {state === "ready" ? (
