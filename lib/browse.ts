@@ -96,36 +96,54 @@ export async function deadSize(scripts: Scripts, queues: readonly string[]): Pro
 
 /** How many queues share a call, where one server has all of them: 2 ms of Redis' time. */
 export const DEPTHS_A_CALL = 100
-const DEPTHS_AT_ONCE = 100
+const DEPTHS_AT_ONCE = 300
 
 /** What a queue holds now, as /metrics tells it. */
 export interface Depth {
   queue: string
   /** How many are queued, delayed (scheduled or retrying), processing, done, dead and cancelled, divided by spaces. */
   counts: string
-  oldestMs: number
-  /** Infinity: never. */
-  polledMs: number
+  /** Since when the oldest that is ready waits, in ms since 1970, as text; "": none does. */
+  oldestAt: string
+  /** When somebody last asked for tasks, likewise; "": never. */
+  polledAt: string
 }
 
-export async function depthsOf(scripts: Scripts, queues: readonly string[], aCall: number): Promise<Depth[]> {
-  const depths: Depth[] = []
-  for (let at = 0; at < queues.length; at += DEPTHS_AT_ONCE) {
-    const some = queues.slice(at, at + DEPTHS_AT_ONCE)
-    const calls = Array.from({ length: Math.ceil(some.length / aCall) }, async (_, i) => {
-      const called = some.slice(i * aCall, (i + 1) * aCall)
-      const [now, lines] = await scripts.call("depths", called[0]!, { queues: called.join(" ") })
-      return lines.split("\n").map((line, k): Depth => {
-        const [counts, oldest, polled] = line.split("|") as [string, string, string]
-        return {
-          ...{ queue: called[k]!, counts, oldestMs: Math.max(0, now - Number(oldest)) },
-          polledMs: polled === "" ? Infinity : Math.max(0, now - Number(polled)),
-        }
+interface Told {
+  text: string
+  depths: readonly Depth[]
+}
+
+/** What queues hold, a call after the other; of what a call tells as it did before, it hands on the very same array. */
+export class Depths {
+  #told: Map<string, Told> = new Map()
+
+  async read(scripts: Scripts, queues: readonly string[], aCall: number): Promise<(readonly Depth[])[]> {
+    const told: Map<string, Told> = new Map()
+    const all: (readonly Depth[])[] = []
+    for (let at = 0; at < queues.length; at += DEPTHS_AT_ONCE) {
+      const some = queues.slice(at, at + DEPTHS_AT_ONCE)
+      const calls = Array.from({ length: Math.ceil(some.length / aCall) }, async (_, i) => {
+        const called = some.slice(i * aCall, (i + 1) * aCall)
+        const names = called.join(" ")
+        const text = await scripts.call("depths", called[0]!, { queues: names })
+        const before = this.#told.get(names)
+        const now = before?.text === text ? before : { text, depths: readDepths(called, text) }
+        told.set(names, now)
+        return now.depths
       })
-    })
-    for (const told of await Promise.all(calls)) depths.push(...told)
+      all.push(...(await Promise.all(calls)))
+    }
+    this.#told = told // without those of queues that are no more
+    return all
   }
-  return depths
+}
+
+function readDepths(queues: readonly string[], text: string): Depth[] {
+  return text.split("\n").map((line, i) => {
+    const [counts, oldestAt, polledAt] = line.split("|") as [string, string, string]
+    return { queue: queues[i]!, counts, oldestAt, polledAt }
+  })
 }
 
 export interface Why {

@@ -5,13 +5,15 @@
  */
 import { type Counter, collectDefaultMetrics, Registry } from "prom-client"
 import type { Depth } from "./browse.ts"
-import { Family, histogram, Page, type Told, valuesOf } from "./exposition.ts"
+import { Family, histogram, Page, type Some, type Told, valuesOf } from "./exposition.ts"
 import { EVENTS, type Histogram, type QueueMeasures, TASK_SECONDS } from "./measures.ts"
 import type { TaskQueue } from "./queue.ts"
 
 const FRESH_MS = 1_000
 /** How often the event loop is looked at. */
 const LAG_EVERY_MS = 100
+/** How many queues' counters are kept and written together. */
+const TOGETHER = 50
 
 type Labels = Record<string, string>
 
@@ -19,6 +21,7 @@ export const CONTENT_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
 
 const STATES = ["queued", "delayed", "processing", "done", "dead", "cancelled"] as const
 
+/** Times, and not for how long: only what has happened changes a line, and `time() -` tells the rest. */
 const OF_DEPTHS: Told<Depth>[] = [
   {
     ...{ name: "tq_tasks", type: "gauge", help: "Tasks in Redis, of the first 1,000 queues." },
@@ -27,18 +30,18 @@ const OF_DEPTHS: Told<Depth>[] = [
     values: ({ counts }) => counts.split(" "),
   },
   {
-    ...{ name: "tq_oldest_waiting_seconds", type: "gauge" },
-    help: "How long the oldest task that is ready has waited, since its submit or its newest attempt.",
+    ...{ name: "tq_oldest_waiting_timestamp_seconds", type: "gauge" },
+    help: "Since when the oldest task that is ready waits: its submit or its newest attempt. NaN: none waits.",
     heads: label => [`{${label}}`],
-    mark: ({ oldestMs }) => oldestMs,
-    values: ({ oldestMs }) => [oldestMs / 1_000],
+    mark: ({ oldestAt }) => oldestAt,
+    values: ({ oldestAt }) => [oldestAt === "" ? "NaN" : Number(oldestAt) / 1_000],
   },
   {
-    ...{ name: "tq_last_poll_age_seconds", type: "gauge" },
-    help: "Since somebody last asked for tasks; +Inf: never.",
+    ...{ name: "tq_last_poll_timestamp_seconds", type: "gauge" },
+    help: "When somebody last asked for tasks; 0: never.",
     heads: label => [`{${label}}`],
-    mark: ({ polledMs }) => polledMs,
-    values: ({ polledMs }) => [polledMs / 1_000],
+    mark: ({ polledAt }) => polledAt,
+    values: ({ polledAt }) => [Number(polledAt) / 1_000],
   },
 ]
 
@@ -48,7 +51,7 @@ const OF_MEASURES: Told<QueueMeasures>[] = [
     help: "What happened to tasks, by what Redis answered here.",
     heads: label => EVENTS.map(event => `{${label},event="${event}"}`),
     // They only grow.
-    mark: of => EVENTS.reduce((sum, event) => sum + of[event], 0),
+    mark: of => of.submitted + of.leased + of.done + of.failed + of.released + of.lapsed + of.dead,
     values: of => EVENTS.map(event => of[event]),
   },
   histogram(
@@ -70,6 +73,7 @@ export class Metrics {
   readonly #ofMeasures = OF_MEASURES.map(told => new Family(told))
   #registry: Registry | undefined
   #page: { at: number; bytes: Promise<Buffer> } | undefined
+  #counted: { size: number; counted: Some<QueueMeasures>[] } = { size: 0, counted: [] }
   #size = 0
   #redisUp = false
 
@@ -100,12 +104,15 @@ export class Metrics {
     this.#redisUp = depths !== undefined
     const { measures } = this.queue
     // From 0 on, so that a first event is a growth.
-    for (const { queue } of depths ?? []) measures.of(queue)
-    const byQueue = (depths ?? []).map(depth => [depth.queue, depth] as const)
+    const held = (depths ?? []).map((some): Some<Depth> => {
+      for (const { queue } of some) measures.of(queue)
+      return { mark: some, queues: some.map(depth => [depth.queue, depth]) }
+    })
+    const counted = this.#countedQueues()
     const page = new Page(this.#size + 65_536)
     const writes = [
-      ...this.#ofDepths.map(family => () => family.write(page, byQueue)),
-      ...this.#ofMeasures.map(family => () => family.write(page, measures.queues)),
+      ...this.#ofDepths.map(family => () => family.write(page, held)),
+      ...this.#ofMeasures.map(family => () => family.write(page, counted)),
       ...registry.getMetricsAsArray().map(({ name }) => async () => {
         page.add(`${await registry.getSingleMetricAsString(name)}\n\n`)
       }),
@@ -116,6 +123,19 @@ export class Metrics {
     }
     this.#size = page.bytes.length
     return page.bytes
+  }
+
+  /** They only become more: those of before stand where they stood. */
+  #countedQueues(): Some<QueueMeasures>[] {
+    const { queues } = this.queue.measures
+    if (this.#counted.size !== queues.size) {
+      const all = [...queues]
+      const counted = Array.from({ length: Math.ceil(all.length / TOGETHER) }, (_, i) => ({
+        queues: all.slice(i * TOGETHER, (i + 1) * TOGETHER),
+      }))
+      this.#counted = { size: queues.size, counted }
+    }
+    return this.#counted.counted
   }
 
   #register(): Registry {

@@ -120,7 +120,7 @@ export interface Replies {
     ...[due: number, leases: number, done: number, dead: number, cancelled: number],
     ...ready: number[],
   ]
-  depths: [now: number, lines: string]
+  depths: string
   held: [looked: number, ...holders: [worker: string, count: number, ids: string[]][]]
   purge: [looked: number, purged: number]
   discard: ("discarded" | "not_dead")[]

@@ -1,5 +1,5 @@
 /** Steering queues: how they are, holding them, limiting how they are handed out, deleting what waits or has ended. */
-import { DEPTHS_A_CALL, type Depth, depthsOf, PLACES, readDepth } from "./browse.ts"
+import { DEPTHS_A_CALL, type Depth, Depths, PLACES, readDepth } from "./browse.ts"
 import type { QueueDefaults } from "./defaults.ts"
 import type { Events } from "./events.ts"
 import { MAX_QUEUES } from "./measures.ts"
@@ -34,16 +34,23 @@ interface Parts {
 }
 
 export class Steering {
+  readonly #depths = new Depths()
+
   constructor(private readonly parts: Parts) {}
 
-  /** What the queues hold now: the first 1,000, by their names. */
-  async depths(): Promise<Depth[]> {
+  /** What the queues hold now: the first 1,000, by their names, in the arrays that it was told in. */
+  async depths(): Promise<(readonly Depth[])[]> {
     const { scripts, queues, waitsFor, oneSlot } = this.parts
     // Queues of a Cluster are in different slots, and no call may touch two.
     const aCall = oneSlot ? DEPTHS_A_CALL : 1
-    const depths = await depthsOf(scripts, (await queues()).slice(0, MAX_QUEUES), aCall)
+    const told = await this.#depths.read(scripts, (await queues()).slice(0, MAX_QUEUES), aCall)
     // Who waits here has asked long ago, and asks still.
-    return depths.map(depth => (waitsFor(depth.queue) ? { ...depth, polledMs: 0 } : depth))
+    const polledAt = String(Math.floor(Date.now() / 1_000) * 1_000)
+    return told.map(depths =>
+      depths.some(({ queue }) => waitsFor(queue))
+        ? depths.map(depth => (waitsFor(depth.queue) ? { ...depth, polledAt } : depth))
+        : depths,
+    )
   }
 
   /** How a queue is: how many tasks it has where, who asks for them, whether it is paused. */

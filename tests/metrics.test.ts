@@ -3,7 +3,7 @@ import { expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { DEPTHS_A_CALL, depthsOf } from "../lib/browse.ts"
+import { DEPTHS_A_CALL, Depths } from "../lib/browse.ts"
 import { readBrokerConfig } from "../lib/config.ts"
 import { createLog } from "../lib/log.ts"
 import { MAX_QUEUES, Measures, OTHER } from "../lib/measures.ts"
@@ -45,6 +45,12 @@ function valuesOf(text: string, name: string, queue: string): Record<string, num
       return [rest.map(label => label.split('"')[1]).join(), value === "+Inf" ? Infinity : Number(value)]
     }),
   )
+}
+
+/** Between what times, in seconds since 1970, something was that long ago. */
+function ago(most: number, least: number): [from: number, to: number] {
+  const now = Date.now() / 1_000
+  return [now - most, now - least + 1]
 }
 
 /** What holds of every page of Prometheus' text format. */
@@ -114,7 +120,7 @@ test("what happens to tasks is counted, by queue", async () => {
   expect(valuesOf(text, "tq_task_wait_seconds_count", queue)[""]).toBe(4)
   expect(valuesOf(text, "tq_task_run_seconds_count", queue)[""]).toBe(3)
   expect(valuesOf(text, "tq_task_run_seconds_sum", queue)[""]).toBeWithin(0, 5)
-  expect(valuesOf(text, "tq_last_poll_age_seconds", queue)[""]).toBeWithin(0, 5)
+  expect(valuesOf(text, "tq_last_poll_timestamp_seconds", queue)[""]).toBeWithin(...ago(5, 0))
 })
 
 test("a task that is dead of one release too many is counted as dead, and logged as such", async () => {
@@ -153,8 +159,8 @@ test("the oldest that waits, and that nobody ever asked for it, are told", async
   await bench.setField(ids[0]!, "created", Date.now() - 600_000)
   await broker.call("POST", `/cancel/${ids[0]}`)
   const text = await scrape(broker)
-  expect(valuesOf(text, "tq_oldest_waiting_seconds", queue)[""]).toBeWithin(59, 70)
-  expect(valuesOf(text, "tq_last_poll_age_seconds", queue)[""]).toBe(Infinity)
+  expect(valuesOf(text, "tq_oldest_waiting_timestamp_seconds", queue)[""]).toBeWithin(...ago(70, 59))
+  expect(valuesOf(text, "tq_last_poll_timestamp_seconds", queue)[""]).toBe(0)
   const waits = broker.call("POST", "/lease", { queues: [freshName(), queue], wait_ms: 1 })
   expect((await waits).status).toBe(200)
 })
@@ -212,10 +218,14 @@ test("many queues share a call to Redis, and only what has changed is written an
     },
   }))
   const one = ({ queue, counts }: { queue: string; counts: string }) => `${queue} ${counts}`
-  const together = await depthsOf(counted.scripts, names, DEPTHS_A_CALL)
-  expect([calls, together.map(one)]).toEqual([3, names.map(queue => `${queue} 1 0 0 0 0 0`)])
+  const depths = new Depths()
+  const together = await depths.read(counted.scripts, names, DEPTHS_A_CALL)
+  expect([calls, together.flat().map(one)]).toEqual([3, names.map(queue => `${queue} 1 0 0 0 0 0`)])
+  // The very same arrays, by which the page knows at once that their lines stay as they are.
+  const again = await depths.read(counted.scripts, names, DEPTHS_A_CALL)
+  expect(again.map((told, i) => told === together[i])).toEqual([true, true, true])
   // As a Cluster is asked.
-  expect((await depthsOf(counted.scripts, names, 1)).map(one)).toEqual(together.map(one))
+  expect((await new Depths().read(counted.scripts, names, 1)).flat()).toEqual(together.flat())
   const metrics = new Metrics(broker.queue, -1)
   await metrics.page()
   expect(metrics.written).toMatchObject({ tq_tasks: 250, tq_task_events_total: 251, tq_task_wait_seconds: 0 })
@@ -229,9 +239,9 @@ test("many queues share a call to Redis, and only what has changed is written an
     [after, "queue-249", 1],
   ] as const) {
     expect(valuesOf(page, "tq_tasks", queue)).toMatchObject({ queued, delayed: 0, processing: 0, done: 0 })
-    expect(valuesOf(page, "tq_oldest_waiting_seconds", queue)[""]).toBeWithin(0, 30)
+    expect(valuesOf(page, "tq_oldest_waiting_timestamp_seconds", queue)[""]).toBeWithin(...ago(30, 0))
   }
-  expect(valuesOf(after, "tq_oldest_waiting_seconds", "queue-7")[""]).toBeWithin(60, 90)
+  expect(valuesOf(after, "tq_oldest_waiting_timestamp_seconds", "queue-7")[""]).toBeWithin(...ago(90, 60))
   expect(faultsOf(after)).toEqual([])
 })
 
@@ -253,8 +263,8 @@ test("a name that nobody can submit to is still one label", async () => {
   const name = 'a"} 1\n\\\u202e'
   const measures = new Measures()
   measures.of(name).submitted++
-  const depth = { queue: name, counts: "1 0 0 0 0 0", oldestMs: 1, polledMs: Infinity }
-  const depths = async () => [depth]
+  const depth = { queue: name, counts: "1 0 0 0 0 0", oldestAt: "1000", polledAt: "" }
+  const depths = async () => [[depth]]
   const text = String(
     await new Metrics({ measures, steer: { depths }, waiting: 0 } as unknown as TaskQueue).page(),
   )
@@ -364,13 +374,13 @@ test.skipIf(promtool === null)("the alerts fire when they should, as promtool tr
   ]
   const cases: [alert: string, severity: string, series: object[]][] = [
     ["TaskQueueDeadLettersGrow", "warning", broker("tq_task_events_total", "0x5 1x20", ',event="dead"')],
-    ["TaskQueueOldestWaitsTooLong", "warning", broker("tq_oldest_waiting_seconds", "0+60x20")],
+    ["TaskQueueOldestWaitsTooLong", "warning", broker("tq_oldest_waiting_timestamp_seconds", "0x20")],
     [
       "TaskQueueNoWorkers",
       "critical",
       [
         ...broker("tq_tasks", "3x20", ',state="queued"'),
-        ...broker("tq_last_poll_age_seconds", "0+30x3 +Inf+0x20"),
+        ...broker("tq_last_poll_timestamp_seconds", "0+60x2 0x20"),
       ],
     ],
   ]

@@ -3,8 +3,9 @@
   arguments  queues: their names, divided by spaces. Only the keys of the first are given, as to send and to read those of
              1,000 queues costs more than all the rest: the others' are the same with another name. A Cluster, where
              they would be elsewhere, is asked for one queue a call.
-  answers    {now, text}: a line for each queue, `queued due leases done dead cancelled|oldest|polled`: how many are in
-             each, since when the longest waiting of those that go next waits, and when somebody last asked (nothing: never)
+  answers    a line for each queue, `queued due leases done dead cancelled|oldest|polled`: how many are in each, since when
+             the longest waiting of those that go next waits (nothing: none does), and when somebody last asked (nothing:
+             never). Nothing in it depends on the time of the call: who asks again can tell at once that all is as before
   cost       O(100) at most a queue, as depth
   invariant  as depth ]]
 local queues = unpack(ARGV)
@@ -20,24 +21,25 @@ local lines = {}
 for queue in string.gmatch(queues, "%S+") do
   task, ready = task_of(queue), ready_of(queue)
   loaded, opened = {}, {} -- another queue may have a task of the same id
-  local queued, oldest = 0, now
+  local queued, oldest = 0, nil
   for priority = 0, 9 do
     local count = redis.call("LLEN", ready .. priority)
     if count > 0 then
       queued = queued + count
-      oldest = math.min(oldest, waits_since(priority) or now)
+      local since = waits_since(priority)
+      if since then oldest = math.min(oldest or since, since) end
     end
   end
   lines[#lines + 1] = string.format(
-    "%d %d %d %d %d %d|%d|%s",
+    "%d %d %d %d %d %d|%s|%s",
     queued,
     redis.call("ZCARD", due_of(queue)),
     redis.call("ZCARD", leases_of(queue)),
     redis.call("ZCARD", done_of(queue)),
     redis.call("ZCARD", dead_of(queue)),
     redis.call("ZCARD", cancelled_of(queue)),
-    oldest,
+    oldest and int(oldest) or "",
     redis.call("HGET", stats_of(queue), "polled") or ""
   )
 end
-return { now, table.concat(lines, "\n") }
+return table.concat(lines, "\n")
