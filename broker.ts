@@ -4,7 +4,7 @@
  */
 import { once } from "node:events"
 import { Elysia } from "elysia"
-import { type ApiToken, authenticator, Caller, hashOf, ROLES } from "./lib/access.ts"
+import { type ApiToken, authenticator, Caller, hashOf, presented, ROLES } from "./lib/access.ts"
 import { type BrokerConfig, readBrokerConfig, redisAddress } from "./lib/config.ts"
 import { dashboard } from "./lib/dashboard.ts"
 import { BROKER_CONNECTION, startEmbeddedRedis } from "./lib/embedded.ts"
@@ -82,6 +82,9 @@ export function createBroker(
     PUBLIC.test(path) ||
     (config.metricsPublic && path === "/metrics") ||
     (path === "/session" && method !== "DELETE")
+  /** Whether one only wants to be rid of a cookie: it may be over, and is then not refused for it. */
+  const isLeaving = (path: string, { method, headers }: Request) =>
+    path === "/session" && method === "DELETE" && presented(headers) === undefined && showsSomebody(headers)
   /** Who asks, by token or else by cookie. Not given the context: Elysia would then read bodies by itself. */
   const meet = ({ headers }: Request): { caller: Caller; session?: Session } | undefined => {
     const session = sessions.of(headers)
@@ -131,7 +134,8 @@ export function createBroker(
         )
       if (isPublic(url.pathname, request.method)) return
       const met = meet(request)
-      if (met === undefined) return problemAnswer(new Refused("unauthorized"))
+      if (met === undefined)
+        return isLeaving(url.pathname, request) ? undefined : problemAnswer(new Refused("unauthorized"))
       context.caller = met.caller
       context.session = met.session
       if (request.method === "HEAD") return problemAnswer(new Refused("not_found"))
@@ -142,7 +146,10 @@ export function createBroker(
       // Bun finds the route by the path as it was sent, and request.url has it tidied: GET /status/..\healthz.
       if (context.caller === NOBODY) {
         const met = meet(request)
-        if (met === undefined) return problemAnswer(new Refused("unauthorized"))
+        if (met === undefined) {
+          if (!isLeaving(route, request)) return problemAnswer(new Refused("unauthorized"))
+          return refuseForeign(request)
+        }
         context.caller = met.caller
         context.session = met.session
       }

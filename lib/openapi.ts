@@ -1225,7 +1225,8 @@ export const docs = {
   signOut: route("DELETE /session", {
     tag: "Sessions",
     summary: "Have the browser forget the cookie",
-    description: "It needs X-CSRF-Token, as every change by the cookie. The token stays good.",
+    description:
+      "It needs X-CSRF-Token, as every change by the cookie, but not where the cookie is no longer good. The token stays good.",
     answers: { 200: answer("Forgotten.", SessionEnded, { ended: { status: "ended" } }) },
     refuses: {
       forbidden: {

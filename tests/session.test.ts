@@ -237,6 +237,26 @@ test("signing out has the browser forget the cookie", async () => {
   expect(answer.headers.get("set-cookie")).toBe("tq_session=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict")
 })
 
+test("who signs out when the session is over already has the browser forget the cookie all the same", async () => {
+  await using broker = await brokerWith(token(SECRET))
+  const browser = new Browser(broker)
+  const leave = (headers: Record<string, string> = {}) =>
+    browser.ask("DELETE", "/session", undefined, headers)
+  const over = new Sessions([token(SECRET)]).open(SECRET, Date.now() - 43_200_001)!.value
+  const unknown = new Sessions([token("taken out")]).open("taken out")!.value
+  for (const value of [over, unknown, "x"]) {
+    browser.headers.cookie = `tq_session=${value}`
+    expect((await browser.ask("GET", "/session")).status).toBe(401)
+    const answer = await leave()
+    expect([answer.status, await answer.json()]).toEqual([200, { status: "ended" }])
+    expect(answer.headers.get("set-cookie")).toStartWith("tq_session=; Path=/; Max-Age=0;")
+    expect(await refusal(leave({ origin: "https://evil.example" }))).toMatchObject({ status: 403 })
+    // It opens nothing else, and a token that is presented still has to be one.
+    expect((await browser.ask("DELETE", "/dlq/none")).status).toBe(401)
+    expect((await leave({ "x-api-token": "wrong" })).status).toBe(401)
+  }
+})
+
 test("every broker with the token takes the cookie, and none without", async () => {
   await using first = await brokerWith(token(SECRET))
   const browser = await new Browser(first).signIn(SECRET)
