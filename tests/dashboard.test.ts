@@ -1,10 +1,13 @@
 /** The dashboard as people meet it: real Chromium on a real broker. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test"
-import { type ApiToken, hashOf, type Role } from "../lib/access.ts"
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { ACCESS, type ApiToken, hashOf, ROLES, type Role, type RouteName } from "../lib/access.ts"
 import { chromium, type Look, TestBrowser, type TestPage } from "./browser.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "./harness.ts"
 import { startBroker } from "./processes.ts"
 import { testRedis } from "./redis.ts"
+
+// Of several files only the first has what the preload sets.
+setDefaultTimeout(60_000)
 
 /** What the answers here may have. */
 interface Answer {
@@ -94,6 +97,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       tokenOf("operator", ["read", "operate"]),
       tokenOf("submitter", ["read", "submit"]),
       tokenOf("worker", ["work"]),
+      ...ROLES.map(role => tokenOf(`only-${role}`, [role])),
       tokenOf("bound", ["read", "operate", "submit"], [queue]),
     ]
     ;[browser, broker] = await Promise.all([TestBrowser.start(), testBroker({ tokens })])
@@ -210,6 +214,58 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.fill("Token", secretOf("worker"))
     await page.click("button", "Sign in")
     await page.reads(/the role read/)
+  })
+
+  test.each(ROLES)("who may only %s sees that and no more", async role => {
+    const name = `only-${role}`
+    const worker = freshName()
+    const gone = await dead("said no")
+    const waiting = await submitted({ delay_ms: 60_000 })
+    await call("POST", "/lease", { queues: [freshName()], worker })
+    // Each place, what it asks for, and what it shows of it to who may ask.
+    const places: [
+      hash: string,
+      route: RouteName,
+      shown: string,
+      buttons: Partial<Record<Role, string[]>>,
+    ][] = [
+      ["#/queues", "GET /queues", queue, {}],
+      [`#/queues/${queue}`, "GET /queues/:queue", "processing", {}],
+      [`#/tasks?queue=${queue}&state=scheduled`, "GET /tasks", waiting, {}],
+      [`#/tasks/${waiting}`, "GET /status/:id", "scheduled", { submit: ["Cancel"] }],
+      [`#/tasks/${gone}`, "GET /status/:id", "said no", {}],
+      [`#/dead?queue=${queue}`, "GET /dlq/groups", "said no", {}],
+      ["#/workers", "GET /workers", worker, {}],
+      ["#/events", "GET /events", "happen", {}],
+    ]
+    for (const [hash, route, shown, buttons] of places) {
+      const needed: readonly Role[] = ACCESS[route]
+      const may = needed.includes(role)
+      // The browser itself calls a refused request an error, and nothing else may be one.
+      const look = may ? {} : { expect: /^Failed to load resource: .* status of 403/ }
+      await using page = await signedIn(hash, secretOf(name), look)
+      await page.reads(may ? shown : `This needs the role ${needed.join(" or ")}`)
+      await until("nothing is still to come", async () => !(await page.seen("status", "Loading")))
+      expect([hash, (await page.text()).includes("read only")]).toEqual([hash, role === "read"])
+      const inMain = "[...document.querySelectorAll('main button')].map(button => button.innerText.trim())"
+      const found = (await page.page.evaluate(inMain)) as string[]
+      const harmless = may ? ["Copy", "Save", "Hold"] : []
+      expect([hash, found.filter(button => !harmless.includes(button))]).toEqual([hash, buttons[role] ?? []])
+      expect([hash, await page.overflow(), await page.barriers()]).toEqual([hash, 0, []])
+      await page.picture(`${name}-${hash.slice(2).split(/[?/]/)[0]}`)
+      await page.click("button", "Sign out")
+      await page.find("textbox", "Token")
+    }
+  })
+
+  test("who may only submit cancels, and sees that it is done", async () => {
+    const id = await submitted({ delay_ms: 60_000 })
+    await using page = await signedIn(`#/tasks/${id}`, secretOf("only-submit"))
+    await page.click("button", "Cancel")
+    await confirm(page)
+    await page.find("status", /cancelled/)
+    await until("the button goes", async () => !(await page.seen("button", "Cancel")))
+    expect((await call("GET", `/status/${id}`)).status).toBe("cancelled")
   })
 
   test("what is submitted elsewhere appears without a reload", async () => {

@@ -1,8 +1,8 @@
 /** The newest events, as they come. */
 import { useRef, useState } from "preact/hooks"
-import { queryOf } from "./api.ts"
+import { can, Problem, queryOf } from "./api.ts"
 import { EVENT_NAMES, type EventData, stream, useStream, useTick } from "./live.ts"
-import { Badge, Empty, Filter, QueueLink, Select, Table, TaskLink } from "./parts.tsx"
+import { Badge, Empty, Filter, QueueLink, Select, Table, TaskLink, Trouble } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
 import { useStore } from "./store.ts"
 import { clock, Shown } from "./text.tsx"
@@ -32,6 +32,13 @@ export function Events({ route: { query } }: { route: Route }) {
     rows.current.length = Math.min(rows.current.length, KEPT)
   })
   if (!held) shown.current = [...rows.current]
+  if (!can("read"))
+    return (
+      <>
+        <h1>Events</h1>
+        <Trouble problem={new Problem(403, "Forbidden", "This needs the role read.")} />
+      </>
+    )
   return (
     <>
       <div class="title">

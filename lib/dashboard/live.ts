@@ -3,7 +3,7 @@
  * hidden, and what fails is asked for less and less often.
  */
 import { useCallback, useEffect, useRef, useState } from "preact/hooks"
-import type { Problem } from "./api.ts"
+import { can, type Problem } from "./api.ts"
 import { Store } from "./store.ts"
 
 export const EVENT_NAMES =
@@ -29,12 +29,12 @@ export interface EventData {
 }
 type OnEvent = (name: string, data: EventData) => void
 
-/** Listens to events; undefined: not now. */
+/** Listens to events; undefined: not now. Who may not is not refused again and again: their views ask by time. */
 export function useStream(query: string | undefined, on: OnEvent): void {
   const handler = useRef(on)
   handler.current = on
   useEffect(() => {
-    if (query === undefined) return
+    if (query === undefined || !can("read")) return
     let source: EventSource | undefined
     let timer: ReturnType<typeof setTimeout> | undefined
     let failures = 0

@@ -162,7 +162,9 @@ function Shell() {
             <span title={`${roles.join(", ")}${queues ? ` on ${queues.join(", ")}` : ""}`}>
               <Shown text={name} most={40} />
               {!roles.includes("operate") && (
-                <small>{roles.includes("submit") ? "submit" : "read only"}</small>
+                <small>
+                  {["submit", "work"].find(role => (roles as string[]).includes(role)) ?? "read only"}
+                </small>
               )}
             </span>
             <button type="button" class="quiet" onClick={() => attempt(signOut)}>
