@@ -96,6 +96,7 @@ export async function deadSize(scripts: Scripts, queues: readonly string[]): Pro
 
 /** How many queues share a call, where one server has all of them: 2 ms of Redis' time. */
 export const DEPTHS_A_CALL = 100
+/** Of how many is asked at a time: the calls of others come in between. */
 const DEPTHS_AT_ONCE = 300
 
 /** What a queue holds now, as /metrics tells it. */
@@ -114,7 +115,7 @@ interface Told {
   depths: readonly Depth[]
 }
 
-/** What queues hold, a call after the other; of what a call tells as it did before, it hands on the very same array. */
+/** What queues hold. Of a call that tells what it told before, it hands on the very same array. */
 export class Depths {
   #told: Map<string, Told> = new Map()
 

@@ -31,10 +31,10 @@ const OF_DEPTHS: Told<Depth>[] = [
   },
   {
     ...{ name: "tq_oldest_waiting_timestamp_seconds", type: "gauge" },
-    help: "Since when the oldest task that is ready waits: its submit or its newest attempt. NaN: none waits.",
+    help: "Since when the oldest task that is ready waits: its submit or its newest attempt. +Inf: none waits.",
     heads: label => [`{${label}}`],
     mark: ({ oldestAt }) => oldestAt,
-    values: ({ oldestAt }) => [oldestAt === "" ? "NaN" : Number(oldestAt) / 1_000],
+    values: ({ oldestAt }) => [oldestAt === "" ? Infinity : Number(oldestAt) / 1_000],
   },
   {
     ...{ name: "tq_last_poll_timestamp_seconds", type: "gauge" },
@@ -73,7 +73,6 @@ export class Metrics {
   readonly #ofMeasures = OF_MEASURES.map(told => new Family(told))
   #registry: Registry | undefined
   #page: { at: number; bytes: Promise<Buffer> } | undefined
-  #counted: { size: number; counted: Some<QueueMeasures>[] } = { size: 0, counted: [] }
   #size = 0
   #redisUp = false
 
@@ -127,15 +126,10 @@ export class Metrics {
 
   /** They only become more: those of before stand where they stood. */
   #countedQueues(): Some<QueueMeasures>[] {
-    const { queues } = this.queue.measures
-    if (this.#counted.size !== queues.size) {
-      const all = [...queues]
-      const counted = Array.from({ length: Math.ceil(all.length / TOGETHER) }, (_, i) => ({
-        queues: all.slice(i * TOGETHER, (i + 1) * TOGETHER),
-      }))
-      this.#counted = { size: queues.size, counted }
-    }
-    return this.#counted.counted
+    const all = [...this.queue.measures.queues]
+    return Array.from({ length: Math.ceil(all.length / TOGETHER) }, (_, i) => ({
+      queues: all.slice(i * TOGETHER, (i + 1) * TOGETHER),
+    }))
   }
 
   #register(): Registry {

@@ -165,10 +165,43 @@ test("the oldest that waits, and that nobody ever asked for it, are told", async
   expect((await waits).status).toBe(200)
 })
 
+test("who waits for tasks polls still, beside a queue that nobody polls, and after a while", async () => {
+  await using redis = await testRedis()
+  await using broker = await testBroker({}, redis.socket)
+  await broker.call("POST", "/submit", [
+    { type: "a", queue: "left", delay_ms: 60_000 },
+    { type: "a", queue: "polled", delay_ms: 60_000 },
+  ])
+  const waits = broker.call("POST", "/lease", { queues: ["polled"], wait_ms: 20_000 })
+  await until("it waits", () => broker.queue.waiting === 1)
+  for (const queue of ["left", "polled"]) {
+    await using bench = new Bench(redis.socket, queue)
+    await bench.redis.hset(bench.key("stats"), "polled", 1_000)
+  }
+  const text = await scrape(broker)
+  expect(valuesOf(text, "tq_last_poll_timestamp_seconds", "left")[""]).toBe(1)
+  expect(valuesOf(text, "tq_last_poll_timestamp_seconds", "polled")[""]).toBeWithin(...ago(5, 0))
+  broker.queue.stopWaiting()
+  await waits
+})
+
+test("a queue that has counted nothing yet joins the page, so that its first event is a growth", async () => {
+  const measures = new Measures()
+  const depths = async () => []
+  const metrics = new Metrics({ measures, steer: { depths }, waiting: 0 } as unknown as TaskQueue, -1)
+  for (const queue of ["first", "second"]) {
+    measures.of(queue)
+    expect(valuesOf(String(await metrics.page()), "tq_task_events_total", queue)).toMatchObject({ done: 0 })
+  }
+})
+
 test("the page is valid, with Prometheus' own check where that is there", async () => {
   await using broker = await testBroker()
+  const idle = freshName()
   await broker.call("POST", "/submit", { type: "a", queue: freshName() })
+  await broker.call("POST", "/submit", { type: "a", queue: idle, delay_ms: 60_000 })
   const text = await scrape(broker)
+  expect(valuesOf(text, "tq_oldest_waiting_timestamp_seconds", idle)[""]).toBe(Infinity)
   expect(faultsOf(text)).toEqual([])
   for (const name of [
     "redis_call_seconds_count",
@@ -374,7 +407,11 @@ test.skipIf(promtool === null)("the alerts fire when they should, as promtool tr
   ]
   const cases: [alert: string, severity: string, series: object[]][] = [
     ["TaskQueueDeadLettersGrow", "warning", broker("tq_task_events_total", "0x5 1x20", ',event="dead"')],
-    ["TaskQueueOldestWaitsTooLong", "warning", broker("tq_oldest_waiting_timestamp_seconds", "0x20")],
+    [
+      "TaskQueueOldestWaitsTooLong",
+      "warning",
+      broker("tq_oldest_waiting_timestamp_seconds", "+Inf+0x6 0x20"),
+    ],
     [
       "TaskQueueNoWorkers",
       "critical",
