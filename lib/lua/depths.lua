@@ -10,36 +10,43 @@
   invariant  as depth ]]
 local queues = unpack(ARGV)
 
-local function of(key)
-  local before, after = string.match(key, "^(.-{).-(}.*)$")
-  return function(queue) return before .. queue .. after end
-end
-local task_of, ready_of, due_of, leases_of = of(task), of(ready), of(due), of(leases)
-local done_of, dead_of, cancelled_of, stats_of = of(done), of(dead), of(cancelled), of(stats)
+-- A key is `before`, the queue's name, and the rest.
+local before = string.match(task, "^.-{")
+local function rest(key) return string.match(key, "}.*$") end
+local task_rest, ready_rest, stats_rest = rest(task), rest(ready), rest(stats)
+-- Those that are seldom empty come first: most tasks have priority 5.
+local rests, priorities = {}, { "5", false, false, false, false, false, "0", "1", "2", "3", "4", "6", "7", "8", "9" }
+local sets = { rest(leases), rest(done), rest(due), rest(dead), rest(cancelled) }
+for i, priority in ipairs(priorities) do rests[i] = priority and ready_rest .. priority or sets[i - 1] end
 
-local lines = {}
+local lines, keys = {}, {}
 for queue in string.gmatch(queues, "%S+") do
-  task, ready = task_of(queue), ready_of(queue)
-  loaded, opened = {}, {} -- another queue may have a task of the same id
-  local queued, oldest = 0, nil
-  for priority = 0, 9 do
-    local count = redis.call("LLEN", ready .. priority)
-    if count > 0 then
-      queued = queued + count
-      local since = waits_since(priority)
-      if since then oldest = math.min(oldest or since, since) end
+  local base = before .. queue
+  task, ready = base .. task_rest, base .. ready_rest
+  for i, rest in ipairs(rests) do keys[i] = base .. rest end
+  -- One call for the fifteen: what is empty is not there, and is not asked how much it holds.
+  local left = redis.call("EXISTS", unpack(keys))
+  local sizes, queued, oldest = { "0", "0", "0", "0", "0" }, 0, nil
+  for i, key in ipairs(keys) do
+    if left == 0 then break end
+    local priority = priorities[i]
+    local size = redis.call(priority and "LLEN" or "ZCARD", key)
+    if size > 0 then
+      left = left - 1
+      if priority then
+        queued = queued + size
+        local since = waits_since(priority)
+        if since then oldest = math.min(oldest or since, since) end
+      else
+        sizes[i - 1] = int(size)
+      end
     end
   end
-  lines[#lines + 1] = string.format(
-    "%d %d %d %d %d %d|%s|%s",
-    queued,
-    redis.call("ZCARD", due_of(queue)),
-    redis.call("ZCARD", leases_of(queue)),
-    redis.call("ZCARD", done_of(queue)),
-    redis.call("ZCARD", dead_of(queue)),
-    redis.call("ZCARD", cancelled_of(queue)),
-    oldest and int(oldest) or "",
-    redis.call("HGET", stats_of(queue), "polled") or ""
-  )
+  local leased, ended, later, died, given_up = unpack(sizes)
+  lines[#lines + 1] = table.concat({ int(queued), later, leased, ended, died, given_up }, " ")
+    .. "|"
+    .. (oldest and int(oldest) or "")
+    .. "|"
+    .. (redis.call("HGET", base .. stats_rest, "polled") or "")
 end
 return table.concat(lines, "\n")

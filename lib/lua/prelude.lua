@@ -440,14 +440,14 @@ end
 local LOOK_AT = 10 -- ids that no task has left behind, at the head of a ready list
 
 -- Since when the first task of a ready list waits, if it is among the first few ids.
+local WAITS = "^queued %d+ %S+ (%d+) %S+ %d+ %d+ %d+ (%d+)\n(%d) " -- the beginning of HEAD
 local function waits_since(priority)
+  local list = ready .. priority
   for i = 0, LOOK_AT - 1 do
-    local id = redis.call("LINDEX", ready .. priority, i)
+    local id = redis.call("LINDEX", list, i)
     if not id then return nil end
-    local t = open(id)
-    if t and t.state == "queued" and read_policy(t.policy).priority == tostring(priority) then
-      return math.max(t.created, t.started)
-    end
+    local started, created, of = string.match(redis.call("GET", task .. id) or "", WAITS)
+    if of == tostring(priority) then return math.max(created, started) end
   end
 end
 
