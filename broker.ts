@@ -74,6 +74,7 @@ export function createBroker(
   token: string | undefined,
   log: Log,
   spans?: Spans,
+  metrics = new Metrics(queue),
 ) {
   const tokens = [...config.tokens, ...(token === undefined ? [] : [masterToken(token)])]
   const authenticate = authenticator(tokens)
@@ -92,7 +93,6 @@ export function createBroker(
     const caller = authenticate(headers)
     return caller && { caller }
   }
-  const metrics = new Metrics(queue)
   const read = bodyReader(config.maxBodyBytes)
   const readIfAny = optionalBody(read)
   const readIfJson = bodyIfJson(read)

@@ -46,7 +46,10 @@ export class QueueMeasures implements Record<(typeof EVENTS)[number], number> {
   readonly run: Histogram
 
   /** `shared`: whose histograms these are; undefined: its own. */
-  constructor(readonly shared?: QueueMeasures) {
+  constructor(
+    readonly queue: string,
+    shared?: QueueMeasures,
+  ) {
     this.wait = shared?.wait ?? new Histogram(TASK_SECONDS)
     this.run = shared?.run ?? new Histogram(TASK_SECONDS)
   }
@@ -54,6 +57,8 @@ export class QueueMeasures implements Record<(typeof EVENTS)[number], number> {
 
 export class Measures {
   readonly queues = new Map<string, QueueMeasures>()
+  /** Those with histograms of their own. */
+  readonly timed: QueueMeasures[] = []
   readonly roundTrip = new Histogram(CALL_SECONDS)
   readonly sweepLag = new Histogram(CALL_SECONDS)
   /** Items in one call of a script. */
@@ -68,9 +73,9 @@ export class Measures {
     if (found !== undefined) return found
     // Of more than MAX_TIMED queues one is OTHER.
     if (queue !== OTHER && this.queues.size > MAX_QUEUES) return this.of(OTHER)
-    const measures = new QueueMeasures(
-      queue !== OTHER && this.queues.size >= MAX_TIMED ? this.of(OTHER) : undefined,
-    )
+    const shared = queue !== OTHER && this.queues.size >= MAX_TIMED ? this.of(OTHER) : undefined
+    const measures = new QueueMeasures(queue, shared)
+    if (shared === undefined) this.timed.push(measures)
     this.queues.set(queue, measures)
     return measures
   }

@@ -3,17 +3,16 @@
  * page takes some read-only calls, for the first 1,000 queues, and is written at most once a second, a metric at a time,
  * so that whatever else the broker does goes on in between.
  */
+import { monitorEventLoopDelay } from "node:perf_hooks"
 import { type Counter, collectDefaultMetrics, Registry } from "prom-client"
 import type { Depth } from "./browse.ts"
-import { Family, histogram, Page, type Some, type Told, valuesOf } from "./exposition.ts"
+import { Family, histogram, Page, type Told, valuesOf } from "./exposition.ts"
 import { EVENTS, type Histogram, type QueueMeasures, TASK_SECONDS } from "./measures.ts"
 import type { TaskQueue } from "./queue.ts"
 
 const FRESH_MS = 1_000
 /** How often the event loop is looked at. */
 const LAG_EVERY_MS = 100
-/** How many queues' counters are kept and written together. */
-const TOGETHER = 50
 
 type Labels = Record<string, string>
 
@@ -54,26 +53,28 @@ const OF_MEASURES: Told<QueueMeasures>[] = [
     mark: of => of.submitted + of.leased + of.done + of.failed + of.released + of.lapsed + of.dead,
     values: of => EVENTS.map(event => of[event]),
   },
+]
+
+const OF_TIMED: Told<QueueMeasures>[] = [
   histogram(
     "tq_task_wait_seconds",
     "From the submit to the first lease, delays included.",
     TASK_SECONDS,
-    ({ wait, shared }) => (shared ? undefined : wait),
+    ({ wait }) => wait,
   ),
-  histogram(
-    "tq_task_run_seconds",
-    "From a lease to the ack that names it.",
-    TASK_SECONDS,
-    ({ run, shared }) => (shared ? undefined : run),
-  ),
+  histogram("tq_task_run_seconds", "From a lease to the ack that names it.", TASK_SECONDS, ({ run }) => run),
 ]
 
 export class Metrics {
   readonly #ofDepths = OF_DEPTHS.map(told => new Family(told))
   readonly #ofMeasures = OF_MEASURES.map(told => new Family(told))
+  readonly #ofTimed = OF_TIMED.map(told => new Family(told))
+  readonly #page = new Page()
+  #bytes: Promise<Buffer> | undefined
+  /** When the page was ready; Infinity: it is being written. */
+  #readyAt = -Infinity
+  #held: readonly Depth[] = []
   #registry: Registry | undefined
-  #page: { at: number; bytes: Promise<Buffer> } | undefined
-  #size = 0
   #redisUp = false
 
   /** `freshMs` is there for tests, as is `written`. */
@@ -84,15 +85,17 @@ export class Metrics {
 
   /** Of how many queues each metric was written so far: what pages cost. */
   get written(): Record<string, number> {
-    return Object.fromEntries([...this.#ofDepths, ...this.#ofMeasures].map(of => [of.told.name, of.written]))
+    const all = [...this.#ofDepths, ...this.#ofMeasures, ...this.#ofTimed]
+    return Object.fromEntries(all.map(of => [of.told.name, of.written]))
   }
 
-  /** The page; who asks within a second gets the same one. */
-  page(): Promise<Buffer> {
-    const now = performance.now()
-    if (this.#page === undefined || now - this.#page.at > this.freshMs)
-      this.#page = { at: now, bytes: this.#write() }
-    return this.#page.bytes
+  /** The page; who asks within a second gets the same one. To be copied at once, as a Response does: the next is written over it. */
+  async page(): Promise<Buffer> {
+    if (this.#bytes === undefined || performance.now() - this.#readyAt > this.freshMs) {
+      this.#readyAt = Infinity
+      this.#bytes = this.#write().finally(() => (this.#readyAt = performance.now()))
+    }
+    return this.#bytes
   }
 
   async #write(): Promise<Buffer> {
@@ -102,16 +105,25 @@ export class Metrics {
     const depths = await this.queue.steer.depths().catch(() => undefined)
     this.#redisUp = depths !== undefined
     const { measures } = this.queue
+    const held = depths ?? []
     // From 0 on, so that a first event is a growth.
-    const held = (depths ?? []).map((some): Some<Depth> => {
-      for (const { queue } of some) measures.of(queue)
-      return { mark: some, queues: some.map(depth => [depth.queue, depth]) }
-    })
-    const counted = this.#countedQueues()
-    const page = new Page(this.#size + 65_536)
+    if (held.some(({ queue }, i) => queue !== this.#held[i]?.queue))
+      for (const { queue } of held) measures.of(queue)
+    this.#held = held
+    const counted = [...measures.queues.values()]
+    const page = this.#page
+    page.clear()
     const writes = [
       ...this.#ofDepths.map(family => () => family.write(page, held)),
       ...this.#ofMeasures.map(family => () => family.write(page, counted)),
+      // Left out where it has seen nothing: idle queues are to make no page long.
+      ...this.#ofTimed.map(
+        family => () =>
+          family.write(
+            page,
+            measures.timed.filter(of => family.told.mark(of) !== 0),
+          ),
+      ),
       ...registry.getMetricsAsArray().map(({ name }) => async () => {
         page.add(`${await registry.getSingleMetricAsString(name)}\n\n`)
       }),
@@ -120,16 +132,7 @@ export class Metrics {
       await write()
       await new Promise(resolve => setImmediate(resolve))
     }
-    this.#size = page.bytes.length
     return page.bytes
-  }
-
-  /** They only become more: those of before stand where they stood. */
-  #countedQueues(): Some<QueueMeasures>[] {
-    const all = [...this.queue.measures.queues]
-    return Array.from({ length: Math.ceil(all.length / TOGETHER) }, (_, i) => ({
-      queues: all.slice(i * TOGETHER, (i + 1) * TOGETHER),
-    }))
   }
 
   #register(): Registry {
@@ -156,9 +159,24 @@ export class Metrics {
     gauge("tq_long_polls", "Requests that wait for tasks here.", () => this.queue.waiting)
 
     collectDefaultMetrics({ register: registry, prefix: "tq_", eventLoopMonitoringPrecision: LAG_EVERY_MS })
-    // The rest of what it tells of Node's inside is empty with Bun, and no number where nothing was seen.
+    // What it tells of Node's inside is empty with Bun, but for the event loop's lag, and that takes half a millisecond.
     for (const { name } of registry.getMetricsAsArray())
-      if (/^tq_nodejs_(?!eventloop_lag_(max_|p\d+_)?seconds)/.test(name)) registry.removeSingleMetric(name)
+      if (name.startsWith("tq_nodejs_")) registry.removeSingleMetric(name)
+    const lag = monitorEventLoopDelay({ resolution: LAG_EVERY_MS })
+    lag.enable()
+    const late = (what: string, nanoseconds: () => number) =>
+      gauge(
+        `tq_nodejs_eventloop_lag_${what}_seconds`,
+        `How late the event loop was since the last scrape: ${what}.`,
+        () => nanoseconds() / 1e9,
+      )
+    late("p50", () => lag.percentile(50))
+    late("p99", () => lag.percentile(99))
+    late("max", () => {
+      const { max } = lag
+      lag.reset()
+      return max
+    })
     return registry
   }
 }

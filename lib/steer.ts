@@ -38,19 +38,15 @@ export class Steering {
 
   constructor(private readonly parts: Parts) {}
 
-  /** What the queues hold now: the first 1,000, by their names, in the arrays that it was told in. */
-  async depths(): Promise<(readonly Depth[])[]> {
+  /** What the queues hold now: the first 1,000, by their names. */
+  async depths(): Promise<Depth[]> {
     const { scripts, queues, waitsFor, oneSlot } = this.parts
     // Queues of a Cluster are in different slots, and no call may touch two.
     const aCall = oneSlot ? DEPTHS_A_CALL : 1
     const told = await this.#depths.read(scripts, (await queues()).slice(0, MAX_QUEUES), aCall)
     // Who waits here has asked long ago, and asks still.
     const polledAt = String(Math.floor(Date.now() / 1_000) * 1_000)
-    return told.map(depths =>
-      depths.some(({ queue }) => waitsFor(queue))
-        ? depths.map(depth => (waitsFor(depth.queue) ? { ...depth, polledAt } : depth))
-        : depths,
-    )
+    return told.map(depth => (waitsFor(depth.queue) ? { ...depth, polledAt } : depth))
   }
 
   /** How a queue is: how many tasks it has where, who asks for them, whether it is paused. */

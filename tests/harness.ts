@@ -4,6 +4,7 @@ import { createBroker } from "../broker.ts"
 import { type BrokerConfig, readBrokerConfig } from "../lib/config.ts"
 import { QUEUE_KEY_NAMES, type QueueKey, queueKeys } from "../lib/keys.ts"
 import { createLog } from "../lib/log.ts"
+import type { Metrics } from "../lib/metrics.ts"
 import { TaskQueue } from "../lib/queue.ts"
 import type { RedisAddress } from "../lib/redis.ts"
 import { type Limits, type Replies, Scripts } from "../lib/scripts.ts"
@@ -137,6 +138,7 @@ export async function testBroker(
   overrides: Partial<BrokerConfig> = {},
   redis?: string | RedisAddress,
   log = createLog("silent"),
+  metrics?: (queue: TaskQueue) => Metrics,
 ): Promise<TestBroker> {
   const config = testConfig(overrides)
   const queue = await TaskQueue.open({
@@ -150,7 +152,7 @@ export async function testBroker(
     },
     log,
   })
-  const app = createBroker(queue, config, TOKEN, log)
+  const app = createBroker(queue, config, TOKEN, log, undefined, metrics?.(queue))
   app.listen({
     hostname: "127.0.0.1",
     port: 0,

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { DEPTHS_A_CALL, Depths } from "../lib/browse.ts"
+import { DEPTHS_A_CALL, type Depth, Depths } from "../lib/browse.ts"
 import { readBrokerConfig } from "../lib/config.ts"
 import { createLog } from "../lib/log.ts"
 import { MAX_QUEUES, Measures, OTHER } from "../lib/measures.ts"
@@ -40,7 +40,7 @@ function valuesOf(text: string, name: string, queue: string): Record<string, num
     .filter(line => line.startsWith(`${name}{`) && line.includes(`queue="${queue}"`))
   return Object.fromEntries(
     lines.map(line => {
-      const [, labels, value] = /\{(.*)\} (\S+)$/.exec(line)!
+      const [, labels, value] = /\{(.*)\} +(\S+)$/.exec(line)!
       const rest = labels!.split(",").filter(label => !label.startsWith("queue="))
       return [rest.map(label => label.split('"')[1]).join(), value === "+Inf" ? Infinity : Number(value)]
     }),
@@ -66,7 +66,7 @@ function faultsOf(text: string): string[] {
       continue
     }
     const [, sample, metric] =
-      /^(([a-z_][a-z0-9_]*)(?:\{[a-z_]+="[^"]*"(?:,[a-z_]+="[^"]*")*\})?) (?:[\d.e+-]+|\+Inf)$/.exec(line) ??
+      /^(([a-z_][a-z0-9_]*)(?:\{[a-z_]+="[^"]*"(?:,[a-z_]+="[^"]*")*\})?) +(?:[\d.e+-]+|\+Inf)$/.exec(line) ??
       []
     if (metric === undefined) faults.push(`no sample: ${line}`)
     else if (seen.has(sample!)) faults.push(`twice: ${line}`)
@@ -253,12 +253,12 @@ test("many queues share a call to Redis, and only what has changed is written an
   const one = ({ queue, counts }: { queue: string; counts: string }) => `${queue} ${counts}`
   const depths = new Depths()
   const together = await depths.read(counted.scripts, names, DEPTHS_A_CALL)
-  expect([calls, together.flat().map(one)]).toEqual([3, names.map(queue => `${queue} 1 0 0 0 0 0`)])
-  // The very same arrays, by which the page knows at once that their lines stay as they are.
+  expect([calls, together.map(one)]).toEqual([3, names.map(queue => `${queue} 1 0 0 0 0 0`)])
+  // Nothing is read again of an answer that is as before.
   const again = await depths.read(counted.scripts, names, DEPTHS_A_CALL)
-  expect(again.map((told, i) => told === together[i])).toEqual([true, true, true])
+  expect(again.every((depth, i) => depth === together[i])).toBe(true)
   // As a Cluster is asked.
-  expect((await new Depths().read(counted.scripts, names, 1)).flat()).toEqual(together.flat())
+  expect(await new Depths().read(counted.scripts, names, 1)).toEqual(together)
   const metrics = new Metrics(broker.queue, -1)
   await metrics.page()
   expect(metrics.written).toMatchObject({ tq_tasks: 250, tq_task_events_total: 251, tq_task_wait_seconds: 0 })
@@ -292,12 +292,76 @@ test("a page of 1,000 queues holds up nothing for long: it is written in pieces"
   expect(turns).toBeGreaterThan(15)
 })
 
+test("a number is written into its place, whether it is longer or shorter than before", async () => {
+  const measures = new Measures()
+  const steer = { depths: async () => depths }
+  const queue = { measures, steer, waiting: 0 } as unknown as TaskQueue
+  const kept = new Metrics(queue, -1)
+  const linesOf = (page: Buffer) =>
+    String(page)
+      .replace(/ +/g, " ")
+      .split("\n")
+      .filter(line => line.includes('queue="'))
+  let depths: Depth[] = []
+  for (const round of [1, 3, 1_000, 7, 99_999, 0, 12_345]) {
+    const oldestAt = round % 2 === 0 ? "" : `${round}000`
+    depths = ["a", "b", ...(round > 5_000 ? ["c"] : [])].map((queue, i) => {
+      measures.of(queue).done += round
+      measures.of(queue).run.observe(round)
+      const counts = [round, i, 0, 10 * round, 0, i * round].join(" ")
+      return { queue, counts, oldestAt, polledAt: i === 0 ? "" : "1500" }
+    })
+    expect(linesOf(await kept.page())).toEqual(linesOf(await new Metrics(queue).page()))
+  }
+})
+
+test("who has got a page keeps it as it was, and no two are written at once", async () => {
+  const measures = new Measures()
+  const counted = measures.of("a")
+  const depths = async () => []
+  const metrics = new Metrics({ measures, steer: { depths }, waiting: 0 } as unknown as TaskQueue, -1)
+  counted.done = 1
+  const first = new Response(await metrics.page())
+  counted.done = 22
+  const [second, third] = await Promise.all([metrics.page(), metrics.page()])
+  expect(second).toBe(third)
+  expect(valuesOf(await first.text(), "tq_task_events_total", "a")).toMatchObject({ done: 1 })
+  expect(valuesOf(String(second), "tq_task_events_total", "a")).toMatchObject({ done: 22 })
+})
+
+test("tasks of every state and priority are counted, and the oldest of all that are ready is told", async () => {
+  await using redis = await testRedis()
+  await using broker = await testBroker({}, redis.socket)
+  await using bench = new Bench(redis.socket, "a")
+  await bench.redis.rpush(`${bench.key("ready")}0`, "left-behind")
+  const submit = (task: object) => broker.call("POST", "/submit", { type: "a", queue: "a", ...task })
+  for (let priority = 0; priority < 10; priority++) await submit({ task_id: `p${priority}`, priority })
+  await bench.setField("p7", "created", 5_000)
+  await submit({ delay_ms: 60_000 })
+  const delayed = (await (await submit({ delay_ms: 60_000 })).json()) as { task_id: string }
+  await broker.call("POST", `/cancel/${delayed.task_id}`)
+  const leased = await broker.call("POST", "/lease", { queues: ["a"], max: 3 })
+  const { tasks } = (await leased.json()) as { tasks: { id: string; lease: string }[] }
+  await broker.call("POST", "/ack", { task_id: tasks[0]!.id, lease: tasks[0]!.lease })
+  await broker.call("POST", "/ack", {
+    task_id: tasks[1]!.id,
+    lease: tasks[1]!.lease,
+    status: "failed",
+    retry: false,
+  })
+  const [depth] = await broker.queue.steer.depths()
+  // p9 done, p8 dead, p7 processing; and one id that its task has left.
+  expect(depth).toMatchObject({ counts: "8 1 1 1 1 1" })
+  await bench.setField("p2", "created", 7_000)
+  expect((await broker.queue.steer.depths())[0]).toMatchObject({ oldestAt: "7000" })
+})
+
 test("a name that nobody can submit to is still one label", async () => {
   const name = 'a"} 1\n\\\u202e'
   const measures = new Measures()
   measures.of(name).submitted++
   const depth = { queue: name, counts: "1 0 0 0 0 0", oldestAt: "1000", polledAt: "" }
-  const depths = async () => [[depth]]
+  const depths = async () => [depth]
   const text = String(
     await new Metrics({ measures, steer: { depths }, waiting: 0 } as unknown as TaskQueue).page(),
   )
