@@ -84,3 +84,6 @@ export function post(path: string, token: string, body: string): Uint8Array {
       `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   )
 }
+
+export const get = (path: string, token: string): Uint8Array =>
+  Buffer.from(`GET ${path} HTTP/1.1\r\nHost: bench\r\nX-API-Token: ${token}\r\n\r\n`)

@@ -8,10 +8,11 @@ import { life, lifeAlways, single, singleAlways } from "./rows/life.ts"
 import { listening } from "./rows/listening.ts"
 import { memory } from "./rows/memory.ts"
 import { backlog, queues } from "./rows/scale.ts"
+import { scrape } from "./rows/scrape.ts"
 import { submit } from "./rows/submit.ts"
 import { work } from "./rows/work.ts"
 
 export const ROWS: readonly Row[] = [
   ...[life, lifeAlways, single, singleAlways],
-  ...[submit, work, listening, latency, bytes, backlog, queues, idle, burst, batch, memory],
+  ...[submit, work, listening, scrape, latency, bytes, backlog, queues, idle, burst, batch, memory],
 ]

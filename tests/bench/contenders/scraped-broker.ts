@@ -1,0 +1,9 @@
+/** A broker, as a process, that makes a page of /metrics at every scrape: where one may be a second old, none costs much. */
+
+import { createLog } from "../../../lib/log.ts"
+import { Metrics } from "../../../lib/metrics.ts"
+import { testBroker } from "../../harness.ts"
+
+const [redis] = process.argv.slice(2)
+const broker = await testBroker({}, redis, createLog("silent"), queue => new Metrics(queue, -1))
+console.error(JSON.stringify({ message: "The broker listens", url: broker.url }))
