@@ -3,5 +3,5 @@ import { endSharedRedis } from "./redis.ts"
 
 afterAll(endSharedRedis)
 
-// bunfig.toml cannot say this, and what a test starts must not be killed under it.
+// What a test starts must not be killed under it. Of several files this holds for the first: package.json says it for all.
 setDefaultTimeout(60_000)
