@@ -5,6 +5,7 @@
 import { once } from "node:events"
 import { Elysia } from "elysia"
 import { type ApiToken, authenticator, Caller, hashOf, presented, ROLES } from "./lib/access.ts"
+import { nthOf, runBrokers, stopWithParent } from "./lib/brokers.ts"
 import { type BrokerConfig, readBrokerConfig, redisAddress } from "./lib/config.ts"
 import { dashboard } from "./lib/dashboard.ts"
 import { BROKER_CONNECTION, startEmbeddedRedis } from "./lib/embedded.ts"
@@ -14,6 +15,7 @@ import {
   brokerFacts,
   cannotListen,
   greeting,
+  type Listening,
   redisWarnings,
   tokenPlace,
   urlOf,
@@ -48,7 +50,6 @@ import {
 } from "./lib/session.ts"
 import { stopSignal } from "./lib/signals.ts"
 import type { Spans } from "./lib/spans.ts"
-import type { RedisState } from "./lib/store.ts"
 import { type Leased, queueOf } from "./lib/task.ts"
 import { startSpans } from "./lib/trace.ts"
 import * as wire from "./lib/wire.ts"
@@ -581,18 +582,16 @@ const masterToken = (token: string): ApiToken => ({
   hash: hashOf(token),
 })
 
-export interface RunningBroker {
-  url: string
-  /** That of all roles; undefined where there are only those of API_TOKENS. */
-  token: string | undefined
-  /** Where Redis is, and how it is set. */
-  redis: RedisState & { at: string }
+export interface RunningBroker extends Listening {
   /** Refuses new work, answers long polls empty, lets requests finish, then closes: within `shutdownMs`. */
   stop(): Promise<void>
 }
 
-/** Starts a broker, and Redis with it where no address of one is given. Where it fails, nothing is left running. */
-export async function startBroker(config: BrokerConfig, log: Log): Promise<RunningBroker> {
+/**
+ * Starts a broker, and Redis with it where no address of one is given. Where it fails, nothing is left running.
+ * `nth`: it is one of several that share the port.
+ */
+export async function startBroker(config: BrokerConfig, log: Log, nth?: number): Promise<RunningBroker> {
   await using opened = new AsyncDisposableStack()
   const address = redisAddress(config)
   const embedded = address === undefined ? await startEmbeddedRedis(config.dataDir) : undefined
@@ -612,7 +611,12 @@ export async function startBroker(config: BrokerConfig, log: Log): Promise<Runni
   const queue = await TaskQueue.open({ ...config, redis, log })
   opened.defer(() => queue.close())
   const state = await queue.redisState()
-  const server = listen(createBroker(queue, config, token, log, spans), config)
+  const app = createBroker(queue, config, token, log, spans)
+  if (config.metricsPort > 0) {
+    const metrics = listenForMetrics(app, config.host, config.metricsPort + (nth ?? 0))
+    opened.defer(() => metrics.stop(true))
+  }
+  const server = listen(app, config, nth !== undefined)
   const closing = opened.move()
   return {
     url: urlOf(config.host, server.port!),
@@ -633,12 +637,12 @@ export async function startBroker(config: BrokerConfig, log: Log): Promise<Runni
   }
 }
 
-function listen(app: ReturnType<typeof createBroker>, { host, port }: BrokerConfig) {
+function listen(app: ReturnType<typeof createBroker>, { host, port }: BrokerConfig, reusePort: boolean) {
   try {
     app.listen({
       hostname: host,
       port,
-      reusePort: false,
+      reusePort,
       idleTimeout: IDLE_TIMEOUT_S,
       // Past this Bun would answer a bare 413, before us. readJson holds the limit; what is not read is not kept.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
@@ -649,18 +653,47 @@ function listen(app: ReturnType<typeof createBroker>, { host, port }: BrokerConf
   return app.server!
 }
 
-async function main(): Promise<number> {
+/** GET /metrics alone, answered as on the main port, where one cannot choose which of several brokers answers. */
+function listenForMetrics(app: ReturnType<typeof createBroker>, hostname: string, port: number) {
+  const page = ({ headers }: Request) => app.handle(new Request("http://localhost/metrics", { headers }))
+  try {
+    return Bun.serve({
+      ...{ hostname, port, reusePort: false, routes: { "/metrics": { GET: page } } },
+      fetch: () => problemAnswer(new Refused("not_found")),
+    })
+  } catch (error) {
+    throw cannotListen(error, hostname, port, "METRICS_PORT")
+  }
+}
+
+/** Tells that it listens, or that all do that share the port. */
+function present({ url, token, redis }: Listening, config: BrokerConfig, log: Log, pids?: number[]) {
+  const { brokers, host, metricsPort } = config
+  const pages = Array.from({ length: brokers }, (_, i) => `${urlOf(host, metricsPort + i)}/metrics`)
+  announce(log, "The broker listens", {
+    ...brokerFacts(url, redis, tokenPlace(config, token), config.logLevel),
+    ...(metricsPort > 0 && { metrics: pages }),
+    ...(pids && { brokers: pids }),
+  })
+  for (const warning of redisWarnings(redis)) log.warn(warning)
+  if (pids !== undefined && metricsPort === 0)
+    log.warn("/metrics tells of one of the brokers, and nobody can choose of which: set METRICS_PORT")
+  if (config.apiToken === undefined && token !== undefined) console.log(greeting(url, token))
+}
+
+async function main(nth: number | undefined): Promise<number> {
   const config = readBrokerConfig()
   const log = createLog(config.logLevel)
-  const stop = stopSignal()
-  const broker = await startBroker(config, log).catch((error: Error) =>
+  if (config.brokers > 1 && nth === undefined)
+    return runBrokers(config, log, (first, pids) => present(first, config, log, pids))
+  const stop = nth === undefined ? stopSignal() : stopWithParent()
+  const broker = await startBroker(config, log, nth).catch((error: Error) =>
     log.error(`The broker cannot start: ${error.message}`),
   )
   if (broker === undefined) return 1
   const { url, token, redis } = broker
-  announce(log, "The broker listens", brokerFacts(url, redis, tokenPlace(config, token), config.logLevel))
-  for (const warning of redisWarnings(redis)) log.warn(warning)
-  if (config.apiToken === undefined && token !== undefined) console.log(greeting(url, token))
+  if (nth === undefined) present(broker, config, log)
+  else if (!stop.aborted) process.send!({ url, token, redis } satisfies Listening)
   if (!stop.aborted) await once(stop, "abort")
   log.info("Stopping: no new work, requests are finished", { at_most_ms: config.shutdownMs })
   // Redis, too, may keep it from an orderly end.
@@ -670,4 +703,8 @@ async function main(): Promise<number> {
   return 0
 }
 
-if (import.meta.main) process.exit(await runProgram("broker", process.argv.slice(2), main))
+if (import.meta.main) {
+  const args = process.argv.slice(2)
+  const nth = nthOf(args)
+  process.exit(await runProgram("broker", nth === undefined ? args : [], () => main(nth)))
+}

@@ -169,7 +169,7 @@ export function readBrokerConfig(env: Env = process.env, heard: Heard = () => {}
     )
   return read.done({
     host: read.text("HOST", "0.0.0.0"),
-    port: read.integer("PORT", 5000, 0, 65_535),
+    ...readPorts(read),
     redisUrl,
     redisSentinels,
     redisMasterName: read.text("REDIS_MASTER_NAME", "mymaster"),
@@ -200,6 +200,26 @@ export function readBrokerConfig(env: Env = process.env, heard: Heard = () => {}
     logLevel: read.word("LOG_LEVEL", LEVELS, "info"),
     ...readTraces(read),
   })
+}
+
+/** PORT, how many brokers share it, and where each of them alone tells its metrics. */
+function readPorts(read: Reader) {
+  const port = read.integer("PORT", 5000, 0, 65_535)
+  const brokers = read.integer("BROKERS", 1, 1, 64)
+  const metricsPort = read.integer("METRICS_PORT", 0, 0, 65_535)
+  const last = metricsPort + brokers - 1
+  if (brokers > 1 && port === 0)
+    read.bad("BROKERS above 1 needs a PORT: with 0 each of them would get another", undefined)
+  if (brokers > 1 && process.platform !== "linux")
+    read.bad("BROKERS above 1 needs Linux, which spreads connections over processes on one port", undefined)
+  if (metricsPort > 0 && last > 65_535)
+    read.bad(
+      `METRICS_PORT must leave room for a port each: BROKERS=${brokers} would take them to ${last}`,
+      undefined,
+    )
+  if (metricsPort > 0 && port >= metricsPort && port <= last)
+    read.bad(`METRICS_PORT and PORT must differ: the metrics take ${metricsPort} to ${last}`, undefined)
+  return { port, brokers, metricsPort }
 }
 
 /** Where Redis is; undefined: nowhere yet, the broker is to run its own. */

@@ -8,6 +8,15 @@ import type { RedisState } from "./store.ts"
 /** What there is to open in a browser, or to point something at. */
 const PAGES = ["dashboard", "swagger", "metrics"] as const
 
+/** What a broker tells of itself once it listens. */
+export interface Listening {
+  url: string
+  /** That of all roles; undefined where there are only those of API_TOKENS. */
+  token: string | undefined
+  /** Where Redis is, and how it is set. */
+  redis: RedisState & { at: string }
+}
+
 /** Where everything of a broker is. `token`: where the one of all roles comes from. */
 export const brokerFacts = (
   url: string,
@@ -123,14 +132,20 @@ export function whereRedisIs(address: RedisAddress): string {
 }
 
 /** Why the port could not be had, as what to do about it. */
-export function cannotListen(error: unknown, host: string, port: number): Error {
+export function cannotListen(
+  error: unknown,
+  host: string,
+  port: number,
+  variable: "PORT" | "METRICS_PORT" = "PORT",
+): Error {
   switch ((error as { code?: string }).code) {
     case "EADDRINUSE":
       return new Error(
-        `Port ${port} is in use: end what listens there, or set PORT to another (0: any that is free)`,
+        `Port ${port} is in use: end what listens there, or set ${variable} to another` +
+          (variable === "PORT" ? " (0: any that is free)" : ""),
       )
     case "EACCES":
-      return new Error(`Port ${port} is not for this user: set PORT to one of 1024 or more`)
+      return new Error(`Port ${port} is not for this user: set ${variable} to one of 1024 or more`)
     case "EADDRNOTAVAIL":
     case "EINVAL":
       return new Error(

@@ -5,6 +5,7 @@
 export const VARIABLES = {
   HOST: "address to listen on",
   PORT: "port to listen on; 0: any that is free",
+  BROKERS: "how many processes share the port, on Linux, 1 to 64: for more cores",
   API_SECRET_TOKEN:
     "of a broker: the token of all roles, needed with a Redis of yours where API_TOKENS is not set; with its own Redis it makes one. Of a worker: the token that it presents",
   API_TOKENS: 'tokens with roles and queues: see "Who may ask what"',
@@ -38,6 +39,7 @@ export const VARIABLES = {
   AUDIT_INTERVAL_MS: "from one audit to the next (an hour); 0: only those that are asked for",
   MAX_BODY_BYTES: "the largest body",
   METRICS_PUBLIC: "true: /metrics needs no token",
+  METRICS_PORT: "a port for /metrics alone; with BROKERS the first of as many, one each; 0: none",
   SHUTDOWN_MS: "how long requests may take to finish at the end",
   BROKER_URL: "where the broker is",
   QUEUES: "queues to work on, divided by commas, in this order",

@@ -224,6 +224,20 @@ export async function until(what: string, holds: () => unknown, limitMs = 30_000
   }
 }
 
+/** The first of so many ports in a row that were free a moment ago. */
+export function freePorts(count: number): number {
+  for (;;) {
+    const first = freePort()
+    try {
+      for (let port = first + 1; port < first + count; port++)
+        Bun.listen({ hostname: "127.0.0.1", port, socket: { data() {} } }).stop(true)
+      return first
+    } catch {
+      // Taken: somewhere else, then.
+    }
+  }
+}
+
 /** A port that was free a moment ago, for what cannot be started on port 0. */
 export function freePort(): number {
   const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } })
