@@ -159,8 +159,12 @@ test("in the place of one that is killed comes another, and meanwhile the others
   const next = await parent.logged("A broker process listens")
   expect(next).toMatchObject({ level: "info", nth: 1 })
   expect((await ask(pages[1]!)).status).toBe(200)
+  // And so on.
+  process.kill(Number(next.pid), "SIGKILL")
+  const listens = () => parent.log.filter(({ message }) => message === "A broker process listens")
+  await until("a third one listens", () => listens().length === 2)
   expect(await parent.stop()).toBe(0)
-  await gone([...pids, Number(next.pid)])
+  await gone([...pids, ...listens().map(({ pid }) => Number(pid))])
 })
 
 test("a second signal ends also one that is frozen", async () => {

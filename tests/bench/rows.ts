@@ -1,5 +1,6 @@
 import type { Row } from "./row.ts"
 import { batch } from "./rows/batch.ts"
+import { brokers } from "./rows/brokers.ts"
 import { burst } from "./rows/burst.ts"
 import { bytes } from "./rows/bytes.ts"
 import { idle } from "./rows/idle.ts"
@@ -14,5 +15,5 @@ import { work } from "./rows/work.ts"
 
 export const ROWS: readonly Row[] = [
   ...[life, lifeAlways, single, singleAlways],
-  ...[submit, work, listening, scrape, latency, bytes, backlog, queues, idle, burst, batch, memory],
+  ...[submit, work, brokers, listening, scrape, latency, bytes, backlog, queues, idle, burst, batch, memory],
 ]

@@ -1,10 +1,10 @@
 /**
- * This queue over HTTP: one broker process and its Redis. The load comes from raw connections with ready-made
- * requests, and ids and leases are cut out of the answers as text: with one task per request, `fetch` and JSON
- * cost this process 36 µs of CPU a submit, and this 18. The bench would else measure its own client.
+ * This queue over HTTP: one broker process, where a row asks for no more, and its Redis. The load comes from raw
+ * connections with ready-made requests, and ids and leases are cut out of the answers as text: with one task per request,
+ * `fetch` and JSON cost this process 36 µs of CPU a submit, and this 18. The bench would else measure its own client.
  */
 import { TOKEN } from "../../harness.ts"
-import { startBroker } from "../../processes.ts"
+import { freePort, startBroker } from "../../processes.ts"
 import { testRedis } from "../../redis.ts"
 import { type Contender, inLanes, type Load, PAYLOAD } from "../contender.ts"
 import { Connection, post } from "../http.ts"
@@ -17,6 +17,8 @@ export interface OursOptions {
   queues?: readonly string[]
   /** Work by /work, which settles and fetches in one request, instead of /lease and /ack. */
   byWork?: boolean
+  /** How many processes share the port. */
+  brokers?: number
 }
 
 export class Ours implements Contender {
@@ -29,7 +31,9 @@ export class Ours implements Contender {
   static async start(options: OursOptions) {
     await using opened = new AsyncDisposableStack()
     const redis = opened.use(await testRedis(options.redis))
-    const broker = opened.use(await startBroker(redis.socket))
+    const { brokers = 1 } = options
+    const several = brokers > 1 && { PORT: `${freePort()}`, BROKERS: `${brokers}` }
+    const broker = opened.use(await startBroker(redis.socket, { ...several }))
     return new Ours(options, redis, broker, opened.move())
   }
 
@@ -49,8 +53,13 @@ export class Ours implements Contender {
     return new Ours({ ...this.#options, byWork: true }, this.redis, this.broker, new AsyncDisposableStack())
   }
 
-  get servers() {
-    return { broker: this.broker.process.pid, redis: this.redis.pid }
+  /** Of several brokers the one that started them is left out: it does nothing. */
+  get servers(): { broker: number; redis: number } & Record<string, number> {
+    const { process } = this.broker
+    const told = process.log.find(({ message }) => message === "The broker listens")
+    const [broker = process.pid, ...others] = (told?.brokers ?? []) as number[]
+    const numbered = others.map((pid, i) => [`broker ${i + 2}`, pid] as const)
+    return { broker, ...Object.fromEntries(numbered), redis: this.redis.pid }
   }
 
   async submit(load: Load): Promise<void> {
