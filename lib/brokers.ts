@@ -70,19 +70,21 @@ export async function runBrokers(
   )
 
   const keep = async (child: Child, nth: number): Promise<number> => {
-    const code = await codeOf(child)
-    if (stop.aborted) return code
-    const { pid, exitCode, signalCode } = child.process
-    log.error("A broker process ended by itself: another takes its place", {
-      ...{ nth, pid, ended_with: exitCode ?? signalCode },
-    })
-    await pause(AGAIN_MS, stop)
-    if (stop.aborted) return 0
-    const next = start(nth)
-    void next.listening.then(listening => {
-      if (listening !== undefined) log.info("A broker process listens", { nth, pid: next.process.pid })
-    })
-    return keep(next, nth)
+    for (;;) {
+      const code = await codeOf(child)
+      if (stop.aborted) return code
+      const { pid, exitCode, signalCode } = child.process
+      log.error("A broker process ended by itself: another takes its place", {
+        ...{ nth, pid, ended_with: exitCode ?? signalCode },
+      })
+      await pause(AGAIN_MS, stop)
+      if (stop.aborted) return 0
+      const next = start(nth)
+      void next.listening.then(listening => {
+        if (listening !== undefined) log.info("A broker process listens", { nth, pid: next.process.pid })
+      })
+      child = next
+    }
   }
   return Math.max(...(await Promise.all(all.map(keep))))
 }

@@ -8,7 +8,6 @@ import {
   brokerProcess,
   directory,
   embeddedPid,
-  freePort,
   freePorts,
   isAlive,
   Process,
@@ -232,7 +231,7 @@ test("bun run start ends all of them", async () => {
 
 test("METRICS_PORT of one broker answers GET /metrics alone, to those whom the main port would", async () => {
   await using redis = await testRedis()
-  const port = freePort()
+  const port = freePorts(1)
   const url = `http://127.0.0.1:${port}`
   await using broker = await startBroker(redis.socket, { METRICS_PORT: `${port}` })
   expect(await broker.process.logged("The broker listens")).toMatchObject({ metrics: [`${url}/metrics`] })

@@ -224,16 +224,19 @@ export async function until(what: string, holds: () => unknown, limitMs = 30_000
   }
 }
 
-/** The first of so many ports in a row that were free a moment ago. */
+/**
+ * The first of so many ports in a row that were free a moment ago. They are none of those that the system gives to
+ * connections and to listeners on port 0, so that nobody takes them by chance before they are used.
+ */
 export function freePorts(count: number): number {
   for (;;) {
-    const first = freePort()
+    const first = 10_000 + Math.floor(Math.random() * 20_000)
     try {
-      for (let port = first + 1; port < first + count; port++)
+      for (let port = first; port < first + count; port++)
         Bun.listen({ hostname: "127.0.0.1", port, socket: { data() {} } }).stop(true)
       return first
     } catch {
-      // Taken: somewhere else, then.
+      // Taken: elsewhere, then.
     }
   }
 }

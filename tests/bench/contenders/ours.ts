@@ -4,7 +4,7 @@
  * `fetch` and JSON cost this process 36 µs of CPU a submit, and this 18. The bench would else measure its own client.
  */
 import { TOKEN } from "../../harness.ts"
-import { freePort, startBroker } from "../../processes.ts"
+import { freePorts, startBroker } from "../../processes.ts"
 import { testRedis } from "../../redis.ts"
 import { type Contender, inLanes, type Load, PAYLOAD } from "../contender.ts"
 import { Connection, post } from "../http.ts"
@@ -32,7 +32,7 @@ export class Ours implements Contender {
     await using opened = new AsyncDisposableStack()
     const redis = opened.use(await testRedis(options.redis))
     const { brokers = 1 } = options
-    const several = brokers > 1 && { PORT: `${freePort()}`, BROKERS: `${brokers}` }
+    const several = brokers > 1 && { PORT: `${freePorts(1)}`, BROKERS: `${brokers}` }
     const broker = opened.use(await startBroker(redis.socket, { ...several }))
     return new Ours(options, redis, broker, opened.move())
   }
