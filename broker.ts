@@ -3,7 +3,7 @@
  * (lib/queue.ts) and writes its answer. It keeps no state: start as many as you like on one Redis.
  */
 import { once } from "node:events"
-import { Elysia } from "elysia"
+import { Elysia, NotFoundError } from "elysia"
 import { type ApiToken, authenticator, Caller, hashOf, presented, ROLES } from "./lib/access.ts"
 import { nthOf, runBrokers, stopWithParent } from "./lib/brokers.ts"
 import { type BrokerConfig, readBrokerConfig, redisAddress } from "./lib/config.ts"
@@ -31,7 +31,6 @@ import {
   eventStream,
   NO_SNIFFING,
   optionalBody,
-  problemAnswer,
   requestId,
   waitingRoom,
 } from "./lib/http.ts"
@@ -78,7 +77,7 @@ export function createBroker(
   metrics = new Metrics(queue),
 ) {
   const tokens = [...config.tokens, ...(token === undefined ? [] : [masterToken(token)])]
-  const authenticate = authenticator(tokens)
+  const callerOf = authenticator(tokens)
   const sessions = new Sessions(tokens)
   const isPublic = (path: string, method: string) =>
     PUBLIC.test(path) ||
@@ -89,10 +88,24 @@ export function createBroker(
     path === "/session" && method === "DELETE" && presented(headers) === undefined && showsSomebody(headers)
   /** Who asks, by token or else by cookie. Not given the context: Elysia would then read bodies by itself. */
   const meet = ({ headers }: Request): { caller: Caller; session?: Session } | undefined => {
-    const session = sessions.of(headers)
-    if (session !== undefined) return { caller: session.caller, session }
-    const caller = authenticate(headers)
+    const token = presented(headers)
+    if (token === undefined) {
+      const session = sessions.of(headers)
+      return session && { caller: session.caller, session }
+    }
+    const caller = callerOf(token)
     return caller && { caller }
+  }
+  /** Who asks, or undefined where that does not matter: refused are all others, before their bodies are read. */
+  const admit = (request: Request, path: string) => {
+    if (!URL.canParse(request.url))
+      throw new Refused("bad_request", { detail: "The Host header is missing or is no host." })
+    if (isPublic(path, request.method)) return undefined
+    const met = meet(request)
+    if (met !== undefined) return met
+    if (!isLeaving(path, request)) throw new Refused("unauthorized")
+    refuseForeign(request)
+    return undefined
   }
   const read = bodyReader(config.maxBodyBytes)
   const readIfAny = optionalBody(read)
@@ -123,44 +136,35 @@ export function createBroker(
   return new Elysia({ precompile: true })
     .decorate("caller", NOBODY)
     .decorate("session", undefined as Session | undefined)
-    .onRequest(context => {
-      // Before the body is read. HEAD would run a GET's handler, and GET /get leases.
-      const { request } = context
+    .onBeforeHandle(context => {
+      // One hook, as most of what a small request costs is what is done for every request. It refuses by throwing:
+      // one whose text has `return f(` Elysia waits for. And it is not to pass its context on: see `meet`.
+      const { request, route, set } = context
       // Others get theirs where it is needed: see requestId.
-      if (request.headers.has("x-request-id")) requestId({ request, set: context.set })
-      const url = URL.parse(request.url)
-      if (url === null)
-        return problemAnswer(
-          new Refused("bad_request", { detail: "The Host header is missing or is no host." }),
-        )
-      if (isPublic(url.pathname, request.method)) return
-      const met = meet(request)
-      if (met === undefined)
-        return isLeaving(url.pathname, request) ? undefined : problemAnswer(new Refused("unauthorized"))
+      if (request.headers.has("x-request-id")) requestId({ request, set })
+      // By the route, as Bun finds it by the path as it was sent, and request.url has that tidied.
+      const met = admit(request, route)
+      if (met === undefined) return
       context.caller = met.caller
       context.session = met.session
-      if (request.method === "HEAD") return problemAnswer(new Refused("not_found"))
-    })
-    .onBeforeHandle(context => {
-      const { request, route } = context
-      if (isPublic(route, request.method)) return
-      // Bun finds the route by the path as it was sent, and request.url has it tidied: GET /status/..\healthz.
-      if (context.caller === NOBODY) {
-        const met = meet(request)
-        if (met === undefined) {
-          if (!isLeaving(route, request)) return problemAnswer(new Refused("unauthorized"))
-          return refuseForeign(request)
-        }
-        context.caller = met.caller
-        context.session = met.session
-      }
-      if (context.session !== undefined) {
+      // HEAD would run a GET's handler, and GET /get leases.
+      if (request.method === "HEAD") throw new Refused("not_found")
+      if (met.session !== undefined) {
         refuseForeign(request)
-        if (request.method !== "GET" || route === "/get") refuseForged(request, context.session)
+        if (request.method !== "GET" || route === "/get") refuseForged(request, met.session)
       }
-      context.caller.mayAsk(`${request.method} ${route}`)
+      met.caller.mayAsk(`${request.method} ${route}`)
     })
-    .onError(({ error, request, set }) => errorAnswer(error, { request, set }, often))
+    .onError(({ error, request, set }) => {
+      const asked = { request, set }
+      try {
+        // Which routes there are is told to nobody else.
+        if (error instanceof NotFoundError) admit(request, URL.parse(request.url)?.pathname ?? "")
+        return errorAnswer(error, asked, often)
+      } catch (refused) {
+        return errorAnswer(refused, asked, often)
+      }
+    })
     .use(openapi)
     .post(
       "/submit",
@@ -176,7 +180,7 @@ export function createBroker(
               : spans.send(request.headers, items, () => queue.submit(items)),
           wire.writeSubmitted,
         )
-        return answer(text, wire.replayed(text) ? { "idempotency-replayed": "true" } : {})
+        return answer(text, wire.replayed(text) ? { "idempotency-replayed": "true" } : undefined)
       },
       docs.submit,
     )

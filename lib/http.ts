@@ -139,10 +139,12 @@ export function problemAnswer(refused: Refused): Response {
 /** Tasks hold what strangers wrote: no browser is to guess that it is a page. */
 export const NO_SNIFFING = { "x-content-type-options": "nosniff" }
 const JSON_HEADERS = { "content-type": "application/json", "cache-control": "no-store", ...NO_SNIFFING }
+/** Copied as they are, which takes a third of the time that an object takes to become them. */
+const MADE_HEADERS = new Headers(JSON_HEADERS)
 
 /** An answer of JSON text. */
-export const answer = (text: string, headers: Record<string, string> = {}): Response =>
-  new Response(text, { headers: { ...JSON_HEADERS, ...headers } })
+export const answer = (text: string, headers?: Record<string, string>): Response =>
+  new Response(text, { headers: headers === undefined ? MADE_HEADERS : { ...JSON_HEADERS, ...headers } })
 
 /** Server-sent events, for as long as the stream goes. Nginx would hold them back. */
 export const eventStream = (stream: ReadableStream): Response =>

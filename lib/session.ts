@@ -56,10 +56,10 @@ export class Sessions {
     return { value, ...session(known, value, expiresAt) }
   }
 
-  /** The session of a request, unless it presents a token: that goes first, also where it is wrong. */
+  /** The session of a request. One that presents a token is not asked for it: that goes first, also where it is wrong. */
   of(headers: Headers, now = Date.now()): Session | undefined {
     const value = valueIn(headers)
-    if (value === undefined || presented(headers) !== undefined) return undefined
+    if (value === undefined) return undefined
     const known = this.#byName.get(value.slice(0, value.indexOf(".")))
     const text = known && unseal(known, value.slice(value.indexOf(".") + 1))
     if (known === undefined || text === undefined) return undefined
