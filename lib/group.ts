@@ -12,6 +12,7 @@
  * are told to come again, and memory stays flat.
  */
 import { Refused } from "./errors.ts"
+import { atTickEnd } from "./tick.ts"
 
 const MAX_ITEMS = 300
 const MAX_IN_FLIGHT = 3
@@ -59,8 +60,7 @@ export class Group<Item, Answer> {
   #schedule(queue: string, lane: Lane<Item, Answer>) {
     if (lane.scheduled || lane.inFlight >= MAX_IN_FLIGHT) return
     lane.scheduled = true
-    // setImmediate and not a microtask: microtasks run between two requests of the same tick.
-    setImmediate(() => {
+    atTickEnd(() => {
       lane.scheduled = false
       void this.#send(queue, lane)
     })

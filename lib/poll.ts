@@ -13,6 +13,7 @@
  *   4. Tasks leased for a waiter whose client has left go back unblamed, which hints again and wakes the next.
  */
 import type { Leased } from "./task.ts"
+import { atTickEnd } from "./tick.ts"
 
 const MAX_SLOTS = 1_000
 /** Of a call while there is plenty: as many as the script hands out in one go, some 2 ms. */
@@ -161,8 +162,8 @@ export class LongPoll {
     const another = line.rich && line.calls < MAX_CALLS && line.hinted >= PLENTY
     if (line.scheduled || (line.calls > 0 && !another)) return
     line.scheduled = true
-    // At the end of the tick, so that all who came in it share one call.
-    setImmediate(() => {
+    // So that all who came in this tick share one call.
+    atTickEnd(() => {
       line.scheduled = false
       void this.#call(queue, line)
     })
