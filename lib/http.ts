@@ -1,6 +1,5 @@
 /** What all routes share: how bodies are read, and the one place where an error becomes an answer. */
 
-import { isUtf8 } from "node:buffer"
 import { NotFoundError } from "elysia"
 import { Refused } from "./errors.ts"
 import type { Log } from "./log.ts"
@@ -205,12 +204,10 @@ export function bodyReader(maxBytes: number): (request: Request) => Promise<Body
       // Before any of it is read, where the request tells.
       take(length ?? 0)
       release()
-      const bytes =
-        length !== undefined && length <= SMALL_BYTES ? await readAtOnce(request) : await read(request, take)
-      if (size === 0) take(bytes.length)
-      if (!isUtf8(bytes)) throw new Refused("bad_json")
-      const text = bytes.toString("utf8")
-      return { text, value: parsed(text), [Symbol.dispose]: release }
+      const atOnce = length !== undefined && length <= SMALL_BYTES
+      const bytes = await (atOnce ? request.arrayBuffer() : read(request, take)).catch(cutOff)
+      if (size === 0) take(bytes.byteLength)
+      return { ...parsed(bytes), [Symbol.dispose]: release }
     } catch (error) {
       release()
       throw error
@@ -246,31 +243,27 @@ const NO_ROOM =
   "This broker holds as much of other requests as it can: send it again later, in smaller parts, or to another broker."
 const CUT = "The connection ended before the body did: send as many bytes as Content-Length says."
 
-function parsed(text: string): unknown {
+/** Refuses what is no UTF-8. A byte order mark stays, and is then no JSON. */
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+
+function parsed(bytes: ArrayBuffer | Buffer): Omit<Body, keyof Disposable> {
   try {
-    return JSON.parse(text)
+    const text = UTF8.decode(bytes)
+    return { text, value: JSON.parse(text) }
   } catch {
     throw new Refused("bad_json")
   }
 }
 
-async function readAtOnce(request: Request): Promise<Buffer> {
-  try {
-    return Buffer.from(await request.arrayBuffer())
-  } catch {
-    throw new Refused("bad_json", { detail: CUT })
-  }
+function cutOff(error: unknown): never {
+  throw error instanceof Refused ? error : new Refused("bad_json", { detail: CUT })
 }
 
 async function read(request: Request, take: (bytes: number) => void): Promise<Buffer> {
   const chunks: Uint8Array[] = []
-  try {
-    for await (const chunk of request.body ?? []) {
-      take(chunk.length)
-      chunks.push(chunk)
-    }
-  } catch (error) {
-    throw error instanceof Refused ? error : new Refused("bad_json", { detail: CUT })
+  for await (const chunk of request.body ?? []) {
+    take(chunk.length)
+    chunks.push(chunk)
   }
   return Buffer.concat(chunks)
 }

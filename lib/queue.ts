@@ -320,8 +320,7 @@ export class TaskQueue {
 
   /** Creates tasks, ready at once or after their delay. Answers in order. */
   async submit(tasks: readonly NewTask[]): Promise<Each<Submitted>[]> {
-    const queues = new Set(tasks.map(task => task.queue))
-    for (const queue of queues) if (!this.#registered.has(queue)) await this.#register(queue)
+    for (const { queue } of tasks) if (!this.#registered.has(queue)) await this.#register(queue)
     const items = tasks.map(task => ({ local: task.local ?? newLocalId(), task }))
     const answers = await this.#byQueue(items, item => item.task.queue, this.#submits)
     return items.map(({ task }, i) => {
@@ -684,13 +683,23 @@ export class TaskQueue {
   }
 
   /** Sends each queue its items and puts the answers back in the order of the items. */
-  async #byQueue<Item, Answer>(
+  #byQueue<Item, Answer>(
     items: readonly Item[],
     queueOf: (item: Item) => string,
     group: Group<Item, Answer>,
   ): Promise<Answer[]> {
-    const first = items.length > 0 ? queueOf(items[0]!) : ""
-    if (items.every(item => queueOf(item) === first)) return items.length > 0 ? group.run(first, items) : []
+    if (items.length === 0) return Promise.resolve([])
+    const first = queueOf(items[0]!)
+    return items.every(item => queueOf(item) === first)
+      ? group.run(first, items)
+      : this.#bySomeQueues(items, queueOf, group)
+  }
+
+  async #bySomeQueues<Item, Answer>(
+    items: readonly Item[],
+    queueOf: (item: Item) => string,
+    group: Group<Item, Answer>,
+  ): Promise<Answer[]> {
     const places = Map.groupBy(items.keys(), i => queueOf(items[i]!))
     const answers: Answer[] = new Array(items.length)
     await Promise.all(

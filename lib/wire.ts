@@ -469,11 +469,12 @@ export async function answerMany<T, A>(
   run: (items: T[]) => Promise<readonly Each<A>[]>,
   write: (answer: A) => string,
 ): Promise<string> {
-  const answers = await eachAnswer(items, run)
-  if (many) return writeEach(answers, write)
-  const [only] = answers
-  if (only instanceof Refused) throw only
-  return write(only as A)
+  if (many) return writeEach(await eachAnswer(items, run), write)
+  const item = items[0]!
+  if (item instanceof Refused) throw item
+  const answer = (await run([item]))[0]!
+  if (answer instanceof Refused) throw answer
+  return write(answer)
 }
 
 // Ids, queues and leases have only characters that JSON leaves as they are.
