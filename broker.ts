@@ -116,10 +116,9 @@ export function createBroker(
   /** For what clients can cause at any rate. */
   const often = bounded(log)
   const lease = async (demand: Parameters<typeof queue.lease>[0]) => {
-    if (spans === undefined) return queue.lease(demand)
-    const askedAt = Date.now()
+    const askedAt = spans && Date.now()
     const tasks = await queue.lease(demand)
-    spans.received(tasks, demand.worker, askedAt)
+    spans?.received(tasks, demand.worker, askedAt!)
     return tasks
   }
   /** What changes many tasks: it may be broken off half-way, and then nothing but the log tells of it. */

@@ -49,6 +49,8 @@ class Waiter {
   constructor(
     readonly demand: Demand,
     readonly end: (error?: unknown) => void,
+    /** It has tried all its queues, and begins to wait. It may be gone then. */
+    readonly settleDown: () => void,
   ) {
     this.late = demand.waitMs === 0
   }
@@ -138,16 +140,19 @@ export class LongPoll {
       else if (error !== undefined && waiter.tasks.length === 0) reject(error)
       else resolve(waiter.tasks)
     }
-    const waiter = new Waiter(demand, end)
+    const until = performance.now() + waitMs
     let timer: Timer | undefined
-    // Who does not wait ends with the first try, and is asked then whether its client is still there.
-    if (waitMs > 0) {
+    // Not before there is something to wait for: most find tasks, and a timer and a listener cost as much as a try.
+    const settleDown = () => {
+      if (timer !== undefined) return
+      if (signal?.aborted) return end()
       timer = setTimeout(() => {
         waiter.late = true
-        if (!waiter.busy && waiter.turn === undefined) end()
-      }, waitMs)
+        if (!waiter.busy) end()
+      }, until - performance.now())
       signal?.addEventListener("abort", leave)
     }
+    const waiter = new Waiter(demand, end, settleDown)
     this.#waiters.add(waiter)
     for (const queue of queues) this.#line(queue).waiters.add(waiter)
     this.#try(waiter, queues[0]!)
@@ -296,6 +301,8 @@ export class LongPoll {
       waiter.end()
       return
     }
+    waiter.settleDown()
+    if (waiter.ended) return
     for (const queue of queues) {
       this.source.listen(queue)
       const line = this.#line(queue)

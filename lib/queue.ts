@@ -373,10 +373,10 @@ export class TaskQueue {
     return tasks
   }
 
-  async #take(demand: Demand): Promise<Leased[]> {
+  #take(demand: Demand): Promise<Leased[]> {
     for (const queue of demand.queues) this.#sweeper.know(queue)
     this.workers.saw(demand, demand.queues)
-    return this.workers.drains(demand) ? [] : this.#poll.wait(demand)
+    return this.workers.drains(demand) ? Promise.resolve([]) : this.#poll.wait(demand)
   }
 
   /**
