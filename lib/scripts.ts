@@ -97,7 +97,7 @@ export type CancelWord = "cancelled" | "cancelling" | "ended" | "unknown"
 /** What each script answers: one entry an item, but for lease, sweep, page, depth, held, pause, settings, purge and audit, or one word that is true of all. */
 export interface Replies {
   submit: "queued" | [word: SubmitWord, id: string][]
-  lease: [nextEvent: number, handed: string, lapsed: number, buried: number, befallen?: string[]]
+  lease: [nextEvent: number, handed: string[], lapsed: number, buried: number, befallen?: string[]]
   settle:
     | "acknowledged"
     | [word: SettleWord, retries: number, attempt: number, state: State, reason?: Reason][]

@@ -287,26 +287,29 @@ export interface Leased {
   checkpoint: string | undefined
 }
 
-/** The tasks that a lease call has handed out: four texts each, as lua/lease.lua divides them. */
-export function readLeased(queue: string, handed: string): Leased[] {
+/** The tasks that a lease call has handed out: id and text of each, and its payload where the text does not hold it. */
+export function readLeased(queue: string, handed: readonly string[]): Leased[] {
   const tasks: Leased[] = []
-  if (handed === "") return tasks
-  const parts = handed.split("\x1f")
-  for (let i = 0; i < parts.length; i += 4) {
-    const { head, policy, rare, type, payload } = readRecord(parts[i + 2]!)
+  for (let i = 0; i < handed.length; ) {
+    const id = handed[i++]!
+    const text = handed[i++]!
+    const large = text.endsWith("\n") ? handed[i++] : ""
+    const { head, policy: asked, rare, type, payload } = readRecord(text)
     const { extra, checkpoint } = readRare(rare)
+    const policy = readPolicy(asked)
+    const started = Number(head[3])
     tasks.push({
-      id: joinId(queue, parts[i]!),
+      id: joinId(queue, id),
       queue,
       type,
-      payload: parts[i + 3] || payload || LOST,
+      payload: large || payload || LOST,
       lease: head[2]!,
       worker: head[4]!,
       attempt: Number.parseInt(head[2]!, 10),
-      waitedMs: Number(head[3]) - Number(head[8]),
+      waitedMs: started - Number(head[8]),
       retries: Number(head[5]),
-      policy: readPolicy(policy),
-      leaseExpiresAt: Number(parts[i + 1]),
+      policy,
+      leaseExpiresAt: started + Math.min(policy.timeoutMs, policy.maxRuntimeMs || Number.POSITIVE_INFINITY),
       extra,
       checkpoint,
     })

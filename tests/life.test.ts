@@ -458,7 +458,7 @@ test("a task is found behind thousands that were cancelled, without one long scr
   const asked = { limit: 300, retention: DAY_MS, tokens }
   expect(await q.bench.scripts.call("lease", q.queue, asked, [{ worker: "?", slots: 1 }])).toEqual([
     0,
-    "",
+    [],
     0,
     0,
   ])

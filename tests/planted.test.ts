@@ -20,8 +20,8 @@ const BUGS: [bug: string, patch: Patch][] = [
     "a token that is not compared on the short way",
     {
       script: "settle",
-      line: "if not held or",
-      becomes: "if",
+      line: '(lease == "" and "" or lease .. " ")',
+      becomes: '""',
     },
   ],
   [
@@ -44,8 +44,8 @@ const BUGS: [bug: string, patch: Patch][] = [
     "the short way gone by a task that has something rare",
     {
       script: "settle",
-      line: "or string.byte(text, policy_end + 1) ~= 10",
-      becomes: "",
+      line: "string.byte(text, policy_end + 1) ~= 10",
+      becomes: "false",
     },
   ],
   [
@@ -68,7 +68,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     "a task handed out that is not among the leases",
     {
       script: "lease",
-      line: "join(leases, deadline, id)",
+      line: "join(leases, lapse_time(policy, policy.timeout, now), id)",
       becomes: "",
     },
   ],

@@ -57,28 +57,26 @@ local opened = {} -- tables by id: each is the same one for the whole script
 local saved = {} -- those to write
 local written = {} -- keys and texts to write
 
--- Reads these tasks, if they are not yet read.
+-- Reads these tasks; what is known of one already stays as it is. Answers their keys.
 local function load(ids)
-  local keys, missing = {}, {}
-  for i = 1, #ids do
-    local id = ids[i]
-    if loaded[id] == nil then
-      loaded[id] = false
-      keys[#keys + 1] = task .. id
-      missing[#missing + 1] = id
+  local keys = {}
+  for i = 1, #ids do keys[i] = task .. ids[i] end
+  for first = 1, #keys, CHUNK do
+    local texts = redis.call("MGET", unpack(keys, first, math.min(first + CHUNK - 1, #keys)))
+    for k = 1, #texts do
+      local id = ids[first + k - 1]
+      if loaded[id] == nil then loaded[id] = texts[k] end
     end
   end
-  for i = 1, #keys, CHUNK do
-    local texts = redis.call("MGET", unpack(keys, i, math.min(i + CHUNK - 1, #keys)))
-    for k = 1, #texts do loaded[missing[i + k - 1]] = texts[k] end
-  end
+  return keys
 end
 
--- Gives a task, not opened so far, its new text.
-local function write(id, text)
+-- Gives a task, not opened so far, its new text. Its key, too: Lua reads each byte of a text that it makes.
+local function write(id, key, text)
   loaded[id] = text
-  written[#written + 1] = task .. id
-  written[#written + 1] = text
+  local at = #written
+  written[at + 1] = key
+  written[at + 2] = text
 end
 
 local function parse(id, text)
@@ -146,8 +144,9 @@ end
 
 local function join(set, score, id)
   local values = values_for(joined, set)
-  values[#values + 1] = int(score)
-  values[#values + 1] = id
+  local at = #values
+  values[at + 1] = int(score)
+  values[at + 2] = id
 end
 
 local function leave(set, id)
@@ -172,7 +171,7 @@ end
 
 -- Writes what was collected. Whatever is opened after it is read anew.
 local function commit()
-  for id, t in pairs(saved) do write(id, text_of(t)) end
+  for id, t in pairs(saved) do write(id, task .. id, text_of(t)) end
   in_chunks("MSET", written)
   for set, ids in pairs(left) do in_chunks("ZREM", ids, set) end
   for set, values in pairs(joined) do in_chunks("ZADD", values, set) end
@@ -230,6 +229,13 @@ local function read_policy(text)
   }
   policies[text] = policy
   return policy
+end
+
+-- The policy in a task's text, looked for behind `from`, a place in its head, and where it ends; nothing where none is.
+local function policy_in(text, from)
+  local head_end = string.find(text, "\n", from, true)
+  local policy_end = head_end and string.find(text, "\n", head_end + 1, true)
+  if policy_end then return read_policy(string.sub(text, head_end + 1, policy_end - 1)), policy_end end
 end
 
 -- The number of the attempt that a lease is of; 0 where there was none.
@@ -376,7 +382,7 @@ local function lapse_plainly(id)
   local policy = head and not opened[id] and read_policy(asked)
   if not policy or crashes + 1 > policy.max_crashes then return false end
   local history = cjson.encode(history_line(attempt, worker, started, "crashed"))
-  write(id, "queued " .. head .. int(crashes + 1) .. rest .. '{"history":' .. history .. "}\n" .. string.sub(text, body))
+  write(id, task .. id, "queued " .. head .. int(crashes + 1) .. rest .. '{"history":' .. history .. "}\n" .. string.sub(text, body))
   lapsed = lapsed + 1
   befallen[#befallen + 1] = "lapsed crashed " .. attempt .. " " .. worker .. " " .. id
   make_ready(id, policy.priority)

@@ -28,18 +28,17 @@ end
 
 -- Done without a result, as most attempts end, and of a task that has nothing rare: true where it is that.
 local PROCESSING = "processing 0 "
-local function end_plainly(id, lease)
+local function end_plainly(id, key, lease)
   local text = loaded[id]
-  if not text or opened[id] or string.sub(text, 1, #PROCESSING) ~= PROCESSING then return false end
-  local from = #PROCESSING + 1
-  local held = lease == "" or string.sub(text, from, from + #lease) == lease .. " "
-  local head_end = string.find(text, "\n", from, true)
-  local policy_end = string.find(text, "\n", head_end + 1, true)
-  if not held or string.byte(text, policy_end + 1) ~= 10 then return false end
-  local ttl = read_policy(string.sub(text, head_end + 1, policy_end - 1)).result_ttl
+  if not text or opened[id] then return false end
+  local held = PROCESSING .. (lease == "" and "" or lease .. " ")
+  if string.find(text, held, 1, true) ~= 1 then return false end
+  local policy, policy_end = policy_in(text, #held)
+  if string.byte(text, policy_end + 1) ~= 10 then return false end
+  local ttl = policy.result_ttl
   leave(leases, id)
   join(done, now + (ttl >= 0 and ttl or retention), id)
-  write(id, "done " .. now_text .. string.sub(text, #PROCESSING))
+  write(id, key, "done " .. now_text .. string.sub(text, #PROCESSING))
   if max_bytes > 0 then hold(-size_of(id, string.sub(text, policy_end + 2))) end
   return true
 end
@@ -96,17 +95,18 @@ end
 
 local ids = {}
 for i = first, #ARGV, fields_each do ids[#ids + 1] = ARGV[i] end
-load(ids)
+local keys = load(ids)
 
 local answers, all_acknowledged = {}, true
 for i = first, #ARGV, fields_each do
   local id, lease, outcome, text = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  if outcome == "done" and text == "" and end_plainly(id, lease) then
-    answers[#answers + 1] = ACKNOWLEDGED
+  local at = #answers + 1
+  if outcome == "done" and text == "" and end_plainly(id, keys[at], lease) then
+    answers[at] = ACKNOWLEDGED
   else
     local given = answer(id, lease, outcome, text)
     if given[1] ~= "acknowledged" then all_acknowledged = false end
-    answers[#answers + 1] = given
+    answers[at] = given
   end
 end
 commit()
