@@ -36,15 +36,15 @@ const BUGS: [bug: string, patch: Patch][] = [
     "an index that is not cleaned on the short way",
     {
       script: "settle",
-      line: "leave(leases, id)\n  join(done",
-      becomes: "join(done",
+      line: "over[#over + 1] = id",
+      becomes: "",
     },
   ],
   [
     "the short way gone by a task that has something rare",
     {
       script: "settle",
-      line: "string.byte(text, policy_end + 1) ~= 10",
+      line: "byte(text, policy_end + 1) ~= 10",
       becomes: "false",
     },
   ],
@@ -68,15 +68,15 @@ const BUGS: [bug: string, patch: Patch][] = [
     "a task handed out that is not among the leases",
     {
       script: "lease",
-      line: "join(leases, lapse_time(policy, policy.timeout, now), id)",
-      becomes: "",
+      line: "local leased, deadlines = values_for(joined, leases), {}",
+      becomes: "local leased, deadlines = {}, {}",
     },
   ],
   [
     "a large payload that is not handed out",
     {
       script: "lease",
-      line: "string.byte(text, -1) == 10",
+      line: "byte(text, -1) == 10",
       becomes: "false",
     },
   ],

@@ -52,17 +52,26 @@ end
 -- Up to the worker's name the text is written anew; what comes after that stays as it is.
 local QUEUED = "^queued %d+ (%S+) %d+ %S+()"
 
+-- What write and join would do is done here: for each task the calls alone would cost as much as that.
+local leased, deadlines = values_for(joined, leases), {}
+
 local function hand_out(id, key, lease, policy, rest)
   local attempt = lease == "0" and "1" or int(attempt_of(lease) + 1)
-  local token = string.sub(tokens, slot * token_size + 1, (slot + 1) * token_size)
+  local token = sub(tokens, slot * token_size + 1, (slot + 1) * token_size)
   local text = "processing 0 " .. attempt .. "." .. token .. " " .. now_text .. " " .. next_worker() .. rest
-  write(id, key, text)
-  join(leases, lapse_time(policy, policy.timeout, now), id)
+  local deadline = deadlines[policy] or int(lapse_time(policy, policy.timeout, now))
+  deadlines[policy] = deadline
+  loaded[id] = text
+  local at = 2 * slot
+  written[at + 1] = key
+  written[at + 2] = text
+  leased[at + 1] = deadline
+  leased[at + 2] = id
   if policy.expires > 0 then leave(expiring, id) end
-  local at = #handed
+  at = #handed
   handed[at + 1] = id
   handed[at + 2] = text
-  if string.byte(text, -1) == 10 then -- it ends where its payload would begin
+  if byte(text, -1) == 10 then -- it ends where its payload would begin
     handed[at + 3] = ""
     large[#large + 1] = payload .. id
     large_at[#large_at + 1] = at + 3
@@ -76,20 +85,20 @@ while slot < most and passed < MAX_PASSED do
   pop[count_at] = most - slot
   local popped = redis.call(unpack(pop))
   if not popped then break end
-  local priority = string.sub(popped[1], -1)
+  local priority = sub(popped[1], -1)
   local ids = popped[2]
   local keys = load(ids)
   for i = 1, #ids do
     local id = ids[i]
     local text = loaded[id]
-    local lease, rest = string.match(text or "", QUEUED)
+    local lease, rest = match(text or "", QUEUED)
     local policy = lease and policy_in(text, rest)
     if policy and policy.expires > 0 and now > policy.expires and not opened[id] then
       leave(expiring, id)
       bury(open(id), "expired")
       passed = passed + 1
     elseif policy and policy.priority == priority and not opened[id] then
-      hand_out(id, keys[i], lease, policy, string.sub(text, rest))
+      hand_out(id, keys[i], lease, policy, sub(text, rest))
     else -- left behind by a task that is elsewhere by now, or that had this id before
       passed = passed + 1
     end

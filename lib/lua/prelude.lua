@@ -8,6 +8,9 @@
   Where there is a max_bytes, `bytes` of `stats` is kept: what the tasks that have not ended hold. ]]
 local task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, settings, wake, ended = unpack(KEYS)
 
+-- What is used for each task: a global is looked up by its name each time.
+local ARGV, find, match, sub, byte = ARGV, string.find, string.match, string.sub, string.byte
+
 local clock = redis.call("TIME") -- read once: it moves while a script runs
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 math.randomseed(clock[2]) -- or every script would draw the same numbers
@@ -81,13 +84,13 @@ end
 
 local function parse(id, text)
   local state, finished, lease, started, worker, retries, crashes, releases, created, policy, rest =
-    string.match(text, HEAD)
+    match(text, HEAD)
   -- What is no task's text, as nothing here writes it, is no task: it must not keep the others of its queue from theirs.
   if not state then return false end
   return {
     id = id, state = state, finished = finished, lease = lease, started = started, worker = worker, retries = retries,
     crashes = crashes, releases = releases, created = created, policy = policy,
-    rest = string.sub(text, rest), -- the rare ones, type and payload, unread
+    rest = sub(text, rest), -- the rare ones, type and payload, unread
     rare = false,
   }
 end
@@ -106,9 +109,9 @@ local function save(t) saved[t.id] = t end
 -- What few tasks have, by name. What is put into it is kept if the task is saved.
 local function rare(t)
   if not t.rare then
-    local text, rest = string.match(t.rest, "^([^\n]*)\n()")
+    local text, rest = match(t.rest, "^([^\n]*)\n()")
     t.rare = text == "" and {} or cjson.decode(text)
-    t.rest = string.sub(t.rest, rest)
+    t.rest = sub(t.rest, rest)
   end
   return t.rare
 end
@@ -127,37 +130,34 @@ local lapsed, buried = 0, 0 -- leases that have lapsed and tasks that have died 
 -- The bytes that a task holds: its type and payload as JSON text, which stay the same until it ends.
 -- `rest`: its text from the type on.
 local function size_of(id, rest)
-  return #rest + (string.byte(rest, -1) == 10 and redis.call("STRLEN", payload .. id) or 0)
+  return #rest + (byte(rest, -1) == 10 and redis.call("STRLEN", payload .. id) or 0)
 end
 
 -- Counts bytes as held from now on, or, below 0, as no more. Only to be called where max_bytes is set.
 local function hold(bytes) more_bytes = more_bytes + bytes end
 
 local function values_for(writes, key)
-  local values = writes[key]
-  if not values then
-    values = {}
-    writes[key] = values
-  end
-  return values
+  writes[key] = writes[key] or {}
+  return writes[key]
 end
 
 local function join(set, score, id)
-  local values = values_for(joined, set)
+  local values = joined[set] or values_for(joined, set)
   local at = #values
   values[at + 1] = int(score)
   values[at + 2] = id
 end
 
 local function leave(set, id)
-  local values = values_for(left, set)
+  local values = left[set] or values_for(left, set)
   values[#values + 1] = id
 end
 
 -- The one way to become ready, at the end of its list or, given back unblamed, at the front. It also counts
 -- the task for the hint that wakes who waits.
 local function make_ready(id, priority, front)
-  local values = values_for(front and returned or lined, priority)
+  local lists = front and returned or lined
+  local values = lists[priority] or values_for(lists, priority)
   values[#values + 1] = id
   woken = woken + 1
 end
@@ -213,7 +213,7 @@ local policies = {} -- by text: most tasks of a batch were asked for in the same
 local function read_policy(text)
   if policies[text] then return policies[text] end
   local priority, max_retries, max_crashes, timeout, max_runtime, expires, result_ttl, backoff, delay, max_delay, jitter =
-    string.match(text, "^(%d+) (%d+) (%d+) (%d+) ?(%d*) ?(%d*) ?(%-?%d*) ?(%a*) ?(%d*) ?(%d*) ?(%d*)")
+    match(text, "^(%d+) (%d+) (%d+) (%d+) ?(%d*) ?(%d*) ?(%-?%d*) ?(%a*) ?(%d*) ?(%d*) ?(%d*)")
   local policy = {
     priority = priority,
     max_retries = tonumber(max_retries),
@@ -233,13 +233,15 @@ end
 
 -- The policy in a task's text, looked for behind `from`, a place in its head, and where it ends; nothing where none is.
 local function policy_in(text, from)
-  local head_end = string.find(text, "\n", from, true)
-  local policy_end = head_end and string.find(text, "\n", head_end + 1, true)
-  if policy_end then return read_policy(string.sub(text, head_end + 1, policy_end - 1)), policy_end end
+  local head_end = find(text, "\n", from, true)
+  local policy_end = head_end and find(text, "\n", head_end + 1, true)
+  if not policy_end then return end
+  local asked = sub(text, head_end + 1, policy_end - 1)
+  return policies[asked] or read_policy(asked), policy_end
 end
 
 -- The number of the attempt that a lease is of; 0 where there was none.
-local function attempt_of(lease) return tonumber(string.match(lease, "^%d+")) end
+local function attempt_of(lease) return tonumber(match(lease, "^%d+")) end
 
 local function befall(event, reason, t)
   befallen[#befallen + 1] = event .. " " .. reason .. " " .. attempt_of(t.lease) .. " " .. t.worker .. " " .. t.id
@@ -268,14 +270,14 @@ local function append_line(lines, line, most)
   if not lines then return line end
   lines = lines .. "\n" .. line
   local count = select(2, string.gsub(lines, "\n", "")) + 1
-  for _ = 1, count - most do lines = string.match(lines, "\n(.*)$") end
+  for _ = 1, count - most do lines = match(lines, "\n(.*)$") end
   return lines
 end
 
 -- An attempt that is over, as a line of JSON for the history. All but the error is known to need no escapes.
 local function history_line(attempt, worker, started, outcome, error)
   worker = worker == "?" and "" or ',"worker":"' .. worker .. '"'
-  local told = error and ',"error":' .. cjson.encode(string.sub(error, 1, 500)) or ""
+  local told = error and ',"error":' .. cjson.encode(sub(error, 1, 500)) or ""
   return '{"attempt":' .. attempt .. worker .. ',"started_at":' .. started .. ',"ended_at":' .. now_text .. ',"outcome":"' .. outcome .. '"'
     .. told .. "}"
 end
@@ -378,11 +380,11 @@ end
 local PLAINLY_LEASED = "^processing (0 (%d+)%S+ (%d+) (%S+) %d+ )(%d+)( %d+ %d+\n(%d+ %d+ %d+ %d+)\n)\n()"
 local function lapse_plainly(id)
   local text = loaded[id]
-  local head, attempt, started, worker, crashes, rest, asked, body = string.match(text or "", PLAINLY_LEASED)
+  local head, attempt, started, worker, crashes, rest, asked, body = match(text or "", PLAINLY_LEASED)
   local policy = head and not opened[id] and read_policy(asked)
   if not policy or crashes + 1 > policy.max_crashes then return false end
   local history = cjson.encode(history_line(attempt, worker, started, "crashed"))
-  write(id, task .. id, "queued " .. head .. int(crashes + 1) .. rest .. '{"history":' .. history .. "}\n" .. string.sub(text, body))
+  write(id, task .. id, "queued " .. head .. int(crashes + 1) .. rest .. '{"history":' .. history .. "}\n" .. sub(text, body))
   lapsed = lapsed + 1
   befallen[#befallen + 1] = "lapsed crashed " .. attempt .. " " .. worker .. " " .. id
   make_ready(id, policy.priority)
