@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 --[[ lease: hand out the first ready tasks, the highest priority first, after taking back what has lapsed,
   ending what has expired and promoting what is due.
-  arguments  limit: how many of each to move; retention: ms that a cancelled task is kept; tokens: 22 characters
+  arguments  limit: how many of these to move at most; retention: ms that a cancelled task is kept; tokens: 22 characters
              for each slot; then for each worker: its name ("?" unknown), and how many slots it has. Tasks go
              round: everybody gets a first before anybody gets a second.
   answers    {next_event (0: there is more to do: ask again at once), handed, lapsed, buried, befallen}
@@ -16,12 +16,10 @@ local limit, retention, tokens = unpack(ARGV)
 local workers_from, fields_each, token_size = 4, 2, 22
 local slots = #tokens / token_size
 local MIN_GAIN = 50 -- ms from which a rate's next tasks are handed out together
-local MAX_HANDED = 300 -- tasks that one call hands out, and
+local MAX_MOVED = 300 -- tasks that one call moves or hands out, and
 local MAX_PASSED = 600 -- ids left behind that it drops: about 2 ms each, as a call holds up all others
 
-reap_lapsed(limit, retention)
-reap_expired(limit)
-promote_due(limit)
+local moved = move_past(tonumber(limit), retention)
 commit()
 
 -- When somebody asked last, to the second: an idle queue is not written to for each poll.
@@ -79,7 +77,7 @@ local function hand_out(id, key, lease, policy, rest)
   slot = slot + 1
 end
 
-local room = math.min(slots, MAX_HANDED)
+local room = math.min(slots, math.max(1, MAX_MOVED - moved))
 local most = math.min(room, allowed)
 while slot < most and passed < MAX_PASSED do
   pop[count_at] = most - slot

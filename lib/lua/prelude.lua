@@ -353,38 +353,44 @@ local function retry_or_bury(t, policy, fault)
   return "requeued"
 end
 
--- The first `limit` ids of a set whose time has come. Their tasks are read.
+-- The first `limit` ids of a set whose time has come, and the keys of their tasks, which are read.
 local function load_past(set, limit)
-  local ids = redis.call("ZRANGE", set, "-inf", now, "BYSCORE", "LIMIT", 0, limit)
-  load(ids)
-  return ids
+  local ids = redis.call("ZRANGE", set, "-inf", now_text, "BYSCORE", "LIMIT", 0, limit)
+  return ids, load(ids)
 end
 
 -- Moves up to `limit` tasks whose time has come from `due` to ready. Answers how many it looked at.
 local function promote_due(limit)
-  local ids = load_past(due, limit)
-  for _, id in ipairs(ids) do
+  local ids, keys = load_past(due, limit)
+  for i = 1, #ids do
+    local id = ids[i]
     leave(due, id)
-    local t = open(id)
-    if t and (t.state == "scheduled" or t.state == "retrying") then
-      t.state = "queued"
-      save(t)
-      make_ready(id, read_policy(t.policy).priority)
+    -- One that is open was moved just now.
+    local text = not opened[id] and loaded[id] or ""
+    local state = match(text, "^%a+")
+    local policy = (state == "scheduled" or state == "retrying") and policy_in(text, #state)
+    if policy and policy.priority then
+      write(id, keys[i], "queued" .. sub(text, #state + 1))
+      make_ready(id, policy.priority)
     end
   end
   return #ids
 end
 
 -- Of a task with nothing rare, no backoff and crashes left, as most are when all of a fleet's leases lapse at once: what
--- reap_lapsed does, straight from text to text, in two thirds of the time. False, and nothing done, where it is not that.
+-- reap_lapsed does, straight from text to text, in half of the time. False, and nothing done, where it is not that.
 local PLAINLY_LEASED = "^processing (0 (%d+)%S+ (%d+) (%S+) %d+ )(%d+)( %d+ %d+\n(%d+ %d+ %d+ %d+)\n)\n()"
-local function lapse_plainly(id)
+-- The history that it gets, as history_line and JSON spell it, in parts: to encode it anew was a tenth of what this takes.
+local HISTORY, ATTEMPT, BY, SINCE = '{"history":"', '{\\"attempt\\":', ',\\"worker\\":\\"', ',\\"started_at\\":'
+local UNTIL, CRASHED = ',\\"ended_at\\":', ',\\"outcome\\":\\"crashed\\"}"}\n'
+local function lapse_plainly(id, key)
   local text = loaded[id]
   local head, attempt, started, worker, crashes, rest, asked, body = match(text or "", PLAINLY_LEASED)
   local policy = head and not opened[id] and read_policy(asked)
   if not policy or crashes + 1 > policy.max_crashes then return false end
-  local history = cjson.encode(history_line(attempt, worker, started, "crashed"))
-  write(id, task .. id, "queued " .. head .. int(crashes + 1) .. rest .. '{"history":' .. history .. "}\n" .. sub(text, body))
+  local by = worker == "?" and "" or BY .. worker .. '\\"'
+  local history = HISTORY .. ATTEMPT .. attempt .. by .. SINCE .. started .. UNTIL .. now_text .. CRASHED
+  write(id, key, "queued " .. head .. int(crashes + 1) .. rest .. history .. sub(text, body))
   lapsed = lapsed + 1
   befallen[#befallen + 1] = "lapsed crashed " .. attempt .. " " .. worker .. " " .. id
   make_ready(id, policy.priority)
@@ -393,10 +399,11 @@ end
 
 -- Takes back up to `limit` leases that have lapsed and judges their tasks. Answers how many it looked at.
 local function reap_lapsed(limit, retention)
-  local ids = load_past(leases, limit)
-  for _, id in ipairs(ids) do
+  local ids, keys = load_past(leases, limit)
+  for i = 1, #ids do
+    local id = ids[i]
     leave(leases, id)
-    local t = not lapse_plainly(id) and open(id)
+    local t = not lapse_plainly(id, keys[i]) and open(id)
     if t and t.state == "processing" then
       lapsed = lapsed + 1
       local policy = read_policy(t.policy)
@@ -432,6 +439,13 @@ local function reap_expired(limit)
     end
   end
   return #ids
+end
+
+-- All three, and not more than `limit` tasks in sum, as a call holds up all others. Answers how many it looked at.
+local function move_past(limit, retention)
+  local moved = reap_lapsed(limit, retention)
+  moved = moved + reap_expired(limit - moved)
+  return moved + promote_due(limit - moved)
 end
 
 -- Milliseconds until the next lease lapses, delay ends or task expires; -1 where none is set.

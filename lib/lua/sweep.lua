@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 --[[ sweep: take back lapsed leases, end what has expired, promote what is due, and delete finished tasks that
   are past their retention or too many.
-  arguments  limit: how many of each at most; retention, dead_retention: ms that a cancelled and a dead task is
+  arguments  limit: how many it moves, and how many of each it deletes, at most; retention, dead_retention: ms that a cancelled and a dead task is
              kept; keep, keep_dead: how many done or cancelled, and how many dead ones are kept; polled: 1 where
              workers wait at this broker
   answers    {moved, waiting, next_event, lapsed, buried, befallen}     moved: 1 where there may be more; waiting: 1 where
@@ -27,10 +27,8 @@ local function trim(set, score, most)
   return #ids
 end
 
-local most = math.max(
-  reap_lapsed(limit, retention),
-  reap_expired(limit),
-  promote_due(limit),
+local moved = move_past(limit, retention)
+local trimmed = math.max(
   trim(done, now, tonumber(keep)),
   trim(cancelled, now, tonumber(keep)),
   trim(dead, now - dead_retention, tonumber(keep_dead))
@@ -43,4 +41,4 @@ local waiting = 0
 for priority = 0, 9 do
   if redis.call("EXISTS", ready .. priority) == 1 then waiting = 1 end
 end
-return { most >= limit and 1 or 0, waiting, next_event(), lapsed, buried, befallen[1] and befallen or nil }
+return { math.max(moved, trimmed) >= limit and 1 or 0, waiting, next_event(), lapsed, buried, befallen[1] and befallen or nil }
