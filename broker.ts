@@ -31,6 +31,7 @@ import {
   eventStream,
   NO_SNIFFING,
   optionalBody,
+  problemAnswer,
   requestId,
   waitingRoom,
 } from "./lib/http.ts"
