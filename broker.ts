@@ -244,7 +244,7 @@ export function createBroker(
         const settle = caller.each(lists.settle, ({ id }) => queueOf(id))
         const extend = caller.each(lists.extend, ({ id }) => queueOf(id))
         // Extended first: the last that a task has to tell may come with the ack that ends it.
-        const extended = await wire.eachAnswer(extend, items => queue.extend(items))
+        const extended = extend.length > 0 ? await wire.eachAnswer(extend, items => queue.extend(items)) : []
         // Who has something to hear does not wait for tasks as well.
         const waitMs = settle.length + extend.length > 0 ? 0 : demand.waitMs
         let tasks: Leased[] = []

@@ -258,7 +258,10 @@ export class TaskQueue {
         "submit",
         queue,
         { ttl: options.idempotencyTtlMs },
-        items.map(({ local, task }) => ({ id: local, ...writeNew(task) })),
+        items.map(({ local, task }) => {
+          const { body, large, rare } = writeNew(task)
+          return { id: local, body, large, rare }
+        }),
       )
       return answers === "queued" ? items.map(({ local }) => ["queued", local]) : answers
     })

@@ -151,11 +151,13 @@ export function readSubmits(
       throw new Refused("bad_request", { field: "type", detail: "`type` must be whole Unicode characters." })
     payloads ??= memberTexts(body.text, "payload")
     const payload = payloads[index] ?? "{}"
-    const extra = JSON.stringify({
-      meta: submit.meta,
-      traceparent: submit.traceparent ?? traceparent,
-      tracestate: submit.tracestate ?? (submit.traceparent === undefined ? tracestate : undefined),
-    }).slice(1, -1)
+    const trace = submit.traceparent ?? traceparent
+    const state = submit.tracestate ?? (submit.traceparent === undefined ? tracestate : undefined)
+    // Most have none of these.
+    const extra =
+      submit.meta === undefined && trace === undefined && state === undefined
+        ? ""
+        : JSON.stringify({ meta: submit.meta, traceparent: trace, tracestate: state }).slice(1, -1)
     const queue = submit.queue ?? DEFAULT_QUEUE
     const own = ofQueue(queue)
     const task: NewTask = {
@@ -171,7 +173,7 @@ export function readSubmits(
       expiresInMs: submit.expires_in_ms,
       local: submit.task_id,
       extra,
-      traceparent: submit.traceparent ?? traceparent,
+      traceparent: trace,
       policy: {
         priority: submit.priority ?? own?.priority ?? DEFAULT_PRIORITY,
         maxRetries: submit.max_retries ?? own?.max_retries ?? defaults.maxRetries,
@@ -220,8 +222,11 @@ function ackReader(texts: () => (string | undefined)[]) {
   return (item: unknown, index: number): Settlement => {
     const { task_id: id, status: outcome = "done", lease, error, result, retry, retry_in_ms } = checkAck(item)
     if (result !== undefined && outcome !== "done") throw alone("result", "status: done")
-    for (const [field, value] of Object.entries({ error, retry, retry_in_ms }))
-      if (value !== undefined && outcome !== "failed") throw alone(field, "status: failed")
+    if (outcome !== "failed") {
+      if (error !== undefined) throw alone("error", "status: failed")
+      if (retry !== undefined) throw alone("retry", "status: failed")
+      if (retry_in_ms !== undefined) throw alone("retry_in_ms", "status: failed")
+    }
     if (retry === false && retry_in_ms !== undefined) throw together("retry_in_ms", "retry: false")
     if (outcome === "failed") {
       const text = error?.slice(0, MAX_ERROR_CHARACTERS).toWellFormed()
@@ -265,26 +270,19 @@ function extendReader(texts: (member: string) => (string | undefined)[]) {
 
 /** One call that settles, extends and leases. Its lists are checked item by item, as /ack and /extend check theirs. */
 export function readWork({ text, value }: Body) {
-  const items = (name: "settle" | "extend"): unknown[] => {
-    const list =
-      typeof value === "object" && value !== null && name in value
-        ? (value as Record<string, unknown>)[name]
-        : []
-    return Array.isArray(list) ? list : []
+  const isObject = typeof value === "object" && value !== null && !Array.isArray(value)
+  // The lists' members are told one by one: only their form is checked with the rest.
+  const shell: Record<string, unknown> = isObject ? { ...value } : {}
+  const taken = (name: "settle" | "extend"): unknown[] => {
+    const list = shell[name]
+    if (!Array.isArray(list)) return []
+    shell[name] = []
+    return list
   }
   const listText = (name: string) => memberTexts(text, name)[0] ?? "[]"
-  const settle = items("settle")
-  const extend = items("extend")
-  // The lists' members are told one by one: only their form is checked with the rest.
-  const shell =
-    typeof value === "object" && value !== null && !Array.isArray(value)
-      ? {
-          ...value,
-          ...("settle" in value && Array.isArray(value.settle) ? { settle: [] } : {}),
-          ...("extend" in value && Array.isArray(value.extend) ? { extend: [] } : {}),
-        }
-      : value
-  const asked = checkWork(shell)
+  const settle = taken("settle")
+  const extend = taken("extend")
+  const asked = checkWork(isObject ? shell : value)
   const { queues = [DEFAULT_QUEUE], max = 0, wait_ms: waitMs = 0, worker = "" } = asked
   const { instance, host, version } = asked
   if (settle.length > MAX_ITEMS || extend.length > MAX_ITEMS)
@@ -521,9 +519,11 @@ export function writeWork(
   drain: boolean,
 ): string {
   const idsWhere = (match: (answer: Each<Extended>) => boolean) =>
-    JSON.stringify(
-      extensions.flatMap((item, i) => (item instanceof Refused || !match(extended[i]!) ? [] : [item.id])),
-    )
+    extensions.length === 0
+      ? "[]"
+      : JSON.stringify(
+          extensions.flatMap((item, i) => (item instanceof Refused || !match(extended[i]!) ? [] : [item.id])),
+        )
   const lost = idsWhere(
     answer =>
       answer instanceof Refused && (answer.reason === "lease_lost" || answer.reason === "task_not_found"),
