@@ -50,7 +50,7 @@ import {
 } from "./task.ts"
 import { Workers } from "./workers.ts"
 
-/** How many lapsed and how many due tasks a sweep moves: about 2 ms of Redis' time; and a lease call, beside its own. */
+/** How many lapsed, expired and due tasks a sweep moves: about 2 ms of Redis' time; and a lease call, beside its own. */
 const MOVES_A_CALL = 200
 const MOVES_A_LEASE = 100
 const ENDED: ReadonlySet<Task["state"]> = new Set(["done", "dead", "cancelled"])

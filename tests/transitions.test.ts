@@ -1107,6 +1107,23 @@ test("5,000 leases that lapse at one instant are taken back in small steps and a
   await checkQueue(queue.redis, queue.name)
 })
 
+test("a lease call takes back and promotes so many in sum, hands out less for it, and says that there is more", async () => {
+  await using server = await measured()
+  const { queue } = server
+  await submitMany(queue, 700)
+  const [, ...lapsing] = await queue.lease(150)
+  await queue.redis.zadd(queue.key("leases"), "XX", ...lapsing.flatMap(({ id }) => [1, id]))
+  for (const { id } of lapsing.slice(0, 80)) await queue.redis.zadd(queue.key("due"), 1, `of-no-task-${id}`)
+  const [nextEvent, ...first] = await queue.lease(400, 100)
+  expect([nextEvent, first.length]).toEqual([0, 100])
+  expect(await queue.redis.zcard(queue.key("leases"))).toBe(50 + 100)
+  const [, ...second] = await queue.lease(400, 100)
+  expect(second).toHaveLength(100)
+  expect(await queue.redis.zcard(queue.key("due"))).toBe(30)
+  const [, ...third] = await queue.lease(400, 100)
+  expect(third).toHaveLength(300 - 2 * 30)
+})
+
 test("20,000 tasks due at one timestamp work at the largest limit too", async () => {
   await using queue = await freshQueue()
   await submitMany(queue, 20_000, { delay: HOUR })

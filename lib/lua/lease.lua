@@ -16,7 +16,7 @@ local limit, retention, tokens = unpack(ARGV)
 local workers_from, fields_each, token_size = 4, 2, 22
 local slots = #tokens / token_size
 local MIN_GAIN = 50 -- ms from which a rate's next tasks are handed out together
-local MAX_MOVED = 300 -- tasks that one call moves or hands out, and
+local MAX_HANDED = 300 -- tasks that one call hands out, two fewer for each that it has moved, and
 local MAX_PASSED = 600 -- ids left behind that it drops: about 2 ms each, as a call holds up all others
 
 local moved = move_past(tonumber(limit), retention)
@@ -77,7 +77,7 @@ local function hand_out(id, key, lease, policy, rest)
   slot = slot + 1
 end
 
-local room = math.min(slots, math.max(1, MAX_MOVED - moved))
+local room = math.min(slots, math.max(1, MAX_HANDED - 2 * moved))
 local most = math.min(room, allowed)
 while slot < most and passed < MAX_PASSED do
   pop[count_at] = most - slot
