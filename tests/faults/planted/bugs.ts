@@ -21,7 +21,7 @@ export const BUGS: Bug[] = [
     name: "an ack's lease is not compared",
     file: "lib/lua/settle.lua",
     edits: [
-      ["if not held or", "if"],
+      ['(lease == "" and "" or lease .. " ")', '""'],
       ['(lease == "" or lease == t.lease)', "true"],
     ],
     signs: ["old lease"],
@@ -29,13 +29,15 @@ export const BUGS: Bug[] = [
   {
     name: "a lease is not put among those that lapse",
     file: "lib/lua/lease.lua",
-    edits: [["  join(leases, deadline, id)\n", ""]],
+    edits: [["leased, deadlines = values_for(joined, leases), {}", "leased, deadlines = {}, {}"]],
     signs: ["lost"],
   },
   {
     name: "a lease lapses before the time that its holder was told",
     file: "lib/lua/lease.lua",
-    edits: [["join(leases, deadline, id)", "join(leases, deadline - 400, id)"]],
+    edits: [
+      ["int(lapse_time(policy, policy.timeout, now))", "int(lapse_time(policy, policy.timeout, now) - 400)"],
+    ],
     signs: ["two leases"],
   },
   {
