@@ -97,7 +97,7 @@ export async function deadSize(scripts: Scripts, queues: readonly string[]): Pro
 /** How many queues share a call, where one server has all of them: 2 ms of Redis' time. */
 export const DEPTHS_A_CALL = 100
 /** Of how many is asked at a time: the calls of others come in between. */
-const DEPTHS_AT_ONCE = 1_000
+const DEPTHS_AT_ONCE = 300
 
 /** What a queue holds now, as /metrics tells it. */
 export interface Depth {
@@ -111,32 +111,32 @@ export interface Depth {
 }
 
 interface Told {
+  names: string
   text: string
   depths: readonly Depth[]
 }
 
 /** What queues hold. Of a call that tells what it told before, nothing is read again. */
 export class Depths {
-  #told: Map<string, Told> = new Map()
+  #told: readonly Told[] = []
 
   async read(scripts: Scripts, queues: readonly string[], aCall: number): Promise<Depth[]> {
-    const told: Map<string, Told> = new Map()
-    const all: (readonly Depth[])[] = []
+    const told: Told[] = []
     for (let at = 0; at < queues.length; at += DEPTHS_AT_ONCE) {
       const some = queues.slice(at, at + DEPTHS_AT_ONCE)
       const calls = Array.from({ length: Math.ceil(some.length / aCall) }, async (_, i) => {
         const called = some.slice(i * aCall, (i + 1) * aCall)
         const names = called.join(" ")
         const text = await scripts.call("depths", called[0]!, { queues: names })
-        const before = this.#told.get(names)
-        const now = before?.text === text ? before : { text, depths: readDepths(called, text) }
-        told.set(names, now)
-        return now.depths
+        const before = this.#told[at / aCall + i]
+        return before?.names === names && before.text === text
+          ? before
+          : { names, text, depths: readDepths(called, text) }
       })
-      all.push(...(await Promise.all(calls)))
+      told.push(...(await Promise.all(calls)))
     }
-    this.#told = told // without those of queues that are no more
-    return all.flat()
+    this.#told = told
+    return told.flatMap(({ depths }) => depths)
   }
 }
 

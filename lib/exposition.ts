@@ -22,56 +22,66 @@ export interface Told<Of> {
 }
 
 /**
- * Text as bytes, put together from many short ones: as one long string it would cost more than to count all of it.
- * Its room is used again for the next page, as the system takes longer to give a megabyte than to fill it.
+ * The bytes of a page. What families tell stands in it where they rewrite it, and is copied only where something needs
+ * another place: a megabyte takes the system longer to give, and to move, than most of it to stay as it is.
  */
 export class Page {
-  #bytes = Buffer.allocUnsafe(65_536)
-  #size = 0
+  readonly #bytes: Buffer
+  /** Where the rest begins. */
+  readonly #from: number
 
-  clear(): void {
-    this.#size = 0
+  constructor(families: readonly Pick<Family<never>, "size" | "place">[], rest: string) {
+    const size = families.reduce((sum, family) => sum + family.size, 0)
+    this.#bytes = Buffer.allocUnsafe(size + 2 * rest.length)
+    this.#from = families.reduce((at, family) => family.place(this.#bytes, at), 0)
   }
 
-  add(text: string | Buffer): void {
-    const most = this.#size + text.length
-    if (most > this.#bytes.length) {
-      const larger = Buffer.allocUnsafe(2 * most)
-      this.#bytes.copy(larger, 0, 0, this.#size)
-      this.#bytes = larger
-    }
-    if (typeof text === "string") this.#size += this.#bytes.write(text, this.#size, "latin1")
-    else this.#size += text.copy(this.#bytes, this.#size)
-  }
-
-  get bytes(): Buffer {
-    return this.#bytes.subarray(0, this.#size)
+  /** All of it, with this rest; undefined: it has no room for that. */
+  with(rest: string): Buffer | undefined {
+    const end = this.#from + rest.length
+    if (end > this.#bytes.length) return undefined
+    this.#bytes.write(rest, this.#from, "latin1")
+    return this.#bytes.subarray(0, end)
   }
 }
 
 /** One metric of all queues. */
 export class Family<Of extends { readonly queue: string }> {
+  readonly #head: string
   #blocks: Block<Of>[] = []
   /** Of how many queues it has written values so far: what pages cost. */
   written = 0
 
-  constructor(readonly told: Told<Of>) {}
+  constructor(readonly told: Told<Of>) {
+    const { name, type, help } = told
+    this.#head = `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`
+  }
 
-  write(page: Page, all: readonly Of[]): void {
-    const { name, type, help } = this.told
-    page.add(`# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`)
+  /** Writes what has changed, and tells whether it needs another place. */
+  update(all: readonly Of[]): boolean {
     const before = this.#blocks
-    this.#blocks = []
-    for (let at = 0; at < all.length; at += TOGETHER) {
-      const queues = all.slice(at, at + TOGETHER)
-      let block = before[this.#blocks.length]
-      const written = block?.rewrite(queues)
-      if (written === undefined) block = new Block(this.told, queues)
+    this.#blocks = Array.from({ length: Math.ceil(all.length / TOGETHER) }, (_, i) => {
+      const queues = all.slice(i * TOGETHER, (i + 1) * TOGETHER)
+      const written = before[i]?.rewrite(queues)
       this.written += written ?? queues.length
-      this.#blocks.push(block!)
-      page.add(block!.bytes)
+      return written === undefined ? new Block(this.told, queues) : before[i]!
+    })
+    return this.#blocks.length !== before.length || this.#blocks.some((block, i) => block !== before[i])
+  }
+
+  get size(): number {
+    return this.#blocks.reduce((sum, { bytes }) => sum + bytes.length, this.#head.length + 1)
+  }
+
+  /** Goes on there, and answers where it ends. */
+  place(bytes: Buffer, from: number): number {
+    let at = from + bytes.write(this.#head, from, "latin1")
+    for (const block of this.#blocks) {
+      const end = at + block.bytes.copy(bytes, at)
+      block.bytes = bytes.subarray(at, end)
+      at = end
     }
-    page.add("\n")
+    return at + bytes.write("\n", at, "latin1")
   }
 }
 
@@ -80,7 +90,7 @@ export class Family<Of extends { readonly queue: string }> {
  * written in its place, and the rest of the text stays as it is.
  */
 class Block<Of extends { readonly queue: string }> {
-  readonly bytes: Buffer
+  bytes: Buffer
   readonly #queues: string[]
   readonly #marks: Value[]
   readonly #values: Value[]

@@ -69,7 +69,8 @@ export class Metrics {
   readonly #ofDepths = OF_DEPTHS.map(told => new Family(told))
   readonly #ofMeasures = OF_MEASURES.map(told => new Family(told))
   readonly #ofTimed = OF_TIMED.map(told => new Family(told))
-  readonly #page = new Page()
+  readonly #families = [...this.#ofDepths, ...this.#ofMeasures, ...this.#ofTimed]
+  #page: Page | undefined
   #bytes: Promise<Buffer> | undefined
   /** When the page was ready; Infinity: it is being written. */
   #readyAt = -Infinity
@@ -85,8 +86,7 @@ export class Metrics {
 
   /** Of how many queues each metric was written so far: what pages cost. */
   get written(): Record<string, number> {
-    const all = [...this.#ofDepths, ...this.#ofMeasures, ...this.#ofTimed]
-    return Object.fromEntries(all.map(of => [of.told.name, of.written]))
+    return Object.fromEntries(this.#families.map(of => [of.told.name, of.written]))
   }
 
   /** The page; who asks within a second gets the same one. To be copied at once, as a Response does: the next is written over it. */
@@ -111,28 +111,23 @@ export class Metrics {
       for (const { queue } of held) measures.of(queue)
     this.#held = held
     const counted = [...measures.queues.values()]
-    const page = this.#page
-    page.clear()
-    const writes = [
-      ...this.#ofDepths.map(family => () => family.write(page, held)),
-      ...this.#ofMeasures.map(family => () => family.write(page, counted)),
-      // Left out where it has seen nothing: idle queues are to make no page long.
-      ...this.#ofTimed.map(
-        family => () =>
-          family.write(
-            page,
-            measures.timed.filter(of => family.told.mark(of) !== 0),
-          ),
-      ),
-      ...registry.getMetricsAsArray().map(({ name }) => async () => {
-        page.add(`${await registry.getSingleMetricAsString(name)}\n\n`)
-      }),
+    // Left out where it has seen nothing: idle queues are to make no page long.
+    const timed = ({ told }: Family<QueueMeasures>) => measures.timed.filter(of => told.mark(of) !== 0)
+    const updates = [
+      ...this.#ofDepths.map(family => () => family.update(held)),
+      ...this.#ofMeasures.map(family => () => family.update(counted)),
+      ...this.#ofTimed.map(family => () => family.update(timed(family))),
     ]
-    for (const write of writes) {
-      await write()
+    let moved = false
+    for (const update of updates) {
+      if (update()) moved = true
       await new Promise(resolve => setImmediate(resolve))
     }
-    return page.bytes
+    const rest = await registry.metrics()
+    const kept = moved ? undefined : this.#page?.with(rest)
+    if (kept !== undefined) return kept
+    this.#page = new Page(this.#families, rest)
+    return this.#page.with(rest)!
   }
 
   #register(): Registry {

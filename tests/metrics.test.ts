@@ -288,8 +288,8 @@ test("a page of 1,000 queues holds up nothing for long: it is written in pieces"
   let over = false
   void page.then(() => (over = true))
   for (; !over; turns++) await new Promise(resolve => setImmediate(resolve))
-  // One for each metric.
-  expect(turns).toBeGreaterThan(15)
+  // One for each metric that all queues have, and one for the rest.
+  expect(turns).toBeGreaterThanOrEqual(7)
 })
 
 test("a number is written into its place, whether it is longer or shorter than before", async () => {
