@@ -1,5 +1,5 @@
 /** What processes have used so far, out of /proc (Linux). */
-import { readdirSync, readFileSync } from "node:fs"
+import { readFileSync } from "node:fs"
 
 /** The unit of /proc: `getconf CLK_TCK`, 100 on every Linux that Bun runs on. */
 const TICKS_PER_SECOND = 100
@@ -12,11 +12,9 @@ export function cpuSeconds(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
 }
 
-/** CPU nanoseconds of all its threads, for what is too short for ticks. */
-export function cpuNanoseconds(pid: number): number {
-  const used = (thread: string) =>
-    Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "latin1").split(" ")[0])
-  return readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => sum + used(thread), 0)
+/** CPU milliseconds of its first thread, for what is too short for ticks. */
+export function firstThreadMs(pid: number): number {
+  return Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, "latin1").split(" ")[0]) / 1e6
 }
 
 /** CPU seconds of this process. */

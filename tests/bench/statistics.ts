@@ -5,7 +5,4 @@ export function quantile(values: readonly number[], q: number): number {
   return low + (sorted[Math.ceil(at)]! - low) * (at % 1)
 }
 
-export const mean = (values: readonly number[]) =>
-  values.reduce((sum, value) => sum + value, 0) / values.length
-
 export const median = (values: readonly number[]) => quantile(values, 0.5)
