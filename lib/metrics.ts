@@ -118,13 +118,13 @@ export class Metrics {
       ...this.#ofMeasures.map(family => () => family.update(counted)),
       ...this.#ofTimed.map(family => () => family.update(timed(family))),
     ]
-    let moved = false
     for (const update of updates) {
-      if (update()) moved = true
+      // At once: should the rest fail, nobody would know of it at the next scrape.
+      if (update()) this.#page = undefined
       await new Promise(resolve => setImmediate(resolve))
     }
     const rest = await registry.metrics()
-    const kept = moved ? undefined : this.#page?.with(rest)
+    const kept = this.#page?.with(rest)
     if (kept !== undefined) return kept
     this.#page = new Page(this.#families, rest)
     return this.#page.with(rest)!

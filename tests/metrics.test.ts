@@ -329,6 +329,28 @@ test("who has got a page keeps it as it was, and no two are written at once", as
   expect(valuesOf(String(second), "tq_task_events_total", "a")).toMatchObject({ done: 22 })
 })
 
+test("a page that could not be written leaves nothing out of the next one", async () => {
+  const measures = new Measures()
+  const depths = async () => []
+  let waiting = () => 0
+  const queue = {
+    ...{ measures, steer: { depths } },
+    get waiting() {
+      return waiting()
+    },
+  }
+  const metrics = new Metrics(queue as unknown as TaskQueue, -1)
+  measures.of("a")
+  await metrics.page()
+  measures.of("b")
+  waiting = () => {
+    throw new Error("not now")
+  }
+  await expect(metrics.page()).rejects.toThrow("not now")
+  waiting = () => 0
+  expect(valuesOf(String(await metrics.page()), "tq_task_events_total", "b")).toMatchObject({ done: 0 })
+})
+
 test("tasks of every state and priority are counted, and the oldest of all that are ready is told", async () => {
   await using redis = await testRedis()
   await using broker = await testBroker({}, redis.socket)
