@@ -1387,11 +1387,17 @@ test("a backoff that grows past all bounds is still a time to come", async () =>
   expect((await queue.lease()).length).toBe(1)
 })
 
-test("a text that is no task's keeps no other task from being handed out, settled or taken back", async () => {
+test.each([
+  "what is this?",
+  "processing 0 ",
+  'queued 0 none 0 ? 0 0 0 0\n5 3 3 1000\n\n"a"\n1',
+  'queued 0 0 0 ?\n5 3 3 1000\n\n"a"\n1',
+  'scheduled 0 0 0 ?\n5 3 3 1000 0 5\n\n"a"\n1',
+])("a text that is no task's keeps no other from being handed out, settled or taken back: %j", async text => {
   await using queue = await freshQueue()
   await queue.submit(["A", "B"])
   const [, a] = await queue.lease()
-  await queue.redis.set(queue.key("task", "X"), "what is this?")
+  await queue.redis.set(queue.key("task", "X"), text)
   for (const set of ["leases", "due", "expiring"] as const) await queue.redis.zadd(queue.key(set), 1, "X")
   await queue.redis.lpush(queue.key("ready", "5"), "X")
   const answers = await queue.settleEach(HOUR, [

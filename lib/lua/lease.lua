@@ -47,8 +47,9 @@ local function next_worker()
   return ARGV[workers_from + (turn - 1) * fields_each]
 end
 
--- Up to the worker's name the text is written anew; what comes after that stays as it is.
-local QUEUED = "^queued %d+ (%S+) %d+ %S+()"
+-- Up to the worker's name the text is written anew; what comes after that stays as it is. All of HEAD is asked for: one
+-- that is no task's would end the script behind the pop, and take the others that were popped with it.
+local QUEUED = "^queued %d+ (%d%S*) %d+ %S+() %d+ %d+ %d+ %d+\n"
 
 -- What write and join would do is done here: for each task the calls alone would cost as much as that.
 local leased, deadlines = values_for(joined, leases), {}

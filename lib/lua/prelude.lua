@@ -53,7 +53,7 @@ end
   unique, watched, cancel, reason, error, result, progress, checkpoint, log, history, settled.
   A script opens a task as a table and saves it. What every task goes through, lease and settle, writes the new text
   straight from the old one: building the table costs more than all of Redis' commands. ]]
-local HEAD = "^(%a+) (%d+) (%S+) (%d+) (%S+) (%d+) (%d+) (%d+) (%d+)\n(%d+ %d+ %d+ %d+[^\n]*)\n()"
+local HEAD = "^(%a+) (%d+) (%d%S*) (%d+) (%S+) (%d+) (%d+) (%d+) (%d+)\n(%d+ %d+ %d+ %d+[^\n]*)\n()"
 
 local loaded = {} -- texts by id; false where there is no such task
 local opened = {} -- tables by id: each is the same one for the whole script

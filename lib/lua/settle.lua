@@ -36,7 +36,7 @@ local function end_plainly(id, key, lease)
   local held = PROCESSING .. (lease == "" and "" or lease .. " ")
   if find(text, held, 1, true) ~= 1 then return false end
   local policy, policy_end = policy_in(text, #held)
-  if byte(text, policy_end + 1) ~= 10 then return false end
+  if not policy_end or byte(text, policy_end + 1) ~= 10 then return false end
   local ttl = policy.result_ttl
   local until_then = kept_until[policy] or int(now + (ttl >= 0 and ttl or retention))
   kept_until[policy] = until_then
