@@ -143,13 +143,17 @@ export class LongPoll {
     const until = performance.now() + waitMs
     let timer: Timer | undefined
     // Not before there is something to wait for: most find tasks, and a timer and a listener cost as much as a try.
+    // The time may be over by then, and of a negative one Bun warns in plain text, in the midst of the log.
     const settleDown = () => {
       if (timer !== undefined) return
       if (signal?.aborted) return end()
-      timer = setTimeout(() => {
-        waiter.late = true
-        if (!waiter.busy) end()
-      }, until - performance.now())
+      timer = setTimeout(
+        () => {
+          waiter.late = true
+          if (!waiter.busy) end()
+        },
+        Math.max(0, until - performance.now()),
+      )
       signal?.addEventListener("abort", leave)
     }
     const waiter = new Waiter(demand, end, settleDown)

@@ -652,6 +652,28 @@ test("few tasks go round those who wait, also after others were all handed out",
   expect(got.map(tasks => tasks.length)).toEqual([1, 1])
 })
 
+test("who has waited long enough by the end of the first try is answered at once, and nothing warns of it", async () => {
+  const warnings: string[] = []
+  const warned = ({ name }: Error) => warnings.push(name)
+  process.on("warning", warned)
+  try {
+    const poll = new LongPoll({
+      async lease() {
+        const from = performance.now()
+        await until("more than the wait is over", () => performance.now() - from > 5)
+        return []
+      },
+      release: async () => {},
+      listen: () => {},
+    })
+    expect(await poll.wait({ queues: ["a"], max: 1, waitMs: 1, worker: "" })).toEqual([])
+    await ticks(1)
+    expect(warnings).toEqual([])
+  } finally {
+    process.off("warning", warned)
+  }
+})
+
 test("who comes to a queue that had plenty is told that Redis is away, though others wait on", async () => {
   const { source, wait, come, poll } = handing()
   const waiting = Array.from({ length: 150 }, () => wait(1))
