@@ -8,17 +8,15 @@ import type { Histogram } from "./measures.ts"
 const TOGETHER = 100
 const BLANK = 0x20
 
-export type Value = number | string
-
 export interface Told<Of> {
   name: string
   type: "gauge" | "counter" | "histogram"
   help: string
   /** What stands between the metric's name and each value, for the label of a queue: `queue="a"`. */
   heads: (label: string) => readonly string[]
-  /** Another one whenever a value is another. */
-  mark: (of: Of) => Value
-  values: (of: Of) => readonly Value[]
+  values: (of: Of) => readonly number[]
+  /** Another one whenever a value is another, where that is sooner told than all values. */
+  mark?: (of: Of) => number
 }
 
 /**
@@ -92,8 +90,8 @@ export class Family<Of extends { readonly queue: string }> {
 class Block<Of extends { readonly queue: string }> {
   bytes: Buffer
   readonly #queues: string[]
-  readonly #marks: Value[]
-  readonly #values: Value[]
+  readonly #marks: (number | undefined)[]
+  readonly #values: number[]
   /** Where the fields of all values end. */
   readonly #ends: number[] = []
   readonly #width: number
@@ -103,7 +101,7 @@ class Block<Of extends { readonly queue: string }> {
     all: readonly Of[],
   ) {
     this.#queues = all.map(({ queue }) => queue)
-    this.#marks = all.map(told.mark)
+    this.#marks = all.map(of => told.mark?.(of))
     this.#values = all.flatMap(told.values)
     const values = this.#values.map(written)
     this.#width = Math.max(...values.map(({ length }) => length))
@@ -121,18 +119,20 @@ class Block<Of extends { readonly queue: string }> {
   rewrite(all: readonly Of[]): number | undefined {
     if (all.length !== this.#queues.length || all.some(({ queue }, i) => queue !== this.#queues[i]))
       return undefined
+    const { mark, values } = this.told
     let changed = 0
     for (let i = 0; i < all.length; i++) {
-      const mark = this.told.mark(all[i]!)
-      if (mark === this.#marks[i]) continue
-      const values = this.told.values(all[i]!)
-      for (let k = 0, at = i * values.length; k < values.length; k++, at++) {
-        if (values[k] === this.#values[at]) continue
-        this.#values[at] = values[k]!
-        if (!this.#put(written(values[k]!), this.#ends[at]!)) return undefined
+      const marked = mark?.(all[i]!)
+      if (marked !== undefined && marked === this.#marks[i]) continue
+      this.#marks[i] = marked
+      const now = values(all[i]!)
+      const before = changed
+      for (let k = 0, at = i * now.length; k < now.length; k++, at++) {
+        if (now[k] === this.#values[at]) continue
+        this.#values[at] = now[k]!
+        if (!this.#put(written(now[k]!), this.#ends[at]!)) return undefined
+        changed = before + 1
       }
-      this.#marks[i] = mark
-      changed++
     }
     return changed
   }
@@ -145,7 +145,7 @@ class Block<Of extends { readonly queue: string }> {
   }
 }
 
-const written = (value: Value): string => (value === Infinity ? "+Inf" : `${value}`)
+const written = (value: number): string => (value === Infinity ? "+Inf" : `${value}`)
 
 /** Nobody can submit to a queue of another name; but whoever writes to Redis could. */
 const labelOf = (queue: string): string =>

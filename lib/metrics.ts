@@ -25,22 +25,19 @@ const OF_DEPTHS: Told<Depth>[] = [
   {
     ...{ name: "tq_tasks", type: "gauge", help: "Tasks in Redis, of the first 1,000 queues." },
     heads: label => STATES.map(state => `{${label},state="${state}"}`),
-    mark: ({ counts }) => counts,
-    values: ({ counts }) => counts.split(" "),
+    values: ({ counts }) => counts,
   },
   {
     ...{ name: "tq_oldest_waiting_timestamp_seconds", type: "gauge" },
     help: "Since when the oldest task that is ready waits: its submit or its newest attempt. +Inf: none waits.",
     heads: label => [`{${label}}`],
-    mark: ({ oldestAt }) => oldestAt,
-    values: ({ oldestAt }) => [oldestAt === "" ? Infinity : Number(oldestAt) / 1_000],
+    values: ({ oldestAt }) => [oldestAt / 1_000],
   },
   {
     ...{ name: "tq_last_poll_timestamp_seconds", type: "gauge" },
     help: "When somebody last asked for tasks; 0: never.",
     heads: label => [`{${label}}`],
-    mark: ({ polledAt }) => polledAt,
-    values: ({ polledAt }) => [Number(polledAt) / 1_000],
+    values: ({ polledAt }) => [polledAt / 1_000],
   },
 ]
 
@@ -112,7 +109,7 @@ export class Metrics {
     this.#held = held
     const counted = [...measures.queues.values()]
     // Left out where it has seen nothing: idle queues are to make no page long.
-    const timed = ({ told }: Family<QueueMeasures>) => measures.timed.filter(of => told.mark(of) !== 0)
+    const timed = ({ told }: Family<QueueMeasures>) => measures.timed.filter(of => told.mark?.(of) !== 0)
     const updates = [
       ...this.#ofDepths.map(family => () => family.update(held)),
       ...this.#ofMeasures.map(family => () => family.update(counted)),

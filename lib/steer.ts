@@ -45,7 +45,7 @@ export class Steering {
     const aCall = oneSlot ? DEPTHS_A_CALL : 1
     const told = await this.#depths.read(scripts, (await queues()).slice(0, MAX_QUEUES), aCall)
     // Who waits here has asked long ago, and asks still.
-    const polledAt = String(Math.floor(Date.now() / 1_000) * 1_000)
+    const polledAt = Math.floor(Date.now() / 1_000) * 1_000
     return told.map(depth => (waitsFor(depth.queue) ? { ...depth, polledAt } : depth))
   }
 

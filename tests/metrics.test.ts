@@ -250,7 +250,7 @@ test("many queues share a call to Redis, and only what has changed is written an
       return directly(client).run(...call)
     },
   }))
-  const one = ({ queue, counts }: { queue: string; counts: string }) => `${queue} ${counts}`
+  const one = ({ queue, counts }: Depth) => `${queue} ${counts.join(" ")}`
   const depths = new Depths()
   const together = await depths.read(counted.scripts, names, DEPTHS_A_CALL)
   expect([calls, together.map(one)]).toEqual([3, names.map(queue => `${queue} 1 0 0 0 0 0`)])
@@ -304,12 +304,12 @@ test("a number is written into its place, whether it is longer or shorter than b
       .filter(line => line.includes('queue="'))
   let depths: Depth[] = []
   for (const round of [1, 3, 1_000, 7, 99_999, 0, 12_345]) {
-    const oldestAt = round % 2 === 0 ? "" : `${round}000`
+    const oldestAt = round % 2 === 0 ? Infinity : 1_000 * round
     depths = ["a", "b", ...(round > 5_000 ? ["c"] : [])].map((queue, i) => {
       measures.of(queue).done += round
       measures.of(queue).run.observe(round)
-      const counts = [round, i, 0, 10 * round, 0, i * round].join(" ")
-      return { queue, counts, oldestAt, polledAt: i === 0 ? "" : "1500" }
+      const counts = [round, i, 0, 10 * round, 0, i * round]
+      return { queue, counts, oldestAt, polledAt: i === 0 ? 0 : 1_500 }
     })
     expect(linesOf(await kept.page())).toEqual(linesOf(await new Metrics(queue).page()))
   }
@@ -373,16 +373,16 @@ test("tasks of every state and priority are counted, and the oldest of all that 
   })
   const [depth] = await broker.queue.steer.depths()
   // p9 done, p8 dead, p7 processing; and one id that its task has left.
-  expect(depth).toMatchObject({ counts: "8 1 1 1 1 1" })
+  expect(depth).toMatchObject({ counts: [8, 1, 1, 1, 1, 1] })
   await bench.setField("p2", "created", 7_000)
-  expect((await broker.queue.steer.depths())[0]).toMatchObject({ oldestAt: "7000" })
+  expect((await broker.queue.steer.depths())[0]).toMatchObject({ oldestAt: 7_000 })
 })
 
 test("a name that nobody can submit to is still one label", async () => {
   const name = 'a"} 1\n\\\u202e'
   const measures = new Measures()
   measures.of(name).submitted++
-  const depth = { queue: name, counts: "1 0 0 0 0 0", oldestAt: "1000", polledAt: "" }
+  const depth = { queue: name, counts: [1, 0, 0, 0, 0, 0], oldestAt: 1_000, polledAt: 0 }
   const depths = async () => [depth]
   const text = String(
     await new Metrics({ measures, steer: { depths }, waiting: 0 } as unknown as TaskQueue).page(),

@@ -3,7 +3,7 @@
   arguments  queues: their names, divided by spaces. Only the keys of the first are given, as to send and to read those of
              1,000 queues costs more than all the rest: the others' are the same with another name. A Cluster, where
              they would be elsewhere, is asked for one queue a call.
-  answers    a line for each queue, `queued due leases done dead cancelled|oldest|polled`: how many are in each, since when
+  answers    a line for each queue, `queued due leases done dead cancelled oldest polled`: how many are in each, since when
              the longest waiting of those that go next waits (nothing: none does), and when somebody last asked (nothing:
              never). Nothing in it depends on the time of the call: who asks again can tell at once that all is as before
   cost       O(100) at most a queue, as depth
@@ -43,10 +43,10 @@ for queue in string.gmatch(queues, "%S+") do
     end
   end
   local leased, ended, later, died, given_up = unpack(sizes)
-  lines[#lines + 1] = table.concat({ int(queued), later, leased, ended, died, given_up }, " ")
-    .. "|"
-    .. (oldest and int(oldest) or "")
-    .. "|"
-    .. (redis.call("HGET", base .. stats_rest, "polled") or "")
+  local polled = redis.call("HGET", base .. stats_rest, "polled")
+  lines[#lines + 1] = table.concat(
+    { int(queued), later, leased, ended, died, given_up, oldest and int(oldest) or "", polled or "" },
+    " "
+  )
 end
 return table.concat(lines, "\n")
