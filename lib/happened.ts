@@ -34,7 +34,8 @@ export class Happened {
 
   submitted(id: string, word: keyof typeof SUBMITS, { queue, type }: NewTask): void {
     this.measures.of(queue).submitted++
-    this.#tell(SUBMITS[word], queue, id, { type })
+    // Asked first, here and below: most of a flood is not told, and then nothing is to be made for it.
+    if (this.events.wants(SUBMITS[word], queue)) this.events.task(SUBMITS[word], queue, id, { type })
   }
 
   leased(queue: string, tasks: readonly Leased[]): void {
@@ -65,12 +66,13 @@ export class Happened {
       this.#logDead(settlement, retries, reason, asked())
     }
     if (!this.events.on) return
-    const attempt = lease === undefined ? {} : { attempt: Number.parseInt(lease, 10) }
-    this.#tell(ENDS[word], queue, id, {
-      ...attempt,
-      ...(outcome === "failed" && text ? { error: text } : {}),
-    })
-    if (died) this.#tell("dead", queue, id, { ...attempt, ...(reason === undefined ? {} : { reason }) })
+    const attempt = () => (lease === undefined ? {} : { attempt: Number.parseInt(lease, 10) })
+    if (this.events.wants(ENDS[word], queue))
+      this.events.task(ENDS[word], queue, id, {
+        ...attempt(),
+        ...(outcome === "failed" && text ? { error: text } : {}),
+      })
+    if (died) this.#tell("dead", queue, id, { ...attempt(), ...(reason === undefined ? {} : { reason }) })
   }
 
   /** What time did to tasks of a queue, as a lease or a sweep has found; `befallen` as lua/prelude.lua spells it. */
