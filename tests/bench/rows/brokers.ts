@@ -11,6 +11,7 @@ const lanes = 64
 
 export const brokers: Row = {
   name: "brokers",
+  long: true,
   title: "whole life, 100 per request and one, everysec, with BROKERS=2 against one",
   async measure(run) {
     await using stack = new AsyncDisposableStack()
