@@ -549,11 +549,11 @@ export class TaskQueue {
   async close(): Promise<void> {
     this.stopWaiting()
     this.#sweeper.close()
-    this.workers.close()
-    this.#rates.close()
     clearInterval(this.#upkeep)
     this.#hints.close()
-    await Promise.race([this.#events.close(), Bun.sleep(CLOSE_MS)])
+    // What these still write may take two calls, and the second would find the connection closed.
+    const last = [this.#events.close(), this.#rates.close(), this.workers.close()]
+    await Promise.race([Promise.all(last), Bun.sleep(CLOSE_MS)])
     // Behind what is still under way, as tasks given back; a Redis that does not answer is not waited for.
     await this.#store.close(CLOSE_MS)
   }

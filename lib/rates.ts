@@ -58,9 +58,9 @@ export class Rates {
   }
 
   /** With what was counted last. */
-  close(): void {
+  close(): Promise<unknown> {
     clearInterval(this.#timer)
-    void this.flush()
+    return this.flush()
   }
 
   async #write(): Promise<void> {

@@ -212,9 +212,9 @@ export class Workers {
   }
 
   /** With what was seen last. */
-  close(): void {
+  close(): Promise<unknown> {
     clearTimeout(this.#timer)
-    void this.flush()
+    return this.flush()
   }
 
   #sighting(worker: string): Sighting | undefined {

@@ -96,6 +96,22 @@ test("Ctrl-C that arrives twice, as through a shell, does not cut the stop short
   expect(isAlive(broker.redisPid)).toBeFalse()
 })
 
+test("a stop right after work keeps what was counted last, and warns of nothing", async () => {
+  await using redis = await testRedis()
+  await using first = await startBroker(redis.socket)
+  await first.client.submit({ type: "echo" })
+  await first.client.lease({ worker: "w1" })
+  expect(await first.process.stop("SIGTERM")).toBe(0)
+  const said = first.process.log.filter(({ message }) => message.startsWith("Redis is"))
+  expect(said).toEqual([])
+
+  await using second = await startBroker(redis.socket)
+  const told = async (path: string) =>
+    (await fetch(`${second.url}${path}`, { headers: { "X-API-Token": TOKEN } })).text()
+  expect(JSON.parse(await told("/queues/default")).rates.submitted).toBeGreaterThan(0)
+  expect(await told("/workers")).toContain('"w1"')
+})
+
 test("SIGTERM answers long polls empty and ends with 0", async () => {
   await using redis = await testRedis()
   await using bench = new Bench(redis.socket)
