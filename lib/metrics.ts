@@ -86,7 +86,10 @@ export class Metrics {
     return Object.fromEntries(this.#families.map(of => [of.told.name, of.written]))
   }
 
-  /** The page; who asks within a second gets the same one. To be copied at once, as a Response does: the next is written over it. */
+  /**
+   * The page; who asks within a second gets the same one. To be copied at once, as a Response does: the next is written
+   * over it.
+   */
   async page(): Promise<Buffer> {
     if (this.#bytes === undefined || performance.now() - this.#readyAt > this.freshMs) {
       this.#readyAt = Infinity

@@ -184,7 +184,7 @@ export class LongPoll {
   }
 
   waitsFor(queue: string): boolean {
-    return this.#lines.size > 0 && this.#lines.has(queue)
+    return this.#lines.has(queue)
   }
 
   /** Ends the waiting of these, with what each has. */

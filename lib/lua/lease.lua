@@ -5,10 +5,9 @@
              for each slot; then for each worker: its name ("?" unknown), and how many slots it has. Tasks go
              round: everybody gets a first before anybody gets a second.
   answers    {next_event (0: there is more to do: ask again at once), handed, lapsed, buried, befallen}
-             handed: {id, text, payload (only where the text does not hold it), ...} of each task. As one text it
-             would cost Redis 3 times as much: Lua reads each byte of a text that it makes, some of them twice;
-             lapsed, buried: how many leases have lapsed, and how many tasks are now dead; befallen: which, where
-             there are any, as prelude.lua spells it
+             handed: {id, text, payload (only where the text does not hold it), ...} of each task, and not as one
+             text, as Lua reads each byte of a text that it makes, some of them twice; lapsed, buried: how many leases
+             have lapsed, and how many tasks are now dead; befallen: which, where there are any, as prelude.lua spells it
   cost       O((n + limit) log L), L = live leases, and O(1,000) where many have left their list
   invariant  `leases` lists exactly the tasks whose state is "processing"; the attempt number in a lease never
              goes back, whatever became of the lease before ]]

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 --[[ sweep: take back lapsed leases, end what has expired, promote what is due, and delete finished tasks that
   are past their retention or too many.
-  arguments  limit: how many it moves, and how many of each it deletes, at most; retention, dead_retention: ms that a cancelled and a dead task is
-             kept; keep, keep_dead: how many done or cancelled, and how many dead ones are kept; polled: 1 where
-             workers wait at this broker
+  arguments  limit: how many it moves, and how many of each it deletes, at most; retention, dead_retention: ms that a
+             cancelled and a dead task is kept; keep, keep_dead: how many done or cancelled, and how many dead ones are
+             kept; polled: 1 where workers wait at this broker
   answers    {moved, waiting, next_event, lapsed, buried, befallen}     moved: 1 where there may be more; waiting: 1 where
              something is ready; lapsed, buried: how many leases have lapsed, and how many tasks are now dead;
              befallen: which, where there are any, as prelude.lua spells it
