@@ -199,7 +199,7 @@ describe("the settings of a queue", () => {
     await using other = await testBroker()
     const defaults = {
       ...{ priority: 7, max_retries: 5, max_crashes: 1, timeout_ms: 60_000, max_runtime_ms: 90_000 },
-      ...{ backoff: { kind: "fixed", delay_ms: 50 }, result_ttl_ms: 1_000 },
+      ...{ backoff: { kind: "fixed", delay_ms: 60_000 }, result_ttl_ms: 1_000 },
     }
     const set = await q.ask("PUT", `/queues/${q.queue}/settings`, { concurrency: 9, defaults })
     expect(set.settings).toEqual({ concurrency: 9, defaults })
