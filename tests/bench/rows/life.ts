@@ -13,10 +13,10 @@ import { type RedisSettings, withAof } from "../settings.ts"
 const everysec = withAof("everysec")
 const always = withAof("always")
 
-const batches = (quick: boolean): Load => ({ tasks: quick ? 16_000 : 64_000, perRequest: 100, lanes: 16 })
+const batches = (quick: boolean): Load => ({ tasks: quick ? 8_000 : 64_000, perRequest: 100, lanes: 16 })
 /** Fewer where everything waits for the disk: a beanstalkd that syncs each put does 3,000 a second. */
-const synced = (quick: boolean): Load => ({ ...batches(quick), tasks: quick ? 6_400 : 32_000 })
-const singles = (quick: boolean): Load => ({ tasks: quick ? 4_000 : 20_000, perRequest: 1, lanes: 64 })
+const synced = (quick: boolean): Load => ({ ...batches(quick), tasks: quick ? 3_200 : 32_000 })
+const singles = (quick: boolean): Load => ({ tasks: quick ? 2_000 : 20_000, perRequest: 1, lanes: 64 })
 
 export const life: Row = {
   name: "life",

@@ -15,7 +15,7 @@ export const submit: Row = {
     const bare = stack.use(await startBare())
     const everysec = stack.use(await Ours.start({ redis: withAof("everysec") }))
     const always = stack.use(await Ours.start({ redis: withAof("always") }))
-    const tasks = run.quick ? 6_000 : 30_000
+    const tasks = run.quick ? 3_000 : 30_000
     const turn = (name: string, contender: typeof bare | Ours, lanes: number) => {
       const load: Load = { tasks, perRequest: 1, lanes }
       return { name, slice: () => timed(contender, tasks, () => contender.submit(load)) }
