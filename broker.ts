@@ -1,27 +1,12 @@
 /**
- * The broker: the table of routes. Every route checks what came (lib/wire.ts), calls one operation
- * (lib/queue.ts) and writes its answer. It keeps no state: start as many as you like on one Redis.
+ * The broker: the table of routes. Every route checks what came (lib/http/wire.ts), calls one operation
+ * (lib/queue/task-queue.ts) and writes its answer. It keeps no state: start as many as you like on one Redis.
  */
 import { once } from "node:events"
 import { Elysia, NotFoundError } from "elysia"
-import { type ApiToken, authenticator, Caller, hashOf, presented, ROLES } from "./lib/access.ts"
-import { nthOf, runBrokers, stopWithParent } from "./lib/brokers.ts"
-import { type BrokerConfig, readBrokerConfig, redisAddress } from "./lib/config.ts"
-import { dashboard } from "./lib/dashboard.ts"
-import { BROKER_CONNECTION, startEmbeddedRedis } from "./lib/embedded.ts"
+import { type BrokerConfig, readBrokerConfig, redisAddress } from "./lib/config/config.ts"
 import { Refused } from "./lib/errors.ts"
-import {
-  announce,
-  brokerFacts,
-  cannotListen,
-  greeting,
-  type Listening,
-  redisWarnings,
-  tokenPlace,
-  urlOf,
-  whereRedisIs,
-} from "./lib/greeting.ts"
-import { runProgram } from "./lib/help.ts"
+import { type ApiToken, authenticator, Caller, hashOf, presented, ROLES } from "./lib/http/access.ts"
 import {
   answer,
   askedBy,
@@ -34,12 +19,7 @@ import {
   problemAnswer,
   requestId,
   waitingRoom,
-} from "./lib/http.ts"
-import { bounded, createLog, type Fields, type Log } from "./lib/log.ts"
-import { CONTENT_TYPE, Metrics } from "./lib/metrics.ts"
-import { docs, openapi } from "./lib/openapi.ts"
-import { pause } from "./lib/pause.ts"
-import { type Settlement, TaskQueue } from "./lib/queue.ts"
+} from "./lib/http/answer.ts"
 import {
   cookieOf,
   refuseForeign,
@@ -47,12 +27,32 @@ import {
   type Session,
   Sessions,
   showsSomebody,
-} from "./lib/session.ts"
+} from "./lib/http/browser-session.ts"
+import { dashboard } from "./lib/http/dashboard.ts"
+import { docs, openapi } from "./lib/http/openapi/document.ts"
+import * as wire from "./lib/http/wire.ts"
+import { bounded, createLog, type Fields, type Log } from "./lib/log.ts"
+import { CONTENT_TYPE, Metrics } from "./lib/observe/metrics.ts"
+import type { Spans } from "./lib/observe/spans.ts"
+import { startSpans } from "./lib/observe/tracing.ts"
+import { pause } from "./lib/pause.ts"
+import { nthOf, runBrokers, stopWithParent } from "./lib/process/brokers.ts"
+import {
+  announce,
+  brokerFacts,
+  cannotListen,
+  greeting,
+  type Listening,
+  redisWarnings,
+  tokenPlace,
+  urlOf,
+  whereRedisIs,
+} from "./lib/process/greeting.ts"
+import { runProgram } from "./lib/process/help.ts"
+import { type Settlement, TaskQueue } from "./lib/queue/task-queue.ts"
+import { BROKER_CONNECTION, startEmbeddedRedis } from "./lib/redis/embedded.ts"
 import { stopSignal } from "./lib/signals.ts"
-import type { Spans } from "./lib/spans.ts"
-import { type Leased, queueOf } from "./lib/task.ts"
-import { startSpans } from "./lib/trace.ts"
-import * as wire from "./lib/wire.ts"
+import { type Leased, queueOf } from "./lib/task/task.ts"
 
 const PUBLIC = /^\/(healthz|readyz|(swagger|dashboard)(\/.*)?)$/
 /** Who has not shown a token, on every request at first. */

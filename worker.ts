@@ -1,6 +1,6 @@
 /**
  * The worker: takes tasks from the broker, runs their handlers, and says how they ended.
- *   - All that it and the broker say to each other is POST /work, about once a batch (lib/worker/session.ts).
+ *   - All that it and the broker say to each other is POST /work, about once a batch (lib/worker/conversation.ts).
  *   - A finished task frees its slot at once; its ack brings the next task.
  *   - Leases are kept alive while handlers run; a task that is lost or cancelled fires its handler's signal.
  *   - The broker away: it asks again for ever, and what it has in hand goes on.
@@ -9,19 +9,19 @@
  */
 import { hostname } from "node:os"
 import { Client } from "./lib/client.ts"
-import { readWorkerConfig, type WorkerConfig } from "./lib/config.ts"
-import { announce } from "./lib/greeting.ts"
+import { readWorkerConfig, type WorkerConfig } from "./lib/config/config.ts"
 import { type Handlers, loadHandlers } from "./lib/handlers.ts"
-import { runProgram } from "./lib/help.ts"
 import { bounded, createLog, type Log } from "./lib/log.ts"
+import type { Spans } from "./lib/observe/spans.ts"
+import { startSpans } from "./lib/observe/tracing.ts"
 import { pause } from "./lib/pause.ts"
+import { announce } from "./lib/process/greeting.ts"
+import { runProgram } from "./lib/process/help.ts"
 import { stopSignal } from "./lib/signals.ts"
-import type { Spans } from "./lib/spans.ts"
-import { startSpans } from "./lib/trace.ts"
-import type { HeldLease } from "./lib/worker/lease.ts"
+import { about, type Self, Session } from "./lib/worker/conversation.ts"
+import type { HeldLease } from "./lib/worker/held-lease.ts"
 import { type Delays, Outage } from "./lib/worker/outage.ts"
-import { errorText, type Outcome, outcomeOf } from "./lib/worker/outcome.ts"
-import { about, type Self, Session } from "./lib/worker/session.ts"
+import { errorText, type Outcome, outcomeOf } from "./lib/worker/run-handler.ts"
 import { Token } from "./lib/worker/token.ts"
 import { version } from "./package.json" with { type: "json" }
 

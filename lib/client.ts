@@ -9,6 +9,8 @@
  * Every state change is safe to repeat; a submit, where it has a `task_id` or an `idempotencyKey`.
  * Whatever changes state is a POST: fetch by itself sends a GET again when its connection dies.
  */
+
+import { pause } from "./pause.ts"
 import type {
   Ack,
   AuditAnswer,
@@ -47,9 +49,8 @@ import type {
   Work,
   WorkAnswer,
   WorkersAnswer,
-} from "./models.ts"
-import { pause } from "./pause.ts"
-import { readEvents } from "./sse.ts"
+} from "./wire/models.ts"
+import { readEvents } from "./wire/sse.ts"
 
 /** A stream of events is never silent for as long, unless its connection is dead. */
 const SILENT_MS = 45_000

@@ -3,7 +3,7 @@
  * Names and errors come from strangers, so whatever could move a cursor, forge a line or turn the reading
  * direction is escaped in both forms.
  */
-import type { LogLevel } from "./config.ts"
+import type { LogLevel } from "./config/config.ts"
 
 export type Fields = Readonly<Record<string, unknown>>
 export type Log = Record<"debug" | "info" | "warn" | "error", (message: string, fields?: Fields) => void>

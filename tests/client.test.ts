@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test"
 import { BrokerProblem, BrokerUnreachable, Client } from "../lib/client.ts"
-import { FakeBroker, problem } from "./fake-broker.ts"
-import { freshName, TOKEN, testBroker } from "./harness.ts"
+import { FakeBroker, problem } from "./support/fake-broker.ts"
+import { freshName, TOKEN, testBroker } from "./support/harness.ts"
 
 describe("the client", () => {
   test("a problem carries what a caller needs to decide", async () => {

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Fatal, type Handler, loadHandlers, RetryIn } from "../lib/handlers.ts"
-import { FakeBroker } from "./fake-broker.ts"
+import { FakeBroker } from "./support/fake-broker.ts"
 
 describe("outcomes", () => {
   test("a result goes back with the lease it was made under", async () => {

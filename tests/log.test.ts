@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test"
 import { bounded, createLog, type Fields } from "../lib/log.ts"
-import type { LeasedTask } from "../lib/models.ts"
-import { FakeBroker } from "./fake-broker.ts"
-import { Bench, freshName, type TestBroker, testBroker, until } from "./harness.ts"
-import { sharedRedis } from "./redis.ts"
+import type { LeasedTask } from "../lib/wire/models.ts"
+import { FakeBroker } from "./support/fake-broker.ts"
+import { Bench, freshName, type TestBroker, testBroker, until } from "./support/harness.ts"
+import { sharedRedis } from "./support/redis.ts"
 
 const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 const TRACEPARENT = `00-${TRACE}-00f067aa0ba902b7-01`

@@ -3,13 +3,13 @@ import { expect, test } from "bun:test"
 import { mkdtemp, readdir, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { ACCESS, ROLES } from "../lib/access.ts"
-import { type Env, readBrokerConfig, readWorkerConfig } from "../lib/config.ts"
+import { type Env, readBrokerConfig, readWorkerConfig } from "../lib/config/config.ts"
 import { Fatal, loadHandlers } from "../lib/handlers.ts"
-import { PROBLEMS } from "../lib/http.ts"
-import { SCRIPTS } from "../lib/scripts.ts"
-import { TRANSITIONS } from "../lib/task.ts"
-import { type TestBroker, TOKEN, testBroker, until } from "./harness.ts"
+import { ACCESS, ROLES } from "../lib/http/access.ts"
+import { PROBLEMS } from "../lib/http/answer.ts"
+import { SCRIPTS } from "../lib/redis/scripts.ts"
+import { TRANSITIONS } from "../lib/task/task.ts"
+import { type TestBroker, TOKEN, testBroker, until } from "./support/harness.ts"
 
 const root = join(import.meta.dir, "..")
 const read = (path: string) => Bun.file(join(root, path)).text()
@@ -32,7 +32,7 @@ function code(heading: string, language: string): string {
   return section.split(`\`\`\`${language}\n`)[1]!.split("\n```")[0]!
 }
 
-test("the transitions are those of lib/task.ts", () => {
+test("the transitions are those of lib/task/task.ts", () => {
   expect(table("| from | event | to | refused when |")).toEqual(
     TRANSITIONS.map(({ from, event, to, refused }) => [from, event, to, refused]),
   )
@@ -47,13 +47,13 @@ test("the drawing has every state that a task can be in, and every event", () =>
   }
 })
 
-test("the codes of errors, with their statuses, are those of lib/http.ts", () => {
+test("the codes of errors, with their statuses, are those of lib/http/answer.ts", () => {
   expect(
     table("| code | status | meaning | do next |").map(([code, status]) => [bare(code!), Number(status)]),
   ).toEqual(Object.entries(PROBLEMS).map(([code, { status }]) => [code, status]))
 })
 
-test("who may ask what is as lib/access.ts says", () => {
+test("who may ask what is as lib/http/access.ts says", () => {
   const rows = Object.entries<readonly string[]>(ACCESS).filter(([, roles]) => roles.length > 0)
   expect(table(`| route | ${ROLES.join(" | ")} |`)).toEqual(
     rows.map(([route, roles]) => [
@@ -72,7 +72,7 @@ function variables(reader: (env: Env) => object): Map<string, string> {
   return new Map([...asked].map(name => [name, String(config[member(name)] ?? "–")]))
 }
 
-test("the variables, who reads them and their defaults are those of lib/config.ts", async () => {
+test("the variables, who reads them and their defaults are those of lib/config/config.ts", async () => {
   const broker = variables(readBrokerConfig)
   const worker = variables(readWorkerConfig)
   broker.set("REDIS_PORT", "6379") // no member of its own: it becomes part of redisUrl
@@ -135,7 +135,7 @@ test("the layout has every script", () => {
 test("the version is the same everywhere", async () => {
   const { version } = JSON.parse(await read("package.json"))
   expect(await read("CHANGELOG.md")).toContain(`\n## ${version}`)
-  expect(await read("lib/openapi.ts")).toContain(`version: "${version}"`)
+  expect(await read("lib/http/openapi/document.ts")).toContain(`version: "${version}"`)
 })
 
 test("the tour with curl does what it says", async () => {

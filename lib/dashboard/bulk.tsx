@@ -1,7 +1,7 @@
 /** Dead tasks retried or deleted by the page full, for as long as there is a next page. */
 import type { ComponentChildren } from "preact"
 import { useEffect, useRef, useState } from "preact/hooks"
-import type { DlqPurged, DlqRetried, TaskView } from "../models.ts"
+import type { DlqPurged, DlqRetried, TaskView } from "../wire/models.ts"
 import { ask, askText, type Problem } from "./api.ts"
 import type { DeadFilter } from "./dead.tsx"
 import { Dialog, Field, TaskLink, Trouble } from "./parts.tsx"

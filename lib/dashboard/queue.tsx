@@ -1,6 +1,6 @@
 /** One queue: how it is, its limits, who works on it, and its tasks. */
 import { useMemo, useState } from "preact/hooks"
-import type { QueueView } from "../models.ts"
+import type { QueueView } from "../wire/models.ts"
 import { ask, can } from "./api.ts"
 import { Chart } from "./chart.tsx"
 import { addCounts, addQueues, countsQuery, depthOver, throughput } from "./history.ts"

@@ -1,6 +1,6 @@
 /** Tasks of one state, page by page. */
 import { useState } from "preact/hooks"
-import type { State, TasksAnswer, TaskView } from "../models.ts"
+import type { State, TasksAnswer, TaskView } from "../wire/models.ts"
 import { ask, queryOf } from "./api.ts"
 import { useData } from "./live.ts"
 import {

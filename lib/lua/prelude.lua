@@ -4,7 +4,7 @@
   invariant  a task stands in one place: a ready list (queued), `due` (scheduled, retrying), `leases`
              (processing), `done`, `dead` or `cancelled`, as its `state` says. An id may linger in a ready
              list after its task has left it (taking it out would cost a scan): lease drops it.
-  The line before this one, which lib/scripts.ts writes, has the limits of a queue: max_depth and max_bytes; 0: none.
+  The line before this one, which lib/redis/scripts.ts writes, has the limits of a queue: max_depth and max_bytes; 0: none.
   Where there is a max_bytes, `bytes` of `stats` is kept: what the tasks that have not ended hold. ]]
 local task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, settings, wake, ended = unpack(KEYS)
 
@@ -209,7 +209,7 @@ end
 
 local policies = {} -- by text: most tasks of a batch were asked for in the same words
 
--- What the submitter asked, as lib/task.ts spells it. Only redrive changes it. Times in ms; 0: not asked.
+-- What the submitter asked, as lib/task/task.ts spells it. Only retry-dead changes it. Times in ms; 0: not asked.
 local function read_policy(text)
   if policies[text] then return policies[text] end
   local priority, max_retries, max_crashes, timeout, max_runtime, expires, result_ttl, backoff, delay, max_delay, jitter =

@@ -1,6 +1,6 @@
 /** The token a worker presents: API_SECRET_TOKEN, else the one that a broker on this machine left in its data directory. */
 import { join } from "node:path"
-import type { WorkerConfig } from "../config.ts"
+import type { WorkerConfig } from "../config/config.ts"
 import type { Log } from "../log.ts"
 import { pause } from "../pause.ts"
 

@@ -1,7 +1,7 @@
 /** Where the figures come from: machine, versions, settings. */
 import { cpus, loadavg, totalmem } from "node:os"
 import { join } from "node:path"
-import { ROOT } from "../processes.ts"
+import { ROOT } from "../support/processes.ts"
 import { SETTINGS_NOTE } from "./settings.ts"
 
 export interface Facts {

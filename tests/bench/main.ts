@@ -61,7 +61,7 @@ async function writeCharts(dir: string, results: readonly { row: Row; lines: Lin
   }
 }
 
-// Its servers end with it (tests/redis.ts, tests/processes.ts).
+// Its servers end with it (tests/support/redis.ts, tests/support/processes.ts).
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => process.exit(130))
 
 try {

@@ -1,6 +1,6 @@
 /** Those who take part in a run: brokers behind links, workers whose places are filled again, and clients. */
 import { join } from "node:path"
-import { listening, Process, ROOT } from "../processes.ts"
+import { listening, Process, ROOT } from "../support/processes.ts"
 import { type ClientPart, PART, type Progress, TOKEN, type WorkerPart } from "./parts.ts"
 import { Link } from "./proxy.ts"
 import type { Target } from "./target.ts"

@@ -16,7 +16,7 @@
  *   counts            its counters are what they count
  * Jepsen's total-queue check is the model. Duplicates, allowed, and submits recovered without an answer are counted.
  */
-import { joinId } from "../../lib/task.ts"
+import { joinId } from "../../lib/task/task.ts"
 import type { Acked, Entry } from "./history.ts"
 import { type Batch, idOf, uniqueKeyOf } from "./workload.ts"
 

@@ -1,9 +1,9 @@
 /** The end of a run, with all healed: every queue is drained, what there is is listed, and Redis' keys are looked at. */
 import { BrokerProblem, BrokerUnreachable, Client } from "../../lib/client.ts"
-import type { State, TaskView } from "../../lib/models.ts"
-import { splitId } from "../../lib/task.ts"
-import { checkQueue } from "../invariants.ts"
-import { until } from "../processes.ts"
+import { splitId } from "../../lib/task/task.ts"
+import type { State, TaskView } from "../../lib/wire/models.ts"
+import { checkQueue } from "../support/invariants.ts"
+import { until } from "../support/processes.ts"
 import { BrokerSeat, type Casting } from "./cast.ts"
 import type { Listed } from "./checker.ts"
 import { PROBE } from "./faults.ts"

@@ -8,8 +8,8 @@
  *   split                 its clients still reach the master, and go on; its replicas and the Sentinels do not
  */
 import { Redis } from "ioredis"
-import { slotOf } from "../../lib/servers.ts"
-import { type RedisNode, redisCluster, sentinelTrio } from "../topologies.ts"
+import { slotOf } from "../../lib/redis/topology.ts"
+import { type RedisNode, redisCluster, sentinelTrio } from "../support/topologies.ts"
 import type { Over, Target, TargetFault } from "./target.ts"
 import { QUEUES } from "./workload.ts"
 

@@ -1,6 +1,6 @@
 /** One run: everybody starts, faults come as they were drawn, all is healed and drained, and the checker judges. */
 import { existsSync, mkdtempSync, rmSync } from "node:fs"
-import { until } from "../processes.ts"
+import { until } from "../support/processes.ts"
 import { BrokerSeat, type Casting, ClientSeat, plantedSign, WorkerSeat } from "./cast.ts"
 import {
   type Counts,

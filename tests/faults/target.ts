@@ -5,7 +5,7 @@
 import { appendFile, readdir } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { Redis } from "ioredis"
-import { testRedis } from "../redis.ts"
+import { testRedis } from "../support/redis.ts"
 import { type Address, Link } from "./proxy.ts"
 
 /** What a fault of Redis is given by its draw. */

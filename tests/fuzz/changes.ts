@@ -1,6 +1,6 @@
 /** The ways in which a request is changed: its values, its text, its query, its headers, its path. */
 import type { Chance } from "../faults/seed.ts"
-import { TOKEN } from "../harness.ts"
+import { TOKEN } from "../support/harness.ts"
 import { MARK, TEXTS } from "./document.ts"
 
 /** None is a wait that would hold up the run. */
@@ -345,7 +345,7 @@ export function changePath(parts: Parts, chance: Chance): void {
         "/",
         "/.env",
         "/.git/config",
-        "/lib/config.ts",
+        "/lib/config/config.ts",
         "/swagger/../broker.ts",
         "/swagger/..%2fbroker.ts",
         "/swagger/ui.js",

@@ -1,6 +1,6 @@
 /** What must hold of every answer, whatever was asked. Each function gives what is wrong, if anything. */
-import { CODES } from "../../lib/models.ts"
-import { TOKEN } from "../harness.ts"
+import { CODES } from "../../lib/wire/models.ts"
+import { TOKEN } from "../support/harness.ts"
 import type { Answer } from "./connection.ts"
 import { type Document, MARK } from "./document.ts"
 import type { Asked } from "./requests.ts"

@@ -5,7 +5,7 @@
  */
 
 import type { Chance } from "../faults/seed.ts"
-import { TOKEN } from "../harness.ts"
+import { TOKEN } from "../support/harness.ts"
 import { changeHeaders, changePath, changeQuery, changeText, changeValue, type Parts } from "./changes.ts"
 import { type Document, type Route, TEXTS } from "./document.ts"
 

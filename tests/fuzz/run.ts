@@ -5,13 +5,21 @@
  */
 import { Redis } from "ioredis"
 import { Client } from "../../lib/client.ts"
-import { DEFAULTS, QUEUES, RATES, SCHEMA, WORKERS, WORKERS_DRAINS, WORKERS_SEEN } from "../../lib/keys.ts"
-import { joinId } from "../../lib/task.ts"
+import {
+  DEFAULTS,
+  QUEUES,
+  RATES,
+  SCHEMA,
+  WORKERS,
+  WORKERS_DRAINS,
+  WORKERS_SEEN,
+} from "../../lib/redis/keys.ts"
+import { joinId } from "../../lib/task/task.ts"
 import { Chance } from "../faults/seed.ts"
-import { TOKEN } from "../harness.ts"
-import { contradictionsOf, dump, sorted } from "../invariants.ts"
-import { startBroker } from "../processes.ts"
-import { testRedis } from "../redis.ts"
+import { TOKEN } from "../support/harness.ts"
+import { contradictionsOf, dump, sorted } from "../support/invariants.ts"
+import { startBroker } from "../support/processes.ts"
+import { testRedis } from "../support/redis.ts"
 import { Connection } from "./connection.ts"
 import { Document } from "./document.ts"
 import { judge, printable } from "./judge.ts"

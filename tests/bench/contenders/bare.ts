@@ -1,6 +1,6 @@
 /** The ceiling of /submit: Elysia in a process of its own, sent the very requests that ours is sent. */
 import { join } from "node:path"
-import { Process } from "../../processes.ts"
+import { Process } from "../../support/processes.ts"
 import { inLanes, type Load } from "../contender.ts"
 import { Connection } from "../http.ts"
 import { submission } from "./ours.ts"

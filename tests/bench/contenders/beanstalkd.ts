@@ -1,7 +1,7 @@
 /** beanstalkd with its binlog over its own text protocol on a Unix socket; commands are pipelined by `perRequest`. */
 import { stat } from "node:fs/promises"
 import type { Socket } from "bun"
-import { Process, until } from "../../processes.ts"
+import { Process, until } from "../../support/processes.ts"
 import { type Contender, inLanes, PAYLOAD } from "../contender.ts"
 import { scratchDirectory } from "../scratch.ts"
 

@@ -1,6 +1,6 @@
 /** bee-queue over its native protocol, as fast as its options make it: no events, no jobs held in memory. */
 import BeeQueue from "bee-queue"
-import { testRedis } from "../../redis.ts"
+import { testRedis } from "../../support/redis.ts"
 import { type Contender, inLanes, type Load, PAYLOAD } from "../contender.ts"
 import type { RedisSettings } from "../settings.ts"
 import { countdown } from "./bullmq.ts"

@@ -1,6 +1,6 @@
 /** BullMQ over its native protocol, with its defaults: it keeps finished jobs and writes its stream of events. */
 import { type ConnectionOptions, Queue, Worker } from "bullmq"
-import { testRedis } from "../../redis.ts"
+import { testRedis } from "../../support/redis.ts"
 import { type Contender, inLanes, type Load, PAYLOAD } from "../contender.ts"
 import type { RedisSettings } from "../settings.ts"
 

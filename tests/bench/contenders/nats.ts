@@ -1,6 +1,6 @@
 /** NATS JetStream with its file store: a work queue that is fetched in batches. An ack is sent, not answered. */
 import { AckPolicy, type Consumer, connect, RetentionPolicy, StorageType } from "nats"
-import { freePort, Process, until } from "../../processes.ts"
+import { freePort, Process, until } from "../../support/processes.ts"
 import { type Contender, inLanes, PAYLOAD } from "../contender.ts"
 import { scratchDirectory } from "../scratch.ts"
 

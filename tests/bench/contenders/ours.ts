@@ -3,9 +3,9 @@
  * connections with ready-made requests, and ids and leases are cut out of the answers as text: with one task per request,
  * `fetch` and JSON cost this process 36 µs of CPU a submit, and this 18. The bench would else measure its own client.
  */
-import { TOKEN } from "../../harness.ts"
-import { freePorts, startBroker } from "../../processes.ts"
-import { testRedis } from "../../redis.ts"
+import { TOKEN } from "../../support/harness.ts"
+import { freePorts, startBroker } from "../../support/processes.ts"
+import { testRedis } from "../../support/redis.ts"
 import { type Contender, inLanes, type Load, PAYLOAD } from "../contender.ts"
 import { Connection, post } from "../http.ts"
 import type { RedisSettings } from "../settings.ts"

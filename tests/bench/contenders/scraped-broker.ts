@@ -1,8 +1,8 @@
 /** A broker, as a process, that makes a page of /metrics at every scrape: where one may be a second old, none costs much. */
 
 import { createLog } from "../../../lib/log.ts"
-import { Metrics } from "../../../lib/metrics.ts"
-import { testBroker } from "../../harness.ts"
+import { Metrics } from "../../../lib/observe/metrics.ts"
+import { testBroker } from "../../support/harness.ts"
 
 const [redis] = process.argv.slice(2)
 const broker = await testBroker({}, redis, createLog("silent"), queue => new Metrics(queue, -1))

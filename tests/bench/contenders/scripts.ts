@@ -1,8 +1,8 @@
 /** The ceiling of /work: the same scripts, sent straight to the Redis of `ours` in a pipeline. */
 import { Redis } from "ioredis"
-import { Scripts } from "../../../lib/scripts.ts"
-import { directly } from "../../../lib/store.ts"
-import { newTokens, readLeased } from "../../../lib/task.ts"
+import { Scripts } from "../../../lib/redis/scripts.ts"
+import { directly } from "../../../lib/redis/store.ts"
+import { newTokens, readLeased } from "../../../lib/task/task.ts"
 import { inLanes, type Load } from "../contender.ts"
 import type { Ours } from "./ours.ts"
 

@@ -1,6 +1,6 @@
 /** A hundred thousand tasks due, or leases lapsing, at one instant, while others submit. */
 import { Redis } from "ioredis"
-import { TOKEN } from "../../harness.ts"
+import { TOKEN } from "../../support/harness.ts"
 import { inLanes } from "../contender.ts"
 import { Ours, submission } from "../contenders/ours.ts"
 import { Connection, post } from "../http.ts"

@@ -1,8 +1,8 @@
 /** Bytes of Redis memory that a waiting task takes, by the size of its payload. */
 import { Queue } from "bullmq"
 import { Redis } from "ioredis"
-import { startBroker } from "../../processes.ts"
-import { testRedis } from "../../redis.ts"
+import { startBroker } from "../../support/processes.ts"
+import { testRedis } from "../../support/redis.ts"
 import { submission } from "../contenders/ours.ts"
 import { Connection } from "../http.ts"
 import type { Line, Row } from "../row.ts"

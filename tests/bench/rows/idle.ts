@@ -1,6 +1,6 @@
 /** What a thousand workers that wait cost, and whom a submit wakes. */
 import { Redis } from "ioredis"
-import { TOKEN } from "../../harness.ts"
+import { TOKEN } from "../../support/harness.ts"
 import { Ours, submission } from "../contenders/ours.ts"
 import { cpuSeconds } from "../cpu.ts"
 import { Connection, post } from "../http.ts"

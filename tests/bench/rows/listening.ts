@@ -1,5 +1,5 @@
 /** What it costs to be looked at: an open dashboard, and somebody who hears all events. */
-import { TOKEN } from "../../harness.ts"
+import { TOKEN } from "../../support/harness.ts"
 import { type Load, wholeLife } from "../contender.ts"
 import { Ours } from "../contenders/ours.ts"
 import { lifeLine, under } from "../lines.ts"

@@ -1,8 +1,8 @@
 /** What a scrape of /metrics costs a broker that is at work on 1,000 queues. */
 import { join } from "node:path"
-import { TOKEN } from "../../harness.ts"
-import { listening, Process } from "../../processes.ts"
-import { testRedis } from "../../redis.ts"
+import { TOKEN } from "../../support/harness.ts"
+import { listening, Process } from "../../support/processes.ts"
+import { testRedis } from "../../support/redis.ts"
 import { PAYLOAD } from "../contender.ts"
 import { firstThreadMs } from "../cpu.ts"
 import { Connection, get, post } from "../http.ts"

@@ -118,7 +118,7 @@ export const BUGS: Bug[] = [
   },
   {
     name: "a submit is answered before it is written",
-    file: "lib/queue.ts",
+    file: "lib/queue/task-queue.ts",
     edits: [
       [
         "const answers = await this.#byQueue(items, item => item.task.queue, this.#submits)",
@@ -130,7 +130,7 @@ export const BUGS: Bug[] = [
   },
   {
     name: "the broker repeats a submit whose reply was lost, under a new id",
-    file: "lib/queue.ts",
+    file: "lib/queue/task-queue.ts",
     edits: [
       [
         "const answers = await this.#byQueue(items, item => item.task.queue, this.#submits)",
@@ -157,7 +157,7 @@ export const BUGS: Bug[] = [
   },
   {
     name: "the worker says done of what has failed",
-    file: "lib/worker/session.ts",
+    file: "lib/worker/conversation.ts",
     edits: [
       [
         "this.#leaving.push({ ack: { task_id: id, lease: token, ...outcome }, lease })",

@@ -1,0 +1,186 @@
+/**
+ * Events, written: what this broker does to tasks and queues, told to those who listen, at whichever broker
+ * (lib/observe/event-feed.ts reads them). Where nobody listens it costs one look at a boolean, and nothing is written.
+ *   1. A broker with listeners keeps the key LISTENING alive and publishes so; the key outlives the last of them
+ *      by a minute, so that one who comes again finds what happened meanwhile.
+ *   2. Every broker then puts what happens through it into the stream, some times a second, within a budget: what
+ *      is beyond it is counted, and told as `skipped`. What is rare, as a task that dies, has a budget of its own.
+ *   3. Once a second it writes how many of what it has counted in that second: a flood is told by numbers.
+ *   4. Where writing begins anew the stream says `gap`. So who reads on from an id hears of whatever may be missing.
+ */
+import { randomBytes } from "node:crypto"
+import tell from "../lua/events-append.lua" with { type: "text" }
+import { EVENT_STREAM, LISTENING } from "../redis/keys.ts"
+import { prepared } from "../redis/scripts.ts"
+import type { Store } from "../redis/store.ts"
+import type { EventData, EventName } from "../wire/models.ts"
+import { EVENTS, MAX_QUEUES, type Measures, OTHER, type QueueMeasures } from "./counters.ts"
+
+const TELL = prepared(tell)
+const FLUSH_MS = 50
+const SECOND_MS = 1_000
+/** What a broker tells one by one in a second: of what every task goes through, and of all else. */
+const ROUTINE: ReadonlySet<EventName> = new Set(["submitted", "scheduled", "leased", "done"])
+const ROUTINE_A_SECOND = 400
+const OTHERS_A_SECOND = 200
+/** The stream keeps the newest so many events (250 bytes each), none older than five minutes. */
+const MAX_EVENTS = 10_000
+const KEPT_MS = 300_000
+/** Of so many queues, the busiest, the numbers are told. */
+const MAX_QUEUES_TOLD = 100
+const ERROR_CHARACTERS = 200
+
+type Facts = Omit<EventData, "at" | "queue" | "task_id">
+type Counts = Record<(typeof EVENTS)[number], number>
+
+export class Events {
+  /** What tells this broker's numbers from others'. */
+  readonly #broker = randomBytes(4).toString("hex")
+  #on = false
+  #until = 0
+  #closed = false
+  #routine = 0
+  #others = 0
+  /** Four texts each, as lua/tell.lua takes them. */
+  #told: string[] = []
+  /** What was to be written, and was not. */
+  #lost = false
+  #skipped = new Map<string, number>()
+  #counted = new Map<string, Counts>()
+  #second: Timer | undefined
+  #flushing: Timer | undefined
+
+  constructor(
+    private readonly store: Pick<Store, "command" | "run">,
+    private readonly measures: Measures,
+  ) {}
+
+  /** Whether somebody listens, as far as is known here. */
+  get on(): boolean {
+    return this.#on
+  }
+
+  /** Somebody listens, for so many ms from now at least. */
+  heard(ms: number): void {
+    if (this.#closed) return
+    this.#until = Math.max(this.#until, performance.now() + ms)
+    if (this.#on) return
+    this.#on = true
+    this.#refill()
+    this.#counted = new Map([...this.measures.queues].map(([queue, of]) => [queue, countsOf(of)]))
+    this.#second = setInterval(() => this.#tick(), SECOND_MS).unref()
+  }
+
+  /** Asks whether somebody listens. `late`: it may have been said, and not been heard here. */
+  async look(late: boolean): Promise<void> {
+    const ms = Number(await this.store.command(["PTTL", LISTENING]))
+    if (ms <= 0) return
+    const missed = late && !this.#on
+    this.heard(ms)
+    if (missed) this.#write("gap", "", "", {})
+  }
+
+  /** Whether somebody is to be told of this, one by one. What is beyond the budget is counted here. */
+  wants(event: EventName, queue: string): boolean {
+    if (!this.#on) return false
+    if (ROUTINE.has(event) ? this.#routine-- > 0 : this.#others-- > 0) return true
+    this.#skip(queue)
+    return false
+  }
+
+  /** Of a task. Ask `wants` first. */
+  task(event: EventName, queue: string, id: string, { error, ...facts }: Facts = {}): void {
+    const cut = error ? { error: error.slice(0, ERROR_CHARACTERS).toWellFormed() } : {}
+    this.#write(event, queue, id, { ...facts, ...cut })
+  }
+
+  /** Of a queue. */
+  queue(event: EventName, queue: string, facts: Facts = {}): void {
+    if (this.wants(event, queue)) this.#write(event, queue, "", facts)
+  }
+
+  /** Writes what is still to be written. */
+  async close(): Promise<void> {
+    if (this.#on) this.#tick()
+    this.#closed = true
+    this.#end()
+    await this.#flush()
+  }
+
+  #skip(queue: string): void {
+    this.#skipped.set(queue, (this.#skipped.get(queue) ?? 0) + 1)
+  }
+
+  #refill(): void {
+    this.#routine = ROUTINE_A_SECOND
+    this.#others = OTHERS_A_SECOND
+  }
+
+  #end(): void {
+    this.#on = false
+    clearInterval(this.#second)
+  }
+
+  #write(event: EventName, queue: string, id: string, facts: Facts): void {
+    const data = { ...(queue && { queue }), ...(id && { task_id: id }), ...facts }
+    this.#told.push(event, queue, id, JSON.stringify(data))
+    this.#flushing ??= setTimeout(() => void this.#flush(), FLUSH_MS).unref()
+  }
+
+  async #flush(): Promise<void> {
+    clearTimeout(this.#flushing)
+    this.#flushing = undefined
+    const told = this.#told.splice(0)
+    if (told.length === 0) return
+    try {
+      await this.store.run(TELL, [EVENT_STREAM], [MAX_EVENTS, KEPT_MS, ...told], false)
+    } catch {
+      this.#lost = true // Redis is away or full
+    }
+  }
+
+  #tick(): void {
+    this.#refill()
+    if (this.#lost) this.#write("gap", "", "", {})
+    this.#lost = false
+    const counts = this.#newCounts()
+    if (counts.length > 0) this.#write("counts", "", "", this.#byQueue(counts))
+    if (this.#skipped.size > 0) this.#write("skipped", "", "", this.#byQueue([...this.#skipped]))
+    this.#skipped.clear()
+    if (performance.now() > this.#until) this.#end()
+  }
+
+  #byQueue(numbers: [queue: string, of: number | Partial<Counts>][]): Facts {
+    const total = (of: number | Partial<Counts>) =>
+      typeof of === "number" ? of : Object.values(of).reduce((sum, count) => sum + count, 0)
+    const busiest = numbers.sort(([, a], [, b]) => total(b) - total(a)).slice(0, MAX_QUEUES_TOLD)
+    const others = numbers.length > busiest.length || this.measures.queues.size >= MAX_QUEUES
+    return { broker: this.#broker, queues: Object.fromEntries(busiest), ...(others && { others }) }
+  }
+
+  /** What was counted since the last time, of each queue where that is anything. */
+  #newCounts(): [queue: string, counts: Partial<Counts>][] {
+    const changed: [string, Partial<Counts>][] = []
+    for (const [queue, of] of this.measures.queues) {
+      // Those that are counted together belong to nobody.
+      if (queue === OTHER && this.measures.queues.size >= MAX_QUEUES) continue
+      const before = this.#counted.get(queue)
+      const counts: Partial<Counts> = {}
+      let any = false
+      for (const event of EVENTS) {
+        const count = of[event] - (before?.[event] ?? 0)
+        if (count === 0) continue
+        counts[event] = count
+        any = true
+      }
+      if (!any) continue
+      this.#counted.set(queue, countsOf(of))
+      changed.push([queue, counts])
+    }
+    return changed
+  }
+}
+
+const countsOf = ({ submitted, leased, done, failed, released, lapsed, dead }: QueueMeasures): Counts => ({
+  ...{ submitted, leased, done, failed, released, lapsed, dead },
+})

@@ -1,0 +1,90 @@
+/**
+ * How fast things happen in each queue, at all brokers together. Each adds what it has counted (measures.ts) every few
+ * seconds, for the queues where something happened, to the slice of time that it is; slices expire.
+ */
+
+import add from "../lua/rates-add.lua" with { type: "text" }
+import read from "../lua/rates-read.lua" with { type: "text" }
+import { RATES } from "../redis/keys.ts"
+import { prepared } from "../redis/scripts.ts"
+import type { Store } from "../redis/store.ts"
+import type { Rates as RatesOf } from "../wire/models.ts"
+import { EVENTS, MAX_QUEUES, type Measures, OTHER } from "./counters.ts"
+
+const FLUSH_MS = 2_000
+const SLICE_MS = 5_000
+/** A minute, with the one that is not over. */
+const SLICES = 12
+const KEEP_MS = 2 * SLICES * SLICE_MS
+/** Queues in one call: well below 1 ms of Redis' time. */
+const A_CALL = 200
+
+const ADD = prepared(add)
+const READ = prepared(read)
+
+export class Rates {
+  /** What was told so far, of each queue. */
+  readonly #told = new Map<string, readonly number[]>()
+  #flushed: Promise<unknown> = Promise.resolve()
+  readonly #timer: Timer
+
+  constructor(
+    private readonly store: Store,
+    private readonly measures: Measures,
+  ) {
+    this.#timer = setInterval(() => void this.flush(), FLUSH_MS * (0.75 + Math.random() / 2)).unref()
+  }
+
+  /** Of each of these queues, per second over the last minute. */
+  async of(queues: readonly string[]): Promise<Map<string, RatesOf>> {
+    await this.flush()
+    const rates = new Map<string, RatesOf>()
+    for (let from = 0; from < queues.length; from += A_CALL) {
+      const some = queues.slice(from, from + A_CALL)
+      const reply = await this.store.run(READ, [RATES], [SLICE_MS, SLICES, ...some], false)
+      const [ms, ...sums] = reply as [number, ...string[]]
+      some.forEach((queue, i) => {
+        const counts = sums[i]!.split(" ")
+        const perSecond = EVENTS.map((event, i) => [event, perSecondOf(Number(counts[i] ?? 0), ms)])
+        rates.set(queue, Object.fromEntries(perSecond))
+      })
+    }
+    return rates
+  }
+
+  /** Adds what was counted since. Where that fails it is tried again. */
+  flush(): Promise<unknown> {
+    this.#flushed = this.#flushed.then(() => this.#write())
+    return this.#flushed
+  }
+
+  /** With what was counted last. */
+  close(): Promise<unknown> {
+    clearInterval(this.#timer)
+    return this.flush()
+  }
+
+  async #write(): Promise<void> {
+    const news: { queue: string; counts: number[]; more: number[] }[] = []
+    for (const [queue, of] of this.measures.queues) {
+      // Past that many it is not one queue that is counted there.
+      if (queue === OTHER && this.measures.queues.size > MAX_QUEUES) continue
+      const before = this.#told.get(queue)
+      const counts = EVENTS.map(event => of[event])
+      const more = counts.map((count, i) => count - (before?.[i] ?? 0))
+      if (more.some(count => count > 0)) news.push({ queue, counts, more })
+    }
+    for (let from = 0; from < news.length; from += A_CALL) {
+      const some = news.slice(from, from + A_CALL)
+      const items = some.flatMap(({ queue, more }) => [queue, more.join(" ")])
+      try {
+        await this.store.run(ADD, [RATES], [SLICE_MS, KEEP_MS, ...items], false)
+      } catch {
+        return
+      }
+      for (const { queue, counts } of some) this.#told.set(queue, counts)
+    }
+  }
+}
+
+const perSecondOf = (count: number, ms: number): number => Math.round((count * 1e6) / ms) / 1_000

@@ -1,0 +1,163 @@
+/**
+ * What `bun run top` draws, as plain lines. What tasks and people wrote is shown without what a terminal would obey.
+ */
+import type { DlqGroupsAnswer, QueueView } from "../wire/models.ts"
+
+/** As GET /workers tells it. */
+export interface WorkerRow {
+  worker: string
+  state: string
+  in_hand: number
+  done: number
+  failed: number
+  queues: readonly string[]
+}
+export interface Seen {
+  url: string
+  queues: (Omit<QueueView, "rates" | "workers"> & { rates?: Readonly<Record<string, number>> })[]
+  /** undefined: this broker does not tell. */
+  workers?: WorkerRow[] | undefined
+  /** There are more queues than are shown. */
+  more?: boolean
+  /** The queue that keys act on. */
+  selected?: string | undefined
+  /** What its dead tasks died of, where that is looked at. */
+  groups?: DlqGroupsAnswer["groups"] | undefined
+  /** Why there was no answer; what is shown is old then. */
+  fault?: string | undefined
+  /** What came of the last key. */
+  said?: string | undefined
+}
+
+/** Without control characters, marks that turn the reading direction, and heaps of accents; in at most so many columns. */
+export function shown(text: unknown, columns: number): string {
+  const plain = String(text)
+    .slice(0, 4 * columns + 1)
+    .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "?")
+    .replace(/(\p{M}{2})\p{M}+/gu, "$1")
+  if (Bun.stringWidth(plain) <= columns) return plain
+  let cut = ""
+  for (const { segment } of new Intl.Segmenter().segment(plain)) {
+    if (Bun.stringWidth(cut + segment) > columns - 1) break
+    cut += segment
+  }
+  return columns > 0 ? `${cut}…` : ""
+}
+
+const left = (text: unknown, columns: number) => {
+  const fits = shown(text, columns)
+  return fits + " ".repeat(Math.max(0, columns - Bun.stringWidth(fits)))
+}
+const right = (text: string, columns: number) => text.padStart(columns).slice(0, columns)
+
+/** In at most 7 characters. */
+export function count(value: unknown): string {
+  const number = Number(value)
+  if (!Number.isFinite(number)) return "-"
+  if (number < 10 && !Number.isInteger(number)) return number.toFixed(1)
+  if (number < 1e6) return Math.round(number).toLocaleString("en")
+  return number < 1e9 ? `${(number / 1e6).toFixed(1)}M` : `${(number / 1e9).toFixed(1)}G`
+}
+
+export function age(ms: number | undefined): string {
+  if (ms === undefined) return "-"
+  const seconds = ms / 1_000
+  if (seconds < 100) return `${seconds.toFixed(seconds < 10 ? 1 : 0)}s`
+  if (seconds < 6_000) return `${Math.floor(seconds / 60)}m`
+  return seconds < 360_000 ? `${Math.floor(seconds / 3_600)}h` : `${Math.floor(seconds / 86_400)}d`
+}
+
+const COUNTS: [title: string, of: (queue: Seen["queues"][number]) => string][] = [
+  ["QUEUED", ({ depth }) => count(depth.queued)],
+  ["DELAYED", ({ depth }) => count(depth.delayed)],
+  ["RUNNING", ({ depth }) => count(depth.processing)],
+  ["DEAD", ({ depth }) => count(depth.dead)],
+  ["OLDEST", queue => age(queue.oldest_waiting_ms)],
+]
+const RATES: typeof COUNTS = [
+  ["IN/S", ({ rates }) => count(rates?.submitted)],
+  ["DONE/S", ({ rates }) => count(rates?.done)],
+  ["FAIL/S", ({ rates }) => count(rates?.failed)],
+]
+
+/** Every line of the screen, each of at most so many columns; the chosen one begins with `>`. */
+export function screen(state: Seen, { columns, rows }: { columns: number; rows: number }): string[] {
+  const { queues, workers, groups, selected } = state
+  const sum = (of: (queue: Seen["queues"][number]) => number) =>
+    count(queues.reduce((total, queue) => total + of(queue), 0))
+  const live = workers?.filter(({ state }) => state === "live" || state === "draining").length
+  const head = [
+    `${state.url}  ${new Date().toLocaleTimeString("en-GB")}${state.fault === undefined ? "" : `  NO ANSWER: ${state.fault}`}`,
+    [
+      `${state.more ? `first ${queues.length}` : queues.length} queues`,
+      `${sum(({ depth }) => depth.queued + depth.delayed)} waiting`,
+      `${sum(({ depth }) => depth.processing)} running`,
+      `${sum(({ depth }) => depth.dead)} dead`,
+      ...(workers === undefined ? [] : [`${live} workers`, `${workers.length - live!} gone or stale`]),
+    ].join("  "),
+    "",
+  ]
+  const held = queues.find(({ queue, paused }) => queue === selected && paused)
+  const said = state.said ?? (held === undefined ? "" : `paused: ${held.pause_reason ?? "no reason"}`)
+  const keys =
+    groups === undefined ? "up/down choose  p pause or resume  enter dead tasks  q quit" : "esc back  q quit"
+  const room = Math.max(1, rows - head.length - 3)
+  const body = groups === undefined ? tables(state, columns, room) : groupLines(groups, selected!, columns)
+  const lines = [...head, ...body.slice(0, room + 1)]
+  return [...lines, ...new Array(Math.max(0, rows - 2 - lines.length)).fill(""), said, keys]
+    .map(line => shown(line, columns))
+    .slice(0, rows)
+}
+
+function tables({ queues, workers = [], selected }: Seen, columns: number, room: number): string[] {
+  // In a narrow terminal names come before rates.
+  const told = columns >= 80 && queues.some(({ rates }) => rates !== undefined)
+  const of = told ? [...COUNTS, ...RATES] : COUNTS
+  const width = Math.max(8, columns - 8 * of.length - 2)
+  const line = (mark: string, name: string, cells: string[]) =>
+    `${mark} ${left(name, width)}${cells.map(cell => right(cell, 8)).join("")}`
+  const forWorkers = Math.min(workers.length, Math.max(0, Math.floor(room / 3) - 2))
+  const space = room - (forWorkers > 0 ? forWorkers + 2 : 0)
+  const chosen = Math.max(
+    0,
+    queues.findIndex(({ queue }) => queue === selected),
+  )
+  const first = Math.max(0, Math.min(chosen - Math.floor(space / 2), queues.length - space))
+  const title = line(
+    " ",
+    "QUEUE",
+    of.map(([title]) => title),
+  )
+  const rows = queues.slice(first, first + space).map(queue => {
+    const name = queue.paused ? `${shown(queue.queue, width - 9)} [paused]` : queue.queue
+    return line(
+      queue.queue === selected ? ">" : " ",
+      name,
+      of.map(([, cell]) => cell(queue)),
+    )
+  })
+  if (rows.length === 0) rows.push("  No queues yet: a queue comes to be with its first task.")
+  if (forWorkers === 0) return [title, ...rows]
+  const worker = (name: string, cells: string[], of: string) =>
+    `  ${left(name, 28)}${cells.map(cell => right(cell, 9)).join("")}  ${of}`
+  return [
+    ...[title, ...rows, "", worker("WORKER", ["STATE", "IN HAND", "DONE", "FAILED"], "QUEUES")],
+    ...workers
+      .slice(0, forWorkers)
+      .map(({ worker: name, state, in_hand, done, failed, queues }) =>
+        worker(name, [shown(state, 8), count(in_hand), count(done), count(failed)], queues.join(" ")),
+      ),
+  ]
+}
+
+function groupLines(groups: DlqGroupsAnswer["groups"], queue: string, columns: number): string[] {
+  if (groups.length === 0) return [`  No task of ${queue} is dead.`]
+  const line = (dead: string, newest: string, type: string, reason: string, error: string) =>
+    `  ${right(dead, 7)}${right(newest, 8)}  ${left(type, 16)} ${left(reason, 10)} ${shown(error, Math.max(1, columns - 47))}`
+  return [
+    line("DEAD", "NEWEST", "TYPE", "REASON", "ERROR"),
+    ...groups.map(group =>
+      line(count(group.count), age(Date.now() - group.last_at), group.type, group.reason, group.error ?? ""),
+    ),
+  ]
+}

@@ -1,0 +1,119 @@
+/** `bun run top`: the queues of a broker on the terminal, once a second; where there is no terminal, once. */
+import { readTopConfig } from "../config/config.ts"
+import { createLog } from "../log.ts"
+import { pause } from "../pause.ts"
+import { stopSignal } from "../signals.ts"
+import type { DlqGroupsAnswer, QueuesAnswer } from "../wire/models.ts"
+import { Token } from "../worker/token.ts"
+import { runProgram } from "./help.ts"
+import { type Seen, screen, shown, type WorkerRow } from "./top-screen.ts"
+
+const EVERY_MS = 1_000
+const ANSWER_MS = 5_000
+const SHOWN_QUEUES = 1_000
+
+const ESC = "\x1b"
+/** Several presses may come as one piece; an arrow is three characters. */
+const KEYS = new RegExp(`${ESC}\\[[A-Z]|[\\s\\S]`, "g")
+
+async function main(): Promise<number> {
+  const config = readTopConfig()
+  const stop = stopSignal()
+  const token = await Token.find(config, createLog("info"), stop)
+  if (token === undefined) return 0
+  const ask = async <T>(method: string, path: string): Promise<T> => {
+    const signal = AbortSignal.any([stop, AbortSignal.timeout(ANSWER_MS)])
+    const answer = await fetch(config.brokerUrl.replace(/\/+$/, "") + path, {
+      ...{ method, signal, headers: { "X-API-Token": token.value } },
+    })
+    if (answer.ok) return (await answer.json()) as T
+    const { error, detail } = (await answer.json().catch(() => ({}))) as Record<string, string>
+    throw new Error([answer.status, error, detail].filter(word => word !== undefined).join(" "))
+  }
+  const state: Seen = { url: config.brokerUrl, queues: [] }
+  const look = async () => {
+    try {
+      const { queues, next } = await ask<QueuesAnswer>("GET", `/queues?limit=${SHOWN_QUEUES}`)
+      state.queues = queues
+      state.more = next !== undefined
+      state.workers = await ask<{ workers: WorkerRow[] }>("GET", "/workers?limit=100").then(
+        ({ workers }) => workers,
+        () => undefined,
+      )
+      if (!state.queues.some(({ queue }) => queue === state.selected)) state.selected = queues[0]?.queue
+      state.fault = undefined
+    } catch (error) {
+      state.fault = (error as Error).message
+      void token.refresh()
+    }
+  }
+  await look()
+  const { stdout, stdin } = process
+  if (!stdout.isTTY) {
+    if (state.fault === undefined) {
+      const rows = state.queues.length + (state.workers?.length ?? 0) * 4 + 16
+      const lines = screen({ ...state, selected: undefined }, { columns: 120, rows }).slice(0, -2)
+      console.log(lines.join("\n").trimEnd())
+    } else console.error(`No answer from ${shown(state.url, 200)}: ${shown(state.fault, 500)}`)
+    return state.fault === undefined ? 0 : 1
+  }
+
+  const draw = () => {
+    const lines = screen(state, { columns: stdout.columns || 80, rows: stdout.rows || 24 })
+    const styled = lines.map(line => `${line.startsWith(">") ? `\x1b[7m${line}\x1b[0m` : line}\x1b[K`)
+    stdout.write(`\x1b[H${styled.join("\r\n")}\x1b[J`)
+  }
+  const quit = new AbortController()
+  const choose = (by: number) => {
+    const at = state.queues.findIndex(({ queue }) => queue === state.selected)
+    state.selected = state.queues[Math.max(0, Math.min(at + by, state.queues.length - 1))]?.queue
+  }
+  const press = async (key: string) => {
+    const { selected, groups } = state
+    state.said = undefined
+    if (key === "q" || key === "\x03") return quit.abort()
+    if (groups !== undefined) state.groups = undefined
+    else if (key === "\x1b[A" || key === "k") choose(-1)
+    else if (key === "\x1b[B" || key === "j") choose(1)
+    else if (key === "p" && selected !== undefined) {
+      const paused = state.queues.find(({ queue }) => queue === selected)?.paused
+      await ask("POST", `/queues/${encodeURIComponent(selected)}/${paused ? "resume" : "pause"}`)
+      state.said = `${selected} is ${paused ? "resumed" : "paused"}`
+      await look()
+    } else if (key === "\r" && selected !== undefined)
+      state.groups = (
+        await ask<DlqGroupsAnswer>("GET", `/dlq/groups?queue=${encodeURIComponent(selected)}`)
+      ).groups
+    draw()
+  }
+  // At every end, once more than needed: what is said of an error must not go down with the screen.
+  const restore = () => {
+    if (stdin.isTTY) stdin.setRawMode(false)
+    stdout.write("\x1b[?25h\x1b[?1049l")
+  }
+  process.once("exit", restore)
+  process.on("SIGHUP", () => process.exit(129))
+  stdout.write("\x1b[?1049h\x1b[?25l")
+  stdout.on("resize", draw)
+  if (stdin.isTTY) stdin.setRawMode(true)
+  stdin.on("data", bytes => {
+    for (const [key] of String(bytes).matchAll(KEYS))
+      press(key).catch(error => {
+        state.said = error.message
+        draw()
+      })
+  })
+  const over = AbortSignal.any([stop, quit.signal])
+  try {
+    while (!over.aborted) {
+      draw()
+      await pause(EVERY_MS, over)
+      if (!over.aborted) await look()
+    }
+    return 0
+  } finally {
+    restore()
+  }
+}
+
+if (import.meta.main) process.exit(await runProgram("top", process.argv.slice(2), main))

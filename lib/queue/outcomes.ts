@@ -1,0 +1,135 @@
+/** What came of calls: counted for /metrics, told to those who listen, and logged where somebody should look. */
+
+import { bounded, type Fields, type Log } from "../log.ts"
+import type { Measures } from "../observe/counters.ts"
+import type { Events } from "../observe/event-writer.ts"
+import { joinId, type Leased, leaseAgeMs, queueOf, type Task } from "../task/task.ts"
+import type { EventName } from "../wire/models.ts"
+import type { NewTask, Settled, Settlement } from "./task-queue.ts"
+
+const SUBMITS = { queued: "submitted", scheduled: "scheduled" } as const
+const ENDS = {
+  ...{ acknowledged: "done", requeued: "failed", moved_to_dlq: "failed" },
+  ...{ released: "released", cancelled: "cancelled" },
+} as const satisfies Record<Settled["word"], EventName>
+/** Of an error, in a line of the log. */
+const ERROR_CHARACTERS = 200
+
+/** What a script made of an attempt's end, and when that was. `reason`: of what is dead now. */
+interface End extends Pick<Settled, "word" | "retries"> {
+  state: Task["state"]
+  reason: string | undefined
+  now: number
+}
+
+export class Happened {
+  readonly #log: Log
+
+  constructor(
+    private readonly measures: Measures,
+    private readonly events: Events,
+    log: Log,
+  ) {
+    this.#log = bounded(log)
+  }
+
+  submitted(id: string, word: keyof typeof SUBMITS, { queue, type }: NewTask): void {
+    this.measures.of(queue).submitted++
+    // Asked first, here and below: most of a flood is not told, and then nothing is to be made for it.
+    if (this.events.wants(SUBMITS[word], queue)) this.events.task(SUBMITS[word], queue, id, { type })
+  }
+
+  leased(queue: string, tasks: readonly Leased[]): void {
+    const measures = this.measures.of(queue)
+    measures.leased += tasks.length
+    for (const { attempt, waitedMs } of tasks) if (attempt === 1) measures.wait.observe(waitedMs / 1_000)
+    if (!this.events.on) return
+    for (const { id, type, worker, attempt } of tasks)
+      if (this.events.wants("leased", queue))
+        this.events.task("leased", queue, id, {
+          ...{ type: plain(type), attempt },
+          ...(worker === "?" ? {} : { worker }),
+        })
+  }
+
+  /** An attempt has ended as its worker said. A repeated ack is told twice. `asked`: what the log is to say of who asks. */
+  settled(
+    settlement: Settlement,
+    { word, retries, state, reason, now }: End,
+    asked: () => Fields = () => ({}),
+  ): void {
+    const { id, lease, text, outcome } = settlement
+    const queue = queueOf(id)
+    const died = word === "moved_to_dlq" || (word === "released" && state === "dead")
+    this.#count(queue, word, lease, now)
+    if (died) {
+      this.measures.of(queue).dead++
+      this.#logDead(settlement, retries, reason, asked())
+    }
+    if (!this.events.on) return
+    const attempt = () => (lease === undefined ? {} : { attempt: Number.parseInt(lease, 10) })
+    if (this.events.wants(ENDS[word], queue))
+      this.events.task(ENDS[word], queue, id, {
+        ...attempt(),
+        ...(outcome === "failed" && text ? { error: text } : {}),
+      })
+    if (died) this.#tell("dead", queue, id, { ...attempt(), ...(reason === undefined ? {} : { reason }) })
+  }
+
+  /** What time did to tasks of a queue, as a lease or a sweep has found; `befallen` as lua/prelude.lua spells it. */
+  befell(queue: string, lapsed: number, buried: number, befallen: readonly string[] = []): void {
+    const measures = this.measures.of(queue)
+    measures.lapsed += lapsed
+    measures.dead += buried
+    for (const line of befallen) {
+      const [event, reason, attempt, worker, local] = line.split(" ") as [EventName, ...string[]]
+      const facts = {
+        ...(event === "cancelled" ? {} : { reason }),
+        attempt: Number(attempt),
+        ...(worker === "?" ? {} : { worker }),
+      }
+      const id = joinId(queue, local!)
+      if (event === "lapsed") this.#log.warn("A lease has lapsed", { task_id: id, queue, ...facts })
+      else if (event === "dead") this.#log.warn("A task is dead", { task_id: id, queue, ...facts })
+      this.#tell(event, queue, id, facts)
+    }
+  }
+
+  /** What is only told. */
+  told(event: EventName, id: string): void {
+    this.#tell(event, queueOf(id), id)
+  }
+
+  #tell(event: EventName, queue: string, id: string, facts?: Parameters<Events["task"]>[3]): void {
+    if (this.events.wants(event, queue)) this.events.task(event, queue, id, facts)
+  }
+
+  #count(queue: string, word: Settled["word"], lease: string | undefined, now: number): void {
+    const measures = this.measures.of(queue)
+    if (word === "cancelled") return
+    if (word === "released") {
+      measures.released++
+      return
+    }
+    if (word === "acknowledged") measures.done++
+    else measures.failed++
+    const ranMs = lease === undefined ? undefined : leaseAgeMs(lease, now)
+    if (ranMs !== undefined) measures.run.observe(ranMs / 1_000)
+  }
+
+  #logDead({ id, text = "" }: Settlement, retries: number, reason: string | undefined, asked: Fields): void {
+    // What is released has no text.
+    const error = text.split("\n", 1)[0]!.slice(0, ERROR_CHARACTERS) || undefined
+    const fields = { task_id: id, queue: queueOf(id), reason, error, retries }
+    this.#log.warn("A task is dead", { ...fields, ...asked })
+  }
+}
+
+/** A type out of its JSON text; of one that is spoilt the text: it must not keep others from their tasks. */
+function plain(type: string): string {
+  try {
+    return JSON.parse(type)
+  } catch {
+    return type
+  }
+}

@@ -1,0 +1,183 @@
+/**
+ * A lease that this worker holds: until when, the signal of the handler that runs under it, and what that
+ * handler has to tell the broker.
+ *   - A third of its time after it was last extended, it is due: two tries may fail before it lapses.
+ *   - It lapses by this process' monotonic clock, counted from before the request that extended it left: never
+ *     later than the broker sees it. The broker's clock is not compared with ours.
+ *   - What is told before the next request goes in one extend. Where that gets no answer, it is told again.
+ */
+import { type Extend, type LeasedTask, MAX_CHECKPOINT_BYTES, MAX_PROGRESS_BYTES } from "../wire/models.ts"
+
+const MAX_LOG_LINES = 20
+const MAX_LINE = 500
+/** Progress and log lines wait this long for company; a checkpoint, which its handler waits for, does not. */
+const TELL_AFTER_MS = 1_000
+
+/** A reason of a handler's signal: another worker may have the task now. */
+export class LeaseLost extends Error {
+  override readonly name = "LeaseLost"
+}
+
+/** A reason of a handler's signal: somebody cancelled the task. */
+export class TaskCancelled extends Error {
+  override readonly name = "TaskCancelled"
+}
+
+/** What is to be told. */
+interface News {
+  /** By performance.now(). */
+  sendAt: number
+  progress?: unknown
+  checkpoint?: unknown
+  log: string[]
+  /** Those who wait for their checkpoint to be kept. */
+  waiting: PromiseWithResolvers<void>[]
+}
+
+export class HeldLease {
+  readonly #abort = new AbortController()
+  readonly #endsAt: number
+  /** By performance.now(), as all times here. */
+  lapsesAt: number
+  dueAt: number
+  #news: News | undefined
+  #sent: News | undefined
+  #over = false
+  /** Set once the lease is lost. */
+  lost: LeaseLost | undefined
+
+  constructor(
+    readonly task: LeasedTask,
+    /** Called when there is news to tell. */
+    private readonly told: () => void,
+  ) {
+    const now = performance.now()
+    // However often it is extended, the broker ends the attempt then.
+    this.#endsAt = now + (task.max_runtime_ms ?? Number.POSITIVE_INFINITY)
+    this.lapsesAt = Math.min(now + task.timeout_ms, this.#endsAt)
+    this.dueAt = now + task.timeout_ms / 3
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal
+  }
+
+  /** Tells the handler to let go. The first reason stands. */
+  abort(reason: Error): void {
+    this.#abort.abort(reason)
+  }
+
+  /** When there is news to tell; Infinity: there is none. */
+  get newsAt(): number {
+    return this.#news?.sendAt ?? Number.POSITIVE_INFINITY
+  }
+
+  get whyLapsed(): string {
+    return this.lapsesAt === this.#endsAt
+      ? "its max_runtime_ms are over"
+      : "its time ran out before the broker gave it more"
+  }
+
+  /** Whether the request under way carries news. */
+  get hasSentNews(): boolean {
+    return this.#sent !== undefined
+  }
+
+  progress(value: unknown): void {
+    const copy = jsonCopy("progress", value, MAX_PROGRESS_BYTES)
+    if (!this.#over) this.#tell(TELL_AFTER_MS).progress = copy
+  }
+
+  log(line: string): void {
+    if (this.#over) return
+    const { log } = this.#tell(TELL_AFTER_MS)
+    log.push(line.slice(0, MAX_LINE).toWellFormed())
+    if (log.length > MAX_LOG_LINES) log.shift()
+  }
+
+  checkpoint(value: unknown): Promise<void> {
+    const kept = Promise.withResolvers<void>()
+    // Not every handler waits for it.
+    kept.promise.catch(() => {})
+    try {
+      const copy = jsonCopy("checkpoint", value, MAX_CHECKPOINT_BYTES)
+      if (this.#over) throw this.lost ?? new Error("not kept: the attempt is over")
+      const news = this.#tell(0)
+      news.checkpoint = copy
+      news.waiting.push(kept)
+    } catch (error) {
+      kept.reject(error)
+    }
+    return kept.promise
+  }
+
+  /** The item of a request that leaves now. */
+  extension(): Extend {
+    const { id, lease } = this.task
+    const { sendAt: _, waiting: __, log = [], ...values } = this.#news ?? {}
+    this.#sent = this.#news
+    this.#news = undefined
+    return { task_id: id, lease, ...values, ...(log.length > 0 ? { log } : {}) }
+  }
+
+  /** The broker has done what the request that left at `sentAt` asked. */
+  extended(sentAt: number): void {
+    this.lapsesAt = Math.min(sentAt + this.task.timeout_ms, this.#endsAt)
+    this.dueAt = sentAt + this.task.timeout_ms / 3
+    for (const { resolve } of this.#sent?.waiting ?? []) resolve()
+    this.#sent = undefined
+  }
+
+  /** It is not known whether the broker has done it: what was told is told again, `againMs` from now. */
+  unanswered(againMs: number): void {
+    const [sent, news] = [this.#sent, this.#news]
+    this.#sent = undefined
+    if (sent !== undefined)
+      this.#news = {
+        ...sent,
+        ...news,
+        sendAt: sent.sendAt,
+        log: [...sent.log, ...(news?.log ?? [])].slice(-MAX_LOG_LINES),
+        waiting: [...sent.waiting, ...(news?.waiting ?? [])],
+      }
+    // However long the broker asks to be left alone: after the lease has lapsed is too late.
+    this.dueAt = performance.now() + Math.min(againMs, this.task.timeout_ms / 6)
+  }
+
+  /** What was to be told will not be: the broker does not take it, or nobody may tell it any more. */
+  forget(why: Error): void {
+    for (const news of [this.#sent, this.#news]) for (const { reject } of news?.waiting ?? []) reject(why)
+    this.#sent = undefined
+    this.#news = undefined
+  }
+
+  /** The attempt is over: what it has told so far may still go, and nothing after it. */
+  end(): void {
+    this.#over = true
+  }
+
+  lose(why: string): LeaseLost {
+    this.#over = true
+    this.lost = new LeaseLost(`the lease of task ${this.task.id} is lost: ${why}`)
+    this.forget(this.lost)
+    this.abort(this.lost)
+    return this.lost
+  }
+
+  #tell(withinMs: number): News {
+    const sendAt = performance.now() + withinMs
+    this.#news ??= { sendAt, log: [], waiting: [] }
+    this.#news.sendAt = Math.min(this.#news.sendAt, sendAt)
+    this.told()
+    return this.#news
+  }
+}
+
+/** A copy of a value as JSON has it, so that nothing the handler does later changes what is told. */
+function jsonCopy(what: string, value: unknown, maxBytes: number): unknown {
+  const text = JSON.stringify(value)
+  if (text === undefined) throw new TypeError(`${what} takes JSON, and not a value of type ${typeof value}`)
+  if (Buffer.byteLength(text) > maxBytes)
+    throw new RangeError(`${what} takes at most ${maxBytes} bytes of JSON`)
+  return JSON.parse(text)
+}

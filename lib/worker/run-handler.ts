@@ -1,0 +1,62 @@
+/** Runs a handler to its end and puts what came out of it into an ack. Never rejects. */
+import { Fatal, type Handler, type HandlerContext, type Handlers, RetryIn } from "../handlers.ts"
+import type { Ack } from "../wire/models.ts"
+
+const MAX_ERROR = 4_000
+const MAX_FRAMES = 5
+const MAX_TYPES = 50
+
+export type Outcome = Pick<Ack, "status" | "result" | "error" | "retry" | "retry_in_ms">
+
+export async function outcomeOf(
+  handlers: Handlers,
+  payload: unknown,
+  context: HandlerContext,
+): Promise<Outcome> {
+  const handler = handlers.get(context.task.type)
+  if (handler === undefined) return failed(unknownType(context.task.type, handlers))
+  try {
+    return done(await (handler as Handler)(payload, context))
+  } catch (thrown) {
+    const outcome = failed(errorText(thrown))
+    if (thrown instanceof Fatal) return { ...outcome, retry: false }
+    if (thrown instanceof RetryIn) return { ...outcome, retry_in_ms: thrown.ms }
+    return outcome
+  }
+}
+
+/** A copy of the result as JSON has it, so that nothing the handler does later can spoil the batch it goes in. */
+function done(result: unknown): Outcome {
+  if (result === undefined) return { status: "done" }
+  try {
+    const text = JSON.stringify(result)
+    if (text === undefined)
+      return failed(`the handler's result cannot be written as JSON: it is a ${typeof result}`)
+    return { status: "done", result: JSON.parse(text) }
+  } catch (error) {
+    return failed(`the handler's result cannot be written as JSON: ${errorText(error, 0)}`)
+  }
+}
+
+const failed = (error: string): Outcome => ({
+  status: "failed",
+  error: error.slice(0, MAX_ERROR).toWellFormed(),
+})
+
+function unknownType(type: string, handlers: Handlers): string {
+  const known = [...handlers.keys()]
+  const more = known.length > MAX_TYPES ? ` and ${known.length - MAX_TYPES} more` : ""
+  return `this worker has no handler for type ${JSON.stringify(type)}; it knows ${known.slice(0, MAX_TYPES).join(", ")}${more}`
+}
+
+/** Handlers throw anything, also what throws again when it is looked at. */
+export function errorText(thrown: unknown, frames = MAX_FRAMES): string {
+  try {
+    if (!(thrown instanceof Error))
+      return `thrown: ${typeof thrown === "string" ? thrown : (JSON.stringify(thrown) ?? String(thrown))}`
+    const stack = (thrown.stack ?? "").split("\n").filter(line => /^\s+at /.test(line))
+    return [`${thrown.name}: ${thrown.message}`, ...stack.slice(0, frames)].join("\n")
+  } catch {
+    return "the handler threw something that cannot be shown"
+  }
+}

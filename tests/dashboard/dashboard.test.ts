@@ -1,0 +1,538 @@
+/** The dashboard as people meet it: real Chromium on a real broker. */
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { ACCESS, type ApiToken, hashOf, ROLES, type Role, type RouteName } from "../../lib/http/access.ts"
+import { chromium, type Look, TestBrowser, type TestPage } from "../support/browser.ts"
+import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
+import { startBroker } from "../support/processes.ts"
+import { testRedis } from "../support/redis.ts"
+
+// Of several files only the first has what the preload sets.
+setDefaultTimeout(60_000)
+
+/** What the answers here may have. */
+interface Answer {
+  task_id?: string
+  status?: string
+  payload?: unknown
+  dlq_size?: number
+  tasks?: { id: string; lease: string }[]
+  workers?: { worker: string; state: string }[]
+}
+
+const secretOf = (name: string) => `the-token-of-${name}`
+const tokenOf = (name: string, roles: Role[], queues?: string[]): ApiToken => ({
+  ...{ name, roles, queues },
+  hash: hashOf(secretOf(name)),
+})
+
+describe("what the broker serves", () => {
+  test("the page needs no token, and lets nothing from elsewhere in", async () => {
+    await using broker = await testBroker()
+    const page = await fetch(`${broker.url}/dashboard`)
+    const html = await page.text()
+    expect(page.status).toBe(200)
+    expect(page.headers.get("content-type")).toStartWith("text/html")
+    expect(page.headers.get("content-security-policy")).toBe(
+      "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    )
+    expect(page.headers.get("x-content-type-options")).toBe("nosniff")
+    expect(page.headers.get("referrer-policy")).toBe("no-referrer")
+    expect(page.headers.get("cache-control")).toBe("no-cache")
+    expect(html).not.toMatch(/<script[^>]*>[^<]|<style|\sstyle=|\son\w+=/i)
+    const links = linksOf(html)
+    expect(links.length).toBeGreaterThan(1)
+    for (const link of links) expect(link).toStartWith("/dashboard/")
+  })
+
+  test("the first load is under 100 kB, compressed, and what it loads may be kept for ever", async () => {
+    await using broker = await testBroker()
+    let size = 0
+    const load = async (path: string) => {
+      const gzip = { headers: { "accept-encoding": "br, gzip" }, decompress: false } as RequestInit
+      const answer = await fetch(broker.url + path, gzip)
+      expect([path, answer.status, answer.headers.get("content-encoding")]).toEqual([path, 200, "gzip"])
+      const bytes = await answer.bytes()
+      size += bytes.length
+      const plain = await fetch(broker.url + path, { headers: { "accept-encoding": "identity" } })
+      expect(plain.headers.get("content-encoding")).toBeNull()
+      expect(plain.headers.get("vary")).toBe("accept-encoding")
+      const text = await plain.text()
+      expect(new TextDecoder().decode(Bun.gunzipSync(Buffer.from(bytes)))).toBe(text)
+      return { text, headers: answer.headers }
+    }
+    for (const link of linksOf((await load("/dashboard")).text)) {
+      const { headers } = await load(link)
+      expect(headers.get("cache-control")).toBe("public, max-age=31536000, immutable")
+      expect(headers.get("content-type")).toMatch(/^text\/(javascript|css)/)
+      expect(link).toMatch(/-[a-z0-9]{8}\.(js|css)$/)
+    }
+    expect(size).toBeWithin(1_000, 100_000)
+  })
+
+  test("there is nothing else under it", async () => {
+    await using broker = await testBroker()
+    for (const path of ["main.tsx", "tsconfig.json", "..%2fpackage.json", "%2e%2e/broker.ts", "a/b"]) {
+      const answer = await fetch(`${broker.url}/dashboard/${path}`)
+      expect([path, answer.status]).toEqual([path, path.startsWith("%2e") ? 401 : 404])
+    }
+  })
+})
+
+const linksOf = (html: string) =>
+  [...html.matchAll(/<(?:script|link) [^>]*(?:src|href)="([^"]*)"/g)]
+    .map(([, link]) => link!)
+    .filter(link => !link.startsWith("data:"))
+
+if (chromium === undefined)
+  console.warn("There is no Chromium here, so nobody looks at the dashboard: `.ci/setup test` brings it")
+
+describe.skipIf(chromium === undefined)("in Chromium", () => {
+  const queue = freshName()
+  let browser: TestBrowser
+  let broker: TestBroker
+  beforeAll(async () => {
+    const tokens = [
+      tokenOf("reader", ["read"]),
+      tokenOf("operator", ["read", "operate"]),
+      tokenOf("submitter", ["read", "submit"]),
+      tokenOf("worker", ["work"]),
+      ...ROLES.map(role => tokenOf(`only-${role}`, [role])),
+      tokenOf("bound", ["read", "operate", "submit"], [queue]),
+    ]
+    ;[browser, broker] = await Promise.all([TestBrowser.start(), testBroker({ tokens })])
+  })
+  afterAll(async () => {
+    await browser?.[Symbol.asyncDispose]()
+    await broker?.[Symbol.asyncDispose]()
+  })
+
+  afterEach(() => expect(browser.faults.splice(0)).toEqual([]))
+
+  async function opened(hash = "", look: Look = {}, url = broker.url): Promise<TestPage> {
+    const page = await browser.page(look)
+    await page.page.goto(`${url}/dashboard${hash}`)
+    return page
+  }
+
+  async function signIn(page: TestPage, token: string): Promise<void> {
+    await page.fill("Token", token)
+    await page.page.keyboard.press("Enter")
+    await page.find("button", "Sign out")
+  }
+
+  /** Who has shown their token before, at the place that the hash names. */
+  async function signedIn(hash = "", token = TOKEN, look: Look = {}, url = broker.url): Promise<TestPage> {
+    const headers = { "content-type": "application/json" }
+    const answer = await fetch(`${url}/session`, { method: "POST", headers, body: JSON.stringify({ token }) })
+    const [name, value] = answer.headers.get("set-cookie")!.split(";")[0]!.split("=") as [string, string]
+    const page = await browser.page(look)
+    await browser.browser.setCookie({ name, value, domain: "127.0.0.1", path: "/", httpOnly: true })
+    await page.page.goto(`${url}/dashboard${hash}`)
+    await page.find("button", "Sign out")
+    return page
+  }
+
+  const call = async (method: string, path: string, body?: unknown): Promise<Answer> => {
+    const answer = await broker.call(method, path, body)
+    if (!answer.ok && answer.status !== 204) throw new Error(`${method} ${path}: ${await answer.text()}`)
+    return answer.status === 204 ? {} : ((await answer.json()) as Answer)
+  }
+  const submitted = async (task: object): Promise<string> =>
+    (await call("POST", "/submit", { type: "mail", queue, ...task })).task_id!
+  const leased = async (of = queue) => {
+    const { tasks } = await call("POST", "/lease", { queues: [of], worker: "worker-1" })
+    const { id: task_id, lease } = tasks![0]!
+    return { task_id, lease }
+  }
+  /** A task that is given up at once. */
+  async function dead(error: string, task: { queue?: string } = {}): Promise<string> {
+    await submitted({ max_retries: 0, ...task })
+    const held = await leased(task.queue)
+    await call("POST", "/ack", { ...held, status: "failed", error })
+    return held.task_id
+  }
+
+  test("a wrong token is refused in words, and the right one is kept nowhere that a script can read", async () => {
+    await using page = await opened()
+    page.expectFaults(/401/)
+    await page.fill("Token", "wrong")
+    await page.click("button", "Sign in")
+    await page.find("alert", /token/i)
+    expect(await page.barriers()).toEqual([])
+    await page.picture("login-refused")
+    await signIn(page, TOKEN)
+    const kept = "JSON.stringify([localStorage, sessionStorage, document.cookie, location.href])"
+    expect(await page.page.evaluate(kept)).not.toContain(TOKEN)
+    expect(await page.page.evaluate(kept)).toStartWith('[{},{},"",')
+    await page.page.reload()
+    await page.find("button", "Sign out")
+    await page.click("button", "Sign out")
+    await page.find("textbox", "Token")
+    await page.page.reload()
+    await page.find("textbox", "Token")
+  })
+
+  test("who may only read is shown no button that changes something", async () => {
+    const id = await dead("said no")
+    const changing = [
+      "Pause",
+      "Retry",
+      "Edit and retry",
+      "Delete",
+      "Retry all",
+      "Drain",
+      "Cancel",
+      "Delete all",
+    ]
+    for (const [name, hash, there] of [
+      ["reader", `#/queues/${queue}`, []],
+      ["operator", `#/queues/${queue}`, ["Pause"]],
+      ["reader", `#/tasks/${id}`, []],
+      ["submitter", `#/tasks/${id}`, []],
+      ["operator", `#/tasks/${id}`, ["Retry", "Edit and retry", "Delete"]],
+      ["bound", `#/tasks/${id}`, ["Retry", "Edit and retry", "Delete"]],
+    ] as const) {
+      await using page = await signedIn(hash, secretOf(name))
+      await page.reads(name)
+      await page.find("heading", new RegExp(hash.slice(hash.lastIndexOf("/") + 1)))
+      for (const button of there) await page.find("button", button)
+      const others = changing.filter(button => !(there as readonly string[]).includes(button))
+      for (const button of others) {
+        const found = await page.seen("button", button)
+        expect([name, hash, button, found && !(await found.value("this.disabled"))]).toEqual([
+          ...[name, hash, button],
+          undefined,
+        ])
+      }
+    }
+  })
+
+  test("who may not read at all is told so", async () => {
+    await using page = await opened()
+    page.expectFaults(/403/)
+    await page.fill("Token", secretOf("worker"))
+    await page.click("button", "Sign in")
+    await page.reads(/the role read/)
+  })
+
+  test.each(ROLES)("who may only %s sees that and no more", async role => {
+    const name = `only-${role}`
+    const worker = freshName()
+    const gone = await dead("said no")
+    const waiting = await submitted({ delay_ms: 60_000 })
+    await call("POST", "/lease", { queues: [freshName()], worker })
+    // Each place, what it asks for, and what it shows of it to who may ask.
+    const places: [
+      hash: string,
+      route: RouteName,
+      shown: string,
+      buttons: Partial<Record<Role, string[]>>,
+    ][] = [
+      ["#/queues", "GET /queues", queue, {}],
+      [`#/queues/${queue}`, "GET /queues/:queue", "processing", {}],
+      [`#/tasks?queue=${queue}&state=scheduled`, "GET /tasks", waiting, {}],
+      [`#/tasks/${waiting}`, "GET /status/:id", "scheduled", { submit: ["Cancel"] }],
+      [`#/tasks/${gone}`, "GET /status/:id", "said no", {}],
+      [`#/dead?queue=${queue}`, "GET /dlq/groups", "said no", {}],
+      ["#/workers", "GET /workers", worker, {}],
+      ["#/events", "GET /events", "happen", {}],
+    ]
+    for (const [hash, route, shown, buttons] of places) {
+      const needed: readonly Role[] = ACCESS[route]
+      const may = needed.includes(role)
+      // The browser itself calls a refused request an error, and nothing else may be one.
+      const look = may ? {} : { expect: /^Failed to load resource: .* status of 403/ }
+      await using page = await signedIn(hash, secretOf(name), look)
+      await page.reads(may ? shown : `This needs the role ${needed.join(" or ")}`)
+      await until("nothing is still to come", async () => !(await page.seen("status", "Loading")))
+      expect([hash, (await page.text()).includes("read only")]).toEqual([hash, role === "read"])
+      const inMain = "[...document.querySelectorAll('main button')].map(button => button.innerText.trim())"
+      const found = (await page.page.evaluate(inMain)) as string[]
+      const harmless = may ? ["Copy", "Save", "Hold"] : []
+      expect([hash, found.filter(button => !harmless.includes(button))]).toEqual([hash, buttons[role] ?? []])
+      expect([hash, await page.overflow(), await page.barriers()]).toEqual([hash, 0, []])
+      await page.picture(`${name}-${hash.slice(2).split(/[?/]/)[0]}`)
+      await page.click("button", "Sign out")
+      await page.find("textbox", "Token")
+    }
+  })
+
+  test("who may only submit cancels, and sees that it is done", async () => {
+    const id = await submitted({ delay_ms: 60_000 })
+    await using page = await signedIn(`#/tasks/${id}`, secretOf("only-submit"))
+    await page.click("button", "Cancel")
+    await confirm(page)
+    await page.find("status", /cancelled/)
+    await until("the button goes", async () => !(await page.seen("button", "Cancel")))
+    expect((await call("GET", `/status/${id}`)).status).toBe("cancelled")
+  })
+
+  test("what is submitted elsewhere appears without a reload", async () => {
+    const fresh = freshName()
+    await using page = await signedIn("#/queues")
+    await submitted({ queue: fresh })
+    await page.find("link", fresh)
+    await page.click("link", fresh)
+    await page.find("heading", fresh)
+    await using tasks = await signedIn(`#/tasks?queue=${fresh}&state=queued`)
+    const id = await submitted({ queue: fresh })
+    await tasks.find("link", new RegExp(id))
+    expect([await page.barriers(), await tasks.barriers()]).toEqual([[], []])
+  })
+
+  test("a task is cancelled, and shows what became of it", async () => {
+    const id = await submitted({ payload: { to: "ada@example.org" }, delay_ms: 60_000 })
+    await using page = await signedIn(`#/tasks/${id}`)
+    await page.reads("ada@example.org")
+    await page.find("region", "Why")
+    expect(await page.barriers()).toEqual([])
+    await page.picture("task")
+    await page.click("button", "Cancel")
+    await page.find("dialog")
+    await page.page.keyboard.press("Escape")
+    await until("the dialog closes", async () => !(await page.seen("dialog")))
+    expect((await call("GET", `/status/${id}`)).status).toBe("scheduled")
+    await page.click("button", "Cancel")
+    await confirm(page)
+    await page.reads("cancelled")
+    expect((await call("GET", `/status/${id}`)).status).toBe("cancelled")
+  })
+
+  /** The last button of the dialog that is open. */
+  async function confirm(page: TestPage): Promise<void> {
+    await page.find("dialog")
+    await page.page.evaluate("[...document.querySelectorAll('dialog[open] button')].at(-1).click()")
+  }
+
+  test("a queue is paused with a reason, and resumed", async () => {
+    const held = freshName()
+    await submitted({ queue: held })
+    await using page = await signedIn(`#/queues/${held}`)
+    await page.click("button", "Pause")
+    await page.fill("Reason", "the mail server is being moved")
+    await confirm(page)
+    await page.reads("the mail server is being moved")
+    expect(await call("GET", `/queues/${held}`)).toMatchObject({ paused: true })
+    expect(await page.barriers()).toEqual([])
+    await page.picture("queue-paused")
+    await page.click("button", "Resume")
+    await page.find("button", "Pause")
+    expect(await call("GET", `/queues/${held}`)).toMatchObject({ paused: false })
+  })
+
+  test("a worker is told to finish and stop", async () => {
+    const name = freshName()
+    await call("POST", "/lease", { queues: [freshName()], worker: name })
+    await using page = await signedIn("#/workers")
+    await page.reads(name)
+    expect(await page.barriers()).toEqual([])
+    await page.picture("workers")
+    // Workers of other tests are listed as well.
+    await page.page.evaluate(
+      `[...document.querySelectorAll("tr")].find(row => row.innerText.includes("${name}")).querySelector("button").click()`,
+    )
+    await confirm(page)
+    await until("it drains", async () => {
+      const { workers } = await call("GET", "/workers")
+      return workers!.some(({ worker, state }) => worker === name && state === "draining")
+    })
+    await page.reads("draining")
+  })
+
+  test("dead tasks are grouped by what they died of, and retried with a patch, one first", async () => {
+    const failing = freshName()
+    const ids: string[] = []
+    for (const port of [1, 2, 3])
+      ids.push(await dead(`connection to port ${port} refused`, { queue: failing }))
+    await using page = await signedIn(`#/dead?queue=${failing}`)
+    await page.reads("refused")
+    await page.reads("3")
+    expect(await page.barriers()).toEqual([])
+    await page.picture("dead-letters")
+    await page.click("button", "Retry")
+    await page.fill("Patch", '{"server": "mail2.example.org"}')
+    await page.click("checkbox", /canary/i)
+    await page.picture("dead-retry")
+    expect(await page.barriers()).toEqual([])
+    await confirm(page)
+    // The worker that the canary waits for.
+    let first: { task_id: string; lease: string } | undefined
+    await until("the canary is there", async () => {
+      first = await leased(failing).catch(() => undefined)
+      return first
+    })
+    expect((await call("GET", `/dlq?queue=${failing}`)).dlq_size).toBe(2)
+    await call("POST", "/ack", first)
+    await until("the others follow", async () => {
+      return (await call("GET", `/dlq?queue=${failing}`)).dlq_size === 0
+    })
+    await page.reads(/3 (of 3 )?(tasks )?(were )?retried/i)
+    const { payload } = await call("GET", `/status/${ids[0]}`)
+    expect(payload).toEqual({ server: "mail2.example.org" })
+  })
+
+  test("one dead task is edited and retried", async () => {
+    const id = await dead("no such user")
+    await using page = await signedIn(`#/tasks/${id}`)
+    await page.reads("no such user")
+    await page.click("button", "Edit and retry")
+    const field = await page.find("textbox", "Payload")
+    expect(await field.value<string>("this.value")).toBe("{}")
+    await page.fill("Payload", '{"to": ')
+    await confirm(page)
+    await page.find("alert", /json/i)
+    await page.fill("Payload", '{"to": "grace"}')
+    await confirm(page)
+    await page.reads("queued")
+    expect(await call("GET", `/status/${id}`)).toMatchObject({ status: "queued", payload: { to: "grace" } })
+  })
+
+  test("a session whose token is taken out ends in words, and goes on where it was", async () => {
+    await using redis = await testRedis()
+    let app = await startBroker(redis.socket, { API_TOKENS: `ops:read+operate:${secretOf("operator")}` })
+    const { port, url } = app
+    await using page = await signedIn("#/queues", secretOf("operator"), {}, url)
+    page.expectFaults(/Failed to load|ERR_|401|EventSource/)
+    await app[Symbol.asyncDispose]()
+    await page.find("status", /cannot be reached|reconnecting/i)
+    await page.picture("broker-away")
+    app = await startBroker(redis.socket, { PORT: port })
+    await using _ = app
+    await page.reads(/session has ended/i)
+    await signIn(page, TOKEN)
+    await page.find("heading", "Queues")
+  })
+
+  test("a broker that restarts is missed, and found again", async () => {
+    await using redis = await testRedis()
+    const first = await startBroker(redis.socket)
+    await using page = await signedIn("#/queues", TOKEN, {}, first.url)
+    await page.find("status", /live/i)
+    page.expectFaults(/Failed to load|ERR_|EventSource/)
+    await first.process.kill9()
+    await page.find("status", /cannot be reached|reconnecting/i)
+    await using second = await startBroker(redis.socket, { PORT: first.port })
+    await second.client.submit({ type: "a", queue: "after-the-restart" })
+    await page.find("link", "after-the-restart")
+    await page.find("status", /live/i)
+  })
+
+  test("where there is nothing yet, it teaches how to begin", async () => {
+    await using redis = await testRedis()
+    await using empty = await testBroker({}, redis.socket)
+    await using page = await signedIn("#/queues", TOKEN, {}, empty.url)
+    await page.reads("curl")
+    await page.reads(`${empty.url}/submit`)
+    expect(await page.barriers()).toEqual([])
+    await page.picture("empty")
+    for (const [hash, words] of [
+      ["#/dead", /no dead|nothing/i],
+      ["#/tasks", /no task|nothing/i],
+      ["#/workers", /no worker|bun run worker/i],
+    ] as const) {
+      await page.page.goto(`${empty.url}/dashboard${hash}`)
+      await page.reads(words)
+    }
+  })
+
+  /** Bell, escape, and what turns the direction of all that follows. */
+  const UNSEEN = ["\u0007", "\u001b", "\u202e", "\u2066"]
+  const HOSTILE = `<img src=x onerror="alert(1)"></script><script>alert(2)</script>${UNSEEN.join("gnp.exe")}{{7*7}}`
+
+  test("hostile texts are shown as they are, and do nothing", async () => {
+    const nasty = freshName()
+    const id = await dead(HOSTILE, {
+      queue: nasty,
+      ...{
+        type: HOSTILE.slice(0, 100),
+        payload: { [HOSTILE]: HOSTILE },
+        meta: { team: HOSTILE.slice(0, 100) },
+      },
+    } as { queue: string })
+    await call("POST", `/queues/${nasty}/pause`, { reason: HOSTILE.slice(0, 100) })
+    for (const hash of [
+      `#/tasks/${id}`,
+      `#/dead?queue=${nasty}`,
+      `#/queues/${nasty}`,
+      `#/tasks?queue=${nasty}&state=dead`,
+      `#/tasks/${encodeURIComponent(HOSTILE)}`,
+      `#/queues/${encodeURIComponent(HOSTILE)}`,
+    ]) {
+      await using page = await signedIn(hash, TOKEN, { expect: /status of 40[04]/ })
+      if (!hash.includes("%")) await page.reads("<img src=x onerror=")
+      else await page.find("alert")
+      const text = await page.text()
+      // A direction that is turned turns everything behind it, and an escape may reach a terminal by copying.
+      expect([hash, UNSEEN.some(mark => text.includes(mark))]).toEqual([hash, false])
+      expect(await page.page.evaluate("document.querySelectorAll('#app img, #app script').length")).toBe(0)
+      expect(await page.overflow()).toBe(0)
+    }
+  })
+
+  test("a payload of a megabyte does not hold the page up", async () => {
+    const id = await submitted({ payload: { text: "<b>".repeat(340_000) }, delay_ms: 60_000 })
+    await using page = await signedIn(`#/tasks/${id}`)
+    await page.reads("<b><b><b>")
+    const begin = performance.now()
+    await page.click("link", "Queues")
+    await page.find("heading", "Queues")
+    expect(performance.now() - begin).toBeLessThan(2_000)
+  })
+
+  test("all of it can be reached by keys, with what has the focus to be seen", async () => {
+    await using page = await opened()
+    const field = await page.find("textbox", "Token")
+    await until("the field has the focus", () => field.value("this === document.activeElement"))
+    await page.page.keyboard.type(TOKEN)
+    await page.page.keyboard.press("Enter")
+    await page.find("heading", "Queues")
+    const reached: string[] = []
+    for (let i = 0; i < 12; i++) {
+      await page.page.keyboard.press("Tab")
+      const active =
+        "(document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent).trim()"
+      reached.push((await page.page.evaluate(active)) as string)
+      const ring = "getComputedStyle(document.activeElement).outlineStyle + document.activeElement.tagName"
+      expect(await page.page.evaluate(ring)).not.toMatch(/^none(?!BODY)/)
+    }
+    for (const name of ["Queues", "Tasks", "Dead letters", "Workers", "Sign out"])
+      expect(reached.some(text => text.startsWith(name))).toBe(true)
+  })
+
+  test.each([
+    ["light", {}],
+    ["dark", { dark: true }],
+    ["phone", { width: 360, height: 740 }],
+    ["dark phone", { width: 360, height: 740, dark: true }],
+  ] as const)("it can be read and used: %s", async (name, look) => {
+    const id = await dead(
+      "connection to 10.0.0.1:25 refused after a long text without any space: ".padEnd(300, "x"),
+    )
+    await using page = await opened("", look)
+    await page.find("textbox", "Token")
+    expect(await page.barriers()).toEqual([])
+    await page.picture(`${name}-login`)
+    await signIn(page, TOKEN)
+    for (const [hash, heading] of [
+      ["#/queues", "Queues"],
+      [`#/queues/${queue}`, queue],
+      [`#/tasks?queue=${queue}&state=dead`, "Tasks"],
+      [`#/tasks/${id}`, new RegExp(id)],
+      ["#/dead", "Dead letters"],
+      ["#/workers", "Workers"],
+    ] as const) {
+      await page.page.goto(`${broker.url}/dashboard${hash}`)
+      await page.find("heading", heading)
+      expect([hash, await page.overflow()]).toEqual([hash, 0])
+      expect([hash, await page.barriers()]).toEqual([hash, []])
+      await page.picture(
+        `${name}-${hash.slice(2).split(/[?/]/)[0]}${hash.split("/").length > 2 ? "-one" : ""}`,
+      )
+    }
+    const [background] = (await page.page.evaluate(
+      "[getComputedStyle(document.body).backgroundColor.match(/[\\d.]+/g).slice(0, 3).reduce((a, b) => a + +b, 0)]",
+    )) as [number]
+    expect(background > 380).toBe(!("dark" in look))
+  })
+})

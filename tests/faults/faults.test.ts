@@ -1,0 +1,328 @@
+/**
+ * The short form of `bun run faults`: a seeded run in which no promise breaks, one with a planted bug that must be
+ * found, and what the two stand on: the checker, told of each way to break a promise, and the links.
+ */
+import { describe, expect, setDefaultTimeout, test } from "bun:test"
+import { slotOf } from "../../lib/redis/topology.ts"
+import { until } from "../support/harness.ts"
+import { CHECKS, type Check, type Counts, Ledger, noCounts, type Violation } from "./checker.ts"
+import { drawFaults, kindsOf } from "./faults.ts"
+import type { Entry } from "./history.ts"
+import { BUGS } from "./planted/bugs.ts"
+import { SMALL, signsOf } from "./planted/find.ts"
+import { Link, type LinkFault } from "./proxy.ts"
+import { broken, page } from "./report.ts"
+import { runFaults } from "./run.ts"
+import { Chance } from "./seed.ts"
+import { type Batch, drawBatch, PROBE_QUEUES, QUEUES } from "./workload.ts"
+
+// They take about 15 s, and longer where others need the machine.
+setDefaultTimeout(120_000)
+
+const SHORT = { ...SMALL, faults: 10, tasks: 1_000 }
+
+// Both wait more than they work.
+test.concurrent("real processes under faults out of a seed: nothing lost, nothing doubled", async () => {
+  const result = await runFaults({ ...SHORT, seed: 20 })
+  if (broken(result)) throw new Error(page(result))
+  expect(result.counts).toMatchObject({ tasks: 1_000, unseen: 0 })
+  expect(result.faults.length).toBe(10)
+})
+
+test.concurrent("a planted bug turns such a run red", async () => {
+  const planted = "a task that is given back is dropped"
+  expect(signsOf(await runFaults({ ...SHORT, faults: 2, seed: 1, planted }))).toContain("lost")
+})
+
+test("every piece that a planted bug replaces stands in its file exactly once", async () => {
+  for (const { file, edits } of BUGS) {
+    const text = await Bun.file(new URL(`../../${file}`, import.meta.url)).text()
+    for (const [find] of edits) expect([file, find, text.split(find).length - 1]).toEqual([file, find, 1])
+  }
+})
+
+test("the same seed draws the same faults and the same work, and another seed others", () => {
+  const kinds = kindsOf({ faults: {} } as never)
+  const drawn = (seed: number) => [
+    drawFaults(seed, 50, kinds, { gapMs: 100, leaseMs: 500 }),
+    drawBatch(Chance.of(seed, "client 0"), 0, 1_000, { batch: 100, leaseMs: 500, poisonOneOf: 10 }),
+  ]
+  expect(drawn(5)).toEqual(drawn(5))
+  expect(drawn(5)).not.toEqual(drawn(6))
+})
+
+test("of a Cluster's three masters each has a queue, and a queue to probe it by", () => {
+  for (const queues of [QUEUES, PROBE_QUEUES]) {
+    const masters = queues.map(queue => Math.floor((slotOf(`{${queue}}`) * 3) / 16_384))
+    expect(masters.sort()).toEqual([0, 1, 2])
+  }
+})
+
+const BATCH: Batch = {
+  ...{ from: 1, count: 1, queue: "q", priority: 5, retries: 1, crashes: 1, timeoutMs: 100, keyed: "key" },
+}
+const submitted: Entry[] = [
+  ["submit", 0, 1, BATCH],
+  ["submitted", 5, 1, ["q:a"]],
+]
+const leased = (attempt: number, at: number, id = "q:a"): Entry => [
+  "leased",
+  at,
+  [[1, id, `${attempt}.x`, at, at + 100]],
+]
+const acked = (attempt: number, at: number, word = "acknowledged", outcome = "done"): Entry[] => [
+  ["ack", at, at, [[1, "q:a", `${attempt}.x`, outcome]]],
+  ["acked", at + 1, at, [word]],
+]
+const ran = (attempt: number, at: number): Entry => ["ran", at, [[1, `${attempt}.x`]]]
+const cancelled = (at: number, word = "cancelled"): Entry[] => [
+  ["cancel", at, at, 1, "q:a"],
+  ["cancelled", at + 1, at, word],
+]
+const done = [leased(1, 10), ran(1, 20), ...acked(1, 30)]
+
+interface Seen {
+  entries: Entry[]
+  listed?: { status: string; attempt: number; retries?: number; crashes?: number; reason?: string }[]
+  complete?: boolean
+}
+
+async function judged({ entries, listed = [], complete = false }: Seen) {
+  const ledger = new Ledger(0, 1)
+  await ledger.read(
+    (async function* () {
+      yield* entries
+    })(),
+  )
+  for (const task of listed)
+    ledger.list({
+      n: 1,
+      id: "q:a",
+      reason: undefined,
+      retries: 0,
+      crashes: 0,
+      releases: 0,
+      finishedAt: undefined,
+      ...task,
+    })
+  const violations: Violation[] = []
+  const counts: Counts = noCounts()
+  ledger.judge({ complete, resultTtlMs: 1_000, uncounted: false }, counts, violation =>
+    violations.push(violation),
+  )
+  return { checks: [...new Set(violations.map(({ check }) => check))], counts }
+}
+
+const BROKEN: Record<Check, Seen> = {
+  lost: { entries: submitted },
+  unexpected: { entries: done },
+  "made twice": { entries: [...submitted, leased(1, 10, "q:b"), ran(1, 20), ...acked(1, 30)] },
+  doubled: {
+    entries: [...submitted, leased(1, 10), ran(1, 20), leased(2, 115), ran(2, 120), ...acked(2, 130)].concat([
+      ["ack", 100, 7, [[1, "q:a", "1.x", "done"]]],
+      ["acked", 140, 7, ["acknowledged"]],
+    ]),
+  },
+  "old lease": { entries: [...submitted, leased(1, 10), ran(1, 20), leased(2, 115), ...acked(1, 130)] },
+  "two leases": { entries: [...submitted, leased(1, 10), leased(2, 60), ran(2, 70), ...acked(2, 80)] },
+  attempts: { entries: [...submitted, leased(1, 10), leased(1, 120), ran(1, 120), ...acked(1, 130)] },
+  "over budget": {
+    entries: [...submitted, leased(4, 10), ran(4, 20), ...acked(4, 30)],
+    listed: [{ status: "done", attempt: 4, crashes: 3 }],
+  },
+  "after its end": { entries: [...submitted, ...done, leased(2, 120)] },
+  unique: {
+    entries: [
+      ["submit", 0, 1, { ...BATCH, unique: true }],
+      ["submitted", 5, 1, ["q:a"]],
+      ["submit", 6, 2, { ...BATCH, from: 41, unique: true }],
+      ["submitted", 8, 2, ["q:b"]],
+      ...[leased(1, 10), ran(1, 20), ...acked(1, 30)],
+      ["leased", 40, [[41, "q:b", "1.y", 40, 140]]],
+      ["ran", 41, [[41, "1.y"]]],
+      ["ack", 42, 9, [[41, "q:b", "1.y", "done"]]],
+      ["acked", 43, 9, ["acknowledged"]],
+    ],
+  },
+  "not run": { entries: [...submitted, leased(1, 10), ...acked(1, 30)] },
+  "answered otherwise": { entries: [...submitted, ...done, ...acked(1, 40, "!lease_lost")] },
+  "one state": { entries: [...submitted, ...done], complete: true },
+  counts: {
+    entries: [...submitted, leased(2, 10), ran(2, 20), ...acked(2, 30)],
+    listed: [{ status: "done", attempt: 2 }],
+  },
+}
+
+describe("the checker finds what is", () => {
+  test.each([...CHECKS])("%s", async check => {
+    expect((await judged(BROKEN[check])).checks).toEqual([check])
+  })
+})
+
+describe("the checker finds nothing wrong with", () => {
+  const fine: Record<string, Seen> = {
+    "a task that was done": { entries: [...submitted, ...done] },
+    "one that lapsed and was done again": {
+      entries: [...submitted, leased(1, 10), leased(2, 110), ran(2, 120), ...acked(2, 130)],
+      listed: [{ status: "done", attempt: 2, crashes: 1 }],
+      complete: true,
+    },
+    "a submit that got no answer and made nothing": {
+      entries: [
+        ["submit", 0, 1, BATCH],
+        ["unanswered", 9, 1, "no answer"],
+      ],
+    },
+    "an ack without a lease that was never answered, of a task that was forgotten since": {
+      entries: [
+        ...submitted,
+        leased(1, 10),
+        ran(1, 20),
+        ["ack", 30, 30, [[1, "q:a", "", "done"]]],
+        ["acked", 31, 30, ["!redis_unavailable"]],
+      ],
+    },
+    "an ack repeated after its answer was lost, when the task was done": {
+      entries: [
+        ...submitted,
+        leased(1, 10),
+        ran(1, 20),
+        ["ack", 30, 7, [[1, "q:a", "1.x", "done"]]],
+        ...acked(1, 500),
+      ],
+    },
+    "a task given again at once, as its holder had failed": {
+      entries: [
+        ...submitted,
+        leased(1, 10),
+        ...acked(1, 20, "requeued", "failed"),
+        leased(2, 21),
+        ran(2, 22),
+        ...acked(2, 30),
+      ],
+    },
+    "a submit whose unique key another task has": {
+      entries: [
+        ["submit", 0, 1, { ...BATCH, unique: true }],
+        ["submitted", 9, 1, ["=q:b"]],
+      ],
+    },
+    "a dead task that was given a new life": {
+      entries: [
+        ...submitted,
+        leased(1, 10),
+        ...acked(1, 20, "moved_to_dlq", "failed"),
+        ["redrive", 30, 8, 1, "q:a"],
+        ["redriven", 31, 8, "requeued_from_dlq"],
+        ...[leased(2, 40), ran(2, 41), ...acked(2, 42)],
+      ],
+      listed: [{ status: "done", attempt: 2 }],
+      complete: true,
+    },
+    "one whose worker named no lease": {
+      entries: [
+        ...submitted,
+        ...[leased(1, 10), ran(1, 20)],
+        ["ack", 30, 8, [[1, "q:a", "", "done"]]],
+        ["acked", 31, 8, ["acknowledged"]],
+      ],
+    },
+    "one that was cancelled while it waited": { entries: [...submitted, ...cancelled(10)] },
+    "one cancelled while it ran": {
+      entries: [
+        ...submitted,
+        leased(1, 10),
+        ...cancelled(15, "cancelling"),
+        ran(1, 20),
+        ...acked(1, 30, "cancelled"),
+      ],
+    },
+  }
+  test.each(Object.keys(fine))("%s", async name => {
+    expect((await judged(fine[name]!)).checks).toEqual([])
+  })
+
+  test("a submit without an answer whose task is done counts as recovered", async () => {
+    const { checks, counts } = await judged({ entries: [submitted[0]!, ...done] })
+    expect(checks).toEqual([])
+    expect(counts).toMatchObject({ kept: 0, recovered: 1, done: 1 })
+  })
+})
+
+describe("a link", () => {
+  /** An echo behind a link, and a connection to it; `heard` is what has come back. */
+  async function echo(all: DisposableStack) {
+    let served = ""
+    const server = Bun.listen({
+      ...{ hostname: "127.0.0.1", port: 0 },
+      socket: {
+        data(socket, bytes) {
+          served += bytes.toString()
+          socket.write(bytes)
+        },
+      },
+    })
+    all.defer(() => server.stop(true))
+    const link = all.use(new Link("test", { hostname: "127.0.0.1", port: server.port }))
+    const state = { heard: "", closed: false }
+    const socket = await Bun.connect({
+      ...{ hostname: "127.0.0.1", port: link.port },
+      socket: {
+        data(_, bytes) {
+          state.heard += bytes.toString()
+        },
+        close() {
+          state.closed = true
+        },
+      },
+    })
+    all.defer(() => socket.terminate())
+    socket.write("hello")
+    await until("the answer is back", () => state.heard === "hello")
+    return { link, socket, state, served: () => served.slice("hello".length) }
+  }
+
+  const EXPECTED: Record<LinkFault, { served: string; heard: string; closed: boolean; late?: string }> = {
+    dropReply: { served: "12345678", heard: "", closed: true },
+    cutRequest: { served: "1234", heard: "", closed: true },
+    cutReply: { served: "12345678", heard: "1234", closed: true },
+    blackHole: { served: "", heard: "", closed: false },
+    late: { served: "", heard: "", closed: false, late: "12345678" },
+    slow: { served: "", heard: "", closed: false, late: "12345678" },
+    deafServer: { served: "", heard: "", closed: false },
+    deafClient: { served: "", heard: "", closed: true },
+  }
+  test.each(Object.keys(EXPECTED) as LinkFault[])("%s", async fault => {
+    using all = new DisposableStack()
+    const { link, socket, state, served } = await echo(all)
+    const { late = "", ...expected } = EXPECTED[fault]
+    link.break(fault, 60)
+    socket.write("12345678")
+    await Bun.sleep(30)
+    expect({ served: served(), heard: state.heard.slice(5), closed: state.closed }).toEqual(expected)
+    link.heal()
+    await Bun.sleep(150)
+    // What was only late arrives; who has missed something hears so.
+    expect({ late: late && state.heard.slice(5), closed: state.closed }).toEqual({
+      late,
+      closed: late === "",
+    })
+  })
+
+  test("passes many megabytes whole and in order, to a side that reads slowly", async () => {
+    const bytes = new Uint8Array(20_000_000).map((_, i) => (i * 31) & 255)
+    using server = Bun.serve({
+      ...{ hostname: "127.0.0.1", port: 0 },
+      fetch: async request => new Response(await request.bytes()),
+    })
+    using link = new Link("test", { hostname: "127.0.0.1", port: server.port! })
+    const answer = await fetch(link.url, { method: "POST", body: bytes })
+    const reader = answer.body!.getReader()
+    const parts: Uint8Array[] = []
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      parts.push(part.value)
+      await Bun.sleep(1)
+    }
+    expect(Bun.hash(Buffer.concat(parts))).toBe(Bun.hash(bytes))
+  })
+})

@@ -1,0 +1,146 @@
+/** Deliberate bugs in the scripts: each must turn the model check red. The shrunk sequence shows how little it takes. */
+import { describe, expect, setDefaultTimeout, test } from "bun:test"
+import { checkModel, type Patch, patched } from "../support/modelrun.ts"
+
+setDefaultTimeout(60_000)
+
+const RUNS = 800
+
+/** Settle and submit have a short way for tasks that have nothing rare, and a long one for all others. */
+const BUGS: [bug: string, patch: Patch][] = [
+  [
+    "a token that is not compared",
+    {
+      script: "settle",
+      line: '(lease == "" or lease == t.lease)',
+      becomes: "true",
+    },
+  ],
+  [
+    "a token that is not compared on the short way",
+    {
+      script: "settle",
+      line: '(lease == "" and "" or lease .. " ")',
+      becomes: '""',
+    },
+  ],
+  [
+    "an index that is not cleaned when a task is settled",
+    {
+      script: "settle",
+      line: "leave(leases, t.id)\n  if rare(t).cancel",
+      becomes: "if rare(t).cancel",
+    },
+  ],
+  [
+    "an index that is not cleaned on the short way",
+    {
+      script: "settle",
+      line: "over[#over + 1] = id",
+      becomes: "",
+    },
+  ],
+  [
+    "the short way gone by a task that has something rare",
+    {
+      script: "settle",
+      line: "byte(text, policy_end + 1) ~= 10",
+      becomes: "false",
+    },
+  ],
+  [
+    "a result that the short way loses",
+    {
+      script: "settle",
+      line: 'outcome == "done" and text == "" and',
+      becomes: 'outcome == "done" and',
+    },
+  ],
+  [
+    "an outcome that one call for many takes for granted",
+    {
+      script: "settle",
+      line: 'if given[1] ~= "acknowledged" then all_acknowledged = false end',
+      becomes: "",
+    },
+  ],
+  [
+    "a task handed out that is not among the leases",
+    {
+      script: "lease",
+      line: "local leased, deadlines = values_for(joined, leases), {}",
+      becomes: "local leased, deadlines = {}, {}",
+    },
+  ],
+  [
+    "a large payload that is not handed out",
+    {
+      script: "lease",
+      line: "byte(text, -1) == 10",
+      becomes: "false",
+    },
+  ],
+  [
+    "an attempt number that begins anew",
+    {
+      script: "lease",
+      line: 'lease == "0" and "1" or int(attempt_of(lease) + 1)',
+      becomes: '"1"',
+    },
+  ],
+  [
+    "a plain task that takes the place of another",
+    {
+      script: "submit",
+      line: 'redis.call("MSETNX", unpack(plain)) == 0',
+      becomes: 'not redis.call("MSET", unpack(plain))',
+    },
+  ],
+  [
+    "a crash that is not counted",
+    {
+      script: "sweep",
+      line: "t[fault.counter] = int(count)",
+      becomes: "",
+    },
+  ],
+  [
+    "a unique key that is not freed",
+    {
+      script: "settle",
+      line: 'redis.call("DEL", unique .. key)',
+      becomes: "key = nil",
+    },
+  ],
+  [
+    "bytes that a task still holds when it has ended",
+    {
+      script: "sweep",
+      line: "if max_bytes > 0 then hold(-size_of(t.id, t.rest)) end",
+      becomes: "",
+    },
+  ],
+  [
+    "bytes of a large payload that is replaced",
+    {
+      script: "submit",
+      line: "if max_bytes > 0 then hold(#t.rest + #large) end",
+      becomes: "if max_bytes > 0 then hold(#t.rest) end",
+    },
+  ],
+]
+
+describe("the model check finds", () => {
+  test.each(BUGS)("%s", async (bug, patch) => {
+    const { failed, numRuns, counterexample } = await checkModel({ runs: RUNS, patch, onFailure: "tell" })
+    expect(failed).toBeTrue()
+    const steps = String(counterexample)
+    if (process.env.SHOW_PLANTED) console.log(`${bug}, in run ${numRuns}: ${steps}`)
+    expect(steps.match(/\w+\(/g)!.length).toBeLessThanOrEqual(8)
+  })
+})
+
+test("a planted bug whose line the script no longer has is told, and not taken for found", () => {
+  const patch: Patch = { script: "settle", line: "a line that is not there", becomes: "" }
+  expect(() => patched(patch)).toThrow("stands 0 times")
+})

@@ -1,0 +1,235 @@
+/** More than a broker can take, and clients that are slow on purpose: a real process, its memory, and others' waits. */
+import { expect, test } from "bun:test"
+import { createBroker } from "../../broker.ts"
+import { createLog } from "../../lib/log.ts"
+import type { TaskQueue } from "../../lib/queue/task-queue.ts"
+import { type Answer, Connection } from "../fuzz/connection.ts"
+import { memoryMb } from "../fuzz/run.ts"
+import { TOKEN, testConfig } from "../support/harness.ts"
+import { type RunningBroker, startBroker, until } from "../support/processes.ts"
+import { testRedis } from "../support/redis.ts"
+
+const HEAD = `Host: a\r\nX-API-Token: ${TOKEN}\r\nContent-Type: application/json\r\n`
+const post = (path: string, body: string) =>
+  Buffer.from(`POST ${path} HTTP/1.1\r\n${HEAD}Content-Length: ${body.length}\r\n\r\n${body}`)
+const bodyOf = ({ body }: Answer) => JSON.parse(body.toString()) as Record<string, unknown>
+const codeOf = (answer: Answer | undefined) =>
+  answer === undefined ? "none" : answer.status === 200 ? "200" : `${bodyOf(answer).code}`
+
+/** Figures, for who wants them: TELL=1 bun test tests/http/overload.test.ts */
+const tell = (line: string) => process.env.TELL && console.log(line)
+
+/** How many sockets a process may have here. Bun raises its own limit to the highest that it may. */
+const SOCKETS =
+  Number(Bun.spawnSync(["sh", "-c", "ulimit -Hn"]).stdout.toString()) || Number.POSITIVE_INFINITY
+
+/** So many connections on which these bytes are sent, and nothing is read where `deaf`. */
+async function crowd(broker: { port: string }, count: number, bytes: string | Buffer = "", deaf = false) {
+  const open = new Set<Bun.Socket>()
+  const texts: string[] = []
+  const add = async () => {
+    const socket = await Bun.connect({
+      hostname: "127.0.0.1",
+      port: Number(broker.port),
+      socket: {
+        data: (_, data) => void texts.push(data.toString("latin1")),
+        close: socket => void open.delete(socket),
+      },
+    })
+    if (deaf) socket.pause()
+    socket.write(bytes)
+    open.add(socket)
+  }
+  // As many at a time as a listener keeps for its process.
+  for (let left = count; left > 0; left -= 200)
+    await Promise.all(Array.from({ length: Math.min(left, 200) }, add))
+  return {
+    /** What has come on all of them, in pieces. */
+    texts,
+    /** Those that the broker has not closed. */
+    open,
+    [Symbol.dispose]() {
+      for (const socket of open) socket.terminate()
+    },
+  }
+}
+
+/** Asks `count` times on each of so many connections, and counts what is answered. */
+async function flood(broker: { port: string }, connections: number, count: number, bytes: Buffer) {
+  const counts: Record<string, number> = {}
+  const refused: Answer[] = []
+  await Promise.all(
+    Array.from({ length: connections }, async () => {
+      const connection = new Connection(Number(broker.port))
+      for (let i = 0; i < count; i++) {
+        const [answer] = await connection.ask(bytes, ["POST"], 10_000)
+        const code = codeOf(answer)
+        counts[code] = (counts[code] ?? 0) + 1
+        if (answer !== undefined && answer.status !== 200) refused.push(answer)
+      }
+      connection.close()
+    }),
+  )
+  return { counts, refused }
+}
+
+/** How long the slowest but one in a hundred of these submits takes, in ms. */
+async function submitP99({ port }: RunningBroker, count: number): Promise<number> {
+  const connection = new Connection(Number(port))
+  const times: number[] = []
+  for (let i = 0; i < count; i++) {
+    const began = performance.now()
+    const [answer] = await connection.ask(post("/submit", '{"type":"normal"}'), ["POST"], 10_000)
+    expect(codeOf(answer)).toBe("200")
+    times.push(performance.now() - began)
+  }
+  connection.close()
+  return times.sort((a, b) => a - b)[Math.floor(times.length * 0.99)]!
+}
+
+test("with Redis frozen, what is too much is refused with Retry-After, memory stays flat, and all goes on after", async () => {
+  await using server = await testRedis()
+  await using broker = await startBroker(server.socket)
+  await flood(broker, 50, 20, post("/submit", '{"type":"before"}'))
+  const before = await memoryMb(broker.process.pid)
+  process.kill(server.pid, "SIGSTOP")
+  try {
+    // 400 MB in all, of which 64 are held; the others are refused before they are read.
+    const large = await flood(
+      broker,
+      800,
+      1,
+      post("/submit", `{"type":"a","payload":"${"x".repeat(500_000)}"}`),
+    )
+    const held = await memoryMb(broker.process.pid)
+    expect(large.counts.overloaded).toBeGreaterThan(300)
+    expect(large.counts["200"]).toBeUndefined()
+    const told = large.refused.map(bodyOf).find(({ code }) => code === "overloaded")
+    expect(told?.detail).toContain("again later, in smaller parts, or to another broker")
+    const small = await flood(
+      broker,
+      1_000,
+      20,
+      post("/submit", '{"type":"small","payload":"of a usual size"}'),
+    )
+    expect(Object.values(small.counts).reduce((sum, count) => sum + count, 0)).toBe(20_000)
+    expect(Object.keys(small.counts).sort()).toEqual(["redis_unavailable"])
+    for (const { status, headers } of [...large.refused, ...small.refused])
+      expect([status, headers.get("retry-after")]).toEqual([503, "1"])
+    const after = await memoryMb(broker.process.pid)
+    tell(`frozen Redis: ${before} MB before, ${held} with large bodies, ${after} after 20,000 small ones`)
+    expect(Math.max(held, after) - before).toBeLessThan(700)
+  } finally {
+    process.kill(server.pid, "SIGCONT")
+  }
+  await until("it takes submits again", async () => (await fetch(`${broker.url}/readyz`)).ok)
+  expect(await submitP99(broker, 100)).toBeLessThan(1_000)
+}, 30_000)
+
+test("clients that are slow, silent or never read hold up no other", async () => {
+  await using server = await testRedis()
+  await using broker = await startBroker(server.socket)
+  const before = await memoryMb(broker.process.pid)
+  const idle = Math.min(10_000, SOCKETS - 4_000)
+  const large = `{"type":"large","queue":"large","payload":"${"x".repeat(100_000)}"}`
+  await flood(broker, 10, 5, post("/submit", large))
+  {
+    using _idle = await crowd(broker, idle)
+    using _dribbling = await crowd(broker, 500, "POST /submit HTTP/1.1\r\nHost: a\r\nX-A: ")
+    using _half = await crowd(
+      broker,
+      500,
+      `POST /submit HTTP/1.1\r\n${HEAD}Content-Length: 1000000\r\n\r\n{"type":"${"x".repeat(10_000)}`,
+    )
+    using _small = await crowd(
+      broker,
+      500,
+      `POST /submit HTTP/1.1\r\n${HEAD}Content-Length: 100\r\n\r\n{"type":`,
+    )
+    using _deaf = await crowd(broker, 20, `GET /tasks?state=queued&queue=large HTTP/1.1\r\n${HEAD}\r\n`, true)
+    const p99 = await submitP99(broker, 500)
+    const during = await memoryMb(broker.process.pid)
+    tell(
+      `slow clients: submits take ${p99.toFixed(1)} ms at p99; ${before} MB before, ${during} with ${idle} idle ones`,
+    )
+    expect(p99).toBeLessThan(1_000)
+    expect(during - before).toBeLessThan(600)
+  }
+  expect(await submitP99(broker, 100)).toBeLessThan(1_000)
+  // Who leaves in the middle of a body is no fault of the broker's.
+  expect(broker.process.log.filter(({ level }) => level === "error")).toEqual([])
+}, 30_000)
+
+test.skipIf(SOCKETS < 15_000)(
+  "10,000 requests may wait, those after are refused, and others go on",
+  async () => {
+    await using server = await testRedis()
+    await using broker = await startBroker(server.socket)
+    const wait = '{"wait_ms":20000,"queues":["wait"]}'
+    const before = await memoryMb(broker.process.pid)
+    {
+      using waiting = await crowd(broker, 10_000, post("/lease", wait))
+      const ask = async (bytes: Buffer | string) => {
+        const connection = new Connection(Number(broker.port))
+        const [answer] = await connection.ask(Buffer.from(bytes), ["POST"], 100)
+        connection.close()
+        return answer
+      }
+      // The last of them may still be on the way.
+      await until("one more is refused", async () => codeOf(await ask(post("/lease", wait))) === "overloaded")
+      const during = await memoryMb(broker.process.pid)
+      tell(`10,000 long polls: ${before} MB before, ${during} with them`)
+      expect(during - before).toBeLessThan(400)
+      expect(waiting.texts).toEqual([])
+      for (const path of ["/get?wait_ms=1000", "/status/a?wait_ms=1000"]) {
+        const answer = (await ask(`GET ${path} HTTP/1.1\r\n${HEAD}\r\n`))!
+        expect(answer.headers.get("retry-after")).toBe("1")
+        expect(bodyOf(answer)).toMatchObject({
+          code: "overloaded",
+          detail: expect.stringContaining("wait_ms of 0"),
+        })
+      }
+      expect(codeOf(await ask(post("/work", '{"max":1,"wait_ms":1000}')))).toBe("overloaded")
+      // What does not wait goes on, and who waits is served.
+      expect((await ask(`GET /get HTTP/1.1\r\n${HEAD}\r\n`))!.status).toBe(204)
+      expect(await submitP99(broker, 200)).toBeLessThan(1_000)
+      expect(codeOf(await ask(post("/submit", '{"type":"a","queue":"wait"}')))).toBe("200")
+      await until("one of them has it", () => waiting.texts.some(text => text.includes('"type":"a"')))
+    }
+    // As soon as they have left there is room.
+    await until("others may wait", async () => {
+      const connection = new Connection(Number(broker.port))
+      const [answer] = await connection.ask(post("/lease", '{"wait_ms":1}'), ["POST"], 5_000)
+      connection.close()
+      return answer?.status === 200
+    })
+  },
+  30_000,
+)
+
+test("a body that does not come to its end, and an answer that is not read, are cut after the idle timeout", async () => {
+  const huge = { tasks: async () => ({ tasks: [], next: "x".repeat(30_000_000) }) } as unknown as TaskQueue
+  const app = createBroker(huge, testConfig(), TOKEN, createLog("silent"))
+  // The broker's is 40 s.
+  app.listen({ hostname: "127.0.0.1", port: 0, reusePort: false, idleTimeout: 1 })
+  const { server } = app
+  try {
+    const broker = { port: String(server!.port) }
+    const half = `POST /submit HTTP/1.1\r\n${HEAD}Content-Length: 1000000\r\n\r\n{`
+    using silent = await crowd(broker, 3, half)
+    using dribbling = await crowd(broker, 3, half)
+    using _deaf = await crowd(broker, 3, `GET /tasks?state=queued HTTP/1.1\r\n${HEAD}\r\n`, true)
+    await until("all have asked", () => server!.pendingRequests === 9)
+    // A byte now and then keeps nobody.
+    const dribble = setInterval(() => {
+      for (const socket of dribbling.open) socket.write("x")
+    }, 200)
+    try {
+      await until("all are cut", () => server!.pendingRequests + silent.open.size + dribbling.open.size === 0)
+    } finally {
+      clearInterval(dribble)
+    }
+  } finally {
+    await server!.stop(true)
+  }
+}, 20_000)

@@ -1,0 +1,422 @@
+import { describe, expect, test } from "bun:test"
+import { join } from "node:path"
+import { trace } from "@opentelemetry/api"
+import { startBroker } from "../../broker.ts"
+import { Client } from "../../lib/client.ts"
+import { ConfigError, readBrokerConfig, readWorkerConfig } from "../../lib/config/config.ts"
+import { type Handler, loadHandlers } from "../../lib/handlers.ts"
+import { createLog, type Fields } from "../../lib/log.ts"
+import { startSpans } from "../../lib/observe/tracing.ts"
+import type { Leased } from "../../lib/task/task.ts"
+import type { LeaseAnswer } from "../../lib/wire/models.ts"
+import { startWorker as startWorkerHere, type WorkerOptions } from "../../worker.ts"
+import { Collector, KIND } from "../support/collector.ts"
+import { freshName, TOKEN, testConfig, until } from "../support/harness.ts"
+import {
+  directory,
+  Process,
+  ROOT,
+  startBroker as startBrokerProcess,
+  startWorker,
+} from "../support/processes.ts"
+import { sharedRedis } from "../support/redis.ts"
+
+const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+const SPAN = "00f067aa0ba902b7"
+const TRACEPARENT = `00-${TRACE}-${SPAN}-01`
+
+/** A broker in this process that sends its spans to `endpoint`. */
+async function tracedBroker(endpoint: string, overrides: Partial<ReturnType<typeof testConfig>> = {}) {
+  const lines: Fields[] = []
+  const log = createLog("info", line => void lines.push(JSON.parse(line)), false)
+  const redisUrl = (await sharedRedis()).socket
+  const config = { ...testConfig(), redisUrl, otelExporterOtlpEndpoint: endpoint, ...overrides }
+  const broker = await startBroker(config, log)
+  const queue = freshName()
+  return {
+    url: broker.url,
+    queue,
+    lines,
+    client: new Client({ url: broker.url, token: TOKEN }),
+    /** As curl would: with these headers and nothing of ours. */
+    async post<T>(path: string, body: unknown, headers: Record<string, string> = {}): Promise<T> {
+      const all = { "x-api-token": TOKEN, "content-type": "application/json", ...headers }
+      const init = { method: "POST", headers: all, body: JSON.stringify(body) }
+      return (await fetch(broker.url + path, init)).json() as Promise<T>
+    },
+    async worker(endpoint: string, handlers: Record<string, Handler>, options: Partial<WorkerOptions> = {}) {
+      const env = { BROKER_URL: broker.url, API_SECRET_TOKEN: TOKEN, QUEUES: queue, WORKER_NAME: "w1" }
+      const config = readWorkerConfig({ ...env, OTEL_EXPORTER_OTLP_ENDPOINT: endpoint })
+      const overrides = { log, handlers: new Map(Object.entries(handlers)), ...options }
+      const worker = (await startWorkerHere(config, new AbortController().signal, overrides))!
+      return { stop: () => worker.stop(), [Symbol.asyncDispose]: async () => void (await worker.stop()) }
+    },
+    [Symbol.asyncDispose]: () => broker.stop(),
+  }
+}
+
+describe("spans", () => {
+  test("submit, lease, handler and ack of a task are one trace, begun by the broker", async () => {
+    await using collector = new Collector()
+    await using broker = await tracedBroker(collector.url)
+    const { queue } = broker
+    const heard: (string | undefined)[] = []
+    const { task_id } = await broker.post<{ task_id: string }>("/submit", { type: "a", queue })
+    await using _worker = await broker.worker(collector.url, {
+      a: (_, { traceparent, task }) => {
+        heard.push(traceparent, task.traceparent)
+        // What a handler's own instrumentation finds.
+        heard.push(trace.getActiveSpan()?.spanContext().spanId)
+      },
+    })
+    const isSettle = (kind: number) => (span: { kind: number }) => span.kind === kind
+    const send = await collector.span(`send ${queue}`)
+    const receive = await collector.span(`receive ${queue}`)
+    const process = await collector.span(`process ${queue}`)
+    const asks = await collector.span(`settle ${queue}`, isSettle(KIND.client))
+    const settles = await collector.span(`settle ${queue}`, isSettle(KIND.server))
+
+    const all = [send, receive, process, asks, settles]
+    expect(new Set(all.map(span => span.traceId)).size).toBe(1)
+    expect(send.parentSpanId).toBeUndefined()
+    expect(all.slice(1).map(span => span.parentSpanId)).toEqual([
+      send.spanId,
+      send.spanId,
+      process.spanId,
+      asks.spanId,
+    ])
+    expect(all.map(span => span.kind)).toEqual([
+      KIND.producer,
+      KIND.client,
+      KIND.consumer,
+      KIND.client,
+      KIND.server,
+    ])
+    expect(all.map(span => span.service)).toEqual(
+      ["broker", "broker", "worker", "worker", "broker"].map(part => `task-queue-${part}`),
+    )
+    for (const { attributes, name, links } of all) {
+      const [operation] = name.split(" ")
+      expect(attributes).toMatchObject({
+        "messaging.system": "task_queue",
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+        "messaging.destination.name": queue,
+        "messaging.message.id": task_id,
+      })
+      expect(attributes).not.toHaveProperty(["messaging.batch.message_count"])
+      expect(links).toEqual([])
+    }
+    for (const { attributes } of all.slice(1)) expect(attributes["messaging.client.id"]).toBe("w1")
+    expect(process.attributes).toMatchObject({
+      "tq.task.type": "a",
+      "tq.task.attempt": 1,
+      "tq.task.outcome": "done",
+    })
+    expect(heard).toEqual([
+      `00-${send.traceId}-${process.spanId}-01`,
+      `00-${send.traceId}-${send.spanId}-01`,
+      process.spanId,
+    ])
+  })
+
+  test("a label that is named like a context is none", async () => {
+    await using collector = new Collector()
+    await using broker = await tracedBroker(collector.url)
+    const { queue } = broker
+    await broker.post("/submit", { type: "a", queue, meta: { traceparent: TRACEPARENT } })
+    await broker.post("/lease", { queues: [queue] })
+    const { spanId } = await collector.span(`send ${queue}`)
+    expect((await collector.span(`receive ${queue}`)).parentSpanId).toBe(spanId)
+  })
+
+  test("a caller's trace goes on, and its task keeps the caller's context to the letter", async () => {
+    await using collector = new Collector()
+    await using broker = await tracedBroker(collector.url)
+    const { queue } = broker
+    await broker.post("/submit", { type: "a", queue }, { traceparent: TRACEPARENT, tracestate: "x=1" })
+    const { tasks } = await broker.post<LeaseAnswer>("/lease", { queues: [queue] })
+    expect(tasks[0]).toMatchObject({ traceparent: TRACEPARENT, tracestate: "x=1" })
+    const { id: task_id, lease, traceparent } = tasks[0]!
+    await broker.post("/ack", { task_id, lease }, { traceparent: traceparent! })
+    for (const operation of ["send", "receive", "settle"])
+      expect(await collector.span(`${operation} ${queue}`)).toMatchObject({
+        traceId: TRACE,
+        parentSpanId: SPAN,
+        failed: false,
+        links: [],
+      })
+    // In the body, it is the task's alone.
+    await broker.post("/submit", { type: "b", queue, traceparent: TRACEPARENT })
+    await collector.span(`send ${queue}`, ({ parentSpanId }) => parentSpanId === SPAN)
+  })
+
+  test("what is about several tasks has a trace of its own, and links to theirs", async () => {
+    await using collector = new Collector()
+    await using broker = await tracedBroker(collector.url)
+    const { queue } = broker
+    const submits = [0, 1, 2].map(() => ({ type: "a", queue }))
+    await broker.post("/submit", [...submits, { ...submits[0], traceparent: TRACEPARENT }])
+    const sent = await collector.span(`send ${queue}`)
+    expect(sent.attributes).toMatchObject({ "messaging.batch.message_count": 4 })
+    expect(sent.links).toEqual([SPAN])
+    const release = Promise.withResolvers<void>()
+    await using _worker = await broker.worker(collector.url, { a: () => release.promise })
+    const received = await collector.span(`receive ${queue}`)
+    expect(received.attributes).toMatchObject({ "messaging.batch.message_count": 4 })
+    expect(received.links.toSorted()).toEqual([sent.spanId, sent.spanId, sent.spanId, SPAN].toSorted())
+    expect(received.parentSpanId).toBeUndefined()
+    release.resolve()
+    const asked = await collector.span(`settle ${queue}`, ({ kind }) => kind === KIND.client)
+    const settled = await collector.span(`settle ${queue}`, ({ kind }) => kind === KIND.server)
+    expect(settled).toMatchObject({ traceId: asked.traceId, parentSpanId: asked.spanId })
+    await until("all runs are told", () => processed().length === 4)
+    function processed() {
+      return collector.spans.filter(({ name }) => name === `process ${queue}`)
+    }
+    expect(asked.links.toSorted()).toEqual(
+      processed()
+        .map(span => span.spanId)
+        .toSorted(),
+    )
+    expect(
+      processed()
+        .map(span => span.parentSpanId!)
+        .toSorted(),
+    ).toEqual(received.links.toSorted())
+  })
+
+  test("failures are told: of a handler, of a handler that let go, and of an ack that comes too late", async () => {
+    await using collector = new Collector()
+    await using broker = await tracedBroker(collector.url)
+    const { queue } = broker
+    const begun = Promise.withResolvers<void>()
+    await using worker = await broker.worker(
+      collector.url,
+      {
+        fails: () => {
+          throw new TypeError(`no such thing: ${"x".repeat(5_000)}`)
+        },
+        stays: (_, { signal }) => {
+          begun.resolve()
+          return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)))
+        },
+      },
+      { drainMs: 0 },
+    )
+    await broker.post("/submit", { type: "fails", queue, max_retries: 0 })
+    const span = await collector.span(`process ${queue}`)
+    expect(span).toMatchObject({ failed: true, attributes: { "error.type": "TypeError" } })
+    await broker.post("/submit", { type: "stays", queue })
+    await begun.promise
+    await worker.stop()
+    const left = await collector.span(
+      `process ${queue}`,
+      ({ attributes }) => attributes["tq.task.type"] === "stays",
+    )
+    expect(left.attributes["tq.task.outcome"]).toBe("WorkerStopping")
+    await broker.post("/ack", { task_id: `${queue}:none`, lease: `1.${"a".repeat(22)}` })
+    const lost = await collector.span(`settle ${queue}`, ({ failed }) => failed)
+    expect(lost.attributes["error.type"]).toBe("task_not_found")
+  })
+
+  test("a long poll that found its task late began when the task was there", async () => {
+    await using collector = new Collector()
+    await using broker = await tracedBroker(collector.url)
+    const { queue } = broker
+    const from = performance.now()
+    const poll = broker.post("/lease", { queues: [queue], wait_ms: 10_000 })
+    await Bun.sleep(300)
+    const submittedAt = performance.now()
+    await broker.post("/submit", { type: "a", queue })
+    await poll
+    const waited = submittedAt - from
+    const { tookMs } = await collector.span(`receive ${queue}`)
+    expect(tookMs).toBeLessThan(performance.now() - from - waited)
+    expect(tookMs).toBeLessThan(waited)
+  })
+})
+
+describe("sampling", () => {
+  test("with always_off nothing is sent, and the task says so to whoever works on it", async () => {
+    await using collector = new Collector()
+    await using broker = await tracedBroker(collector.url, { otelTracesSampler: "parentbased_always_off" })
+    const { queue } = broker
+    await broker.post("/submit", { type: "a", queue })
+    const { tasks } = await broker.post<LeaseAnswer>("/lease", { queues: [queue] })
+    expect(tasks[0]!.traceparent).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/)
+    // A caller that samples is followed.
+    await broker.post("/submit", { type: "b", queue }, { traceparent: TRACEPARENT })
+    await collector.span(`send ${queue}`)
+    expect(collector.spans.map(({ traceId }) => traceId)).toEqual([TRACE])
+  })
+
+  test("a caller that does not sample is followed as well", async () => {
+    await using collector = new Collector()
+    await using broker = await tracedBroker(collector.url)
+    const { queue } = broker
+    await broker.post("/submit", { type: "a", queue }, { traceparent: `00-${TRACE}-${SPAN}-00` })
+    await broker.post("/submit", { type: "b", queue })
+    await collector.span(`send ${queue}`)
+    expect(collector.spans.some(({ traceId }) => traceId === TRACE)).toBeFalse()
+  })
+
+  test.each([
+    ["OTEL_TRACES_SAMPLER", "jaeger_remote"],
+    ["OTEL_TRACES_SAMPLER_ARG", "1.5"],
+    ["OTEL_TRACES_SAMPLER_ARG", "-0"],
+    ["OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318"],
+  ])("%s=%s is refused at the start", (name, value) => {
+    for (const read of [readBrokerConfig, readWorkerConfig])
+      expect(() => read({ [name]: value })).toThrow(ConfigError)
+  })
+})
+
+describe("the collector", () => {
+  test.each([
+    ["away", "http://127.0.0.1:1"],
+    ["out of order", undefined],
+  ])("%s: tasks go on, it is told once, and a stop does not wait for it", async (_, address) => {
+    await using collector = new Collector()
+    collector.status = 400
+    await using broker = await tracedBroker(address ?? collector.url)
+    const { queue } = broker
+    let done = 0
+    await using worker = await broker.worker(address ?? collector.url, { a: () => ++done })
+    for (let i = 0; i < 20; i++) await broker.post("/submit", { type: "a", queue })
+    await until("all are done", () => done === 20)
+    if (address === undefined)
+      await until("it is told", () => broker.lines.some(line => line.message === "Traces cannot be sent"))
+    const from = performance.now()
+    expect(await worker.stop()).toBeTrue()
+    await broker[Symbol.asyncDispose]()
+    expect(performance.now() - from).toBeLessThan(6_000)
+    // The broker, and the worker.
+    expect(broker.lines.filter(line => line.message === "Traces cannot be sent").length).toBeLessThan(3)
+  })
+
+  test("back again: that is told, with how much was lost", async () => {
+    await using collector = new Collector()
+    collector.status = 400
+    await using broker = await tracedBroker(collector.url)
+    const { queue } = broker
+    await broker.post("/submit", { type: "a", queue })
+    const line = (message: string) => broker.lines.find(line => line.message === message)
+    await until("it is told", () => line("Traces cannot be sent"))
+    await broker.post("/submit", { type: "a", queue })
+    await until("it was tried again", () => collector.requests === 2)
+    collector.status = 200
+    await broker.post("/submit", { type: "a", queue })
+    await until("it is told", () => line("Traces are sent again"))
+    expect(line("Traces are sent again")).toMatchObject({ lost: 2, to: `${collector.url}/v1/traces` })
+    expect(broker.lines.filter(line => line.message === "Traces cannot be sent").length).toBe(1)
+  })
+
+  test("that is slow gets no more spans than wait at a time, and that is told", async () => {
+    await using collector = new Collector()
+    const lines: Fields[] = []
+    const log = createLog("info", line => void lines.push(JSON.parse(line)), false)
+    const config = { ...testConfig(), otelExporterOtlpEndpoint: collector.url }
+    const spans = (await startSpans(config, "broker", log))!
+    const task = { id: "a", queue: "q", waitedMs: 0, extra: "spoilt" } as Leased
+    for (let i = 0; i < 10_000; i++) spans.received([task], "w", Date.now())
+    await until("there is room again", () => collector.spans.length > 2_000)
+    spans.received([task], "w", Date.now())
+    await spans.close()
+    expect(collector.spans.length).toBeWithin(4_000, 5_000)
+    expect(lines).toContainEqual(expect.objectContaining({ note: expect.stringContaining("Dropped") }))
+  })
+
+  test("its password stands in no line of the log", async () => {
+    await using broker = await tracedBroker("http://me:secret-word@127.0.0.1:1")
+    expect(broker.lines.some(line => line.message === "Traces are sent")).toBeTrue()
+    expect(JSON.stringify(broker.lines)).not.toContain("secret-word")
+  })
+})
+
+describe("processes", () => {
+  test("what waits to be sent goes at a stop, under the names that are set", async () => {
+    await using collector = new Collector()
+    await using runs = await directory()
+    const env = {
+      OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+      OTEL_SERVICE_NAME: "mine",
+      OTEL_EXPORTER_OTLP_HEADERS: "x-key=abc",
+    }
+    await using broker = await startBrokerProcess((await sharedRedis()).socket, env)
+    const queue = freshName()
+    const resource = { OTEL_RESOURCE_ATTRIBUTES: "service.name=theirs" }
+    await using worker = await startWorker(broker.url, runs, {
+      QUEUES: queue,
+      OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+      ...resource,
+    })
+    const { task_id } = await broker.client.submit({ type: "record", queue })
+    await until("it is done", async () => (await broker.client.status(task_id)).status === "done", 15_000)
+    expect(await worker.stop()).toBe(0)
+    expect(await broker.process.stop()).toBe(0)
+    expect(collector.headers!.get("x-key")).toBe("abc")
+    const names = collector.spans.map(({ name, service }) => `${service}: ${name}`)
+    expect(new Set(names)).toEqual(
+      new Set([
+        `mine: send ${queue}`,
+        `mine: receive ${queue}`,
+        `theirs: process ${queue}`,
+        `theirs: settle ${queue}`,
+        `mine: settle ${queue}`,
+      ]),
+    )
+  })
+
+  test("where no endpoint is set, nothing that makes spans is loaded", async () => {
+    // prom-client brings OpenTelemetry's API: a few functions that do nothing.
+    const script = `
+      const { startBroker } = await import(${JSON.stringify(join(ROOT, "broker.ts"))})
+      const { startWorker } = await import(${JSON.stringify(join(ROOT, "worker.ts"))})
+      const { readBrokerConfig, readWorkerConfig } = await import(${JSON.stringify(join(ROOT, "lib/config/config.ts"))})
+      const { createLog } = await import(${JSON.stringify(join(ROOT, "lib/log.ts"))})
+      const broker = await startBroker(readBrokerConfig(), createLog("silent"))
+      const env = { ...process.env, BROKER_URL: broker.url }
+      const worker = await startWorker(readWorkerConfig(env), new AbortController().signal)
+      await worker.stop()
+      await broker.stop()
+      console.log("loaded: " + Object.keys(require.cache).filter(path => /@opentelemetry\\/(?!api\\/)|lib\\/spans/.test(path)).length)
+      process.exit(0)`
+    const loaded = async (more: Record<string, string>) => {
+      const env = {
+        REDIS_URL: (await sharedRedis()).socket,
+        API_SECRET_TOKEN: TOKEN,
+        HOST: "127.0.0.1",
+        PORT: "0",
+      }
+      await using child = new Process({
+        cmd: [process.execPath, "-e", script],
+        env: { ...env, ...more },
+        cwd: ROOT,
+      })
+      await child.ended()
+      return Number(/loaded: (\d+)/.exec(child.stdout)?.[1] ?? child.stderr)
+    }
+    expect(await loaded({})).toBe(0)
+    expect(await loaded({ OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1" })).toBeGreaterThan(10)
+  })
+})
+
+test("without spans a handler is told the task's own context", async () => {
+  await using broker = await tracedBroker("http://127.0.0.1:1", { otelExporterOtlpEndpoint: undefined })
+  const { queue } = broker
+  const heard: unknown[] = []
+  const config = readWorkerConfig({ BROKER_URL: broker.url, API_SECRET_TOKEN: TOKEN, QUEUES: queue })
+  const handlers = new Map([
+    ...(await loadHandlers(undefined)),
+    ["a", (_: never, { traceparent }: { traceparent: string | undefined }) => heard.push(traceparent)],
+  ] as [string, Handler][])
+  const worker = (await startWorkerHere(config, new AbortController().signal, {
+    handlers,
+    log: createLog("silent"),
+  }))!
+  await broker.post("/submit", { type: "a", queue }, { traceparent: TRACEPARENT })
+  await until("it ran", () => heard.length === 1)
+  await worker.stop()
+  expect(heard).toEqual([TRACEPARENT])
+})

@@ -1,0 +1,58 @@
+import { expect, test } from "bun:test"
+import { join } from "node:path"
+import { readBrokerConfig, readWorkerConfig } from "../../lib/config/config.ts"
+
+const text = (file: string) => Bun.file(join(import.meta.dir, "../..", file)).text()
+
+const example = Object.fromEntries(
+  (await text(".env.example"))
+    .split("\n")
+    .filter(line => /^[A-Z]/.test(line))
+    .map(line => line.split("=") as [string, string]),
+)
+
+interface Service {
+  environment?: Record<string, string>
+  read_only?: boolean
+  cap_drop?: string[]
+  ports?: string[]
+}
+const compose = Bun.YAML.parse(await text("docker-compose.yml")) as { services: Record<string, Service> }
+
+/** The names that a configuration looks up. */
+function lookedUp(read: (env: Record<string, undefined>) => unknown): string[] {
+  const names = new Set<string>()
+  read(new Proxy({}, { get: (_, name) => void names.add(String(name)) }))
+  return [...names]
+}
+const broker = lookedUp(readBrokerConfig)
+const worker = lookedUp(readWorkerConfig)
+
+test(".env.example names every variable, with its default", () => {
+  expect(Object.keys(example).sort()).toEqual([...new Set([...broker, ...worker, "BROKER_PORT"])].sort())
+  expect(readBrokerConfig(example)).toEqual(readBrokerConfig({}))
+  expect(readWorkerConfig(example)).toEqual(readWorkerConfig({}))
+})
+
+test("Compose hands every variable on, but those that mean nothing in a container", () => {
+  const given = (service: string) => Object.keys(compose.services[service]!.environment!).sort()
+  const without = (names: string[], ...left: string[]) => names.filter(name => !left.includes(name)).sort()
+  // Compose brings the one Redis that REDIS_URL names.
+  const others = broker.filter(name => /^(REDIS_(?!URL|TIMEOUT)|WAIT_REPLICAS)/.test(name))
+  expect(given("broker")).toEqual(without(broker, "DATA_DIR", ...others))
+  expect(given("worker")).toEqual(without(worker, "DATA_DIR", "WORKER_NAME"))
+})
+
+test("Compose publishes the broker only, and no service can write its image or has capabilities", () => {
+  for (const [name, service] of Object.entries(compose.services)) {
+    expect(service.read_only).toBeTrue()
+    expect(service.cap_drop).toEqual(["ALL"])
+    expect(service.ports !== undefined).toBe(name === "broker")
+  }
+})
+
+test("CI runs the README's test command", async () => {
+  const readme = await text("README.md")
+  const command = (await text(".ci/run")).trim().split("\n").at(-1)!
+  expect(readme.split("\n")).toContain(command)
+})

@@ -1,0 +1,148 @@
+/** `--help`, `--version` and arguments that there are not; and the first lines of a broker and a worker. */
+import { expect, test } from "bun:test"
+import { join } from "node:path"
+import { readBrokerConfig, readWorkerConfig } from "../../lib/config/config.ts"
+import { VARIABLES } from "../../lib/config/variables.ts"
+import { createLog } from "../../lib/log.ts"
+import { announce, brokerFacts, tokenPlace } from "../../lib/process/greeting.ts"
+import { helpOf, type Program, variablesOf } from "../../lib/process/help.ts"
+import { version } from "../../package.json" with { type: "json" }
+import { brokerProcess, directory, listening } from "../support/processes.ts"
+
+const root = join(import.meta.dir, "../..")
+const PROGRAMS = ["broker", "worker", "top"] as const
+const fileOf = (program: Program) => join(root, program === "top" ? "lib/process/top.ts" : `${program}.ts`)
+
+async function run(program: Program, ...args: string[]) {
+  const child = Bun.spawn([process.execPath, fileOf(program), ...args], {
+    ...{ cwd: "/tmp", env: { PATH: process.env.PATH ?? "", PORT: "none" }, stdout: "pipe", stderr: "pipe" },
+  })
+  const [out, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited])
+  return { out, errors, code }
+}
+
+/** The rows of the README's table, without its marks. */
+const rows = async () => {
+  const readme = await Bun.file(join(root, "README.md")).text()
+  const table = readme.split("| variable | read by | default | meaning |\n")[1]!.split("\n\n")[0]!
+  return table
+    .split("\n")
+    .slice(1)
+    .map(row => row.replaceAll("`", "").slice(2, -2).split(" | ") as [string, string, string, string])
+    .filter(([, by]) => by !== "Compose")
+}
+
+test("README, help and lib/config/config.ts name the same variables, in one order, with the same defaults and meanings", async () => {
+  const table = await rows()
+  expect(table.map(([name, , , meaning]) => [name, meaning])).toEqual(Object.entries(VARIABLES))
+  for (const program of ["broker", "worker"] as const) {
+    const read = table.filter(([, by]) => by === program || by === "both")
+    const defaults = read.map(([name, , fallback]) => [name, fallback === "–" ? undefined : fallback])
+    expect([...variablesOf(program)] as unknown[]).toEqual(defaults)
+    // Line breaks and margins aside, the page has each of them as it stands there.
+    const page = helpOf(program).replaceAll(/\s+/g, " ")
+    for (const [name, , fallback, meaning] of read)
+      expect(page).toContain(` ${name}=${fallback === "–" ? "" : fallback} ${meaning}`)
+  }
+})
+
+test("what the reader asks the environment for is what it tells of", () => {
+  for (const [program, read] of [
+    ["broker", readBrokerConfig],
+    ["worker", readWorkerConfig],
+  ] as const) {
+    const asked = new Set<string>()
+    read(new Proxy({}, { get: (_, name) => void asked.add(String(name)) }))
+    expect([...asked].sort()).toEqual([...variablesOf(program).keys()].sort())
+  }
+})
+
+test.each(PROGRAMS)(
+  "the help of %s fits a terminal and begins with what it is and how to start it",
+  program => {
+    const lines = helpOf(program).split("\n")
+    expect(Math.max(...lines.map(line => line.length))).toBeLessThanOrEqual(80)
+    expect(lines[0]).toContain("task")
+    expect(lines.slice(0, 10).join("\n")).toContain(
+      program === "top" ? "bun run top" : `bun run ${program}.ts`,
+    )
+  },
+)
+
+test.each(PROGRAMS)(
+  "%s answers --help, -h and --version, whatever its settings are, and no other argument",
+  async program => {
+    const [help, h, v, wrong] = await Promise.all([
+      ...["--help", "-h", "--version"].map(arg => run(program, arg)),
+      run(program, "--help", "--prot\x1b[2J=1"),
+    ])
+    expect(help).toEqual({ out: helpOf(program), errors: "", code: 0 })
+    expect(h).toEqual(help!)
+    expect(v).toEqual({ out: `${version}\n`, errors: "", code: 0 })
+    expect([wrong!.out, wrong!.code]).toEqual(["", 2])
+    expect(wrong!.errors).toStartWith(`${program} takes no "--prot\\u001b[2J=1"`)
+  },
+)
+
+const redis = {
+  ...{
+    at: "/tmp/redis.sock",
+    version: "7.0.15",
+    maxmemoryPolicy: "noeviction",
+    durability: "always" as const,
+  },
+  ...{ topology: "single" as const, replicas: 0, waitReplicas: 0 },
+}
+
+test("on a terminal each fact has a line, elsewhere all are one line of JSON", () => {
+  const facts = brokerFacts("http://localhost:5000", redis, ".data/token", "info")
+  const logged: string[] = []
+  const written: string[] = []
+  const log = (terminal: boolean) => createLog("info", line => logged.push(line), terminal)
+  announce(log(false), "The broker listens", facts, false, text => written.push(text))
+  expect([logged.length, written.length]).toEqual([1, 0])
+  expect(JSON.parse(logged[0]!)).toMatchObject({ message: "The broker listens", ...facts })
+  announce(log(true), "The broker listens", facts, true, text => written.push(text))
+  expect(logged[1]).toEndWith("The broker listens")
+  const lines = written[0]!.split("\n")
+  expect(lines).toHaveLength(Object.keys(facts).length)
+  for (const [name, text] of [
+    ["url", "http://localhost:5000"],
+    ["swagger", "http://localhost:5000/swagger"],
+    ["metrics", "http://localhost:5000/metrics"],
+    ["token", ".data/token"],
+    ["durability", "always"],
+    ["log level", "info"],
+  ])
+    expect(lines.map(line => line.trim().split(/ {2,}/))).toContainEqual([name!, text!])
+})
+
+test("a terminal is not obeyed by a name, and told nothing where the log is not", () => {
+  const written: string[] = []
+  const facts = { types: ["a", "\x1b[2J\u202e"], log_level: "info" }
+  announce(createLog("silent"), "worker begins", facts, true, text => written.push(text))
+  expect(written[0]).toMatch(/^[\n -~]+$/)
+  announce(createLog("silent"), "worker begins", { ...facts, log_level: "warn" }, true, text =>
+    written.push(text),
+  )
+  expect(written).toHaveLength(1)
+})
+
+test("where the token is, is told: in a variable, in a file, or in tokens with roles", () => {
+  const config = readBrokerConfig({ DATA_DIR: "/d" })
+  expect(tokenPlace(config, "made")).toBe("/d/token")
+  expect(tokenPlace(readBrokerConfig({ API_SECRET_TOKEN: "s" }), "s")).toBe("API_SECRET_TOKEN")
+  expect(tokenPlace(config, undefined)).toBe("API_TOKENS")
+})
+
+test("a broker that starts says where everything is, and it is there", async () => {
+  await using dir = await directory()
+  await using broker = await listening(
+    brokerProcess({ HOST: "127.0.0.1", PORT: "0", DATA_DIR: join(dir.path, ".data") }),
+    "",
+  )
+  const line = broker.process.log.find(({ message }) => message === "The broker listens")!
+  const token = (await Bun.file(String(line.token)).text()).trim()
+  for (const page of ["swagger", "metrics"])
+    expect((await fetch(String(line[page]), { headers: { "x-api-token": token } })).status).toBe(200)
+})

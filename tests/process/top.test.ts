@@ -1,0 +1,223 @@
+/** `bun run top`: what it draws, and that it leaves the terminal as it was. */
+import { expect, test } from "bun:test"
+import { join } from "node:path"
+import { age, count, type Seen, screen, shown } from "../../lib/process/top-screen.ts"
+import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
+import { sharedRedis } from "../support/redis.ts"
+
+const queue = (name: string, more: object = {}): Seen["queues"][number] => ({
+  queue: name,
+  depth: { queued: 12_345, delayed: 2, processing: 3, done: 4, dead: 1_234_567, cancelled: 0 },
+  queued_by_priority: {},
+  oldest_waiting_ms: 4_200,
+  paused: false,
+  settings: {},
+  ...more,
+})
+const seen = (more: Partial<Seen> = {}): Seen => ({
+  url: "http://broker:5000",
+  queues: [queue("mail")],
+  ...more,
+})
+
+test("a queue is a line: how many tasks are where, and how long the oldest waits", () => {
+  const lines = screen(seen({ selected: "mail" }), { columns: 80, rows: 24 })
+  expect(lines).toHaveLength(24)
+  expect(lines[0]).toStartWith("http://broker:5000  ")
+  expect(lines[1]).toBe("1 queues  12,347 waiting  3 running  1.2M dead")
+  expect(lines[3]!.trim().split(/ +/)).toEqual(["QUEUE", "QUEUED", "DELAYED", "RUNNING", "DEAD", "OLDEST"])
+  expect(lines[4]!.split(/ +/)).toEqual([">", "mail", "12,345", "2", "3", "1.2M", "4.2s"])
+  expect(lines.at(-1)).toContain("q quit")
+})
+
+test("rates and workers are told by brokers that know them", () => {
+  const rates = { submitted: 1.25, leased: 1, done: 1_250, failed: 0 }
+  const workers = [
+    { worker: "a-1", state: "live", in_hand: 3, done: 10, failed: 1, queues: ["mail"] },
+    { worker: "b-2", state: "stale", in_hand: 1, done: 7, failed: 0, queues: ["mail", "push"] },
+  ]
+  const lines = screen(seen({ queues: [queue("mail", { rates })], workers }), { columns: 80, rows: 24 })
+  expect(lines[1]).toEndWith("1 workers  1 gone or stale")
+  expect(lines[3]).toEndWith("    IN/S  DONE/S  FAIL/S")
+  expect(lines[4]).toEndWith("     1.3   1,250       0")
+  expect(lines.slice(6, 9).map(line => line.trim().split(/ +/).join(" "))).toEqual([
+    "WORKER STATE IN HAND DONE FAILED QUEUES",
+    "a-1 live 3 10 1 mail",
+    "b-2 stale 1 7 0 mail push",
+  ])
+})
+
+test("a paused queue is marked, however long its name is, and the chosen one says why", () => {
+  const name = "q".repeat(64)
+  const queues = [queue(name, { paused: true, pause_reason: "the mail server is down" })]
+  const lines = screen(seen({ queues, selected: name }), { columns: 80, rows: 24 })
+  expect(lines[4]).toContain("… [paused] ")
+  expect(lines.at(-2)).toBe("paused: the mail server is down")
+})
+
+test("every size is filled and none exceeded, and the chosen queue stays in sight", () => {
+  const queues = Array.from({ length: 200 }, (_, i) => queue(`queue-${i}`))
+  const workers = Array.from({ length: 50 }, (_, i) => ({
+    ...{ worker: `worker-${i}`, state: "live", in_hand: 1, done: 1, failed: 1, queues: ["a"] },
+  }))
+  for (const columns of [20, 80, 133])
+    for (const rows of [8, 24, 60])
+      for (const selected of ["queue-0", "queue-77", "queue-199"]) {
+        const lines = screen(seen({ queues, workers, selected }), { columns, rows })
+        expect(lines).toHaveLength(rows)
+        expect(Math.max(...lines.map(line => Bun.stringWidth(line)))).toBeLessThanOrEqual(columns)
+        expect(lines.filter(line => line.startsWith(">"))).toHaveLength(1)
+      }
+})
+
+test("no answer is told, beside what was there before", () => {
+  const lines = screen(seen({ fault: "503 Redis is away" }), { columns: 80, rows: 24 })
+  expect(lines[0]).toContain("NO ANSWER: 503 Redis is away")
+  expect(lines[4]).toContain("mail")
+})
+
+test("the dead tasks of a queue are told by what they died of", () => {
+  const at = Date.now() - 5_000
+  const sample = { task_id: "mail.1", error: "no route 7" }
+  const group = {
+    fingerprint: "f",
+    type: "send",
+    reason: "failed" as const,
+    error: "no route #",
+    count: 7,
+    sample,
+  }
+  const groups = [{ ...group, first_at: at, last_at: at }]
+  const lines = screen(seen({ selected: "mail", groups }), { columns: 80, rows: 24 })
+  expect(lines[4]!.trim().split(/ +/)).toEqual(["7", "5.0s", "send", "failed", "no", "route", "#"])
+  expect(screen(seen({ selected: "mail", groups: [] }), { columns: 80, rows: 24 })[3]).toContain(
+    "No task of mail is dead.",
+  )
+})
+
+test("what others wrote moves no cursor, turns no text round and takes no more room than it has", () => {
+  const hostile = [
+    "\x1b[2J\x1b]0;title\x07",
+    "\u202eevil\u2066",
+    "a\r\nb\tc",
+    "\u009b31m",
+    "\ud800",
+    "\u2028",
+    "\u200b\u200d",
+  ]
+  for (const text of hostile) expect(shown(text, 40)).toMatch(/^[ -~]*$/)
+  expect(shown("\x1b[31mred", 40)).toBe("?[31mred")
+  for (const text of [
+    "界".repeat(500_000),
+    "x".repeat(1_000_000),
+    "e\u0301".repeat(99),
+    `e${"\u0301".repeat(999)}`,
+    "👩🏽".repeat(99),
+  ])
+    expect(Bun.stringWidth(shown(text, 20))).toBeLessThanOrEqual(20)
+  expect(shown("a".repeat(21), 20)).toBe(`${"a".repeat(19)}…`)
+  expect(shown("anything", 0)).toBe("")
+})
+
+test("numbers and times fit their columns", () => {
+  for (const number of [0, 0.04, 9.96, 999_999, 999_999_999, 1e12, Number.NaN, undefined])
+    expect(count(number).length).toBeLessThanOrEqual(7)
+  for (const ms of [0, 9_999, 99_999, 5_999_999, 359_999_999, 1e12, undefined])
+    expect(age(ms).length).toBeLessThanOrEqual(7)
+})
+
+const command = [process.execPath, join(import.meta.dir, "../../lib/process/top.ts")]
+const reach = (url: string, token = TOKEN) => ({
+  ...{ PATH: process.env.PATH ?? "", BROKER_URL: url, API_SECRET_TOKEN: token },
+})
+
+/** Runs it on a terminal of its own. */
+function onTerminal(broker: TestBroker) {
+  let text = ""
+  const hear = (bytes: Uint8Array) => {
+    text += Buffer.from(bytes).toString()
+  }
+  const child = Bun.spawn(command, {
+    env: { ...reach(broker.url), TERM: "xterm" },
+    terminal: { cols: 80, rows: 24, data: (_, bytes) => hear(bytes) },
+  })
+  return {
+    child,
+    terminal: child.terminal!,
+    get text() {
+      return text
+    },
+    /** What stands there now: each picture begins at the top. */
+    get picture() {
+      return text.slice(text.lastIndexOf("\x1b[H") + 3)
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL")
+      await child.exited
+      child.terminal!.close()
+    },
+  }
+}
+
+async function brokerWith(...queues: string[]): Promise<TestBroker> {
+  const broker = await testBroker({}, (await sharedRedis()).socket)
+  for (const queue of queues) await broker.call("POST", "/submit", { type: "a", queue })
+  return broker
+}
+
+test("on a terminal it draws, follows the size, obeys keys, and leaves everything as it was", async () => {
+  const [a, b] = [freshName(), freshName()].sort() as [string, string]
+  await using broker = await brokerWith(a, b)
+  await using top = onTerminal(broker)
+  await until(
+    "both queues are there",
+    () => top.picture.includes(`> ${a} `) && top.picture.includes(` ${b} `),
+  )
+  expect(top.text).toStartWith("\x1b[?1049h\x1b[?25l")
+  expect(top.picture.split("\r\n")).toHaveLength(24)
+  top.terminal.resize(72, 12) // names that other tests made long still fit
+  await until("it has shrunk", () => top.picture.split("\r\n").length === 12)
+  top.terminal.write("\x1b[B")
+  await until("the second is chosen", () => top.picture.includes(`> ${b} `))
+  top.terminal.write("p")
+  await until("it is paused", () => top.picture.includes(`> ${b} [paused]`))
+  expect(await (await broker.call("GET", `/queues/${b}`)).json()).toMatchObject({ paused: true })
+  top.terminal.write("p")
+  await until("it is resumed", () => !top.picture.includes("[paused]") && top.picture.includes("is resumed"))
+  top.terminal.write("\r")
+  await until("its dead are told", () => top.picture.includes(`No task of ${b} is dead.`))
+  top.terminal.write("xq")
+  expect(await top.child.exited).toBe(0)
+  await until("it is put back", () => top.text.endsWith("\x1b[?25h\x1b[?1049l"))
+})
+
+test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)("after %s the terminal is as it was", async signal => {
+  await using broker = await brokerWith()
+  await using top = onTerminal(broker)
+  await until("it draws", () => top.picture.includes("No queues yet"))
+  top.child.kill(signal)
+  expect(await top.child.exited).toBe(signal === "SIGHUP" ? 129 : 0)
+  await until("it is put back", () => top.text.endsWith("\x1b[?25h\x1b[?1049l"))
+})
+
+test("where there is no terminal it prints the queues once, without a word for one", async () => {
+  const name = freshName()
+  await using broker = await brokerWith(name)
+  const child = Bun.spawn(command, { env: reach(broker.url), stdout: "pipe" })
+  const text = await child.stdout.text()
+  expect(await child.exited).toBe(0)
+  expect(text).toMatch(new RegExp(`^ {2}${name} +1 +0 +0 +0 +[0-9.]+s( |$)`, "m"))
+  expect(text).toMatch(/^[\n -~]+$/)
+})
+
+test("a broker that does not answer, or refuses the token, is told with exit code 1", async () => {
+  await using broker = await brokerWith()
+  for (const [url, token, why] of [
+    ["http://127.0.0.1:1", TOKEN, "No answer from http://127.0.0.1:1: "],
+    [broker.url, "another-token", "401 Unauthorized"],
+  ] as const) {
+    const child = Bun.spawn(command, { env: reach(url, token), stdout: "pipe", stderr: "pipe" })
+    expect(await child.stderr.text()).toContain(why)
+    expect([await child.exited, await child.stdout.text()]).toEqual([1, ""])
+  }
+})

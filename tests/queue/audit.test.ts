@@ -1,0 +1,281 @@
+/** The audit: each kind of damage is told, mended when asked for, and never seen where there is none. */
+import { describe, expect, test } from "bun:test"
+import type { BrokerConfig } from "../../lib/config/config.ts"
+import { createLog } from "../../lib/log.ts"
+import { TaskQueue } from "../../lib/queue/task-queue.ts"
+import { QUEUES } from "../../lib/redis/keys.ts"
+import type { AuditAnswer } from "../../lib/wire/models.ts"
+import { Bench, freshName, testBroker, testConfig, until } from "../support/harness.ts"
+import { checkQueue, dump } from "../support/invariants.ts"
+import { sharedRedis } from "../support/redis.ts"
+
+const LARGE = "x".repeat(1_000)
+const LATER = 3_600_000
+
+/** A queue with an audit by HTTP. */
+async function audited(overrides: Partial<BrokerConfig> = {}) {
+  const { socket } = await sharedRedis()
+  const queue = freshName()
+  const broker = await testBroker(overrides)
+  const bench = new Bench(socket, queue)
+  const call = async <T>(path: string, body?: unknown) =>
+    (await (await broker.call("POST", path, body)).json()) as T
+  return {
+    ...{ broker, bench, redis: bench.redis, socket, queue, call },
+    submit: (task: object = {}) => call<unknown>("/submit", { type: "a", queue, ...task }),
+    async submitMany(count: number) {
+      for (let left = count; left > 0; left -= 1_000)
+        await call("/submit", Array(Math.min(left, 1_000)).fill({ type: "a", queue }))
+    },
+    async lease(max = 1) {
+      const { tasks } = await call<{ tasks: { id: string; lease: string }[] }>("/lease", {
+        queues: [queue],
+        max,
+      })
+      return tasks.map(({ id, lease }) => ({ task_id: id, lease }))
+    },
+    async audit(fix: boolean): Promise<AuditAnswer["found"]> {
+      const { complete, found } = await call<AuditAnswer>(`/audit?queue=${queue}&fix=${fix}`)
+      expect(complete).toBeTrue()
+      return found
+    },
+    async [Symbol.asyncDispose]() {
+      await bench[Symbol.asyncDispose]()
+      await broker[Symbol.asyncDispose]()
+    },
+  }
+}
+type Audited = Awaited<ReturnType<typeof audited>>
+
+/** A task in every state, named after it. */
+async function oneOfEach(q: Audited): Promise<void> {
+  for (const [task_id, more] of Object.entries({
+    done: {},
+    dead: { max_retries: 0 },
+    retrying: { backoff: { kind: "fixed", delay_ms: LATER, jitter: false } },
+    processing: { unique_key: "running", payload: LARGE },
+  }))
+    await q.submit({ task_id, ...more })
+  const [done, dead, retrying] = await q.lease(4)
+  await q.call("/ack", done)
+  await q.call("/ack", { ...dead, status: "failed" })
+  await q.call("/ack", { ...retrying, status: "failed" })
+  await q.submit({ task_id: "cancelled" })
+  await q.call(`/cancel/${q.queue}:cancelled`)
+  await q.submit({ task_id: "scheduled", delay_ms: LATER, payload: LARGE })
+  await q.submit({ task_id: "queued", expires_in_ms: LATER, unique_key: "waiting" })
+  await q.submit({ task_id: "other", priority: 9 })
+}
+
+const DAMAGE: [what: string, kind: string, mends: boolean, damage: (q: Audited) => Promise<unknown>][] = [
+  [
+    "a queued task in no ready list",
+    "not_listed",
+    true,
+    q => q.redis.lrem(q.bench.key("ready", "5"), 0, "queued"),
+  ],
+  ["a processing task without a lease entry", "no_lease", true, q => q.redis.del(q.bench.key("leases"))],
+  ["a scheduled task that is not due", "no_due", true, q => q.redis.zrem(q.bench.key("due"), "scheduled")],
+  ["a retrying task that is not due", "no_due", true, q => q.redis.zrem(q.bench.key("due"), "retrying")],
+  ["a done task in no index", "no_index", true, q => q.redis.del(q.bench.key("done"))],
+  ["a dead task in no index", "no_index", true, q => q.redis.del(q.bench.key("dead"))],
+  ["a cancelled task in no index", "no_index", true, q => q.redis.del(q.bench.key("cancelled"))],
+  [
+    "a task that expires and is not among those",
+    "no_expiry",
+    true,
+    q => q.redis.del(q.bench.key("expiring")),
+  ],
+  [
+    "a task that has lost its unique key",
+    "no_owner",
+    true,
+    q => q.redis.del(q.bench.key("unique", "waiting")),
+  ],
+  [
+    "a task whose payload is lost",
+    "no_payload",
+    false,
+    q => q.redis.del(q.bench.key("payload", "scheduled")),
+  ],
+  ["a text that nobody can read", "unreadable", false, q => q.redis.set(q.bench.key("task", "mad"), "mad")],
+  ["an entry without a task", "stray_entry", true, q => q.redis.zadd(q.bench.key("done"), 9e12, "nobody")],
+  [
+    "an entry of a task that is elsewhere",
+    "stray_entry",
+    true,
+    q => q.redis.zadd(q.bench.key("leases"), 9e12, "done"),
+  ],
+  [
+    "an expiry of what does not expire",
+    "stray_entry",
+    true,
+    q => q.redis.zadd(q.bench.key("expiring"), 9e12, "other"),
+  ],
+  [
+    "a payload without a task",
+    "stray_payload",
+    true,
+    q => q.redis.set(q.bench.key("payload", "nobody"), "1"),
+  ],
+  ["a second payload", "stray_payload", true, q => q.redis.set(q.bench.key("payload", "other"), "1")],
+  ["a unique key of nobody", "stray_key", true, q => q.redis.set(q.bench.key("unique", "k"), "nobody")],
+  [
+    "a unique key of a task that has ended",
+    "stray_key",
+    true,
+    q => q.redis.set(q.bench.key("unique", "k"), "done"),
+  ],
+  ["a queue that nobody knows of", "not_registered", true, q => q.redis.srem(QUEUES, q.queue)],
+]
+
+describe("the audit finds and mends", () => {
+  test.each(DAMAGE)("%s", async (_, kind, mends, damage) => {
+    await using q = await audited()
+    await oneOfEach(q)
+    await checkQueue(q.redis, q.queue)
+    expect(await q.audit(true)).toEqual([])
+    await damage(q)
+    const before = await dump(q.redis, q.queue)
+    const told = await q.audit(false)
+    expect(told).toMatchObject([{ kind, count: 1, mended: 0 }])
+    expect(await dump(q.redis, q.queue)).toEqual(before)
+    expect(await q.audit(true)).toEqual([{ ...told[0]!, mended: mends ? 1 : 0 }])
+    if (!mends) return
+    expect(await q.audit(false)).toEqual([])
+    // What was lost has lapsed or is due now: judging it is the sweeper's work.
+    await checkQueue(q.redis, q.queue)
+  })
+})
+
+test("a queue that workers ask, and nobody has ever submitted to, is nothing to warn of", async () => {
+  await using q = await audited()
+  await q.lease()
+  expect(await q.redis.exists(q.bench.key("stats"))).toBe(1)
+  expect(await q.audit(true)).toEqual([])
+})
+
+test("a processing task that had no lease entry is judged as lapsed", async () => {
+  await using q = await audited()
+  await q.submit({ task_id: "a" })
+  await q.lease()
+  await q.redis.del(q.bench.key("leases"))
+  await q.audit(true)
+  await until("it is queued again", async () => (await q.bench.field("a", "state")) === "queued")
+  expect(await q.bench.field("a", "crashes")).toBe("1")
+})
+
+test("one orphan among 5,000 queued tasks is found, and handed out with the others", async () => {
+  await using q = await audited()
+  await q.submitMany(5_000)
+  const list = q.bench.key("ready", "5")
+  const orphan = (await q.redis.lindex(list, 2_345))!
+  await q.redis.lrem(list, 1, orphan)
+  const sample = `${q.queue}:${orphan}`
+  expect(await q.audit(false)).toEqual([{ kind: "not_listed", count: 1, mended: 0, sample }])
+  expect(await q.audit(true)).toEqual([{ kind: "not_listed", count: 1, mended: 1, sample }])
+  expect(await q.redis.lindex(list, -1)).toBe(orphan)
+  expect(await q.redis.llen(list)).toBe(5_000)
+  await checkQueue(q.redis, q.queue)
+})
+
+test("after a restore of nothing but tasks they all come back, in the order of their ids, which is that of time", async () => {
+  await using q = await audited()
+  await q.submitMany(2_000)
+  const list = q.bench.key("ready", "5")
+  const ids = await q.redis.lrange(list, 0, -1)
+  await q.redis.del(list, QUEUES)
+  const found = await q.audit(true)
+  expect(found.map(({ kind }) => kind)).toEqual(["not_registered", "not_listed"])
+  expect(await q.redis.lrange(list, 0, -1)).toEqual(ids.sort())
+  await checkQueue(q.redis, q.queue)
+})
+
+test("bytes that are counted wrongly are put right, and those that nobody limits forgotten", async () => {
+  await using q = await audited({ maxQueueBytes: 1_000_000 })
+  await oneOfEach(q)
+  expect(await q.audit(false)).toEqual([])
+  await q.redis.hincrby(q.bench.key("stats"), "bytes", 5)
+  const wrong = { kind: "wrong_bytes", count: 1, sample: q.queue } as const
+  expect(await q.audit(false)).toEqual([{ ...wrong, mended: 0 }])
+  expect(await q.audit(true)).toEqual([{ ...wrong, mended: 1 }])
+  await checkQueue(q.redis, q.queue)
+  await q.redis.hdel(q.bench.key("stats"), "bytes")
+  expect(await q.audit(true)).toEqual([{ ...wrong, mended: 1 }])
+  await checkQueue(q.redis, q.queue)
+  await using unlimited = await testBroker()
+  await unlimited.call("POST", `/audit?queue=${q.queue}&fix=true`)
+  expect(await q.redis.hexists(q.bench.key("stats"), "bytes")).toBe(0)
+})
+
+test("a healthy queue under load has nothing that is to be mended", async () => {
+  await using q = await audited({ maxQueueBytes: 1_000_000_000, maxRetries: 1 })
+  await q.submitMany(1_000)
+  const outcomes = ["done", "done", "failed", "released"]
+  const client = async () => {
+    for (let i = 0; i < 40; i++) {
+      const more = [
+        {},
+        { delay_ms: 2 },
+        { expires_in_ms: 3 },
+        { unique_key: `k${i % 7}` },
+        { payload: LARGE },
+      ]
+      await q.call(
+        "/submit",
+        Array.from({ length: 20 }, (_, n) => ({ type: "a", queue: q.queue, ...more[(i + n) % more.length] })),
+      )
+      const acks = (await q.lease(20)).map((ack, n) => ({ ...ack, status: outcomes[(i + n) % 4] }))
+      if (acks.length > 0) await q.call("/ack", acks)
+    }
+  }
+  let over = false
+  const clients = Promise.all(Array.from({ length: 3 }, client)).finally(() => (over = true))
+  const found: unknown[] = []
+  for (let pass = 0; !over; pass++) found.push(...(await q.audit(pass % 2 === 0)))
+  await clients
+  expect(found).toEqual([])
+  expect(await q.audit(false)).toEqual([])
+  await checkQueue(q.redis, q.queue)
+}, 30_000)
+
+test("a task whose payload is lost is shown with null, and spoils no answer", async () => {
+  await using q = await audited()
+  await q.submit({ task_id: "a", payload: LARGE })
+  await q.submit({ task_id: "b", payload: 1 })
+  await q.redis.del(q.bench.key("payload", "a"))
+  const lease = q.call<{ tasks: { payload: unknown }[] }>("/lease", { queues: [q.queue], max: 2 })
+  expect((await lease).tasks.map(({ payload }) => payload)).toEqual([null, 1])
+  const status = await q.broker.call("GET", `/status/${q.queue}:a`)
+  expect(await status.json()).toMatchObject({ payload: null, status: "processing" })
+})
+
+test("a broker audits by itself, and warns of what it mends", async () => {
+  await using q = await audited()
+  await q.submitMany(3)
+  await q.redis.del(q.bench.key("ready", "5"))
+  const told: unknown[] = []
+  const log = { ...createLog("silent"), warn: (...warning: unknown[]) => told.push(warning) }
+  const other = await TaskQueue.open({
+    ...testConfig({ auditIntervalMs: 20 }),
+    redis: { url: q.socket, timeoutMs: 2_000, name: "other" },
+    log,
+  })
+  await until("it has warned", () => told.length > 0)
+  await other.close()
+  const sample = expect.stringContaining(`${q.queue}:`)
+  expect(told).toEqual([
+    ["The audit has found what should not be", { kind: "not_listed", count: 3, mended: 3, sample }],
+  ])
+  await checkQueue(q.redis, q.queue)
+})
+
+test("an audit of all queues looks at each, says where it was cut short, and a bad query is refused", async () => {
+  await using q = await audited()
+  await oneOfEach(q)
+  const { looked } = await q.call<AuditAnswer>("/audit")
+  expect(looked).toEqual({ queues: 1, tasks: 8, payloads: 2, unique_keys: 2, entries: 7 })
+  const hurried = await q.broker.queue.audit({ fix: true }, AbortSignal.abort())
+  expect(hurried).toMatchObject({ complete: false, found: [] })
+  expect(await q.call("/audit?fix=yes")).toMatchObject({ code: "bad_request", field: "fix" })
+})

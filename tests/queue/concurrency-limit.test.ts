@@ -1,0 +1,133 @@
+/** A queue that limits its leases: whoever ends one frees a place, and who waits for tasks is told at once. */
+import { describe, expect, test } from "bun:test"
+import { QUEUES, wakeChannel } from "../../lib/redis/keys.ts"
+import type { LeasedTask } from "../../lib/wire/models.ts"
+import { Bench, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
+import { sharedRedis, testRedis } from "../support/redis.ts"
+
+/** A queue by HTTP, and what its channel tells those who wait. A sweep tells nothing here, and so hides nothing. */
+async function limited(settings: object = { concurrency: 1 }) {
+  const bench = new Bench((await sharedRedis()).socket)
+  const broker = await testBroker()
+  const queue = bench.name
+  const listener = bench.redis.duplicate()
+  const heard: string[] = []
+  listener.on("message", (_, message) => heard.push(message))
+  await listener.subscribe(wakeChannel(queue))
+  // biome-ignore lint/suspicious/noExplicitAny: answers of all kinds
+  const ask = async (method: string, path: string, body: unknown): Promise<any> => {
+    const answer = await broker.call(method, path, body)
+    expect(answer.status).toBe(200)
+    return answer.json()
+  }
+  const lease = async (): Promise<LeasedTask[]> => (await ask("POST", "/lease", { queues: [queue] })).tasks
+  await ask("PUT", `/queues/${queue}/settings`, settings)
+  return {
+    ...{ bench, queue, ask, lease },
+    submit: (task: object = {}) => ask("POST", "/submit", { type: "t", queue, ...task }),
+    /** Runs it, and answers of how many tasks it told. */
+    async told(what: () => Promise<unknown>): Promise<number> {
+      const marked = async (mark: string) => {
+        await bench.redis.publish(wakeChannel(queue), mark)
+        await until("the mark is heard", () => heard.at(-1) === mark)
+      }
+      await marked("from here")
+      const from = heard.length
+      await what()
+      await marked("to here")
+      return heard.slice(from, -1).reduce((sum, count) => sum + Number(count), 0)
+    },
+    async [Symbol.asyncDispose]() {
+      listener.disconnect()
+      await broker[Symbol.asyncDispose]()
+      await bench[Symbol.asyncDispose]()
+    },
+  }
+}
+
+describe("where a limit holds tasks back, who waits is told when an attempt", () => {
+  const ENDS: Record<string, [task: object, ack: object]> = {
+    "is done": [{}, {}],
+    "is done with a result": [{}, { result: 1 }],
+    "fails and is tried later": [{ backoff: { kind: "fixed", delay_ms: 60_000 } }, { status: "failed" }],
+    "fails for good": [{ max_retries: 0 }, { status: "failed" }],
+  }
+  for (const [end, [task, ack]] of Object.entries(ENDS))
+    for (const path of ["/ack", "/work"])
+      test(`${end}, by ${path}`, async () => {
+        await using q = await limited()
+        await q.submit(task)
+        await q.submit()
+        const [{ id: task_id, lease }] = (await q.lease()) as [LeasedTask]
+        expect(await q.lease()).toEqual([])
+        const settled = { task_id, lease, ...ack }
+        expect(
+          await q.told(() => q.ask("POST", path, path === "/ack" ? settled : { settle: [settled] })),
+        ).toBe(1)
+        expect(await q.lease()).toHaveLength(1)
+      })
+
+  test("is given back, or ends as cancelled", async () => {
+    await using q = await limited({ concurrency: 2 })
+    await q.submit()
+    await q.submit()
+    const [a] = await q.lease()
+    const [b] = await q.lease()
+    // Its place is free when its worker has said so, and not before.
+    expect(await q.told(() => q.ask("POST", `/cancel/${b!.id}`, undefined))).toBe(0)
+    expect(await q.told(() => q.ask("POST", "/ack", { task_id: b!.id, lease: b!.lease }))).toBe(1)
+    const released = { task_id: a!.id, lease: a!.lease, status: "released" }
+    expect(await q.told(() => q.ask("POST", "/ack", released))).toBeGreaterThan(0)
+  })
+})
+
+test("a sweep that takes back a lapsed lease says that others wait for its place", async () => {
+  await using q = await limited()
+  await q.submit({ max_crashes: 0 })
+  await q.submit()
+  const [held] = await q.lease()
+  await q.bench.lapse(held!.id)
+  // The task is dead, so none has become ready: what it answers makes the broker that swept look again.
+  const [, waiting] = await q.bench.sweep()
+  expect(waiting).toBe(1)
+  expect(await q.lease()).toHaveLength(1)
+})
+
+test("where nothing is limited, an end tells nobody", async () => {
+  await using q = await limited({})
+  await q.submit()
+  const [task] = await q.lease()
+  const ack = { task_id: task!.id, lease: task!.lease }
+  expect(await q.told(() => q.ask("POST", "/ack", ack))).toBe(0)
+})
+
+test("who waits at another broker gets the next task when a lease is settled or lapses, also where no sweep is near", async () => {
+  await using server = await testRedis()
+  await using bench = new Bench(server.socket, freshName())
+  await bench.redis.sadd(QUEUES, ...Array.from({ length: 400 }, (_, i) => `other${i}`))
+  await using a = await testBroker({}, server.socket)
+  await using b = await testBroker({}, server.socket)
+  const queue = bench.name
+  // biome-ignore lint/suspicious/noExplicitAny: answers of all kinds
+  const ask = async (broker: TestBroker, method: string, path: string, body: object): Promise<any> =>
+    (await broker.call(method, path, body)).json()
+  const lease = (broker: TestBroker, wait_ms = 0): Promise<{ tasks: LeasedTask[] }> =>
+    ask(broker, "POST", "/lease", { queues: [queue], wait_ms })
+  await ask(a, "PUT", `/queues/${queue}/settings`, { concurrency: 1 })
+  expect(await lease(b)).toEqual({ tasks: [] }) // from here on it knows of the queue
+  const ids: string[] = []
+  for (const task of [{}, { max_crashes: 0, timeout_ms: 100 }, {}])
+    ids.push((await ask(a, "POST", "/submit", { type: "t", queue, ...task })).task_id)
+  // The first look of each comes within a second; the next would come after more than a minute.
+  await Bun.sleep(1_100)
+
+  const [first] = (await lease(a)).tasks
+  const waiting = lease(b, 10_000)
+  await until("it waits", async () => (await bench.redis.pubsub("NUMSUB", wakeChannel(queue)))[1] === 1)
+  await ask(a, "POST", "/ack", { task_id: first!.id, lease: first!.lease })
+  expect((await waiting).tasks.map(({ id }) => id)).toEqual([ids[1]!])
+
+  // Nobody says a word about the second: it lapses, and dies.
+  const { tasks: third } = await lease(a, 10_000)
+  expect(third.map(({ id }) => id)).toEqual([ids[2]!])
+}, 10_000)

@@ -1,0 +1,221 @@
+import { describe, expect, test } from "bun:test"
+import type { Handler, HandlerContext } from "../../lib/handlers.ts"
+import type { Extend } from "../../lib/wire/models.ts"
+import { LeaseLost, TaskCancelled } from "../../lib/worker/held-lease.ts"
+import { FakeBroker, problem } from "../support/fake-broker.ts"
+
+/** Ends when its signal fires, with the signal's reason. */
+const untilTold = (signal: AbortSignal) =>
+  new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)))
+
+describe("leases", () => {
+  test("leases of running tasks are extended together, for as long as the handlers run", async () => {
+    await using broker = new FakeBroker()
+    const gate = Promise.withResolvers<void>()
+    const signals: AbortSignal[] = []
+    const tasks = [1, 2, 3].map(() => broker.task({ type: "wait", timeout_ms: 300 }))
+    const wait: Handler = (_, { signal }) => {
+      signals.push(signal)
+      return gate.promise
+    }
+    broker.worker({ wait })
+    await broker.until(() => broker.extendBatches.length >= 4)
+    expect(broker.extendBatches[0]).toEqual(tasks.map(({ id, lease }) => ({ task_id: id, lease })))
+    expect(signals.some(signal => signal.aborted)).toBe(false)
+    gate.resolve()
+    await broker.until(() => broker.acks.length === 3)
+    const before = broker.extendBatches.length
+    await Bun.sleep(150)
+    expect(broker.extendBatches.length).toBe(before)
+  })
+
+  test("a handler whose lease is lost hears of it, its result is dropped, and the others go on", async () => {
+    await using broker = new FakeBroker()
+    const [lost, kept] = [1, 2].map(() => broker.task({ type: "wait", timeout_ms: 150 }))
+    const gate = Promise.withResolvers<void>()
+    const reasons: unknown[] = []
+    broker.on("extend", (batch: Extend[]) =>
+      batch.map(({ task_id }) =>
+        task_id === lost!.id
+          ? { error: "lost", code: "lease_lost", status: 409, title: "lost" }
+          : { status: "ok", task_id, lease_expires_at: 0 },
+      ),
+    )
+    const worker = broker.worker({
+      wait: async (_, { signal }) => {
+        signal.addEventListener("abort", () => reasons.push(signal.reason))
+        if (signal.aborted) return
+        await Promise.race([gate.promise, untilTold(signal).catch(() => {})])
+        return "made"
+      },
+    })
+    await broker.until(() => reasons.length === 1)
+    expect(reasons[0]).toBeInstanceOf(LeaseLost)
+    gate.resolve()
+    expect(await worker.stop()).toBe(true)
+    expect(broker.acks.map(ack => ack.task_id)).toEqual([kept!.id])
+  })
+
+  test.each([
+    ["refuses to answer", () => problem(503, "redis_unavailable", { "Retry-After": "60" })],
+    ["hangs", () => Bun.sleep(1_000).then(() => undefined)],
+  ])("a lease lapses by the worker's own clock where the broker %s", async (_, script) => {
+    await using broker = new FakeBroker()
+    broker.on("extend", script)
+    const begun = performance.now()
+    let firedAt = 0
+    broker.task({ type: "wait", timeout_ms: 200 })
+    broker.worker({
+      wait: (_, { signal }) => untilTold(signal).catch(() => (firedAt = performance.now())),
+    })
+    await broker.until(() => firedAt > 0)
+    expect(firedAt - begun).toBeWithin(199, 900)
+    expect(broker.acks).toEqual([])
+  })
+
+  test("a failed try to extend is made good before the lease lapses, whatever Retry-After says", async () => {
+    await using broker = new FakeBroker()
+    let tries = 0
+    broker.on("extend", () =>
+      ++tries === 1 ? problem(503, "redis_unavailable", { "Retry-After": "60" }) : undefined,
+    )
+    broker.task({ type: "nap", timeout_ms: 400 })
+    broker.worker({ nap: () => Bun.sleep(600) })
+    await broker.until(() => broker.acks.length === 1)
+    expect(broker.acks[0]!.status).toBe("done")
+  })
+})
+
+describe("cancelled", () => {
+  test.each([
+    ["gives its result all the same", () => "half a result"],
+    ["throws what it was told", ({ signal }: HandlerContext) => signal.throwIfAborted()],
+  ])("a handler that hears of it and %s is acked as released", async (_, end) => {
+    await using broker = new FakeBroker()
+    const task = broker.task({ type: "wait", timeout_ms: 150 })
+    broker.says.cancelled.push(task.id)
+    const reasons: unknown[] = []
+    broker.worker({
+      wait: async (_, context) => {
+        await untilTold(context.signal).catch(reason => reasons.push(reason))
+        return end(context)
+      },
+    })
+    await broker.until(() => broker.acks.length === 1)
+    expect(reasons).toEqual([expect.any(TaskCancelled)])
+    expect(broker.acks).toEqual([{ task_id: task.id, lease: task.lease, status: "released" }])
+  })
+
+  test("a handler that does not heed it keeps its lease until it ends", async () => {
+    await using broker = new FakeBroker()
+    const gate = Promise.withResolvers<void>()
+    broker.on("extend", (batch: Extend[]) =>
+      batch.map(({ task_id }) => ({ status: "cancelled", task_id, lease_expires_at: 0 })),
+    )
+    broker.task({ type: "wait", timeout_ms: 400 })
+    broker.worker({ wait: () => gate.promise })
+    await broker.until(() => broker.extendBatches.length === 4)
+    gate.resolve()
+    await broker.until(() => broker.acks.length === 1)
+  })
+})
+
+test("an attempt ends with its max_runtime_ms, however often its lease is extended", async () => {
+  await using broker = new FakeBroker()
+  const begun = performance.now()
+  let reason: unknown
+  broker.task({ type: "wait", timeout_ms: 600, max_runtime_ms: 1_000 })
+  broker.worker({ wait: (_, { signal }) => untilTold(signal).catch(error => (reason = error)) })
+  await broker.until(() => reason !== undefined)
+  expect(performance.now() - begun).toBeWithin(999, 1_600)
+  expect(reason).toBeInstanceOf(LeaseLost)
+  expect(String(reason)).toContain("max_runtime_ms")
+  expect(broker.acks).toEqual([])
+})
+
+describe("what a handler tells", () => {
+  test("a checkpoint is sent at once, and its promise resolves when the broker has it", async () => {
+    await using broker = new FakeBroker()
+    const { id, lease } = broker.task({ type: "long", checkpoint: { at: 6 } })
+    broker.on("extend", () => (tries++ === 0 ? problem(503, "redis_unavailable") : undefined))
+    let tries = 0
+    broker.worker({
+      long: async (_, { task, progress, log, checkpoint }) => {
+        const { at } = task.checkpoint as { at: number }
+        progress(0.5)
+        log("half\nway")
+        await checkpoint({ at: at + 1 })
+        return broker.extendBatches.length
+      },
+    })
+    await broker.until(() => broker.acks.length === 1)
+    const told = { task_id: id, lease, progress: 0.5, checkpoint: { at: 7 }, log: ["half\nway"] }
+    expect(broker.extendBatches).toEqual([[told]])
+    expect(broker.acks[0]!.result).toBe(1)
+  })
+
+  test("progress and log lines go together, within a second or with the ack", async () => {
+    await using broker = new FakeBroker()
+    for (const ms of [0, 1_200]) broker.task({ type: "busy", payload: ms })
+    broker.worker({
+      busy: async (ms, { progress, log }) => {
+        for (let n = 1; n <= 100; n++) {
+          progress({ n })
+          log(`line ${n} ${"x".repeat(600)}`)
+          if (n % 10 === 0) await Bun.sleep(1)
+        }
+        await Bun.sleep(Number(ms))
+      },
+    })
+    await broker.until(() => broker.acks.length === 2)
+    const told = broker.works.filter(work => work.extend?.length)
+    expect(told.map(({ settle, extend }) => [settle!.length, extend!.length])).toEqual([
+      [1, 1],
+      [0, 1],
+    ])
+    for (const { extend } of told) {
+      const { progress, log } = extend![0]!
+      expect(progress).toEqual({ n: 100 })
+      expect(log!.map(line => line.length)).toEqual(new Array(20).fill(500))
+      expect(log!.at(-1)).toStartWith("line 100 x")
+    }
+  })
+
+  test("a checkpoint that cannot be kept is told to its handler: too large, lost, or after the end", async () => {
+    await using broker = new FakeBroker()
+    const errors: unknown[] = []
+    let after: (() => Promise<void>) | undefined
+    broker.task({ type: "big" })
+    broker.task({ type: "lost" })
+    broker.on("extend", () => [{ error: "lost", code: "lease_lost", status: 409, title: "lost" }])
+    broker.worker({
+      big: async (_, { checkpoint }) => {
+        after = () => checkpoint(1)
+        await checkpoint("x".repeat(20_000)).catch(error => errors.push(error))
+      },
+      lost: async (_, { checkpoint }) => {
+        await checkpoint(1).catch(error => errors.push(error))
+      },
+    })
+    await broker.until(() => errors.length === 2 && broker.acks.length === 1)
+    expect(errors).toEqual([expect.any(RangeError), expect.any(LeaseLost)])
+    await expect(after!()).rejects.toThrow("the attempt is over")
+  })
+
+  test("news that the broker refuses costs neither the lease nor the result", async () => {
+    await using broker = new FakeBroker()
+    broker.on("extend", (batch: Extend[]) =>
+      batch.some(item => "checkpoint" in item) ? problem(400, "bad_request") : undefined,
+    )
+    broker.task({ type: "it" })
+    broker.task()
+    broker.worker({
+      it: async (_, { checkpoint }) => {
+        await checkpoint(1).catch(() => {})
+        return "made"
+      },
+    })
+    await broker.until(() => broker.acks.length === 2)
+    expect(broker.acks.map(ack => ack.status)).toEqual(["done", "done"])
+  })
+})

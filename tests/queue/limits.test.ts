@@ -1,0 +1,139 @@
+/** MAX_QUEUE_DEPTH and MAX_QUEUE_BYTES: what is refused when a queue is full, and what goes on. */
+import { expect, test } from "bun:test"
+import type { BrokerConfig } from "../../lib/config/config.ts"
+import { writeNew } from "../../lib/queue/task-queue.ts"
+import { Bench, freshName, testBroker } from "../support/harness.ts"
+import { bytesHeld, bytesSaid, checkQueue, dump, sorted } from "../support/invariants.ts"
+import { sharedRedis } from "../support/redis.ts"
+
+type Answer = { status: string | number; code?: string; detail?: string; task_id: string; lease: string }
+
+/** A queue of a broker with limits. */
+async function limited(limits: Partial<BrokerConfig>) {
+  const { socket } = await sharedRedis()
+  const queue = freshName()
+  const broker = await testBroker({ maxRetries: 0, ...limits })
+  const bench = new Bench(socket, queue)
+  const call = async <T>(path: string, body: unknown, init?: RequestInit) =>
+    (await (await broker.call("POST", path, body, init)).json()) as T
+  return {
+    ...{ broker, bench, call, queue },
+    submit: (...tasks: object[]) =>
+      call<Answer[]>(
+        "/submit",
+        tasks.map(task => ({ type: "a", queue, ...task })),
+      ).then(answers => answers.map(({ status, code }) => code ?? status)),
+    async lease(max = 1) {
+      const { tasks } = await call<{ tasks: { id: string; lease: string }[] }>("/lease", {
+        queues: [queue],
+        max,
+      })
+      return tasks.map(({ id, lease }) => ({ task_id: id, lease }))
+    },
+    async bytes() {
+      const content = await dump(bench.redis, queue)
+      expect(bytesSaid(content) ?? 0).toBe(bytesHeld(sorted(content)))
+      return bytesSaid(content)
+    },
+    async [Symbol.asyncDispose]() {
+      await checkQueue(bench.redis, queue)
+      await bench[Symbol.asyncDispose]()
+      await broker[Symbol.asyncDispose]()
+    },
+  }
+}
+
+test("a queue as deep as may be takes no more, item by item, until some are leased", async () => {
+  await using q = await limited({ maxQueueDepth: 3 })
+  expect(await q.submit({}, { delay_ms: 60_000 }, {}, {}, { priority: 9 })).toEqual([
+    ...["queued", "scheduled", "queued"],
+    ...["queue_full", "queue_full"],
+  ])
+  const [first] = await q.lease()
+  expect(await q.submit({}, {})).toEqual(["queued", "queue_full"])
+  expect(await q.call("/ack", first)).toMatchObject({ status: "acknowledged" })
+  expect(await q.submit({})).toEqual(["queue_full"])
+})
+
+test("a refusal says what is full, what to do and when", async () => {
+  await using q = await limited({ maxQueueDepth: 1 })
+  await q.submit({})
+  const answer = await q.broker.call("POST", "/submit", { type: "a", queue: q.queue })
+  expect([answer.status, answer.headers.get("retry-after")]).toEqual([429, "1"])
+  const { code, detail } = (await answer.json()) as Answer
+  expect(code).toBe("queue_full")
+  expect(detail).toContain(`The queue ${q.queue} is full: as many tasks wait as MAX_QUEUE_DEPTH=1 allows.`)
+})
+
+test("repeats and duplicates are answered by a full queue, and an item that is refused may be sent again", async () => {
+  await using q = await limited({ maxQueueDepth: 2 })
+  expect(await q.submit({ task_id: "a" }, { unique_key: "u" }, { task_id: "b" })).toEqual([
+    ...["queued", "queued", "queue_full"],
+  ])
+  expect(
+    await q.submit({ task_id: "a" }, { unique_key: "u" }, { unique_key: "u", on_duplicate: "replace" }),
+  ).toEqual(["queued", "duplicate", "duplicate"])
+  expect(await q.submit({ task_id: "a", payload: 1 }, { unique_key: "v" })).toEqual([
+    "key_reused",
+    "queue_full",
+  ])
+  await q.lease()
+  expect(await q.submit({ task_id: "b" }, { unique_key: "v" })).toEqual(["queued", "queue_full"])
+})
+
+test("failing, releasing, extending, cancelling and retrying go on in a full queue", async () => {
+  await using q = await limited({ maxQueueDepth: 2, maxQueueBytes: 20 })
+  expect(await q.submit({}, {})).toEqual(["queued", "queued"])
+  const [one, other] = await q.lease(2)
+  expect(await q.submit({}, {}, {})).toEqual(["queued", "queue_full", "queue_full"])
+  expect(await q.call("/extend", one)).toMatchObject({ status: "ok" })
+  expect(await q.call("/ack", { ...one, status: "released" })).toMatchObject({ status: "released" })
+  expect(await q.call("/ack", { ...other, status: "failed" })).toMatchObject({ status: "moved_to_dlq" })
+  expect(await q.call(`/dlq/retry/${other!.task_id}`, {})).toMatchObject({ status: "requeued_from_dlq" })
+  expect(await q.submit({})).toEqual(["queue_full"])
+  expect(await q.call(`/cancel/${other!.task_id}`, {})).toMatchObject({ status: "cancelled" })
+  await q.bytes()
+})
+
+test("the bytes of a queue are those of the tasks that have not ended, wherever their payloads are", async () => {
+  const large = "x".repeat(1_000)
+  await using q = await limited({ maxQueueBytes: 2_500 })
+  expect(
+    await q.submit({ payload: large }, { payload: large }, { payload: large }, { payload: "é" }),
+  ).toEqual([...["queued", "queued", "queue_full", "queued"]])
+  const each = 3 + 1 + 1_002 // `"a"`, a line end, and the payload in quotes
+  expect(await q.bytes()).toBe(2 * each + 3 + 1 + 4)
+  const [first, second] = await q.lease(2)
+  expect(await q.submit({ payload: large })).toEqual(["queue_full"])
+  await q.call("/ack", { ...first, result: large })
+  expect(await q.bytes()).toBe(each + 8)
+  await q.call("/ack", { ...second, status: "failed" })
+  expect(await q.bytes()).toBe(8)
+  await q.call(`/dlq/retry/${second!.task_id}`, {})
+  expect(await q.bytes()).toBe(each + 8)
+  expect(await q.submit({ payload: large, unique_key: "u", delay_ms: 60_000 })).toEqual(["scheduled"])
+  expect(await q.submit({ unique_key: "u", on_duplicate: "replace" })).toEqual(["duplicate"])
+  expect(await q.bytes()).toBe(each + 8 + 3 + 1 + 2)
+})
+
+test("what is not limited is not counted", async () => {
+  await using q = await limited({ maxQueueDepth: 10 })
+  await q.submit({}, {})
+  expect(bytesSaid(await dump(q.bench.redis, q.queue))).toBeUndefined()
+})
+
+test("without limits a submit asks Redis for nothing more", async () => {
+  await using bench = new Bench((await sharedRedis()).socket)
+  const policy = { priority: 5, maxRetries: 0, maxCrashes: 0, timeoutMs: 30_000 }
+  const item = writeNew({ queue: bench.name, type: "a", payload: "{}", policy })
+  await bench.submitEach(1_000, [{ id: "1", ...item }])
+  await bench.redis.config("RESETSTAT")
+  await bench.submitEach(1_000, [
+    { id: "2", ...item },
+    { id: "3", ...item },
+  ])
+  const stats = await bench.redis.info("commandstats")
+  expect([...stats.matchAll(/^cmdstat_([a-z]+):/gm)].map(([, name]) => name).sort()).toEqual([
+    ...["evalsha", "msetnx", "publish", "rpush", "time"],
+  ])
+})

@@ -1,0 +1,446 @@
+/** Who works: how workers are listed, counted and told to end; and how fast queues go. */
+import { describe, expect, test } from "bun:test"
+import { Client } from "../../lib/client.ts"
+import { type BrokerConfig, readBrokerConfig } from "../../lib/config/config.ts"
+import type { Handler } from "../../lib/handlers.ts"
+import { BUILT_IN } from "../../lib/handlers.ts"
+import { createLog } from "../../lib/log.ts"
+import type { RedisAddress } from "../../lib/redis/connection.ts"
+import { DRAINS_CHANNEL, RATES, WORKERS, WORKERS_DRAINS, WORKERS_SEEN } from "../../lib/redis/keys.ts"
+import type { QueueView, WorkersAnswer, WorkerView } from "../../lib/wire/models.ts"
+import { Worker, workerSelf } from "../../worker.ts"
+import { Bench, freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
+import { workerProcess } from "../support/processes.ts"
+import { sharedRedis, testRedis } from "../support/redis.ts"
+
+/** Several brokers on one Redis, and Redis itself. */
+async function fleet(count = 1, overrides: Partial<BrokerConfig> = {}, socket?: string) {
+  const redis = socket ?? (await sharedRedis()).socket
+  const brokers: TestBroker[] = []
+  for (let i = 0; i < count; i++) brokers.push(await testBroker(overrides, redis as string | RedisAddress))
+  const queue = freshName()
+  const bench = new Bench(redis, queue)
+  const clients = brokers.map(({ url }) => new Client({ url, token: TOKEN, timeoutMs: 2_000 }))
+  const all = new AsyncDisposableStack()
+  const fleet = {
+    ...{ brokers, bench, queue, clients, broker: brokers[0]!, client: clients[0]! },
+    /** A worker of ours in this process. It ends with the test. */
+    worker(name: string, handlers: Record<string, Handler> = {}, at = 0): Worker {
+      const worker = new Worker({
+        client: clients[at]!,
+        handlers: new Map(Object.entries({ ...BUILT_IN, ...handlers })),
+        log: createLog("silent"),
+        ...{ name, self: workerSelf(), queues: [queue], concurrency: 4, drainMs: 5_000 },
+        delays: { firstMs: 5, capMs: 20 },
+      })
+      all.defer(async () => void (await worker.stop()))
+      return worker
+    },
+    async seen(name: string, at = 0): Promise<WorkerView | undefined> {
+      return (await clients[at]!.workers({ limit: 1_000 })).workers.find(({ worker }) => worker === name)
+    },
+    /** It was seen so long ago for the last time. */
+    async age(name: string, ms: number): Promise<void> {
+      for (const { queue } of brokers) await queue.workers.flush()
+      const about = JSON.parse((await bench.redis.hget(WORKERS, name))!)
+      for (const queue of Object.keys(about.queues)) about.queues[queue] -= ms
+      await bench.redis.hset(WORKERS, name, JSON.stringify(about))
+      await bench.redis.zincrby(WORKERS_SEEN, -ms, name)
+    },
+    async [Symbol.asyncDispose]() {
+      await all.disposeAsync()
+      for (const broker of brokers) await broker[Symbol.asyncDispose]()
+      await bench[Symbol.asyncDispose]()
+    },
+  }
+  return fleet
+}
+
+const gateOf = () => Promise.withResolvers<void>()
+// biome-ignore lint/suspicious/noExplicitAny: answers of all kinds
+const json = async (answer: Response | Promise<Response>): Promise<any> => (await answer).json()
+
+describe("a worker is listed", () => {
+  test("with what it is, what it has in hand and what it has done", async () => {
+    await using f = await fleet()
+    const gate = gateOf()
+    f.worker("ours", { wait: () => gate.promise })
+    const { task_id } = await f.client.submit({ type: "wait", queue: f.queue })
+    await f.client.submitMany([
+      ...Array.from({ length: 3 }, () => ({ type: "echo", queue: f.queue })),
+      { type: "fail", queue: f.queue, max_retries: 1 },
+    ])
+    await until("all but one are settled", async () => (await f.seen("ours"))?.failed === 2)
+    const { version } = JSON.parse(await Bun.file(`${import.meta.dir}/../../package.json`).text())
+    const { host } = workerSelf()
+    const before = await f.seen("ours")
+    expect(before).toEqual({
+      ...{ worker: "ours", state: "live", host, version, queues: [f.queue] },
+      ...{ first_seen_at: expect.any(Number), last_seen_at: expect.any(Number) },
+      ...{ in_hand: 1, tasks: [task_id], done: 3, failed: 2 },
+    })
+    expect(Math.abs(Date.now() - before!.first_seen_at)).toBeLessThan(5_000)
+    gate.resolve()
+    await until("it is done", async () => (await f.seen("ours"))?.done === 4)
+    expect(await f.seen("ours")).toMatchObject({ in_hand: 0, tasks: [], state: "live" })
+  })
+
+  test("where it only leases and acks, whether its acks name the lease or not", async () => {
+    await using f = await fleet()
+    await f.client.submitMany(Array.from({ length: 4 }, () => ({ type: "t", queue: f.queue })))
+    const body = { queues: [f.queue], max: 2, worker: "curl", host: "box", version: "1.2+3" }
+    const { tasks } = await f.client.lease(body)
+    const got = await json(f.broker.call("GET", `/get?queue=${f.queue}&worker=old`))
+    expect(await f.seen("curl")).toMatchObject({
+      ...{
+        in_hand: 2,
+        tasks: expect.arrayContaining(tasks.map(({ id }) => id)),
+        host: "box",
+        version: "1.2+3",
+      },
+    })
+    await f.client.ack({ task_id: tasks[0]!.id, lease: tasks[0]!.lease })
+    await f.client.ack({ task_id: tasks[1]!.id, status: "failed" })
+    await f.client.ack({ task_id: got.id })
+    expect(await f.seen("curl")).toMatchObject({ in_hand: 0, done: 1, failed: 1, state: "live" })
+    expect(await f.seen("old")).toMatchObject({ done: 1, failed: 0 })
+    // Who gives no name is not.
+    await f.client.lease({ queues: [f.queue] })
+    expect((await f.client.workers()).workers.map(({ worker }) => worker)).toEqual(["curl", "old"])
+  })
+
+  test("once, whichever brokers have seen it, with what it did at all of them", async () => {
+    await using f = await fleet(2)
+    await f.client.submitMany(Array.from({ length: 5 }, () => ({ type: "t", queue: f.queue })))
+    for (const [i, client] of f.clients.entries()) {
+      const { tasks } = await client.work({ worker: "two", queues: [f.queue], max: 2, instance: `i${i}` })
+      // Acked at the other broker.
+      const settle = tasks.map(({ id, lease }) => ({ task_id: id, lease }))
+      await f.clients[1 - i]!.work({ worker: "two", settle })
+    }
+    for (const { queue } of f.brokers) await queue.workers.flush()
+    expect((await f.client.workers()).workers).toHaveLength(1)
+    await until("both see it", async () => (await f.seen("two", 1))?.done === 4)
+    expect(await f.seen("two")).toMatchObject({ done: 4, in_hand: 0 })
+  })
+
+  test("page by page, by name, and only those of one queue where that is asked", async () => {
+    await using f = await fleet()
+    const names = Array.from({ length: 5 }, (_, i) => `w${i}`)
+    for (const worker of names) await f.client.lease({ queues: [f.queue], worker })
+    await f.client.lease({ queues: [f.queue, `${f.queue}.2`], worker: "w2" })
+    const pages: string[][] = []
+    let cursor: string | undefined
+    do {
+      const page: WorkersAnswer = await f.client.workers({ limit: 2, ...(cursor ? { cursor } : {}) })
+      pages.push(page.workers.map(({ worker }) => worker))
+      cursor = page.next
+    } while (cursor !== undefined)
+    expect(pages).toEqual([["w0", "w1"], ["w2", "w3"], ["w4"]])
+    const { workers } = await f.client.workers({ queue: `${f.queue}.2` })
+    expect(workers).toMatchObject([{ worker: "w2", queues: [`${f.queue}.2`] }])
+  })
+
+  test("as stale where it went silent with tasks, and as gone once their leases have lapsed", async () => {
+    await using f = await fleet()
+    const { task_id } = await f.client.submit({ type: "t", queue: f.queue, timeout_ms: 3_600_000 })
+    await f.client.lease({ queues: [f.queue], worker: "frozen" })
+    expect(await f.seen("frozen")).toMatchObject({ state: "live", in_hand: 1 })
+    await f.age("frozen", 61_000)
+    await until("it is stale", async () => (await f.seen("frozen"))?.state === "stale")
+    expect(await f.seen("frozen")).toMatchObject({ in_hand: 1, tasks: [task_id] })
+    await f.bench.lapse(task_id)
+    expect(await f.seen("frozen")).toMatchObject({ state: "gone", in_hand: 0, tasks: [] })
+    await f.client.lease({ queues: [f.queue], worker: "frozen" })
+    expect(await f.seen("frozen")).toMatchObject({ state: "live" })
+  })
+
+  test("for a day after it was seen, and up to 10,000 of them, the newest", async () => {
+    await using f = await fleet()
+    const see = (worker: string) => f.client.lease({ queues: [f.queue], worker })
+    await see("yesterday")
+    await f.client.drainWorker("yesterday")
+    await f.age("yesterday", 86_500_000)
+    const crowd = Array.from({ length: 10_000 }, (_, i) => `crowd${i}`)
+    await f.bench.redis.zadd(WORKERS_SEEN, ...crowd.flatMap((name, i) => [Date.now() - 1e6 + i, name]))
+    const about = JSON.stringify({ first: 1, done: 0, failed: 0, queues: {} })
+    await f.bench.redis.hset(WORKERS, ...crowd.flatMap(name => [name, about]))
+    await see("today")
+    expect((await f.client.workers({ cursor: "toda" })).workers).toMatchObject([{ worker: "today" }])
+    expect(await f.bench.redis.zcard(WORKERS_SEEN)).toBe(10_000)
+    expect(await f.bench.redis.hlen(WORKERS)).toBe(10_000)
+    expect(await f.bench.redis.hmget(WORKERS, "yesterday", "crowd0", "today")).toEqual([
+      null,
+      null,
+      expect.any(String),
+    ])
+    expect(await f.bench.redis.hlen(WORKERS_DRAINS)).toBe(0)
+  })
+
+  test("though Redis was away, with what was counted meanwhile, and though it has lost all", async () => {
+    await using redis = await testRedis()
+    await using f = await fleet(1, {}, redis.socket)
+    await f.client.submit({ type: "t", queue: f.queue })
+    const { tasks } = await f.client.work({ worker: "w", queues: [f.queue], max: 1 })
+    const settle = tasks.map(({ id, lease }) => ({ task_id: id, lease }))
+    await f.client.work({ worker: "w", settle })
+    await redis.kill9()
+    await f.broker.queue.workers.flush()
+    await redis.restart() // empty
+    await until("it is back", () => f.seen("w").catch(() => undefined))
+    expect(await f.seen("w")).toMatchObject({ done: 1, queues: [f.queue] })
+  })
+
+  test("at the time it was seen, however long Redis was away after that", async () => {
+    await using redis = await testRedis()
+    await using f = await fleet(1, {}, redis.socket)
+    await f.client.work({ worker: "w", queues: [f.queue], max: 1 })
+    const before = Date.now()
+    await redis.kill9()
+    await until("some time has passed", () => Date.now() > before + 20)
+    await f.broker.queue.workers.flush()
+    await redis.restart()
+    await until("it is back", () => f.seen("w").catch(() => undefined))
+    expect((await f.seen("w"))!.last_seen_at).toBeLessThanOrEqual(before + 5)
+  })
+
+  test("at no cost where nobody asks, and in few commands where many do", async () => {
+    await using redis = await testRedis()
+    await using f = await fleet(1, {}, redis.socket)
+    const written = async () => {
+      const stats = await f.bench.redis.info("commandstats")
+      return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1] ?? 0)
+    }
+    for (let i = 0; i < 300; i++) f.broker.queue.workers.saw({ worker: `w${i}` }, ["a", "b"])
+    await f.broker.queue.workers.flush()
+    const before = await written()
+    for (let round = 0; round < 10; round++)
+      for (let i = 0; i < 300; i++) f.broker.queue.workers.saw({ worker: `w${i}` }, ["a", "b"])
+    await f.broker.queue.workers.flush()
+    expect(await written()).toBe(before + 3)
+    await f.broker.queue.workers.flush()
+    expect(await written()).toBe(before + 3)
+  })
+
+  test.each([
+    ["POST", "/lease", { worker: "<script>" }],
+    ["POST", "/work", { worker: "a b" }],
+    ["POST", "/work", { worker: "w", host: "\u001b[31m" }],
+    ["POST", "/work", { worker: "w", version: "x".repeat(33) }],
+    ["POST", "/lease", { worker: "w", instance: "" }],
+    ["GET", `/get?worker=${"x".repeat(65)}`, undefined],
+    ["GET", "/workers?cursor=a%20b", undefined],
+    ["GET", "/workers?limit=0", undefined],
+    ["GET", "/workers?queue=%2e%2e%2f", undefined],
+    ["POST", "/workers/%3Cb%3E/drain", undefined],
+    ["POST", "/workers/a%2Fb/drain", undefined],
+    ["DELETE", `/workers/${"x".repeat(65)}/drain`, undefined],
+  ] as const)("and a hostile name is not: %s %s %j", async (method, path, body) => {
+    await using f = await fleet()
+    const answer = await f.broker.call(method, path, body)
+    expect([answer.status, (await json(answer)).code]).toEqual([400, "bad_request"])
+    expect((await f.client.workers()).workers).toEqual([])
+  })
+
+  test("also by names that objects have, and queues like them", async () => {
+    await using f = await fleet()
+    for (const worker of ["__proto__", "constructor", "1"])
+      await f.client.lease({ queues: ["__proto__", "1"], worker })
+    expect((await f.client.workers()).workers).toMatchObject([
+      { worker: "1", queues: ["1", "__proto__"] },
+      { worker: "__proto__", queues: ["1", "__proto__"] },
+      { worker: "constructor", queues: ["1", "__proto__"] },
+    ])
+    expect((await f.client.queue("__proto__")).workers.count).toBe(3)
+    expect(await f.client.drainWorker("__proto__")).toMatchObject({ status: "draining" })
+    expect(await f.client.lease({ worker: "constructor" })).toEqual({ tasks: [] })
+  })
+})
+
+describe("a worker that is told to drain", () => {
+  test("while it is busy finishes what it has, and ends", async () => {
+    await using f = await fleet()
+    const gate = gateOf()
+    const worker = f.worker("busy", { wait: () => gate.promise })
+    const { task_id } = await f.client.submit({ type: "wait", queue: f.queue })
+    await until("it has it", async () => (await f.seen("busy"))?.in_hand === 1)
+    const told = await f.client.drainWorker("busy")
+    expect(told).toEqual({ status: "draining", worker: "busy", draining_since: expect.any(Number) })
+    expect(await f.client.drainWorker("busy")).toEqual(told)
+    expect(await f.seen("busy")).toMatchObject({
+      ...{ state: "draining", in_hand: 1, draining_since: told.draining_since },
+    })
+    // It takes no more, though it has slots free.
+    const later = await f.client.submit({ type: "echo", queue: f.queue })
+    gate.resolve()
+    await worker.drained()
+    expect(await worker.stop()).toBe(true)
+    expect(await f.client.status(task_id)).toMatchObject({ status: "done" })
+    expect(await f.client.status(later.task_id)).toMatchObject({ status: "queued", attempt: 0 })
+  })
+
+  test("ends its process with exit code 0, and works again when it is started again", async () => {
+    await using f = await fleet()
+    const env = {
+      ...{ BROKER_URL: f.broker.url, API_SECRET_TOKEN: TOKEN, QUEUES: f.queue, WORKER_NAME: "again" },
+    }
+    await using first = workerProcess(env)
+    const slow = await f.client.submit({ type: "sleep", payload: { ms: 300 }, queue: f.queue })
+    await until("it runs", async () => (await f.seen("again"))?.in_hand === 1, 20_000)
+    await f.client.drainWorker("again")
+    expect(await first.ended()).toBe(0)
+    expect(await f.client.status(slow.task_id)).toMatchObject({ status: "done" })
+    await using _second = workerProcess(env)
+    const { task_id } = await f.client.submit({ type: "add", payload: [1, 2], queue: f.queue })
+    expect(await f.client.status(task_id, { wait_ms: 20_000 })).toMatchObject({ status: "done", result: 3 })
+    expect(await f.seen("again")).toMatchObject({ state: "live" })
+    expect(await f.seen("again")).not.toHaveProperty("draining_since")
+  }, 60_000)
+
+  test("while it waits at another broker is told at once", async () => {
+    await using f = await fleet(2)
+    const worker = f.worker("waits", {}, 1)
+    await until("it waits", () => f.brokers[1]!.queue.waiting === 1)
+    const others = [
+      f.clients[1]!.lease({ queues: [f.queue], wait_ms: 20_000, worker: "other" }),
+      f.broker.call("GET", `/get?queue=${f.queue}&wait_ms=20000&worker=old`),
+    ]
+    await until("they wait", () => f.brokers[0]!.queue.waiting + f.brokers[1]!.queue.waiting === 3)
+    await f.brokers[1]!.queue.workers.flush()
+    const from = performance.now()
+    await f.client.drainWorker("waits")
+    await worker.drained()
+    expect(performance.now() - from).toBeLessThan(1_000)
+    await worker.stop()
+    // The others wait on.
+    expect(f.brokers[0]!.queue.waiting + f.brokers[1]!.queue.waiting).toBe(2)
+    for (const name of ["other", "old"]) await f.client.drainWorker(name)
+    const [lease, got] = await Promise.all(others)
+    expect(lease).toEqual({ tasks: [], drain: true })
+    expect((got as Response).status).toBe(204)
+    expect(performance.now() - from).toBeLessThan(2_000)
+  })
+
+  test("gets no tasks until it is told otherwise, where it names no instance", async () => {
+    await using f = await fleet()
+    const lease = () => f.client.lease({ queues: [f.queue], worker: "plain" })
+    await lease()
+    await f.client.drainWorker("plain")
+    await f.client.submit({ type: "t", queue: f.queue })
+    expect(await lease()).toEqual({ tasks: [], drain: true })
+    expect(await f.client.work({ worker: "plain", settle: [] })).toMatchObject({ drain: true })
+    // Another is not meant.
+    expect(await f.client.work({ worker: "plain2", max: 0 })).toMatchObject({ drain: false })
+    for (let i = 0; i < 2; i++)
+      expect(await f.client.drainWorker("plain", false)).toEqual({ status: "drain_ended", worker: "plain" })
+    expect((await lease()).tasks).toHaveLength(1)
+  })
+
+  test("is told by a broker that starts later, or that missed the news", async () => {
+    await using f = await fleet()
+    await f.client.work({ worker: "w", instance: "one" })
+    await f.client.drainWorker("w")
+    await using late = await testBroker({}, f.bench.redis.options.path!)
+    const told = async (instance: string) =>
+      (await json(late.call("POST", "/work", { worker: "w", instance }))).drain
+    await until("it knows", () => told("one"))
+    expect(await told("two")).toBe(false)
+    // Undone behind its back, as where a message is lost.
+    await f.bench.redis.hdel(WORKERS_DRAINS, "w")
+    expect(await told("one")).toBe(true)
+    await f.bench.redis.call("CLIENT", "KILL", "TYPE", "pubsub")
+    await until("it has looked again", async () => !(await told("one")))
+    expect((await f.bench.redis.pubsub("NUMSUB", DRAINS_CHANNEL))[1]).toBeGreaterThan(0)
+  })
+
+  test("must have been seen", async () => {
+    await using f = await fleet()
+    for (const method of ["POST", "DELETE"]) {
+      const answer = await f.broker.call(method, "/workers/nobody/drain")
+      expect([answer.status, (await json(answer)).code]).toEqual([404, "worker_not_found"])
+    }
+    expect(await f.bench.redis.exists(WORKERS_DRAINS)).toBe(0)
+  })
+})
+
+test("a bound token sees what is about its queues alone, and drains only who asks no other", async () => {
+  const [mine, other] = [freshName(), freshName()]
+  const { tokens } = readBrokerConfig({ API_TOKENS: `team:read+operate@${mine}:the-token-of-the-team` })
+  await using f = await fleet(1, { tokens })
+  const ask = (method: string, path: string) =>
+    f.broker.call(method, path, undefined, { headers: { "x-api-token": "the-token-of-the-team" } })
+  await f.client.submitMany([
+    { type: "t", queue: mine },
+    { type: "t", queue: other },
+  ])
+  const { tasks } = await f.client.lease({ queues: [mine, other], max: 2, worker: "both" })
+  await f.client.lease({ queues: [other], worker: "theirs" })
+  await f.client.lease({ queues: [mine], worker: "ours" })
+  await f.client.work({ worker: "none" })
+  const { workers } = (await json(ask("GET", "/workers"))) as WorkersAnswer
+  const own = tasks.filter(({ queue }) => queue === mine).map(({ id }) => id)
+  expect(workers).toMatchObject([
+    { worker: "both", queues: [mine], in_hand: 1, tasks: own },
+    { worker: "ours", queues: [mine], in_hand: 0 },
+  ])
+  expect((await ask("GET", `/workers?queue=${other}`)).status).toBe(403)
+  for (const worker of ["both", "theirs", "none"])
+    for (const method of ["POST", "DELETE"])
+      expect([worker, (await ask(method, `/workers/${worker}/drain`)).status]).toEqual([worker, 403])
+  expect((await ask("POST", "/workers/ours/drain")).status).toBe(200)
+})
+
+describe("a queue is shown", () => {
+  test("with who asked for its tasks in the last minute", async () => {
+    await using f = await fleet(2)
+    for (let i = 0; i < 22; i++)
+      await f.clients[i % 2]!.lease({ queues: [f.queue], worker: `w${String(i).padStart(2, "0")}` })
+    await f.client.lease({ queues: [`${f.queue}.2`], worker: "other" })
+    await f.client.lease({ queues: [f.queue] })
+    for (const { queue } of f.brokers) await queue.workers.flush()
+    const view = await f.client.queue(f.queue)
+    expect(view.workers.count).toBe(22)
+    expect(view.workers.names).toHaveLength(20)
+    expect(view.workers.names[0]).toBe("w00")
+    await f.age("w00", 61_000)
+    await until("it has gone", async () => (await f.client.queue(f.queue)).workers.count === 21)
+    await f.client.submit({ type: "t", queue: f.queue })
+    const listed = (await f.client.queues()).queues.find(({ queue }) => queue === f.queue)
+    expect(listed!.workers).toEqual((await f.client.queue(f.queue)).workers)
+  })
+
+  test("with how fast things happen, at all brokers together", async () => {
+    await using f = await fleet(2)
+    const many = (count: number) => Array.from({ length: count }, () => ({ type: "t", queue: f.queue }))
+    await f.clients[0]!.submitMany(many(300))
+    await f.clients[1]!.submitMany(many(300))
+    const { tasks } = await f.clients[1]!.lease({ queues: [f.queue], max: 120 })
+    await f.clients[1]!.ackMany(
+      tasks.map(({ id, lease }, i) => ({ task_id: id, lease, status: i < 60 ? "done" : "failed" })),
+    )
+    // Those of the other broker are told by itself, soon.
+    const rates = async () => (await f.client.queue(f.queue)).rates
+    await until("both have told", async () => (await rates()).done > 0)
+    const expected = { submitted: 600, leased: 120, done: 60, failed: 60, released: 0, lapsed: 0, dead: 0 }
+    // 55 to 60 s of a minute are looked at.
+    for (const [event, rate] of Object.entries(await rates()) as [keyof QueueView["rates"], number][])
+      expect([event, rate]).toEqual([event, expect.closeTo(expected[event] / 57.5, 0)])
+    const { submitted } = await rates()
+    expect(submitted).toBeWithin(600 / 60 - 0.1, 600 / 55 + 0.1)
+    expect((await f.client.queue(freshName())).rates).toMatchObject({ submitted: 0, dead: 0 })
+  })
+
+  test("of whose slices of time those that are over are left out, and expire", async () => {
+    await using f = await fleet()
+    await f.client.submit({ type: "t", queue: f.queue })
+    expect((await f.client.queue(f.queue)).rates.submitted).toBeGreaterThan(0)
+    const keys = await f.bench.redis.keys(`${RATES.replace("{", "\\{")}*`)
+    expect(keys.length).toBeGreaterThan(0)
+    for (const key of keys) {
+      expect(await f.bench.redis.pttl(key)).toBeWithin(60_000, 120_001)
+      const slice = Number(key.slice(RATES.length))
+      await f.bench.redis.rename(key, `${RATES}${slice - 12}`)
+    }
+    expect((await f.client.queue(f.queue)).rates.submitted).toBe(0)
+  })
+})

@@ -1,0 +1,44 @@
+/** The handlers that worker processes run in tests. Each run is a line in a file of the worker's own in $RUNS. */
+import { existsSync, openSync, writeSync } from "node:fs"
+import { readdir, readFile } from "node:fs/promises"
+import { join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
+import type { Handler, HandlerContext } from "../../lib/handlers.ts"
+
+let file: number | undefined
+
+/** O_APPEND and one write: nothing of it is lost when the worker is killed, and lines do not mix. */
+function record({ task }: HandlerContext): void {
+  file ??= openSync(join(process.env.RUNS!, `worker-${process.pid}`), "a")
+  writeSync(file, `${task.id} ${task.attempt}\n`)
+}
+
+const handlers: Record<string, Handler> = {
+  record: (_, context) => record(context),
+
+  /** Runs until the file `go` is there. */
+  hold: async (_, context) => {
+    record(context)
+    while (!existsSync(join(process.env.RUNS!, "go"))) await sleep(5, undefined, { signal: context.signal })
+    return "held"
+  },
+
+  /** Takes its worker with it. */
+  kill: (_, context) => {
+    record(context)
+    process.kill(process.pid, "SIGKILL")
+  },
+}
+export default handlers
+
+/** The ids of all runs, by worker. */
+export async function runsByWorker(path: string): Promise<string[][]> {
+  const files = (await readdir(path)).filter(name => name.startsWith("worker-"))
+  const texts = await Promise.all(files.map(name => readFile(join(path, name), "utf8")))
+  return texts.map(text =>
+    text
+      .split("\n")
+      .filter(line => line !== "")
+      .map(line => line.split(" ")[0]!),
+  )
+}

@@ -1,0 +1,180 @@
+/** What tests stand on: a queue of their own on real Redis, a broker on a port of its own, and time that moves. */
+import { Redis } from "ioredis"
+import { createBroker } from "../../broker.ts"
+import { type BrokerConfig, readBrokerConfig } from "../../lib/config/config.ts"
+import { createLog } from "../../lib/log.ts"
+import type { Metrics } from "../../lib/observe/metrics.ts"
+import { TaskQueue } from "../../lib/queue/task-queue.ts"
+import type { RedisAddress } from "../../lib/redis/connection.ts"
+import { QUEUE_KEY_NAMES, type QueueKey, queueKeys } from "../../lib/redis/keys.ts"
+import { type Limits, type Replies, Scripts } from "../../lib/redis/scripts.ts"
+import { directly, type Runner } from "../../lib/redis/store.ts"
+import { HEAD, type Leased, localOf, readLeased } from "../../lib/task/task.ts"
+import { cut, fieldsOf } from "./invariants.ts"
+import { sharedRedis } from "./redis.ts"
+
+export const TOKEN = "a-token-for-tests"
+let names = 0
+
+type Items<N extends "submit" | "settle"> = NonNullable<Parameters<typeof Scripts.prototype.call<N>>[3]>
+
+/** A queue's name that no other test uses. */
+export const freshName = () => `t${process.pid}-${names++}`
+
+/** Waits for what happens by itself, and soon: it looks every millisecond and gives up loudly. */
+export async function until(what: string, holds: () => unknown, ms = 5_000): Promise<void> {
+  const end = performance.now() + ms
+  while (!(await holds())) {
+    if (performance.now() > end) throw new Error(`It did not come about in ${ms} ms that ${what}`)
+    await Bun.sleep(1)
+  }
+}
+
+/** Straight access to a Redis: keys, scripts, and time, which moves by writing a deadline in the past. */
+export class Bench implements AsyncDisposable {
+  readonly redis: Redis
+  readonly scripts: Scripts
+
+  constructor(
+    socket: string,
+    readonly name = freshName(),
+    run: (redis: Redis) => Runner = directly,
+    limits?: Limits,
+  ) {
+    this.redis = new Redis(socket)
+    this.redis.on("error", () => {}) // each command says so itself
+    this.scripts = new Scripts(run(this.redis), limits)
+  }
+
+  key(name: QueueKey, id = ""): string {
+    return queueKeys(this.name)[QUEUE_KEY_NAMES.indexOf(name)]! + id
+  }
+
+  /** The submit script, with an answer for each item where it gives one word for all. */
+  async submitEach(ttl: number, items: Items<"submit">): Promise<Exclude<Replies["submit"], string>> {
+    const answers = await this.scripts.call("submit", this.name, { ttl }, items)
+    return answers === "queued" ? items.map(({ id }) => ["queued", String(id)]) : answers
+  }
+
+  /** The settle script, with an answer for each item where it gives one word for all. */
+  async settleEach(retention: number, items: Items<"settle">): Promise<Exclude<Replies["settle"], string>> {
+    const answers = await this.scripts.call("settle", this.name, { retention }, items)
+    return answers === "acknowledged" ? items.map(() => ["acknowledged", 0, 0, "done"]) : answers
+  }
+
+  /** The lease script: when the next event is, and the tasks, their ids as they are within the queue. */
+  async leaseEach(
+    asked: { limit: number; retention: number; tokens: string },
+    ...workers: { worker: string; slots: number }[]
+  ): Promise<[nextEvent: number, ...tasks: Leased[]]> {
+    const [nextEvent, handed] = await this.scripts.call("lease", this.name, asked, workers)
+    return [nextEvent, ...readLeased(this.name, handed).map(task => ({ ...task, id: localOf(task.id) }))]
+  }
+
+  /** What stands in a task's text under this name; null where the task or the field is not there. */
+  async field(id: string, name: string): Promise<string | null> {
+    const text = await this.redis.get(this.key("task", localOf(id)))
+    return text === null ? null : (fieldsOf(text)[name] ?? null)
+  }
+
+  /** Writes one word of the first line of a task's text, or its policy. */
+  async setField(id: string, name: (typeof HEAD)[number] | "policy", value: string | number): Promise<void> {
+    const key = this.key("task", localOf(id))
+    const lines = cut((await this.redis.get(key))!)
+    if (name === "policy") lines[1] = String(value)
+    else lines[0] = lines[0].split(" ").with(HEAD.indexOf(name), String(value)).join(" ")
+    await this.redis.set(key, lines.join("\n"))
+  }
+
+  /** The time has come, now or as given, after which this task must not start. */
+  async expire(id: string, at = 1): Promise<void> {
+    const policy = (await this.field(id, "policy"))!.split(" ")
+    await this.setField(id, "policy", policy.with(5, String(at)).join(" "))
+    await this.redis.zadd(this.key("expiring"), "XX", at, localOf(id))
+  }
+
+  /** The lease of this task has just lapsed. */
+  async lapse(id: string): Promise<void> {
+    await this.redis.zadd(this.key("leases"), "XX", 1, localOf(id))
+  }
+
+  /** The time of this delayed task has just come. */
+  async due(id: string): Promise<void> {
+    await this.redis.zadd(this.key("due"), "XX", 1, localOf(id))
+  }
+
+  async sweep(limit = 1_000, deadRetentionMs = 1_209_600_000) {
+    const bounds = {
+      limit,
+      retention: 86_400_000,
+      dead_retention: deadRetentionMs,
+      keep: 1e9,
+      keep_dead: 1e9,
+    }
+    const [more, waiting, nextEvent] = await this.scripts.call("sweep", this.name, { ...bounds, polled: 0 })
+    return [more, waiting, nextEvent] as const
+  }
+
+  async [Symbol.asyncDispose]() {
+    this.redis.disconnect()
+  }
+}
+
+export const testConfig = (overrides: Partial<BrokerConfig> = {}): BrokerConfig => ({
+  ...readBrokerConfig({ API_SECRET_TOKEN: TOKEN, HOST: "127.0.0.1", PORT: "0", LOG_LEVEL: "error" }),
+  auditIntervalMs: 0, // or it would mend what a test breaks
+  ...overrides,
+})
+
+export interface TestBroker extends AsyncDisposable {
+  url: string
+  queue: TaskQueue
+  /** A request with the token and, where there is a body, as JSON; a string body is sent as it is. */
+  call(method: string, path: string, body?: unknown, init?: RequestInit): Promise<Response>
+}
+
+/** A broker in this process, on a port of its own, on the shared Redis or the one named. */
+export async function testBroker(
+  overrides: Partial<BrokerConfig> = {},
+  redis?: string | RedisAddress,
+  log = createLog("silent"),
+  metrics?: (queue: TaskQueue) => Metrics,
+): Promise<TestBroker> {
+  const config = testConfig(overrides)
+  const queue = await TaskQueue.open({
+    ...config,
+    redis: {
+      ...(typeof redis === "object" ? redis : { url: redis ?? (await sharedRedis()).socket }),
+      password: config.redisPassword,
+      waitReplicas: config.waitReplicas,
+      timeoutMs: config.redisTimeoutMs,
+      name: "tq-broker",
+    },
+    log,
+  })
+  const app = createBroker(queue, config, TOKEN, log, undefined, metrics?.(queue))
+  app.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    reusePort: false,
+    idleTimeout: 40,
+    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+  })
+  const url = `http://127.0.0.1:${app.server!.port}`
+  return {
+    url,
+    queue,
+    call(method, path, body, init = {}) {
+      const headers = new Headers(init.headers)
+      if (!headers.has("x-api-token")) headers.set("x-api-token", TOKEN)
+      if (body !== undefined && !headers.has("content-type")) headers.set("content-type", "application/json")
+      const text = body === undefined || typeof body === "string" ? body : JSON.stringify(body)
+      return fetch(url + path, { ...init, method, headers, ...(text === undefined ? {} : { body: text }) })
+    },
+    async [Symbol.asyncDispose]() {
+      queue.stopWaiting()
+      await app.server!.stop(true)
+      await queue.close()
+    },
+  }
+}

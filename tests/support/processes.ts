@@ -1,0 +1,250 @@
+/** Brokers and workers as real processes, each ended by its own id when its test is over, however it ends. */
+import { mkdtemp, readFile, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { Client } from "../../lib/client.ts"
+import { TOKEN } from "./harness.ts"
+
+export const ROOT = join(import.meta.dir, "../..")
+
+type Env = Record<string, string>
+type LogLine = { message: string; level: string } & Record<string, unknown>
+
+/** Takes the process along where the tests themselves are killed (Linux). */
+const LEASH = Bun.which("setpriv") === null ? [] : ["setpriv", "--pdeathsig", "KILL"]
+
+export interface Launch {
+  cmd: string[]
+  /** All of its environment, but for where programs are. */
+  env?: Env
+  /** Where it runs; the root's own .env would be read in the root. */
+  cwd?: string
+  /** In a process group of its own, as a terminal gives it. */
+  ownGroup?: boolean
+  /** What it sends by `process.send`. */
+  heard?: (message: unknown) => void
+}
+
+export class Process implements AsyncDisposable {
+  stdout = ""
+  stderr = ""
+  readonly #child: Bun.Subprocess<"ignore", "pipe", "pipe">
+  readonly #ended: Promise<unknown>
+  #changed = Promise.withResolvers<void>()
+
+  constructor({ cmd, env = {}, cwd = tmpdir(), ownGroup = false, heard }: Launch) {
+    this.#child = Bun.spawn([...LEASH, ...cmd], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? tmpdir(), ...env },
+      cwd,
+      detached: ownGroup,
+      ...(heard === undefined ? {} : { ipc: heard }),
+    })
+    const { stdout, stderr, exited } = this.#child
+    this.#ended = Promise.all([
+      exited,
+      this.#collect(stdout, text => (this.stdout += text)),
+      this.#collect(stderr, text => (this.stderr += text)),
+    ]).finally(() => this.#change())
+  }
+
+  get pid(): number {
+    return this.#child.pid
+  }
+
+  /** What it has logged so far. What is not JSON is not its log. */
+  get log(): LogLine[] {
+    return this.stderr
+      .slice(0, this.stderr.lastIndexOf("\n") + 1)
+      .split("\n")
+      .filter(line => line.startsWith("{"))
+      .map(line => JSON.parse(line))
+  }
+
+  get running(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null
+  }
+
+  /** The log line with this message, as soon as it is there. */
+  async logged(message: string): Promise<LogLine> {
+    for (;;) {
+      const change = this.#changed.promise
+      const found = this.log.find(line => line.message.includes(message))
+      if (found !== undefined) return found
+      if (!this.running) {
+        await this.#ended
+        const late = this.log.find(line => line.message.includes(message))
+        if (late !== undefined) return late
+        throw new Error(`It ended before it logged "${message}":\n${this.stdout}${this.stderr}`)
+      }
+      await Promise.race([change, this.#ended])
+    }
+  }
+
+  /** Tells it something, where it was launched with `heard`. One that has ended hears nothing. */
+  send(message: object): void {
+    if (this.running) this.#child.send(message)
+  }
+
+  /** Sends a signal and does not wait. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal)
+  }
+
+  /** Its exit code, or the signal that ended it, once all it wrote has been read. */
+  async ended(): Promise<number | NodeJS.Signals> {
+    await this.#ended
+    return this.#child.signalCode ?? this.#child.exitCode!
+  }
+
+  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number | NodeJS.Signals> {
+    this.signal(signal)
+    return this.ended()
+  }
+
+  /** Ends it as a crash would: without a chance to do anything. */
+  async kill9(): Promise<void> {
+    await this.stop("SIGKILL")
+  }
+
+  async [Symbol.asyncDispose]() {
+    await this.kill9()
+  }
+
+  async #collect(stream: ReadableStream<Uint8Array>, add: (text: string) => void) {
+    for await (const text of stream.pipeThrough(new TextDecoderStream() as never)) {
+      add(text as unknown as string)
+      this.#change()
+    }
+  }
+
+  #change(): void {
+    this.#changed.resolve()
+    this.#changed = Promise.withResolvers<void>()
+  }
+}
+
+const bun = (file: string) => [process.execPath, join(ROOT, file)]
+
+export const brokerProcess = (env: Env, cwd?: string) =>
+  new Process({ cmd: bun("broker.ts"), env, ...(cwd !== undefined && { cwd }) })
+
+export const workerProcess = (env: Env, cwd?: string) =>
+  new Process({ cmd: bun("worker.ts"), env, ...(cwd !== undefined && { cwd }) })
+
+export interface RunningBroker extends AsyncDisposable {
+  process: Process
+  url: string
+  port: string
+  client: Client
+}
+
+/** A broker that listens on a port of its own, on the Redis of this socket. */
+export async function startBroker(socket: string, env: Env = {}): Promise<RunningBroker> {
+  const token = { API_SECRET_TOKEN: TOKEN, REDIS_URL: socket }
+  return listening(brokerProcess({ ...token, HOST: "127.0.0.1", PORT: "0", ...env }), TOKEN)
+}
+
+/** Waits until it listens; ends it where it does not. */
+export async function listening(process: Process, token: string): Promise<RunningBroker> {
+  try {
+    const url = String((await process.logged("The broker listens")).url)
+    const client = new Client({ url, token })
+    return {
+      process,
+      url,
+      client,
+      port: new URL(url).port,
+      [Symbol.asyncDispose]: () => process[Symbol.asyncDispose](),
+    }
+  } catch (error) {
+    await process.kill9()
+    throw error
+  }
+}
+
+/** A worker that polls, with the handlers of tests/support/handlers.ts, which write into `runs`. */
+export async function startWorker(url: string, runs: Directory, env: Env = {}): Promise<Process> {
+  const worker = workerProcess({
+    BROKER_URL: url,
+    API_SECRET_TOKEN: TOKEN,
+    HANDLERS: join(import.meta.dir, "handlers.ts"),
+    RUNS: runs.path,
+    ...env,
+  })
+  try {
+    await worker.logged("worker begins")
+    return worker
+  } catch (error) {
+    await worker.kill9()
+    throw error
+  }
+}
+
+export interface Directory extends AsyncDisposable {
+  path: string
+}
+
+/** A directory of the test's own. A Redis that a killed broker left in it is ended with it. */
+export async function directory(): Promise<Directory> {
+  const path = await mkdtemp("/tmp/tq-run-")
+  return {
+    path,
+    async [Symbol.asyncDispose]() {
+      const pid = await embeddedPid(join(path, ".data"))
+      if (pid !== undefined && isAlive(pid)) process.kill(pid, "SIGKILL")
+      await rm(path, { recursive: true, force: true })
+    },
+  }
+}
+
+/** The number of the Redis that a broker runs in its data directory. */
+export async function embeddedPid(dataDir: string): Promise<number | undefined> {
+  const text = await readFile(join(dataDir, "redis.pid"), "utf8").catch(() => "")
+  return text === "" ? undefined : Number(text)
+}
+
+/** A process that has ended but that its parent, often init, has not yet taken note of is not alive. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+  } catch {
+    return false
+  }
+  const { stdout } = Bun.spawnSync(["ps", "-o", "state=", "-p", `${pid}`])
+  return !["", "Z"].includes(stdout.toString().trim().slice(0, 1))
+}
+
+/** Waits until it holds, looking often: for what another process does. `what` says what was waited for. */
+export async function until(what: string, holds: () => unknown, limitMs = 30_000): Promise<void> {
+  const end = performance.now() + limitMs
+  while (!(await holds())) {
+    if (performance.now() > end) throw new Error(`Not within ${limitMs} ms: ${what}`)
+    await Bun.sleep(5)
+  }
+}
+
+/**
+ * The first of so many ports in a row that were free a moment ago. They are none of those that the system gives to
+ * connections and to listeners on port 0, so that nobody takes them by chance before they are used.
+ */
+export function freePorts(count: number): number {
+  for (;;) {
+    const first = 10_000 + Math.floor(Math.random() * 20_000)
+    try {
+      for (let port = first; port < first + count; port++)
+        Bun.listen({ hostname: "127.0.0.1", port, socket: { data() {} } }).stop(true)
+      return first
+    } catch {
+      // Taken: elsewhere, then.
+    }
+  }
+}
+
+/** A port that was free a moment ago, for what cannot be started on port 0. */
+export function freePort(): number {
+  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } })
+  const { port } = listener
+  listener.stop(true)
+  return port
+}

@@ -1,0 +1,317 @@
+/**
+ * `kill -9` in mid-work: of workers, brokers and Redis. What was acknowledged is kept, every task ends, and none
+ * is finished twice. A lease that the dead held is moved into the past instead of waited for.
+ */
+import { expect, setDefaultTimeout, test } from "bun:test"
+import { writeFile } from "node:fs/promises"
+import { join } from "node:path"
+import { BrokerProblem, BrokerUnreachable, type Client } from "../../lib/client.ts"
+import type { Submit } from "../../lib/wire/models.ts"
+import { runsByWorker } from "../support/handlers.ts"
+import { Bench } from "../support/harness.ts"
+import { directory, startBroker, startWorker, until } from "../support/processes.ts"
+import { testRedis } from "../support/redis.ts"
+
+setDefaultTimeout(60_000)
+
+/** Asks again until the broker has answered for good, as a client should. */
+async function persist<T>(call: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await call()
+    } catch (error) {
+      const again = error instanceof BrokerUnreachable || (error instanceof BrokerProblem && error.retryable)
+      if (!again) throw error
+      await Bun.sleep(5)
+    }
+  }
+}
+
+/** Workers in this process that record what the broker answers them. */
+class Recorder {
+  /** The lease of each ack that was answered `acknowledged`, by task: one for every answer. */
+  readonly accepted = new Map<string, string[]>()
+  lost = 0
+  inHand = 0
+  #stopped = false
+  readonly #loops: Promise<void>[]
+
+  constructor(
+    readonly clients: readonly Client[],
+    readonly bench: Bench,
+    workers = 6,
+  ) {
+    this.#loops = Array.from({ length: workers }, (_, i) => this.#work(clients[i % clients.length]!))
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await Promise.all(this.#loops)
+  }
+
+  async #work(client: Client): Promise<void> {
+    while (!this.#stopped) {
+      const { tasks } = await persist(() =>
+        client.lease({ queues: [this.bench.name], max: 10, wait_ms: 20 }, { timeoutMs: 2_000 }),
+      )
+      this.inHand += tasks.length
+      for (const { id, lease } of tasks) {
+        // Now and then one that comes too late: its lease has lapsed while it worked.
+        if (Math.random() < 0.05) await this.bench.lapse(id).catch(() => {})
+        await Bun.sleep(Math.random() * 3)
+        try {
+          const { status } = await persist(() => client.ack({ task_id: id, lease, status: "done" }))
+          if (status === "acknowledged") this.accepted.set(id, [...(this.accepted.get(id) ?? []), lease])
+        } catch (error) {
+          if (!(error instanceof BrokerProblem) || error.code !== "lease_lost") throw error
+          this.lost++
+        }
+      }
+      this.inHand -= tasks.length
+    }
+  }
+}
+
+/** Submits for as long as it is let, and knows what was acknowledged. */
+class Submitter {
+  readonly ids: string[] = []
+  #stopped = false
+  readonly #loop: Promise<void>
+
+  constructor(
+    readonly clients: readonly Client[],
+    readonly task: Submit,
+  ) {
+    this.#loop = this.#work()
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await this.#loop
+  }
+
+  async #work(): Promise<void> {
+    for (let n = 0; !this.#stopped; n++) {
+      const client = this.clients[n % this.clients.length]!
+      const batch = Array.from({ length: 20 }, () => this.task)
+      for (const answer of await persist(() => client.submitMany(batch, { timeoutMs: 2_000 }))) {
+        if (answer instanceof BrokerProblem) throw answer
+        this.ids.push(answer.task_id)
+      }
+      // Not so fast that nobody is in mid-work when it stops.
+      await Bun.sleep(10)
+    }
+  }
+}
+
+const MAX_CRASHES = 1_000
+
+/** Redis with an AOF, two brokers, workers that record in this process, and one in a process of its own. */
+async function crowd(all: AsyncDisposableStack) {
+  const use = <T extends AsyncDisposable>(what: T) => all.use(what)
+  const redis = use(await testRedis({ aof: "always" }))
+  const runs = use(await directory())
+  const bench = use(new Bench(redis.socket, "recorded"))
+  const processes = use(new Bench(redis.socket, "processes"))
+  for (const { redis } of [bench, processes]) redis.on("error", () => {})
+  const brokers = [use(await startBroker(redis.socket)), use(await startBroker(redis.socket))]
+  const clients = brokers.map(({ client }) => client)
+  const worker = use(await startWorker(brokers[0]!.url, runs, { QUEUES: processes.name }))
+  const recorder = new Recorder(clients, bench)
+  const submitters = [bench, processes].map(
+    ({ name }) =>
+      new Submitter(clients, {
+        type: "record",
+        queue: name,
+        max_crashes: MAX_CRASHES,
+        payload: "x".repeat(100),
+      }),
+  )
+
+  return {
+    redis,
+    brokers,
+    runs,
+    worker,
+    /** Lets it run until so many more tasks have been submitted and some more finished. */
+    async progress(tasks = 300) {
+      const from = submitters.map(({ ids }) => ids.length)
+      const finished = recorder.accepted.size
+      const grown = () => submitters.every(({ ids }, i) => ids.length >= from[i]! + tasks)
+      await until("more tasks submitted and done", () => grown() && recorder.accepted.size > finished + 50)
+    },
+    /** Everybody finishes; then what must hold is looked at. */
+    async finish() {
+      for (const submitter of submitters) await submitter.stop()
+      for (const each of [bench, processes])
+        await until(`all tasks of ${each.name} done`, async () => {
+          await lapseAll(each)
+          return (await unfinished(each)) === 0
+        })
+      await recorder.stop()
+
+      const [recorded, processed] = submitters.map(({ ids }) => ids) as [string[], string[]]
+      expect(new Set(recorded).size).toBe(recorded.length)
+      for (const ids of [recorded, processed]) await allDone(clients, ids)
+      // Each ack that was accepted is of one lease, and that is the one by which Redis has the task done.
+      for (const [id, leases] of recorder.accepted) {
+        expect(new Set(leases).size).toBe(1)
+        expect([await bench.field(id, "state"), await bench.field(id, "lease")]).toEqual(["done", leases[0]!])
+      }
+      for (const id of recorded) expect(recorder.accepted.has(id)).toBeTrue()
+      const ran = new Set((await runsByWorker(runs.path)).flat())
+      for (const id of processed) expect(ran.has(id)).toBeTrue()
+      return { submitted: recorded.length + processed.length, lost: recorder.lost }
+    },
+  }
+}
+
+/** What nobody finishes any more is taken from who had it. Whoever still had it is told so, and it is done again. */
+async function lapseAll(bench: Bench): Promise<void> {
+  const leases = bench.key("leases")
+  const ids = await bench.redis.zrange(leases, "0", "-1")
+  await Promise.all(ids.map(id => bench.redis.zadd(leases, "XX", 1, id)))
+  await Bun.sleep(100)
+}
+
+async function unfinished(bench: Bench): Promise<number> {
+  const ready = Array.from({ length: 10 }, (_, priority) =>
+    bench.redis.llen(bench.key("ready", `${priority}`)),
+  )
+  const sets = (["leases", "due", "dead"] as const).map(name => bench.redis.zcard(bench.key(name)))
+  const counts = await Promise.all([...ready, ...sets])
+  return counts.reduce((sum, count) => sum + count, 0)
+}
+
+async function allDone(clients: readonly Client[], ids: readonly string[]): Promise<void> {
+  for (let from = 0; from < ids.length; from += 100) {
+    const tasks = await Promise.all(
+      ids.slice(from, from + 100).map((id, i) => clients[i % clients.length]!.status(id)),
+    )
+    for (const { status } of tasks) expect(status).toBe("done")
+  }
+}
+
+test("kill -9 of a worker in mid-work: what it had in hand is done by another", async () => {
+  await using all = new AsyncDisposableStack()
+  const scene = await crowd(all)
+  await scene.progress()
+  for (let round = 0; round < 2; round++) {
+    await scene.worker.kill9()
+    await scene.progress(50)
+    scene.worker = all.use(await startWorker(scene.brokers[1]!.url, scene.runs, { QUEUES: "processes" }))
+    await scene.progress()
+  }
+  await scene.finish()
+})
+
+test("kill -9 of a broker in mid-work: its clients go on with the one that takes its place", async () => {
+  await using all = new AsyncDisposableStack()
+  const scene = await crowd(all)
+  await scene.progress()
+  for (let round = 0; round < 2; round++) {
+    const { process, port } = scene.brokers[round]!
+    await process.kill9()
+    all.use(await startBroker(scene.redis.socket, { PORT: port }))
+    await scene.progress()
+  }
+  await scene.finish()
+})
+
+test("kill -9 of Redis in mid-work: all that was acknowledged is there again", async () => {
+  await using all = new AsyncDisposableStack()
+  const scene = await crowd(all)
+  await scene.progress()
+  for (let round = 0; round < 3; round++) {
+    await scene.redis.kill9()
+    await scene.redis.restart()
+    await scene.progress()
+  }
+  const { lost } = await scene.finish()
+  // The fence was tried, and not only present.
+  expect(lost).toBeGreaterThan(0)
+})
+
+test("kill -9 of all of them at once: the next start finds every task", async () => {
+  await using all = new AsyncDisposableStack()
+  const scene = await crowd(all)
+  await scene.progress()
+  await Promise.all(
+    [scene.redis, scene.worker, ...scene.brokers.map(b => b.process)].map(each => each.kill9()),
+  )
+  await scene.redis.restart()
+  for (const { port } of scene.brokers) all.use(await startBroker(scene.redis.socket, { PORT: port }))
+  all.use(await startWorker(scene.brokers[0]!.url, scene.runs, { QUEUES: "processes" }))
+  await scene.progress()
+  await scene.finish()
+})
+
+/** A broker and a worker process, for one task at a time. */
+async function pair(all: AsyncDisposableStack) {
+  const redis = all.use(await testRedis())
+  const runs = all.use(await directory())
+  const bench = all.use(new Bench(redis.socket, "default"))
+  const { url, client } = all.use(await startBroker(redis.socket))
+  return {
+    bench,
+    client,
+    // One task at a time: a worker that is stopped has no long poll open then, which would take the task again.
+    startWorker: async () => all.use(await startWorker(url, runs, { CONCURRENCY: "1" })),
+    /** So many runs have begun. */
+    begun: (count: number) =>
+      until(`${count} runs`, async () => (await runsByWorker(runs.path)).flat().length === count),
+    until: (id: string, status: string) =>
+      until(`${id} ${status}`, async () => (await client.status(id)).status === status),
+    /** The file that lets the tasks of type `hold` end. */
+    go: () => writeFile(join(runs.path, "go"), ""),
+  }
+}
+
+test("a worker killed in mid-task loses the task to another, and the lapse counts as a crash", async () => {
+  await using all = new AsyncDisposableStack()
+  const scene = await pair(all)
+  const first = await scene.startWorker()
+  const { task_id: id } = await scene.client.submit({ type: "hold" })
+  await scene.begun(1)
+  await first.kill9()
+  await scene.bench.lapse(id)
+  await scene.startWorker()
+  await scene.begun(2)
+  await scene.go()
+  await scene.until(id, "done")
+  expect(await scene.client.status(id)).toMatchObject({ attempt: 2, crashes: 1, retries: 0, result: "held" })
+})
+
+test("a task that kills its worker each time ends in the dead-letter queue as crashed", async () => {
+  await using all = new AsyncDisposableStack()
+  const scene = await pair(all)
+  const { task_id: id } = await scene.client.submit({ type: "kill", max_crashes: 2 })
+  for (let attempt = 1; attempt <= 3; attempt++) {
+    const worker = await scene.startWorker()
+    expect(await worker.ended()).toBe("SIGKILL")
+    expect(await scene.client.status(id)).toMatchObject({ status: "processing", attempt })
+    await scene.bench.lapse(id)
+  }
+  await scene.until(id, "dead")
+  const { dlq_size, tasks } = await scene.client.dlq()
+  expect(dlq_size).toBe(1)
+  expect(tasks[0]).toMatchObject({ id, reason: "crashed", crashes: 3, retries: 0 })
+})
+
+test("a worker stopped past its lease wakes, and its late ack is refused", async () => {
+  await using all = new AsyncDisposableStack()
+  const scene = await pair(all)
+  const sleeper = await scene.startWorker()
+  const { task_id: id } = await scene.client.submit({ type: "hold" })
+  await scene.begun(1)
+  sleeper.signal("SIGSTOP")
+  await scene.bench.lapse(id)
+  const [task] = (await scene.client.lease({ wait_ms: 5_000 })).tasks
+  expect(task).toMatchObject({ id, attempt: 2 })
+  await scene.go()
+  sleeper.signal("SIGCONT")
+  const refused = await sleeper.logged("outcome dropped: the lease was lost")
+  expect(String(refused.error)).toContain("lease_lost")
+  await scene.client.ack({ task_id: id, lease: task!.lease, status: "done", result: "the second's" })
+  expect(await scene.client.status(id)).toMatchObject({ status: "done", attempt: 2, result: "the second's" })
+})

@@ -1,0 +1,291 @@
+/** The product as its operator meets it: what a start says, what a stop leaves, and what a wrong setting gets. */
+import { expect, setDefaultTimeout, test } from "bun:test"
+import { stat, writeFile } from "node:fs/promises"
+import { join } from "node:path"
+import { Client } from "../../lib/client.ts"
+import { runsByWorker } from "../support/handlers.ts"
+import { Bench, TOKEN } from "../support/harness.ts"
+import {
+  brokerProcess,
+  type Directory,
+  directory,
+  embeddedPid,
+  freePort,
+  isAlive,
+  listening,
+  Process,
+  ROOT,
+  startBroker,
+  startWorker,
+  until,
+  workerProcess,
+} from "../support/processes.ts"
+import { testRedis } from "../support/redis.ts"
+
+setDefaultTimeout(60_000)
+
+const LOCAL = { HOST: "127.0.0.1", PORT: "0" }
+
+/** `bun broker.ts` as in a fresh clone: nothing set but where to listen, so that tests do not meet. */
+async function firstStart(dir: Directory) {
+  const process = brokerProcess(LOCAL, dir.path)
+  try {
+    await process.logged("The broker listens")
+    const token = (await Bun.file(join(dir.path, ".data/token")).text()).trim()
+    const redisPid = (await embeddedPid(join(dir.path, ".data")))!
+    return { ...(await listening(process, token)), token, redisPid }
+  } catch (error) {
+    await process.kill9()
+    throw error
+  }
+}
+
+async function refusesConnections(url: string): Promise<boolean> {
+  const { hostname, port } = new URL(url)
+  const socket = await Bun.connect({ hostname, port: Number(port), socket: { data() {} } }).catch(() => null)
+  socket?.end()
+  return socket === null
+}
+
+/** Runs a line as pasted into a shell, and reads the JSON it prints. */
+async function paste(line: string) {
+  const shell = Bun.spawn(["sh", "-c", line], { stdio: ["ignore", "pipe", "inherit"] })
+  return JSON.parse(await shell.stdout.text())
+}
+
+test("with nothing configured it starts, and the lines it prints do a task when they are pasted", async () => {
+  await using dir = await directory()
+  await using broker = await firstStart(dir)
+  await using worker = workerProcess({ BROKER_URL: broker.url }, dir.path)
+  await worker.logged("worker begins")
+
+  expect((await stat(join(dir.path, ".data/token"))).mode & 0o777).toBe(0o600)
+  expect(await broker.process.logged("The broker listens")).toMatchObject({ durability: "always" })
+  expect(broker.process.stdout).toContain(broker.token)
+  const [submit, watch, ...others] = broker.process.stdout
+    .split("\n")
+    .map(line => line.trim())
+    .filter(line => line.startsWith("curl"))
+  expect(others).toEqual([])
+  const { task_id: id } = await paste(submit!)
+  await until("the worker has done it", async () => (await broker.client.status(id)).status === "done")
+  expect(await broker.client.status(id)).toMatchObject({ type: "echo", result: { hello: "world" } })
+  // The worker may still be at it when the second request arrives.
+  expect(["queued", "processing", "done"]).toContain((await paste(watch!)).status)
+})
+
+test("Ctrl-C ends the embedded Redis too, and the next start finds the task and the token again", async () => {
+  await using dir = await directory()
+  await using first = await firstStart(dir)
+  const { task_id: id } = await first.client.submit({ type: "echo", payload: "kept" })
+  expect(await first.process.stop("SIGINT")).toBe(0)
+  expect(isAlive(first.redisPid)).toBeFalse()
+
+  await using second = await firstStart(dir)
+  expect(second.token).toBe(first.token)
+  expect(await second.client.status(id)).toMatchObject({ status: "queued", payload: "kept" })
+  expect(await second.process.stop("SIGINT")).toBe(0)
+  expect(isAlive(second.redisPid)).toBeFalse()
+})
+
+test("Ctrl-C that arrives twice, as through a shell, does not cut the stop short", async () => {
+  await using dir = await directory()
+  await using broker = await firstStart(dir)
+  broker.process.signal("SIGINT")
+  expect(await broker.process.stop("SIGTERM")).toBe(0)
+  expect(isAlive(broker.redisPid)).toBeFalse()
+})
+
+test("a stop right after work keeps what was counted last, and warns of nothing", async () => {
+  await using redis = await testRedis()
+  await using first = await startBroker(redis.socket)
+  await first.client.submit({ type: "echo" })
+  await first.client.lease({ worker: "w1" })
+  expect(await first.process.stop("SIGTERM")).toBe(0)
+  const said = first.process.log.filter(({ message }) => message.startsWith("Redis is"))
+  expect(said).toEqual([])
+
+  await using second = await startBroker(redis.socket)
+  const told = async (path: string) =>
+    (await fetch(`${second.url}${path}`, { headers: { "X-API-Token": TOKEN } })).text()
+  expect(JSON.parse(await told("/queues/default")).rates.submitted).toBeGreaterThan(0)
+  expect(await told("/workers")).toContain('"w1"')
+})
+
+test("SIGTERM answers long polls empty and ends with 0", async () => {
+  await using redis = await testRedis()
+  await using bench = new Bench(redis.socket)
+  await using broker = await startBroker(redis.socket)
+  const headers = { "X-API-Token": TOKEN }
+  const one = fetch(`${broker.url}/get?queue=one&wait_ms=20000`, { headers })
+  const many = broker.client.lease({ queues: ["many"], wait_ms: 20_000 })
+  // Where somebody waits the broker listens for hints.
+  await until("both wait", async () => (await bench.redis.pubsub("CHANNELS", "*:wake")).length === 2)
+  expect(await broker.process.stop("SIGTERM")).toBe(0)
+  expect((await one).status).toBe(204)
+  expect(await many).toEqual({ tasks: [] })
+})
+
+/** A submit that has reached Redis, which holds it back until it is told to go on. */
+async function heldSubmit(all: AsyncDisposableStack, env: Record<string, string> = {}) {
+  const redis = all.use(await testRedis())
+  const bench = all.use(new Bench(redis.socket))
+  const broker = all.use(await startBroker(redis.socket, { REDIS_TIMEOUT_MS: "20000", ...env }))
+  await broker.client.submit({ type: "echo" })
+  await bench.redis.client("PAUSE", 60_000, "WRITE")
+  const submitted = broker.client.submit({ type: "echo" }).then(
+    ({ status }) => status as string,
+    (error: Error) => error.name,
+  )
+  const isHeld = async () => (await bench.redis.info("clients")).includes("blocked_clients:1")
+  await until("the submit has reached Redis", isHeld)
+  return { redis, broker, submitted, goOn: () => bench.redis.client("UNPAUSE") }
+}
+
+test("SIGTERM finishes the requests it has, and takes no new connections", async () => {
+  await using all = new AsyncDisposableStack()
+  const { broker, submitted, goOn } = await heldSubmit(all)
+  broker.process.signal("SIGTERM")
+  await until("no new connections", () => refusesConnections(broker.url))
+  expect(broker.process.running).toBeTrue()
+  await goOn()
+  expect(await submitted).toBe("queued")
+  expect(await broker.process.ended()).toBe(0)
+})
+
+test("a request that does not end is cut off after SHUTDOWN_MS, even where Redis is frozen", async () => {
+  await using all = new AsyncDisposableStack()
+  const { redis, broker, submitted } = await heldSubmit(all, { SHUTDOWN_MS: "100" })
+  process.kill(redis.pid, "SIGSTOP")
+  const from = performance.now()
+  expect(await broker.process.stop("SIGTERM")).toBe(0)
+  expect(performance.now() - from).toBeWithin(100, 4_000)
+  expect(await submitted).toBe("BrokerUnreachable")
+  expect(await broker.process.logged("Requests were cut off")).toMatchObject({ level: "warn", requests: 1 })
+})
+
+test("a start with bad values names every one of them and ends with 1", async () => {
+  const bad = { LOG_LEVEL: "loud", API_SECRET_TOKEN: "two words" }
+  await using broker = brokerProcess({ ...bad, PORT: "70000", MAX_RETRIES: "-1", REDIS_URL: "localhost" })
+  await using worker = workerProcess({ ...bad, CONCURRENCY: "0", QUEUES: "a b", BROKER_URL: "localhost" })
+  const told: [Process, string[]][] = [
+    [broker, ["LOG_LEVEL", "API_SECRET_TOKEN", "PORT", "MAX_RETRIES", "REDIS_URL"]],
+    [worker, ["LOG_LEVEL", "API_SECRET_TOKEN", "CONCURRENCY", "QUEUES", "BROKER_URL"]],
+  ]
+  for (const [process, names] of told) {
+    expect(await process.ended()).toBe(1)
+    const lines = process.stderr.trim().split("\n")
+    expect(lines.shift()).toBe("The configuration cannot be used:")
+    expect(lines.map(line => line.trim().split(" ")[0]!).sort()).toEqual(names.sort())
+  }
+})
+
+test("REDIS_URL without a token is refused with what to do", async () => {
+  await using broker = brokerProcess({ ...LOCAL, REDIS_URL: "redis://127.0.0.1:1" })
+  expect(await broker.ended()).toBe(1)
+  expect(broker.stderr).toContain("API_SECRET_TOKEN must be set")
+  expect(broker.stderr).toContain("openssl rand -hex 32")
+})
+
+test("a Redis that is not there is told with the reason, and without a stack", async () => {
+  await using broker = brokerProcess({ ...LOCAL, REDIS_URL: "redis://127.0.0.1:1", API_SECRET_TOKEN: TOKEN })
+  expect(await broker.ended()).toBe(1)
+  const line = await broker.logged("cannot start")
+  expect(line.message).toContain("ECONNREFUSED 127.0.0.1:1")
+  expect(broker.stderr).not.toContain("    at ")
+})
+
+test("a port in use is told in one line, and no Redis is left behind", async () => {
+  await using dir = await directory()
+  using taken = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } })
+  await using broker = brokerProcess({ ...LOCAL, PORT: `${taken.port}` }, dir.path)
+  expect(await broker.ended()).toBe(1)
+  expect(broker.log).toHaveLength(1)
+  expect(broker.log[0]!.message).toContain(`Port ${taken.port} is in use`)
+  expect(broker.stdout).toBe("")
+  expect(await embeddedPid(join(dir.path, ".data"))).toBeUndefined()
+})
+
+test("REDIS_HOST, which the original read, is used", async () => {
+  const port = `${freePort()}`
+  await using _redis = await testRedis({ args: ["--port", port, "--bind", "127.0.0.1"] })
+  await using broker = brokerProcess({
+    ...LOCAL,
+    REDIS_HOST: "127.0.0.1",
+    REDIS_PORT: port,
+    API_SECRET_TOKEN: TOKEN,
+  })
+  const { client, process } = await listening(broker, TOKEN)
+  expect((await client.submit({ type: "echo" })).status).toBe("queued")
+  expect(await process.logged("The broker listens")).toMatchObject({ redis: `redis://127.0.0.1:${port}` })
+  // It keeps nothing on disk, which an operator should know.
+  expect((await process.logged("appendonly yes")).level).toBe("warn")
+  // A token that its operator chose is not shown.
+  expect(process.stdout + process.stderr).not.toContain(TOKEN)
+})
+
+/** A broker, a worker process, and a task of type `hold` in its hands. */
+async function holding(all: AsyncDisposableStack, env: Record<string, string>) {
+  const redis = all.use(await testRedis())
+  const runs = all.use(await directory())
+  const { url, client } = all.use(await startBroker(redis.socket))
+  const worker = all.use(await startWorker(url, runs, env))
+  const { task_id: id } = await client.submit({ type: "hold" })
+  await until("the run has begun", async () => (await runsByWorker(runs.path)).length === 1)
+  return { client, worker, id, go: () => writeFile(join(runs.path, "go"), "") }
+}
+
+test("a worker on SIGTERM finishes the task in its hands", async () => {
+  await using all = new AsyncDisposableStack()
+  const { client, worker, id, go } = await holding(all, {})
+  worker.signal("SIGTERM")
+  await worker.logged("stopping")
+  await go()
+  expect(await worker.ended()).toBe(0)
+  expect(await client.status(id)).toMatchObject({ status: "done", result: "held", attempt: 1 })
+})
+
+test("a worker on SIGTERM gives back, unblamed, what does not end within DRAIN_MS", async () => {
+  await using all = new AsyncDisposableStack()
+  const { client, worker, id } = await holding(all, { DRAIN_MS: "50" })
+  expect(await worker.stop("SIGTERM")).toBe(0)
+  expect(await client.status(id)).toMatchObject({ status: "queued", releases: 1, retries: 0, crashes: 0 })
+})
+
+for (const signal of ["SIGINT", "SIGTERM"] as const)
+  test(`bun run start does tasks, and ${signal} ends all of it, the task in hand done`, async () => {
+    await using dir = await directory()
+    const port = `${freePort()}`
+    const url = `http://127.0.0.1:${port}`
+    await using start = new Process({
+      cmd: [process.execPath, "run", "start"],
+      env: {
+        ...{ HOST: "127.0.0.1", PORT: port, BROKER_URL: url, DATA_DIR: join(dir.path, ".data") },
+        ...{ HANDLERS: join(import.meta.dir, "../support/handlers.ts"), RUNS: dir.path },
+      },
+      cwd: ROOT,
+      ownGroup: true,
+    })
+    await start.logged("The broker listens")
+    const { name } = await start.logged("worker begins")
+    const redisPid = (await embeddedPid(join(dir.path, ".data")))!
+    const token = (await Bun.file(join(dir.path, ".data/token")).text()).trim()
+    const client = new Client({ url, token })
+    const { task_id: id } = await client.submit({ type: "hold" })
+    await until("the run has begun", async () => (await runsByWorker(dir.path)).length === 1)
+
+    // As a terminal does it on Ctrl-C: to everybody in the foreground.
+    if (signal === "SIGINT") process.kill(-start.pid, signal)
+    else start.signal(signal)
+    await start.logged("stopping")
+    await writeFile(join(dir.path, "go"), "")
+    expect(await start.ended()).toBe(0)
+    expect(await refusesConnections(url)).toBeTrue()
+    expect(isAlive(redisPid)).toBeFalse()
+    expect(isAlive(Number(String(name).split("-").at(-2)))).toBeFalse()
+
+    await using again = brokerProcess({ ...LOCAL, DATA_DIR: join(dir.path, ".data") })
+    const next = await listening(again, token)
+    expect(await next.client.status(id)).toMatchObject({ status: "done", attempt: 1 })
+    await next.process.stop()
+  })
