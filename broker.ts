@@ -5,8 +5,9 @@
 import { once } from "node:events"
 import { Elysia, NotFoundError } from "elysia"
 import { type BrokerConfig, readBrokerConfig, redisAddress } from "./lib/config/config.ts"
+import { type ApiToken, hashOf, ROLES } from "./lib/config/tokens.ts"
 import { Refused } from "./lib/errors.ts"
-import { type ApiToken, authenticator, Caller, hashOf, presented, ROLES } from "./lib/http/access.ts"
+import { authenticator, Caller, presented } from "./lib/http/access.ts"
 import {
   answer,
   askedBy,
@@ -31,7 +32,7 @@ import {
 import { dashboard } from "./lib/http/dashboard.ts"
 import { docs, openapi } from "./lib/http/openapi/document.ts"
 import * as wire from "./lib/http/wire.ts"
-import { bounded, createLog, type Fields, type Log } from "./lib/log.ts"
+import { createLog, type Fields, type Log, rateLimited } from "./lib/log.ts"
 import { CONTENT_TYPE, Metrics } from "./lib/observe/metrics.ts"
 import type { Spans } from "./lib/observe/spans.ts"
 import { startSpans } from "./lib/observe/tracing.ts"
@@ -40,19 +41,19 @@ import { nthOf, runBrokers, stopWithParent } from "./lib/process/brokers.ts"
 import {
   announce,
   brokerFacts,
-  cannotListen,
   greeting,
   type Listening,
+  listenError,
   redisWarnings,
-  tokenPlace,
+  tokenSource,
   urlOf,
   whereRedisIs,
 } from "./lib/process/greeting.ts"
 import { runProgram } from "./lib/process/help.ts"
-import { type Settlement, TaskQueue } from "./lib/queue/task-queue.ts"
+import { TaskQueue } from "./lib/queue/task-queue.ts"
 import { BROKER_CONNECTION, startEmbeddedRedis } from "./lib/redis/embedded.ts"
 import { stopSignal } from "./lib/signals.ts"
-import { type Leased, queueOf } from "./lib/task/task.ts"
+import { type Leased, queueOf, type Settlement } from "./lib/task/task.ts"
 
 const PUBLIC = /^\/(healthz|readyz|(swagger|dashboard)(\/.*)?)$/
 /** Who has not shown a token, on every request at first. */
@@ -115,7 +116,7 @@ export function createBroker(
   const query = (request: Request) => new URL(request.url).searchParams
   const wait = waitingRoom(MAX_WAITING)
   /** For what clients can cause at any rate. */
-  const often = bounded(log)
+  const often = rateLimited(log)
   const lease = async (demand: Parameters<typeof queue.lease>[0]) => {
     const askedAt = spans && Date.now()
     const tasks = await queue.lease(demand)
@@ -391,7 +392,9 @@ export function createBroker(
       "/queues",
       async ({ request, caller }) => {
         const queues = caller.listed(undefined)
-        return answer(JSON.stringify(await queue.steer.views({ ...wire.readQueues(query(request)), queues })))
+        return answer(
+          JSON.stringify(await queue.control.views({ ...wire.readQueues(query(request)), queues })),
+        )
       },
       docs.queues,
     )
@@ -400,7 +403,7 @@ export function createBroker(
       async ({ params, caller }) => {
         const name = wire.readQueue(params.queue)
         caller.mayUse(name)
-        return answer(JSON.stringify(await queue.steer.view(name)))
+        return answer(JSON.stringify(await queue.control.view(name)))
       },
       docs.queue,
     )
@@ -411,7 +414,7 @@ export function createBroker(
         caller.mayUse(name)
         using body = await readIfAny(request)
         const reason = wire.readPause(body)
-        const since = await queue.steer.pause(name, reason)
+        const since = await queue.control.pause(name, reason)
         log.info("A queue was paused", { queue: name, reason, ...askedBy({ request, set }, caller.name) })
         return answer(JSON.stringify({ status: "paused", queue: name, paused_at: since }))
       },
@@ -422,7 +425,7 @@ export function createBroker(
       async ({ request, set, params, caller }) => {
         const name = wire.readQueue(params.queue)
         caller.mayUse(name)
-        await queue.steer.resume(name)
+        await queue.control.resume(name)
         log.info("A queue was resumed", { queue: name, ...askedBy({ request, set }, caller.name) })
         return answer(JSON.stringify({ status: "resumed", queue: name }))
       },
@@ -434,7 +437,7 @@ export function createBroker(
         const name = wire.readQueue(params.queue)
         caller.mayUse(name)
         using body = await read(request)
-        const view = await queue.steer.set(name, wire.readSettings(body))
+        const view = await queue.control.configure(name, wire.readSettings(body))
         log.info("A queue was set", {
           queue: name,
           settings: view.settings,
@@ -451,7 +454,7 @@ export function createBroker(
         caller.mayUse(name)
         using body = await read(request)
         const order = wire.readPurge(body)
-        const purge = () => queue.steer.purge(name, order)
+        const purge = () => queue.control.purge(name, order)
         if (order.dryRun) return answer(JSON.stringify(await purge()))
         const fields = { queue: name, state: order.state, ...askedBy({ request, set }, caller.name) }
         const told = await inBulk("Purging a queue", { ...fields, limit: order.limit }, purge)
@@ -498,7 +501,7 @@ export function createBroker(
           asked ?? (filter.task === undefined ? caller.listed(undefined) : [queueOf(filter.task)])
         const { signal } = request
         return eventStream(
-          await queue.listeners.listen({ ...filter, queues }, after, signal, session?.expiresAt),
+          await queue.eventFeed.listen({ ...filter, queues }, after, signal, session?.expiresAt),
         )
       },
       docs.events,
@@ -652,7 +655,7 @@ function listen(app: ReturnType<typeof createBroker>, { host, port }: BrokerConf
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     })
   } catch (error) {
-    throw cannotListen(error, host, port)
+    throw listenError(error, host, port)
   }
   return app.server!
 }
@@ -666,7 +669,7 @@ function listenForMetrics(app: ReturnType<typeof createBroker>, hostname: string
       fetch: () => problemAnswer(new Refused("not_found")),
     })
   } catch (error) {
-    throw cannotListen(error, hostname, port, "METRICS_PORT")
+    throw listenError(error, hostname, port, "METRICS_PORT")
   }
 }
 
@@ -675,7 +678,7 @@ function present({ url, token, redis }: Listening, config: BrokerConfig, log: Lo
   const { brokers, host, metricsPort } = config
   const pages = Array.from({ length: brokers }, (_, i) => `${urlOf(host, metricsPort + i)}/metrics`)
   announce(log, "The broker listens", {
-    ...brokerFacts(url, redis, tokenPlace(config, token), config.logLevel),
+    ...brokerFacts(url, redis, tokenSource(config, token), config.logLevel),
     ...(metricsPort > 0 && { metrics: pages }),
     ...(pids && { brokers: pids }),
   })

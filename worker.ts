@@ -10,18 +10,18 @@
 import { hostname } from "node:os"
 import { Client } from "./lib/client.ts"
 import { readWorkerConfig, type WorkerConfig } from "./lib/config/config.ts"
-import { type Handlers, loadHandlers } from "./lib/handlers.ts"
-import { bounded, createLog, type Log } from "./lib/log.ts"
+import { type Handlers, loadHandlers, type Outcome } from "./lib/handlers.ts"
+import { createLog, type Log, rateLimited } from "./lib/log.ts"
 import type { Spans } from "./lib/observe/spans.ts"
 import { startSpans } from "./lib/observe/tracing.ts"
 import { pause } from "./lib/pause.ts"
 import { announce } from "./lib/process/greeting.ts"
 import { runProgram } from "./lib/process/help.ts"
 import { stopSignal } from "./lib/signals.ts"
-import { about, type Self, Session } from "./lib/worker/conversation.ts"
+import { Conversation, taskFields, type WorkerInfo } from "./lib/worker/conversation.ts"
 import type { HeldLease } from "./lib/worker/held-lease.ts"
 import { type Delays, Outage } from "./lib/worker/outage.ts"
-import { errorText, type Outcome, outcomeOf } from "./lib/worker/run-handler.ts"
+import { errorText, outcomeOf } from "./lib/worker/run-handler.ts"
 import { Token } from "./lib/worker/token.ts"
 import { version } from "./package.json" with { type: "json" }
 
@@ -32,7 +32,7 @@ export interface WorkerOptions {
   spans?: Spans | undefined
   name: string
   /** What /workers is to tell of it. */
-  self?: Self
+  self?: WorkerInfo
   queues: string[]
   concurrency: number
   /** How long running tasks may go on after `stop`. */
@@ -54,7 +54,7 @@ export class WorkerStopping extends Error {
 
 export class Worker {
   readonly #options: WorkerOptions
-  readonly #session: Session
+  readonly #session: Conversation
   /** For what may happen to any number of tasks. */
   readonly #often: Log
   readonly #running = new Set<HeldLease>()
@@ -65,8 +65,8 @@ export class Worker {
   constructor(options: WorkerOptions) {
     this.#options = options
     const { client, log, spans, name, self, queues, concurrency, waitMs = 20_000, delays, refused } = options
-    this.#often = bounded(log)
-    this.#session = new Session({
+    this.#often = rateLimited(log)
+    this.#session = new Conversation({
       client,
       log: this.#often,
       spans,
@@ -102,7 +102,7 @@ export class Worker {
   async #run(lease: HeldLease): Promise<void> {
     const { task, signal } = lease
     const { handlers, log, name, spans } = this.#options
-    const fields = { ...about(task), worker: name }
+    const fields = { ...taskFields(task), worker: name }
     log.debug("task begins", fields)
     const run = (traceparent: string | undefined) =>
       outcomeOf(handlers, task.payload, {
@@ -148,7 +148,7 @@ export class Worker {
     for (const lease of this.#running) lease.abort(reason)
     await this.#until(() => this.#running.size === 0, graceMs)
     for (const lease of this.#running) {
-      if (lease.lost === undefined) log.warn("handler does not heed its signal", about(lease.task))
+      if (lease.lost === undefined) log.warn("handler does not heed its signal", taskFields(lease.task))
       this.#finish(lease, { status: "released" })
     }
     await this.#until(() => this.#session.quiet, ackMs)
@@ -182,7 +182,7 @@ export const workerName = (): string =>
 const hostName = (): string => hostname().replace(/[^A-Za-z0-9._-]/g, "-")
 
 /** Of this run of the worker: the next one has another instance. */
-export const workerSelf = (): Self => ({
+export const workerSelf = (): WorkerInfo => ({
   instance: crypto.randomUUID().slice(0, 13),
   host: hostName().slice(0, 64) || "-",
   version,

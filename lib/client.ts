@@ -11,6 +11,7 @@
  */
 
 import { pause } from "./pause.ts"
+import type { EventName } from "./wire/events.ts"
 import type {
   Ack,
   AuditAnswer,
@@ -21,11 +22,8 @@ import type {
   DlqGroupsAnswer,
   DlqPurge,
   DlqPurged,
-  DlqRetried,
-  DlqRetry,
   Drained,
   EventData,
-  EventName,
   Extend,
   Extended,
   LeaseAnswer,
@@ -38,7 +36,9 @@ import type {
   QueueSettings,
   QueuesAnswer,
   QueueView,
-  Redriven,
+  RetriedMany,
+  RetriedTask,
+  RetryMany,
   Settled,
   State,
   Submit,
@@ -247,12 +247,12 @@ export class Client {
     return this.#call("GET", withQuery("/dlq/groups", query), undefined, options)
   }
 
-  retryDead(id: string, options?: CallOptions): Promise<Redriven> {
+  retryDead(id: string, options?: CallOptions): Promise<RetriedTask> {
     return this.#call("POST", `/dlq/retry/${encodeURIComponent(id)}`, undefined, options)
   }
 
   /** A new life for all dead tasks that match. With `canary` one goes first, and the others only if it is done. */
-  retryAllDead(request: DlqRetry, options?: CallOptions): Promise<DlqRetried> {
+  retryAllDead(request: RetryMany, options?: CallOptions): Promise<RetriedMany> {
     const pacedMs = request.rate === undefined ? 0 : 10_000
     return this.#post("/dlq/retry", request, this.#waiting((request.wait_ms ?? 0) + pacedMs, options))
   }

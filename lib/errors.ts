@@ -52,3 +52,6 @@ export function asRefusal(error: unknown): unknown {
     })
   return error
 }
+
+/** One of many answers: what came of this item, or why it was refused. */
+export type Each<T> = T | Refused

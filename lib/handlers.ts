@@ -3,7 +3,7 @@ import { resolve } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { pathToFileURL } from "node:url"
 import { ConfigError } from "./config/config.ts"
-import type { LeasedTask } from "./wire/models.ts"
+import type { Ack, LeasedTask } from "./wire/models.ts"
 
 /** `Checkpoint` is what the handler of this type keeps: nothing checks that an earlier version kept the same. */
 export interface HandlerContext<Checkpoint = unknown> {
@@ -113,3 +113,5 @@ function handlersOf(module: Record<string, unknown>, path: string): [string, Han
       throw wrong(`has something other than a function for ${JSON.stringify(String(type))}`)
   return entries
 }
+
+export type Outcome = Pick<Ack, "status" | "result" | "error" | "retry" | "retry_in_ms">

@@ -1,10 +1,3 @@
-/**
- * A small leveled log on stderr: one JSON object a line for machines, one readable line on a terminal.
- * Names and errors come from strangers, so whatever could move a cursor, forge a line or turn the reading
- * direction is escaped in both forms.
- */
-import type { LogLevel } from "./config/config.ts"
-
 export type Fields = Readonly<Record<string, unknown>>
 export type Log = Record<"debug" | "info" | "warn" | "error", (message: string, fields?: Fields) => void>
 
@@ -39,7 +32,7 @@ export function createLog(
  * For what may happen at any rate: so many lines a second of each message, and when that second is over one that
  * tells how many were left out. Messages must be constant. Whoever asks for `debug` gets all of that.
  */
-export function bounded(log: Log, linesASecond = LINES_A_SECOND, secondMs = 1_000): Log {
+export function rateLimited(log: Log, linesASecond = LINES_A_SECOND, secondMs = 1_000): Log {
   let counts = new Map<string, { level: keyof Log; message: string; count: number }>()
   const secondIsOver = () => {
     const over = counts
@@ -97,3 +90,7 @@ function plain(_name: string, value: unknown): unknown {
   if (typeof value === "string" && value.length > MAX_VALUE) return `${value.slice(0, MAX_VALUE)}…`
   return value
 }
+
+export const LEVELS = ["debug", "info", "warn", "error", "silent"] as const
+
+export type LogLevel = (typeof LEVELS)[number]

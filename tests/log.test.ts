@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test"
-import { bounded, createLog, type Fields } from "../lib/log.ts"
+import { createLog, type Fields, rateLimited } from "../lib/log.ts"
 import type { LeasedTask } from "../lib/wire/models.ts"
 import { FakeBroker } from "./support/fake-broker.ts"
 import { Bench, freshName, type TestBroker, testBroker, until } from "./support/harness.ts"
@@ -32,7 +32,7 @@ describe("a line", () => {
 describe("lines that come at any rate", () => {
   test("are so many a second of each kind, and then one that tells how many were left out", async () => {
     const { lines, log } = keptLog("debug")
-    const often = bounded(log, 3, 20)
+    const often = rateLimited(log, 3, 20)
     for (let i = 0; i < 50; i++) often.warn("A", { i })
     for (let i = 0; i < 2; i++) often.warn("B")
     often.error("A")
@@ -214,7 +214,7 @@ describe("the broker tells", () => {
         { ...about, message: done },
       ])
     }
-    dead.retryAll = dead.purge = broker.queue.steer.purge = broken
+    dead.retryAll = dead.purge = broker.queue.control.purge = broken
     for (const [path, body, what] of asks) {
       const whole = path.startsWith("/dlq") ? { ...body, queue } : body
       expect((await broker.call("POST", path, whole)).status).toBe(500)

@@ -5,10 +5,9 @@
  */
 
 import { readFileSync } from "node:fs"
-import { type ApiToken, hashOf, ROLES, type Role } from "../http/access.ts"
-import { SAMPLERS } from "../observe/tracing.ts"
-import type { HostPort, RedisAddress } from "../redis/connection.ts"
+import { LEVELS } from "../log.ts"
 import type { Backoff } from "../wire/models.ts"
+import { type ApiToken, hashOf, ROLES, type Role } from "./tokens.ts"
 import type { Variable } from "./variables.ts"
 
 export type Env = Readonly<Record<string, string | undefined>>
@@ -22,18 +21,15 @@ export class ConfigError extends Error {
 }
 
 export const QUEUE_NAME = /^[A-Za-z0-9._-]{1,64}$/
-const LEVELS = ["debug", "info", "warn", "error", "silent"] as const
-export type LogLevel = (typeof LEVELS)[number]
-
 /** Hears of each variable that is read, maybe more than once, and what counts where it is not set. */
-export type Heard = (name: Variable, fallback?: string | number) => void
+export type OnRead = (name: Variable, fallback?: string | number) => void
 
 /** Takes variables one by one and gathers what is wrong with them, so that all is told at once. */
 class Reader {
   readonly problems: string[] = []
   constructor(
     private readonly env: Env,
-    private readonly heard: Heard,
+    private readonly heard: OnRead,
   ) {}
 
   /** An empty variable counts as one that is not set: Compose and shells pass those. */
@@ -132,7 +128,7 @@ class Reader {
 export type BrokerConfig = ReturnType<typeof readBrokerConfig>
 
 /** What a broker reads. With no address of a Redis it runs the machine's own redis-server in `dataDir`. */
-export function readBrokerConfig(env: Env = process.env, heard: Heard = () => {}) {
+export function readBrokerConfig(env: Env = process.env, heard: OnRead = () => {}) {
   const read = new Reader(env, heard)
   const redisHost = read.text("REDIS_HOST")
   const redisPort = read.integer("REDIS_PORT", 6379, 1, 65_535)
@@ -232,7 +228,7 @@ export function redisAddress(config: BrokerConfig): RedisAddress | undefined {
 }
 
 /** What `top` reads: how to reach a broker, as a worker does. */
-export function readTopConfig(env: Env = process.env, heard: Heard = () => {}) {
+export function readTopConfig(env: Env = process.env, heard: OnRead = () => {}) {
   const read = new Reader(env, heard)
   return read.done(readReach(read))
 }
@@ -246,7 +242,7 @@ const readReach = (read: Reader) => ({
 export type WorkerConfig = ReturnType<typeof readWorkerConfig>
 
 /** What a worker reads. `apiToken` undefined: it takes the one that a broker on this machine left in `dataDir`. */
-export function readWorkerConfig(env: Env = process.env, heard: Heard = () => {}) {
+export function readWorkerConfig(env: Env = process.env, heard: OnRead = () => {}) {
   const read = new Reader(env, heard)
   const queues = read
     .text("QUEUES", "default")
@@ -341,3 +337,25 @@ function readBackoff(read: Reader): Backoff | undefined {
   const jitter = read.word("BACKOFF_JITTER", ["true", "false"], "true") === "true"
   return kind === "none" ? undefined : { kind, delay_ms, max_ms, jitter }
 }
+
+export const SAMPLERS = [
+  "parentbased_always_on",
+  "parentbased_always_off",
+  "parentbased_traceidratio",
+  "always_on",
+  "always_off",
+  "traceidratio",
+] as const
+
+export interface HostPort {
+  host: string
+  port: number
+}
+
+/** One server, the master that Sentinels name, or the nodes of a Cluster. */
+export type RedisAddress =
+  /** `redis://`, `rediss://`, `unix:///path`, or a bare `/path` of a Unix socket. */
+  | { url: string }
+  | { sentinels: readonly HostPort[]; master: string; sentinelPassword?: string | undefined }
+  /** Some of the nodes: the others are learnt from them. */
+  | { cluster: readonly HostPort[] }

@@ -1,7 +1,7 @@
 /** Dead tasks retried or deleted by the page full, for as long as there is a next page. */
 import type { ComponentChildren } from "preact"
 import { useEffect, useRef, useState } from "preact/hooks"
-import type { DlqPurged, DlqRetried, TaskView } from "../wire/models.ts"
+import type { DlqPurged, RetriedMany, TaskView } from "../wire/models.ts"
 import { ask, askText, type Problem } from "./api.ts"
 import type { DeadFilter } from "./dead.tsx"
 import { Dialog, Field, TaskLink, Trouble } from "./parts.tsx"
@@ -28,7 +28,7 @@ function useCount(filter: DeadFilter, path: string): { total: number; atLeast: b
       let cursor: string | undefined
       for (let call = 0; call < COUNT_CALLS; call++) {
         const body = { ...filter, limit: 1_000, dry_run: true, ...(cursor ? { cursor } : {}) }
-        const told = await ask<DlqRetried & DlqPurged>("POST", path, body, over.signal)
+        const told = await ask<RetriedMany & DlqPurged>("POST", path, body, over.signal)
         total += told.requeued ?? told.purged
         cursor = told.next
         if (cursor === undefined) return setFound({ total, atLeast: false })
@@ -240,7 +240,7 @@ export function RetryDead({ filter, known, onClose, onDone }: Props & { known: n
   )
 }
 
-async function retryPage(body: string, signal: AbortSignal): Promise<DlqRetried> {
+async function retryPage(body: string, signal: AbortSignal): Promise<RetriedMany> {
   return JSON.parse(await askText("POST", "/dlq/retry", { body, signal }))
 }
 

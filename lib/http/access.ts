@@ -1,9 +1,7 @@
 /** Who may do what: the roles, the table of role × route, and the caller whom a token names. */
-import { Refused } from "../errors.ts"
-import type { Each } from "../queue/task-queue.ts"
 
-export const ROLES = ["submit", "work", "operate", "read"] as const
-export type Role = (typeof ROLES)[number]
+import { type ApiToken, hashOf, ROLES, type Role } from "../config/tokens.ts"
+import { type Each, Refused } from "../errors.ts"
 
 /** For each route the roles of which one is enough; none: it asks for no token. The README prints it, a test walks it. */
 export const ACCESS = {
@@ -42,19 +40,6 @@ export const ACCESS = {
   "GET /readyz": [],
 } as const satisfies Record<string, readonly Role[]>
 export type RouteName = keyof typeof ACCESS
-
-/** What is known of a token. Not the token: who reads our memory or the configuration cannot present it. */
-export interface ApiToken {
-  name: string
-  roles: readonly Role[]
-  /** The only queues that it is for; undefined: all. */
-  queues: readonly string[] | undefined
-  /** SHA-256, as hex. */
-  hash: string
-}
-
-export const hashOf = (token: string): string => Bun.SHA256.hash(token, "hex")
-
 /** The token that a request presents. */
 export const presented = (headers: Headers): string | undefined =>
   headers.get("x-api-token") ?? /^Bearer +(.+)$/i.exec(headers.get("authorization") ?? "")?.[1]

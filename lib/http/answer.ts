@@ -3,8 +3,8 @@
 import { NotFoundError } from "elysia"
 import { Refused } from "../errors.ts"
 import type { Log } from "../log.ts"
-import { traceIdOf } from "../observe/tracing.ts"
 import type { Code, Problem } from "../wire/models.ts"
+import { traceIdOf } from "../wire/traceparent.ts"
 
 /** Status, title and advice of each code. `error` is the contract's member, and the title unless it says otherwise. */
 export const PROBLEMS: Record<Code, { status: number; error: string; detail?: string }> = {

@@ -7,8 +7,9 @@
  * make a cookie, and to have the cookie is not enough to learn the token.
  */
 import { createCipheriv, createDecipheriv, createHmac, randomBytes, timingSafeEqual } from "node:crypto"
+import { type ApiToken, hashOf } from "../config/tokens.ts"
 import { Refused } from "../errors.ts"
-import { type ApiToken, Caller, hashOf, presented } from "./access.ts"
+import { Caller, presented } from "./access.ts"
 
 const COOKIE = "tq_session"
 const LIFE_MS = 12 * 3_600_000

@@ -4,30 +4,32 @@
  */
 import { createHash } from "node:crypto"
 import type { BrokerConfig } from "../config/config.ts"
-import { Refused } from "../errors.ts"
-import { TRACEPARENT } from "../observe/tracing.ts"
+import { type Each, Refused } from "../errors.ts"
 import type { DeadFilter, Retry } from "../queue/dead-letters.ts"
 import type { Why } from "../queue/listing.ts"
-import type {
-  Each,
-  Extended,
-  Extension,
-  NewTask,
-  Settled,
-  Settlement,
-  Submitted,
-} from "../queue/task-queue.ts"
 import { givenIdRecord, headerRecord } from "../redis/keys.ts"
 import { memberTexts } from "../task/json-text.ts"
 import { MAX_PATCH_DEPTH, tooDeep } from "../task/merge-patch.ts"
-import { DEFAULT_PRIORITY, DEFAULT_QUEUE, joinId, type Leased, splitId, type Task } from "../task/task.ts"
+import {
+  DEFAULT_PRIORITY,
+  DEFAULT_QUEUE,
+  type Extended,
+  type Extension,
+  joinId,
+  type Leased,
+  type NewTask,
+  type Settled,
+  type Settlement,
+  type Submitted,
+  splitId,
+  type Task,
+} from "../task/task.ts"
 import {
   Ack,
   AuditQuery,
   DlqGroupsQuery,
   DlqPurge,
   DlqQuery,
-  DlqRetry,
   EventsQuery,
   Extend,
   GetQuery,
@@ -40,7 +42,8 @@ import {
   QueueName,
   QueueSettings,
   QueuesQuery,
-  Redrive,
+  RetryMany,
+  RetryTask,
   SignIn,
   StatusQuery,
   Submit,
@@ -51,6 +54,7 @@ import {
   WorkerName,
   WorkersQuery,
 } from "../wire/models.ts"
+import { TRACEPARENT } from "../wire/traceparent.ts"
 import type { Caller } from "./access.ts"
 import { type Body, problem } from "./answer.ts"
 import type { Session } from "./browser-session.ts"
@@ -68,7 +72,7 @@ const checkAudit = queryChecker(AuditQuery)
 const checkDlq = queryChecker(DlqQuery)
 const checkDlqGroups = queryChecker(DlqGroupsQuery)
 const checkDlqPurge = checker(DlqPurge)
-const checkDlqRetry = checker(DlqRetry)
+const checkDlqRetry = checker(RetryMany)
 const checkEvents = queryChecker(EventsQuery)
 const checkId = checker(TaskId)
 const checkName = checker(QueueName)
@@ -76,7 +80,7 @@ const checkSettings = checker(QueueSettings)
 const checkPause = checker(Pause)
 const checkPurge = checker(Purge)
 const checkQueues = queryChecker(QueuesQuery)
-const checkRedrive = checker(Redrive)
+const checkRedrive = checker(RetryTask)
 const checkSignIn = checker(SignIn)
 const checkWork = checker(Work)
 const checkWorker = checker(WorkerName)

@@ -1,3 +1,5 @@
+import type { EVENTS } from "../wire/events.ts"
+
 /** What a broker has counted since its start, as plain numbers: to count must cost nothing. metrics.ts tells it. */
 
 /** Queues with numbers of their own; all that come after them are counted together. */
@@ -29,8 +31,6 @@ export class Histogram {
   }
 }
 
-export const EVENTS = ["submitted", "leased", "done", "failed", "released", "lapsed", "dead"] as const
-
 /** Of one queue. What happened to tasks, by what Redis answered to this broker: a repeated ack counts twice. */
 export class QueueMeasures implements Record<(typeof EVENTS)[number], number> {
   submitted = 0
@@ -55,7 +55,7 @@ export class QueueMeasures implements Record<(typeof EVENTS)[number], number> {
   }
 }
 
-export class Measures {
+export class Counters {
   readonly queues = new Map<string, QueueMeasures>()
   /** Those with histograms of their own. */
   readonly timed: QueueMeasures[] = []

@@ -11,7 +11,7 @@
 import { Refused } from "../errors.ts"
 import { EVENT_STREAM, LISTENING } from "../redis/keys.ts"
 import type { Command } from "../redis/replicated.ts"
-import type { EventName } from "../wire/models.ts"
+import type { EventName } from "../wire/events.ts"
 import { writeEvent } from "../wire/sse.ts"
 
 export interface EventFilter {
@@ -44,8 +44,8 @@ interface Entry {
   data: string
 }
 
-export class Listeners {
-  readonly #all = new Set<Listener>()
+export class EventFeed {
+  readonly #all = new Set<Subscriber>()
   #closed = false
   #last = "0-0"
   #began: Promise<void> | undefined
@@ -77,7 +77,7 @@ export class Listeners {
         detail: `${MAX_LISTENERS} listen to events at this broker already: ask another broker.`,
       })
     let over: Timer | undefined
-    const listener = new Listener(filter, () => {
+    const listener = new Subscriber(filter, () => {
       clearTimeout(over)
       this.#leave(listener)
     })
@@ -129,7 +129,7 @@ export class Listeners {
     this.#pollIn(POLL_MS)
   }
 
-  #leave(listener: Listener): void {
+  #leave(listener: Subscriber): void {
     this.#all.delete(listener)
     if (this.#all.size > 0) return
     for (const timer of this.#timers) clearInterval(timer)
@@ -194,7 +194,7 @@ export class Listeners {
     for (const listener of this.#all) listener.send(`:\nid: ${this.#last}\n\n`)
   }
 
-  async #catchUp(listener: Listener, after: string): Promise<void> {
+  async #catchUp(listener: Subscriber, after: string): Promise<void> {
     const [first] = await this.#after("0-0", 1)
     const newest = await this.#newest()
     let place = after
@@ -216,7 +216,7 @@ export class Listeners {
   }
 }
 
-class Listener {
+class Subscriber {
   readonly stream: ReadableStream<Uint8Array>
   /** The id of what it was told last, or that was passed over. */
   place = "0-0"

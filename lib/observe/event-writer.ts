@@ -11,12 +11,13 @@
 import { randomBytes } from "node:crypto"
 import tell from "../lua/events-append.lua" with { type: "text" }
 import { EVENT_STREAM, LISTENING } from "../redis/keys.ts"
-import { prepared } from "../redis/scripts.ts"
+import { prepareScript } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
-import type { EventData, EventName } from "../wire/models.ts"
-import { EVENTS, MAX_QUEUES, type Measures, OTHER, type QueueMeasures } from "./counters.ts"
+import { EVENTS, type EventName } from "../wire/events.ts"
+import type { EventData } from "../wire/models.ts"
+import { type Counters, MAX_QUEUES, OTHER, type QueueMeasures } from "./counters.ts"
 
-const TELL = prepared(tell)
+const TELL = prepareScript(tell)
 const FLUSH_MS = 50
 const SECOND_MS = 1_000
 /** What a broker tells one by one in a second: of what every task goes through, and of all else. */
@@ -33,7 +34,7 @@ const ERROR_CHARACTERS = 200
 type Facts = Omit<EventData, "at" | "queue" | "task_id">
 type Counts = Record<(typeof EVENTS)[number], number>
 
-export class Events {
+export class EventWriter {
   /** What tells this broker's numbers from others'. */
   readonly #broker = randomBytes(4).toString("hex")
   #on = false
@@ -52,16 +53,16 @@ export class Events {
 
   constructor(
     private readonly store: Pick<Store, "command" | "run">,
-    private readonly measures: Measures,
+    private readonly measures: Counters,
   ) {}
 
   /** Whether somebody listens, as far as is known here. */
-  get on(): boolean {
+  get active(): boolean {
     return this.#on
   }
 
   /** Somebody listens, for so many ms from now at least. */
-  heard(ms: number): void {
+  keepActive(ms: number): void {
     if (this.#closed) return
     this.#until = Math.max(this.#until, performance.now() + ms)
     if (this.#on) return
@@ -72,16 +73,16 @@ export class Events {
   }
 
   /** Asks whether somebody listens. `late`: it may have been said, and not been heard here. */
-  async look(late: boolean): Promise<void> {
+  async checkListeners(late: boolean): Promise<void> {
     const ms = Number(await this.store.command(["PTTL", LISTENING]))
     if (ms <= 0) return
     const missed = late && !this.#on
-    this.heard(ms)
+    this.keepActive(ms)
     if (missed) this.#write("gap", "", "", {})
   }
 
   /** Whether somebody is to be told of this, one by one. What is beyond the budget is counted here. */
-  wants(event: EventName, queue: string): boolean {
+  admits(event: EventName, queue: string): boolean {
     if (!this.#on) return false
     if (ROUTINE.has(event) ? this.#routine-- > 0 : this.#others-- > 0) return true
     this.#skip(queue)
@@ -96,7 +97,7 @@ export class Events {
 
   /** Of a queue. */
   queue(event: EventName, queue: string, facts: Facts = {}): void {
-    if (this.wants(event, queue)) this.#write(event, queue, "", facts)
+    if (this.admits(event, queue)) this.#write(event, queue, "", facts)
   }
 
   /** Writes what is still to be written. */

@@ -7,8 +7,9 @@ import { monitorEventLoopDelay } from "node:perf_hooks"
 import { type Counter, collectDefaultMetrics, Registry } from "prom-client"
 import type { Depth } from "../queue/listing.ts"
 import type { TaskQueue } from "../queue/task-queue.ts"
-import { EVENTS, type Histogram, type QueueMeasures, TASK_SECONDS } from "./counters.ts"
-import { Family, histogram, Page, type Told, valuesOf } from "./prometheus-page.ts"
+import { EVENTS } from "../wire/events.ts"
+import { type Histogram, type QueueMeasures, TASK_SECONDS } from "./counters.ts"
+import { histogram, MetricsPage, QueueFamily, type QueueMetric, valuesOf } from "./prometheus-page.ts"
 
 const FRESH_MS = 1_000
 /** How often the event loop is looked at. */
@@ -21,7 +22,7 @@ export const CONTENT_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
 const STATES = ["queued", "delayed", "processing", "done", "dead", "cancelled"] as const
 
 /** Times, and not for how long: only what has happened changes a line, and `time() -` tells the rest. */
-const OF_DEPTHS: Told<Depth>[] = [
+const OF_DEPTHS: QueueMetric<Depth>[] = [
   {
     ...{ name: "tq_tasks", type: "gauge", help: "Tasks in Redis, of the first 1,000 queues." },
     heads: label => STATES.map(state => `{${label},state="${state}"}`),
@@ -41,7 +42,7 @@ const OF_DEPTHS: Told<Depth>[] = [
   },
 ]
 
-const OF_MEASURES: Told<QueueMeasures>[] = [
+const OF_MEASURES: QueueMetric<QueueMeasures>[] = [
   {
     ...{ name: "tq_task_events_total", type: "counter" },
     help: "What happened to tasks, by what Redis answered here.",
@@ -52,7 +53,7 @@ const OF_MEASURES: Told<QueueMeasures>[] = [
   },
 ]
 
-const OF_TIMED: Told<QueueMeasures>[] = [
+const OF_TIMED: QueueMetric<QueueMeasures>[] = [
   histogram(
     "tq_task_wait_seconds",
     "From the submit to the first lease, delays included.",
@@ -63,11 +64,11 @@ const OF_TIMED: Told<QueueMeasures>[] = [
 ]
 
 export class Metrics {
-  readonly #ofDepths = OF_DEPTHS.map(told => new Family(told))
-  readonly #ofMeasures = OF_MEASURES.map(told => new Family(told))
-  readonly #ofTimed = OF_TIMED.map(told => new Family(told))
+  readonly #ofDepths = OF_DEPTHS.map(told => new QueueFamily(told))
+  readonly #ofMeasures = OF_MEASURES.map(told => new QueueFamily(told))
+  readonly #ofTimed = OF_TIMED.map(told => new QueueFamily(told))
   readonly #families = [...this.#ofDepths, ...this.#ofMeasures, ...this.#ofTimed]
-  #page: Page | undefined
+  #page: MetricsPage | undefined
   #bytes: Promise<Buffer> | undefined
   /** When the page was ready; Infinity: it is being written. */
   #readyAt = -Infinity
@@ -102,17 +103,17 @@ export class Metrics {
     // Not before the first scrape: a broker that nobody scrapes watches no event loop.
     this.#registry ??= this.#register()
     const registry = this.#registry
-    const depths = await this.queue.steer.depths().catch(() => undefined)
+    const depths = await this.queue.control.depths().catch(() => undefined)
     this.#redisUp = depths !== undefined
-    const { measures } = this.queue
+    const { counters } = this.queue
     const held = depths ?? []
     // From 0 on, so that a first event is a growth.
     if (held.some(({ queue }, i) => queue !== this.#held[i]?.queue))
-      for (const { queue } of held) measures.of(queue)
+      for (const { queue } of held) counters.of(queue)
     this.#held = held
-    const counted = [...measures.queues.values()]
+    const counted = [...counters.queues.values()]
     // Left out where it has seen nothing: idle queues are to make no page long.
-    const timed = ({ told }: Family<QueueMeasures>) => measures.timed.filter(of => told.mark?.(of) !== 0)
+    const timed = ({ told }: QueueFamily<QueueMeasures>) => counters.timed.filter(of => told.mark?.(of) !== 0)
     const updates = [
       ...this.#ofDepths.map(family => () => family.update(held)),
       ...this.#ofMeasures.map(family => () => family.update(counted)),
@@ -126,7 +127,7 @@ export class Metrics {
     const rest = await registry.metrics()
     const kept = this.#page?.with(rest)
     if (kept !== undefined) return kept
-    this.#page = new Page(this.#families, rest)
+    this.#page = new MetricsPage(this.#families, rest)
     return this.#page.with(rest)!
   }
 
@@ -141,16 +142,16 @@ export class Metrics {
       tell("gauge", name, help, () => [{ labels: {}, value: value() }])
     const histograms = (name: string, help: string, all: [Labels, Histogram][]) =>
       tell("histogram", name, help, () => all.flatMap(([labels, of]) => linesOf(name, labels, of)))
-    const { measures } = this.queue
+    const { counters } = this.queue
 
     gauge("tq_redis_up", "1 where Redis answered this scrape.", () => Number(this.#redisUp))
-    histograms("tq_redis_call_seconds", "What scripts took, there and back.", [[{}, measures.roundTrip]])
+    histograms("tq_redis_call_seconds", "What scripts took, there and back.", [[{}, counters.roundTrip]])
     histograms(
       "tq_group_items",
       "Items that one call of a script carried.",
-      Object.entries(measures.groups).map(([script, sizes]) => [{ script }, sizes]),
+      Object.entries(counters.groups).map(([script, sizes]) => [{ script }, sizes]),
     )
-    histograms("tq_sweep_lag_seconds", "How late sweeps began.", [[{}, measures.sweepLag]])
+    histograms("tq_sweep_lag_seconds", "How late sweeps began.", [[{}, counters.sweepLag]])
     gauge("tq_long_polls", "Requests that wait for tasks here.", () => this.queue.waiting)
 
     collectDefaultMetrics({ register: registry, prefix: "tq_", eventLoopMonitoringPrecision: LAG_EVERY_MS })

@@ -8,7 +8,7 @@ import type { Histogram } from "./counters.ts"
 const TOGETHER = 100
 const BLANK = 0x20
 
-export interface Told<Of> {
+export interface QueueMetric<Of> {
   name: string
   type: "gauge" | "counter" | "histogram"
   help: string
@@ -23,12 +23,12 @@ export interface Told<Of> {
  * The bytes of a page. What families tell stands in it where they rewrite it, and is copied only where something needs
  * another place: a megabyte takes the system longer to give, and to move, than most of it to stay as it is.
  */
-export class Page {
+export class MetricsPage {
   readonly #bytes: Buffer
   /** Where the rest begins. */
   readonly #from: number
 
-  constructor(families: readonly Pick<Family<never>, "size" | "place">[], rest: string) {
+  constructor(families: readonly Pick<QueueFamily<never>, "size" | "place">[], rest: string) {
     const size = families.reduce((sum, family) => sum + family.size, 0)
     this.#bytes = Buffer.allocUnsafe(size + 2 * rest.length)
     this.#from = families.reduce((at, family) => family.place(this.#bytes, at), 0)
@@ -44,13 +44,13 @@ export class Page {
 }
 
 /** One metric of all queues. */
-export class Family<Of extends { readonly queue: string }> {
+export class QueueFamily<Of extends { readonly queue: string }> {
   readonly #head: string
-  #blocks: Block<Of>[] = []
+  #blocks: Lines<Of>[] = []
   /** Of how many queues it has written values so far: what pages cost. */
   written = 0
 
-  constructor(readonly told: Told<Of>) {
+  constructor(readonly told: QueueMetric<Of>) {
     const { name, type, help } = told
     this.#head = `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`
   }
@@ -62,7 +62,7 @@ export class Family<Of extends { readonly queue: string }> {
       const queues = all.slice(i * TOGETHER, (i + 1) * TOGETHER)
       const written = before[i]?.rewrite(queues)
       this.written += written ?? queues.length
-      return written === undefined ? new Block(this.told, queues) : before[i]!
+      return written === undefined ? new Lines(this.told, queues) : before[i]!
     })
     return this.#blocks.length !== before.length || this.#blocks.some((block, i) => block !== before[i])
   }
@@ -87,7 +87,7 @@ export class Family<Of extends { readonly queue: string }> {
  * The lines of some queues. A value stands at the right of a field that is as wide as the widest: so the next one is
  * written in its place, and the rest of the text stays as it is.
  */
-class Block<Of extends { readonly queue: string }> {
+class Lines<Of extends { readonly queue: string }> {
   bytes: Buffer
   readonly #queues: string[]
   readonly #marks: (number | undefined)[]
@@ -97,7 +97,7 @@ class Block<Of extends { readonly queue: string }> {
   readonly #width: number
 
   constructor(
-    private readonly told: Told<Of>,
+    private readonly told: QueueMetric<Of>,
     all: readonly Of[],
   ) {
     this.#queues = all.map(({ queue }) => queue)
@@ -157,7 +157,7 @@ export const histogram = <Of>(
   help: string,
   bounds: readonly number[],
   of: (of: Of) => Histogram,
-): Told<Of> => ({
+): QueueMetric<Of> => ({
   ...{ name, type: "histogram", help },
   heads: label => [
     ...[...bounds, "+Inf"].map(le => `_bucket{le="${le}",${label}}`),

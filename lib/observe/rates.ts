@@ -6,10 +6,11 @@
 import add from "../lua/rates-add.lua" with { type: "text" }
 import read from "../lua/rates-read.lua" with { type: "text" }
 import { RATES } from "../redis/keys.ts"
-import { prepared } from "../redis/scripts.ts"
+import { prepareScript } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
+import { EVENTS } from "../wire/events.ts"
 import type { Rates as RatesOf } from "../wire/models.ts"
-import { EVENTS, MAX_QUEUES, type Measures, OTHER } from "./counters.ts"
+import { type Counters, MAX_QUEUES, OTHER } from "./counters.ts"
 
 const FLUSH_MS = 2_000
 const SLICE_MS = 5_000
@@ -19,8 +20,8 @@ const KEEP_MS = 2 * SLICES * SLICE_MS
 /** Queues in one call: well below 1 ms of Redis' time. */
 const A_CALL = 200
 
-const ADD = prepared(add)
-const READ = prepared(read)
+const ADD = prepareScript(add)
+const READ = prepareScript(read)
 
 export class Rates {
   /** What was told so far, of each queue. */
@@ -30,7 +31,7 @@ export class Rates {
 
   constructor(
     private readonly store: Store,
-    private readonly measures: Measures,
+    private readonly measures: Counters,
   ) {
     this.#timer = setInterval(() => void this.flush(), FLUSH_MS * (0.75 + Math.random() / 2)).unref()
   }

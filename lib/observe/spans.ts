@@ -43,14 +43,14 @@ import {
   TraceIdRatioBasedSampler,
   TracerProvider,
 } from "@opentelemetry/sdk-trace"
-import { Refused } from "../errors.ts"
-import { bounded, type Log } from "../log.ts"
+import type { SAMPLERS } from "../config/config.ts"
+import { type Each, Refused } from "../errors.ts"
+import type { Outcome } from "../handlers.ts"
+import { type Log, rateLimited } from "../log.ts"
 import { pause } from "../pause.ts"
-import type { Each, NewTask, Submitted } from "../queue/task-queue.ts"
-import { type Leased, queueOf } from "../task/task.ts"
+import { type Leased, type NewTask, queueOf, type Submitted } from "../task/task.ts"
 import type { LeasedTask } from "../wire/models.ts"
-import type { Outcome } from "../worker/run-handler.ts"
-import { type SAMPLERS, TRACEPARENT } from "./tracing.ts"
+import { TRACEPARENT } from "../wire/traceparent.ts"
 
 const SYSTEM = "task_queue"
 /** At some 2 KB each: 8 MB. */
@@ -91,7 +91,7 @@ export class Spans {
 
   static start({ endpoint, part, serviceName, sampler, ratio }: SpanOptions, log: Log): Spans {
     // What the exporter has to say of its own variables, and of spans that found no room.
-    const diagnostics = bounded(log, 1)
+    const diagnostics = rateLimited(log, 1)
     const warn = (message: string) => diagnostics.warn("Traces", { note: message })
     diag.setLogger(
       { error() {}, warn, info() {}, debug() {}, verbose() {} },

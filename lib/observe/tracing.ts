@@ -6,22 +6,6 @@ import type { BrokerConfig, WorkerConfig } from "../config/config.ts"
 import type { Log } from "../log.ts"
 import type { Spans } from "./spans.ts"
 
-/** The header of W3C Trace Context: version, trace, span, flags. */
-export const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
-
-/** For a line of the log; undefined where there is none, or something else. */
-export const traceIdOf = (traceparent: string | null | undefined): string | undefined =>
-  traceparent && TRACEPARENT.test(traceparent) ? traceparent.slice(3, 35) : undefined
-
-export const SAMPLERS = [
-  "parentbased_always_on",
-  "parentbased_always_off",
-  "parentbased_traceidratio",
-  "always_on",
-  "always_off",
-  "traceidratio",
-] as const
-
 type TraceConfig = Pick<
   BrokerConfig & WorkerConfig,
   "otelExporterOtlpEndpoint" | "otelServiceName" | "otelTracesSampler" | "otelTracesSamplerArg"

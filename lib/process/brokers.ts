@@ -9,7 +9,7 @@ import type { BrokerConfig } from "../config/config.ts"
 import type { Log } from "../log.ts"
 import { pause } from "../pause.ts"
 import { stopSignal } from "../signals.ts"
-import { cannotListen, type Listening } from "./greeting.ts"
+import { type Listening, listenError } from "./greeting.ts"
 
 const BROKER = join(import.meta.dir, "../..", "broker.ts")
 /** The argument of a broker that is one of several; its number follows, from 0. */
@@ -94,7 +94,7 @@ async function refusalOf(hostname: string, port: number): Promise<Error | undefi
   try {
     await Bun.serve({ hostname, port, reusePort: false, fetch: () => new Response() }).stop(true)
   } catch (error) {
-    return cannotListen(error, hostname, port)
+    return listenError(error, hostname, port)
   }
 }
 

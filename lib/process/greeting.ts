@@ -1,8 +1,7 @@
 /** What an operator reads when a broker or a worker has started, or cannot. */
 import { join } from "node:path"
-import type { BrokerConfig, LogLevel } from "../config/config.ts"
-import type { Log } from "../log.ts"
-import type { RedisAddress } from "../redis/connection.ts"
+import type { BrokerConfig, RedisAddress } from "../config/config.ts"
+import type { Log, LogLevel } from "../log.ts"
 import type { RedisState } from "../redis/store.ts"
 
 /** What there is to open in a browser, or to point something at. */
@@ -37,7 +36,7 @@ export const brokerFacts = (
 })
 
 /** Where the token is that has all roles, of a broker that has one. */
-export function tokenPlace({ apiToken, dataDir }: BrokerConfig, token: string | undefined): string {
+export function tokenSource({ apiToken, dataDir }: BrokerConfig, token: string | undefined): string {
   if (apiToken !== undefined) return "API_SECRET_TOKEN"
   return token === undefined ? "API_TOKENS" : join(dataDir, "token")
 }
@@ -132,7 +131,7 @@ export function whereRedisIs(address: RedisAddress): string {
 }
 
 /** Why the port could not be had, as what to do about it. */
-export function cannotListen(
+export function listenError(
   error: unknown,
   host: string,
   port: number,

@@ -2,7 +2,7 @@
 import { version } from "../../package.json" with { type: "json" }
 import {
   ConfigError,
-  type Heard,
+  type OnRead,
   readBrokerConfig,
   readTopConfig,
   readWorkerConfig,
@@ -48,7 +48,7 @@ export type Program = keyof typeof PROGRAMS
 /** The variables that a program reads, as the README orders them, and what counts where one is not set. */
 export function variablesOf(program: Program): Map<Variable, string | undefined> {
   const heard = new Map<Variable, string | undefined>()
-  const hear: Heard = (name, fallback) => {
+  const hear: OnRead = (name, fallback) => {
     if (fallback !== undefined || !heard.has(name))
       heard.set(name, fallback === undefined ? undefined : String(fallback))
   }

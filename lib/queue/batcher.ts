@@ -18,19 +18,19 @@ const MAX_ITEMS = 300
 const MAX_IN_FLIGHT = 3
 const MAX_PENDING_ITEMS = 100_000
 
-interface Unit<Item, Answer> {
+interface PendingCall<Item, Answer> {
   items: readonly Item[]
   resolve(answers: Answer[]): void
   reject(error: unknown): void
 }
 
 interface Lane<Item, Answer> {
-  units: Unit<Item, Answer>[]
+  units: PendingCall<Item, Answer>[]
   inFlight: number
   scheduled: boolean
 }
 
-export class Group<Item, Answer> {
+export class Batcher<Item, Answer> {
   readonly #lanes = new Map<string, Lane<Item, Answer>>()
   #pending = 0
 

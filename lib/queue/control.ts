@@ -1,13 +1,13 @@
 /** Steering queues: how they are, holding them, limiting how they are handed out, deleting what waits or has ended. */
 
 import { MAX_QUEUES } from "../observe/counters.ts"
-import type { Events } from "../observe/event-writer.ts"
+import type { EventWriter } from "../observe/event-writer.ts"
 import type { Rates } from "../observe/rates.ts"
 import type { Scripts } from "../redis/scripts.ts"
 import type { Purgeable, Purged, QueueSettings, QueueView } from "../wire/models.ts"
 import type { QueueDefaults } from "./defaults.ts"
 import { DEPTHS_A_CALL, type Depth, Depths, PLACES, readDepth } from "./listing.ts"
-import type { Workers } from "./worker-registry.ts"
+import type { WorkerRegistry } from "./worker-registry.ts"
 
 /** How many tasks one script call deletes: about 2 ms of Redis' time. */
 const MOVES_A_CALL = 200
@@ -28,13 +28,13 @@ interface Parts {
   register(queue: string): Promise<void>
   /** Whether somebody waits here for tasks of this queue. */
   waitsFor(queue: string): boolean
-  workers: Workers
+  workers: WorkerRegistry
   rates: Rates
-  events: Events
+  events: EventWriter
   defaults: QueueDefaults
 }
 
-export class Steering {
+export class QueueControl {
   readonly #depths = new Depths()
 
   constructor(private readonly parts: Parts) {}
@@ -87,7 +87,7 @@ export class Steering {
   }
 
   /** How many tasks of the queue run at a time, how fast they are handed out, and what new ones get. Safe to repeat. */
-  async set(queue: string, { concurrency, rate, defaults }: QueueSettings): Promise<QueueView> {
+  async configure(queue: string, { concurrency, rate, defaults }: QueueSettings): Promise<QueueView> {
     await this.parts.register(queue)
     await this.parts.scripts.call("settings", queue, {
       concurrency: concurrency ?? "",

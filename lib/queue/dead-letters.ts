@@ -5,13 +5,13 @@
  */
 import { createHash } from "node:crypto"
 import { Refused } from "../errors.ts"
-import type { Events } from "../observe/event-writer.ts"
+import type { EventWriter } from "../observe/event-writer.ts"
 import { pause } from "../pause.ts"
 import type { Scripts } from "../redis/scripts.ts"
 import { mergedText } from "../task/merge-patch.ts"
 import { inlineOrLarge, localOf, splitId, type Task } from "../task/task.ts"
 import type { DeadGroup, Reason, State } from "../wire/models.ts"
-import { deadSize, LOOK_AT, type Page, tasksPage } from "./listing.ts"
+import { deadSize, MAX_ENTRIES_PER_PAGE, type Page, tasksPage } from "./listing.ts"
 
 /** How many tasks one script call moves: about 2 ms of Redis' time; and where each gets a payload, which may be large. */
 const MOVES_A_CALL = 200
@@ -67,7 +67,7 @@ interface Parts {
   queues(): Promise<string[]>
   /** A task once it has ended or the time is over. */
   find(id: string, waitMs: number, signal?: AbortSignal): Promise<Task>
-  events: Events
+  events: EventWriter
 }
 
 export class DeadLetters {
@@ -85,7 +85,7 @@ export class DeadLetters {
 
   /** Of one call's worth of tasks those with the same error together, the largest group first. */
   async groups(asked: Omit<DeadPage, "limit">) {
-    const { tasks, next } = await this.#find({ ...asked, limit: LOOK_AT })
+    const { tasks, next } = await this.#find({ ...asked, limit: MAX_ENTRIES_PER_PAGE })
     const groups = new Map<string, DeadGroup>()
     for (const task of tasks) {
       const fingerprint = fingerprintOf(task)
@@ -166,7 +166,7 @@ export class DeadLetters {
   }
 
   #tell(event: "retried" | "deleted", queue: string, id: string): void {
-    if (this.parts.events.wants(event, queue)) this.parts.events.task(event, queue, id)
+    if (this.parts.events.admits(event, queue)) this.parts.events.task(event, queue, id)
   }
 
   async #retryPage(asked: Retry, signal: AbortSignal): Promise<Retried> {

@@ -20,7 +20,7 @@ export class EndWatch {
   constructor(private readonly hooks: Hooks) {}
 
   /** Resolves when the task has ended, or after `waitMs`, or when the client leaves. */
-  async until(id: string, waitMs: number, signal?: AbortSignal): Promise<void> {
+  async waitFor(id: string, waitMs: number, signal?: AbortSignal): Promise<void> {
     const queue = this.hooks.queueOf(id)
     const { promise, resolve } = Promise.withResolvers<void>()
     const timer = setTimeout(resolve, waitMs)
@@ -45,17 +45,17 @@ export class EndWatch {
   }
 
   /** This task has ended. */
-  tell(id: string): void {
+  ended(id: string): void {
     for (const resolve of this.#waiting.get(id) ?? []) resolve()
   }
 
   /** After a gap in which ends may have been published to nobody here. */
   async lookAgain(): Promise<void> {
     // Where a mark fails Redis is away: after that comes another gap.
-    for (const id of this.#waiting.keys()) if (!(await this.hooks.mark(id).catch(() => true))) this.tell(id)
+    for (const id of this.#waiting.keys()) if (!(await this.hooks.mark(id).catch(() => true))) this.ended(id)
   }
 
   close(): void {
-    for (const id of this.#waiting.keys()) this.tell(id)
+    for (const id of this.#waiting.keys()) this.ended(id)
   }
 }

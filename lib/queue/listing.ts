@@ -5,7 +5,7 @@ import { readTask, splitId, type Task } from "../task/task.ts"
 import type { QueueView, State } from "../wire/models.ts"
 
 /** Entries that one call looks at, whatever it finds: the bound of a page with filters. */
-export const LOOK_AT = 1_000
+export const MAX_ENTRIES_PER_PAGE = 1_000
 /** Without news from workers for this long, their absence is the answer. */
 const NO_WORKERS_MS = 60_000
 
@@ -53,7 +53,7 @@ export async function tasksPage(
   const after = cursor === undefined ? undefined : readCursor(cursor)
   const places = PLACES[state]
   const tasks: Task[] = []
-  let budget = LOOK_AT
+  let budget = MAX_ENTRIES_PER_PAGE
   let last = cursor
   for (const queue of queues) {
     if (after !== undefined && queue < after.queue) continue
@@ -110,7 +110,7 @@ export interface Depth {
   polledAt: number
 }
 
-interface Told {
+interface CachedDepths {
   names: string
   text: string
   depths: readonly Depth[]
@@ -118,10 +118,10 @@ interface Told {
 
 /** What queues hold. Of a call that tells what it told before, nothing is read again. */
 export class Depths {
-  #told: readonly Told[] = []
+  #told: readonly CachedDepths[] = []
 
   async read(scripts: Scripts, queues: readonly string[], aCall: number): Promise<Depth[]> {
-    const told: Told[] = []
+    const told: CachedDepths[] = []
     for (let at = 0; at < queues.length; at += DEPTHS_AT_ONCE) {
       const some = queues.slice(at, at + DEPTHS_AT_ONCE)
       const calls = Array.from({ length: Math.ceil(some.length / aCall) }, async (_, i) => {

@@ -1,11 +1,19 @@
 /** What came of calls: counted for /metrics, told to those who listen, and logged where somebody should look. */
 
-import { bounded, type Fields, type Log } from "../log.ts"
-import type { Measures } from "../observe/counters.ts"
-import type { Events } from "../observe/event-writer.ts"
-import { joinId, type Leased, leaseAgeMs, queueOf, type Task } from "../task/task.ts"
-import type { EventName } from "../wire/models.ts"
-import type { NewTask, Settled, Settlement } from "./task-queue.ts"
+import { type Fields, type Log, rateLimited } from "../log.ts"
+import type { Counters } from "../observe/counters.ts"
+import type { EventWriter } from "../observe/event-writer.ts"
+import {
+  joinId,
+  type Leased,
+  leaseAgeMs,
+  type NewTask,
+  queueOf,
+  type Settled,
+  type Settlement,
+  type Task,
+} from "../task/task.ts"
+import type { EventName } from "../wire/events.ts"
 
 const SUBMITS = { queued: "submitted", scheduled: "scheduled" } as const
 const ENDS = {
@@ -22,30 +30,30 @@ interface End extends Pick<Settled, "word" | "retries"> {
   now: number
 }
 
-export class Happened {
+export class OutcomeRecorder {
   readonly #log: Log
 
   constructor(
-    private readonly measures: Measures,
-    private readonly events: Events,
+    private readonly measures: Counters,
+    private readonly events: EventWriter,
     log: Log,
   ) {
-    this.#log = bounded(log)
+    this.#log = rateLimited(log)
   }
 
   submitted(id: string, word: keyof typeof SUBMITS, { queue, type }: NewTask): void {
     this.measures.of(queue).submitted++
     // Asked first, here and below: most of a flood is not told, and then nothing is to be made for it.
-    if (this.events.wants(SUBMITS[word], queue)) this.events.task(SUBMITS[word], queue, id, { type })
+    if (this.events.admits(SUBMITS[word], queue)) this.events.task(SUBMITS[word], queue, id, { type })
   }
 
   leased(queue: string, tasks: readonly Leased[]): void {
     const measures = this.measures.of(queue)
     measures.leased += tasks.length
     for (const { attempt, waitedMs } of tasks) if (attempt === 1) measures.wait.observe(waitedMs / 1_000)
-    if (!this.events.on) return
+    if (!this.events.active) return
     for (const { id, type, worker, attempt } of tasks)
-      if (this.events.wants("leased", queue))
+      if (this.events.admits("leased", queue))
         this.events.task("leased", queue, id, {
           ...{ type: plain(type), attempt },
           ...(worker === "?" ? {} : { worker }),
@@ -66,9 +74,9 @@ export class Happened {
       this.measures.of(queue).dead++
       this.#logDead(settlement, retries, reason, asked())
     }
-    if (!this.events.on) return
+    if (!this.events.active) return
     const attempt = () => (lease === undefined ? {} : { attempt: Number.parseInt(lease, 10) })
-    if (this.events.wants(ENDS[word], queue))
+    if (this.events.admits(ENDS[word], queue))
       this.events.task(ENDS[word], queue, id, {
         ...attempt(),
         ...(outcome === "failed" && text ? { error: text } : {}),
@@ -77,7 +85,7 @@ export class Happened {
   }
 
   /** What time did to tasks of a queue, as a lease or a sweep has found; `befallen` as lua/prelude.lua spells it. */
-  befell(queue: string, lapsed: number, buried: number, befallen: readonly string[] = []): void {
+  recordTimeouts(queue: string, lapsed: number, buried: number, befallen: readonly string[] = []): void {
     const measures = this.measures.of(queue)
     measures.lapsed += lapsed
     measures.dead += buried
@@ -96,12 +104,12 @@ export class Happened {
   }
 
   /** What is only told. */
-  told(event: EventName, id: string): void {
+  publish(event: EventName, id: string): void {
     this.#tell(event, queueOf(id), id)
   }
 
-  #tell(event: EventName, queue: string, id: string, facts?: Parameters<Events["task"]>[3]): void {
-    if (this.events.wants(event, queue)) this.events.task(event, queue, id, facts)
+  #tell(event: EventName, queue: string, id: string, facts?: Parameters<EventWriter["task"]>[3]): void {
+    if (this.events.admits(event, queue)) this.events.task(event, queue, id, facts)
   }
 
   #count(queue: string, word: Settled["word"], lease: string | undefined, now: number): void {

@@ -3,11 +3,11 @@
  * Payloads and results are JSON text that passes through unread.
  */
 
-import { NotReplicated, Refused } from "../errors.ts"
+import { type Each, NotReplicated, Refused } from "../errors.ts"
 import type { Fields, Log } from "../log.ts"
-import { Measures } from "../observe/counters.ts"
-import { Listeners } from "../observe/event-feed.ts"
-import { Events } from "../observe/event-writer.ts"
+import { Counters } from "../observe/counters.ts"
+import { EventFeed } from "../observe/event-feed.ts"
+import { EventWriter } from "../observe/event-writer.ts"
 import { Rates } from "../observe/rates.ts"
 import { connect, hintConnection, type RedisTarget, topologyOf } from "../redis/connection.ts"
 import {
@@ -23,33 +23,38 @@ import {
 } from "../redis/keys.ts"
 import { type Replies, Scripts } from "../redis/scripts.ts"
 import { type RedisState, Store, timed } from "../redis/store.ts"
-import { Hints } from "../redis/subscriptions.ts"
+import { Subscriptions } from "../redis/subscriptions.ts"
 import {
+  type Extended,
+  type Extension,
+  encodeBody,
+  encodePolicy,
   joinId,
   type Leased,
   localOf,
+  type NewTask,
   newLocalId,
   newTokens,
-  type Policy,
   queueOf,
   readLeased,
+  type Settled,
+  type Settlement,
+  type Submitted,
   splitId,
   type Task,
-  writeBody,
-  writePolicy,
 } from "../task/task.ts"
 import type { AuditAnswer } from "../wire/models.ts"
 import { Auditor } from "./audit.ts"
-import { Group } from "./batcher.ts"
-import { Steering } from "./control.ts"
+import { Batcher } from "./batcher.ts"
+import { QueueControl } from "./control.ts"
 import { DeadLetters } from "./dead-letters.ts"
 import { QueueDefaults } from "./defaults.ts"
 import { EndWatch } from "./end-watch.ts"
 import { findTask, type Page, type TaskFilter, tasksPage, type Why, whyTask } from "./listing.ts"
 import { type Demand, LongPoll, type Slots, slotsAfter } from "./long-poll.ts"
-import { Happened } from "./outcomes.ts"
+import { OutcomeRecorder } from "./outcomes.ts"
 import { Sweeper } from "./sweeper.ts"
-import { Workers } from "./worker-registry.ts"
+import { WorkerRegistry } from "./worker-registry.ts"
 
 /** How many lapsed, expired and due tasks a sweep moves: about 2 ms of Redis' time; and a lease call, beside its own. */
 const MOVES_A_CALL = 200
@@ -59,66 +64,6 @@ const ENDED: ReadonlySet<Task["state"]> = new Set(["done", "dead", "cancelled"])
 const CLOSE_MS = 500
 /** How many queues may be remembered as registered. */
 const MAX_KNOWN_QUEUES = 100_000
-
-export interface NewTask {
-  queue: string
-  type: string
-  payload: string
-  policy: Policy
-  /** When it is ready: "+ms" from now, or a time in ms since 1970; undefined: at once. */
-  when?: string | undefined
-  /** After that no attempt starts. */
-  expiresInMs?: number | undefined
-  /** The id within its queue; undefined: a new one. */
-  local?: string | undefined
-  /** Further members for the worker, as JSON without braces. */
-  extra?: string | undefined
-  /** The trace that its caller named, which stands in `extra`. */
-  traceparent?: string | undefined
-  /** The same key and print give the first answer again. */
-  idempotency?: { key: string; print: string } | undefined
-  unique?: { key: string; replace: boolean } | undefined
-}
-
-export interface Settlement {
-  id: string
-  outcome: "done" | "failed" | "released"
-  lease?: string | undefined
-  /** The result of `done` as JSON text, or the error of `failed`. */
-  text?: string | undefined
-  /** Of failed: "no" further attempt, or the next one in this many ms. */
-  retry?: "no" | number | undefined
-}
-
-export interface Extension {
-  id: string
-  lease: string
-  timeoutMs?: number | undefined
-  /** JSON text; what is left out stays as it is. */
-  progress?: string | undefined
-  checkpoint?: string | undefined
-  log?: readonly string[] | undefined
-}
-
-/** One of many answers: what came of this item, or why it was refused. */
-export type Each<T> = T | Refused
-
-export interface Submitted {
-  id: string
-  state: "queued" | "scheduled" | "duplicate"
-  replayed?: boolean
-  replaced?: boolean
-}
-export interface Settled {
-  id: string
-  word: "acknowledged" | "requeued" | "moved_to_dlq" | "released" | "cancelled"
-  retries: number
-}
-export interface Extended {
-  id: string
-  word: "ok" | "cancelled"
-  leaseExpiresAt: number
-}
 
 export interface TaskQueueOptions {
   redis: RedisTarget
@@ -137,11 +82,11 @@ export interface TaskQueueOptions {
 }
 
 export class TaskQueue {
-  readonly measures = new Measures()
+  readonly counters = new Counters()
   readonly #store: Store
   /** For what may happen to any number of tasks at once. */
-  readonly #happened: Happened
-  readonly #hints: Hints
+  readonly #happened: OutcomeRecorder
+  readonly #hints: Subscriptions
   readonly #scripts: Scripts
   readonly #sweeper: Sweeper
   readonly #auditor: Auditor
@@ -149,16 +94,16 @@ export class TaskQueue {
   readonly #registered = new Set<string>()
   readonly #ends: EndWatch
   readonly dead: DeadLetters
-  readonly workers: Workers
-  readonly steer: Steering
+  readonly workers: WorkerRegistry
+  readonly control: QueueControl
   readonly defaults: QueueDefaults
   readonly #rates: Rates
-  readonly #events: Events
+  readonly #events: EventWriter
   /** Those who listen to events here. */
-  readonly listeners: Listeners
-  readonly #submits: Group<{ local: string; task: NewTask }, Exclude<Replies["submit"], string>[number]>
-  readonly #settles: Group<Settlement, Exclude<Replies["settle"], string>[number]>
-  readonly #extends: Group<Extension, Replies["extend"][number]>
+  readonly eventFeed: EventFeed
+  readonly #submits: Batcher<{ local: string; task: NewTask }, Exclude<Replies["submit"], string>[number]>
+  readonly #settles: Batcher<Settlement, Exclude<Replies["settle"], string>[number]>
+  readonly #extends: Batcher<Extension, Replies["extend"][number]>
   readonly #upkeep: Timer
 
   /** Connects, and checks that this Redis is one it can work on. */
@@ -185,20 +130,20 @@ export class TaskQueue {
     hints: ReturnType<typeof hintConnection>,
   ) {
     this.#store = store
-    this.#events = new Events(store, this.measures)
-    this.#happened = new Happened(this.measures, this.#events, options.log)
-    this.listeners = new Listeners(
+    this.#events = new EventWriter(store, this.counters)
+    this.#happened = new OutcomeRecorder(this.counters, this.#events, options.log)
+    this.eventFeed = new EventFeed(
       command => store.command(command),
-      ms => this.#events.heard(ms),
+      ms => this.#events.keepActive(ms),
     )
     const scripts = new Scripts(
-      timed(store, seconds => this.measures.roundTrip.observe(seconds)),
+      timed(store, seconds => this.counters.roundTrip.observe(seconds)),
       { depth: options.maxQueueDepth, bytes: options.maxQueueBytes },
     )
     this.#scripts = scripts
     this.#sweeper = new Sweeper(
       queue => this.#sweep(queue),
-      lateMs => this.measures.sweepLag.observe(lateMs / 1_000),
+      lateMs => this.counters.sweepLag.observe(lateMs / 1_000),
     )
     this.#auditor = new Auditor({
       ...{ store, scripts, log: options.log },
@@ -212,7 +157,7 @@ export class TaskQueue {
       release: tasks => this.#release(tasks),
       listen: queue => this.#listen(queue),
     })
-    this.#hints = new Hints(
+    this.#hints = new Subscriptions(
       hints,
       (channel, message) => this.#heard(channel, message),
       () => {
@@ -232,17 +177,17 @@ export class TaskQueue {
       },
       queueOf: id => splitId(id).queue,
     })
-    const { groups } = this.measures
+    const { groups } = this.counters
     this.dead = new DeadLetters({
       scripts,
       queues: () => this.#queues(),
       find: (id, waitMs, signal) => this.find(id, waitMs, signal),
       events: this.#events,
     })
-    this.workers = new Workers({ store, scripts, dismiss: whose => this.#poll.dismiss(whose) })
-    this.#rates = new Rates(store, this.measures)
+    this.workers = new WorkerRegistry({ store, scripts, dismiss: whose => this.#poll.dismiss(whose) })
+    this.#rates = new Rates(store, this.counters)
     this.defaults = new QueueDefaults((command, told) => store.command(command, told))
-    this.steer = new Steering({
+    this.control = new QueueControl({
       scripts,
       oneSlot: topologyOf(options.redis) !== "cluster",
       queues: () => this.#queues(),
@@ -253,20 +198,20 @@ export class TaskQueue {
       events: this.#events,
       defaults: this.defaults,
     })
-    this.#submits = new Group(async (queue, items) => {
+    this.#submits = new Batcher(async (queue, items) => {
       groups.submit.observe(items.length)
       const answers = await scripts.call(
         "submit",
         queue,
         { ttl: options.idempotencyTtlMs },
         items.map(({ local, task }) => {
-          const { body, large, rare } = writeNew(task)
+          const { body, large, rare } = encodeNewTask(task)
           return { id: local, body, large, rare }
         }),
       )
       return answers === "queued" ? items.map(({ local }) => ["queued", local]) : answers
     })
-    this.#settles = new Group(async (queue, items) => {
+    this.#settles = new Batcher(async (queue, items) => {
       groups.settle.observe(items.length)
       const answers = await scripts.call(
         "settle",
@@ -281,7 +226,7 @@ export class TaskQueue {
       )
       return answers === "acknowledged" ? items.map(() => ["acknowledged", 0, 0, "done"]) : answers
     })
-    this.#extends = new Group((queue, items) => {
+    this.#extends = new Batcher((queue, items) => {
       groups.extend.observe(items.length)
       return scripts.call(
         "extend",
@@ -304,14 +249,14 @@ export class TaskQueue {
       this.#poll.hintAll()
       void this.#ends.lookAgain()
       this.#heedOthers()
-      this.listeners.back()
+      this.eventFeed.back()
     })
     this.#listenForListeners(false)
     this.#upkeep = setInterval(
       () => {
         this.#heedOthers()
         void this.#learn().catch(() => {})
-        void this.#events.look(true).catch(() => {})
+        void this.#events.checkListeners(true).catch(() => {})
       },
       10_000 + Math.random() * 1_000,
     ).unref()
@@ -496,7 +441,7 @@ export class TaskQueue {
     ]
     if (word === "unknown") throw new Refused("task_not_found", { task_id: id })
     if (word === "ended") throw new Refused("already_ended", { task_id: id, state })
-    if (state !== "cancelled") this.#happened.told(word, id)
+    if (state !== "cancelled") this.#happened.publish(word, id)
     return word
   }
 
@@ -505,7 +450,7 @@ export class TaskQueue {
     try {
       const task = await findTask(this.#scripts, id)
       if (waitMs === 0 || ENDED.has(task.state)) return task
-      await this.#ends.until(id, waitMs, signal)
+      await this.#ends.waitFor(id, waitMs, signal)
       return await findTask(this.#scripts, id)
     } catch (error) {
       throw await this.#goneOr(error, id)
@@ -544,7 +489,7 @@ export class TaskQueue {
     this.#auditor.close()
     this.#poll.close()
     this.#ends.close()
-    this.listeners.close()
+    this.eventFeed.close()
   }
 
   async close(): Promise<void> {
@@ -576,7 +521,7 @@ export class TaskQueue {
           asked,
         )
         const got = readLeased(queue, handed)
-        this.#happened.befell(queue, lapsed, buried, befallen)
+        this.#happened.recordTimeouts(queue, lapsed, buried, befallen)
         this.#happened.leased(queue, got)
         tasks.push(...got)
         if (nextEvent >= 0) this.#sweeper.in(queue, nextEvent)
@@ -612,7 +557,7 @@ export class TaskQueue {
       keep_dead: deadKept,
       polled: this.#poll.waitsFor(queue) ? 1 : 0,
     })
-    this.#happened.befell(queue, lapsed, buried, befallen)
+    this.#happened.recordTimeouts(queue, lapsed, buried, befallen)
     if (waiting === 1) this.#poll.hint(queue, MOVES_A_CALL)
     // Asked anew: somebody may have come during the call.
     if (!this.#poll.waitsFor(queue)) this.#hints.unsubscribe(wakeChannel(queue))
@@ -653,7 +598,7 @@ export class TaskQueue {
   /** Whether somebody listens to events, now and from now on. `late`: some time may have passed unheard. */
   #listenForListeners(late: boolean): void {
     void this.#hints.subscribe(LISTENING).then(
-      () => this.#events.look(late).catch(() => {}),
+      () => this.#events.checkListeners(late).catch(() => {}),
       () => {}, // away again: the next gap comes back here
     )
   }
@@ -662,12 +607,12 @@ export class TaskQueue {
     if (channel === DRAINS_CHANNEL) return void this.workers.learn().catch(() => {})
     if (channel === DEFAULTS) return void this.defaults.learn().catch(() => {})
     if (channel === LISTENING) {
-      this.#events.heard(Number(message))
+      this.#events.keepActive(Number(message))
       return
     }
     const queue = queueOfChannel(channel)
     if (channel === wakeChannel(queue)) this.#poll.hint(queue, Number(message))
-    else this.#ends.tell(joinId(queue, message))
+    else this.#ends.ended(joinId(queue, message))
   }
 
   /** For "not found": "gone" where an idempotency record still tells of the task, as of ids that callers gave. */
@@ -681,7 +626,7 @@ export class TaskQueue {
 
   #byId<Item extends { id: string }, Answer>(
     items: readonly Item[],
-    group: Group<Item, Answer>,
+    group: Batcher<Item, Answer>,
   ): Promise<Answer[]> {
     return this.#byQueue(items, item => queueOf(item.id), group)
   }
@@ -690,7 +635,7 @@ export class TaskQueue {
   #byQueue<Item, Answer>(
     items: readonly Item[],
     queueOf: (item: Item) => string,
-    group: Group<Item, Answer>,
+    group: Batcher<Item, Answer>,
   ): Promise<Answer[]> {
     if (items.length === 0) return Promise.resolve([])
     const first = queueOf(items[0]!)
@@ -702,7 +647,7 @@ export class TaskQueue {
   async #bySomeQueues<Item, Answer>(
     items: readonly Item[],
     queueOf: (item: Item) => string,
-    group: Group<Item, Answer>,
+    group: Batcher<Item, Answer>,
   ): Promise<Answer[]> {
     const places = Map.groupBy(items.keys(), i => queueOf(items[i]!))
     const answers: Answer[] = new Array(items.length)
@@ -722,8 +667,17 @@ export class TaskQueue {
 }
 
 /** A new task as the submit script reads it. `rare`: what few ask for; "" where it is nothing. */
-export function writeNew({ type, payload, policy, when, expiresInMs, extra, idempotency, unique }: NewTask) {
-  const text = writeBody(writePolicy(policy, expiresInMs !== undefined), type, payload)
+export function encodeNewTask({
+  type,
+  payload,
+  policy,
+  when,
+  expiresInMs,
+  extra,
+  idempotency,
+  unique,
+}: NewTask) {
+  const text = encodeBody(encodePolicy(policy, expiresInMs !== undefined), type, payload)
   if (!extra && !when && expiresInMs === undefined && idempotency === undefined && unique === undefined)
     return { ...text, rare: "" }
   const rare = JSON.stringify({

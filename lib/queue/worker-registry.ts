@@ -11,12 +11,11 @@ import drain from "../lua/workers-drain.lua" with { type: "text" }
 import known from "../lua/workers-list.lua" with { type: "text" }
 import seen from "../lua/workers-seen.lua" with { type: "text" }
 import { DRAINS_CHANNEL, WORKERS, WORKERS_DRAINS, WORKERS_SEEN } from "../redis/keys.ts"
-import { prepared, type Scripts } from "../redis/scripts.ts"
+import { prepareScript, type Scripts } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
-import { joinId, type Leased } from "../task/task.ts"
+import { joinId, type Leased, type Settled } from "../task/task.ts"
 import type { WorkerState, WorkerView } from "../wire/models.ts"
 import type { Demand } from "./long-poll.ts"
-import type { Settled } from "./task-queue.ts"
 
 const FLUSH_MS = 3_000
 /** Workers in one call: some 1 ms of Redis' time. */
@@ -37,9 +36,9 @@ const QUEUES_AT_ONCE = 100
 const MOST_IDS = 10
 const MOST_NAMES = 20
 
-const SEEN = prepared(seen)
-const KNOWN = prepared(known)
-const DRAIN = prepared(drain)
+const SEEN = prepareScript(seen)
+const KNOWN = prepareScript(known)
+const DRAIN = prepareScript(drain)
 
 /** Who asks, as told with the request; "": without a name. */
 export type Asker = Pick<Demand, "worker" | "instance" | "host" | "version">
@@ -75,7 +74,7 @@ interface Parts {
   dismiss(whose: (demand: Demand) => boolean): void
 }
 
-export class Workers {
+export class WorkerRegistry {
   #sightings = new Map<string, Sighting>()
   /** Who has a task that was handed out here, by its id, where the ack will not tell. */
   readonly #handed = new Map<string, { worker: string; lease: string }>()

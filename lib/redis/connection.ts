@@ -7,24 +7,11 @@ import {
   type SentinelConnectionOptions,
   SentinelConnector,
 } from "ioredis"
+import type { HostPort, RedisAddress } from "../config/config.ts"
 import type { Log } from "../log.ts"
 import { atTickEnd } from "../tick.ts"
 
 type RedisOptions = Omit<AllOptions, "replyMapping">
-
-export interface HostPort {
-  host: string
-  port: number
-}
-
-/** One server, the master that Sentinels name, or the nodes of a Cluster. */
-export type RedisAddress =
-  /** `redis://`, `rediss://`, `unix:///path`, or a bare `/path` of a Unix socket. */
-  | { url: string }
-  | { sentinels: readonly HostPort[]; master: string; sentinelPassword?: string | undefined }
-  /** Some of the nodes: the others are learnt from them. */
-  | { cluster: readonly HostPort[] }
-
 export type RedisTarget = RedisAddress & {
   /** Where no `url` has its own. */
   username?: string | undefined

@@ -24,7 +24,7 @@ import submit from "../lua/submit.lua" with { type: "text" }
 import sweep from "../lua/sweep.lua" with { type: "text" }
 import watch from "../lua/watch.lua" with { type: "text" }
 import why from "../lua/why.lua" with { type: "text" }
-import type { Described } from "../task/task.ts"
+import type { RawTask } from "../task/task.ts"
 import type { Fault, Reason, State } from "../wire/models.ts"
 import { queueKeys } from "./keys.ts"
 import type { Runner, Script } from "./store.ts"
@@ -106,11 +106,11 @@ export interface Replies {
   cancel: [word: CancelWord, state: State][]
   retryDead: ("requeued" | "not_dead" | "duplicate")[]
   watch: ("watched" | "ended" | "unknown")[]
-  inspect: (Described | null)[]
+  inspect: (RawTask | null)[]
   why: (
     | [
         ...[now: number, polled: string, ahead: number, position: number],
-        ...[paused: string, reason: string, limited: 0 | 1, task: Described],
+        ...[paused: string, reason: string, limited: 0 | 1, task: RawTask],
       ]
     | null
   )[]
@@ -132,7 +132,7 @@ export interface Replies {
     counted: number,
     ...faults: [index: number, fault: Fault, mended: 0 | 1, lease: string][],
   ]
-  page: [size: number, ...entries: [score: string, id: string, task: Described | null][]]
+  page: [size: number, ...entries: [score: string, id: string, task: RawTask | null][]]
 }
 
 /** How many tasks of a queue may wait, and how many bytes its tasks may hold, before submits are refused; 0: none. */
@@ -150,9 +150,9 @@ export function scriptText(source: string, { depth, bytes } = NO_LIMITS): string
 }
 
 /** Of what these write nobody is told: a failover may undo it, and it is then done again. */
-const UNTOLD: ReadonlySet<ScriptName> = new Set(["sweep", "watch", "audit"])
+const SAFE_TO_LOSE: ReadonlySet<ScriptName> = new Set(["sweep", "watch", "audit"])
 
-export const prepared = (text: string): Script => ({
+export const prepareScript = (text: string): Script => ({
   text,
   sha: createHash("sha1").update(text).digest("hex"),
 })
@@ -161,8 +161,8 @@ const prepareAll = (limits: Limits) =>
   Object.fromEntries(
     Object.entries(SCRIPTS).map(([name, { source }]) => {
       const writes = !source.slice(0, source.indexOf("\n")).includes("no-writes")
-      const told = writes && !UNTOLD.has(name as ScriptName)
-      return [name, { ...prepared(scriptText(source, limits)), told }]
+      const told = writes && !SAFE_TO_LOSE.has(name as ScriptName)
+      return [name, { ...prepareScript(scriptText(source, limits)), told }]
     }),
   ) as Record<ScriptName, Script & { told: boolean }>
 

@@ -5,7 +5,7 @@
 import type { Redis } from "ioredis"
 import { asRefusal } from "../errors.ts"
 
-export class Hints {
+export class Subscriptions {
   readonly #channels = new Map<string, Promise<unknown>>()
 
   /** `redis` is used for nothing else. `onGap`: messages may have been missed until now. */

@@ -172,7 +172,7 @@ export interface Policy {
 }
 
 /** Most tasks ask for nothing special: their line ends after four numbers. `expires`: an expiry is to follow. */
-export function writePolicy(policy: Policy, expires = false): string {
+export function encodePolicy(policy: Policy, expires = false): string {
   const { priority, maxRetries, maxCrashes, timeoutMs, maxRuntimeMs = 0, resultTtlMs = -1, backoff } = policy
   const short = `${priority} ${maxRetries} ${maxCrashes} ${timeoutMs}`
   if (maxRuntimeMs === 0 && !expires && resultTtlMs === -1 && backoff === undefined) return short
@@ -208,7 +208,7 @@ export function readPolicy(text: string): Policy {
 const MAX_INLINE = 256
 
 /** What the submit script needs of a task's text: all from the policy on, and the payload if that is large. */
-export function writeBody(policy: string, type: string, payload: string): { body: string; large: string } {
+export function encodeBody(policy: string, type: string, payload: string): { body: string; large: string } {
   const { inline, large } = inlineOrLarge(payload)
   return { body: `${policy}\n\n${JSON.stringify(type)}\n${inline}`, large }
 }
@@ -218,7 +218,7 @@ export const inlineOrLarge = (payload: string): { inline: string; large: string 
   payload.length > MAX_INLINE ? { inline: "", large: payload } : { inline: payload, large: "" }
 
 /** The first line of a task's text; lua/prelude.lua says what stands in it. */
-export const HEAD = [
+export const HEADER_FIELDS = [
   "state",
   "finished",
   "lease",
@@ -231,7 +231,7 @@ export const HEAD = [
 ] as const
 
 /** A task's text as prelude.lua spells it, cut into its lines. Neither line before the payload holds a line end. */
-export function readRecord(text: string) {
+export function splitRecord(text: string) {
   let at = 0
   const line = () => {
     const end = text.indexOf("\n", at)
@@ -247,7 +247,7 @@ export function readRecord(text: string) {
 }
 
 /** What few tasks have. */
-interface Rare {
+interface Extras {
   extra?: string
   unique?: string
   watched?: string
@@ -261,7 +261,7 @@ interface Rare {
   history?: string
   settled?: string
 }
-const readRare = (text: string): Rare => (text === "" ? {} : JSON.parse(text))
+const readRare = (text: string): Extras => (text === "" ? {} : JSON.parse(text))
 
 /** For a payload that Redis has lost, so that it does not spoil an answer that has others as well. */
 const LOST = "null"
@@ -294,7 +294,7 @@ export function readLeased(queue: string, handed: readonly string[]): Leased[] {
     const id = handed[i++]!
     const text = handed[i++]!
     const large = text.endsWith("\n") ? handed[i++] : ""
-    const { head, policy: asked, rare, type, payload } = readRecord(text)
+    const { head, policy: asked, rare, type, payload } = splitRecord(text)
     const { extra, checkpoint } = readRare(rare)
     const policy = readPolicy(asked)
     const started = Number(head[3])
@@ -349,7 +349,7 @@ export interface Task {
   reason?: Reason
 }
 
-export type Described = [
+export type RawTask = [
   id: string,
   text: string,
   payload: string | null,
@@ -357,8 +357,8 @@ export type Described = [
   due: string | null,
 ]
 
-export function readTask(queue: string, [local, text, large, leaseExpiresAt, dueAt]: Described): Task {
-  const { head, policy, rare, type, payload } = readRecord(text)
+export function readTask(queue: string, [local, text, large, leaseExpiresAt, dueAt]: RawTask): Task {
+  const { head, policy, rare, type, payload } = splitRecord(text)
   const [state, finished, lease, started, worker, retries, crashes, releases, created] = head
   const few = readRare(rare)
   const optional = <K extends keyof Task>(name: K, value: Task[K] | undefined) =>
@@ -397,4 +397,63 @@ export function readTask(queue: string, [local, text, large, leaseExpiresAt, due
 function oneOf<const T extends readonly string[]>(words: T, word: string | undefined): T[number] {
   if (word !== undefined && words.includes(word)) return word
   throw new Error(`Redis holds a word that this version does not know: ${JSON.stringify(word)}`)
+}
+
+export interface NewTask {
+  queue: string
+  type: string
+  payload: string
+  policy: Policy
+  /** When it is ready: "+ms" from now, or a time in ms since 1970; undefined: at once. */
+  when?: string | undefined
+  /** After that no attempt starts. */
+  expiresInMs?: number | undefined
+  /** The id within its queue; undefined: a new one. */
+  local?: string | undefined
+  /** Further members for the worker, as JSON without braces. */
+  extra?: string | undefined
+  /** The trace that its caller named, which stands in `extra`. */
+  traceparent?: string | undefined
+  /** The same key and print give the first answer again. */
+  idempotency?: { key: string; print: string } | undefined
+  unique?: { key: string; replace: boolean } | undefined
+}
+
+export interface Settlement {
+  id: string
+  outcome: "done" | "failed" | "released"
+  lease?: string | undefined
+  /** The result of `done` as JSON text, or the error of `failed`. */
+  text?: string | undefined
+  /** Of failed: "no" further attempt, or the next one in this many ms. */
+  retry?: "no" | number | undefined
+}
+
+export interface Extension {
+  id: string
+  lease: string
+  timeoutMs?: number | undefined
+  /** JSON text; what is left out stays as it is. */
+  progress?: string | undefined
+  checkpoint?: string | undefined
+  log?: readonly string[] | undefined
+}
+
+export interface Submitted {
+  id: string
+  state: "queued" | "scheduled" | "duplicate"
+  replayed?: boolean
+  replaced?: boolean
+}
+
+export interface Settled {
+  id: string
+  word: "acknowledged" | "requeued" | "moved_to_dlq" | "released" | "cancelled"
+  retries: number
+}
+
+export interface Extended {
+  id: string
+  word: "ok" | "cancelled"
+  leaseExpiresAt: number
 }

@@ -4,7 +4,7 @@
  * Durations are milliseconds and end in `_ms`; times are milliseconds since 1970 by Redis' clock and end in `_at`.
  */
 import { type Static, type TNumber, type TSchema, Type } from "@sinclair/typebox"
-import { EVENTS } from "../observe/counters.ts"
+import { EVENT_NAMES, EVENTS } from "./events.ts"
 
 const closed = { additionalProperties: false }
 const DAY_MS = 86_400_000
@@ -500,7 +500,7 @@ export type DlqPurged = Static<typeof DlqPurged>
 
 export const MAX_PATCH_BYTES = 16_384
 
-export const Redrive = Type.Object(
+export const RetryTask = Type.Object(
   {
     payload: Type.Optional(
       Type.Unknown({ description: "any JSON, in place of the payload that it had; absent: it stays" }),
@@ -509,7 +509,7 @@ export const Redrive = Type.Object(
   closed,
 )
 
-export const DlqRetry = Type.Object(
+export const RetryMany = Type.Object(
   {
     ...deadFilter,
     limit: AtMost,
@@ -536,9 +536,9 @@ export const DlqRetry = Type.Object(
   },
   closed,
 )
-export type DlqRetry = Static<typeof DlqRetry>
+export type RetryMany = Static<typeof RetryMany>
 
-export const DlqRetried = Type.Object({
+export const RetriedMany = Type.Object({
   requeued: Type.Integer({ description: "how many wait again, or, of a dry run, would" }),
   skipped: Type.Integer({
     description: "how many were left: another task has their unique key, or they were dead no more",
@@ -551,7 +551,7 @@ export const DlqRetried = Type.Object({
   ),
   next: Next,
 })
-export type DlqRetried = Static<typeof DlqRetried>
+export type RetriedMany = Static<typeof RetriedMany>
 
 export const Discarded = Type.Object({ status: Type.Literal("deleted_from_dlq"), task_id: Type.String() })
 export type Discarded = Static<typeof Discarded>
@@ -637,31 +637,6 @@ export const QueuesQuery = Type.Object(
   },
   closed,
 )
-
-export const EVENT_NAMES = [
-  "submitted",
-  "scheduled",
-  "leased",
-  "done",
-  "failed",
-  "released",
-  "lapsed",
-  "dead",
-  "cancelling",
-  "cancelled",
-  "retried",
-  "deleted",
-  "paused",
-  "resumed",
-  "settings",
-  "purged",
-  "counts",
-  "skipped",
-  "gap",
-  "listening",
-] as const
-export type EventName = (typeof EVENT_NAMES)[number]
-
 /** The query of GET /events. */
 export const EventsQuery = Type.Object(
   {
@@ -920,8 +895,8 @@ export const WorkAnswer = Type.Object({
 })
 export type WorkAnswer = Static<typeof WorkAnswer>
 
-export const Redriven = Type.Object({ status: Type.Literal("requeued_from_dlq"), task_id: Type.String() })
-export type Redriven = Static<typeof Redriven>
+export const RetriedTask = Type.Object({ status: Type.Literal("requeued_from_dlq"), task_id: Type.String() })
+export type RetriedTask = Static<typeof RetriedTask>
 
 /** The query of POST /audit. */
 export const AuditQuery = Type.Object(

@@ -12,13 +12,13 @@
  *   5. The broker away, all waits and is said again, for ever; leases lapse by our clock (lib/worker/held-lease.ts).
  */
 import { BrokerProblem, type Client, type Worked } from "../client.ts"
+import type { Outcome } from "../handlers.ts"
 import type { Log } from "../log.ts"
 import type { Spans } from "../observe/spans.ts"
-import { traceIdOf } from "../observe/tracing.ts"
 import type { Ack, LeasedTask, Settled, Work } from "../wire/models.ts"
+import { traceIdOf } from "../wire/traceparent.ts"
 import { HeldLease, TaskCancelled } from "./held-lease.ts"
 import type { Outage } from "./outage.ts"
-import type { Outcome } from "./run-handler.ts"
 
 const MAX_BATCH = 1_000
 /** How often the broker is told what changes never: it may have forgotten. */
@@ -29,7 +29,7 @@ const MAX_UNANSWERED = 1_000
 const MIN_EXCHANGE_MS = 500
 const MAX_EXCHANGE_MS = 10_000
 
-export type Self = Required<Pick<Work, "instance" | "host" | "version">>
+export type WorkerInfo = Required<Pick<Work, "instance" | "host" | "version">>
 
 export interface SessionOptions {
   client: Pick<Client, "work">
@@ -38,7 +38,7 @@ export interface SessionOptions {
   outage: Outage
   name: string
   /** What the broker tells operators of this worker; by the `instance` it knows one run from the next. */
-  self?: Self | undefined
+  self?: WorkerInfo | undefined
   queues: readonly string[]
   waitMs: number
   /** How many tasks could be begun now. */
@@ -49,15 +49,15 @@ export interface SessionOptions {
 }
 
 /** An attempt that is over: its ack, and its lease, which may have last news to tell. */
-interface Leaving {
+interface PendingAck {
   ack: Ack
   lease: HeldLease
 }
 
-export class Session {
+export class Conversation {
   readonly #options: SessionOptions
   readonly #leases = new Map<string, HeldLease>()
-  #leaving: Leaving[] = []
+  #leaving: PendingAck[] = []
   /** How many of both may go in one request. */
   #limit = MAX_BATCH
   #exchanging = false
@@ -252,7 +252,7 @@ export class Session {
   }
 
   /** One item, alone in its request, was refused with it: the news that came along may be why, or it itself is. */
-  #refusedAlone(error: BrokerProblem, extended: readonly HeldLease[], leaving: readonly Leaving[]): void {
+  #refusedAlone(error: BrokerProblem, extended: readonly HeldLease[], leaving: readonly PendingAck[]): void {
     const [lease] = extended
     if (lease?.hasSentNews) this.#newsRefused(lease, error)
     else if (leaving.length > 0) this.#judgeLeaving(leaving, [error])
@@ -260,7 +260,7 @@ export class Session {
   }
 
   /** Part of each request; most have no more than the instance. */
-  #self(now: number): Partial<Self> {
+  #self(now: number): Partial<WorkerInfo> {
     const { self } = this.#options
     if (self === undefined) return {}
     if (now - this.#selfToldAt < TELL_SELF_MS) return { instance: self.instance }
@@ -308,7 +308,7 @@ export class Session {
   #lose(lease: HeldLease, why: string): void {
     this.#drop(lease)
     lease.lose(why)
-    this.#options.log.warn("the lease of a task is lost", { ...about(lease.task), why })
+    this.#options.log.warn("the lease of a task is lost", { ...taskFields(lease.task), why })
   }
 
   /** Answers with what is worth another try. */
@@ -330,14 +330,14 @@ export class Session {
   }
 
   #newsRefused(lease: HeldLease, error: BrokerProblem): void {
-    this.#options.log.error("news of a task refused", { ...about(lease.task), error: error.message })
+    this.#options.log.error("news of a task refused", { ...taskFields(lease.task), error: error.message })
     lease.forget(error)
     lease.unanswered(0)
   }
 
   /** Keeps what is to be sent again, and answers with what is worth another try. */
-  #judgeLeaving(leaving: readonly Leaving[], answers: Worked["settled"]): Error[] {
-    const again: Leaving[] = []
+  #judgeLeaving(leaving: readonly PendingAck[], answers: Worked["settled"]): Error[] {
+    const again: PendingAck[] = []
     const failures: Error[] = []
     leaving.forEach(({ ack, lease }, i) => {
       const answer = answers[i]!
@@ -355,13 +355,13 @@ export class Session {
     const { log } = this.#options
     const { status } = ack
     if (!(answer instanceof BrokerProblem)) {
-      const fields = { ...about(task), retries: answer.retries }
+      const fields = { ...taskFields(task), retries: answer.retries }
       if (answer.status === "moved_to_dlq") log.warn("task is dead", fields)
       else log.debug(`task ${answer.status}`, fields)
       return undefined
     }
     if (!isFinal(answer)) return ack
-    const fields = { ...about(task), status, error: answer.message }
+    const fields = { ...taskFields(task), status, error: answer.message }
     if (!saysLost(answer) && status === "done") {
       log.error("result refused: the task counts as failed", fields)
       const { result: _, ...rest } = ack
@@ -374,7 +374,7 @@ export class Session {
 }
 
 /** What a line of the log says of a task. */
-export const about = ({ id, queue, type, attempt, traceparent }: LeasedTask) => ({
+export const taskFields = ({ id, queue, type, attempt, traceparent }: LeasedTask) => ({
   ...{ task_id: id, queue, type, attempt },
   trace_id: traceIdOf(traceparent),
 })

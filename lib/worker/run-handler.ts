@@ -1,12 +1,16 @@
 /** Runs a handler to its end and puts what came out of it into an ack. Never rejects. */
-import { Fatal, type Handler, type HandlerContext, type Handlers, RetryIn } from "../handlers.ts"
-import type { Ack } from "../wire/models.ts"
+import {
+  Fatal,
+  type Handler,
+  type HandlerContext,
+  type Handlers,
+  type Outcome,
+  RetryIn,
+} from "../handlers.ts"
 
 const MAX_ERROR = 4_000
 const MAX_FRAMES = 5
 const MAX_TYPES = 50
-
-export type Outcome = Pick<Ack, "status" | "result" | "error" | "retry" | "retry_in_ms">
 
 export async function outcomeOf(
   handlers: Handlers,

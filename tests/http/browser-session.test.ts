@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test"
 import { createCipheriv, createHash, createHmac, randomBytes } from "node:crypto"
 import { connect } from "node:net"
-import { type ApiToken, hashOf, ROLES } from "../../lib/http/access.ts"
+import { type ApiToken, hashOf, ROLES } from "../../lib/config/tokens.ts"
 import { Sessions } from "../../lib/http/browser-session.ts"
 import { createLog, type Fields } from "../../lib/log.ts"
 import { freshName, type TestBroker, testBroker } from "../support/harness.ts"

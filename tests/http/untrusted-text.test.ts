@@ -130,7 +130,7 @@ test("the log of a broker is one harmless line for each event, for machines and 
   ] as const)
     expect((await broker.call(method, path, body)).status).toBe(200)
   // A fault inside tells of itself with whatever it was given.
-  broker.queue.steer.view = () => Promise.reject(new Error(MEGABYTE))
+  broker.queue.control.view = () => Promise.reject(new Error(MEGABYTE))
   const fault = await broker.call("GET", `/queues/${queue}`)
   expect([fault.status, (await fault.text()).includes("script")]).toEqual([500, false])
   expect(lines.join("\n")).toContain("<script>")
@@ -174,7 +174,7 @@ test("/metrics has queues as labels and nothing else that a stranger writes, how
   await broker.call("POST", "/submit", tasks)
   for (const worker of ["a", "b", "c"]) await broker.call("POST", "/lease", { queues: [queue], worker })
   // Past the second in which a page is given again.
-  broker.queue.measures.of(queue).submitted++
+  broker.queue.counters.of(queue).submitted++
   await until("a new page is made", async () =>
     (await (await broker.call("GET", "/metrics")).text()).includes(`queue="${queue}",event="submitted"} 202`),
   )

@@ -2,10 +2,10 @@
 import { expect, test } from "bun:test"
 import { Redis } from "ioredis"
 import { Client, type StreamEvent } from "../../lib/client.ts"
-import { hashOf } from "../../lib/http/access.ts"
+import { hashOf } from "../../lib/config/tokens.ts"
 import { Sessions } from "../../lib/http/browser-session.ts"
-import { Measures } from "../../lib/observe/counters.ts"
-import { Events } from "../../lib/observe/event-writer.ts"
+import { Counters } from "../../lib/observe/counters.ts"
+import { EventWriter } from "../../lib/observe/event-writer.ts"
 import { EVENT_STREAM, LISTENING } from "../../lib/redis/keys.ts"
 import type { EventData } from "../../lib/wire/models.ts"
 import { type ReadEvent, readEvents } from "../../lib/wire/sse.ts"
@@ -363,15 +363,15 @@ test("nothing is written where nobody listens, and a minute after the last has l
   await broker.call("POST", `/queues/${queue}/pause`, {})
   expect(await calls()).toBe(0)
   expect(await commands.redis.exists(EVENT_STREAM, LISTENING)).toBe(0)
-  expect(broker.queue.listeners.size).toBe(0)
+  expect(broker.queue.eventFeed.size).toBe(0)
 
   const listener = await ear(broker.url)
-  expect(broker.queue.listeners.size).toBe(1)
+  expect(broker.queue.eventFeed.size).toBe(1)
   const lives = await commands.redis.pttl(LISTENING)
   expect(lives > 60_000 && lives <= 80_000).toBe(true)
   expect(await commands.redis.pttl(EVENT_STREAM)).toBeGreaterThan(80_000)
   await listener.leave()
-  await until("the broker knows", () => broker.queue.listeners.size === 0)
+  await until("the broker knows", () => broker.queue.eventFeed.size === 0)
   await commands[Symbol.asyncDispose]()
 })
 
@@ -431,14 +431,14 @@ test("who does not read is cut off, and the others hear on", async () => {
   await using broker = await testBroker({}, redis.socket)
   await using listener = await ear(broker.url, "event=done")
   const slow = await rawListener(broker)
-  await until("both listen", () => broker.queue.listeners.size === 2)
+  await until("both listen", () => broker.queue.eventFeed.size === 2)
   // As much as a broker would tell in an hour.
   const client = new Redis(redis.socket)
   const data = JSON.stringify({ error: "x".repeat(50_000) })
   await until("the one is cut", async () => {
     for (let i = 0; i < 20; i++)
       await client.xadd(EVENT_STREAM, "*", "event", "failed", "queue", "q", "task", "t", "data", data)
-    return broker.queue.listeners.size === 1
+    return broker.queue.eventFeed.size === 1
   })
   client.disconnect()
   await submit(broker, queue)
@@ -466,7 +466,7 @@ test("a replay waits for who reads slowly, and loses nothing", async () => {
   const slow = await rawListener(broker, `last_event_id=${from}`, chunk => {
     text += chunk
   })
-  await until("both listen", () => broker.queue.listeners.size === 2)
+  await until("both listen", () => broker.queue.eventFeed.size === 2)
   await Bun.sleep(300) // it is offered more than it takes
   slow.socket.resume()
   await until("it has heard all", () => text.length > 4_000 * 3_500 || slow.closed(), 10_000)
@@ -500,7 +500,7 @@ async function rawListener(broker: TestBroker, query = "", heard: (chunk: string
 /** What a broker writes, of which Redis first refuses some. */
 function writer(refused = 0) {
   const written: unknown[] = []
-  const events = new Events(
+  const events = new EventWriter(
     {
       command: async () => -2,
       run: async (_script, _keys, [, , event]) => {
@@ -508,22 +508,22 @@ function writer(refused = 0) {
         written.push(event)
       },
     },
-    new Measures(),
+    new Counters(),
   )
   return { events, written }
 }
 
 test("a broker ceases to write when nobody has said for a while that somebody listens", async () => {
   const { events } = writer()
-  events.heard(1)
-  expect(events.on).toBe(true)
-  await until("it has ceased", () => !events.on)
-  expect(events.wants("done", "q")).toBe(false)
+  events.keepActive(1)
+  expect(events.active).toBe(true)
+  await until("it has ceased", () => !events.active)
+  expect(events.admits("done", "q")).toBe(false)
 })
 
 test("where what happened cannot be written, a gap tells of it later", async () => {
   const { events, written } = writer(1)
-  events.heard(60_000)
+  events.keepActive(60_000)
   events.queue("paused", "q")
   await until("it is told", () => written.length > 0)
   expect(written).toEqual(["gap"])
@@ -541,7 +541,7 @@ test("a stream ends with the session that asked for it", async () => {
   expect(answer.status).toBe(200)
   expect(await answer.text()).toContain("event: listening")
   expect(Date.now()).toBeWithin(now + 300, now + 3_000)
-  expect(broker.queue.listeners.size).toBe(0)
+  expect(broker.queue.eventFeed.size).toBe(0)
   expect((await fetch(`${broker.url}/events`, { headers })).status).toBe(401)
 })
 
@@ -551,7 +551,7 @@ test("no more than 200 listen at a broker", async () => {
   const answer = await broker.call("GET", "/events")
   expect([answer.status, (await json(answer)).code]).toEqual([503, "overloaded"])
   await ears[0]!.leave()
-  await until("it is noticed", () => broker.queue.listeners.size === 199)
+  await until("it is noticed", () => broker.queue.eventFeed.size === 199)
   await using another = await ear(broker.url)
   expect(another.names()).toEqual([])
   await Promise.all(ears.map(listener => listener.leave()))

@@ -5,11 +5,11 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { readBrokerConfig } from "../../lib/config/config.ts"
 import { createLog } from "../../lib/log.ts"
-import { MAX_QUEUES, Measures, OTHER } from "../../lib/observe/counters.ts"
+import { Counters, MAX_QUEUES, OTHER } from "../../lib/observe/counters.ts"
 import { Metrics } from "../../lib/observe/metrics.ts"
 import { DEPTHS_A_CALL, type Depth, Depths } from "../../lib/queue/listing.ts"
 import type { TaskQueue } from "../../lib/queue/task-queue.ts"
-import { directly } from "../../lib/redis/store.ts"
+import { onOneConnection } from "../../lib/redis/store.ts"
 import { leaseAgeMs, newTokens } from "../../lib/task/task.ts"
 import { Bench, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
 import { sharedRedis, testRedis } from "../support/redis.ts"
@@ -186,7 +186,7 @@ test("who waits for tasks polls still, beside a queue that nobody polls, and aft
 })
 
 test("a queue that has counted nothing yet joins the page, so that its first event is a growth", async () => {
-  const measures = new Measures()
+  const measures = new Counters()
   const depths = async () => []
   const metrics = new Metrics({ measures, steer: { depths }, waiting: 0 } as unknown as TaskQueue, -1)
   for (const queue of ["first", "second"]) {
@@ -222,12 +222,12 @@ test("the page is valid, with Prometheus' own check where that is there", async 
 
 test("the page is made at most once a second, however many ask", async () => {
   await using broker = await testBroker()
-  const { steer } = broker.queue
-  const { depths } = steer
+  const { control } = broker.queue
+  const { depths } = control
   let asked = 0
-  steer.depths = () => {
+  control.depths = () => {
     asked++
-    return depths.call(steer)
+    return depths.call(control)
   }
   await Promise.all(Array.from({ length: 20 }, () => scrape(broker)))
   await scrape(broker)
@@ -247,7 +247,7 @@ test("many queues share a call to Redis, and only what has changed is written an
   await using counted = new Bench(redis.socket, "queue-7", client => ({
     run: (...call) => {
       calls++
-      return directly(client).run(...call)
+      return onOneConnection(client).run(...call)
     },
   }))
   const one = ({ queue, counts }: Depth) => `${queue} ${counts.join(" ")}`
@@ -279,7 +279,7 @@ test("many queues share a call to Redis, and only what has changed is written an
 })
 
 test("a page of 1,000 queues holds up nothing for long: it is written in pieces", async () => {
-  const measures = new Measures()
+  const measures = new Counters()
   for (let i = 0; i < 1_000; i++) measures.of(`queue-${i}`).wait.observe(i)
   const depths = async () => []
   const metrics = new Metrics({ measures, steer: { depths }, waiting: 0 } as unknown as TaskQueue, -1)
@@ -293,7 +293,7 @@ test("a page of 1,000 queues holds up nothing for long: it is written in pieces"
 })
 
 test("a number is written into its place, whether it is longer or shorter than before", async () => {
-  const measures = new Measures()
+  const measures = new Counters()
   const steer = { depths: async () => depths }
   const queue = { measures, steer, waiting: 0 } as unknown as TaskQueue
   const kept = new Metrics(queue, -1)
@@ -316,7 +316,7 @@ test("a number is written into its place, whether it is longer or shorter than b
 })
 
 test("who has got a page keeps it as it was, and no two are written at once", async () => {
-  const measures = new Measures()
+  const measures = new Counters()
   const counted = measures.of("a")
   const depths = async () => []
   const metrics = new Metrics({ measures, steer: { depths }, waiting: 0 } as unknown as TaskQueue, -1)
@@ -330,7 +330,7 @@ test("who has got a page keeps it as it was, and no two are written at once", as
 })
 
 test("a page that could not be written leaves nothing out of the next one", async () => {
-  const measures = new Measures()
+  const measures = new Counters()
   const depths = async () => []
   let waiting = () => 0
   const queue = {
@@ -371,16 +371,16 @@ test("tasks of every state and priority are counted, and the oldest of all that 
     status: "failed",
     retry: false,
   })
-  const [depth] = await broker.queue.steer.depths()
+  const [depth] = await broker.queue.control.depths()
   // p9 done, p8 dead, p7 processing; and one id that its task has left.
   expect(depth).toMatchObject({ counts: [8, 1, 1, 1, 1, 1] })
   await bench.setField("p2", "created", 7_000)
-  expect((await broker.queue.steer.depths())[0]).toMatchObject({ oldestAt: 7_000 })
+  expect((await broker.queue.control.depths())[0]).toMatchObject({ oldestAt: 7_000 })
 })
 
 test("a name that nobody can submit to is still one label", async () => {
   const name = 'a"} 1\n\\\u202e'
-  const measures = new Measures()
+  const measures = new Counters()
   measures.of(name).submitted++
   const depth = { queue: name, counts: [1, 0, 0, 0, 0, 0], oldestAt: 1_000, polledAt: 0 }
   const depths = async () => [depth]
@@ -404,7 +404,7 @@ test("while Redis is away the rest is told", async () => {
 })
 
 test("past 1,000 queues the rest is counted together, and a page stays bounded", async () => {
-  const measures = new Measures()
+  const measures = new Counters()
   for (let i = 0; i < 5_000; i++) {
     measures.of(`q${i}`).submitted++
     measures.of(`q${i}`).wait.observe(i)

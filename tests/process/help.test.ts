@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { readBrokerConfig, readWorkerConfig } from "../../lib/config/config.ts"
 import { VARIABLES } from "../../lib/config/variables.ts"
 import { createLog } from "../../lib/log.ts"
-import { announce, brokerFacts, tokenPlace } from "../../lib/process/greeting.ts"
+import { announce, brokerFacts, tokenSource } from "../../lib/process/greeting.ts"
 import { helpOf, type Program, variablesOf } from "../../lib/process/help.ts"
 import { version } from "../../package.json" with { type: "json" }
 import { brokerProcess, directory, listening } from "../support/processes.ts"
@@ -130,9 +130,9 @@ test("a terminal is not obeyed by a name, and told nothing where the log is not"
 
 test("where the token is, is told: in a variable, in a file, or in tokens with roles", () => {
   const config = readBrokerConfig({ DATA_DIR: "/d" })
-  expect(tokenPlace(config, "made")).toBe("/d/token")
-  expect(tokenPlace(readBrokerConfig({ API_SECRET_TOKEN: "s" }), "s")).toBe("API_SECRET_TOKEN")
-  expect(tokenPlace(config, undefined)).toBe("API_TOKENS")
+  expect(tokenSource(config, "made")).toBe("/d/token")
+  expect(tokenSource(readBrokerConfig({ API_SECRET_TOKEN: "s" }), "s")).toBe("API_SECRET_TOKEN")
+  expect(tokenSource(config, undefined)).toBe("API_TOKENS")
 })
 
 test("a broker that starts says where everything is, and it is there", async () => {

@@ -1,7 +1,7 @@
 /** Group commit: who shares a call, in which order, and who is told what when it fails. */
 import { expect, test } from "bun:test"
 import type { Refused } from "../../lib/errors.ts"
-import { Group } from "../../lib/queue/batcher.ts"
+import { Batcher } from "../../lib/queue/batcher.ts"
 import { Bench, testBroker } from "../support/harness.ts"
 import { sharedRedis } from "../support/redis.ts"
 
@@ -15,7 +15,7 @@ interface Call {
 /** A group whose calls end when the test says so; each item is answered with ten times itself. */
 function held() {
   const calls: Call[] = []
-  const group = new Group<number, number>((queue, items) => {
+  const group = new Batcher<number, number>((queue, items) => {
     const { promise, resolve, reject } = Promise.withResolvers<number[]>()
     calls.push({ queue, items, answer: () => resolve(items.map(item => item * 10)), fail: reject })
     return promise

@@ -1,7 +1,7 @@
 /** MAX_QUEUE_DEPTH and MAX_QUEUE_BYTES: what is refused when a queue is full, and what goes on. */
 import { expect, test } from "bun:test"
 import type { BrokerConfig } from "../../lib/config/config.ts"
-import { writeNew } from "../../lib/queue/task-queue.ts"
+import { encodeNewTask } from "../../lib/queue/task-queue.ts"
 import { Bench, freshName, testBroker } from "../support/harness.ts"
 import { bytesHeld, bytesSaid, checkQueue, dump, sorted } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
@@ -125,7 +125,7 @@ test("what is not limited is not counted", async () => {
 test("without limits a submit asks Redis for nothing more", async () => {
   await using bench = new Bench((await sharedRedis()).socket)
   const policy = { priority: 5, maxRetries: 0, maxCrashes: 0, timeoutMs: 30_000 }
-  const item = writeNew({ queue: bench.name, type: "a", payload: "{}", policy })
+  const item = encodeNewTask({ queue: bench.name, type: "a", payload: "{}", policy })
   await bench.submitEach(1_000, [{ id: "1", ...item }])
   await bench.redis.config("RESETSTAT")
   await bench.submitEach(1_000, [

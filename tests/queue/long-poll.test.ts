@@ -1,7 +1,7 @@
 /** The long poll: who waits, who wakes, in which order, and that nobody is forgotten. */
 import { expect, test } from "bun:test"
 import { LongPoll, type Slots } from "../../lib/queue/long-poll.ts"
-import { writeNew } from "../../lib/queue/task-queue.ts"
+import { encodeNewTask } from "../../lib/queue/task-queue.ts"
 import type { Leased } from "../../lib/task/task.ts"
 import { Bench, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
 import { checkQueue } from "../support/invariants.ts"
@@ -302,7 +302,7 @@ test("a delay that a broker learns of only by looking ends on time", async () =>
   const delay = 1_500
   const began = performance.now()
   await bench.scripts.call("submit", queue, { ttl: 1_000 }, [
-    { id: "T", ...writeNew({ ...PLAIN, when: `+${delay}` }) },
+    { id: "T", ...encodeNewTask({ ...PLAIN, when: `+${delay}` }) },
   ])
   expect(await waiter.answer).toMatchObject([{ id: idOf(queue, "T") }])
   expect(performance.now() - began).toBeWithin(delay - 5, delay + 100)
@@ -313,7 +313,7 @@ test("a task whose hint got lost is found by the next look at its queue", async 
   const { here, bench, queue } = _
   const waiter = await wait(here, queue)
   await listening(bench, 1)
-  await bench.redis.set(bench.key("task", "T"), `queued 0 0 0 ? 0 0 0 1\n${writeNew(PLAIN).body}`)
+  await bench.redis.set(bench.key("task", "T"), `queued 0 0 0 ? 0 0 0 1\n${encodeNewTask(PLAIN).body}`)
   await bench.redis.rpush(bench.key("ready", "5"), "T")
   expect(await waiter.answer).toMatchObject([{ id: idOf(queue, "T") }])
 })
@@ -345,7 +345,7 @@ test("a task that comes while the first waiter of its queue settles in is handed
     for (const end = performance.now() + Math.random() * 2; performance.now() < end; )
       await new Promise<void>(resolve => setImmediate(resolve))
     const began = performance.now()
-    await bench.scripts.call("submit", bench.name, { ttl: 1_000 }, [{ id: "T", ...writeNew(PLAIN) }])
+    await bench.scripts.call("submit", bench.name, { ttl: 1_000 }, [{ id: "T", ...encodeNewTask(PLAIN) }])
     expect((await got).status).toBe(200)
     // The sweeper's look would find it too, within a second.
     expect([round, Math.round(performance.now() - began)]).toEqual([round, expect.any(Number)])

@@ -3,10 +3,17 @@ import { describe, expect, test } from "bun:test"
 import { readdir } from "node:fs/promises"
 import { join } from "node:path"
 import { createLog } from "../../lib/log.ts"
-import { type Submitted, TaskQueue, writeNew } from "../../lib/queue/task-queue.ts"
+import { encodeNewTask, TaskQueue } from "../../lib/queue/task-queue.ts"
 import { QUEUE_KEY_NAMES } from "../../lib/redis/keys.ts"
 import { SCRIPTS, type ScriptName, scriptText } from "../../lib/redis/scripts.ts"
-import { type Leased, newTokens, type Policy, readPolicy, TRANSITIONS } from "../../lib/task/task.ts"
+import {
+  type Leased,
+  newTokens,
+  type Policy,
+  readPolicy,
+  type Submitted,
+  TRANSITIONS,
+} from "../../lib/task/task.ts"
 import { Bench } from "../support/harness.ts"
 import { checkQueue, contradictions, cut, type Dump, dump as dumpAll } from "../support/invariants.ts"
 import { sharedRedis, testRedis } from "../support/redis.ts"
@@ -52,7 +59,7 @@ class Queue extends Bench {
       timeoutMs = 30_000,
     } = wishes
     const { backoff, expiresInMs, unique, mode } = wishes
-    const task = writeNew({
+    const task = encodeNewTask({
       queue: this.name,
       type: "a",
       payload: text,
@@ -760,8 +767,8 @@ test("an id submitted twice in one batch is created by the first, also where onl
   await using queue = await freshQueue()
   const task = { queue: queue.name, type: "a", payload: "1", policy: readPolicy("5 3 3 30000") }
   const items = [
-    { id: "T", ...writeNew({ ...task, unique: { key: "u", replace: false } }) },
-    { id: "T", ...writeNew(task) },
+    { id: "T", ...encodeNewTask({ ...task, unique: { key: "u", replace: false } }) },
+    { id: "T", ...encodeNewTask(task) },
   ]
   expect(await queue.submitEach(HOUR, items)).toEqual([
     ["queued", "T"],

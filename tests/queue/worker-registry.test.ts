@@ -1,11 +1,10 @@
 /** Who works: how workers are listed, counted and told to end; and how fast queues go. */
 import { describe, expect, test } from "bun:test"
 import { Client } from "../../lib/client.ts"
-import { type BrokerConfig, readBrokerConfig } from "../../lib/config/config.ts"
+import { type BrokerConfig, type RedisAddress, readBrokerConfig } from "../../lib/config/config.ts"
 import type { Handler } from "../../lib/handlers.ts"
 import { BUILT_IN } from "../../lib/handlers.ts"
 import { createLog } from "../../lib/log.ts"
-import type { RedisAddress } from "../../lib/redis/connection.ts"
 import { DRAINS_CHANNEL, RATES, WORKERS, WORKERS_DRAINS, WORKERS_SEEN } from "../../lib/redis/keys.ts"
 import type { QueueView, WorkersAnswer, WorkerView } from "../../lib/wire/models.ts"
 import { Worker, workerSelf } from "../../worker.ts"

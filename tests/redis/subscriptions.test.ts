@@ -1,7 +1,7 @@
 /** The pub/sub side: what a broker does when its second connection, and only that one, is away. */
 import { expect, test } from "bun:test"
 import { Redis } from "ioredis"
-import { Hints } from "../../lib/redis/subscriptions.ts"
+import { Subscriptions } from "../../lib/redis/subscriptions.ts"
 import { until } from "../support/harness.ts"
 import { sharedRedis } from "../support/redis.ts"
 
@@ -12,7 +12,7 @@ async function connected() {
   redis.on("error", () => {})
   const heard: string[] = []
   let gaps = 0
-  const hints = new Hints(
+  const hints = new Subscriptions(
     redis,
     (channel, message) => heard.push(`${channel} ${message}`),
     () => gaps++,

@@ -1,15 +1,14 @@
 /** What tests stand on: a queue of their own on real Redis, a broker on a port of its own, and time that moves. */
 import { Redis } from "ioredis"
 import { createBroker } from "../../broker.ts"
-import { type BrokerConfig, readBrokerConfig } from "../../lib/config/config.ts"
+import { type BrokerConfig, type RedisAddress, readBrokerConfig } from "../../lib/config/config.ts"
 import { createLog } from "../../lib/log.ts"
 import type { Metrics } from "../../lib/observe/metrics.ts"
 import { TaskQueue } from "../../lib/queue/task-queue.ts"
-import type { RedisAddress } from "../../lib/redis/connection.ts"
 import { QUEUE_KEY_NAMES, type QueueKey, queueKeys } from "../../lib/redis/keys.ts"
 import { type Limits, type Replies, Scripts } from "../../lib/redis/scripts.ts"
-import { directly, type Runner } from "../../lib/redis/store.ts"
-import { HEAD, type Leased, localOf, readLeased } from "../../lib/task/task.ts"
+import { onOneConnection, type Runner } from "../../lib/redis/store.ts"
+import { HEADER_FIELDS, type Leased, localOf, readLeased } from "../../lib/task/task.ts"
 import { cut, fieldsOf } from "./invariants.ts"
 import { sharedRedis } from "./redis.ts"
 
@@ -38,7 +37,7 @@ export class Bench implements AsyncDisposable {
   constructor(
     socket: string,
     readonly name = freshName(),
-    run: (redis: Redis) => Runner = directly,
+    run: (redis: Redis) => Runner = onOneConnection,
     limits?: Limits,
   ) {
     this.redis = new Redis(socket)
@@ -78,11 +77,15 @@ export class Bench implements AsyncDisposable {
   }
 
   /** Writes one word of the first line of a task's text, or its policy. */
-  async setField(id: string, name: (typeof HEAD)[number] | "policy", value: string | number): Promise<void> {
+  async setField(
+    id: string,
+    name: (typeof HEADER_FIELDS)[number] | "policy",
+    value: string | number,
+  ): Promise<void> {
     const key = this.key("task", localOf(id))
     const lines = cut((await this.redis.get(key))!)
     if (name === "policy") lines[1] = String(value)
-    else lines[0] = lines[0].split(" ").with(HEAD.indexOf(name), String(value)).join(" ")
+    else lines[0] = lines[0].split(" ").with(HEADER_FIELDS.indexOf(name), String(value)).join(" ")
     await this.redis.set(key, lines.join("\n"))
   }
 

@@ -1,7 +1,7 @@
 /** What must hold of a queue's keys after every step, whatever happened before. */
 import type { Redis } from "ioredis"
 import { QUEUE_KEY_NAMES, type QueueKey, queueKeys } from "../../lib/redis/keys.ts"
-import { HEAD, readPolicy } from "../../lib/task/task.ts"
+import { HEADER_FIELDS, readPolicy } from "../../lib/task/task.ts"
 
 const bare = Object.fromEntries(
   QUEUE_KEY_NAMES.map((name, i) => [name, queueKeys("\u0000")[i]!.split("\u0000}:")[1]!]),
@@ -43,7 +43,7 @@ export function cut(text: string): Lines {
 }
 
 /** The first line: the names of what may be absent, and how that is spelled. */
-const ABSENT: Partial<Record<(typeof HEAD)[number], string>> = {
+const ABSENT: Partial<Record<(typeof HEADER_FIELDS)[number], string>> = {
   finished: "0",
   lease: "0",
   started: "0",
@@ -54,9 +54,9 @@ const ABSENT: Partial<Record<(typeof HEAD)[number], string>> = {
 export function fieldsOf(text: string): Record<string, string> {
   const [head, policy, rare, type, payload] = cut(text)
   const words = head.split(" ")
-  if (words.length !== HEAD.length) throw new Error(`This is no task's first line: ${head}`)
+  if (words.length !== HEADER_FIELDS.length) throw new Error(`This is no task's first line: ${head}`)
   const fields: Record<string, string> = { policy, type }
-  HEAD.forEach((name, i) => {
+  HEADER_FIELDS.forEach((name, i) => {
     if (words[i] !== ABSENT[name]) fields[name] = words[i]!
   })
   if (payload !== "") fields.payload = payload

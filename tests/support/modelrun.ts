@@ -2,9 +2,9 @@
 import { deepStrictEqual } from "node:assert"
 import fc from "fast-check"
 import { Redis } from "ioredis"
-import { writeNew } from "../../lib/queue/task-queue.ts"
-import { prepared, SCRIPTS, type ScriptName, scriptText } from "../../lib/redis/scripts.ts"
-import { directly, type Runner } from "../../lib/redis/store.ts"
+import { encodeNewTask } from "../../lib/queue/task-queue.ts"
+import { prepareScript, SCRIPTS, type ScriptName, scriptText } from "../../lib/redis/scripts.ts"
+import { onOneConnection, type Runner } from "../../lib/redis/store.ts"
 import { Bench } from "./harness.ts"
 import { bytesHeld, bytesSaid, contradictionsOf, dump, sorted } from "./invariants.ts"
 import { type Asked, ended, type Known, LATER_MS, Model, type Said } from "./model.ts"
@@ -36,7 +36,7 @@ export function patched({ script, line, becomes }: Patch): string {
 /** Runs the patched script in the place of its original. */
 function patching(runner: Runner, patch: Patch): Runner {
   const original = scriptText(SCRIPTS[patch.script].source, LIMITS)
-  const other = prepared(patched(patch))
+  const other = prepareScript(patched(patch))
   return {
     run: (script, ...rest) => runner.run(script.text === original ? other : script, ...rest),
   }
@@ -111,7 +111,7 @@ class Submit extends Command {
 /** As the broker writes it: a task that asks for nothing rare is a plain one, which goes the short way. */
 const submitItem = (asked: Asked) => {
   const { id, payload, priority, maxRetries, maxCrashes, backoff } = asked
-  const task = writeNew({
+  const task = encodeNewTask({
     queue: "",
     type: "t",
     payload,
@@ -506,7 +506,7 @@ export async function checkModel({ runs, seed, patch, onFailure = "throw" }: Mod
   const control = new Redis(server.socket)
   let lives = 0
   const property = fc.asyncProperty(fc.commands(commands, { maxCommands: 60, size: "max" }), async steps => {
-    const run = (redis: Redis) => (patch ? patching(directly(redis), patch) : directly(redis))
+    const run = (redis: Redis) => (patch ? patching(onOneConnection(redis), patch) : onOneConnection(redis))
     await using bench = new Bench(server.socket, `m${++lives}`, run, LIMITS)
     await fc.asyncModelRun(() => ({ model: new Model(), real: new Real(bench, bench.name) }), steps)
     await control.flushdb()

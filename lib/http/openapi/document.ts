@@ -6,9 +6,10 @@
 import { swagger } from "@elysiajs/swagger"
 import { type Static, type TSchema, Type } from "@sinclair/typebox"
 import { type DocumentDecoration, Elysia } from "elysia"
+import { ROLES, type Role } from "../../config/tokens.ts"
 import { type Facts, Refused } from "../../errors.ts"
 import * as models from "../../wire/models.ts"
-import { ACCESS, anyOf, ROLES, type Role, type RouteName } from "../access.ts"
+import { ACCESS, anyOf, type RouteName } from "../access.ts"
 import { PROBLEMS, problem } from "../answer.ts"
 import { swaggerPage } from "./page.ts"
 
@@ -25,12 +26,12 @@ const {
   GetQuery,
   LeaseAnswer,
 } = models
-const { LeasedTask, LeaseRequest, oneOrMany, Problem, Redriven, Settled, StatusQuery, Submit } = models
-const { DeadGroup, Discarded, DlqGroupsAnswer, DlqGroupsQuery, DlqPurge, DlqPurged, DlqRetried, DlqRetry } =
+const { LeasedTask, LeaseRequest, oneOrMany, Problem, RetriedTask, Settled, StatusQuery, Submit } = models
+const { DeadGroup, Discarded, DlqGroupsAnswer, DlqGroupsQuery, DlqPurge, DlqPurged, RetriedMany, RetryMany } =
   models
 const { Pause, Paused, Purge, Purged, QueueName, QueuesAnswer, QueueSettings, QueuesQuery, QueueView } =
   models
-const { Redrive, SessionEnded, SessionView, SignIn } = models
+const { RetryTask, SessionEnded, SessionView, SignIn } = models
 const { Submitted, TaskId, TasksAnswer, TasksQuery, TaskView, WhyAnswer, Work } = models
 const { Drained, Rates, WorkerName, WorkersAnswer, WorkersQuery, WorkerView } = models
 
@@ -72,12 +73,12 @@ const NAMED = {
     TasksAnswer,
     WhyAnswer,
     DlqAnswer,
-    Redriven,
+    RetriedTask,
     AuditAnswer,
   },
   ...{ QueueSettings, QueueView, QueuesAnswer, Pause, Paused, Purge, Purged },
-  ...{ DeadGroup, DlqGroupsAnswer, Discarded, DlqPurge, DlqPurged, DlqRetry, DlqRetried },
-  ...{ Redrive, SignIn, SessionView, SessionEnded },
+  ...{ DeadGroup, DlqGroupsAnswer, Discarded, DlqPurge, DlqPurged, RetryMany, RetriedMany },
+  ...{ RetryTask, SignIn, SessionView, SessionEnded },
   ...{ Rates, WorkerView, WorkersAnswer, Drained },
   ...{ Problem, Alive, Ready },
 }
@@ -868,7 +869,7 @@ export const docs = {
       "not, ask /status for it, and once it is done ask again with the same filter and patch, without `canary`, and with " +
       "`next` as `cursor`.",
     body: {
-      schema: DlqRetry,
+      schema: RetryMany,
       examples: {
         "only tell": { queue: "mail", reason: "failed", dry_run: true },
         "a group": { fingerprint: "9f2c41d07ab35e68", limit: 1_000 },
@@ -877,7 +878,7 @@ export const docs = {
       },
     },
     answers: {
-      200: answer("Waiting for workers again, or, of a dry run, what would be.", DlqRetried, {
+      200: answer("Waiting for workers again, or, of a dry run, what would be.", RetriedMany, {
         all: { requeued: 214, skipped: 0 },
         "more to look at": { requeued: 99, skipped: 1, next: "ZGVmYXVsdCAxNzY0MDAwMDAwMDAwIDAx" },
         "the canary is done": { requeued: 214, skipped: 0, canary: { task_id: ID, state: "done" } },
@@ -902,12 +903,12 @@ export const docs = {
       "it was to start. Its checkpoint stays. A body that is not JSON is not read.",
     path: TASK_ID,
     body: {
-      schema: Redrive,
+      schema: RetryTask,
       optional: true,
       examples: { "as it was": {}, edited: { payload: { to: "b@example.org" } } },
     },
     answers: {
-      200: answer("Waiting for a worker again.", Redriven, {
+      200: answer("Waiting for a worker again.", RetriedTask, {
         requeued: { status: "requeued_from_dlq", task_id: ID },
       }),
     },

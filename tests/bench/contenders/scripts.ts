@@ -1,7 +1,7 @@
 /** The ceiling of /work: the same scripts, sent straight to the Redis of `ours` in a pipeline. */
 import { Redis } from "ioredis"
 import { Scripts } from "../../../lib/redis/scripts.ts"
-import { directly } from "../../../lib/redis/store.ts"
+import { onOneConnection } from "../../../lib/redis/store.ts"
 import { newTokens, readLeased } from "../../../lib/task/task.ts"
 import { inLanes, type Load } from "../contender.ts"
 import type { Ours } from "./ours.ts"
@@ -25,7 +25,7 @@ async function leaseAndSettle(scripts: Scripts, max: number): Promise<number> {
 
 export function scriptsOf({ redis, servers }: Ours) {
   const connection = new Redis({ path: redis.socket, enableAutoPipelining: true })
-  const scripts = new Scripts(directly(connection))
+  const scripts = new Scripts(onOneConnection(connection))
   return {
     name: "the scripts alone",
     servers: { redis: servers.redis },
