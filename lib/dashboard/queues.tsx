@@ -3,10 +3,10 @@ import { useMemo, useState } from "preact/hooks"
 import type { QueuesAnswer, QueueView } from "../wire/models.ts"
 import { ask, can } from "./api.ts"
 import { Chart, Spark } from "./chart.tsx"
+import { PauseDialog, PauseNote, resume } from "./control.tsx"
 import { addCounts, addQueues, countsQuery, depthOver, throughput } from "./history.ts"
 import { useData, useTick } from "./live.ts"
 import { Badge, Empty, Filter, Icon, QueueLink, Select, Skeleton, Table, Trouble } from "./parts.tsx"
-import { PauseDialog, PauseNote, resume } from "./steer.tsx"
 import { count, duration, rate, scrolls, short } from "./text.tsx"
 
 export const DEPTH_LINES = [
