@@ -8,7 +8,6 @@ import { type Each, Refused } from "../errors.ts"
 import type { DeadFilter, Retry } from "../queue/dead-letters.ts"
 import type { Why } from "../queue/listing.ts"
 import { givenIdRecord, headerRecord } from "../redis/keys.ts"
-import { memberTexts } from "../task/json-text.ts"
 import { MAX_PATCH_DEPTH, tooDeep } from "../task/merge-patch.ts"
 import {
   DEFAULT_PRIORITY,
@@ -24,6 +23,7 @@ import {
   splitId,
   type Task,
 } from "../task/task.ts"
+import { memberTexts } from "../wire/json-text.ts"
 import {
   Ack,
   AuditQuery,

@@ -2,7 +2,7 @@
  * JSON merge patch, RFC 7396, on texts: what is not patched stays as it was written, as all payloads do, and how deep it
  * nests does not matter.
  */
-import { membersOf } from "./json-text.ts"
+import { membersOf } from "../wire/json-text.ts"
 
 /** How deep the objects of a patch may nest: a payload is read through once a level. */
 export const MAX_PATCH_DEPTH = 20

@@ -3,10 +3,10 @@ import { describe, expect, test } from "bun:test"
 import { ConfigError, type Env, readBrokerConfig, readWorkerConfig } from "../../lib/config/config.ts"
 import { Refused } from "../../lib/errors.ts"
 import { checker, queryChecker } from "../../lib/http/validate.ts"
-import { memberTexts } from "../../lib/task/json-text.ts"
+import { memberTexts } from "../../lib/wire/json-text.ts"
 import { Ack, DlqQuery, GetQuery, LeaseRequest, Submit, TaskId } from "../../lib/wire/models.ts"
 
-// ── lib/task/json-text.ts ──────────────────────────────────────────────────────────────────────────────────────────────
+// ── lib/wire/json-text.ts ──────────────────────────────────────────────────────────────────────────────────────────────
 
 const pick = <T>(from: readonly T[]): T => from[Math.floor(Math.random() * from.length)]!
 const below = (n: number) => Math.floor(Math.random() * n)
