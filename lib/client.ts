@@ -11,46 +11,44 @@
  */
 
 import { pause } from "./pause.ts"
-import type { EventName } from "./wire/events.ts"
 import type {
-  Ack,
-  AuditAnswer,
-  Cancelled,
-  Code,
   Discarded,
   DlqAnswer,
   DlqGroupsAnswer,
   DlqPurge,
   DlqPurged,
+  RetriedMany,
+  RetriedTask,
+  RetryMany,
+} from "./wire/dead-letters.ts"
+import type { EventData, EventName } from "./wire/events.ts"
+import type { State } from "./wire/fields.ts"
+import type { TasksAnswer, TaskView, WhyAnswer } from "./wire/inspecting.ts"
+import type {
   Drained,
-  EventData,
-  Extend,
-  Extended,
-  LeaseAnswer,
-  LeaseRequest,
   Pause,
   Paused,
-  Problem,
   Purge,
   Purged,
   QueueSettings,
   QueuesAnswer,
   QueueView,
-  RetriedMany,
-  RetriedTask,
-  RetryMany,
+  WorkersAnswer,
+} from "./wire/managing.ts"
+import type { AuditAnswer } from "./wire/operating.ts"
+import type { Code, Problem } from "./wire/problem.ts"
+import { readEvents } from "./wire/sse.ts"
+import type { Cancelled, Submit, Submitted } from "./wire/submitting.ts"
+import type {
+  Ack,
+  Extend,
+  Extended,
+  LeaseAnswer,
+  LeaseRequest,
   Settled,
-  State,
-  Submit,
-  Submitted,
-  TasksAnswer,
-  TaskView,
-  WhyAnswer,
   Work,
   WorkAnswer,
-  WorkersAnswer,
-} from "./wire/models.ts"
-import { readEvents } from "./wire/sse.ts"
+} from "./wire/working.ts"
 
 /** A stream of events is never silent for as long, unless its connection is dead. */
 const SILENT_MS = 45_000

@@ -1,5 +1,5 @@
-/** The errors that callers meet. Each has a `code` out of a closed set; http.ts turns them into answers. */
-import type { Code, State } from "./wire/models.ts"
+import type { State } from "./wire/fields.ts"
+import type { Code } from "./wire/problem.ts"
 
 /** What an answer may say beside its code. */
 export interface Facts {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test"
 import { createLog, type Fields, rateLimited } from "../lib/log.ts"
-import type { LeasedTask } from "../lib/wire/models.ts"
+import type { LeasedTask } from "../lib/wire/working.ts"
 import { FakeBroker } from "./support/fake-broker.ts"
 import { Bench, freshName, type TestBroker, testBroker, until } from "./support/harness.ts"
 import { sharedRedis } from "./support/redis.ts"

@@ -6,7 +6,7 @@
 
 import { readFileSync } from "node:fs"
 import { LEVELS } from "../log.ts"
-import type { Backoff } from "../wire/models.ts"
+import type { Backoff } from "../wire/submitting.ts"
 import { type ApiToken, hashOf, ROLES, type Role } from "./tokens.ts"
 import type { Variable } from "./variables.ts"
 

@@ -1,5 +1,5 @@
-/** Requests to the broker that served this page. The cookie is the session; no script ever holds the token. */
-import type { Problem as ProblemView, SessionView } from "../wire/models.ts"
+import type { SessionView } from "../wire/operating.ts"
+import type { Problem as ProblemView } from "../wire/problem.ts"
 import { Store } from "./store.ts"
 
 const TIMEOUT_MS = 40_000

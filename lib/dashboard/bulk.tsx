@@ -1,7 +1,8 @@
 /** Dead tasks retried or deleted by the page full, for as long as there is a next page. */
 import type { ComponentChildren } from "preact"
 import { useEffect, useRef, useState } from "preact/hooks"
-import type { DlqPurged, RetriedMany, TaskView } from "../wire/models.ts"
+import type { DlqPurged, RetriedMany } from "../wire/dead-letters.ts"
+import type { TaskView } from "../wire/inspecting.ts"
 import { ask, askText, type Problem } from "./api.ts"
 import type { DeadFilter } from "./dead.tsx"
 import { Dialog, Field, TaskLink, Trouble } from "./parts.tsx"

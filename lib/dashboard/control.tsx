@@ -1,6 +1,6 @@
 /** What an operator does with a queue. */
 import { useEffect, useState } from "preact/hooks"
-import type { Purgeable, QueueSettings, QueueView } from "../wire/models.ts"
+import type { Purgeable, QueueSettings, QueueView } from "../wire/managing.ts"
 import { ask } from "./api.ts"
 import { attempt, Confirm, Dialog, Field, Select, tell } from "./parts.tsx"
 import { count, plural, Shown } from "./text.tsx"

@@ -1,6 +1,6 @@
 /** Dead letters: what tasks died of, and what is done with many at a time. */
 import { useState } from "preact/hooks"
-import type { DeadGroup, DlqAnswer, DlqGroupsAnswer } from "../wire/models.ts"
+import type { DeadGroup, DlqAnswer, DlqGroupsAnswer } from "../wire/dead-letters.ts"
 import { ask, can, queryOf } from "./api.ts"
 import { PurgeDead, RetryDead } from "./bulk.tsx"
 import { useData } from "./live.ts"

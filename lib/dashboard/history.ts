@@ -1,5 +1,4 @@
-/** The last five minutes, as events and answers told them; kept while one looks at other views. */
-import type { QueueView } from "../wire/models.ts"
+import type { QueueView } from "../wire/managing.ts"
 import type { EventData } from "./live.ts"
 import { stream } from "./live.ts"
 

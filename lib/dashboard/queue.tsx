@@ -1,6 +1,6 @@
 /** One queue: how it is, its limits, who works on it, and its tasks. */
 import { useMemo, useState } from "preact/hooks"
-import type { QueueView } from "../wire/models.ts"
+import type { QueueView } from "../wire/managing.ts"
 import { ask, can } from "./api.ts"
 import { Chart } from "./chart.tsx"
 import { PauseDialog, PauseNote, PurgeDialog, resume, SettingsDialog } from "./control.tsx"

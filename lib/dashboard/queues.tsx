@@ -1,6 +1,6 @@
 /** Home: how all queues are. */
 import { useMemo, useState } from "preact/hooks"
-import type { QueuesAnswer, QueueView } from "../wire/models.ts"
+import type { QueuesAnswer, QueueView } from "../wire/managing.ts"
 import { ask, can } from "./api.ts"
 import { Chart, Spark } from "./chart.tsx"
 import { PauseDialog, PauseNote, resume } from "./control.tsx"

@@ -1,7 +1,7 @@
 /** One task: all that is known of it, why it does not run, and what can be done. */
 import { type ComponentChild, Fragment } from "preact"
 import { useState } from "preact/hooks"
-import type { TaskView, WhyAnswer } from "../wire/models.ts"
+import type { TaskView, WhyAnswer } from "../wire/inspecting.ts"
 import { ask, askText, can, Problem } from "./api.ts"
 import { indented, membersOf, visibleJson } from "./json.ts"
 import { useData, useTick } from "./live.ts"

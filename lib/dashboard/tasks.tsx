@@ -1,6 +1,7 @@
 /** Tasks of one state, page by page. */
 import { useState } from "preact/hooks"
-import type { State, TasksAnswer, TaskView } from "../wire/models.ts"
+import type { State } from "../wire/fields.ts"
+import type { TasksAnswer, TaskView } from "../wire/inspecting.ts"
 import { ask, queryOf } from "./api.ts"
 import { useData } from "./live.ts"
 import {

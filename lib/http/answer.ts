@@ -3,7 +3,7 @@
 import { NotFoundError } from "elysia"
 import { Refused } from "../errors.ts"
 import type { Log } from "../log.ts"
-import type { Code, Problem } from "../wire/models.ts"
+import type { Code, Problem } from "../wire/problem.ts"
 import { traceIdOf } from "../wire/traceparent.ts"
 
 /** Status, title and advice of each code. `error` is the contract's member, and the title unless it says otherwise. */

@@ -23,38 +23,37 @@ import {
   splitId,
   type Task,
 } from "../task/task.ts"
-import { memberTexts } from "../wire/json-text.ts"
 import {
-  Ack,
-  AuditQuery,
   DlqGroupsQuery,
   DlqPurge,
   DlqQuery,
-  EventsQuery,
+  MAX_PATCH_BYTES,
+  RetryMany,
+  RetryTask,
+} from "../wire/dead-letters.ts"
+import { QueueName, TaskId, WorkerName } from "../wire/fields.ts"
+import { StatusQuery, TasksQuery } from "../wire/inspecting.ts"
+import { memberTexts } from "../wire/json-text.ts"
+import {
+  Pause,
+  Purge,
+  QueueSettings,
+  QueuesQuery,
+  type TaskDefaults,
+  WorkersQuery,
+} from "../wire/managing.ts"
+import { AuditQuery, EventsQuery, SignIn } from "../wire/operating.ts"
+import { Submit } from "../wire/submitting.ts"
+import { TRACEPARENT } from "../wire/traceparent.ts"
+import {
+  Ack,
   Extend,
   GetQuery,
   LeaseRequest,
   MAX_CHECKPOINT_BYTES,
-  MAX_PATCH_BYTES,
   MAX_PROGRESS_BYTES,
-  Pause,
-  Purge,
-  QueueName,
-  QueueSettings,
-  QueuesQuery,
-  RetryMany,
-  RetryTask,
-  SignIn,
-  StatusQuery,
-  Submit,
-  type TaskDefaults,
-  TaskId,
-  TasksQuery,
   Work,
-  WorkerName,
-  WorkersQuery,
-} from "../wire/models.ts"
-import { TRACEPARENT } from "../wire/traceparent.ts"
+} from "../wire/working.ts"
 import type { Caller } from "./access.ts"
 import { type Body, problem } from "./answer.ts"
 import type { Session } from "./browser-session.ts"

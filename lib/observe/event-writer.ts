@@ -13,8 +13,7 @@ import tell from "../lua/events-append.lua" with { type: "text" }
 import { EVENT_STREAM, LISTENING } from "../redis/keys.ts"
 import { prepareScript } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
-import { EVENTS, type EventName } from "../wire/events.ts"
-import type { EventData } from "../wire/models.ts"
+import { EVENTS, type EventData, type EventName } from "../wire/events.ts"
 import { type Counters, MAX_QUEUES, OTHER, type QueueMeasures } from "./counters.ts"
 
 const TELL = prepareScript(tell)

@@ -9,7 +9,7 @@ import { RATES } from "../redis/keys.ts"
 import { prepareScript } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
 import { EVENTS } from "../wire/events.ts"
-import type { Rates as RatesOf } from "../wire/models.ts"
+import type { Rates as RatesOf } from "../wire/managing.ts"
 import { type Counters, MAX_QUEUES, OTHER } from "./counters.ts"
 
 const FLUSH_MS = 2_000

@@ -49,8 +49,8 @@ import type { Outcome } from "../handlers.ts"
 import { type Log, rateLimited } from "../log.ts"
 import { pause } from "../pause.ts"
 import { type Leased, type NewTask, queueOf, type Submitted } from "../task/task.ts"
-import type { LeasedTask } from "../wire/models.ts"
 import { TRACEPARENT } from "../wire/traceparent.ts"
+import type { LeasedTask } from "../wire/working.ts"
 
 const SYSTEM = "task_queue"
 /** At some 2 KB each: 8 MB. */

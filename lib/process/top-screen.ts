@@ -1,7 +1,5 @@
-/**
- * What `bun run top` draws, as plain lines. What tasks and people wrote is shown without what a terminal would obey.
- */
-import type { DlqGroupsAnswer, QueueView } from "../wire/models.ts"
+import type { DlqGroupsAnswer } from "../wire/dead-letters.ts"
+import type { QueueView } from "../wire/managing.ts"
 
 /** As GET /workers tells it. */
 export interface WorkerRow {

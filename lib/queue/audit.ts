@@ -19,7 +19,7 @@ import { keyOf, keysOf, QUEUES, type QueueKey, readKey } from "../redis/keys.ts"
 import type { Scripts } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
 import { joinId } from "../task/task.ts"
-import type { AuditAnswer, Fault } from "../wire/models.ts"
+import type { AuditAnswer, Fault } from "../wire/operating.ts"
 
 /** Keys or ids in one step. */
 const STEP = 150

@@ -10,7 +10,8 @@ import { pause } from "../pause.ts"
 import type { Scripts } from "../redis/scripts.ts"
 import { mergedText } from "../task/merge-patch.ts"
 import { inlineOrLarge, localOf, splitId, type Task } from "../task/task.ts"
-import type { DeadGroup, Reason, State } from "../wire/models.ts"
+import type { DeadGroup } from "../wire/dead-letters.ts"
+import type { Reason, State } from "../wire/fields.ts"
 import { deadSize, MAX_ENTRIES_PER_PAGE, type Page, tasksPage } from "./listing.ts"
 
 /** How many tasks one script call moves: about 2 ms of Redis' time; and where each gets a payload, which may be large. */

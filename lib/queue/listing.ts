@@ -2,7 +2,8 @@
 import { Refused } from "../errors.ts"
 import type { Replies, Scripts } from "../redis/scripts.ts"
 import { readTask, splitId, type Task } from "../task/task.ts"
-import type { QueueView, State } from "../wire/models.ts"
+import type { State } from "../wire/fields.ts"
+import type { QueueView } from "../wire/managing.ts"
 
 /** Entries that one call looks at, whatever it finds: the bound of a page with filters. */
 export const MAX_ENTRIES_PER_PAGE = 1_000

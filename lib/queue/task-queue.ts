@@ -43,7 +43,7 @@ import {
   splitId,
   type Task,
 } from "../task/task.ts"
-import type { AuditAnswer } from "../wire/models.ts"
+import type { AuditAnswer } from "../wire/operating.ts"
 import { Auditor } from "./audit.ts"
 import { Batcher } from "./batcher.ts"
 import { QueueControl } from "./control.ts"

@@ -14,7 +14,7 @@ import { DRAINS_CHANNEL, WORKERS, WORKERS_DRAINS, WORKERS_SEEN } from "../redis/
 import { prepareScript, type Scripts } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
 import { joinId, type Leased, type Settled } from "../task/task.ts"
-import type { WorkerState, WorkerView } from "../wire/models.ts"
+import type { WorkerState, WorkerView } from "../wire/managing.ts"
 import type { Demand } from "./long-poll.ts"
 
 const FLUSH_MS = 3_000

@@ -25,7 +25,8 @@ import sweep from "../lua/sweep.lua" with { type: "text" }
 import watch from "../lua/watch.lua" with { type: "text" }
 import why from "../lua/why.lua" with { type: "text" }
 import type { RawTask } from "../task/task.ts"
-import type { Fault, Reason, State } from "../wire/models.ts"
+import type { Reason, State } from "../wire/fields.ts"
+import type { Fault } from "../wire/operating.ts"
 import { queueKeys } from "./keys.ts"
 import type { Runner, Script } from "./store.ts"
 

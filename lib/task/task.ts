@@ -1,6 +1,7 @@
 /** What a task is: its ids, its text in Redis, and which moves it can make. */
 import { randomBytes } from "node:crypto"
-import { type Backoff, REASONS, type Reason, STATES, type State } from "../wire/models.ts"
+import { REASONS, type Reason, STATES, type State } from "../wire/fields.ts"
+import type { Backoff } from "../wire/submitting.ts"
 
 /**
  * The state machine: from · event · to · refused when. The README prints it, the tests walk it. An event is

@@ -1,12 +1,4 @@
-/**
- * A lease that this worker holds: until when, the signal of the handler that runs under it, and what that
- * handler has to tell the broker.
- *   - A third of its time after it was last extended, it is due: two tries may fail before it lapses.
- *   - It lapses by this process' monotonic clock, counted from before the request that extended it left: never
- *     later than the broker sees it. The broker's clock is not compared with ours.
- *   - What is told before the next request goes in one extend. Where that gets no answer, it is told again.
- */
-import { type Extend, type LeasedTask, MAX_CHECKPOINT_BYTES, MAX_PROGRESS_BYTES } from "../wire/models.ts"
+import { type Extend, type LeasedTask, MAX_CHECKPOINT_BYTES, MAX_PROGRESS_BYTES } from "../wire/working.ts"
 
 const MAX_LOG_LINES = 20
 const MAX_LINE = 500

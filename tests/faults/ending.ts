@@ -1,7 +1,8 @@
 /** The end of a run, with all healed: every queue is drained, what there is is listed, and Redis' keys are looked at. */
 import { BrokerProblem, BrokerUnreachable, Client } from "../../lib/client.ts"
 import { splitId } from "../../lib/task/task.ts"
-import type { State, TaskView } from "../../lib/wire/models.ts"
+import type { State } from "../../lib/wire/fields.ts"
+import type { TaskView } from "../../lib/wire/inspecting.ts"
 import { checkQueue } from "../support/invariants.ts"
 import { until } from "../support/processes.ts"
 import { BrokerSeat, type Casting } from "./cast.ts"

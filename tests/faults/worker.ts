@@ -6,7 +6,7 @@ import { BrokerProblem, BrokerUnreachable, type CallOptions, Client, type Worked
 import type { Handler } from "../../lib/handlers.ts"
 import { createLog } from "../../lib/log.ts"
 import { stopSignal } from "../../lib/signals.ts"
-import type { Ack, Extend, LeasedTask, Work } from "../../lib/wire/models.ts"
+import type { Ack, Extend, LeasedTask, Work } from "../../lib/wire/working.ts"
 import { Worker } from "../../worker.ts"
 import { type Acked, Recorder, readHistory } from "./history.ts"
 import { partOf, TOKEN, type WorkerPart } from "./parts.ts"

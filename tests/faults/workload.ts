@@ -1,5 +1,4 @@
-/** What clients ask for and what the tasks then do to their workers, drawn from the seed. */
-import type { Submit } from "../../lib/wire/models.ts"
+import type { Submit } from "../../lib/wire/submitting.ts"
 import { Chance } from "./seed.ts"
 
 /** Of a Cluster's three masters each has one of these, and one of the probes'. */

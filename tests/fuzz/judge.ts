@@ -1,5 +1,4 @@
-/** What must hold of every answer, whatever was asked. Each function gives what is wrong, if anything. */
-import { CODES } from "../../lib/wire/models.ts"
+import { CODES } from "../../lib/wire/problem.ts"
 import { TOKEN } from "../support/harness.ts"
 import type { Answer } from "./connection.ts"
 import { type Document, MARK } from "./document.ts"

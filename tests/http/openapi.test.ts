@@ -6,7 +6,7 @@ import { createBroker } from "../../broker.ts"
 import { readBrokerConfig } from "../../lib/config/config.ts"
 import { createLog } from "../../lib/log.ts"
 import type { TaskQueue } from "../../lib/queue/task-queue.ts"
-import { CODES } from "../../lib/wire/models.ts"
+import { CODES } from "../../lib/wire/problem.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, testConfig, until } from "../support/harness.ts"
 
 interface Media {

@@ -1,7 +1,7 @@
 /** A queue that limits its leases: whoever ends one frees a place, and who waits for tasks is told at once. */
 import { describe, expect, test } from "bun:test"
 import { QUEUES, wakeChannel } from "../../lib/redis/keys.ts"
-import type { LeasedTask } from "../../lib/wire/models.ts"
+import type { LeasedTask } from "../../lib/wire/working.ts"
 import { Bench, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
 import { sharedRedis, testRedis } from "../support/redis.ts"
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test"
 import type { Handler, HandlerContext } from "../../lib/handlers.ts"
-import type { Extend } from "../../lib/wire/models.ts"
+import type { Extend } from "../../lib/wire/working.ts"
 import { LeaseLost, TaskCancelled } from "../../lib/worker/held-lease.ts"
 import { FakeBroker, problem } from "../support/fake-broker.ts"
 

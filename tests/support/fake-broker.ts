@@ -2,7 +2,7 @@
 import { Client } from "../../lib/client.ts"
 import { BUILT_IN, type Handler } from "../../lib/handlers.ts"
 import { createLog } from "../../lib/log.ts"
-import type { Ack, Extend, LeasedTask, Work } from "../../lib/wire/models.ts"
+import type { Ack, Extend, LeasedTask, Work } from "../../lib/wire/working.ts"
 import { Worker, type WorkerOptions } from "../../worker.ts"
 
 /** A whole answer of its own, the answers to its items, or undefined for the usual. */

@@ -1,8 +1,4 @@
-/**
- * The queue as a page of plain TypeScript: what each script must answer, and which tasks there are then.
- * Time stands still, but for `pass` and `expire`, which make the time of one task come.
- */
-import type { Reason, State } from "../../lib/wire/models.ts"
+import type { Reason, State } from "../../lib/wire/fields.ts"
 
 export const LATER_MS = 1_000_000_000
 const MAX_RELEASES = 100

@@ -3,8 +3,11 @@ import { describe, expect, test } from "bun:test"
 import { ConfigError, type Env, readBrokerConfig, readWorkerConfig } from "../../lib/config/config.ts"
 import { Refused } from "../../lib/errors.ts"
 import { checker, queryChecker } from "../../lib/http/validate.ts"
+import { DlqQuery } from "../../lib/wire/dead-letters.ts"
+import { TaskId } from "../../lib/wire/fields.ts"
 import { memberTexts } from "../../lib/wire/json-text.ts"
-import { Ack, DlqQuery, GetQuery, LeaseRequest, Submit, TaskId } from "../../lib/wire/models.ts"
+import { Submit } from "../../lib/wire/submitting.ts"
+import { Ack, GetQuery, LeaseRequest } from "../../lib/wire/working.ts"
 
 // ── lib/wire/json-text.ts ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,6 +1,6 @@
 /**
  * What /swagger says of each route: what it is for, what it takes, every answer, and what to do next. The
- * plugin makes the document out of the routes; schemas come from models.ts, problems from http.ts. Nothing
+ * plugin makes the document out of the routes; schemas come from ts, problems from http.ts. Nothing
  * here takes part in a request: validation is check.ts, so these are only `detail`.
  */
 import { swagger } from "@elysiajs/swagger"
@@ -8,32 +8,63 @@ import { type Static, type TSchema, Type } from "@sinclair/typebox"
 import { type DocumentDecoration, Elysia } from "elysia"
 import { ROLES, type Role } from "../../config/tokens.ts"
 import { type Facts, Refused } from "../../errors.ts"
-import * as models from "../../wire/models.ts"
-import { ACCESS, anyOf, type RouteName } from "../access.ts"
-import { PROBLEMS, problem } from "../answer.ts"
-import { swaggerPage } from "./page.ts"
-
-const {
-  Ack,
-  Attempt,
+import {
+  DeadGroup,
+  Discarded,
+  DlqAnswer,
+  DlqGroupsAnswer,
+  DlqGroupsQuery,
+  DlqPurge,
+  DlqPurged,
+  DlqQuery,
+  RetriedMany,
+  RetriedTask,
+  RetryMany,
+  RetryTask,
+} from "../../wire/dead-letters.ts"
+import { oneOrMany, QueueName, REASONS, STATES, TaskId, WorkerName } from "../../wire/fields.ts"
+import { Attempt, StatusQuery, TasksAnswer, TasksQuery, TaskView, WhyAnswer } from "../../wire/inspecting.ts"
+import {
+  Drained,
+  Pause,
+  Paused,
+  PURGEABLE,
+  Purge,
+  Purged,
+  QueueSettings,
+  QueuesAnswer,
+  QueuesQuery,
+  QueueView,
+  Rates,
+  WorkersAnswer,
+  WorkersQuery,
+  WorkerView,
+} from "../../wire/managing.ts"
+import {
   AuditAnswer,
   AuditQuery,
-  Cancelled,
-  DlqAnswer,
-  DlqQuery,
+  EventsQuery,
+  SessionEnded,
+  SessionView,
+  SignIn,
+} from "../../wire/operating.ts"
+import { type Code, Problem } from "../../wire/problem.ts"
+import { Cancelled, Submit, Submitted } from "../../wire/submitting.ts"
+import {
+  Ack,
   Extend,
   Extended,
   GetQuery,
   LeaseAnswer,
-} = models
-const { LeasedTask, LeaseRequest, oneOrMany, Problem, RetriedTask, Settled, StatusQuery, Submit } = models
-const { DeadGroup, Discarded, DlqGroupsAnswer, DlqGroupsQuery, DlqPurge, DlqPurged, RetriedMany, RetryMany } =
-  models
-const { Pause, Paused, Purge, Purged, QueueName, QueuesAnswer, QueueSettings, QueuesQuery, QueueView } =
-  models
-const { RetryTask, SessionEnded, SessionView, SignIn } = models
-const { Submitted, TaskId, TasksAnswer, TasksQuery, TaskView, WhyAnswer, Work } = models
-const { Drained, Rates, WorkerName, WorkersAnswer, WorkersQuery, WorkerView } = models
+  LeasedTask,
+  LeaseRequest,
+  Settled,
+  Work,
+  WorkAnswer as WorkAnswerShape,
+} from "../../wire/working.ts"
+import { ACCESS, anyOf, type RouteName } from "../access.ts"
+import { PROBLEMS, problem } from "../answer.ts"
+import { swaggerPage } from "./page.ts"
 
 const Alive = Type.Object({ status: Type.Literal("ok") })
 const Ready = Type.Object({
@@ -54,11 +85,11 @@ const Ready = Type.Object({
 
 const answersOf = <T extends TSchema>(one: T, { description }: TSchema) =>
   Type.Array(Type.Union([one, Problem]), { description: description! })
-/** As in models.ts, but for what the lists hold: there they may be anything, as a worker gets them. */
+/** As in ts, but for what the lists hold: there they may be anything, as a worker gets them. */
 const WorkAnswer = Type.Object({
-  ...models.WorkAnswer.properties,
-  settled: answersOf(Settled, models.WorkAnswer.properties.settled.items),
-  extended: answersOf(Extended, models.WorkAnswer.properties.extended.items),
+  ...WorkAnswerShape.properties,
+  settled: answersOf(Settled, WorkAnswerShape.properties.settled.items),
+  extended: answersOf(Extended, WorkAnswerShape.properties.extended.items),
 })
 
 /** What stands under components/schemas; everywhere else it is referred to. */
@@ -124,7 +155,7 @@ const answer = <T extends TSchema>(description: string, schema: T, examples: Rec
 })
 
 /** What a refusal may say beside its code. */
-type Codes = Partial<Record<models.Code, Facts>>
+type Codes = Partial<Record<Code, Facts>>
 
 const RETRY_AFTER: Json = {
   "Retry-After": { description: "seconds to wait", schema: { type: "integer" }, example: 1 },
@@ -148,7 +179,7 @@ const ADVICE: Record<number, string> = {
 
 /** The answers for a set of codes: one a status, with an example a code, as the broker writes them. */
 function problems(codes: Codes, advice: Record<number, string>): Record<string, Json> {
-  const answers = Map.groupBy(Object.keys(codes) as models.Code[], code => PROBLEMS[code].status)
+  const answers = Map.groupBy(Object.keys(codes) as Code[], code => PROBLEMS[code].status)
   return Object.fromEntries(
     [...answers].map(([status, of]) => [
       status,
@@ -240,18 +271,18 @@ const ID = "01KATR5S3HQ7V2M9XW4TPD"
 const LEASE = "1.Zk3m0yqTn8VwL5bXhR2cPg"
 const NOW = 1_764_000_000_000
 
-const LEASED: models.LeasedTask = {
+const LEASED: LeasedTask = {
   ...{ id: ID, type: "echo", payload: { hello: "world" }, status: "processing", retries: 0, max_retries: 3 },
   ...{ queue: "default", attempt: 1, lease: LEASE, timeout_ms: 30_000, lease_expires_at: NOW + 30_000 },
 }
-const VIEW: models.TaskView = {
+const VIEW: TaskView = {
   ...{ id: ID, type: "echo", payload: { hello: "world" }, status: "done", retries: 0, max_retries: 3 },
   ...{ queue: "default", priority: 5, attempt: 1, crashes: 0, max_crashes: 3, releases: 0 },
   ...{ timeout_ms: 30_000, created_at: NOW, started_at: NOW + 5, finished_at: NOW + 40 },
   ...{ worker: "host-1", result: { hello: "world" } },
   attempts: [{ attempt: 1, worker: "host-1", started_at: NOW + 5, ended_at: NOW + 40, outcome: "done" }],
 }
-const RUNNING: models.TaskView = {
+const RUNNING: TaskView = {
   ...{ id: ID, type: "import", payload: { file: "a.csv" }, status: "processing", retries: 0, max_retries: 3 },
   ...{ queue: "default", priority: 5, attempt: 2, crashes: 1, max_crashes: 3, releases: 0 },
   ...{ timeout_ms: 30_000, created_at: NOW, started_at: NOW + 900, lease_expires_at: NOW + 30_900 },
@@ -262,7 +293,7 @@ const RUNNING: models.TaskView = {
     { attempt: 2, worker: "host-2", started_at: NOW + 900, outcome: "processing" },
   ],
 }
-const DEAD: models.TaskView = {
+const DEAD: TaskView = {
   ...{ id: ID, type: "mail", payload: { to: "a@example.org" }, status: "dead", retries: 4, max_retries: 3 },
   ...{ queue: "default", priority: 5, attempt: 4, crashes: 0, max_crashes: 3, releases: 0 },
   ...{ timeout_ms: 30_000, created_at: NOW, started_at: NOW + 900, finished_at: NOW + 950 },
@@ -301,7 +332,7 @@ const WRONG_QUEUE: Facts = {
   field: "queue",
   detail: "The name of a queue has 1 to 64 characters out of A-Z a-z 0-9 . _ -.",
 }
-const MAIL: models.QueueView = {
+const MAIL: QueueView = {
   queue: "mail",
   depth: { queued: 12, delayed: 3, processing: 4, done: 1_500, dead: 2, cancelled: 0 },
   ...{ queued_by_priority: { 5: 10, 9: 2 }, oldest_waiting_ms: 4_200, polled_at: NOW, paused: false },
@@ -309,12 +340,12 @@ const MAIL: models.QueueView = {
   workers: { count: 2, names: ["host-1", "host-2"] },
   rates: { submitted: 12.5, leased: 11.8, done: 11.2, failed: 0.4, released: 0, lapsed: 0.1, dead: 0 },
 }
-const HELD: models.QueueView = {
+const HELD: QueueView = {
   ...MAIL,
   ...{ paused: true, paused_at: NOW - 60_000, pause_reason: "the mail server is being moved" },
 }
 
-const SESSION: models.SessionView = {
+const SESSION: SessionView = {
   ...{ name: "ci", roles: ["submit", "read"], queues: ["mail"] },
   ...{ csrf: "w2W6dWZ1cFq0b7mQm0v3k9mB7m3sJ3a0xk8eWc1d2eY", expires_at: NOW + 43_200_000 },
 }
@@ -342,7 +373,7 @@ const DRAIN_REFUSED = {
   },
   advice: { 404: "No worker with this name was seen in the last day: look at /workers." },
 }
-const BUSY: models.WorkerView = {
+const BUSY: WorkerView = {
   ...{ worker: "host-1", state: "live", host: "host", version: "0.1.0", queues: ["default", "mail"] },
   ...{ first_seen_at: NOW - 3_600_000, last_seen_at: NOW, in_hand: 1, tasks: [ID], done: 1_500, failed: 2 },
 }
@@ -351,7 +382,7 @@ const FILTER = "Give as much of a filter as is wanted: all of it must be true. "
 const BOUNDED =
   "One call looks at up to 1,000 dead tasks: where there is a `next`, ask again with the same filter and it as `cursor`, " +
   "though this time little or nothing matched."
-const GROUP: models.DeadGroup = {
+const GROUP: DeadGroup = {
   ...{ fingerprint: "9f2c41d07ab35e68", type: "mail", reason: "failed", count: 214 },
   error: "the mail server said <n>: no mailbox <text>",
   ...{ first_at: NOW, last_at: NOW + 60_000 },
@@ -577,7 +608,7 @@ export const docs = {
     refuses: {
       bad_request: {
         field: "state",
-        detail: `\`state\` is missing: it must be one of ${models.STATES.map(state => `"${state}"`).join(", ")}.`,
+        detail: `\`state\` is missing: it must be one of ${STATES.map(state => `"${state}"`).join(", ")}.`,
       },
       redis_unavailable: AWAY,
     },
@@ -815,7 +846,7 @@ export const docs = {
     refuses: {
       bad_request: {
         field: "reason",
-        detail: `\`reason\` must be one of ${models.REASONS.map(reason => `"${reason}"`).join(", ")}`,
+        detail: `\`reason\` must be one of ${REASONS.map(reason => `"${reason}"`).join(", ")}`,
       },
       redis_unavailable: AWAY,
     },
@@ -1035,7 +1066,7 @@ export const docs = {
     refuses: {
       bad_request: {
         field: "state",
-        detail: `\`state\` must be one of ${models.PURGEABLE.map(state => `"${state}"`).join(", ")}`,
+        detail: `\`state\` must be one of ${PURGEABLE.map(state => `"${state}"`).join(", ")}`,
       },
       redis_unavailable: AWAY,
       not_replicated: FEW,
@@ -1137,13 +1168,13 @@ export const docs = {
       "Server-sent events, for as long as the client stays: from now on, or from the event with the id that `Last-Event-ID` or " +
       "`last_event_id` names. The README lists the events. Where something may be missing there is a `gap`: look again at what " +
       "matters. Up to 200 clients at a broker; one that does not read is cut off. A token that is bound to queues hears of these.",
-    query: parameters(models.EventsQuery, { queue: ["mail"], event: ["done", "dead"] }),
+    query: parameters(EventsQuery, { queue: ["mail"], event: ["done", "dead"] }),
     headers: [
       {
         name: "Last-Event-ID",
         in: "header",
         description: "instead of `last_event_id`, as browsers send it when they connect anew",
-        schema: spelled(models.EventsQuery.properties.last_event_id),
+        schema: spelled(EventsQuery.properties.last_event_id),
         example: "1764000000000-0",
       },
     ],

@@ -1,6 +1,6 @@
 /** The ceiling of /submit, as a process: Elysia that validates the same body, answers a constant, and keeps nothing. */
 import { Elysia } from "elysia"
-import { Submit } from "../../../lib/wire/models.ts"
+import { Submit } from "../../../lib/wire/submitting.ts"
 
 const ANSWER = JSON.stringify({ status: "queued", task_id: "01JDFSVX1Y0123456789AB" })
 const HEADERS = { "content-type": "application/json", "cache-control": "no-store" }

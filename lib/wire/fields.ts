@@ -1,0 +1,102 @@
+/**
+ * Fields that several shapes share: names, ids, states, cursors and limits.
+ *
+ * Each shape that crosses the wire is declared once: types, validation and the OpenAPI document derive from it.
+ * Objects that a client sends refuse unknown members, so that a typing error is reported instead of ignored.
+ * Durations are milliseconds and end in `_ms`. Times are milliseconds since 1970 by the clock of Redis and end in `_at`.
+ */
+import { type TSchema, Type } from "@sinclair/typebox"
+
+export const closed = { additionalProperties: false }
+
+export const DAY_MS = 86_400_000
+
+export const QueueName = Type.String({
+  pattern: "^[A-Za-z0-9._-]{1,64}$",
+  description: "1 to 64 of A-Z a-z 0-9 . _ -",
+})
+
+export const TaskId = Type.String({
+  pattern: "^([A-Za-z0-9._-]{1,64}:)?[A-Za-z0-9._-]{1,64}$",
+  description: "an id as /submit answered it",
+})
+
+export const WorkerName = Type.String({
+  pattern: "^[A-Za-z0-9._-]{1,64}$",
+  description: "1 to 64 of A-Z a-z 0-9 . _ -",
+})
+
+export const Lease = Type.String({
+  pattern: "^[0-9]{1,9}\\.[A-Za-z0-9_-]{22}$",
+  description: "a lease as the task carried it",
+})
+
+export const WaitMs = Type.Integer({
+  minimum: 0,
+  maximum: 20_000,
+  description: "how long to wait for a task, in ms",
+})
+
+export const TimeoutMs = Type.Integer({
+  minimum: 100,
+  maximum: DAY_MS,
+  description: "how long a lease lasts, in ms (default: the broker's VISIBILITY_TIMEOUT_MS)",
+})
+
+export const Meta = Type.Record(
+  Type.String({ pattern: "^[A-Za-z0-9._-]{1,32}$" }),
+  Type.String({ maxLength: 128 }),
+  {
+    maxProperties: 16,
+    additionalProperties: false,
+    description: "up to 16 labels: names of 1 to 32 of A-Z a-z 0-9 . _ -, values up to 128 characters",
+  },
+)
+
+export const Queues = Type.Array(QueueName, {
+  minItems: 1,
+  maxItems: 100,
+  description: "queues, tried in this order",
+})
+
+/** The members of the contract, the same in every answer that shows a task. */
+export const contractTask = {
+  id: Type.String(),
+  type: Type.String(),
+  payload: Type.Unknown(),
+  retries: Type.Integer({ description: "failures so far" }),
+  max_retries: Type.Integer(),
+}
+
+export const REASONS = ["failed", "crashed", "timed_out", "expired", "released"] as const
+
+export type Reason = (typeof REASONS)[number]
+
+export const STATES = ["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled"] as const
+
+export const State = Type.Union(STATES.map(state => Type.Literal(state)))
+
+export type State = (typeof STATES)[number]
+
+export const NextPage = Type.Optional(
+  Type.String({ description: "give it as `cursor` for the next page; absent on the last" }),
+)
+
+export const Cursor = Type.Optional(
+  Type.String({ pattern: "^[A-Za-z0-9_-]{1,300}$", description: "`next` of the answer before" }),
+)
+
+export const Next = Type.Optional(
+  Type.String({
+    description:
+      "there may be more: give it as `cursor`, with the same filter, though this time none matched",
+  }),
+)
+
+export const DryRun = Type.Optional(
+  Type.Boolean({ description: "true: only tell what would be done (default false)" }),
+)
+
+/** One object or an array of up to 1,000. */
+export const oneOrMany = <T extends TSchema>(one: T) =>
+  Type.Union([one, Type.Array(one, { minItems: 1, maxItems: 1_000 })])

@@ -1,0 +1,122 @@
+/** Tasks as clients and operators see them, the list of tasks, and why a task does not run. */
+import { type Static, Type } from "@sinclair/typebox"
+import { closed, contractTask, Meta, QueueName, REASONS, STATES, State, WaitMs } from "./fields.ts"
+
+export const Attempt = Type.Object({
+  attempt: Type.Integer(),
+  worker: Type.Optional(Type.String()),
+  started_at: Type.Integer(),
+  ended_at: Type.Optional(Type.Integer()),
+  outcome: Type.String({
+    description: "done, failed, crashed, timed_out, released, cancelled or processing",
+  }),
+  error: Type.Optional(Type.String()),
+})
+
+export type Attempt = Static<typeof Attempt>
+
+export const TaskView = Type.Object({
+  ...contractTask,
+  status: State,
+  queue: Type.String(),
+  priority: Type.Integer(),
+  attempt: Type.Integer(),
+  crashes: Type.Integer({ description: "leases that lapsed" }),
+  max_crashes: Type.Integer(),
+  releases: Type.Integer({ description: "times it was given back unblamed" }),
+  timeout_ms: Type.Integer(),
+  created_at: Type.Integer(),
+  started_at: Type.Optional(Type.Integer({ description: "when the newest attempt began" })),
+  finished_at: Type.Optional(Type.Integer()),
+  due_at: Type.Optional(Type.Integer({ description: "when a scheduled or retrying task is ready" })),
+  lease_expires_at: Type.Optional(Type.Integer()),
+  worker: Type.Optional(Type.String({ description: "who has or had it" })),
+  max_runtime_ms: Type.Optional(Type.Integer()),
+  expires_at: Type.Optional(Type.Integer()),
+  unique_key: Type.Optional(Type.String()),
+  cancel_requested_at: Type.Optional(Type.Integer()),
+  meta: Type.Optional(Meta),
+  traceparent: Type.Optional(Type.String()),
+  tracestate: Type.Optional(Type.String()),
+  progress: Type.Optional(Type.Unknown()),
+  checkpoint: Type.Optional(Type.Unknown()),
+  log: Type.Optional(Type.Array(Type.String())),
+  attempts: Type.Optional(Type.Array(Attempt, { description: "the newest last; up to 11" })),
+  result: Type.Optional(Type.Unknown()),
+  error: Type.Optional(Type.String({ description: "of the newest failure" })),
+  reason: Type.Optional(
+    Type.Union(
+      REASONS.map(reason => Type.Literal(reason)),
+      { description: "why it is dead" },
+    ),
+  ),
+})
+
+export type TaskView = Static<typeof TaskView>
+
+/** The query of GET /status/:id. */
+export const StatusQuery = Type.Object(
+  { wait_ms: Type.Optional({ ...WaitMs, description: "how long to wait for its end, in ms" }) },
+  closed,
+)
+
+/** The query of GET /tasks, but for `meta.<name>`. */
+export const TasksQuery = Type.Object(
+  {
+    queue: Type.Optional(QueueName),
+    state: Type.Union(
+      STATES.map(state => Type.Literal(state)),
+      { description: "where the tasks stand" },
+    ),
+    type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "only of this type" })),
+    limit: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1_000, description: "tasks on a page (default 100)" }),
+    ),
+    cursor: Type.Optional(
+      Type.String({ pattern: "^[A-Za-z0-9_-]{1,300}$", description: "`next` of the page before" }),
+    ),
+  },
+  closed,
+)
+
+export const TasksAnswer = Type.Object({
+  tasks: Type.Array(TaskView),
+  next: Type.Optional(
+    Type.String({
+      description: "give it as `cursor` for the next page, which may be there though this one is empty",
+    }),
+  ),
+})
+
+export type TasksAnswer = Static<typeof TasksAnswer>
+
+export const WhyAnswer = Type.Object({
+  task_id: Type.String(),
+  state: State,
+  why: Type.String({ description: "one sentence for people" }),
+  cause: Type.Union(
+    [
+      "ended",
+      "delayed",
+      "backing_off",
+      "running",
+      "cancelling",
+      "waiting",
+      "paused",
+      "limited",
+      "no_workers",
+    ].map(cause => Type.Literal(cause)),
+    { description: "for programs" },
+  ),
+  ahead: Type.Optional(Type.Integer({ description: "ready tasks that go first" })),
+  position_at_least: Type.Optional(Type.Boolean({ description: "`ahead` is a lower bound" })),
+  due_at: Type.Optional(Type.Integer()),
+  worker: Type.Optional(Type.String()),
+  started_at: Type.Optional(Type.Integer()),
+  lease_expires_at: Type.Optional(Type.Integer()),
+  polled_at: Type.Optional(Type.Integer({ description: "when somebody last asked this queue for tasks" })),
+  paused_at: Type.Optional(Type.Integer({ description: "since when its queue is paused" })),
+  pause_reason: Type.Optional(Type.String()),
+})
+
+export type WhyAnswer = Static<typeof WhyAnswer>

@@ -1,0 +1,217 @@
+/** Queues and workers as operators see and change them. */
+import { type Static, type TNumber, Type } from "@sinclair/typebox"
+import { EVENTS } from "./events.ts"
+import { closed, DryRun, NextPage, QueueName, WorkerName } from "./fields.ts"
+import { Submit } from "./submitting.ts"
+
+/** The query of GET /queues. */
+export const QueuesQuery = Type.Object(
+  {
+    limit: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1_000, description: "queues on a page (default 100)" }),
+    ),
+    cursor: Type.Optional({ ...QueueName, description: "`next` of the page before" }),
+  },
+  closed,
+)
+
+const { priority, max_retries, max_crashes, timeout_ms, max_runtime_ms, backoff, result_ttl_ms } =
+  Submit.properties
+export const TaskDefaults = Type.Object(
+  { priority, max_retries, max_crashes, timeout_ms, max_runtime_ms, backoff, result_ttl_ms },
+  {
+    ...closed,
+    minProperties: 1,
+    description: "what its tasks get where their submits do not say; before the broker's own defaults",
+  },
+)
+
+export type TaskDefaults = Static<typeof TaskDefaults>
+
+export const QueueSettings = Type.Object(
+  {
+    defaults: Type.Optional(TaskDefaults),
+    concurrency: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1_000_000, description: "how many tasks run at a time" }),
+    ),
+    rate: Type.Optional(
+      Type.Object(
+        {
+          per_second: Type.Integer({
+            minimum: 1,
+            maximum: 100_000,
+            description: "tasks handed out a second",
+          }),
+          burst: Type.Optional(
+            Type.Integer({
+              minimum: 1,
+              maximum: 100_000,
+              description: "how many at once after a rest (default: per_second)",
+            }),
+          ),
+        },
+        { ...closed, description: "how fast tasks are handed out" },
+      ),
+    ),
+  },
+  { ...closed, description: "what is left out has no limit, or no defaults" },
+)
+
+export type QueueSettings = Static<typeof QueueSettings>
+
+export const Rates = Type.Object(
+  Object.fromEntries(EVENTS.map(event => [event, Type.Number()])) as Record<(typeof EVENTS)[number], TNumber>,
+  { description: "how many of each a second, over the last minute, at all brokers" },
+)
+
+export type Rates = Static<typeof Rates>
+
+export const QueueView = Type.Object({
+  queue: Type.String(),
+  depth: Type.Object(
+    {
+      queued: Type.Integer({
+        description:
+          "ready for a worker; counts ids that cancelled tasks left behind until a lease drops them",
+      }),
+      delayed: Type.Integer({ description: "scheduled and retrying" }),
+      processing: Type.Integer(),
+      done: Type.Integer(),
+      dead: Type.Integer(),
+      cancelled: Type.Integer(),
+    },
+    { description: "how many tasks are there" },
+  ),
+  queued_by_priority: Type.Record(Type.String({ pattern: "^[0-9]$" }), Type.Integer(), {
+    description: "how many of the queued ones have each priority; those that none has are left out",
+  }),
+  oldest_waiting_ms: Type.Optional(
+    Type.Integer({
+      description:
+        "how long the task that goes next has waited, since its submit or its newest attempt; of several priorities the longest",
+    }),
+  ),
+  polled_at: Type.Optional(Type.Integer({ description: "when somebody last asked this queue for tasks" })),
+  paused: Type.Boolean({ description: "true: it takes submits and hands out nothing" }),
+  paused_at: Type.Optional(Type.Integer()),
+  pause_reason: Type.Optional(Type.String()),
+  settings: QueueSettings,
+  workers: Type.Object(
+    {
+      count: Type.Integer(),
+      names: Type.Array(Type.String(), { description: "the first 20, by name" }),
+    },
+    { description: "those with a name that asked for its tasks in the last minute" },
+  ),
+  rates: Rates,
+})
+
+export type QueueView = Static<typeof QueueView>
+
+export const QueuesAnswer = Type.Object({
+  queues: Type.Array(QueueView),
+  next: NextPage,
+})
+
+export type QueuesAnswer = Static<typeof QueuesAnswer>
+
+export const Pause = Type.Object(
+  {
+    reason: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 200, description: "why, for people; /why repeats it" }),
+    ),
+  },
+  closed,
+)
+
+export type Pause = Static<typeof Pause>
+
+export const Paused = Type.Object({
+  status: Type.Union([Type.Literal("paused"), Type.Literal("resumed")]),
+  queue: Type.String(),
+  paused_at: Type.Optional(Type.Integer({ description: "of the first pause, where it was paused before" })),
+})
+
+export type Paused = Static<typeof Paused>
+
+/** The places that can be emptied, as `depth` of a queue names them. */
+export const PURGEABLE = ["queued", "delayed", "done", "dead", "cancelled"] as const
+
+export type Purgeable = (typeof PURGEABLE)[number]
+
+export const Purge = Type.Object(
+  {
+    state: Type.Union(
+      PURGEABLE.map(state => Type.Literal(state)),
+      { description: "which tasks: as `depth` of the queue names them" },
+    ),
+    limit: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 10_000, description: "how many at most (default 1000)" }),
+    ),
+    dry_run: DryRun,
+  },
+  closed,
+)
+
+export type Purge = Static<typeof Purge>
+
+export const Purged = Type.Object({
+  purged: Type.Integer({ description: "how many tasks were deleted, or, of a dry run, would be" }),
+  remaining: Type.Integer({ description: "how many are left there" }),
+})
+
+export type Purged = Static<typeof Purged>
+
+/** The query of GET /workers. */
+export const WorkersQuery = Type.Object(
+  {
+    queue: Type.Optional({ ...QueueName, description: "only those that asked for its tasks" }),
+    limit: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1_000, description: "workers on a page (default 100)" }),
+    ),
+    cursor: Type.Optional({ ...WorkerName, description: "`next` of the page before" }),
+  },
+  closed,
+)
+
+export const WORKER_STATES = ["live", "draining", "stale", "gone"] as const
+
+export type WorkerState = (typeof WORKER_STATES)[number]
+
+export const WorkerView = Type.Object({
+  worker: Type.String(),
+  state: Type.Union(
+    WORKER_STATES.map(state => Type.Literal(state)),
+    {
+      description:
+        "live: seen in the last minute; draining: as well, and it is to end; stale: not seen for a minute, and has tasks in hand; gone: not seen, and has none",
+    },
+  ),
+  host: Type.Optional(Type.String()),
+  version: Type.Optional(Type.String()),
+  queues: Type.Array(Type.String(), { description: "which it asked for tasks: the newest 32" }),
+  first_seen_at: Type.Integer(),
+  last_seen_at: Type.Integer({ description: "when its newest request came, a few seconds late" }),
+  in_hand: Type.Integer({ description: "live leases; of each queue the first 10,000 are looked at" }),
+  tasks: Type.Array(Type.String(), { description: "up to ten of those" }),
+  done: Type.Integer({ description: "since it was first seen" }),
+  failed: Type.Integer({ description: "since it was first seen" }),
+  draining_since: Type.Optional(Type.Integer()),
+})
+
+export type WorkerView = Static<typeof WorkerView>
+
+export const WorkersAnswer = Type.Object({
+  workers: Type.Array(WorkerView),
+  next: NextPage,
+})
+
+export type WorkersAnswer = Static<typeof WorkersAnswer>
+
+export const Drained = Type.Object({
+  status: Type.Union([Type.Literal("draining"), Type.Literal("drain_ended")]),
+  worker: Type.String(),
+  draining_since: Type.Optional(Type.Integer({ description: "of the first time, where it was told before" })),
+})
+
+export type Drained = Static<typeof Drained>

@@ -1,0 +1,105 @@
+/** Events, audits and browser sessions. */
+import { type Static, Type } from "@sinclair/typebox"
+import { EVENT_NAMES } from "./events.ts"
+import { closed, QueueName, Queues, TaskId } from "./fields.ts"
+
+/** Of Redis' streams. */
+export const EventId = Type.String({
+  pattern: "^[0-9]{1,15}(-[0-9]{1,15})?$",
+  description: "an id as an event carried it: those after it are told first, as far as they are kept",
+})
+
+/** The query of GET /events. */
+export const EventsQuery = Type.Object(
+  {
+    queue: Type.Optional({ ...Queues, description: "only of these queues" }),
+    task: Type.Optional({ ...TaskId, description: "only of this task" }),
+    event: Type.Optional(
+      Type.Array(Type.Union(EVENT_NAMES.map(name => Type.Literal(name))), {
+        ...{
+          minItems: 1,
+          maxItems: EVENT_NAMES.length,
+          description: "only these; `gap` and `skipped` always",
+        },
+      }),
+    ),
+    last_event_id: Type.Optional(EventId),
+  },
+  closed,
+)
+
+/** The query of POST /audit. */
+export const AuditQuery = Type.Object(
+  {
+    queue: Type.Optional(QueueName),
+    fix: Type.Optional(
+      Type.Union([Type.Literal("true"), Type.Literal("false")], {
+        description: "true: mend what is found (default false: only tell)",
+      }),
+    ),
+  },
+  closed,
+)
+
+export const FAULTS = [
+  "not_listed",
+  "no_lease",
+  "no_due",
+  "no_index",
+  "no_expiry",
+  "no_owner",
+  "no_payload",
+  "unreadable",
+  "stray_entry",
+  "stray_payload",
+  "stray_key",
+  "wrong_bytes",
+  "not_registered",
+] as const
+
+export type Fault = (typeof FAULTS)[number]
+
+export const AuditAnswer = Type.Object({
+  complete: Type.Boolean({ description: "false: the time was over before all was looked at" }),
+  looked: Type.Object(
+    {
+      queues: Type.Integer(),
+      tasks: Type.Integer(),
+      payloads: Type.Integer({ description: "those with a key of their own" }),
+      unique_keys: Type.Integer(),
+      entries: Type.Integer({ description: "of the sorted sets" }),
+    },
+    { description: "how many of each; what moves meanwhile may count twice" },
+  ),
+  found: Type.Array(
+    Type.Object({
+      kind: Type.Union(FAULTS.map(fault => Type.Literal(fault))),
+      count: Type.Integer(),
+      mended: Type.Integer(),
+      sample: Type.String({
+        description: "one of those: a task, a unique key as its queue has it, or a queue",
+      }),
+    }),
+    { description: "what should not be, by kind; empty where all is well" },
+  ),
+})
+
+export type AuditAnswer = Static<typeof AuditAnswer>
+
+/** Every word that `code` can be. Which status goes with it stands in errors.ts. */
+export const SignIn = Type.Object(
+  { token: Type.String({ minLength: 1, maxLength: 2_000, description: "as X-API-Token has it" }) },
+  closed,
+)
+
+export const SessionView = Type.Object({
+  name: Type.String({ description: "of the token" }),
+  roles: Type.Array(Type.Union(["submit", "work", "operate", "read"].map(role => Type.Literal(role)))),
+  queues: Type.Optional(Type.Array(QueueName, { description: "the only ones it is for; absent: all" })),
+  csrf: Type.Optional(Type.String({ description: "for X-CSRF-Token; absent where the request had a token" })),
+  expires_at: Type.Optional(Type.Integer({ description: "by the broker's clock" })),
+})
+
+export type SessionView = Static<typeof SessionView>
+
+export const SessionEnded = Type.Object({ status: Type.Literal("ended") })

@@ -1,0 +1,139 @@
+/** What clients send and receive when they submit or cancel tasks. */
+import { type Static, Type } from "@sinclair/typebox"
+import { closed, DAY_MS, Meta, QueueName, TimeoutMs } from "./fields.ts"
+
+/** An id that the caller gives, without the queue. */
+export const GivenId = Type.String({
+  pattern: "^[A-Za-z0-9._-]{1,64}$",
+  description: "1 to 64 of A-Z a-z 0-9 . _ -",
+})
+
+export const Backoff = Type.Object(
+  {
+    kind: Type.Union([Type.Literal("fixed"), Type.Literal("exponential")]),
+    delay_ms: Type.Integer({
+      minimum: 1,
+      maximum: 30 * DAY_MS,
+      description: "before the first retry, in ms",
+    }),
+    max_ms: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 30 * DAY_MS, description: "never longer than this, in ms" }),
+    ),
+    jitter: Type.Optional(
+      Type.Boolean({
+        description: "true (the default): any time from 0 to the delay, so that retries do not come together",
+      }),
+    ),
+  },
+  { ...closed, description: "how long to wait before another attempt" },
+)
+
+export type Backoff = Static<typeof Backoff>
+
+export const Traceparent = Type.String({
+  pattern: "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+  description: "W3C trace context; the request's own header serves as well",
+})
+
+export const Submit = Type.Object(
+  {
+    type: Type.String({ minLength: 1, maxLength: 200, description: "which handler runs it" }),
+    payload: Type.Optional(
+      Type.Unknown({ description: "any JSON; comes back exactly as it was sent (default {})" }),
+    ),
+    queue: Type.Optional(QueueName),
+    priority: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 9, description: "9 goes first (default 5)" }),
+    ),
+    max_retries: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 1_000,
+        description: "failures allowed before the dead-letter queue",
+      }),
+    ),
+    max_crashes: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 1_000,
+        description: "lapsed leases allowed before the dead-letter queue",
+      }),
+    ),
+    timeout_ms: Type.Optional(TimeoutMs),
+    max_runtime_ms: Type.Optional(
+      Type.Integer({
+        minimum: 100,
+        maximum: 30 * DAY_MS,
+        description: "the hard end of an attempt, in ms, however often its lease is extended",
+      }),
+    ),
+    expires_in_ms: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 366 * DAY_MS,
+        description: "no attempt starts later than this, in ms",
+      }),
+    ),
+    backoff: Type.Optional(Backoff),
+    result_ttl_ms: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 366 * DAY_MS,
+        description: "how long it is kept once done, in ms",
+      }),
+    ),
+    meta: Type.Optional(Meta),
+    traceparent: Type.Optional(Traceparent),
+    tracestate: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 512, description: "W3C trace context" }),
+    ),
+    task_id: Type.Optional(GivenId),
+    unique_key: Type.Optional(
+      Type.String({
+        pattern: "^[\\x21-\\x7e]{1,128}$",
+        description: "1 to 128 printable ASCII characters without spaces",
+      }),
+    ),
+    on_duplicate: Type.Optional(
+      Type.Union([Type.Literal("keep"), Type.Literal("replace")], {
+        description: "with unique_key: what becomes of a waiting duplicate's payload (default keep)",
+      }),
+    ),
+    run_at: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 4_102_444_800_000,
+        description: "not before this time, in ms since 1970",
+      }),
+    ),
+    delay_ms: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 366 * DAY_MS, description: "not before this many ms from now" }),
+    ),
+  },
+  closed,
+)
+
+export type Submit = Static<typeof Submit>
+
+export const Submitted = Type.Object({
+  status: Type.Union([Type.Literal("queued"), Type.Literal("scheduled"), Type.Literal("duplicate")]),
+  task_id: Type.String(),
+  replayed: Type.Optional(
+    Type.Literal(true, { description: "asked before under this key: this is the first answer" }),
+  ),
+  duplicate: Type.Optional(
+    Type.Literal(true, { description: "this task holds the unique key: no other was made" }),
+  ),
+  replaced: Type.Optional(Type.Literal(true, { description: "its payload was replaced" })),
+})
+
+export type Submitted = Static<typeof Submitted>
+
+export const Cancelled = Type.Object({
+  status: Type.Union([Type.Literal("cancelled"), Type.Literal("cancelling")], {
+    description: "cancelling: a worker has it, and hears of it when it extends",
+  }),
+  task_id: Type.String(),
+})
+
+export type Cancelled = Static<typeof Cancelled>

@@ -1,0 +1,192 @@
+/** What workers send and receive: leases, acks, extends, and all three in one request. */
+import { type Static, Type } from "@sinclair/typebox"
+import {
+  closed,
+  contractTask,
+  DAY_MS,
+  Lease,
+  Meta,
+  Queues,
+  TaskId,
+  TimeoutMs,
+  WaitMs,
+  WorkerName,
+} from "./fields.ts"
+
+/** What a worker tells of itself beside its name. */
+export const workerSelf = {
+  instance: Type.Optional(
+    Type.String({
+      pattern: "^[A-Za-z0-9._-]{1,32}$",
+      description:
+        "1 to 32 of A-Z a-z 0-9 . _ - that another run of the worker under its name has not: it is not told to drain in its place",
+    }),
+  ),
+  host: Type.Optional(
+    Type.String({
+      pattern: "^[A-Za-z0-9._-]{1,64}$",
+      description: "the worker's machine: 1 to 64 of A-Z a-z 0-9 . _ -",
+    }),
+  ),
+  version: Type.Optional(
+    Type.String({
+      pattern: "^[A-Za-z0-9._+-]{1,32}$",
+      description: "the worker's version: 1 to 32 of A-Z a-z 0-9 . _ + -",
+    }),
+  ),
+}
+
+export const LeaseRequest = Type.Object(
+  {
+    queues: Type.Optional(Queues),
+    max: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1_000, description: "how many tasks at most (default 1)" }),
+    ),
+    wait_ms: Type.Optional(WaitMs),
+    worker: Type.Optional(WorkerName),
+    ...workerSelf,
+  },
+  closed,
+)
+
+export type LeaseRequest = Static<typeof LeaseRequest>
+
+export const Ack = Type.Object(
+  {
+    task_id: TaskId,
+    status: Type.Optional(
+      Type.Union([Type.Literal("done"), Type.Literal("failed"), Type.Literal("released")], {
+        description: "done, failed or released (default done)",
+      }),
+    ),
+    lease: Type.Optional(Lease),
+    result: Type.Optional(Type.Unknown({ description: "any JSON, with done" })),
+    error: Type.Optional(
+      Type.String({ description: "why it failed, with failed; kept up to 8,192 characters" }),
+    ),
+    retry: Type.Optional(
+      Type.Boolean({ description: "with failed: false sends it to the dead-letter queue at once" }),
+    ),
+    retry_in_ms: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 30 * DAY_MS,
+        description: "with failed: instead of the backoff, in ms",
+      }),
+    ),
+  },
+  closed,
+)
+
+export type Ack = Static<typeof Ack>
+
+export const Settled = Type.Object({
+  status: Type.Union([
+    Type.Literal("acknowledged"),
+    Type.Literal("requeued"),
+    Type.Literal("moved_to_dlq"),
+    Type.Literal("released"),
+    Type.Literal("cancelled"),
+  ]),
+  task_id: Type.String(),
+  retries: Type.Optional(Type.Integer()),
+})
+
+export type Settled = Static<typeof Settled>
+
+export const MAX_CHECKPOINT_BYTES = 16_384
+
+export const MAX_PROGRESS_BYTES = 1_024
+
+export const Extend = Type.Object(
+  {
+    task_id: TaskId,
+    lease: Lease,
+    timeout_ms: Type.Optional(TimeoutMs),
+    progress: Type.Optional(Type.Unknown({ description: "any JSON of up to 1,024 bytes, shown by /status" })),
+    checkpoint: Type.Optional(
+      Type.Unknown({
+        description: "any JSON of up to 16,384 bytes: the next attempt gets it as task.checkpoint",
+      }),
+    ),
+    log: Type.Optional(
+      Type.Array(Type.String({ maxLength: 500 }), {
+        minItems: 1,
+        maxItems: 20,
+        description: "lines; the newest 20 are kept",
+      }),
+    ),
+  },
+  closed,
+)
+
+export type Extend = Static<typeof Extend>
+
+export const Extended = Type.Object({
+  status: Type.Union([Type.Literal("ok"), Type.Literal("cancelled")], {
+    description: "cancelled: stop, and ack it",
+  }),
+  task_id: Type.String(),
+  lease_expires_at: Type.Integer(),
+})
+
+export type Extended = Static<typeof Extended>
+
+export const LeasedTask = Type.Object({
+  ...contractTask,
+  status: Type.Literal("processing"),
+  queue: Type.String(),
+  attempt: Type.Integer({ description: "never goes back: usable as a fencing number" }),
+  lease: Type.String({ description: "present it with ack and extend" }),
+  timeout_ms: Type.Integer(),
+  max_runtime_ms: Type.Optional(Type.Integer()),
+  lease_expires_at: Type.Integer(),
+  checkpoint: Type.Optional(Type.Unknown({ description: "as an attempt before left it with /extend" })),
+  meta: Type.Optional(Meta),
+  traceparent: Type.Optional(Type.String()),
+  tracestate: Type.Optional(Type.String()),
+})
+
+export type LeasedTask = Static<typeof LeasedTask>
+
+/** The query of GET /get. */
+export const GetQuery = Type.Object(
+  { queue: Type.Optional(Queues), wait_ms: Type.Optional(WaitMs), worker: Type.Optional(WorkerName) },
+  closed,
+)
+
+export const LeaseAnswer = Type.Object({
+  tasks: Type.Array(LeasedTask),
+  drain: Type.Optional(Type.Literal(true, { description: "finish what is in hand and ask for no more" })),
+})
+
+export type LeaseAnswer = Static<typeof LeaseAnswer>
+
+/** The worker's whole protocol in one call. */
+export const Work = Type.Object(
+  {
+    worker: Type.Optional(WorkerName),
+    ...workerSelf,
+    settle: Type.Optional(Type.Array(Ack, { maxItems: 1_000, description: "up to 1,000 acks" })),
+    extend: Type.Optional(Type.Array(Extend, { maxItems: 1_000, description: "up to 1,000 leases" })),
+    queues: Type.Optional(Queues),
+    max: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 1_000, description: "how many tasks at most (default 0: none)" }),
+    ),
+    wait_ms: Type.Optional(WaitMs),
+  },
+  closed,
+)
+
+export type Work = Static<typeof Work>
+
+export const WorkAnswer = Type.Object({
+  tasks: Type.Array(LeasedTask),
+  settled: Type.Array(Type.Unknown({ description: "for each of settle, as /ack answers" })),
+  extended: Type.Array(Type.Unknown({ description: "for each of extend, as /extend answers" })),
+  lost: Type.Array(Type.String({ description: "ids whose lease is lost: stop, and drop what they give" })),
+  cancelled: Type.Array(Type.String({ description: "ids that are cancelled: stop, and ack them" })),
+  drain: Type.Boolean({ description: "true: finish what is in hand and ask for no more" }),
+})
+
+export type WorkAnswer = Static<typeof WorkAnswer>
