@@ -1,6 +1,6 @@
-export const ROLES = ["submit", "work", "operate", "read"] as const
+import { ROLES, type Role } from "../wire/fields.ts"
 
-export type Role = (typeof ROLES)[number]
+export { ROLES, type Role }
 
 /** What is known of a token. Not the token: who reads our memory or the configuration cannot present it. */
 export interface ApiToken {

@@ -1,45 +1,15 @@
 /** Who may do what: the roles, the table of role × route, and the caller whom a token names. */
 
-import { type ApiToken, hashOf, ROLES, type Role } from "../config/tokens.ts"
+import { type ApiToken, hashOf, type Role } from "../config/tokens.ts"
 import { type Each, Refused } from "../errors.ts"
+import { ROUTES, type RouteName, routeName } from "../wire/routes.ts"
 
-/** For each route the roles of which one is enough; none: it asks for no token. The README prints it, a test walks it. */
-export const ACCESS = {
-  "POST /submit": ["submit"],
-  "POST /cancel/:id": ["submit", "operate"],
-  "GET /status/:id": ["submit", "read"],
-  "GET /why/:id": ["submit", "read"],
-  "GET /get": ["work"],
-  "POST /lease": ["work"],
-  "POST /ack": ["work"],
-  "POST /extend": ["work"],
-  "POST /work": ["work"],
-  "GET /tasks": ["read"],
-  "GET /dlq": ["read"],
-  "GET /dlq/groups": ["read"],
-  "POST /dlq/retry/:id": ["operate"],
-  "POST /dlq/retry": ["operate"],
-  "POST /dlq/purge": ["operate"],
-  "DELETE /dlq/:id": ["operate"],
-  "GET /queues": ["read"],
-  "GET /queues/:queue": ["read"],
-  "POST /queues/:queue/pause": ["operate"],
-  "POST /queues/:queue/resume": ["operate"],
-  "PUT /queues/:queue/settings": ["operate"],
-  "POST /queues/:queue/purge": ["operate"],
-  "GET /workers": ["read"],
-  "POST /workers/:worker/drain": ["operate"],
-  "DELETE /workers/:worker/drain": ["operate"],
-  "GET /events": ["read"],
-  "POST /audit": ["operate"],
-  "GET /metrics": ["read"],
-  "POST /session": [],
-  "GET /session": [],
-  "DELETE /session": ROLES,
-  "GET /healthz": [],
-  "GET /readyz": [],
-} as const satisfies Record<string, readonly Role[]>
-export type RouteName = keyof typeof ACCESS
+/** For each route the roles of which one is enough. A route without roles needs no token. */
+export const ACCESS = Object.fromEntries<readonly Role[]>(
+  Object.values(ROUTES).map(route => [routeName(route), route.roles]),
+) as Record<RouteName, readonly Role[]>
+export type { RouteName }
+
 /** The token that a request presents. */
 export const presented = (headers: Headers): string | undefined =>
   headers.get("x-api-token") ?? /^Bearer +(.+)$/i.exec(headers.get("authorization") ?? "")?.[1]

@@ -7,6 +7,10 @@
  */
 import { type TSchema, Type } from "@sinclair/typebox"
 
+/** What a token may be used for. */
+export const ROLES = ["submit", "work", "operate", "read"] as const
+export type Role = (typeof ROLES)[number]
+
 export const closed = { additionalProperties: false }
 
 export const DAY_MS = 86_400_000

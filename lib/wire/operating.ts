@@ -1,7 +1,7 @@
 /** Events, audits and browser sessions. */
 import { type Static, Type } from "@sinclair/typebox"
 import { EVENT_NAMES } from "./events.ts"
-import { closed, QueueName, Queues, TaskId } from "./fields.ts"
+import { closed, QueueName, Queues, ROLES, TaskId } from "./fields.ts"
 
 /** Of Redis' streams. */
 export const EventId = Type.String({
@@ -94,7 +94,7 @@ export const SignIn = Type.Object(
 
 export const SessionView = Type.Object({
   name: Type.String({ description: "of the token" }),
-  roles: Type.Array(Type.Union(["submit", "work", "operate", "read"].map(role => Type.Literal(role)))),
+  roles: Type.Array(Type.Union(ROLES.map(role => Type.Literal(role)))),
   queues: Type.Optional(Type.Array(QueueName, { description: "the only ones it is for; absent: all" })),
   csrf: Type.Optional(Type.String({ description: "for X-CSRF-Token; absent where the request had a token" })),
   expires_at: Type.Optional(Type.Integer({ description: "by the broker's clock" })),
@@ -103,3 +103,26 @@ export const SessionView = Type.Object({
 export type SessionView = Static<typeof SessionView>
 
 export const SessionEnded = Type.Object({ status: Type.Literal("ended") })
+
+export const Alive = Type.Object({ status: Type.Literal("ok") })
+
+export const Ready = Type.Object({
+  status: Type.Literal("ready"),
+  redis: Type.String({ description: "the version of Redis" }),
+  durability: Type.Union(
+    ["always", "everysec", "no", "none", "unknown"].map(word => Type.Literal(word)),
+    {
+      description:
+        "the current `appendfsync` of Redis; none: no append-only file; unknown: Redis does not report it",
+    },
+  ),
+  maxmemory_policy: Type.String(),
+  topology: Type.Union(["single", "sentinel", "cluster"].map(word => Type.Literal(word))),
+  replicas: Type.Integer({
+    description: "connected replicas; in a Cluster: of the master that has the fewest",
+  }),
+  wait_replicas: Type.Integer({
+    description: "how many replicas must confirm a change before the broker answers",
+  }),
+})
+export type Ready = Static<typeof Ready>

@@ -12,6 +12,7 @@ import {
   WaitMs,
   WorkerName,
 } from "./fields.ts"
+import { Problem } from "./problem.ts"
 
 /** What a worker tells of itself beside its name. */
 export const workerSelf = {
@@ -182,8 +183,12 @@ export type Work = Static<typeof Work>
 
 export const WorkAnswer = Type.Object({
   tasks: Type.Array(LeasedTask),
-  settled: Type.Array(Type.Unknown({ description: "for each of settle, as /ack answers" })),
-  extended: Type.Array(Type.Unknown({ description: "for each of extend, as /extend answers" })),
+  settled: Type.Array(Type.Union([Settled, Problem]), {
+    description: "per item of settle: the answer of /ack",
+  }),
+  extended: Type.Array(Type.Union([Extended, Problem]), {
+    description: "per item of extend: the answer of /extend",
+  }),
   lost: Type.Array(Type.String({ description: "ids whose lease is lost: stop, and drop what they give" })),
   cancelled: Type.Array(Type.String({ description: "ids that are cancelled: stop, and ack them" })),
   drain: Type.Boolean({ description: "true: finish what is in hand and ask for no more" }),

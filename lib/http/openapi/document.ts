@@ -41,9 +41,11 @@ import {
   WorkerView,
 } from "../../wire/managing.ts"
 import {
+  Alive,
   AuditAnswer,
   AuditQuery,
   EventsQuery,
+  Ready,
   SessionEnded,
   SessionView,
   SignIn,
@@ -60,37 +62,11 @@ import {
   LeaseRequest,
   Settled,
   Work,
-  WorkAnswer as WorkAnswerShape,
+  WorkAnswer,
 } from "../../wire/working.ts"
 import { ACCESS, anyOf, type RouteName } from "../access.ts"
 import { PROBLEMS, problem } from "../answer.ts"
 import { swaggerPage } from "./page.ts"
-
-const Alive = Type.Object({ status: Type.Literal("ok") })
-const Ready = Type.Object({
-  status: Type.Literal("ready"),
-  redis: Type.String({ description: "its version" }),
-  durability: Type.Union(
-    ["always", "everysec", "no", "none", "unknown"].map(word => Type.Literal(word)),
-    {
-      description:
-        "`appendfsync` as Redis has it now; none: no append-only file; unknown: Redis does not tell",
-    },
-  ),
-  maxmemory_policy: Type.String(),
-  topology: Type.Union(["single", "sentinel", "cluster"].map(word => Type.Literal(word))),
-  replicas: Type.Integer({ description: "connected now; of a Cluster: to the master with the fewest" }),
-  wait_replicas: Type.Integer({ description: "how many of them have a change before it is answered" }),
-})
-
-const answersOf = <T extends TSchema>(one: T, { description }: TSchema) =>
-  Type.Array(Type.Union([one, Problem]), { description: description! })
-/** As in ts, but for what the lists hold: there they may be anything, as a worker gets them. */
-const WorkAnswer = Type.Object({
-  ...WorkAnswerShape.properties,
-  settled: answersOf(Settled, WorkAnswerShape.properties.settled.items),
-  extended: answersOf(Extended, WorkAnswerShape.properties.extended.items),
-})
 
 /** What stands under components/schemas; everywhere else it is referred to. */
 const NAMED = {

@@ -1,0 +1,464 @@
+/**
+ * Every route of the broker, declared once, by operation id. Validation, the OpenAPI document, the roles that a
+ * request needs, the protocol document and the client's types derive from these declarations.
+ */
+import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox"
+import {
+  Discarded,
+  DlqAnswer,
+  DlqGroupsAnswer,
+  DlqGroupsQuery,
+  DlqPurge,
+  DlqPurged,
+  DlqQuery,
+  RetriedMany,
+  RetriedTask,
+  RetryMany,
+  RetryTask,
+} from "./dead-letters.ts"
+import { QueueName, ROLES, type Role, TaskId, WorkerName } from "./fields.ts"
+import { StatusQuery, TasksAnswer, TasksQuery, TaskView, WhyAnswer } from "./inspecting.ts"
+import {
+  Drained,
+  Pause,
+  Paused,
+  Purge,
+  Purged,
+  QueueSettings,
+  QueuesAnswer,
+  QueuesQuery,
+  QueueView,
+  WorkersAnswer,
+  WorkersQuery,
+} from "./managing.ts"
+import {
+  Alive,
+  AuditAnswer,
+  AuditQuery,
+  EventsQuery,
+  Ready,
+  SessionEnded,
+  SessionView,
+  SignIn,
+} from "./operating.ts"
+import type { Code } from "./problem.ts"
+import { Cancelled, Submit, Submitted } from "./submitting.ts"
+import {
+  Ack,
+  Extend,
+  Extended,
+  GetQuery,
+  LeaseAnswer,
+  LeasedTask,
+  LeaseRequest,
+  Settled,
+  Work,
+  WorkAnswer,
+} from "./working.ts"
+
+export const GROUPS = [
+  "submitting",
+  "working",
+  "inspecting",
+  "dead-letters",
+  "managing",
+  "operating",
+] as const
+export type Group = (typeof GROUPS)[number]
+
+export interface Route {
+  method: "GET" | "POST" | "PUT" | "DELETE"
+  /** As Elysia spells it: `:id` is a parameter. */
+  path: string
+  group: Group
+  /** A token with one of these roles may call it. Without roles the route needs no token. */
+  roles: readonly Role[]
+  summary: string
+  params?: Readonly<Record<string, TSchema>>
+  query?: TObject
+  body?: TSchema
+  /** The body may also be an array of 1 to 1,000 such objects. The answer is then an array with one item each. */
+  many?: true
+  /** The body may be absent. */
+  optionalBody?: true
+  /** By status: the schema of the body, or null if there is none. A schema with a `contentMediaType` is not JSON. */
+  answers: Readonly<Record<number, TSchema | null>>
+  /** Codes beside those that `problemsOf` adds. */
+  problems: readonly Code[]
+}
+
+const task = { id: TaskId }
+const queue = { queue: QueueName }
+const worker = { worker: WorkerName }
+const EventStream = Type.String({ contentMediaType: "text/event-stream" })
+const MetricsPage = Type.String({ contentMediaType: "text/plain" })
+
+export const ROUTES = {
+  submitTasks: {
+    method: "POST",
+    path: "/submit",
+    group: "submitting",
+    roles: ["submit"],
+    summary: "Submit one task or up to 1,000",
+    body: Submit,
+    many: true,
+    answers: { 200: Submitted },
+    problems: [
+      "task_exists",
+      "key_reused",
+      "queue_full",
+      "redis_unavailable",
+      "not_replicated",
+      "out_of_memory",
+    ],
+  },
+  cancelTask: {
+    method: "POST",
+    path: "/cancel/:id",
+    group: "submitting",
+    roles: ["submit", "operate"],
+    summary: "Cancel a task",
+    params: task,
+    answers: { 200: Cancelled },
+    problems: ["bad_request", "task_not_found", "already_ended", "redis_unavailable", "not_replicated"],
+  },
+  getTask: {
+    method: "GET",
+    path: "/status/:id",
+    group: "inspecting",
+    roles: ["submit", "read"],
+    summary: "Get a task",
+    params: task,
+    query: StatusQuery,
+    answers: { 200: TaskView },
+    problems: ["bad_request", "task_not_found", "task_gone", "redis_unavailable", "overloaded"],
+  },
+  whyTask: {
+    method: "GET",
+    path: "/why/:id",
+    group: "inspecting",
+    roles: ["submit", "read"],
+    summary: "Explain why a task is not running",
+    params: task,
+    answers: { 200: WhyAnswer },
+    problems: ["bad_request", "task_not_found", "task_gone", "redis_unavailable"],
+  },
+  leaseOne: {
+    method: "GET",
+    path: "/get",
+    group: "working",
+    roles: ["work"],
+    summary: "Lease one task",
+    query: GetQuery,
+    answers: { 200: LeasedTask, 204: null },
+    problems: ["bad_request", "redis_unavailable", "overloaded", "not_replicated"],
+  },
+  lease: {
+    method: "POST",
+    path: "/lease",
+    group: "working",
+    roles: ["work"],
+    summary: "Lease up to 1,000 tasks",
+    body: LeaseRequest,
+    answers: { 200: LeaseAnswer },
+    problems: ["redis_unavailable", "not_replicated"],
+  },
+  ack: {
+    method: "POST",
+    path: "/ack",
+    group: "working",
+    roles: ["work"],
+    summary: "Report the outcome of one task or up to 1,000",
+    body: Ack,
+    many: true,
+    answers: { 200: Settled },
+    problems: ["task_not_found", "lease_lost", "not_leased", "redis_unavailable", "not_replicated"],
+  },
+  extend: {
+    method: "POST",
+    path: "/extend",
+    group: "working",
+    roles: ["work"],
+    summary: "Extend one lease or up to 1,000",
+    body: Extend,
+    many: true,
+    answers: { 200: Extended },
+    problems: ["task_not_found", "lease_lost", "redis_unavailable", "not_replicated"],
+  },
+  work: {
+    method: "POST",
+    path: "/work",
+    group: "working",
+    roles: ["work"],
+    summary: "Extend, ack and lease in one request",
+    body: Work,
+    answers: { 200: WorkAnswer },
+    problems: ["redis_unavailable", "not_replicated"],
+  },
+  listTasks: {
+    method: "GET",
+    path: "/tasks",
+    group: "inspecting",
+    roles: ["read"],
+    summary: "List the tasks in one state",
+    query: TasksQuery,
+    answers: { 200: TasksAnswer },
+    problems: ["bad_request", "redis_unavailable"],
+  },
+  listDead: {
+    method: "GET",
+    path: "/dlq",
+    group: "dead-letters",
+    roles: ["read"],
+    summary: "List dead tasks",
+    query: DlqQuery,
+    answers: { 200: DlqAnswer },
+    problems: ["bad_request", "redis_unavailable"],
+  },
+  groupDead: {
+    method: "GET",
+    path: "/dlq/groups",
+    group: "dead-letters",
+    roles: ["read"],
+    summary: "Group dead tasks by error",
+    query: DlqGroupsQuery,
+    answers: { 200: DlqGroupsAnswer },
+    problems: ["bad_request", "redis_unavailable"],
+  },
+  retryDeadTask: {
+    method: "POST",
+    path: "/dlq/retry/:id",
+    group: "dead-letters",
+    roles: ["operate"],
+    summary: "Retry a dead task",
+    params: task,
+    body: RetryTask,
+    optionalBody: true,
+    answers: { 200: RetriedTask },
+    problems: ["not_in_dlq", "key_taken", "redis_unavailable", "not_replicated"],
+  },
+  retryDead: {
+    method: "POST",
+    path: "/dlq/retry",
+    group: "dead-letters",
+    roles: ["operate"],
+    summary: "Retry the dead tasks that match a filter",
+    body: RetryMany,
+    answers: { 200: RetriedMany },
+    problems: ["redis_unavailable", "not_replicated"],
+  },
+  purgeDead: {
+    method: "POST",
+    path: "/dlq/purge",
+    group: "dead-letters",
+    roles: ["operate"],
+    summary: "Delete the dead tasks that match a filter",
+    body: DlqPurge,
+    answers: { 200: DlqPurged },
+    problems: ["redis_unavailable", "not_replicated"],
+  },
+  deleteDeadTask: {
+    method: "DELETE",
+    path: "/dlq/:id",
+    group: "dead-letters",
+    roles: ["operate"],
+    summary: "Delete a dead task",
+    params: task,
+    answers: { 200: Discarded },
+    problems: ["bad_request", "not_in_dlq", "redis_unavailable", "not_replicated"],
+  },
+  listQueues: {
+    method: "GET",
+    path: "/queues",
+    group: "managing",
+    roles: ["read"],
+    summary: "List the queues",
+    query: QueuesQuery,
+    answers: { 200: QueuesAnswer },
+    problems: ["bad_request", "redis_unavailable"],
+  },
+  getQueue: {
+    method: "GET",
+    path: "/queues/:queue",
+    group: "managing",
+    roles: ["read"],
+    summary: "Get a queue",
+    params: queue,
+    answers: { 200: QueueView },
+    problems: ["bad_request", "redis_unavailable"],
+  },
+  pauseQueue: {
+    method: "POST",
+    path: "/queues/:queue/pause",
+    group: "managing",
+    roles: ["operate"],
+    summary: "Pause a queue",
+    params: queue,
+    body: Pause,
+    optionalBody: true,
+    answers: { 200: Paused },
+    problems: ["redis_unavailable", "not_replicated"],
+  },
+  resumeQueue: {
+    method: "POST",
+    path: "/queues/:queue/resume",
+    group: "managing",
+    roles: ["operate"],
+    summary: "Resume a paused queue",
+    params: queue,
+    answers: { 200: Paused },
+    problems: ["bad_request", "redis_unavailable", "not_replicated"],
+  },
+  setQueueSettings: {
+    method: "PUT",
+    path: "/queues/:queue/settings",
+    group: "managing",
+    roles: ["operate"],
+    summary: "Set the defaults, the concurrency and the rate of a queue",
+    params: queue,
+    body: QueueSettings,
+    answers: { 200: QueueView },
+    problems: ["redis_unavailable", "not_replicated"],
+  },
+  purgeQueue: {
+    method: "POST",
+    path: "/queues/:queue/purge",
+    group: "managing",
+    roles: ["operate"],
+    summary: "Delete the tasks of a queue that are in one state",
+    params: queue,
+    body: Purge,
+    answers: { 200: Purged },
+    problems: ["redis_unavailable", "not_replicated"],
+  },
+  listWorkers: {
+    method: "GET",
+    path: "/workers",
+    group: "managing",
+    roles: ["read"],
+    summary: "List the workers",
+    query: WorkersQuery,
+    answers: { 200: WorkersAnswer },
+    problems: ["bad_request", "redis_unavailable"],
+  },
+  drainWorker: {
+    method: "POST",
+    path: "/workers/:worker/drain",
+    group: "managing",
+    roles: ["operate"],
+    summary: "Drain a worker: it finishes its tasks and stops",
+    params: worker,
+    answers: { 200: Drained },
+    problems: ["bad_request", "worker_not_found", "redis_unavailable", "not_replicated"],
+  },
+  undrainWorker: {
+    method: "DELETE",
+    path: "/workers/:worker/drain",
+    group: "managing",
+    roles: ["operate"],
+    summary: "Withdraw the drain of a worker",
+    params: worker,
+    answers: { 200: Drained },
+    problems: ["bad_request", "worker_not_found", "redis_unavailable", "not_replicated"],
+  },
+  listenEvents: {
+    method: "GET",
+    path: "/events",
+    group: "operating",
+    roles: ["read"],
+    summary: "Stream events as they happen",
+    query: EventsQuery,
+    answers: { 200: EventStream },
+    problems: ["bad_request", "redis_unavailable", "overloaded"],
+  },
+  audit: {
+    method: "POST",
+    path: "/audit",
+    group: "operating",
+    roles: ["operate"],
+    summary: "Check the consistency of all data, and repair it on request",
+    query: AuditQuery,
+    answers: { 200: AuditAnswer },
+    problems: ["bad_request", "redis_unavailable"],
+  },
+  metrics: {
+    method: "GET",
+    path: "/metrics",
+    group: "operating",
+    roles: ["read"],
+    summary: "Get metrics for Prometheus",
+    answers: { 200: MetricsPage },
+    problems: [],
+  },
+  signIn: {
+    method: "POST",
+    path: "/session",
+    group: "operating",
+    roles: [],
+    summary: "Exchange a token for a session cookie",
+    body: SignIn,
+    answers: { 200: SessionView },
+    problems: ["unauthorized", "forbidden"],
+  },
+  whoAmI: {
+    method: "GET",
+    path: "/session",
+    group: "operating",
+    roles: [],
+    summary: "Get the name and the roles of the caller",
+    answers: { 200: SessionView, 204: null },
+    problems: ["unauthorized", "forbidden"],
+  },
+  signOut: {
+    method: "DELETE",
+    path: "/session",
+    group: "operating",
+    roles: ROLES,
+    summary: "Delete the session cookie",
+    answers: { 200: SessionEnded },
+    problems: [],
+  },
+  health: {
+    method: "GET",
+    path: "/healthz",
+    group: "operating",
+    roles: [],
+    summary: "Check whether the process is alive",
+    answers: { 200: Alive },
+    problems: [],
+  },
+  ready: {
+    method: "GET",
+    path: "/readyz",
+    group: "operating",
+    roles: [],
+    summary: "Check whether the broker can do its work",
+    answers: { 200: Ready },
+    problems: ["redis_unavailable", "not_replicated", "not_ready"],
+  },
+} as const satisfies Record<string, Route>
+
+type Routes = typeof ROUTES
+export type OperationId = keyof Routes
+export const OPERATION_IDS = Object.keys(ROUTES) as OperationId[]
+
+/** Method and path, as `POST /submit`. */
+export type RouteName = { [Id in OperationId]: `${Routes[Id]["method"]} ${Routes[Id]["path"]}` }[OperationId]
+export const routeName = ({ method, path }: Route) => `${method} ${path}` as RouteName
+
+/** Every code that a route can answer: those of its declaration, of its token, of its body, and `internal`. */
+export function problemsOf({ roles, body, problems }: Route): Code[] {
+  const codes: Code[] = roles.length > 0 ? ["unauthorized", "forbidden"] : []
+  if (body) codes.push("bad_json", "bad_request", "too_large", "unsupported_media_type", "overloaded")
+  return [...new Set<Code>([...codes, ...problems, "internal"])]
+}
+
+/** The body of a request, of one item if the route takes many. */
+export type BodyOf<Id extends OperationId> = Routes[Id] extends { body: infer T extends TSchema }
+  ? Static<T>
+  : undefined
+export type QueryOf<Id extends OperationId> = Routes[Id] extends { query: infer T extends TSchema }
+  ? Static<T>
+  : undefined
+/** The body of a 200, of one item if the route takes many. */
+export type AnswerOf<Id extends OperationId> = Static<Routes[Id]["answers"][200]>
