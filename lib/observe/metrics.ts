@@ -5,10 +5,10 @@
  */
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import { type Counter, collectDefaultMetrics, Registry } from "prom-client"
-import type { Depth } from "../queue/listing.ts"
 import type { TaskQueue } from "../queue/task-queue.ts"
 import { EVENTS } from "../wire/events.ts"
 import { type Histogram, type QueueMeasures, TASK_SECONDS } from "./counters.ts"
+import type { Depth } from "./depths.ts"
 import { histogram, MetricsPage, QueueFamily, type QueueMetric, valuesOf } from "./prometheus-page.ts"
 
 const FRESH_MS = 1_000

@@ -1,12 +1,13 @@
 /** Steering queues: how they are, holding them, limiting how they are handed out, deleting what waits or has ended. */
 
 import { MAX_QUEUES } from "../observe/counters.ts"
+import { DEPTHS_A_CALL, type Depth, Depths } from "../observe/depths.ts"
 import type { EventWriter } from "../observe/event-writer.ts"
 import type { Rates } from "../observe/rates.ts"
 import type { Scripts } from "../redis/scripts.ts"
 import type { Purgeable, Purged, QueueSettings, QueueView } from "../wire/managing.ts"
 import type { QueueDefaults } from "./defaults.ts"
-import { DEPTHS_A_CALL, type Depth, Depths, PLACES, readDepth } from "./listing.ts"
+import { PLACES, readDepth } from "./listing.ts"
 import type { WorkerRegistry } from "./worker-registry.ts"
 
 /** How many tasks one script call deletes: about 2 ms of Redis' time. */
