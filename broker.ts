@@ -44,10 +44,10 @@ import {
   greeting,
   type Listening,
   listenError,
+  redisLocation,
   redisWarnings,
   tokenSource,
   urlOf,
-  whereRedisIs,
 } from "./lib/process/greeting.ts"
 import { runProgram } from "./lib/process/help.ts"
 import { TaskQueue } from "./lib/queue/task-queue.ts"
@@ -120,7 +120,7 @@ export function createBroker(
   const lease = async (demand: Parameters<typeof queue.lease>[0]) => {
     const askedAt = spans && Date.now()
     const tasks = await queue.lease(demand)
-    spans?.received(tasks, demand.worker, askedAt!)
+    spans?.recordLeases(tasks, demand.worker, askedAt!)
     return tasks
   }
   /** What changes many tasks: it may be broken off half-way, and then nothing but the log tells of it. */
@@ -178,7 +178,7 @@ export function createBroker(
           items =>
             spans === undefined
               ? queue.submit(items)
-              : spans.send(request.headers, items, () => queue.submit(items)),
+              : spans.traceSubmit(request.headers, items, () => queue.submit(items)),
           wire.writeSubmitted,
         )
         return answer(text, wire.replayed(text) ? { "idempotency-replayed": "true" } : undefined)
@@ -219,7 +219,7 @@ export function createBroker(
           items =>
             spans === undefined
               ? settle(items)
-              : spans.settle(request.headers, items, "", () => settle(items)),
+              : spans.traceSettle(request.headers, items, "", () => settle(items)),
           wire.writeSettled,
         )
         return answer(text)
@@ -267,10 +267,10 @@ export function createBroker(
           wire.eachAnswer(settle, items =>
             spans === undefined
               ? work(items)
-              : spans.settle(request.headers, items, demand.worker, () => work(items)),
+              : spans.traceSettle(request.headers, items, demand.worker, () => work(items)),
           ),
         )
-        spans?.received(tasks, demand.worker, askedAt!)
+        spans?.recordLeases(tasks, demand.worker, askedAt!)
         return answer(wire.writeWork(tasks, settled, extended, extend, queue.workers.drains(demand)))
       },
       docs.work,
@@ -628,7 +628,7 @@ export async function startBroker(config: BrokerConfig, log: Log, nth?: number):
   return {
     url: urlOf(config.host, server.port!),
     token,
-    redis: { ...state, at: whereRedisIs(redis) },
+    redis: { ...state, at: redisLocation(redis) },
     async stop() {
       queue.stopWaiting()
       const over = new AbortController()

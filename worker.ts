@@ -21,7 +21,7 @@ import { stopSignal } from "./lib/signals.ts"
 import { Conversation, taskFields, type WorkerInfo } from "./lib/worker/conversation.ts"
 import type { HeldLease } from "./lib/worker/held-lease.ts"
 import { type Delays, Outage } from "./lib/worker/outage.ts"
-import { errorText, outcomeOf } from "./lib/worker/run-handler.ts"
+import { formatError, runHandler } from "./lib/worker/run-handler.ts"
 import { Token } from "./lib/worker/token.ts"
 import { version } from "./package.json" with { type: "json" }
 
@@ -32,7 +32,7 @@ export interface WorkerOptions {
   spans?: Spans | undefined
   name: string
   /** What /workers is to tell of it. */
-  self?: WorkerInfo
+  info?: WorkerInfo
   queues: string[]
   concurrency: number
   /** How long running tasks may go on after `stop`. */
@@ -44,7 +44,7 @@ export interface WorkerOptions {
   waitMs?: number
   delays?: Delays
   /** Called when the broker refuses the token. */
-  refused?: () => void
+  onUnauthorized?: () => void
 }
 
 /** The reason of the signals of handlers that are still running when the drain ends. */
@@ -54,9 +54,9 @@ export class WorkerStopping extends Error {
 
 export class Worker {
   readonly #options: WorkerOptions
-  readonly #session: Conversation
+  readonly #conversation: Conversation
   /** For what may happen to any number of tasks. */
-  readonly #often: Log
+  readonly #limitedLog: Log
   readonly #running = new Set<HeldLease>()
   #stopped: Promise<boolean> | undefined
   #change = Promise.withResolvers<void>()
@@ -64,26 +64,37 @@ export class Worker {
   /** Begins to ask for tasks. */
   constructor(options: WorkerOptions) {
     this.#options = options
-    const { client, log, spans, name, self, queues, concurrency, waitMs = 20_000, delays, refused } = options
-    this.#often = rateLimited(log)
-    this.#session = new Conversation({
+    const {
       client,
-      log: this.#often,
+      log,
       spans,
       name,
-      self,
+      info,
+      queues,
+      concurrency,
+      waitMs = 20_000,
+      delays,
+      onUnauthorized,
+    } = options
+    this.#limitedLog = rateLimited(log)
+    this.#conversation = new Conversation({
+      client,
+      log: this.#limitedLog,
+      spans,
+      name,
+      info,
       queues,
       waitMs,
-      outage: new Outage(log, "no tasks are fetched and acks are held", delays, refused),
-      free: () => concurrency - this.#running.size,
-      begin: lease => this.#begin(lease),
-      changed: () => this.#changed(),
+      outage: new Outage(log, "no tasks are fetched and acks are held", delays, onUnauthorized),
+      freeSlots: () => concurrency - this.#running.size,
+      onLease: lease => this.#begin(lease),
+      onChange: () => this.#changed(),
     })
   }
 
   /** Resolves when the broker has asked this worker to end, and nothing runs any more. */
   async drained(): Promise<void> {
-    while (!(this.#session.draining && this.#running.size === 0)) await this.#change.promise
+    while (!(this.#conversation.isDraining && this.#running.size === 0)) await this.#change.promise
   }
 
   /** Takes no new tasks, drains, and answers whether the broker knows how each task ended. */
@@ -105,7 +116,7 @@ export class Worker {
     const fields = { ...taskFields(task), worker: name }
     log.debug("task begins", fields)
     const run = (traceparent: string | undefined) =>
-      outcomeOf(handlers, task.payload, {
+      runHandler(handlers, task.payload, {
         task,
         signal,
         traceparent,
@@ -118,18 +129,18 @@ export class Worker {
         },
       })
     const outcome =
-      spans === undefined ? await run(task.traceparent) : await spans.process(task, name, signal, run)
+      spans === undefined ? await run(task.traceparent) : await spans.traceHandler(task, name, signal, run)
     if (outcome.status === "failed" && !signal.aborted)
-      this.#often.warn("task failed", { ...fields, error: outcome.error })
+      this.#limitedLog.warn("task failed", { ...fields, error: outcome.error })
     this.#finish(lease, outcome)
   }
 
   /** Frees the slot, and sends the outcome where the lease still stands and nothing was sent before. */
   #finish(lease: HeldLease, outcome: Outcome): void {
     if (!this.#running.delete(lease)) return
-    if (lease.lost !== undefined) this.#session.freed()
+    if (lease.lost !== undefined) this.#conversation.onSlotFreed()
     // Told to let go, a handler may have left half-way, whatever it gave back: the task is not done, nor to blame.
-    else this.#session.settle(lease, lease.signal.aborted ? { status: "released" } : outcome)
+    else this.#conversation.settle(lease, lease.signal.aborted ? { status: "released" } : outcome)
     this.#changed()
   }
 
@@ -142,26 +153,27 @@ export class Worker {
   async #drain(): Promise<boolean> {
     const { log, drainMs, graceMs = 1_000, ackMs = 5_000 } = this.#options
     log.info("stopping: no new tasks", { running: this.#running.size, drain_ms: drainMs })
-    this.#session.stopFetching()
-    await this.#until(() => this.#running.size === 0, drainMs)
+    this.#conversation.stopFetching()
+    await this.#waitUntil(() => this.#running.size === 0, drainMs)
     const reason = new WorkerStopping("the worker stops, and the time to drain is over")
     for (const lease of this.#running) lease.abort(reason)
-    await this.#until(() => this.#running.size === 0, graceMs)
+    await this.#waitUntil(() => this.#running.size === 0, graceMs)
     for (const lease of this.#running) {
       if (lease.lost === undefined) log.warn("handler does not heed its signal", taskFields(lease.task))
       this.#finish(lease, { status: "released" })
     }
-    await this.#until(() => this.#session.quiet, ackMs)
-    const { unanswered } = this.#session
-    this.#session.close()
+    await this.#waitUntil(() => this.#conversation.isIdle, ackMs)
+    const { unansweredAcks } = this.#conversation
+    this.#conversation.close()
     await this.#options.spans?.close()
-    if (unanswered > 0) log.error("stopped with acks that the broker did not answer", { unanswered })
+    if (unansweredAcks > 0)
+      log.error("stopped with acks that the broker did not answer", { unanswered: unansweredAcks })
     else log.info("stopped")
-    return unanswered === 0
+    return unansweredAcks === 0
   }
 
   /** Waits until it holds, or the time is up. */
-  async #until(holds: () => boolean, ms: number): Promise<void> {
+  async #waitUntil(holds: () => boolean, ms: number): Promise<void> {
     const end = performance.now() + ms
     const over = new AbortController()
     const timeUp = pause(ms, over.signal)
@@ -182,7 +194,7 @@ export const workerName = (): string =>
 const hostName = (): string => hostname().replace(/[^A-Za-z0-9._-]/g, "-")
 
 /** Of this run of the worker: the next one has another instance. */
-export const workerSelf = (): WorkerInfo => ({
+export const workerInfo = (): WorkerInfo => ({
   instance: crypto.randomUUID().slice(0, 13),
   host: hostName().slice(0, 64) || "-",
   version,
@@ -212,11 +224,11 @@ export async function startWorker(
     log,
     spans,
     name,
-    self: workerSelf(),
+    info: workerInfo(),
     queues,
     concurrency,
     drainMs,
-    refused: () => void token.refresh(),
+    onUnauthorized: () => void token.refresh(),
     ...overrides,
   })
 }
@@ -227,7 +239,7 @@ async function main(): Promise<number> {
   const stop = stopSignal()
   // A promise that a handler let go of must not take the other tasks of this process with it.
   process.on("unhandledRejection", error =>
-    log.error("unhandled rejection, in a handler", { error: errorText(error) }),
+    log.error("unhandled rejection, in a handler", { error: formatError(error) }),
   )
   const worker = await startWorker(config, stop, { log })
   if (worker === undefined) return 0

@@ -83,11 +83,11 @@ function member(payload: unknown, name: string): unknown {
 export async function loadHandlers(path: string | undefined): Promise<Handlers> {
   const handlers = new Map(Object.entries(BUILT_IN))
   if (path === undefined) return handlers
-  for (const [type, handler] of handlersOf(await load(path), path)) handlers.set(type, handler)
+  for (const [type, handler] of readHandlers(await importModule(path), path)) handlers.set(type, handler)
   return handlers
 }
 
-async function load(path: string): Promise<Record<string, unknown>> {
+async function importModule(path: string): Promise<Record<string, unknown>> {
   try {
     return await import(pathToFileURL(resolve(path)).href)
   } catch (error) {
@@ -97,7 +97,7 @@ async function load(path: string): Promise<Record<string, unknown>> {
   }
 }
 
-function handlersOf(module: Record<string, unknown>, path: string): [string, Handler][] {
+function readHandlers(module: Record<string, unknown>, path: string): [string, Handler][] {
   const isMap = (value: unknown): value is object => typeof value === "object" && value !== null
   const found = [module.default, module.handlers].find(isMap)
   const wrong = (what: string) =>

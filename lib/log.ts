@@ -3,11 +3,11 @@ export type Log = Record<"debug" | "info" | "warn" | "error", (message: string, 
 
 const RANK: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3, silent: 4 }
 /** JSON.stringify escapes C0 alone; these are DEL, C1, the separators of lines, and the bidirectional marks. */
-const UNSAFE = /[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
-const MAX_VALUE = 10_000
+const UNSAFE_CHARACTERS = /[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
+const MAX_VALUE_LENGTH = 10_000
 /** What most lines are about stands first, in this order; the rest as it was given. */
-const FIRST = ["task_id", "queue", "type", "attempt", "worker", "by", "request_id", "trace_id"]
-const LINES_A_SECOND = 10
+const LEADING_FIELDS = ["task_id", "queue", "type", "attempt", "worker", "by", "request_id", "trace_id"]
+const LINES_PER_SECOND = 10
 
 /** `write` and `terminal` are there for tests. console.error, as it survives a reader that has gone. */
 export function createLog(
@@ -21,9 +21,9 @@ export function createLog(
     (message: string, fields: Fields = {}) => {
       if (RANK[name] < RANK[level]) return
       const time = new Date().toISOString()
-      const members = inOrder(fields)
-      if (terminal) write(readable(time.slice(11, 23), name, message, members))
-      else write(object({ ...members, time, level: name, message }))
+      const members = leadingFirst(fields)
+      if (terminal) write(formatForTerminal(time.slice(11, 23), name, message, members))
+      else write(formatAsJson({ ...members, time, level: name, message }))
     }
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") }
 }
@@ -32,7 +32,7 @@ export function createLog(
  * For what may happen at any rate: so many lines a second of each message, and when that second is over one that
  * tells how many were left out. Messages must be constant. Whoever asks for `debug` gets all of that.
  */
-export function rateLimited(log: Log, linesASecond = LINES_A_SECOND, secondMs = 1_000): Log {
+export function rateLimited(log: Log, linesASecond = LINES_PER_SECOND, secondMs = 1_000): Log {
   let counts = new Map<string, { level: keyof Log; message: string; count: number }>()
   const secondIsOver = () => {
     const over = counts
@@ -51,46 +51,48 @@ export function rateLimited(log: Log, linesASecond = LINES_A_SECOND, secondMs = 
   return { debug: log.debug, info: at("info"), warn: at("warn"), error: at("error") }
 }
 
-function inOrder(fields: Fields): Fields {
-  const first = FIRST.filter(name => fields[name] !== undefined).map(name => [name, fields[name]])
+function leadingFirst(fields: Fields): Fields {
+  const first = LEADING_FIELDS.filter(name => fields[name] !== undefined).map(name => [name, fields[name]])
   return { ...Object.fromEntries(first), ...fields }
 }
 
-function readable(time: string, level: string, message: string, fields: Fields): string {
+function formatForTerminal(time: string, level: string, message: string, fields: Fields): string {
   const facts = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(
       ([name, value]) =>
-        `  ${name}=${typeof value === "string" && /^[\w./:@-]+$/.test(value) ? value : json(value)}`,
+        `  ${name}=${typeof value === "string" && /^[\w./:@-]+$/.test(value) ? value : safeJson(value)}`,
     )
-  return `${time} ${level.padEnd(5)} ${json(message).slice(1, -1).replaceAll('\\"', '"')}${facts.join("")}`
+  return `${time} ${level.padEnd(5)} ${safeJson(message).slice(1, -1).replaceAll('\\"', '"')}${facts.join("")}`
 }
 
 /** Member by member, so that a value which cannot be shown costs only itself. */
-function object({ time, level, message, ...fields }: Fields): string {
+function formatAsJson({ time, level, message, ...fields }: Fields): string {
   const members = Object.entries({ time, level, message, ...fields }).filter(
     ([, value]) => value !== undefined,
   )
-  return `{${members.map(([name, value]) => `${json(name)}:${json(value)}`).join(",")}}`
+  return `{${members.map(([name, value]) => `${safeJson(name)}:${safeJson(value)}`).join(",")}}`
 }
 
 /** Logging must not throw, whatever it is given. */
-function json(value: unknown): string {
+function safeJson(value: unknown): string {
   try {
-    const text = JSON.stringify(value, plain) ?? "null"
-    return text.replace(UNSAFE, mark => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`)
+    const text = JSON.stringify(value, replaceValue) ?? "null"
+    return text.replace(UNSAFE_CHARACTERS, mark => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`)
   } catch (error) {
     return JSON.stringify(`(cannot be shown: ${error instanceof Error ? error.name : typeof error})`)
   }
 }
 
-function plain(_name: string, value: unknown): unknown {
-  if (value instanceof Error) return (value.stack ?? `${value.name}: ${value.message}`).slice(0, MAX_VALUE)
+function replaceValue(_name: string, value: unknown): unknown {
+  if (value instanceof Error)
+    return (value.stack ?? `${value.name}: ${value.message}`).slice(0, MAX_VALUE_LENGTH)
   if (typeof value === "bigint") return value.toString()
-  if (typeof value === "string" && value.length > MAX_VALUE) return `${value.slice(0, MAX_VALUE)}…`
+  if (typeof value === "string" && value.length > MAX_VALUE_LENGTH)
+    return `${value.slice(0, MAX_VALUE_LENGTH)}…`
   return value
 }
 
-export const LEVELS = ["debug", "info", "warn", "error", "silent"] as const
+export const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const
 
-export type LogLevel = (typeof LEVELS)[number]
+export type LogLevel = (typeof LOG_LEVELS)[number]

@@ -5,7 +5,7 @@
  */
 
 import { readFileSync } from "node:fs"
-import { LEVELS } from "../log.ts"
+import { LOG_LEVELS } from "../log.ts"
 import type { Backoff } from "../wire/submitting.ts"
 import { type ApiToken, hashOf, ROLES, type Role } from "./tokens.ts"
 import type { Variable } from "./variables.ts"
@@ -47,7 +47,7 @@ class Reader {
     if (value === undefined) return fallback
     const number = Number(value)
     if (/^\d+$/.test(value) && number >= min && number <= max) return number
-    return this.bad(`${name} must be a whole number from ${min} to ${max}`, fallback)
+    return this.fault(`${name} must be a whole number from ${min} to ${max}`, fallback)
   }
 
   ratio(name: Variable, fallback: number): number {
@@ -55,7 +55,7 @@ class Reader {
     const value = this.text(name)
     if (value === undefined) return fallback
     if (/^(0(\.\d+)?|1(\.0+)?)$/.test(value)) return Number(value)
-    return this.bad(`${name} must be a number from 0 to 1`, fallback)
+    return this.fault(`${name} must be a number from 0 to 1`, fallback)
   }
 
   word<T extends string>(name: Variable, words: readonly T[], fallback: T): T {
@@ -63,7 +63,7 @@ class Reader {
     const value = this.text(name)
     if (value === undefined) return fallback
     if ((words as readonly string[]).includes(value)) return value as T
-    return this.bad(`${name} must be one of ${words.join(", ")}`, fallback)
+    return this.fault(`${name} must be one of ${words.join(", ")}`, fallback)
   }
 
   url(name: Variable, protocols: readonly string[], fallback: string): string
@@ -73,7 +73,7 @@ class Reader {
     const value = this.text(name)
     if (value === undefined) return fallback
     if (URL.canParse(value) && protocols.includes(new URL(value).protocol)) return value
-    return this.bad(
+    return this.fault(
       `${name} must be an address that begins with ${protocols.map(p => `${p}//`).join(" or ")}`,
       fallback,
     )
@@ -87,14 +87,14 @@ class Reader {
       .split(",")
       .map(node => /^(\[[\da-fA-F:]+\]|[\w.-]+)(?::(\d{1,5}))?$/.exec(node.trim()))
     if (nodes.some(node => node === null || Number(node[2] ?? port) > 65_535 || node[2] === "0"))
-      return this.bad(`${name} must be addresses as host:port, divided by commas`, undefined)
+      return this.fault(`${name} must be addresses as host:port, divided by commas`, undefined)
     return nodes.map(node => ({ host: node![1]!.replace(/[[\]]/g, ""), port: Number(node![2] ?? port) }))
   }
 
   token(): string | undefined {
     const value = this.text("API_SECRET_TOKEN")
     if (value === undefined || /^[\x21-\x7e]+$/.test(value)) return value
-    return this.bad(
+    return this.fault(
       "API_SECRET_TOKEN must be printable ASCII without spaces, as it is sent in a header",
       undefined,
     )
@@ -106,20 +106,20 @@ class Reader {
     const path = this.text(`${name}_FILE`)
     if (path === undefined) return text
     if (text !== undefined)
-      return this.bad(`${name} and ${name}_FILE are both set: set only one of them`, undefined)
+      return this.fault(`${name} and ${name}_FILE are both set: set only one of them`, undefined)
     try {
       return readFileSync(path, "utf8")
     } catch (error) {
-      return this.bad(`${name}_FILE cannot be read: ${(error as NodeJS.ErrnoException).code}`, undefined)
+      return this.fault(`${name}_FILE cannot be read: ${(error as NodeJS.ErrnoException).code}`, undefined)
     }
   }
 
-  bad<T>(problem: string, fallback: T): T {
+  fault<T>(problem: string, fallback: T): T {
     this.problems.push(problem)
     return fallback
   }
 
-  done<T extends object>(config: T): Readonly<T> {
+  finish<T extends object>(config: T): Readonly<T> {
     if (this.problems.length > 0) throw new ConfigError(this.problems)
     return Object.freeze(config)
   }
@@ -143,27 +143,27 @@ export function readBrokerConfig(env: Env = process.env, heard: OnRead = () => {
     name => read.text(name) !== undefined,
   )
   if (given.length > 1)
-    read.bad(`${given.join(" and ")} name different servers: set only one of them`, undefined)
+    read.fault(`${given.join(" and ")} name different servers: set only one of them`, undefined)
   if (redisHost !== undefined && given.length > 0 && given[0] !== "REDIS_URL")
-    read.bad(`${given[0]} and REDIS_HOST name different servers: set only one of them`, undefined)
+    read.fault(`${given[0]} and REDIS_HOST name different servers: set only one of them`, undefined)
   const own = given.length === 0 && redisHost === undefined
   if ((redisPassword ?? redisUsername) !== undefined && (own || given[0] === "REDIS_URL"))
-    read.bad(
+    read.fault(
       "REDIS_USERNAME and REDIS_PASSWORD go with REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER; with REDIS_URL they " +
         "stand in the address, as redis://user:password@host",
       undefined,
     )
   if (waitReplicas > 0 && own)
-    read.bad("WAIT_REPLICAS needs a Redis with replicas: the broker's own has none", undefined)
+    read.fault("WAIT_REPLICAS needs a Redis with replicas: the broker's own has none", undefined)
   const apiToken = read.token()
   const tokens = readTokens(read, apiToken)
   if (!own && [read.text("API_SECRET_TOKEN"), tokens].every(given => given === undefined))
-    read.bad(
+    read.fault(
       "API_SECRET_TOKEN must be set where REDIS_URL, REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER is: every request " +
         "carries it in X-API-Token (make one: openssl rand -hex 32); or API_TOKENS",
       undefined,
     )
-  return read.done({
+  return read.finish({
     host: read.text("HOST", "0.0.0.0"),
     ...readPorts(read),
     redisUrl,
@@ -193,7 +193,7 @@ export function readBrokerConfig(env: Env = process.env, heard: OnRead = () => {
     maxBodyBytes: read.integer("MAX_BODY_BYTES", 1_048_576, 1_024, 67_108_864),
     metricsPublic: read.word("METRICS_PUBLIC", ["true", "false"], "false") === "true",
     shutdownMs: read.integer("SHUTDOWN_MS", 10_000, 0, 600_000),
-    logLevel: read.word("LOG_LEVEL", LEVELS, "info"),
+    logLevel: read.word("LOG_LEVEL", LOG_LEVELS, "info"),
     ...readTraces(read),
   })
 }
@@ -205,16 +205,16 @@ function readPorts(read: Reader) {
   const metricsPort = read.integer("METRICS_PORT", 0, 0, 65_535)
   const last = metricsPort + brokers - 1
   if (brokers > 1 && port === 0)
-    read.bad("BROKERS above 1 needs a PORT: with 0 each of them would get another", undefined)
+    read.fault("BROKERS above 1 needs a PORT: with 0 each of them would get another", undefined)
   if (brokers > 1 && process.platform !== "linux")
-    read.bad("BROKERS above 1 needs Linux, which spreads connections over processes on one port", undefined)
+    read.fault("BROKERS above 1 needs Linux, which spreads connections over processes on one port", undefined)
   if (metricsPort > 0 && last > 65_535)
-    read.bad(
+    read.fault(
       `METRICS_PORT must leave room for a port each: BROKERS=${brokers} would take them to ${last}`,
       undefined,
     )
   if (metricsPort > 0 && port >= metricsPort && port <= last)
-    read.bad(`METRICS_PORT and PORT must differ: the metrics take ${metricsPort} to ${last}`, undefined)
+    read.fault(`METRICS_PORT and PORT must differ: the metrics take ${metricsPort} to ${last}`, undefined)
   return { port, brokers, metricsPort }
 }
 
@@ -230,7 +230,7 @@ export function redisAddress(config: BrokerConfig): RedisAddress | undefined {
 /** What `top` reads: how to reach a broker, as a worker does. */
 export function readTopConfig(env: Env = process.env, heard: OnRead = () => {}) {
   const read = new Reader(env, heard)
-  return read.done(readReach(read))
+  return read.finish(readReach(read))
 }
 
 const readReach = (read: Reader) => ({
@@ -249,21 +249,21 @@ export function readWorkerConfig(env: Env = process.env, heard: OnRead = () => {
     .split(",")
     .map(name => name.trim())
   if (queues.length > 100 || !queues.every(name => QUEUE_NAME.test(name)))
-    read.bad(
+    read.fault(
       "QUEUES must be 1 to 100 names divided by commas, each of 1 to 64 characters out of A-Z a-z 0-9 . _ -",
       [],
     )
   const name = read.text("WORKER_NAME")
   if (name !== undefined && !QUEUE_NAME.test(name))
-    read.bad("WORKER_NAME must have 1 to 64 characters out of A-Z a-z 0-9 . _ -", undefined)
-  return read.done({
+    read.fault("WORKER_NAME must have 1 to 64 characters out of A-Z a-z 0-9 . _ -", undefined)
+  return read.finish({
     ...readReach(read),
     queues,
     name,
     concurrency: read.integer("CONCURRENCY", 10, 1, 1_000),
     handlers: read.text("HANDLERS"),
     drainMs: read.integer("DRAIN_MS", 20_000, 0, 600_000),
-    logLevel: read.word("LOG_LEVEL", LEVELS, "info"),
+    logLevel: read.word("LOG_LEVEL", LOG_LEVELS, "info"),
     ...readTraces(read),
   })
 }
@@ -315,7 +315,7 @@ function readTokens(read: Reader, apiToken: string | undefined): ApiToken[] | un
     return [token]
   })
   if (faults.length === 0) return tokens
-  return read.bad(
+  return read.fault(
     `API_TOKENS must be entries as name:role+role:token or name:role+role@queue+queue:token, divided by commas: ${faults.join("; ")}`,
     [],
   )

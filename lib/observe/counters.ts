@@ -5,7 +5,7 @@ import type { EVENTS } from "../wire/events.ts"
 /** Queues with numbers of their own; all that come after them are counted together. */
 export const MAX_QUEUES = 1_000
 /** Queues with histograms of their own, which are most of a page of /metrics. */
-const MAX_TIMED = 100
+const MAX_QUEUES_WITH_HISTOGRAMS = 100
 export const OTHER = "other"
 
 export const TASK_SECONDS = [0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600, 3_600]
@@ -32,7 +32,7 @@ export class Histogram {
 }
 
 /** Of one queue. What happened to tasks, by what Redis answered to this broker: a repeated ack counts twice. */
-export class QueueMeasures implements Record<(typeof EVENTS)[number], number> {
+export class QueueCounters implements Record<(typeof EVENTS)[number], number> {
   submitted = 0
   leased = 0
   done = 0
@@ -48,7 +48,7 @@ export class QueueMeasures implements Record<(typeof EVENTS)[number], number> {
   /** `shared`: whose histograms these are; undefined: its own. */
   constructor(
     readonly queue: string,
-    shared?: QueueMeasures,
+    shared?: QueueCounters,
   ) {
     this.wait = shared?.wait ?? new Histogram(TASK_SECONDS)
     this.run = shared?.run ?? new Histogram(TASK_SECONDS)
@@ -56,27 +56,28 @@ export class QueueMeasures implements Record<(typeof EVENTS)[number], number> {
 }
 
 export class Counters {
-  readonly queues = new Map<string, QueueMeasures>()
+  readonly queues = new Map<string, QueueCounters>()
   /** Those with histograms of their own. */
-  readonly timed: QueueMeasures[] = []
+  readonly withHistograms: QueueCounters[] = []
   readonly roundTrip = new Histogram(CALL_SECONDS)
   readonly sweepLag = new Histogram(CALL_SECONDS)
   /** Items in one call of a script. */
-  readonly groups = {
+  readonly batchSizes = {
     submit: new Histogram(SIZES),
     settle: new Histogram(SIZES),
     extend: new Histogram(SIZES),
   }
 
-  of(queue: string): QueueMeasures {
+  forQueue(queue: string): QueueCounters {
     const found = this.queues.get(queue)
     if (found !== undefined) return found
     // Of more than MAX_TIMED queues one is OTHER.
-    if (queue !== OTHER && this.queues.size > MAX_QUEUES) return this.of(OTHER)
-    const shared = queue !== OTHER && this.queues.size >= MAX_TIMED ? this.of(OTHER) : undefined
-    const measures = new QueueMeasures(queue, shared)
-    if (shared === undefined) this.timed.push(measures)
-    this.queues.set(queue, measures)
-    return measures
+    if (queue !== OTHER && this.queues.size > MAX_QUEUES) return this.forQueue(OTHER)
+    const shared =
+      queue !== OTHER && this.queues.size >= MAX_QUEUES_WITH_HISTOGRAMS ? this.forQueue(OTHER) : undefined
+    const counters = new QueueCounters(queue, shared)
+    if (shared === undefined) this.withHistograms.push(counters)
+    this.queues.set(queue, counters)
+    return counters
   }
 }

@@ -2,10 +2,10 @@
 import type { Scripts } from "../redis/scripts.ts"
 
 /** How many queues share a call, where one server has all of them: 2 ms of Redis' time. */
-export const DEPTHS_A_CALL = 100
+export const MAX_DEPTHS_PER_CALL = 100
 
 /** Of how many is asked at a time: the calls of others come in between. */
-export const DEPTHS_AT_ONCE = 300
+export const MAX_DEPTHS_AT_ONCE = 300
 
 /** What a queue holds now, as /metrics tells it. */
 export interface Depth {
@@ -26,24 +26,24 @@ export interface CachedDepths {
 
 /** What queues hold. Of a call that tells what it told before, nothing is read again. */
 export class Depths {
-  #told: readonly CachedDepths[] = []
+  #previous: readonly CachedDepths[] = []
 
   async read(scripts: Scripts, queues: readonly string[], aCall: number): Promise<Depth[]> {
     const told: CachedDepths[] = []
-    for (let at = 0; at < queues.length; at += DEPTHS_AT_ONCE) {
-      const some = queues.slice(at, at + DEPTHS_AT_ONCE)
+    for (let at = 0; at < queues.length; at += MAX_DEPTHS_AT_ONCE) {
+      const some = queues.slice(at, at + MAX_DEPTHS_AT_ONCE)
       const calls = Array.from({ length: Math.ceil(some.length / aCall) }, async (_, i) => {
         const called = some.slice(i * aCall, (i + 1) * aCall)
         const names = called.join(" ")
         const text = await scripts.call("queueStates", called[0]!, { queues: names })
-        const before = this.#told[at / aCall + i]
+        const before = this.#previous[at / aCall + i]
         return before?.names === names && before.text === text
           ? before
           : { names, text, depths: readDepths(called, text) }
       })
       told.push(...(await Promise.all(calls)))
     }
-    this.#told = told
+    this.#previous = told
     return told.flatMap(({ depths }) => depths)
   }
 }

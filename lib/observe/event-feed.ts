@@ -21,7 +21,7 @@ export interface EventFilter {
   events: readonly EventName[] | undefined
 }
 
-const MAX_LISTENERS = 200
+const MAX_SUBSCRIBERS = 200
 /** What one may leave unread, beside what the system holds for it. */
 const MAX_UNREAD_BYTES = 262_144
 /** How long LISTENING lives, and how often it is set anew. */
@@ -29,7 +29,7 @@ const LISTENING_MS = 80_000
 const REFRESH_MS = 20_000
 const POLL_MS = 100
 const RETRY_POLL_MS = 500
-const PAGE = 1_000
+const ENTRIES_PER_READ = 1_000
 /** Bun and proxies cut what is silent; and so one whose filter matches little still has an id that the stream holds. */
 const HEARTBEAT_MS = 15_000
 /** When clients come again: not all of a broker's at once. */
@@ -45,7 +45,7 @@ interface Entry {
 }
 
 export class EventFeed {
-  readonly #all = new Set<Subscriber>()
+  readonly #subscribers = new Set<Subscriber>()
   #closed = false
   #last = "0-0"
   #began: Promise<void> | undefined
@@ -61,7 +61,7 @@ export class EventFeed {
   ) {}
 
   get size(): number {
-    return this.#all.size
+    return this.#subscribers.size
   }
 
   /** What happens from now on, or has since `after`, as server-sent events until the client leaves, or `until`. */
@@ -72,16 +72,16 @@ export class EventFeed {
     until?: number,
   ): Promise<ReadableStream> {
     if (this.#closed) throw new Refused("overloaded", { detail: "This broker is about to end: ask another." })
-    if (this.#all.size >= MAX_LISTENERS)
+    if (this.#subscribers.size >= MAX_SUBSCRIBERS)
       throw new Refused("overloaded", {
-        detail: `${MAX_LISTENERS} listen to events at this broker already: ask another broker.`,
+        detail: `${MAX_SUBSCRIBERS} listen to events at this broker already: ask another broker.`,
       })
     let over: Timer | undefined
     const listener = new Subscriber(filter, () => {
       clearTimeout(over)
       this.#leave(listener)
     })
-    this.#all.add(listener)
+    this.#subscribers.add(listener)
     try {
       this.#began ??= this.#begin()
       await this.#began
@@ -96,13 +96,13 @@ export class EventFeed {
       `retry: ${retryMs()}\n${writeEvent(after ?? this.#last, "listening", withTime(this.#last, "{}"))}`,
     )
     if (after === undefined) listener.join(this.#last)
-    else void this.#catchUp(listener, after).catch(() => listener.cut())
+    else void this.#catchUp(listener, after).catch(() => listener.disconnect())
     return listener.stream
   }
 
   /** Redis is there again, or another is. */
-  back(): void {
-    if (this.#all.size === 0) return
+  onReconnect(): void {
+    if (this.#subscribers.size === 0) return
     this.#gap = true
     void this.#announce().catch(() => {})
   }
@@ -110,7 +110,7 @@ export class EventFeed {
   /** Ends all in order, for good. */
   close(): void {
     this.#closed = true
-    for (const listener of this.#all) listener.end()
+    for (const listener of this.#subscribers) listener.end()
   }
 
   async #begin(): Promise<void> {
@@ -121,7 +121,7 @@ export class EventFeed {
       this.#began = undefined
       throw error
     }
-    if (this.#all.size === 0) return
+    if (this.#subscribers.size === 0) return
     this.#timers = [
       setInterval(() => void this.#announce().catch(() => {}), REFRESH_MS),
       setInterval(() => this.#beat(), HEARTBEAT_MS),
@@ -130,8 +130,8 @@ export class EventFeed {
   }
 
   #leave(listener: Subscriber): void {
-    this.#all.delete(listener)
-    if (this.#all.size > 0) return
+    this.#subscribers.delete(listener)
+    if (this.#subscribers.size > 0) return
     for (const timer of this.#timers) clearInterval(timer)
     clearTimeout(this.#poll)
     this.#began = undefined
@@ -158,7 +158,7 @@ export class EventFeed {
     return newest?.[0] ?? "0-0"
   }
 
-  async #after(id: string, count = PAGE): Promise<Entry[]> {
+  async #after(id: string, count = ENTRIES_PER_READ): Promise<Entry[]> {
     const raw = await this.command(["XRANGE", EVENT_STREAM, `(${id}`, "+", "COUNT", count])
     return (raw as RawEntry[]).map(readEntry)
   }
@@ -177,13 +177,13 @@ export class EventFeed {
         this.#gap = false
         // Another Redis, with a clock behind: its ids would look like old ones.
         if (compare(newest, this.#last) < 0) this.#last = newest
-        for (const listener of this.#all) if (listener.live) listener.gap(this.#last)
+        for (const listener of this.#subscribers) if (listener.isLive) listener.sendGap(this.#last)
       }
       const entries = await this.#after(this.#last)
       if (began !== this.#began) return
       if (entries.length > 0) this.#last = entries.at(-1)!.id
-      for (const listener of this.#all) if (listener.live) listener.tell(entries)
-      if (entries.length === PAGE) next = 0
+      for (const listener of this.#subscribers) if (listener.isLive) listener.deliver(entries)
+      if (entries.length === ENTRIES_PER_READ) next = 0
     } catch {
       next = RETRY_POLL_MS
     }
@@ -191,7 +191,7 @@ export class EventFeed {
   }
 
   #beat(): void {
-    for (const listener of this.#all) listener.send(`:\nid: ${this.#last}\n\n`)
+    for (const listener of this.#subscribers) listener.send(`:\nid: ${this.#last}\n\n`)
   }
 
   async #catchUp(listener: Subscriber, after: string): Promise<void> {
@@ -201,15 +201,15 @@ export class EventFeed {
     if (first === undefined || compare(after, first.id) < 0 || compare(after, newest) > 0) {
       if (compare(after, newest) > 0) place = newest
       // The first may say so itself.
-      if (first?.event !== "gap" || place !== after) listener.gap(place)
+      if (first?.event !== "gap" || place !== after) listener.sendGap(place)
     }
-    listener.place = place
+    listener.position = place
     // It hears with the others once it has read all that: else the next event would have it cut off.
     for (await listener.drained(); compare(place, this.#last) < 0; await listener.drained()) {
-      if (listener.ended) return
+      if (listener.hasEnded) return
       const entries = await this.#after(place)
       if (entries.length === 0) break
-      listener.tell(entries)
+      listener.deliver(entries)
       place = entries.at(-1)!.id
     }
     listener.join(place)
@@ -219,10 +219,10 @@ export class EventFeed {
 class Subscriber {
   readonly stream: ReadableStream<Uint8Array>
   /** The id of what it was told last, or that was passed over. */
-  place = "0-0"
-  ended = false
+  position = "0-0"
+  hasEnded = false
   /** It hears with the others. */
-  live = false
+  isLive = false
   #controller!: ReadableStreamDefaultController<Uint8Array>
   #wanted = Promise.withResolvers<void>()
   readonly #queues: ReadonlySet<string> | undefined
@@ -248,16 +248,16 @@ class Subscriber {
 
   /** It has reached the others, or begins with them. */
   join(place: string): void {
-    this.place = place
-    this.live = true
+    this.position = place
+    this.isLive = true
   }
 
   /** Those that it asked for, of these and after its place. */
-  tell(entries: readonly Entry[]): void {
+  deliver(entries: readonly Entry[]): void {
     let text = ""
     for (const entry of entries) {
-      if (compare(entry.id, this.place) <= 0) continue
-      this.place = entry.id
+      if (compare(entry.id, this.position) <= 0) continue
+      this.position = entry.id
       const data = this.#dataOf(entry)
       if (data !== undefined) text += writeEvent(entry.id, entry.event, withTime(entry.id, data))
     }
@@ -265,20 +265,20 @@ class Subscriber {
   }
 
   /** Something may be missing. It goes on from `place`. */
-  gap(place: string): void {
-    if (compare(place, this.place) < 0) this.place = place
+  sendGap(place: string): void {
+    if (compare(place, this.position) < 0) this.position = place
     this.send(writeEvent(undefined, "gap", withTime(place, "{}")))
   }
 
   send(text: string): void {
-    if (this.ended) return
+    if (this.hasEnded) return
     if (this.#controller.desiredSize! > 0) this.#controller.enqueue(Buffer.from(text))
-    else this.cut()
+    else this.disconnect()
   }
 
   /** Resolves when it has read all it was sent so far. */
   async drained(): Promise<void> {
-    while (!this.ended && this.#controller.desiredSize! < MAX_UNREAD_BYTES) {
+    while (!this.hasEnded && this.#controller.desiredSize! < MAX_UNREAD_BYTES) {
       this.#wanted = Promise.withResolvers()
       await this.#wanted.promise
     }
@@ -286,21 +286,21 @@ class Subscriber {
 
   /** Ends in order. */
   end(): void {
-    if (this.ended) return
+    if (this.hasEnded) return
     this.#leave()
     this.#controller.close()
   }
 
   /** Drops what it has not read, and its connection. Without an error, which Bun would print. */
-  cut(): void {
-    if (this.ended) return
+  disconnect(): void {
+    if (this.hasEnded) return
     this.#leave()
     this.#controller.error(undefined)
   }
 
   #leave(): void {
-    if (this.ended) return
-    this.ended = true
+    if (this.hasEnded) return
+    this.hasEnded = true
     this.#wanted.resolve()
     this.left()
   }

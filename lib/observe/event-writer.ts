@@ -14,20 +14,20 @@ import { EVENT_STREAM, LISTENING } from "../redis/keys.ts"
 import { prepareScript } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
 import { EVENTS, type EventData, type EventName } from "../wire/events.ts"
-import { type Counters, MAX_QUEUES, OTHER, type QueueMeasures } from "./counters.ts"
+import { type Counters, MAX_QUEUES, OTHER, type QueueCounters } from "./counters.ts"
 
 const TELL = prepareScript(tell)
 const FLUSH_MS = 50
 const SECOND_MS = 1_000
 /** What a broker tells one by one in a second: of what every task goes through, and of all else. */
 const ROUTINE: ReadonlySet<EventName> = new Set(["submitted", "scheduled", "leased", "done"])
-const ROUTINE_A_SECOND = 400
-const OTHERS_A_SECOND = 200
+const ROUTINE_PER_SECOND = 400
+const OTHERS_PER_SECOND = 200
 /** The stream keeps the newest so many events (250 bytes each), none older than five minutes. */
 const MAX_EVENTS = 10_000
-const KEPT_MS = 300_000
+const RETENTION_MS = 300_000
 /** Of so many queues, the busiest, the numbers are told. */
-const MAX_QUEUES_TOLD = 100
+const MAX_QUEUES_PER_EVENT = 100
 const ERROR_CHARACTERS = 200
 
 type Facts = Omit<EventData, "at" | "queue" | "task_id">
@@ -42,7 +42,7 @@ export class EventWriter {
   #routine = 0
   #others = 0
   /** Four texts each, as lua/tell.lua takes them. */
-  #told: string[] = []
+  #buffer: string[] = []
   /** What was to be written, and was not. */
   #lost = false
   #skipped = new Map<string, number>()
@@ -52,7 +52,7 @@ export class EventWriter {
 
   constructor(
     private readonly store: Pick<Store, "command" | "run">,
-    private readonly measures: Counters,
+    private readonly counters: Counters,
   ) {}
 
   /** Whether somebody listens, as far as is known here. */
@@ -67,7 +67,7 @@ export class EventWriter {
     if (this.#on) return
     this.#on = true
     this.#refill()
-    this.#counted = new Map([...this.measures.queues].map(([queue, of]) => [queue, countsOf(of)]))
+    this.#counted = new Map([...this.counters.queues].map(([queue, of]) => [queue, countsOf(of)]))
     this.#second = setInterval(() => this.#tick(), SECOND_MS).unref()
   }
 
@@ -89,13 +89,13 @@ export class EventWriter {
   }
 
   /** Of a task. Ask `wants` first. */
-  task(event: EventName, queue: string, id: string, { error, ...facts }: Facts = {}): void {
+  publishTaskEvent(event: EventName, queue: string, id: string, { error, ...facts }: Facts = {}): void {
     const cut = error ? { error: error.slice(0, ERROR_CHARACTERS).toWellFormed() } : {}
     this.#write(event, queue, id, { ...facts, ...cut })
   }
 
   /** Of a queue. */
-  queue(event: EventName, queue: string, facts: Facts = {}): void {
+  publishQueueEvent(event: EventName, queue: string, facts: Facts = {}): void {
     if (this.admits(event, queue)) this.#write(event, queue, "", facts)
   }
 
@@ -112,8 +112,8 @@ export class EventWriter {
   }
 
   #refill(): void {
-    this.#routine = ROUTINE_A_SECOND
-    this.#others = OTHERS_A_SECOND
+    this.#routine = ROUTINE_PER_SECOND
+    this.#others = OTHERS_PER_SECOND
   }
 
   #end(): void {
@@ -123,17 +123,17 @@ export class EventWriter {
 
   #write(event: EventName, queue: string, id: string, facts: Facts): void {
     const data = { ...(queue && { queue }), ...(id && { task_id: id }), ...facts }
-    this.#told.push(event, queue, id, JSON.stringify(data))
+    this.#buffer.push(event, queue, id, JSON.stringify(data))
     this.#flushing ??= setTimeout(() => void this.#flush(), FLUSH_MS).unref()
   }
 
   async #flush(): Promise<void> {
     clearTimeout(this.#flushing)
     this.#flushing = undefined
-    const told = this.#told.splice(0)
+    const told = this.#buffer.splice(0)
     if (told.length === 0) return
     try {
-      await this.store.run(TELL, [EVENT_STREAM], [MAX_EVENTS, KEPT_MS, ...told], false)
+      await this.store.run(TELL, [EVENT_STREAM], [MAX_EVENTS, RETENTION_MS, ...told], false)
     } catch {
       this.#lost = true // Redis is away or full
     }
@@ -153,17 +153,17 @@ export class EventWriter {
   #byQueue(numbers: [queue: string, of: number | Partial<Counts>][]): Facts {
     const total = (of: number | Partial<Counts>) =>
       typeof of === "number" ? of : Object.values(of).reduce((sum, count) => sum + count, 0)
-    const busiest = numbers.sort(([, a], [, b]) => total(b) - total(a)).slice(0, MAX_QUEUES_TOLD)
-    const others = numbers.length > busiest.length || this.measures.queues.size >= MAX_QUEUES
+    const busiest = numbers.sort(([, a], [, b]) => total(b) - total(a)).slice(0, MAX_QUEUES_PER_EVENT)
+    const others = numbers.length > busiest.length || this.counters.queues.size >= MAX_QUEUES
     return { broker: this.#broker, queues: Object.fromEntries(busiest), ...(others && { others }) }
   }
 
   /** What was counted since the last time, of each queue where that is anything. */
   #newCounts(): [queue: string, counts: Partial<Counts>][] {
     const changed: [string, Partial<Counts>][] = []
-    for (const [queue, of] of this.measures.queues) {
+    for (const [queue, of] of this.counters.queues) {
       // Those that are counted together belong to nobody.
-      if (queue === OTHER && this.measures.queues.size >= MAX_QUEUES) continue
+      if (queue === OTHER && this.counters.queues.size >= MAX_QUEUES) continue
       const before = this.#counted.get(queue)
       const counts: Partial<Counts> = {}
       let any = false
@@ -181,6 +181,6 @@ export class EventWriter {
   }
 }
 
-const countsOf = ({ submitted, leased, done, failed, released, lapsed, dead }: QueueMeasures): Counts => ({
+const countsOf = ({ submitted, leased, done, failed, released, lapsed, dead }: QueueCounters): Counts => ({
   ...{ submitted, leased, done, failed, released, lapsed, dead },
 })

@@ -7,7 +7,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks"
 import { type Counter, collectDefaultMetrics, Registry } from "prom-client"
 import type { TaskQueue } from "../queue/task-queue.ts"
 import { EVENTS } from "../wire/events.ts"
-import { type Histogram, type QueueMeasures, TASK_SECONDS } from "./counters.ts"
+import { type Histogram, type QueueCounters, TASK_SECONDS } from "./counters.ts"
 import type { Depth } from "./depths.ts"
 import { histogram, MetricsPage, QueueFamily, type QueueMetric, valuesOf } from "./prometheus-page.ts"
 
@@ -42,7 +42,7 @@ const OF_DEPTHS: QueueMetric<Depth>[] = [
   },
 ]
 
-const OF_MEASURES: QueueMetric<QueueMeasures>[] = [
+const OF_MEASURES: QueueMetric<QueueCounters>[] = [
   {
     ...{ name: "tq_task_events_total", type: "counter" },
     help: "What happened to tasks, by what Redis answered here.",
@@ -53,7 +53,7 @@ const OF_MEASURES: QueueMetric<QueueMeasures>[] = [
   },
 ]
 
-const OF_TIMED: QueueMetric<QueueMeasures>[] = [
+const OF_TIMED: QueueMetric<QueueCounters>[] = [
   histogram(
     "tq_task_wait_seconds",
     "From the submit to the first lease, delays included.",
@@ -109,11 +109,12 @@ export class Metrics {
     const held = depths ?? []
     // From 0 on, so that a first event is a growth.
     if (held.some(({ queue }, i) => queue !== this.#held[i]?.queue))
-      for (const { queue } of held) counters.of(queue)
+      for (const { queue } of held) counters.forQueue(queue)
     this.#held = held
     const counted = [...counters.queues.values()]
     // Left out where it has seen nothing: idle queues are to make no page long.
-    const timed = ({ told }: QueueFamily<QueueMeasures>) => counters.timed.filter(of => told.mark?.(of) !== 0)
+    const timed = ({ told }: QueueFamily<QueueCounters>) =>
+      counters.withHistograms.filter(of => told.mark?.(of) !== 0)
     const updates = [
       ...this.#ofDepths.map(family => () => family.update(held)),
       ...this.#ofMeasures.map(family => () => family.update(counted)),
@@ -149,7 +150,7 @@ export class Metrics {
     histograms(
       "tq_group_items",
       "Items that one call of a script carried.",
-      Object.entries(counters.groups).map(([script, sizes]) => [{ script }, sizes]),
+      Object.entries(counters.batchSizes).map(([script, sizes]) => [{ script }, sizes]),
     )
     histograms("tq_sweep_lag_seconds", "How late sweeps began.", [[{}, counters.sweepLag]])
     gauge("tq_long_polls", "Requests that wait for tasks here.", () => this.queue.waiting)

@@ -1,5 +1,5 @@
 /**
- * How fast things happen in each queue, at all brokers together. Each adds what it has counted (measures.ts) every few
+ * How fast things happen in each queue, at all brokers together. Each adds what it has counted (counters.ts) every few
  * seconds, for the queues where something happened, to the slice of time that it is; slices expire.
  */
 
@@ -18,30 +18,30 @@ const SLICE_MS = 5_000
 const SLICES = 12
 const KEEP_MS = 2 * SLICES * SLICE_MS
 /** Queues in one call: well below 1 ms of Redis' time. */
-const A_CALL = 200
+const MAX_QUEUES_PER_CALL = 200
 
 const ADD = prepareScript(add)
 const READ = prepareScript(read)
 
 export class Rates {
   /** What was told so far, of each queue. */
-  readonly #told = new Map<string, readonly number[]>()
-  #flushed: Promise<unknown> = Promise.resolve()
+  readonly #flushed = new Map<string, readonly number[]>()
+  #lastFlush: Promise<unknown> = Promise.resolve()
   readonly #timer: Timer
 
   constructor(
     private readonly store: Store,
-    private readonly measures: Counters,
+    private readonly counters: Counters,
   ) {
     this.#timer = setInterval(() => void this.flush(), FLUSH_MS * (0.75 + Math.random() / 2)).unref()
   }
 
   /** Of each of these queues, per second over the last minute. */
-  async of(queues: readonly string[]): Promise<Map<string, RatesOf>> {
+  async read(queues: readonly string[]): Promise<Map<string, RatesOf>> {
     await this.flush()
     const rates = new Map<string, RatesOf>()
-    for (let from = 0; from < queues.length; from += A_CALL) {
-      const some = queues.slice(from, from + A_CALL)
+    for (let from = 0; from < queues.length; from += MAX_QUEUES_PER_CALL) {
+      const some = queues.slice(from, from + MAX_QUEUES_PER_CALL)
       const reply = await this.store.run(READ, [RATES], [SLICE_MS, SLICES, ...some], false)
       const [ms, ...sums] = reply as [number, ...string[]]
       some.forEach((queue, i) => {
@@ -55,8 +55,8 @@ export class Rates {
 
   /** Adds what was counted since. Where that fails it is tried again. */
   flush(): Promise<unknown> {
-    this.#flushed = this.#flushed.then(() => this.#write())
-    return this.#flushed
+    this.#lastFlush = this.#lastFlush.then(() => this.#write())
+    return this.#lastFlush
   }
 
   /** With what was counted last. */
@@ -67,23 +67,23 @@ export class Rates {
 
   async #write(): Promise<void> {
     const news: { queue: string; counts: number[]; more: number[] }[] = []
-    for (const [queue, of] of this.measures.queues) {
+    for (const [queue, of] of this.counters.queues) {
       // Past that many it is not one queue that is counted there.
-      if (queue === OTHER && this.measures.queues.size > MAX_QUEUES) continue
-      const before = this.#told.get(queue)
+      if (queue === OTHER && this.counters.queues.size > MAX_QUEUES) continue
+      const before = this.#flushed.get(queue)
       const counts = EVENTS.map(event => of[event])
       const more = counts.map((count, i) => count - (before?.[i] ?? 0))
       if (more.some(count => count > 0)) news.push({ queue, counts, more })
     }
-    for (let from = 0; from < news.length; from += A_CALL) {
-      const some = news.slice(from, from + A_CALL)
+    for (let from = 0; from < news.length; from += MAX_QUEUES_PER_CALL) {
+      const some = news.slice(from, from + MAX_QUEUES_PER_CALL)
       const items = some.flatMap(({ queue, more }) => [queue, more.join(" ")])
       try {
         await this.store.run(ADD, [RATES], [SLICE_MS, KEEP_MS, ...items], false)
       } catch {
         return
       }
-      for (const { queue, counts } of some) this.#told.set(queue, counts)
+      for (const { queue, counts } of some) this.#flushed.set(queue, counts)
     }
   }
 }

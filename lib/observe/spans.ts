@@ -54,9 +54,9 @@ import type { LeasedTask } from "../wire/working.ts"
 
 const SYSTEM = "task_queue"
 /** At some 2 KB each: 8 MB. */
-const MAX_WAITING_SPANS = 4_096
-const SPANS_A_REQUEST = 512
-const SEND_EVERY_MS = 1_000
+const MAX_BUFFERED_SPANS = 4_096
+const SPANS_PER_REQUEST = 512
+const EXPORT_INTERVAL_MS = 1_000
 /** Names and errors are others' text. */
 const MAX_VALUE_LENGTH = 1_024
 const MAX_LINKS = 128
@@ -73,7 +73,7 @@ export interface SpanOptions {
 }
 
 /** What a span is about. */
-interface About {
+interface SpanSubject {
   operation: "send" | "receive" | "process" | "settle"
   kind: SpanKind
   queues: readonly string[]
@@ -101,17 +101,17 @@ export class Spans {
     const provider = new TracerProvider({
       // The last one that names something wins.
       resource: defaultResource()
-        .merge(named(`task-queue-${part}`))
+        .merge(serviceNamed(`task-queue-${part}`))
         .merge(detectResources({ detectors: [serviceInstanceIdDetector, resourceAttributesEnvDetector] }))
-        .merge(serviceName === undefined ? null : named(serviceName)),
+        .merge(serviceName === undefined ? null : serviceNamed(serviceName)),
       sampler: samplerOf(sampler, ratio),
       spanLimits: { attributeValueLengthLimit: MAX_VALUE_LENGTH, linkCountLimit: MAX_LINKS },
       spanProcessors: [
         new BatchSpanProcessor({
-          exporter: new ToldExporter(new OTLPTraceExporter({ url }), url, log),
-          maxQueueSize: MAX_WAITING_SPANS,
-          maxExportBatchSize: SPANS_A_REQUEST,
-          scheduledDelayMillis: SEND_EVERY_MS,
+          exporter: new OutageLoggingExporter(new OTLPTraceExporter({ url }), url, log),
+          maxQueueSize: MAX_BUFFERED_SPANS,
+          maxExportBatchSize: SPANS_PER_REQUEST,
+          scheduledDelayMillis: EXPORT_INTERVAL_MS,
         }),
       ],
     })
@@ -135,17 +135,17 @@ export class Spans {
   }
 
   /** A submit. Tasks that have no context get this span's, so that what becomes of them is joined to it. */
-  async send(
+  async traceSubmit(
     headers: Headers,
     tasks: NewTask[],
     run: () => Promise<Each<Submitted>[]>,
   ): Promise<Each<Submitted>[]> {
     if (tasks.length === 0) return run()
-    const caller = fromHeaders(headers)
-    const contexts = tasks.map(({ traceparent }) => spanContext(traceparent))
+    const caller = contextFromHeaders(headers)
+    const contexts = tasks.map(({ traceparent }) => parseContext(traceparent))
     // Those that the header names, all have.
     const linked =
-      caller === undefined ? contexts : contexts.map(its => (same(its, caller) ? undefined : its))
+      caller === undefined ? contexts : contexts.map(its => (isSameSpan(its, caller) ? undefined : its))
     const queues = tasks.map(({ queue }) => queue)
     const span = this.#begin(
       { operation: "send", kind: SpanKind.PRODUCER, queues, count: tasks.length },
@@ -156,7 +156,7 @@ export class Spans {
     for (const task of tasks)
       if (task.traceparent === undefined)
         task.extra = `${task.extra ? `${task.extra},` : ""}"traceparent":"${own}"`
-    const answers = await around(span, run)
+    const answers = await recordFailures(span, run)
     const [only] = answers
     if (answers.length === 1 && !(only instanceof Refused))
       span.setAttribute("messaging.message.id", only!.id)
@@ -165,19 +165,19 @@ export class Spans {
   }
 
   /** Tasks were handed out to one who has asked since `askedAt`, or from when the first of them was there. */
-  received(tasks: readonly Leased[], worker: string, askedAt: number): void {
+  recordLeases(tasks: readonly Leased[], worker: string, askedAt: number): void {
     const [first] = tasks
     if (first === undefined) return
     const now = Date.now()
     const startTime = Math.max(askedAt, now - Math.max(...tasks.map(({ waitedMs }) => waitedMs)))
     const queues = tasks.map(({ queue }) => queue)
     const about = { operation: "receive", kind: SpanKind.CLIENT, queues, count: tasks.length } as const
-    const contexts = tasks.map(({ extra }) => (extra === undefined ? undefined : contextIn(extra)))
+    const contexts = tasks.map(({ extra }) => (extra === undefined ? undefined : contextFromMembers(extra)))
     this.#begin({ ...about, id: first.id, worker }, contexts, undefined, startTime).end(now)
   }
 
   /** What the broker does for acks. Who sends them names their trace in a header. */
-  async settle<T>(
+  async traceSettle<T>(
     headers: Headers,
     acks: readonly { id: string }[],
     worker: string,
@@ -187,14 +187,14 @@ export class Spans {
     if (first === undefined) return run()
     const queues = acks.map(({ id }) => queueOf(id))
     const about = { operation: "settle", kind: SpanKind.SERVER, queues, count: acks.length } as const
-    const span = this.#begin({ ...about, id: first.id, worker }, [], fromHeaders(headers))
-    const answers = await around(span, run)
+    const span = this.#begin({ ...about, id: first.id, worker }, [], contextFromHeaders(headers))
+    const answers = await recordFailures(span, run)
     span.end()
     return answers
   }
 
   /** The request of a worker that carries the acks of these tasks. */
-  async sendAcks<T>(
+  async traceAckRequest<T>(
     tasks: readonly LeasedTask[],
     worker: string,
     run: (traceparent: string | undefined) => Promise<T>,
@@ -203,12 +203,12 @@ export class Spans {
     if (first === undefined) return run(undefined)
     const queues = tasks.map(({ queue }) => queue)
     const about = { operation: "settle", kind: SpanKind.CLIENT, queues, count: tasks.length } as const
-    const contexts = tasks.map(task => this.#processed.get(task) ?? spanContext(task.traceparent))
+    const contexts = tasks.map(task => this.#processed.get(task) ?? parseContext(task.traceparent))
     const span = this.#begin({ ...about, id: first.id, worker }, contexts)
     try {
       return await run(traceparentOf(span.spanContext()))
     } catch (error) {
-      failed(span, error)
+      markFailed(span, error)
       throw error
     } finally {
       span.end()
@@ -216,14 +216,14 @@ export class Spans {
   }
 
   /** A handler's run. `run` gets the context that its own calls are to carry, and never rejects. */
-  async process(
+  async traceHandler(
     task: LeasedTask,
     worker: string,
     signal: AbortSignal,
     run: (traceparent: string) => Promise<Outcome>,
   ): Promise<Outcome> {
     const about = { operation: "process", kind: SpanKind.CONSUMER, queues: [task.queue], count: 1 } as const
-    const parent = spanContext(task.traceparent, task.tracestate)
+    const parent = parseContext(task.traceparent, task.tracestate)
     const span = this.#begin({ ...about, id: task.id, worker }, [parent])
     span.setAttributes({ "tq.task.type": task.type, "tq.task.attempt": task.attempt })
     this.#processed.set(task, span.spanContext())
@@ -254,7 +254,7 @@ export class Spans {
 
   /** Of one task: a child of its context. Of several: the child of `parent`, if there is one, with links to theirs. */
   #begin(
-    { operation, kind, queues, id, count, worker }: About,
+    { operation, kind, queues, id, count, worker }: SpanSubject,
     contexts: readonly (SpanContext | undefined)[],
     parent = count === 1 ? contexts[0] : undefined,
     startTime?: number,
@@ -282,7 +282,7 @@ export class Spans {
 }
 
 /** Tells once that a collector is away, and once that it is back; the rest of the SDK hears that all went well. */
-class ToldExporter implements SpanExporter {
+class OutageLoggingExporter implements SpanExporter {
   #lost = 0
 
   constructor(
@@ -323,13 +323,13 @@ function samplerOf(name: SpanOptions["sampler"], ratio: number): Sampler {
   return name.startsWith("parentbased_") ? new ParentBasedSampler({ root }) : root
 }
 
-const named = (name: string) => resourceFromAttributes({ "service.name": name })
+const serviceNamed = (name: string) => resourceFromAttributes({ "service.name": name })
 
 const contextOf = (parent: SpanContext | undefined): Context =>
   parent === undefined ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, parent)
 
 /** undefined where it is no context, as one of zeros. */
-function spanContext(
+function parseContext(
   traceparent: string | null | undefined,
   tracestate?: string | null,
 ): SpanContext | undefined {
@@ -340,41 +340,41 @@ function spanContext(
   return isSpanContextValid(found) ? found : undefined
 }
 
-const fromHeaders = (headers: Headers): SpanContext | undefined =>
-  spanContext(headers.get("traceparent"), headers.get("tracestate"))
+const contextFromHeaders = (headers: Headers): SpanContext | undefined =>
+  parseContext(headers.get("traceparent"), headers.get("tracestate"))
 
 /** Of a task's further members: not that of a label with the same name. */
-function contextIn(extra: string): SpanContext | undefined {
+function contextFromMembers(extra: string): SpanContext | undefined {
   if (!extra.includes('"traceparent"')) return undefined
   try {
     const { traceparent, tracestate } = JSON.parse(`{${extra}}`)
-    return spanContext(traceparent, tracestate)
+    return parseContext(traceparent, tracestate)
   } catch {
     return undefined // spoilt in Redis: that is no reason to hand nothing out
   }
 }
 
-const same = (a: SpanContext | undefined, b: SpanContext): boolean =>
+const isSameSpan = (a: SpanContext | undefined, b: SpanContext): boolean =>
   a?.traceId === b.traceId && a.spanId === b.spanId
 
 const traceparentOf = ({ traceId, spanId, traceFlags }: SpanContext): string =>
   `00-${traceId}-${spanId}-${(traceFlags & 1) === 1 ? "01" : "00"}`
 
 /** Ends the span where it throws. */
-async function around<T>(span: Span, run: () => Promise<Each<T>[]>): Promise<Each<T>[]> {
+async function recordFailures<T>(span: Span, run: () => Promise<Each<T>[]>): Promise<Each<T>[]> {
   try {
     const answers = await run()
     const refused = answers.find(answer => answer instanceof Refused)
-    if (refused !== undefined) failed(span, refused)
+    if (refused !== undefined) markFailed(span, refused)
     return answers
   } catch (error) {
-    failed(span, error)
+    markFailed(span, error)
     span.end()
     throw error
   }
 }
 
-function failed(span: Span, error: unknown): void {
+function markFailed(span: Span, error: unknown): void {
   const type = error instanceof Refused ? error.reason : error instanceof Error ? error.name : "error"
   span.setAttribute("error.type", type)
   span.setStatus({ code: SpanStatusCode.ERROR })

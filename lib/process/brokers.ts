@@ -29,7 +29,7 @@ export async function runBrokers(
   log: Log,
   listens: (first: Listening, pids: number[]) => void,
 ): Promise<number> {
-  const refusal = await refusalOf(host, port)
+  const refusal = await portFault(host, port)
   if (refusal !== undefined) {
     log.error(`The broker cannot start: ${refusal.message}`)
     return 1
@@ -63,7 +63,7 @@ export async function runBrokers(
   const [first, ...others] = await Promise.all(all.map(({ listening }) => listening))
   const started = first !== undefined && !others.includes(undefined)
   if (!started) kill("SIGTERM")
-  if (!started || stop.aborted) return Math.max(...(await Promise.all(all.map(codeOf))))
+  if (!started || stop.aborted) return Math.max(...(await Promise.all(all.map(exitCodeOf))))
   listens(
     first,
     all.map(({ process }) => process.pid),
@@ -71,7 +71,7 @@ export async function runBrokers(
 
   const keep = async (child: Child, nth: number): Promise<number> => {
     for (;;) {
-      const code = await codeOf(child)
+      const code = await exitCodeOf(child)
       if (stop.aborted) return code
       const { pid, exitCode, signalCode } = child.process
       log.error("A broker process ended by itself: another takes its place", {
@@ -90,7 +90,7 @@ export async function runBrokers(
 }
 
 /** Why the port cannot be had. Brokers that share one would not be told that others have it already. */
-async function refusalOf(hostname: string, port: number): Promise<Error | undefined> {
+async function portFault(hostname: string, port: number): Promise<Error | undefined> {
   try {
     await Bun.serve({ hostname, port, reusePort: false, fetch: () => new Response() }).stop(true)
   } catch (error) {
@@ -99,7 +99,7 @@ async function refusalOf(hostname: string, port: number): Promise<Error | undefi
 }
 
 /** SIGTERM comes from here, maybe before the child is ready for it. */
-async function codeOf({ process: child }: Child): Promise<number> {
+async function exitCodeOf({ process: child }: Child): Promise<number> {
   await child.exited
   return child.exitCode ?? (child.signalCode === "SIGTERM" ? 0 : 1)
 }

@@ -117,7 +117,7 @@ export function urlOf(host: string, port: number): string {
 }
 
 /** Where Redis is, without the password that its address may hold. */
-export function whereRedisIs(address: RedisAddress): string {
+export function redisLocation(address: RedisAddress): string {
   if (!("url" in address))
     return ("sentinels" in address ? address.sentinels : address.cluster)
       .map(({ host, port }) => `${host}:${port}`)

@@ -57,10 +57,10 @@ export function variablesOf(program: Program): Map<Variable, string | undefined>
   return new Map(names.map(name => [name, heard.get(name)]))
 }
 
-export function helpOf(program: Program): string {
+export function helpText(program: Program): string {
   const rows = [...variablesOf(program)].map(([name, fallback = ""]) => {
     const head = `  ${name}=${fallback}`
-    const meaning = wrapped(VARIABLES[name], COLUMNS - MEANING_AT).map(line => " ".repeat(MEANING_AT) + line)
+    const meaning = wrapText(VARIABLES[name], COLUMNS - MEANING_AT).map(line => " ".repeat(MEANING_AT) + line)
     // What leaves no room beside it stands on a line of its own.
     if (head.length >= MEANING_AT) return [head, ...meaning].join("\n")
     return head + meaning.join("\n").slice(head.length)
@@ -77,7 +77,7 @@ ${rows.join("\n")}
 `
 }
 
-function wrapped(text: string, width: number): string[] {
+function wrapText(text: string, width: number): string[] {
   const lines: string[] = []
   let line = ""
   for (const word of text.split(" ")) {
@@ -103,7 +103,7 @@ export async function runProgram(
     )
     return 2
   }
-  if (asks("--help", "-h")) console.log(helpOf(program).trimEnd())
+  if (asks("--help", "-h")) console.log(helpText(program).trimEnd())
   else if (asks("--version")) console.log(version)
   if (args.length > 0) return 0
   try {

@@ -10,7 +10,7 @@ export interface WorkerRow {
   failed: number
   queues: readonly string[]
 }
-export interface Seen {
+export interface ScreenState {
   url: string
   queues: (Omit<QueueView, "rates" | "workers"> & { rates?: Readonly<Record<string, number>> })[]
   /** undefined: this broker does not tell. */
@@ -24,11 +24,11 @@ export interface Seen {
   /** Why there was no answer; what is shown is old then. */
   fault?: string | undefined
   /** What came of the last key. */
-  said?: string | undefined
+  message?: string | undefined
 }
 
 /** Without control characters, marks that turn the reading direction, and heaps of accents; in at most so many columns. */
-export function shown(text: unknown, columns: number): string {
+export function safeText(text: unknown, columns: number): string {
   const plain = String(text)
     .slice(0, 4 * columns + 1)
     .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "?")
@@ -43,13 +43,13 @@ export function shown(text: unknown, columns: number): string {
 }
 
 const left = (text: unknown, columns: number) => {
-  const fits = shown(text, columns)
+  const fits = safeText(text, columns)
   return fits + " ".repeat(Math.max(0, columns - Bun.stringWidth(fits)))
 }
 const right = (text: string, columns: number) => text.padStart(columns).slice(0, columns)
 
 /** In at most 7 characters. */
-export function count(value: unknown): string {
+export function formatCount(value: unknown): string {
   const number = Number(value)
   if (!Number.isFinite(number)) return "-"
   if (number < 10 && !Number.isInteger(number)) return number.toFixed(1)
@@ -57,7 +57,7 @@ export function count(value: unknown): string {
   return number < 1e9 ? `${(number / 1e6).toFixed(1)}M` : `${(number / 1e9).toFixed(1)}G`
 }
 
-export function age(ms: number | undefined): string {
+export function formatAge(ms: number | undefined): string {
   if (ms === undefined) return "-"
   const seconds = ms / 1_000
   if (seconds < 100) return `${seconds.toFixed(seconds < 10 ? 1 : 0)}s`
@@ -65,24 +65,27 @@ export function age(ms: number | undefined): string {
   return seconds < 360_000 ? `${Math.floor(seconds / 3_600)}h` : `${Math.floor(seconds / 86_400)}d`
 }
 
-const COUNTS: [title: string, of: (queue: Seen["queues"][number]) => string][] = [
-  ["QUEUED", ({ depth }) => count(depth.queued)],
-  ["DELAYED", ({ depth }) => count(depth.delayed)],
-  ["RUNNING", ({ depth }) => count(depth.processing)],
-  ["DEAD", ({ depth }) => count(depth.dead)],
-  ["OLDEST", queue => age(queue.oldest_waiting_ms)],
+const COUNTS: [title: string, of: (queue: ScreenState["queues"][number]) => string][] = [
+  ["QUEUED", ({ depth }) => formatCount(depth.queued)],
+  ["DELAYED", ({ depth }) => formatCount(depth.delayed)],
+  ["RUNNING", ({ depth }) => formatCount(depth.processing)],
+  ["DEAD", ({ depth }) => formatCount(depth.dead)],
+  ["OLDEST", queue => formatAge(queue.oldest_waiting_ms)],
 ]
 const RATES: typeof COUNTS = [
-  ["IN/S", ({ rates }) => count(rates?.submitted)],
-  ["DONE/S", ({ rates }) => count(rates?.done)],
-  ["FAIL/S", ({ rates }) => count(rates?.failed)],
+  ["IN/S", ({ rates }) => formatCount(rates?.submitted)],
+  ["DONE/S", ({ rates }) => formatCount(rates?.done)],
+  ["FAIL/S", ({ rates }) => formatCount(rates?.failed)],
 ]
 
 /** Every line of the screen, each of at most so many columns; the chosen one begins with `>`. */
-export function screen(state: Seen, { columns, rows }: { columns: number; rows: number }): string[] {
+export function renderScreen(
+  state: ScreenState,
+  { columns, rows }: { columns: number; rows: number },
+): string[] {
   const { queues, workers, groups, selected } = state
-  const sum = (of: (queue: Seen["queues"][number]) => number) =>
-    count(queues.reduce((total, queue) => total + of(queue), 0))
+  const sum = (of: (queue: ScreenState["queues"][number]) => number) =>
+    formatCount(queues.reduce((total, queue) => total + of(queue), 0))
   const live = workers?.filter(({ state }) => state === "live" || state === "draining").length
   const head = [
     `${state.url}  ${new Date().toLocaleTimeString("en-GB")}${state.fault === undefined ? "" : `  NO ANSWER: ${state.fault}`}`,
@@ -96,18 +99,18 @@ export function screen(state: Seen, { columns, rows }: { columns: number; rows: 
     "",
   ]
   const held = queues.find(({ queue, paused }) => queue === selected && paused)
-  const said = state.said ?? (held === undefined ? "" : `paused: ${held.pause_reason ?? "no reason"}`)
+  const said = state.message ?? (held === undefined ? "" : `paused: ${held.pause_reason ?? "no reason"}`)
   const keys =
     groups === undefined ? "up/down choose  p pause or resume  enter dead tasks  q quit" : "esc back  q quit"
   const room = Math.max(1, rows - head.length - 3)
   const body = groups === undefined ? tables(state, columns, room) : groupLines(groups, selected!, columns)
   const lines = [...head, ...body.slice(0, room + 1)]
   return [...lines, ...new Array(Math.max(0, rows - 2 - lines.length)).fill(""), said, keys]
-    .map(line => shown(line, columns))
+    .map(line => safeText(line, columns))
     .slice(0, rows)
 }
 
-function tables({ queues, workers = [], selected }: Seen, columns: number, room: number): string[] {
+function tables({ queues, workers = [], selected }: ScreenState, columns: number, room: number): string[] {
   // In a narrow terminal names come before rates.
   const told = columns >= 80 && queues.some(({ rates }) => rates !== undefined)
   const of = told ? [...COUNTS, ...RATES] : COUNTS
@@ -127,7 +130,7 @@ function tables({ queues, workers = [], selected }: Seen, columns: number, room:
     of.map(([title]) => title),
   )
   const rows = queues.slice(first, first + space).map(queue => {
-    const name = queue.paused ? `${shown(queue.queue, width - 9)} [paused]` : queue.queue
+    const name = queue.paused ? `${safeText(queue.queue, width - 9)} [paused]` : queue.queue
     return line(
       queue.queue === selected ? ">" : " ",
       name,
@@ -143,7 +146,11 @@ function tables({ queues, workers = [], selected }: Seen, columns: number, room:
     ...workers
       .slice(0, forWorkers)
       .map(({ worker: name, state, in_hand, done, failed, queues }) =>
-        worker(name, [shown(state, 8), count(in_hand), count(done), count(failed)], queues.join(" ")),
+        worker(
+          name,
+          [safeText(state, 8), formatCount(in_hand), formatCount(done), formatCount(failed)],
+          queues.join(" "),
+        ),
       ),
   ]
 }
@@ -151,11 +158,17 @@ function tables({ queues, workers = [], selected }: Seen, columns: number, room:
 function groupLines(groups: DlqGroupsAnswer["groups"], queue: string, columns: number): string[] {
   if (groups.length === 0) return [`  No task of ${queue} is dead.`]
   const line = (dead: string, newest: string, type: string, reason: string, error: string) =>
-    `  ${right(dead, 7)}${right(newest, 8)}  ${left(type, 16)} ${left(reason, 10)} ${shown(error, Math.max(1, columns - 47))}`
+    `  ${right(dead, 7)}${right(newest, 8)}  ${left(type, 16)} ${left(reason, 10)} ${safeText(error, Math.max(1, columns - 47))}`
   return [
     line("DEAD", "NEWEST", "TYPE", "REASON", "ERROR"),
     ...groups.map(group =>
-      line(count(group.count), age(Date.now() - group.last_at), group.type, group.reason, group.error ?? ""),
+      line(
+        formatCount(group.count),
+        formatAge(Date.now() - group.last_at),
+        group.type,
+        group.reason,
+        group.error ?? "",
+      ),
     ),
   ]
 }

@@ -7,7 +7,7 @@ import type { DlqGroupsAnswer } from "../wire/dead-letters.ts"
 import type { QueuesAnswer } from "../wire/managing.ts"
 import { Token } from "../worker/token.ts"
 import { runProgram } from "./help.ts"
-import { type Seen, screen, shown, type WorkerRow } from "./top-screen.ts"
+import { renderScreen, type ScreenState, safeText, type WorkerRow } from "./top-screen.ts"
 
 const EVERY_MS = 1_000
 const ANSWER_MS = 5_000
@@ -31,7 +31,7 @@ async function main(): Promise<number> {
     const { error, detail } = (await answer.json().catch(() => ({}))) as Record<string, string>
     throw new Error([answer.status, error, detail].filter(word => word !== undefined).join(" "))
   }
-  const state: Seen = { url: config.brokerUrl, queues: [] }
+  const state: ScreenState = { url: config.brokerUrl, queues: [] }
   const look = async () => {
     try {
       const { queues, next } = await ask<QueuesAnswer>("GET", `/queues?limit=${SHOWN_QUEUES}`)
@@ -53,14 +53,14 @@ async function main(): Promise<number> {
   if (!stdout.isTTY) {
     if (state.fault === undefined) {
       const rows = state.queues.length + (state.workers?.length ?? 0) * 4 + 16
-      const lines = screen({ ...state, selected: undefined }, { columns: 120, rows }).slice(0, -2)
+      const lines = renderScreen({ ...state, selected: undefined }, { columns: 120, rows }).slice(0, -2)
       console.log(lines.join("\n").trimEnd())
-    } else console.error(`No answer from ${shown(state.url, 200)}: ${shown(state.fault, 500)}`)
+    } else console.error(`No answer from ${safeText(state.url, 200)}: ${safeText(state.fault, 500)}`)
     return state.fault === undefined ? 0 : 1
   }
 
   const draw = () => {
-    const lines = screen(state, { columns: stdout.columns || 80, rows: stdout.rows || 24 })
+    const lines = renderScreen(state, { columns: stdout.columns || 80, rows: stdout.rows || 24 })
     const styled = lines.map(line => `${line.startsWith(">") ? `\x1b[7m${line}\x1b[0m` : line}\x1b[K`)
     stdout.write(`\x1b[H${styled.join("\r\n")}\x1b[J`)
   }
@@ -71,7 +71,7 @@ async function main(): Promise<number> {
   }
   const press = async (key: string) => {
     const { selected, groups } = state
-    state.said = undefined
+    state.message = undefined
     if (key === "q" || key === "\x03") return quit.abort()
     if (groups !== undefined) state.groups = undefined
     else if (key === "\x1b[A" || key === "k") choose(-1)
@@ -79,7 +79,7 @@ async function main(): Promise<number> {
     else if (key === "p" && selected !== undefined) {
       const paused = state.queues.find(({ queue }) => queue === selected)?.paused
       await ask("POST", `/queues/${encodeURIComponent(selected)}/${paused ? "resume" : "pause"}`)
-      state.said = `${selected} is ${paused ? "resumed" : "paused"}`
+      state.message = `${selected} is ${paused ? "resumed" : "paused"}`
       await look()
     } else if (key === "\r" && selected !== undefined)
       state.groups = (
@@ -100,7 +100,7 @@ async function main(): Promise<number> {
   stdin.on("data", bytes => {
     for (const [key] of String(bytes).matchAll(KEYS))
       press(key).catch(error => {
-        state.said = error.message
+        state.message = error.message
         draw()
       })
   })

@@ -1,7 +1,7 @@
 /** Steering queues: how they are, holding them, limiting how they are handed out, deleting what waits or has ended. */
 
 import { MAX_QUEUES } from "../observe/counters.ts"
-import { DEPTHS_A_CALL, type Depth, Depths } from "../observe/depths.ts"
+import { type Depth, Depths, MAX_DEPTHS_PER_CALL } from "../observe/depths.ts"
 import type { EventWriter } from "../observe/event-writer.ts"
 import type { Rates } from "../observe/rates.ts"
 import type { Scripts } from "../redis/scripts.ts"
@@ -44,7 +44,7 @@ export class QueueControl {
   async depths(): Promise<Depth[]> {
     const { scripts, queues, waitsFor, oneSlot } = this.parts
     // Queues of a Cluster are in different slots, and no call may touch two.
-    const aCall = oneSlot ? DEPTHS_A_CALL : 1
+    const aCall = oneSlot ? MAX_DEPTHS_PER_CALL : 1
     const told = await this.#depths.read(scripts, (await queues()).slice(0, MAX_QUEUES), aCall)
     // Who waits here has asked long ago, and asks still.
     const polledAt = Math.floor(Date.now() / 1_000) * 1_000
@@ -77,14 +77,14 @@ export class QueueControl {
   async pause(queue: string, reason: string): Promise<number> {
     await this.parts.register(queue)
     const since = await this.parts.scripts.call("pause", queue, { on: 1, reason })
-    this.parts.events.queue("paused", queue, reason === "" ? {} : { reason })
+    this.parts.events.publishQueueEvent("paused", queue, reason === "" ? {} : { reason })
     return since
   }
 
   /** Safe to repeat. Who waits for tasks of this queue is woken. */
   async resume(queue: string): Promise<void> {
     await this.parts.scripts.call("pause", queue, { on: 0, reason: "" })
-    this.parts.events.queue("resumed", queue)
+    this.parts.events.publishQueueEvent("resumed", queue)
   }
 
   /** How many tasks of the queue run at a time, how fast they are handed out, and what new ones get. Safe to repeat. */
@@ -97,7 +97,7 @@ export class QueueControl {
     })
     await this.parts.defaults.set(queue, defaults)
     const view = await this.view(queue)
-    this.parts.events.queue("settings", queue, { settings: view.settings })
+    this.parts.events.publishQueueEvent("settings", queue, { settings: view.settings })
     return view
   }
 
@@ -120,7 +120,7 @@ export class QueueControl {
         left -= looked
         more = looked === most
       }
-    this.parts.events.queue("purged", queue, { state, purged })
+    this.parts.events.publishQueueEvent("purged", queue, { state, purged })
     return { purged, remaining: await depth() }
   }
 
@@ -128,7 +128,7 @@ export class QueueControl {
     const { workers, rates, defaults } = this.parts
     const [polled, fast, depths] = await Promise.all([
       workers.polled(queues),
-      rates.of(queues),
+      rates.read(queues),
       Promise.all(queues.map(queue => this.#depth(queue))),
     ])
     const own = (queue: string) => defaults.of(queue)

@@ -167,7 +167,7 @@ export class DeadLetters {
   }
 
   #tell(event: "retried" | "deleted", queue: string, id: string): void {
-    if (this.parts.events.admits(event, queue)) this.parts.events.task(event, queue, id)
+    if (this.parts.events.admits(event, queue)) this.parts.events.publishTaskEvent(event, queue, id)
   }
 
   async #retryPage(asked: Retry, signal: AbortSignal): Promise<Retried> {

@@ -42,19 +42,20 @@ export class OutcomeRecorder {
   }
 
   submitted(id: string, word: keyof typeof SUBMITS, { queue, type }: NewTask): void {
-    this.measures.of(queue).submitted++
+    this.measures.forQueue(queue).submitted++
     // Asked first, here and below: most of a flood is not told, and then nothing is to be made for it.
-    if (this.events.admits(SUBMITS[word], queue)) this.events.task(SUBMITS[word], queue, id, { type })
+    if (this.events.admits(SUBMITS[word], queue))
+      this.events.publishTaskEvent(SUBMITS[word], queue, id, { type })
   }
 
   leased(queue: string, tasks: readonly Leased[]): void {
-    const measures = this.measures.of(queue)
+    const measures = this.measures.forQueue(queue)
     measures.leased += tasks.length
     for (const { attempt, waitedMs } of tasks) if (attempt === 1) measures.wait.observe(waitedMs / 1_000)
     if (!this.events.active) return
     for (const { id, type, worker, attempt } of tasks)
       if (this.events.admits("leased", queue))
-        this.events.task("leased", queue, id, {
+        this.events.publishTaskEvent("leased", queue, id, {
           ...{ type: plain(type), attempt },
           ...(worker === "?" ? {} : { worker }),
         })
@@ -71,13 +72,13 @@ export class OutcomeRecorder {
     const died = word === "moved_to_dlq" || (word === "released" && state === "dead")
     this.#count(queue, word, lease, now)
     if (died) {
-      this.measures.of(queue).dead++
+      this.measures.forQueue(queue).dead++
       this.#logDead(settlement, retries, reason, asked())
     }
     if (!this.events.active) return
     const attempt = () => (lease === undefined ? {} : { attempt: Number.parseInt(lease, 10) })
     if (this.events.admits(ENDS[word], queue))
-      this.events.task(ENDS[word], queue, id, {
+      this.events.publishTaskEvent(ENDS[word], queue, id, {
         ...attempt(),
         ...(outcome === "failed" && text ? { error: text } : {}),
       })
@@ -86,7 +87,7 @@ export class OutcomeRecorder {
 
   /** What time did to tasks of a queue, as a lease or a sweep has found; `befallen` as lua/prelude.lua spells it. */
   recordTimeouts(queue: string, lapsed: number, buried: number, befallen: readonly string[] = []): void {
-    const measures = this.measures.of(queue)
+    const measures = this.measures.forQueue(queue)
     measures.lapsed += lapsed
     measures.dead += buried
     for (const line of befallen) {
@@ -108,12 +109,17 @@ export class OutcomeRecorder {
     this.#tell(event, queueOf(id), id)
   }
 
-  #tell(event: EventName, queue: string, id: string, facts?: Parameters<EventWriter["task"]>[3]): void {
-    if (this.events.admits(event, queue)) this.events.task(event, queue, id, facts)
+  #tell(
+    event: EventName,
+    queue: string,
+    id: string,
+    facts?: Parameters<EventWriter["publishTaskEvent"]>[3],
+  ): void {
+    if (this.events.admits(event, queue)) this.events.publishTaskEvent(event, queue, id, facts)
   }
 
   #count(queue: string, word: Settled["word"], lease: string | undefined, now: number): void {
-    const measures = this.measures.of(queue)
+    const measures = this.measures.forQueue(queue)
     if (word === "cancelled") return
     if (word === "released") {
       measures.released++

@@ -177,7 +177,7 @@ export class TaskQueue {
       },
       queueOf: id => splitId(id).queue,
     })
-    const { groups } = this.counters
+    const { batchSizes } = this.counters
     this.dead = new DeadLetters({
       scripts,
       queues: () => this.#queues(),
@@ -199,7 +199,7 @@ export class TaskQueue {
       defaults: this.defaults,
     })
     this.#submits = new Batcher(async (queue, items) => {
-      groups.submit.observe(items.length)
+      batchSizes.submit.observe(items.length)
       const answers = await scripts.call(
         "submit",
         queue,
@@ -212,7 +212,7 @@ export class TaskQueue {
       return answers === "queued" ? items.map(({ local }) => ["queued", local]) : answers
     })
     this.#settles = new Batcher(async (queue, items) => {
-      groups.settle.observe(items.length)
+      batchSizes.settle.observe(items.length)
       const answers = await scripts.call(
         "settle",
         queue,
@@ -227,7 +227,7 @@ export class TaskQueue {
       return answers === "acknowledged" ? items.map(() => ["acknowledged", 0, 0, "done"]) : answers
     })
     this.#extends = new Batcher((queue, items) => {
-      groups.extend.observe(items.length)
+      batchSizes.extend.observe(items.length)
       return scripts.call(
         "extend",
         queue,
@@ -249,7 +249,7 @@ export class TaskQueue {
       this.#poll.hintAll()
       void this.#ends.lookAgain()
       this.#heedOthers()
-      this.eventFeed.back()
+      this.eventFeed.onReconnect()
     })
     this.#listenForListeners(false)
     this.#upkeep = setInterval(

@@ -22,30 +22,30 @@ import type { Outage } from "./outage.ts"
 
 const MAX_BATCH = 1_000
 /** How often the broker is told what changes never: it may have forgotten. */
-const TELL_SELF_MS = 60_000
+const SEND_INFO_EVERY_MS = 60_000
 /** With more acks than this unanswered, no new tasks are taken. */
-const MAX_UNANSWERED = 1_000
+const MAX_UNANSWERED_ACKS = 1_000
 /** How long an exchange may take: a third of the shortest lease held, so that there are further tries; within these. */
 const MIN_EXCHANGE_MS = 500
 const MAX_EXCHANGE_MS = 10_000
 
 export type WorkerInfo = Required<Pick<Work, "instance" | "host" | "version">>
 
-export interface SessionOptions {
+export interface ConversationOptions {
   client: Pick<Client, "work">
   log: Log
   spans?: Spans | undefined
   outage: Outage
   name: string
   /** What the broker tells operators of this worker; by the `instance` it knows one run from the next. */
-  self?: WorkerInfo | undefined
+  info?: WorkerInfo | undefined
   queues: readonly string[]
   waitMs: number
   /** How many tasks could be begun now. */
-  free: () => number
-  begin: (lease: HeldLease) => void
+  freeSlots: () => number
+  onLease: (lease: HeldLease) => void
   /** Acks have been answered, or the broker has said `drain`. */
-  changed: () => void
+  onChange: () => void
 }
 
 /** An attempt that is over: its ack, and its lease, which may have last news to tell. */
@@ -55,54 +55,54 @@ interface PendingAck {
 }
 
 export class Conversation {
-  readonly #options: SessionOptions
+  readonly #options: ConversationOptions
   readonly #leases = new Map<string, HeldLease>()
-  #leaving: PendingAck[] = []
+  #pendingAcks: PendingAck[] = []
   /** How many of both may go in one request. */
   #limit = MAX_BATCH
   #exchanging = false
   #polling = false
   /** How many tasks the requests under way ask for. */
-  #asked = 0
+  #requested = 0
   /** By performance.now(): nothing but leases that are due is sent before. */
-  #quietUntil = 0
+  #pausedUntil = 0
   #pollAt = 0
-  #selfToldAt = Number.NEGATIVE_INFINITY
+  #infoSentAt = Number.NEGATIVE_INFINITY
   #timer: Timer | undefined
   #turn: NodeJS.Immediate | undefined
   readonly #fetching = new AbortController()
   readonly #closed = new AbortController()
   /** The broker has asked this worker to end. */
-  draining = false
+  isDraining = false
 
   /** Begins to ask for tasks. */
-  constructor(options: SessionOptions) {
+  constructor(options: ConversationOptions) {
     this.#options = options
-    this.#soon()
+    this.#scheduleTurn()
   }
 
   /** How many acks await an answer. */
-  get unanswered(): number {
-    return this.#leaving.length
+  get unansweredAcks(): number {
+    return this.#pendingAcks.length
   }
 
   /** Whether nothing is to be settled, nor may tasks be on their way here. */
-  get quiet(): boolean {
-    return this.#leaving.length === 0 && this.#asked === 0
+  get isIdle(): boolean {
+    return this.#pendingAcks.length === 0 && this.#requested === 0
   }
 
   /** Ends a lease with its ack. A slot may be free now. */
   settle(lease: HeldLease, outcome: Outcome): void {
     const { id, lease: token } = lease.task
     this.#drop(lease)
-    lease.end()
-    this.#leaving.push({ ack: { task_id: id, lease: token, ...outcome }, lease })
-    this.#soon()
+    lease.close()
+    this.#pendingAcks.push({ ack: { task_id: id, lease: token, ...outcome }, lease })
+    this.#scheduleTurn()
   }
 
   /** A slot is free, and there is nothing to say about it. */
-  freed(): void {
-    this.#soon()
+  onSlotFreed(): void {
+    this.#scheduleTurn()
   }
 
   /** Asks for no more tasks. The poll is aborted, so that the broker gives back what it leased for it meanwhile. */
@@ -118,26 +118,28 @@ export class Conversation {
   }
 
   /** At the end of this turn of the event loop, so that all that ends in it goes together. */
-  #soon(): void {
+  #scheduleTurn(): void {
     this.#turn ??= setImmediate(() => {
       this.#turn = undefined
-      this.#next()
+      this.#takeTurn()
     })
   }
 
-  #next(): void {
+  #takeTurn(): void {
     clearTimeout(this.#timer)
     if (this.#closed.signal.aborted) return
     const now = performance.now()
-    for (const lease of this.#leases.values()) if (lease.lapsesAt <= now) this.#lose(lease, lease.whyLapsed)
+    for (const lease of this.#leases.values()) if (lease.lapsesAt <= now) this.#lose(lease, lease.lapseReason)
     if (!this.#exchanging) {
-      const quiet = now < this.#quietUntil
+      const quiet = now < this.#pausedUntil
       const leases = [...this.#leases.values()]
-      const due = leases.some(({ dueAt, newsAt }) => dueAt <= now || (newsAt <= now && !quiet))
-      if (due || (this.#leaving.length > 0 && !quiet))
+      const due = leases.some(({ extendAt, updateAt }) => extendAt <= now || (updateAt <= now && !quiet))
+      if (due || (this.#pendingAcks.length > 0 && !quiet))
         void this.#exchange(
           // With those that are due go those that soon will be.
-          leases.filter(({ dueAt, newsAt, task }) => dueAt <= now + task.timeout_ms / 12 || newsAt <= now),
+          leases.filter(
+            ({ extendAt, updateAt, task }) => extendAt <= now + task.timeout_ms / 12 || updateAt <= now,
+          ),
           quiet ? 0 : this.#wanted,
         )
       else if (!quiet && !this.#polling && now >= this.#pollAt && this.#wanted > 0)
@@ -148,63 +150,67 @@ export class Conversation {
 
   #wakeUp(): void {
     let at = Number.POSITIVE_INFINITY
-    for (const { lapsesAt, dueAt, newsAt } of this.#leases.values()) {
+    for (const { lapsesAt, extendAt, updateAt } of this.#leases.values()) {
       at = Math.min(at, lapsesAt)
-      if (!this.#exchanging) at = Math.min(at, dueAt, Math.max(newsAt, this.#quietUntil))
+      if (!this.#exchanging) at = Math.min(at, extendAt, Math.max(updateAt, this.#pausedUntil))
     }
-    if (!this.#exchanging && this.#leaving.length > 0) at = Math.min(at, this.#quietUntil)
+    if (!this.#exchanging && this.#pendingAcks.length > 0) at = Math.min(at, this.#pausedUntil)
     if (!this.#exchanging && !this.#polling && this.#wanted > 0)
-      at = Math.min(at, Math.max(this.#quietUntil, this.#pollAt))
+      at = Math.min(at, Math.max(this.#pausedUntil, this.#pollAt))
     if (at === Number.POSITIVE_INFINITY) return
-    this.#timer = setTimeout(() => this.#next(), Math.max(0, Math.ceil(at - performance.now())))
+    this.#timer = setTimeout(() => this.#takeTurn(), Math.max(0, Math.ceil(at - performance.now())))
   }
 
   /** How many tasks to ask for. */
   get #wanted(): number {
     if (this.#fetching.signal.aborted) return 0
-    return Math.min(this.#options.free() - this.#asked, MAX_UNANSWERED - this.#leaving.length, MAX_BATCH)
+    return Math.min(
+      this.#options.freeSlots() - this.#requested,
+      MAX_UNANSWERED_ACKS - this.#pendingAcks.length,
+      MAX_BATCH,
+    )
   }
 
   async #poll(max: number): Promise<void> {
     const { client, name, queues, waitMs: wait_ms } = this.#options
     const { signal } = this.#fetching
     const sentAt = performance.now()
-    const self = this.#self(sentAt)
+    const self = this.#workerInfo(sentAt)
     this.#polling = true
-    this.#asked += max
+    this.#requested += max
     try {
       const request = { ...self, worker: name, queues: [...queues], max, wait_ms }
       const answer = await client.work(request, { signal })
-      this.#well()
-      this.#hear(answer)
+      this.#recordSuccess()
+      this.#applyAnswer(answer)
       // A broker that is shutting down sends its waiters home early: no reason to storm the next one.
       const early = answer.tasks.length === 0 && performance.now() - sentAt < Math.max(wait_ms / 2, 100)
       if (early) this.#pollAt = performance.now() + 250 + Math.random() * 500
     } catch (error) {
-      if (!signal.aborted) this.#failed(asError(error))
+      if (!signal.aborted) this.#recordFailure(toError(error))
     }
     this.#polling = false
-    this.#asked -= max
-    this.#options.changed()
-    this.#soon()
+    this.#requested -= max
+    this.#options.onChange()
+    this.#scheduleTurn()
   }
 
   async #exchange(due: readonly HeldLease[], wanted: number): Promise<void> {
     const { client, name, queues, spans } = this.#options
     const limit = this.#limit
     const leases = due.slice(0, limit)
-    const leaving = this.#leaving.slice(0, limit - leases.length)
+    const leaving = this.#pendingAcks.slice(0, limit - leases.length)
     const extended = [
       ...leases,
-      ...leaving.map(({ lease }) => lease).filter(lease => lease.newsAt < Number.POSITIVE_INFINITY),
+      ...leaving.map(({ lease }) => lease).filter(lease => lease.updateAt < Number.POSITIVE_INFINITY),
     ]
     // Alone, an item comes without the demand for tasks, so that a refusal can only be its own.
     const max = limit === 1 ? 0 : Math.max(0, wanted)
     const request = {
-      ...this.#self(performance.now()),
+      ...this.#workerInfo(performance.now()),
       worker: name,
       settle: leaving.map(({ ack }) => ack),
-      extend: extended.map(lease => lease.extension()),
+      extend: extended.map(lease => lease.takeExtension()),
       ...(max > 0 ? { queues: [...queues], max } : {}),
     }
     let timeoutMs = MAX_EXCHANGE_MS
@@ -212,89 +218,89 @@ export class Conversation {
     timeoutMs = Math.max(timeoutMs, MIN_EXCHANGE_MS)
     const sentAt = performance.now()
     this.#exchanging = true
-    this.#asked += max
+    this.#requested += max
     try {
       const send = (traceparent?: string) =>
         client.work(request, { timeoutMs, signal: this.#closed.signal, traceparent })
       const answer = await (spans === undefined
         ? send()
-        : spans.sendAcks(
+        : spans.traceAckRequest(
             leaving.map(({ lease }) => lease.task),
             name,
             send,
           ))
-      this.#limit = leaving.length < this.#leaving.length ? Math.min(limit * 2, MAX_BATCH) : MAX_BATCH
+      this.#limit = leaving.length < this.#pendingAcks.length ? Math.min(limit * 2, MAX_BATCH) : MAX_BATCH
       const late = extended.flatMap((lease, i) => {
-        const error = this.#judgeExtended(lease, answer.extended[i]!, sentAt)
+        const error = this.#applyExtended(lease, answer.extended[i]!, sentAt)
         return error === undefined ? [] : { lease, error }
       })
-      const failures = [...late.map(({ error }) => error), ...this.#judgeLeaving(leaving, answer.settled)]
-      if (failures.length === 0) this.#well()
+      const failures = [...late.map(({ error }) => error), ...this.#applySettled(leaving, answer.settled)]
+      if (failures.length === 0) this.#recordSuccess()
       else
-        this.#failed(
+        this.#recordFailure(
           failures[0]!,
           late.map(({ lease }) => lease),
         )
-      this.#hear(answer)
+      this.#applyAnswer(answer)
     } catch (thrown) {
-      const error = asError(thrown)
-      if (this.#closed.signal.aborted) for (const lease of extended) lease.forget(error)
-      else if (!blamesTheRequest(error)) this.#failed(error, extended)
+      const error = toError(thrown)
+      if (this.#closed.signal.aborted) for (const lease of extended) lease.dropUpdate(error)
+      else if (!refusesBody(error)) this.#recordFailure(error, extended)
       else if (limit > 1) {
-        for (const lease of extended) lease.unanswered(0)
+        for (const lease of extended) lease.retryUpdate(0)
         this.#limit = Math.max(1, Math.ceil((leases.length + leaving.length) / 2))
       } else this.#refusedAlone(error, extended, leaving)
     }
     this.#exchanging = false
-    this.#asked -= max
-    this.#options.changed()
-    this.#soon()
+    this.#requested -= max
+    this.#options.onChange()
+    this.#scheduleTurn()
   }
 
   /** One item, alone in its request, was refused with it: the news that came along may be why, or it itself is. */
   #refusedAlone(error: BrokerProblem, extended: readonly HeldLease[], leaving: readonly PendingAck[]): void {
     const [lease] = extended
-    if (lease?.hasSentNews) this.#newsRefused(lease, error)
-    else if (leaving.length > 0) this.#judgeLeaving(leaving, [error])
-    else this.#failed(error, extended)
+    if (lease?.hasSentUpdate) this.#updateRefused(lease, error)
+    else if (leaving.length > 0) this.#applySettled(leaving, [error])
+    else this.#recordFailure(error, extended)
   }
 
   /** Part of each request; most have no more than the instance. */
-  #self(now: number): Partial<WorkerInfo> {
-    const { self } = this.#options
-    if (self === undefined) return {}
-    if (now - this.#selfToldAt < TELL_SELF_MS) return { instance: self.instance }
-    this.#selfToldAt = now
-    return self
+  #workerInfo(now: number): Partial<WorkerInfo> {
+    const { info } = this.#options
+    if (info === undefined) return {}
+    if (now - this.#infoSentAt < SEND_INFO_EVERY_MS) return { instance: info.instance }
+    this.#infoSentAt = now
+    return info
   }
 
-  #well(): void {
-    this.#options.outage.over()
-    this.#quietUntil = 0
+  #recordSuccess(): void {
+    this.#options.outage.recordSuccess()
+    this.#pausedUntil = 0
   }
 
-  #failed(error: Error, extended: readonly HeldLease[] = []): void {
-    const againMs = this.#options.outage.failed(error)
-    this.#selfToldAt = Number.NEGATIVE_INFINITY // perhaps not told
-    this.#quietUntil = Math.max(this.#quietUntil, performance.now() + againMs)
-    for (const lease of extended) lease.unanswered(againMs)
+  #recordFailure(error: Error, extended: readonly HeldLease[] = []): void {
+    const againMs = this.#options.outage.recordFailure(error)
+    this.#infoSentAt = Number.NEGATIVE_INFINITY // perhaps not told
+    this.#pausedUntil = Math.max(this.#pausedUntil, performance.now() + againMs)
+    for (const lease of extended) lease.retryUpdate(againMs)
   }
 
   /** What any answer may bring. */
-  #hear({ tasks, cancelled, drain }: Worked): void {
+  #applyAnswer({ tasks, cancelled, drain }: Worked): void {
     for (const id of cancelled) this.#cancel(this.#leases.get(id))
     for (const task of tasks) this.#begin(task)
     if (!drain) return
-    this.draining = true
+    this.isDraining = true
     this.stopFetching()
   }
 
   #begin(task: LeasedTask): void {
     const before = this.#leases.get(task.id)
     if (before !== undefined) this.#lose(before, `attempt ${task.attempt} has it now`)
-    const lease = new HeldLease(task, () => this.#soon())
+    const lease = new HeldLease(task, () => this.#scheduleTurn())
     this.#leases.set(task.id, lease)
-    this.#options.begin(lease)
+    this.#options.onLease(lease)
   }
 
   #drop(lease: HeldLease): void {
@@ -312,46 +318,46 @@ export class Conversation {
   }
 
   /** Answers with what is worth another try. */
-  #judgeExtended(lease: HeldLease, answer: Worked["extended"][number], sentAt: number): Error | undefined {
+  #applyExtended(lease: HeldLease, answer: Worked["extended"][number], sentAt: number): Error | undefined {
     const { id } = lease.task
     if (!(answer instanceof BrokerProblem)) {
-      lease.extended(sentAt)
+      lease.markExtended(sentAt)
       if (answer.status === "cancelled") this.#cancel(lease)
       return undefined
     }
-    if (saysLost(answer)) {
+    if (isLeaseLost(answer)) {
       if (this.#leases.get(id) === lease) this.#lose(lease, answer.message)
-      else lease.forget(answer)
+      else lease.dropUpdate(answer)
       return undefined
     }
-    if (!lease.hasSentNews || !isFinal(answer)) return answer
-    this.#newsRefused(lease, answer)
+    if (!lease.hasSentUpdate || !isFinal(answer)) return answer
+    this.#updateRefused(lease, answer)
     return undefined
   }
 
-  #newsRefused(lease: HeldLease, error: BrokerProblem): void {
+  #updateRefused(lease: HeldLease, error: BrokerProblem): void {
     this.#options.log.error("news of a task refused", { ...taskFields(lease.task), error: error.message })
-    lease.forget(error)
-    lease.unanswered(0)
+    lease.dropUpdate(error)
+    lease.retryUpdate(0)
   }
 
   /** Keeps what is to be sent again, and answers with what is worth another try. */
-  #judgeLeaving(leaving: readonly PendingAck[], answers: Worked["settled"]): Error[] {
+  #applySettled(leaving: readonly PendingAck[], answers: Worked["settled"]): Error[] {
     const again: PendingAck[] = []
     const failures: Error[] = []
     leaving.forEach(({ ack, lease }, i) => {
       const answer = answers[i]!
-      const next = this.#judgeAck(ack, lease.task, answer)
+      const next = this.#nextAck(ack, lease.task, answer)
       if (next !== undefined) again.push({ ack: next, lease })
-      else lease.forget(new Error("not kept: the attempt is over"))
+      else lease.dropUpdate(new Error("not kept: the attempt is over"))
       if (next === ack) failures.push(answer as BrokerProblem)
     })
-    this.#leaving = [...this.#leaving.slice(leaving.length), ...again]
+    this.#pendingAcks = [...this.#pendingAcks.slice(leaving.length), ...again]
     return failures
   }
 
   /** What to send next for this task, if anything. */
-  #judgeAck(ack: Ack, task: LeasedTask, answer: Settled | BrokerProblem): Ack | undefined {
+  #nextAck(ack: Ack, task: LeasedTask, answer: Settled | BrokerProblem): Ack | undefined {
     const { log } = this.#options
     const { status } = ack
     if (!(answer instanceof BrokerProblem)) {
@@ -362,12 +368,12 @@ export class Conversation {
     }
     if (!isFinal(answer)) return ack
     const fields = { ...taskFields(task), status, error: answer.message }
-    if (!saysLost(answer) && status === "done") {
+    if (!isLeaseLost(answer) && status === "done") {
       log.error("result refused: the task counts as failed", fields)
       const { result: _, ...rest } = ack
-      return { ...rest, status: "failed", error: refusedResult(answer) }
+      return { ...rest, status: "failed", error: refusedResultText(answer) }
     }
-    if (saysLost(answer)) log.warn("outcome dropped: the lease was lost", fields)
+    if (isLeaseLost(answer)) log.warn("outcome dropped: the lease was lost", fields)
     else log.error("ack refused", fields)
     return undefined
   }
@@ -379,20 +385,25 @@ export const taskFields = ({ id, queue, type, attempt, traceparent }: LeasedTask
   trace_id: traceIdOf(traceparent),
 })
 
-const LOST: ReadonlySet<string> = new Set(["lease_lost", "not_leased", "task_not_found", "task_gone"])
-const saysLost = (error: BrokerProblem): boolean => LOST.has(error.code)
+const LEASE_LOST_CODES: ReadonlySet<string> = new Set([
+  "lease_lost",
+  "not_leased",
+  "task_not_found",
+  "task_gone",
+])
+const isLeaseLost = (error: BrokerProblem): boolean => LEASE_LOST_CODES.has(error.code)
 
 /** Whether the same item can only be answered in the same way again. */
 const isFinal = (error: BrokerProblem): boolean => !error.retryable && error.status < 500
 
 /** What the broker, or a proxy or HTTP server before it, says of a body that it does not like. */
-const REFUSED_BODY: ReadonlySet<number> = new Set([400, 403, 413, 422])
-const blamesTheRequest = (error: Error): error is BrokerProblem =>
-  error instanceof BrokerProblem && REFUSED_BODY.has(error.status)
+const BAD_BODY_STATUSES: ReadonlySet<number> = new Set([400, 403, 413, 422])
+const refusesBody = (error: Error): error is BrokerProblem =>
+  error instanceof BrokerProblem && BAD_BODY_STATUSES.has(error.status)
 
-const refusedResult = (problem: BrokerProblem): string =>
+const refusedResultText = (problem: BrokerProblem): string =>
   problem.status === 413
     ? `the handler's result is too large for the broker: ${problem.message}`
     : `the broker refused the handler's result: ${problem.message}`
 
-const asError = (thrown: unknown): Error => (thrown instanceof Error ? thrown : new Error(String(thrown)))
+const toError = (thrown: unknown): Error => (thrown instanceof Error ? thrown : new Error(String(thrown)))

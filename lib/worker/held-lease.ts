@@ -1,9 +1,9 @@
 import { type Extend, type LeasedTask, MAX_CHECKPOINT_BYTES, MAX_PROGRESS_BYTES } from "../wire/working.ts"
 
 const MAX_LOG_LINES = 20
-const MAX_LINE = 500
+const MAX_LINE_LENGTH = 500
 /** Progress and log lines wait this long for company; a checkpoint, which its handler waits for, does not. */
-const TELL_AFTER_MS = 1_000
+const BATCH_UPDATES_MS = 1_000
 
 /** A reason of a handler's signal: another worker may have the task now. */
 export class LeaseLost extends Error {
@@ -16,7 +16,7 @@ export class TaskCancelled extends Error {
 }
 
 /** What is to be told. */
-interface News {
+interface Update {
   /** By performance.now(). */
   sendAt: number
   progress?: unknown
@@ -31,23 +31,23 @@ export class HeldLease {
   readonly #endsAt: number
   /** By performance.now(), as all times here. */
   lapsesAt: number
-  dueAt: number
-  #news: News | undefined
-  #sent: News | undefined
-  #over = false
+  extendAt: number
+  #update: Update | undefined
+  #sent: Update | undefined
+  #closed = false
   /** Set once the lease is lost. */
   lost: LeaseLost | undefined
 
   constructor(
     readonly task: LeasedTask,
     /** Called when there is news to tell. */
-    private readonly told: () => void,
+    private readonly onUpdate: () => void,
   ) {
     const now = performance.now()
     // However often it is extended, the broker ends the attempt then.
     this.#endsAt = now + (task.max_runtime_ms ?? Number.POSITIVE_INFINITY)
     this.lapsesAt = Math.min(now + task.timeout_ms, this.#endsAt)
-    this.dueAt = now + task.timeout_ms / 3
+    this.extendAt = now + task.timeout_ms / 3
   }
 
   get signal(): AbortSignal {
@@ -60,30 +60,30 @@ export class HeldLease {
   }
 
   /** When there is news to tell; Infinity: there is none. */
-  get newsAt(): number {
-    return this.#news?.sendAt ?? Number.POSITIVE_INFINITY
+  get updateAt(): number {
+    return this.#update?.sendAt ?? Number.POSITIVE_INFINITY
   }
 
-  get whyLapsed(): string {
+  get lapseReason(): string {
     return this.lapsesAt === this.#endsAt
       ? "its max_runtime_ms are over"
       : "its time ran out before the broker gave it more"
   }
 
   /** Whether the request under way carries news. */
-  get hasSentNews(): boolean {
+  get hasSentUpdate(): boolean {
     return this.#sent !== undefined
   }
 
   progress(value: unknown): void {
     const copy = jsonCopy("progress", value, MAX_PROGRESS_BYTES)
-    if (!this.#over) this.#tell(TELL_AFTER_MS).progress = copy
+    if (!this.#closed) this.#collect(BATCH_UPDATES_MS).progress = copy
   }
 
   log(line: string): void {
-    if (this.#over) return
-    const { log } = this.#tell(TELL_AFTER_MS)
-    log.push(line.slice(0, MAX_LINE).toWellFormed())
+    if (this.#closed) return
+    const { log } = this.#collect(BATCH_UPDATES_MS)
+    log.push(line.slice(0, MAX_LINE_LENGTH).toWellFormed())
     if (log.length > MAX_LOG_LINES) log.shift()
   }
 
@@ -93,8 +93,8 @@ export class HeldLease {
     kept.promise.catch(() => {})
     try {
       const copy = jsonCopy("checkpoint", value, MAX_CHECKPOINT_BYTES)
-      if (this.#over) throw this.lost ?? new Error("not kept: the attempt is over")
-      const news = this.#tell(0)
+      if (this.#closed) throw this.lost ?? new Error("not kept: the attempt is over")
+      const news = this.#collect(0)
       news.checkpoint = copy
       news.waiting.push(kept)
     } catch (error) {
@@ -104,28 +104,28 @@ export class HeldLease {
   }
 
   /** The item of a request that leaves now. */
-  extension(): Extend {
+  takeExtension(): Extend {
     const { id, lease } = this.task
-    const { sendAt: _, waiting: __, log = [], ...values } = this.#news ?? {}
-    this.#sent = this.#news
-    this.#news = undefined
+    const { sendAt: _, waiting: __, log = [], ...values } = this.#update ?? {}
+    this.#sent = this.#update
+    this.#update = undefined
     return { task_id: id, lease, ...values, ...(log.length > 0 ? { log } : {}) }
   }
 
   /** The broker has done what the request that left at `sentAt` asked. */
-  extended(sentAt: number): void {
+  markExtended(sentAt: number): void {
     this.lapsesAt = Math.min(sentAt + this.task.timeout_ms, this.#endsAt)
-    this.dueAt = sentAt + this.task.timeout_ms / 3
+    this.extendAt = sentAt + this.task.timeout_ms / 3
     for (const { resolve } of this.#sent?.waiting ?? []) resolve()
     this.#sent = undefined
   }
 
   /** It is not known whether the broker has done it: what was told is told again, `againMs` from now. */
-  unanswered(againMs: number): void {
-    const [sent, news] = [this.#sent, this.#news]
+  retryUpdate(againMs: number): void {
+    const [sent, news] = [this.#sent, this.#update]
     this.#sent = undefined
     if (sent !== undefined)
-      this.#news = {
+      this.#update = {
         ...sent,
         ...news,
         sendAt: sent.sendAt,
@@ -133,35 +133,35 @@ export class HeldLease {
         waiting: [...sent.waiting, ...(news?.waiting ?? [])],
       }
     // However long the broker asks to be left alone: after the lease has lapsed is too late.
-    this.dueAt = performance.now() + Math.min(againMs, this.task.timeout_ms / 6)
+    this.extendAt = performance.now() + Math.min(againMs, this.task.timeout_ms / 6)
   }
 
   /** What was to be told will not be: the broker does not take it, or nobody may tell it any more. */
-  forget(why: Error): void {
-    for (const news of [this.#sent, this.#news]) for (const { reject } of news?.waiting ?? []) reject(why)
+  dropUpdate(why: Error): void {
+    for (const news of [this.#sent, this.#update]) for (const { reject } of news?.waiting ?? []) reject(why)
     this.#sent = undefined
-    this.#news = undefined
+    this.#update = undefined
   }
 
   /** The attempt is over: what it has told so far may still go, and nothing after it. */
-  end(): void {
-    this.#over = true
+  close(): void {
+    this.#closed = true
   }
 
   lose(why: string): LeaseLost {
-    this.#over = true
+    this.#closed = true
     this.lost = new LeaseLost(`the lease of task ${this.task.id} is lost: ${why}`)
-    this.forget(this.lost)
+    this.dropUpdate(this.lost)
     this.abort(this.lost)
     return this.lost
   }
 
-  #tell(withinMs: number): News {
+  #collect(withinMs: number): Update {
     const sendAt = performance.now() + withinMs
-    this.#news ??= { sendAt, log: [], waiting: [] }
-    this.#news.sendAt = Math.min(this.#news.sendAt, sendAt)
-    this.told()
-    return this.#news
+    this.#update ??= { sendAt, log: [], waiting: [] }
+    this.#update.sendAt = Math.min(this.#update.sendAt, sendAt)
+    this.onUpdate()
+    return this.#update
   }
 }
 

@@ -15,23 +15,23 @@ export interface Delays {
 
 export class Outage {
   #failures = 0
-  #told = ""
+  #lastMessage = ""
 
   constructor(
     private readonly log: Log,
     /** What does not happen meanwhile, as the log puts it. */
-    private readonly what: string,
+    private readonly effect: string,
     private readonly delays: Delays = { firstMs: 100, capMs: 5_000 },
     /** The token was refused: the chance to look for another. */
-    private readonly refused: () => void = () => {},
+    private readonly onUnauthorized: () => void = () => {},
   ) {}
 
   /** Takes note of a failure and answers how many ms to wait. */
-  failed(error: Error): number {
-    this.#tell(error)
+  recordFailure(error: Error): number {
+    this.#log(error)
     const { firstMs, capMs } = this.delays
     const unauthorized = error instanceof BrokerProblem && error.status === 401
-    if (unauthorized) this.refused()
+    if (unauthorized) this.onUnauthorized()
     const ceiling = unauthorized ? capMs : Math.min(capMs, firstMs * 2 ** Math.min(this.#failures, 20))
     this.#failures++
     const asked = error instanceof BrokerProblem ? (error.retryAfterMs ?? 0) : 0
@@ -39,23 +39,23 @@ export class Outage {
     return asked > 0 ? Math.min(asked, MAX_RETRY_AFTER_MS) + ceiling * (jitter - 0.5) : ceiling * jitter
   }
 
-  over(): void {
+  recordSuccess(): void {
     if (this.#failures === 0) return
-    this.log.info(`over: ${this.what}`, { failures: this.#failures })
+    this.log.info(`over: ${this.effect}`, { failures: this.#failures })
     this.#failures = 0
-    this.#told = ""
+    this.#lastMessage = ""
   }
 
-  #tell(error: Error): void {
-    if (error.message === this.#told) return
-    this.#told = error.message
+  #log(error: Error): void {
+    if (error.message === this.#lastMessage) return
+    this.#lastMessage = error.message
     if (error instanceof BrokerProblem && error.status === 401)
       this.log.error(
-        `${this.what}: the broker refuses this worker's token; give both the same API_SECRET_TOKEN`,
+        `${this.effect}: the broker refuses this worker's token; give both the same API_SECRET_TOKEN`,
         {
           error: error.message,
         },
       )
-    else this.log.warn(`${this.what}; trying again`, { error: error.message })
+    else this.log.warn(`${this.effect}; trying again`, { error: error.message })
   }
 }

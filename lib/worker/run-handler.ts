@@ -8,21 +8,21 @@ import {
   RetryIn,
 } from "../handlers.ts"
 
-const MAX_ERROR = 4_000
+const MAX_ERROR_LENGTH = 4_000
 const MAX_FRAMES = 5
 const MAX_TYPES = 50
 
-export async function outcomeOf(
+export async function runHandler(
   handlers: Handlers,
   payload: unknown,
   context: HandlerContext,
 ): Promise<Outcome> {
   const handler = handlers.get(context.task.type)
-  if (handler === undefined) return failed(unknownType(context.task.type, handlers))
+  if (handler === undefined) return failedOutcome(unknownType(context.task.type, handlers))
   try {
-    return done(await (handler as Handler)(payload, context))
+    return doneOutcome(await (handler as Handler)(payload, context))
   } catch (thrown) {
-    const outcome = failed(errorText(thrown))
+    const outcome = failedOutcome(formatError(thrown))
     if (thrown instanceof Fatal) return { ...outcome, retry: false }
     if (thrown instanceof RetryIn) return { ...outcome, retry_in_ms: thrown.ms }
     return outcome
@@ -30,21 +30,21 @@ export async function outcomeOf(
 }
 
 /** A copy of the result as JSON has it, so that nothing the handler does later can spoil the batch it goes in. */
-function done(result: unknown): Outcome {
+function doneOutcome(result: unknown): Outcome {
   if (result === undefined) return { status: "done" }
   try {
     const text = JSON.stringify(result)
     if (text === undefined)
-      return failed(`the handler's result cannot be written as JSON: it is a ${typeof result}`)
+      return failedOutcome(`the handler's result cannot be written as JSON: it is a ${typeof result}`)
     return { status: "done", result: JSON.parse(text) }
   } catch (error) {
-    return failed(`the handler's result cannot be written as JSON: ${errorText(error, 0)}`)
+    return failedOutcome(`the handler's result cannot be written as JSON: ${formatError(error, 0)}`)
   }
 }
 
-const failed = (error: string): Outcome => ({
+const failedOutcome = (error: string): Outcome => ({
   status: "failed",
-  error: error.slice(0, MAX_ERROR).toWellFormed(),
+  error: error.slice(0, MAX_ERROR_LENGTH).toWellFormed(),
 })
 
 function unknownType(type: string, handlers: Handlers): string {
@@ -54,7 +54,7 @@ function unknownType(type: string, handlers: Handlers): string {
 }
 
 /** Handlers throw anything, also what throws again when it is looked at. */
-export function errorText(thrown: unknown, frames = MAX_FRAMES): string {
+export function formatError(thrown: unknown, frames = MAX_FRAMES): string {
   try {
     if (!(thrown instanceof Error))
       return `thrown: ${typeof thrown === "string" ? thrown : (JSON.stringify(thrown) ?? String(thrown))}`

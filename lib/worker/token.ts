@@ -4,7 +4,7 @@ import type { WorkerConfig } from "../config/config.ts"
 import type { Log } from "../log.ts"
 import { pause } from "../pause.ts"
 
-const LOOK_EVERY_MS = 500
+const POLL_MS = 500
 
 export class Token {
   #value = ""
@@ -29,7 +29,7 @@ export class Token {
           `waiting for ${token.file}, which a broker on this machine makes when it starts; ` +
             "for a broker elsewhere set API_SECRET_TOKEN to its token (and BROKER_URL to its address)",
         )
-      await pause(LOOK_EVERY_MS, signal)
+      await pause(POLL_MS, signal)
     }
     return undefined
   }

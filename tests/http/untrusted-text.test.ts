@@ -3,7 +3,7 @@ import { expect, test } from "bun:test"
 import { join } from "node:path"
 import { Client } from "../../lib/client.ts"
 import { createLog } from "../../lib/log.ts"
-import { type Seen, screen } from "../../lib/process/top-screen.ts"
+import { renderScreen, type ScreenState } from "../../lib/process/top-screen.ts"
 import { Worker } from "../../worker.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { sharedRedis } from "../support/redis.ts"
@@ -174,7 +174,7 @@ test("/metrics has queues as labels and nothing else that a stranger writes, how
   await broker.call("POST", "/submit", tasks)
   for (const worker of ["a", "b", "c"]) await broker.call("POST", "/lease", { queues: [queue], worker })
   // Past the second in which a page is given again.
-  broker.queue.counters.of(queue).submitted++
+  broker.queue.counters.forQueue(queue).submitted++
   await until("a new page is made", async () =>
     (await (await broker.call("GET", "/metrics")).text()).includes(`queue="${queue}",event="submitted"} 202`),
   )
@@ -204,10 +204,10 @@ test("top shows all of it on the lines and in the columns that it has", async ()
   for (const text of [HOSTILE, MEGABYTE]) {
     const { queue } = await poisoned(broker, text)
     const ask = async (path: string) => (await (await broker.call("GET", path)).json()) as never
-    const { queues } = (await ask("/queues")) as Pick<Seen, "queues">
-    const { groups } = (await ask(`/dlq/groups?queue=${queue}`)) as Pick<Seen, "groups">
+    const { queues } = (await ask("/queues")) as Pick<ScreenState, "queues">
+    const { groups } = (await ask(`/dlq/groups?queue=${queue}`)) as Pick<ScreenState, "groups">
     for (const seen of [{ queues }, { queues, groups, fault: text, said: text }]) {
-      const lines = screen({ url: broker.url, selected: queue, ...seen }, { columns: 80, rows: 24 })
+      const lines = renderScreen({ url: broker.url, selected: queue, ...seen }, { columns: 80, rows: 24 })
       expect(lines).toHaveLength(24)
       for (const line of lines) {
         expect(line).not.toMatch(OBEYED)

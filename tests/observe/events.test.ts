@@ -524,7 +524,7 @@ test("a broker ceases to write when nobody has said for a while that somebody li
 test("where what happened cannot be written, a gap tells of it later", async () => {
   const { events, written } = writer(1)
   events.keepActive(60_000)
-  events.queue("paused", "q")
+  events.publishQueueEvent("paused", "q")
   await until("it is told", () => written.length > 0)
   expect(written).toEqual(["gap"])
   await events.close()

@@ -6,7 +6,7 @@ import { join } from "node:path"
 import { readBrokerConfig } from "../../lib/config/config.ts"
 import { createLog } from "../../lib/log.ts"
 import { Counters, MAX_QUEUES, OTHER } from "../../lib/observe/counters.ts"
-import { DEPTHS_A_CALL, type Depth, Depths } from "../../lib/observe/depths.ts"
+import { type Depth, Depths, MAX_DEPTHS_PER_CALL } from "../../lib/observe/depths.ts"
 import { Metrics } from "../../lib/observe/metrics.ts"
 import type { TaskQueue } from "../../lib/queue/task-queue.ts"
 import { onOneConnection } from "../../lib/redis/store.ts"
@@ -186,11 +186,11 @@ test("who waits for tasks polls still, beside a queue that nobody polls, and aft
 })
 
 test("a queue that has counted nothing yet joins the page, so that its first event is a growth", async () => {
-  const measures = new Counters()
+  const counters = new Counters()
   const depths = async () => []
-  const metrics = new Metrics({ measures, steer: { depths }, waiting: 0 } as unknown as TaskQueue, -1)
+  const metrics = new Metrics({ counters, control: { depths }, waiting: 0 } as unknown as TaskQueue, -1)
   for (const queue of ["first", "second"]) {
-    measures.of(queue)
+    counters.forQueue(queue)
     expect(valuesOf(String(await metrics.page()), "tq_task_events_total", queue)).toMatchObject({ done: 0 })
   }
 })
@@ -252,10 +252,10 @@ test("many queues share a call to Redis, and only what has changed is written an
   }))
   const one = ({ queue, counts }: Depth) => `${queue} ${counts.join(" ")}`
   const depths = new Depths()
-  const together = await depths.read(counted.scripts, names, DEPTHS_A_CALL)
+  const together = await depths.read(counted.scripts, names, MAX_DEPTHS_PER_CALL)
   expect([calls, together.map(one)]).toEqual([3, names.map(queue => `${queue} 1 0 0 0 0 0`)])
   // Nothing is read again of an answer that is as before.
-  const again = await depths.read(counted.scripts, names, DEPTHS_A_CALL)
+  const again = await depths.read(counted.scripts, names, MAX_DEPTHS_PER_CALL)
   expect(again.every((depth, i) => depth === together[i])).toBe(true)
   // As a Cluster is asked.
   expect(await new Depths().read(counted.scripts, names, 1)).toEqual(together)
@@ -279,10 +279,10 @@ test("many queues share a call to Redis, and only what has changed is written an
 })
 
 test("a page of 1,000 queues holds up nothing for long: it is written in pieces", async () => {
-  const measures = new Counters()
-  for (let i = 0; i < 1_000; i++) measures.of(`queue-${i}`).wait.observe(i)
+  const counters = new Counters()
+  for (let i = 0; i < 1_000; i++) counters.forQueue(`queue-${i}`).wait.observe(i)
   const depths = async () => []
-  const metrics = new Metrics({ measures, steer: { depths }, waiting: 0 } as unknown as TaskQueue, -1)
+  const metrics = new Metrics({ counters, control: { depths }, waiting: 0 } as unknown as TaskQueue, -1)
   const page = metrics.page()
   let turns = 0
   let over = false
@@ -293,9 +293,9 @@ test("a page of 1,000 queues holds up nothing for long: it is written in pieces"
 })
 
 test("a number is written into its place, whether it is longer or shorter than before", async () => {
-  const measures = new Counters()
-  const steer = { depths: async () => depths }
-  const queue = { measures, steer, waiting: 0 } as unknown as TaskQueue
+  const counters = new Counters()
+  const control = { depths: async () => depths }
+  const queue = { counters, control, waiting: 0 } as unknown as TaskQueue
   const kept = new Metrics(queue, -1)
   const linesOf = (page: Buffer) =>
     String(page)
@@ -306,8 +306,8 @@ test("a number is written into its place, whether it is longer or shorter than b
   for (const round of [1, 3, 1_000, 7, 99_999, 0, 12_345]) {
     const oldestAt = round % 2 === 0 ? Infinity : 1_000 * round
     depths = ["a", "b", ...(round > 5_000 ? ["c"] : [])].map((queue, i) => {
-      measures.of(queue).done += round
-      measures.of(queue).run.observe(round)
+      counters.forQueue(queue).done += round
+      counters.forQueue(queue).run.observe(round)
       const counts = [round, i, 0, 10 * round, 0, i * round]
       return { queue, counts, oldestAt, polledAt: i === 0 ? 0 : 1_500 }
     })
@@ -316,10 +316,10 @@ test("a number is written into its place, whether it is longer or shorter than b
 })
 
 test("who has got a page keeps it as it was, and no two are written at once", async () => {
-  const measures = new Counters()
-  const counted = measures.of("a")
+  const counters = new Counters()
+  const counted = counters.forQueue("a")
   const depths = async () => []
-  const metrics = new Metrics({ measures, steer: { depths }, waiting: 0 } as unknown as TaskQueue, -1)
+  const metrics = new Metrics({ counters, control: { depths }, waiting: 0 } as unknown as TaskQueue, -1)
   counted.done = 1
   const first = new Response(await metrics.page())
   counted.done = 22
@@ -330,19 +330,19 @@ test("who has got a page keeps it as it was, and no two are written at once", as
 })
 
 test("a page that could not be written leaves nothing out of the next one", async () => {
-  const measures = new Counters()
+  const counters = new Counters()
   const depths = async () => []
   let waiting = () => 0
   const queue = {
-    ...{ measures, steer: { depths } },
+    ...{ counters, control: { depths } },
     get waiting() {
       return waiting()
     },
   }
   const metrics = new Metrics(queue as unknown as TaskQueue, -1)
-  measures.of("a")
+  counters.forQueue("a")
   await metrics.page()
-  measures.of("b")
+  counters.forQueue("b")
   waiting = () => {
     throw new Error("not now")
   }
@@ -380,12 +380,12 @@ test("tasks of every state and priority are counted, and the oldest of all that 
 
 test("a name that nobody can submit to is still one label", async () => {
   const name = 'a"} 1\n\\\u202e'
-  const measures = new Counters()
-  measures.of(name).submitted++
+  const counters = new Counters()
+  counters.forQueue(name).submitted++
   const depth = { queue: name, counts: [1, 0, 0, 0, 0, 0], oldestAt: 1_000, polledAt: 0 }
   const depths = async () => [depth]
   const text = String(
-    await new Metrics({ measures, steer: { depths }, waiting: 0 } as unknown as TaskQueue).page(),
+    await new Metrics({ counters, control: { depths }, waiting: 0 } as unknown as TaskQueue).page(),
   )
   expect(text).toContain('tq_tasks{queue="a\\"} 1?\\\\?",state="queued"} 1\n')
   if (promtool) expect(await check(["check", "metrics"], text)).toBe("")
@@ -404,20 +404,20 @@ test("while Redis is away the rest is told", async () => {
 })
 
 test("past 1,000 queues the rest is counted together, and a page stays bounded", async () => {
-  const measures = new Counters()
+  const counters = new Counters()
   for (let i = 0; i < 5_000; i++) {
-    measures.of(`q${i}`).submitted++
-    measures.of(`q${i}`).wait.observe(i)
+    counters.forQueue(`q${i}`).submitted++
+    counters.forQueue(`q${i}`).wait.observe(i)
   }
-  expect(measures.queues.size).toBe(MAX_QUEUES + 1)
-  expect(measures.of(OTHER).submitted).toBe(4_000)
+  expect(counters.queues.size).toBe(MAX_QUEUES + 1)
+  expect(counters.forQueue(OTHER).submitted).toBe(4_000)
   // Histograms are most of a page: only the first 100 queues have some of their own.
-  expect(measures.of("q99").wait.count).toBe(1)
-  expect(measures.of("q100").wait).toBe(measures.of(OTHER).wait)
-  expect(measures.of(OTHER).wait.count).toBe(4_900)
+  expect(counters.forQueue("q99").wait.count).toBe(1)
+  expect(counters.forQueue("q100").wait).toBe(counters.forQueue(OTHER).wait)
+  expect(counters.forQueue(OTHER).wait.count).toBe(4_900)
   const depths = async () => []
   const text = String(
-    await new Metrics({ measures, steer: { depths }, waiting: 0 } as unknown as TaskQueue).page(),
+    await new Metrics({ counters, control: { depths }, waiting: 0 } as unknown as TaskQueue).page(),
   )
   expect(text.length).toBeLessThan(1_000_000)
   expect(text.match(/^tq_task_wait_seconds_count/gm)).toHaveLength(101)

@@ -319,9 +319,9 @@ describe("the collector", () => {
     const config = { ...testConfig(), otelExporterOtlpEndpoint: collector.url }
     const spans = (await startSpans(config, "broker", log))!
     const task = { id: "a", queue: "q", waitedMs: 0, extra: "spoilt" } as Leased
-    for (let i = 0; i < 10_000; i++) spans.received([task], "w", Date.now())
+    for (let i = 0; i < 10_000; i++) spans.recordLeases([task], "w", Date.now())
     await until("there is room again", () => collector.spans.length > 2_000)
-    spans.received([task], "w", Date.now())
+    spans.recordLeases([task], "w", Date.now())
     await spans.close()
     expect(collector.spans.length).toBeWithin(4_000, 5_000)
     expect(lines).toContainEqual(expect.objectContaining({ note: expect.stringContaining("Dropped") }))

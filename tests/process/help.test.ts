@@ -5,7 +5,7 @@ import { readBrokerConfig, readWorkerConfig } from "../../lib/config/config.ts"
 import { VARIABLES } from "../../lib/config/variables.ts"
 import { createLog } from "../../lib/log.ts"
 import { announce, brokerFacts, tokenSource } from "../../lib/process/greeting.ts"
-import { helpOf, type Program, variablesOf } from "../../lib/process/help.ts"
+import { helpText, type Program, variablesOf } from "../../lib/process/help.ts"
 import { version } from "../../package.json" with { type: "json" }
 import { brokerProcess, directory, listening } from "../support/processes.ts"
 
@@ -40,7 +40,7 @@ test("README, help and lib/config/config.ts name the same variables, in one orde
     const defaults = read.map(([name, , fallback]) => [name, fallback === "–" ? undefined : fallback])
     expect([...variablesOf(program)] as unknown[]).toEqual(defaults)
     // Line breaks and margins aside, the page has each of them as it stands there.
-    const page = helpOf(program).replaceAll(/\s+/g, " ")
+    const page = helpText(program).replaceAll(/\s+/g, " ")
     for (const [name, , fallback, meaning] of read)
       expect(page).toContain(` ${name}=${fallback === "–" ? "" : fallback} ${meaning}`)
   }
@@ -60,7 +60,7 @@ test("what the reader asks the environment for is what it tells of", () => {
 test.each(PROGRAMS)(
   "the help of %s fits a terminal and begins with what it is and how to start it",
   program => {
-    const lines = helpOf(program).split("\n")
+    const lines = helpText(program).split("\n")
     expect(Math.max(...lines.map(line => line.length))).toBeLessThanOrEqual(80)
     expect(lines[0]).toContain("task")
     expect(lines.slice(0, 10).join("\n")).toContain(
@@ -76,7 +76,7 @@ test.each(PROGRAMS)(
       ...["--help", "-h", "--version"].map(arg => run(program, arg)),
       run(program, "--help", "--prot\x1b[2J=1"),
     ])
-    expect(help).toEqual({ out: helpOf(program), errors: "", code: 0 })
+    expect(help).toEqual({ out: helpText(program), errors: "", code: 0 })
     expect(h).toEqual(help!)
     expect(v).toEqual({ out: `${version}\n`, errors: "", code: 0 })
     expect([wrong!.out, wrong!.code]).toEqual(["", 2])

@@ -1,11 +1,17 @@
 /** `bun run top`: what it draws, and that it leaves the terminal as it was. */
 import { expect, test } from "bun:test"
 import { join } from "node:path"
-import { age, count, type Seen, screen, shown } from "../../lib/process/top-screen.ts"
+import {
+  formatAge,
+  formatCount,
+  renderScreen,
+  type ScreenState,
+  safeText,
+} from "../../lib/process/top-screen.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { sharedRedis } from "../support/redis.ts"
 
-const queue = (name: string, more: object = {}): Seen["queues"][number] => ({
+const queue = (name: string, more: object = {}): ScreenState["queues"][number] => ({
   queue: name,
   depth: { queued: 12_345, delayed: 2, processing: 3, done: 4, dead: 1_234_567, cancelled: 0 },
   queued_by_priority: {},
@@ -14,14 +20,14 @@ const queue = (name: string, more: object = {}): Seen["queues"][number] => ({
   settings: {},
   ...more,
 })
-const seen = (more: Partial<Seen> = {}): Seen => ({
+const seen = (more: Partial<ScreenState> = {}): ScreenState => ({
   url: "http://broker:5000",
   queues: [queue("mail")],
   ...more,
 })
 
 test("a queue is a line: how many tasks are where, and how long the oldest waits", () => {
-  const lines = screen(seen({ selected: "mail" }), { columns: 80, rows: 24 })
+  const lines = renderScreen(seen({ selected: "mail" }), { columns: 80, rows: 24 })
   expect(lines).toHaveLength(24)
   expect(lines[0]).toStartWith("http://broker:5000  ")
   expect(lines[1]).toBe("1 queues  12,347 waiting  3 running  1.2M dead")
@@ -36,7 +42,7 @@ test("rates and workers are told by brokers that know them", () => {
     { worker: "a-1", state: "live", in_hand: 3, done: 10, failed: 1, queues: ["mail"] },
     { worker: "b-2", state: "stale", in_hand: 1, done: 7, failed: 0, queues: ["mail", "push"] },
   ]
-  const lines = screen(seen({ queues: [queue("mail", { rates })], workers }), { columns: 80, rows: 24 })
+  const lines = renderScreen(seen({ queues: [queue("mail", { rates })], workers }), { columns: 80, rows: 24 })
   expect(lines[1]).toEndWith("1 workers  1 gone or stale")
   expect(lines[3]).toEndWith("    IN/S  DONE/S  FAIL/S")
   expect(lines[4]).toEndWith("     1.3   1,250       0")
@@ -50,7 +56,7 @@ test("rates and workers are told by brokers that know them", () => {
 test("a paused queue is marked, however long its name is, and the chosen one says why", () => {
   const name = "q".repeat(64)
   const queues = [queue(name, { paused: true, pause_reason: "the mail server is down" })]
-  const lines = screen(seen({ queues, selected: name }), { columns: 80, rows: 24 })
+  const lines = renderScreen(seen({ queues, selected: name }), { columns: 80, rows: 24 })
   expect(lines[4]).toContain("… [paused] ")
   expect(lines.at(-2)).toBe("paused: the mail server is down")
 })
@@ -63,7 +69,7 @@ test("every size is filled and none exceeded, and the chosen queue stays in sigh
   for (const columns of [20, 80, 133])
     for (const rows of [8, 24, 60])
       for (const selected of ["queue-0", "queue-77", "queue-199"]) {
-        const lines = screen(seen({ queues, workers, selected }), { columns, rows })
+        const lines = renderScreen(seen({ queues, workers, selected }), { columns, rows })
         expect(lines).toHaveLength(rows)
         expect(Math.max(...lines.map(line => Bun.stringWidth(line)))).toBeLessThanOrEqual(columns)
         expect(lines.filter(line => line.startsWith(">"))).toHaveLength(1)
@@ -71,7 +77,7 @@ test("every size is filled and none exceeded, and the chosen queue stays in sigh
 })
 
 test("no answer is told, beside what was there before", () => {
-  const lines = screen(seen({ fault: "503 Redis is away" }), { columns: 80, rows: 24 })
+  const lines = renderScreen(seen({ fault: "503 Redis is away" }), { columns: 80, rows: 24 })
   expect(lines[0]).toContain("NO ANSWER: 503 Redis is away")
   expect(lines[4]).toContain("mail")
 })
@@ -88,9 +94,9 @@ test("the dead tasks of a queue are told by what they died of", () => {
     sample,
   }
   const groups = [{ ...group, first_at: at, last_at: at }]
-  const lines = screen(seen({ selected: "mail", groups }), { columns: 80, rows: 24 })
+  const lines = renderScreen(seen({ selected: "mail", groups }), { columns: 80, rows: 24 })
   expect(lines[4]!.trim().split(/ +/)).toEqual(["7", "5.0s", "send", "failed", "no", "route", "#"])
-  expect(screen(seen({ selected: "mail", groups: [] }), { columns: 80, rows: 24 })[3]).toContain(
+  expect(renderScreen(seen({ selected: "mail", groups: [] }), { columns: 80, rows: 24 })[3]).toContain(
     "No task of mail is dead.",
   )
 })
@@ -105,8 +111,8 @@ test("what others wrote moves no cursor, turns no text round and takes no more r
     "\u2028",
     "\u200b\u200d",
   ]
-  for (const text of hostile) expect(shown(text, 40)).toMatch(/^[ -~]*$/)
-  expect(shown("\x1b[31mred", 40)).toBe("?[31mred")
+  for (const text of hostile) expect(safeText(text, 40)).toMatch(/^[ -~]*$/)
+  expect(safeText("\x1b[31mred", 40)).toBe("?[31mred")
   for (const text of [
     "界".repeat(500_000),
     "x".repeat(1_000_000),
@@ -114,16 +120,16 @@ test("what others wrote moves no cursor, turns no text round and takes no more r
     `e${"\u0301".repeat(999)}`,
     "👩🏽".repeat(99),
   ])
-    expect(Bun.stringWidth(shown(text, 20))).toBeLessThanOrEqual(20)
-  expect(shown("a".repeat(21), 20)).toBe(`${"a".repeat(19)}…`)
-  expect(shown("anything", 0)).toBe("")
+    expect(Bun.stringWidth(safeText(text, 20))).toBeLessThanOrEqual(20)
+  expect(safeText("a".repeat(21), 20)).toBe(`${"a".repeat(19)}…`)
+  expect(safeText("anything", 0)).toBe("")
 })
 
 test("numbers and times fit their columns", () => {
   for (const number of [0, 0.04, 9.96, 999_999, 999_999_999, 1e12, Number.NaN, undefined])
-    expect(count(number).length).toBeLessThanOrEqual(7)
+    expect(formatCount(number).length).toBeLessThanOrEqual(7)
   for (const ms of [0, 9_999, 99_999, 5_999_999, 359_999_999, 1e12, undefined])
-    expect(age(ms).length).toBeLessThanOrEqual(7)
+    expect(formatAge(ms).length).toBeLessThanOrEqual(7)
 })
 
 const command = [process.execPath, join(import.meta.dir, "../../lib/process/top.ts")]

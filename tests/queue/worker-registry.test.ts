@@ -7,7 +7,7 @@ import { BUILT_IN } from "../../lib/handlers.ts"
 import { createLog } from "../../lib/log.ts"
 import { DRAINS_CHANNEL, RATES, WORKERS, WORKERS_DRAINS, WORKERS_SEEN } from "../../lib/redis/keys.ts"
 import type { QueueView, WorkersAnswer, WorkerView } from "../../lib/wire/managing.ts"
-import { Worker, workerSelf } from "../../worker.ts"
+import { Worker, workerInfo } from "../../worker.ts"
 import { Bench, freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { workerProcess } from "../support/processes.ts"
 import { sharedRedis, testRedis } from "../support/redis.ts"
@@ -29,7 +29,7 @@ async function fleet(count = 1, overrides: Partial<BrokerConfig> = {}, socket?: 
         client: clients[at]!,
         handlers: new Map(Object.entries({ ...BUILT_IN, ...handlers })),
         log: createLog("silent"),
-        ...{ name, self: workerSelf(), queues: [queue], concurrency: 4, drainMs: 5_000 },
+        ...{ name, info: workerInfo(), queues: [queue], concurrency: 4, drainMs: 5_000 },
         delays: { firstMs: 5, capMs: 20 },
       })
       all.defer(async () => void (await worker.stop()))
@@ -71,7 +71,7 @@ describe("a worker is listed", () => {
     ])
     await until("all but one are settled", async () => (await f.seen("ours"))?.failed === 2)
     const { version } = JSON.parse(await Bun.file(`${import.meta.dir}/../../package.json`).text())
-    const { host } = workerSelf()
+    const { host } = workerInfo()
     const before = await f.seen("ours")
     expect(before).toEqual({
       ...{ worker: "ours", state: "live", host, version, queues: [f.queue] },
