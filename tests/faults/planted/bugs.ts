@@ -160,8 +160,8 @@ export const BUGS: Bug[] = [
     file: "lib/worker/conversation.ts",
     edits: [
       [
-        "this.#leaving.push({ ack: { task_id: id, lease: token, ...outcome }, lease })",
-        'this.#leaving.push({ ack: { task_id: id, lease: token, ...outcome, status: "done", error: undefined }, lease })',
+        "this.#pendingAcks.push({ ack: { task_id: id, lease: token, ...outcome }, lease })",
+        'this.#pendingAcks.push({ ack: { task_id: id, lease: token, ...outcome, status: "done", error: undefined }, lease })',
       ],
     ],
     signs: ["not run"],
