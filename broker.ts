@@ -53,7 +53,8 @@ import { runProgram } from "./lib/process/help.ts"
 import { TaskQueue } from "./lib/queue/task-queue.ts"
 import { BROKER_CONNECTION, startEmbeddedRedis } from "./lib/redis/embedded.ts"
 import { stopSignal } from "./lib/signals.ts"
-import { type Leased, queueOf, type Settlement } from "./lib/task/task.ts"
+import { queueOf } from "./lib/task/id.ts"
+import type { Leased, Settlement } from "./lib/task/task.ts"
 
 const PUBLIC = /^\/(healthz|readyz|(swagger|dashboard)(\/.*)?)$/
 /** Who has not shown a token, on every request at first. */

@@ -9,7 +9,7 @@ import { Fatal, loadHandlers } from "../lib/handlers.ts"
 import { ACCESS } from "../lib/http/access.ts"
 import { PROBLEMS } from "../lib/http/answer.ts"
 import { SCRIPTS } from "../lib/redis/scripts.ts"
-import { TRANSITIONS } from "../lib/task/task.ts"
+import { TRANSITIONS } from "../lib/task/transitions.ts"
 import { type TestBroker, TOKEN, testBroker, until } from "./support/harness.ts"
 
 const root = join(import.meta.dir, "..")

@@ -8,20 +8,18 @@ import { type Each, Refused } from "../errors.ts"
 import type { DeadFilter, Retry } from "../queue/dead-letters.ts"
 import type { Why } from "../queue/listing.ts"
 import { givenIdRecord, headerRecord } from "../redis/keys.ts"
+import { DEFAULT_QUEUE, joinId, splitId } from "../task/id.ts"
 import { MAX_PATCH_DEPTH, tooDeep } from "../task/merge-patch.ts"
-import {
-  DEFAULT_PRIORITY,
-  DEFAULT_QUEUE,
-  type Extended,
-  type Extension,
-  joinId,
-  type Leased,
-  type NewTask,
-  type Settled,
-  type Settlement,
-  type Submitted,
-  splitId,
-  type Task,
+import { DEFAULT_PRIORITY } from "../task/policy.ts"
+import type {
+  Extended,
+  Extension,
+  Leased,
+  NewTask,
+  Settled,
+  Settlement,
+  Submitted,
+  Task,
 } from "../task/task.ts"
 import {
   DlqGroupsQuery,

@@ -18,7 +18,7 @@ import { pause } from "../pause.ts"
 import { keyOf, keysOf, QUEUES, type QueueKey, readKey } from "../redis/keys.ts"
 import type { Scripts } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
-import { joinId } from "../task/task.ts"
+import { joinId } from "../task/id.ts"
 import type { AuditAnswer, Fault } from "../wire/operating.ts"
 
 /** Keys or ids in one step. */

@@ -1,7 +1,9 @@
 /** Reading tasks: one, a page of those in a state, why one has not run; and how a queue is. Nothing here changes anything. */
 import { Refused } from "../errors.ts"
 import type { Replies, Scripts } from "../redis/scripts.ts"
-import { readTask, splitId, type Task } from "../task/task.ts"
+import { splitId } from "../task/id.ts"
+import { readTask } from "../task/record.ts"
+import type { Task } from "../task/task.ts"
 import type { State } from "../wire/fields.ts"
 import type { QueueView } from "../wire/managing.ts"
 

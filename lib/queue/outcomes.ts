@@ -3,16 +3,9 @@
 import { type Fields, type Log, rateLimited } from "../log.ts"
 import type { Counters } from "../observe/counters.ts"
 import type { EventWriter } from "../observe/event-writer.ts"
-import {
-  joinId,
-  type Leased,
-  leaseAgeMs,
-  type NewTask,
-  queueOf,
-  type Settled,
-  type Settlement,
-  type Task,
-} from "../task/task.ts"
+import { joinId, queueOf } from "../task/id.ts"
+import { leaseAgeMs } from "../task/lease-token.ts"
+import type { Leased, NewTask, Settled, Settlement, Task } from "../task/task.ts"
 import type { EventName } from "../wire/events.ts"
 
 const SUBMITS = { queued: "submitted", scheduled: "scheduled" } as const

@@ -24,24 +24,18 @@ import {
 import { type Replies, Scripts } from "../redis/scripts.ts"
 import { type RedisState, Store, timed } from "../redis/store.ts"
 import { Subscriptions } from "../redis/subscriptions.ts"
-import {
-  type Extended,
-  type Extension,
-  encodeBody,
-  encodePolicy,
-  joinId,
-  type Leased,
-  localOf,
-  type NewTask,
-  newLocalId,
-  newTokens,
-  queueOf,
-  readLeased,
-  type Settled,
-  type Settlement,
-  type Submitted,
-  splitId,
-  type Task,
+import { joinId, localOf, newLocalId, queueOf, splitId } from "../task/id.ts"
+import { newTokens } from "../task/lease-token.ts"
+import { encodeNewTask, readLeased } from "../task/record.ts"
+import type {
+  Extended,
+  Extension,
+  Leased,
+  NewTask,
+  Settled,
+  Settlement,
+  Submitted,
+  Task,
 } from "../task/task.ts"
 import type { AuditAnswer } from "../wire/operating.ts"
 import { Auditor } from "./audit.ts"
@@ -664,32 +658,6 @@ export class TaskQueue {
     )
     return answers
   }
-}
-
-/** A new task as the submit script reads it. `rare`: what few ask for; "" where it is nothing. */
-export function encodeNewTask({
-  type,
-  payload,
-  policy,
-  when,
-  expiresInMs,
-  extra,
-  idempotency,
-  unique,
-}: NewTask) {
-  const text = encodeBody(encodePolicy(policy, expiresInMs !== undefined), type, payload)
-  if (!extra && !when && expiresInMs === undefined && idempotency === undefined && unique === undefined)
-    return { ...text, rare: "" }
-  const rare = JSON.stringify({
-    when,
-    expires: expiresInMs,
-    extra: extra || undefined,
-    key: idempotency?.key,
-    print: idempotency?.print,
-    unique: unique?.key,
-    mode: unique?.replace ? "replace" : undefined,
-  })
-  return { ...text, rare }
 }
 
 const queueFull = (queue: string, why: string) =>

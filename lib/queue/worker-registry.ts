@@ -13,7 +13,8 @@ import seen from "../lua/workers-seen.lua" with { type: "text" }
 import { DRAINS_CHANNEL, WORKERS, WORKERS_DRAINS, WORKERS_SEEN } from "../redis/keys.ts"
 import { prepareScript, type Scripts } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
-import { joinId, type Leased, type Settled } from "../task/task.ts"
+import { joinId } from "../task/id.ts"
+import type { Leased, Settled } from "../task/task.ts"
 import type { WorkerState, WorkerView } from "../wire/managing.ts"
 import type { Demand } from "./long-poll.ts"
 

@@ -3,7 +3,6 @@
  * called for one queue, gets all keys of that queue, and decides one transition for many tasks at once.
  */
 import { createHash } from "node:crypto"
-import { asRefusal } from "../errors.ts"
 import audit from "../lua/audit.lua" with { type: "text" }
 import cancel from "../lua/cancel.lua" with { type: "text" }
 import deleteDead from "../lua/delete-dead.lua" with { type: "text" }
@@ -24,9 +23,10 @@ import submit from "../lua/submit.lua" with { type: "text" }
 import sweep from "../lua/sweep.lua" with { type: "text" }
 import watch from "../lua/watch.lua" with { type: "text" }
 import why from "../lua/why.lua" with { type: "text" }
-import type { RawTask } from "../task/task.ts"
+import type { RawTask } from "../task/record.ts"
 import type { Reason, State } from "../wire/fields.ts"
 import type { Fault } from "../wire/operating.ts"
+import { asRefusal } from "./faults.ts"
 import { queueKeys } from "./keys.ts"
 import type { Runner, Script } from "./store.ts"
 

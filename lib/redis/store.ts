@@ -1,9 +1,9 @@
 /** Redis as the queue sees it: scripts and commands by the key they are about, wherever that key is. */
 import { type Redis, Command as RedisCommand } from "ioredis"
 import type { HostPort } from "../config/config.ts"
-import { asRefusal } from "../errors.ts"
 import type { Log } from "../log.ts"
 import { type RedisTarget, type Topology, topologyOf } from "./connection.ts"
+import { asRefusal } from "./faults.ts"
 import { SCHEMA, SCHEMA_VERSION } from "./keys.ts"
 import type { Command } from "./replicated.ts"
 import { type Server, type Servers, serversOf } from "./topology.ts"

@@ -3,7 +3,7 @@
  * listens is told of every gap and looks for itself.
  */
 import type { Redis } from "ioredis"
-import { asRefusal } from "../errors.ts"
+import { asRefusal } from "./faults.ts"
 
 export class Subscriptions {
   readonly #channels = new Map<string, Promise<unknown>>()

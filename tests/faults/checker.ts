@@ -1,22 +1,4 @@
-/**
- * Judges a run by its histories. What must hold of each task, whatever happened, and what it is called:
- *   lost              an answered submit, or a task that was once handed out, ends: done, dead or cancelled
- *   unexpected        nothing is handed out that was not submitted, or whose submit was refused
- *   made twice        one submit makes one task, however often it is repeated
- *   doubled           a task is accepted as finished under one lease only
- *   old lease         an ack that was first sent after a newer lease had been given is not accepted
- *   two leases        a lease is given when the one before has lapsed, by Redis' clock, or was acked
- *   attempts          attempts grow, and no lease is given twice
- *   over budget       no more failures and lapses than were allowed, and no attempt that may take longer
- *   after its end     a task that has ended is not handed out, nor one that was cancelled or has expired
- *   unique            of two tasks with the same unique key none is made while the other has not ended
- *   not run           none is done that has not run under that lease
- *   answered otherwise  the same ack gets the same answer
- *   one state         at the end each task is listed once, as what the answers said
- *   counts            its counters are what they count
- * Jepsen's total-queue check is the model. Duplicates, allowed, and submits recovered without an answer are counted.
- */
-import { joinId } from "../../lib/task/task.ts"
+import { joinId } from "../../lib/task/id.ts"
 import type { Acked, Entry } from "./history.ts"
 import { type Batch, idOf, uniqueKeyOf } from "./workload.ts"
 

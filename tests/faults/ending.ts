@@ -1,6 +1,6 @@
 /** The end of a run, with all healed: every queue is drained, what there is is listed, and Redis' keys are looked at. */
 import { BrokerProblem, BrokerUnreachable, Client } from "../../lib/client.ts"
-import { splitId } from "../../lib/task/task.ts"
+import { splitId } from "../../lib/task/id.ts"
 import type { State } from "../../lib/wire/fields.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
 import { checkQueue } from "../support/invariants.ts"

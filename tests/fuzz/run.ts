@@ -14,7 +14,7 @@ import {
   WORKERS_DRAINS,
   WORKERS_SEEN,
 } from "../../lib/redis/keys.ts"
-import { joinId } from "../../lib/task/task.ts"
+import { joinId } from "../../lib/task/id.ts"
 import { Chance } from "../faults/seed.ts"
 import { TOKEN } from "../support/harness.ts"
 import { contradictionsOf, dump, sorted } from "../support/invariants.ts"

@@ -10,7 +10,7 @@ import { type Depth, Depths, MAX_DEPTHS_PER_CALL } from "../../lib/observe/depth
 import { Metrics } from "../../lib/observe/metrics.ts"
 import type { TaskQueue } from "../../lib/queue/task-queue.ts"
 import { onOneConnection } from "../../lib/redis/store.ts"
-import { leaseAgeMs, newTokens } from "../../lib/task/task.ts"
+import { leaseAgeMs, newTokens } from "../../lib/task/lease-token.ts"
 import { Bench, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
 import { sharedRedis, testRedis } from "../support/redis.ts"
 

@@ -1,7 +1,7 @@
 /** MAX_QUEUE_DEPTH and MAX_QUEUE_BYTES: what is refused when a queue is full, and what goes on. */
 import { expect, test } from "bun:test"
 import type { BrokerConfig } from "../../lib/config/config.ts"
-import { encodeNewTask } from "../../lib/queue/task-queue.ts"
+import { encodeNewTask } from "../../lib/task/record.ts"
 import { Bench, freshName, testBroker } from "../support/harness.ts"
 import { bytesHeld, bytesSaid, checkQueue, dump, sorted } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"

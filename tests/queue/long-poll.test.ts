@@ -1,7 +1,7 @@
 /** The long poll: who waits, who wakes, in which order, and that nobody is forgotten. */
 import { expect, test } from "bun:test"
 import { LongPoll, type Slots } from "../../lib/queue/long-poll.ts"
-import { encodeNewTask } from "../../lib/queue/task-queue.ts"
+import { encodeNewTask } from "../../lib/task/record.ts"
 import type { Leased } from "../../lib/task/task.ts"
 import { Bench, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
 import { checkQueue } from "../support/invariants.ts"

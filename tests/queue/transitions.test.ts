@@ -3,17 +3,14 @@ import { describe, expect, test } from "bun:test"
 import { readdir } from "node:fs/promises"
 import { join } from "node:path"
 import { createLog } from "../../lib/log.ts"
-import { encodeNewTask, TaskQueue } from "../../lib/queue/task-queue.ts"
+import { TaskQueue } from "../../lib/queue/task-queue.ts"
 import { QUEUE_KEY_NAMES } from "../../lib/redis/keys.ts"
 import { SCRIPTS, type ScriptName, scriptText } from "../../lib/redis/scripts.ts"
-import {
-  type Leased,
-  newTokens,
-  type Policy,
-  readPolicy,
-  type Submitted,
-  TRANSITIONS,
-} from "../../lib/task/task.ts"
+import { newTokens } from "../../lib/task/lease-token.ts"
+import { type Policy, readPolicy } from "../../lib/task/policy.ts"
+import { encodeNewTask } from "../../lib/task/record.ts"
+import type { Leased, Submitted } from "../../lib/task/task.ts"
+import { TRANSITIONS } from "../../lib/task/transitions.ts"
 import { Bench } from "../support/harness.ts"
 import { checkQueue, contradictions, cut, type Dump, dump as dumpAll } from "../support/invariants.ts"
 import { sharedRedis, testRedis } from "../support/redis.ts"

@@ -1,7 +1,8 @@
 /** What must hold of a queue's keys after every step, whatever happened before. */
 import type { Redis } from "ioredis"
 import { QUEUE_KEY_NAMES, type QueueKey, queueKeys } from "../../lib/redis/keys.ts"
-import { HEADER_FIELDS, readPolicy } from "../../lib/task/task.ts"
+import { readPolicy } from "../../lib/task/policy.ts"
+import { HEADER_FIELDS } from "../../lib/task/record.ts"
 
 const bare = Object.fromEntries(
   QUEUE_KEY_NAMES.map((name, i) => [name, queueKeys("\u0000")[i]!.split("\u0000}:")[1]!]),

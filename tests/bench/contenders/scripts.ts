@@ -2,7 +2,8 @@
 import { Redis } from "ioredis"
 import { Scripts } from "../../../lib/redis/scripts.ts"
 import { onOneConnection } from "../../../lib/redis/store.ts"
-import { newTokens, readLeased } from "../../../lib/task/task.ts"
+import { newTokens } from "../../../lib/task/lease-token.ts"
+import { readLeased } from "../../../lib/task/record.ts"
 import { inLanes, type Load } from "../contender.ts"
 import type { Ours } from "./ours.ts"
 
