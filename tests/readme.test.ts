@@ -1,46 +1,23 @@
-/** What README.md says, against the code: tables word by word, commands by running them. */
+/** The documents against the code: tables word for word, code blocks by running them. */
 import { expect, test } from "bun:test"
-import { mkdtemp, readdir, rm } from "node:fs/promises"
+import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { type Env, readBrokerConfig, readWorkerConfig } from "../lib/config/config.ts"
-import { ROLES } from "../lib/config/tokens.ts"
 import { Fatal, loadHandlers } from "../lib/handlers.ts"
-import { ACCESS } from "../lib/http/access.ts"
 import { PROBLEMS } from "../lib/http/answer.ts"
-import { SCRIPTS } from "../lib/redis/scripts.ts"
 import { TRANSITIONS } from "../lib/task/transitions.ts"
+import { bare, code, read, root, table } from "./support/documents.ts"
 import { type TestBroker, TOKEN, testBroker, until } from "./support/harness.ts"
 
-const root = join(import.meta.dir, "..")
-const read = (path: string) => Bun.file(join(root, path)).text()
-const readme = await read("README.md")
-
-/** The rows of the table with this header, each cell as it stands there. */
-function table(header: string): string[][] {
-  const from = readme.indexOf(`\n${header}\n`)
-  if (from < 0) throw new Error(`README.md has no table ${header}`)
-  const lines = readme.slice(from + 1).split("\n")
-  const end = lines.findIndex(line => !line.startsWith("|"))
-  return lines.slice(2, end).map(line => line.slice(2, -2).split(" | "))
-}
-
-const bare = (cell: string) => cell.replaceAll("`", "")
-
-/** The code of the first block of this language after a heading. */
-function code(heading: string, language: string): string {
-  const section = readme.split(`\n${heading}\n`)[1]!
-  return section.split(`\`\`\`${language}\n`)[1]!.split("\n```")[0]!
-}
-
-test("the transitions are those of lib/task/task.ts", () => {
-  expect(table("| from | event | to | refused when |")).toEqual(
+test("the transitions are those of the code", async () => {
+  expect(await table("lib/task/README.md", "| from | event | to | refused when |")).toEqual(
     TRANSITIONS.map(({ from, event, to, refused }) => [from, event, to, refused]),
   )
 })
 
-test("the drawing has every state that a task can be in, and every event", () => {
-  const drawing = code("## The life of a task", "")
+test("the drawing has every state that a task can be in, and every event", async () => {
+  const drawing = await code("lib/task/README.md", "## The life of a task", "")
   for (const { from, event, to } of TRANSITIONS) {
     for (const word of [from, to].filter(word => word !== "–")) expect(drawing).toContain(word)
     // The label of an arrow may be broken into two lines.
@@ -48,19 +25,10 @@ test("the drawing has every state that a task can be in, and every event", () =>
   }
 })
 
-test("the codes of errors, with their statuses, are those of lib/http/answer.ts", () => {
-  expect(
-    table("| code | status | meaning | do next |").map(([code, status]) => [bare(code!), Number(status)]),
-  ).toEqual(Object.entries(PROBLEMS).map(([code, { status }]) => [code, status]))
-})
-
-test("who may ask what is as lib/http/access.ts says", () => {
-  const rows = Object.entries<readonly string[]>(ACCESS).filter(([, roles]) => roles.length > 0)
-  expect(table(`| route | ${ROLES.join(" | ")} |`)).toEqual(
-    rows.map(([route, roles]) => [
-      `\`${route}\``,
-      ...ROLES.map(role => (roles.includes(role) ? "yes" : "–")),
-    ]),
+test("the codes of errors, with their statuses, are those of the code", async () => {
+  const rows = await table("lib/http/protocol.md", "| code | status | meaning | do next |")
+  expect(rows.map(([code, status]) => [bare(code!), Number(status)])).toEqual(
+    Object.entries(PROBLEMS).map(([code, { status }]) => [code, status]),
   )
 })
 
@@ -87,7 +55,7 @@ test("the variables, who reads them and their defaults are those of lib/config/c
   broker.set("BACKOFF_MAX_MS", String(backoff!.max_ms))
   broker.set("BACKOFF_JITTER", String(backoff!.jitter))
   const readers = (name: string) => (broker.has(name) ? (worker.has(name) ? "both" : "broker") : "worker")
-  const rows = table("| variable | read by | default | meaning |")
+  const rows = await table("lib/config/README.md", "| variable | read by | default | meaning |")
   for (const [name] of rows.filter(([, by]) => by === "Compose"))
     expect(await read("docker-compose.yml")).toContain(`\${${bare(name!)}`)
   expect(
@@ -96,6 +64,12 @@ test("the variables, who reads them and their defaults are those of lib/config/c
       .map(([name, by, fallback]) => [bare(name!), by, bare(fallback!)])
       .sort(),
   ).toEqual([...new Map([...broker, ...worker])].map(([name, value]) => [name, readers(name), value]).sort())
+})
+
+test("the settings of the front page are those of the full table", async () => {
+  const header = "| variable | read by | default | meaning |"
+  const known = (await table("lib/config/README.md", header)).map(row => row.slice(0, 3))
+  for (const row of await table("README.md", header)) expect(known).toContainEqual(row.slice(0, 3))
 })
 
 test("Compose passes every variable of a broker and a worker on, or sets it", async () => {
@@ -109,28 +83,10 @@ test("Compose passes every variable of a broker and a worker on, or sets it", as
 test(".env.example has every variable", async () => {
   const names = [...(await read(".env.example")).matchAll(/^#? ?([A-Z_]+)=/gm)].map(([, name]) => name!)
   expect([...new Set(names)].sort()).toEqual(
-    table("| variable | read by | default | meaning |")
+    (await table("lib/config/README.md", "| variable | read by | default | meaning |"))
       .map(([name]) => bare(name!))
       .sort(),
   )
-})
-
-test("the layout names every file of the product, and no other", async () => {
-  const named = table("| file | what it is |").flatMap(([files]) => {
-    const paths = bare(files!).split(", ")
-    const folder = paths[0]!.startsWith("lib/lua/") ? "lib/lua/" : ""
-    return paths.map(path => (path.includes("/") ? path : folder + path))
-  })
-  const files = await readdir(join(root, "lib"), { recursive: true })
-  const sources = files
-    .filter(file => /(?<!\.d)\.(ts|lua)$/.test(file))
-    .filter(file => !file.startsWith("dashboard/")) // the page, as a whole
-    .map(file => `lib/${file}`)
-  expect(named.sort()).toEqual(["broker.ts", "worker.ts", "tests/", ...sources].sort())
-})
-
-test("the layout has every script", () => {
-  for (const name of Object.keys(SCRIPTS)) expect(readme).toContain(`${name}.lua`)
 })
 
 test("the version is the same everywhere", async () => {
@@ -139,26 +95,53 @@ test("the version is the same everywhere", async () => {
   expect(await read("lib/http/openapi/document.ts")).toContain(`version: "${version}"`)
 })
 
-test("the tour with curl does what it says", async () => {
+test("the first lines with curl print what the front page says", async () => {
+  await using broker = await testBroker()
+  const dir = await mkdtemp(join(tmpdir(), "tq-readme-"))
+  const env = { ...process.env, BROKER_URL: broker.url, API_SECRET_TOKEN: TOKEN }
+  const worker = Bun.spawn([process.execPath, join(root, "worker.ts")], {
+    env,
+    stdout: "ignore",
+    stderr: "ignore",
+  })
+  try {
+    await Bun.write(join(dir, ".data/token"), `${TOKEN}\n`)
+    const script = (await code("README.md", "## Start", "bash")).replace("http://localhost:5000", broker.url)
+    const shell = Bun.spawn(["bash", "-euc", script], { cwd: dir, stderr: "pipe" })
+    const printed = (await new Response(shell.stdout).text()).replace(/\n+/g, "\n").trim()
+    expect(await new Response(shell.stderr).text()).toBe("")
+    expect(printed).toBe(await code("README.md", "## Start", "text"))
+    expect(printed).toEndWith("\n6")
+  } finally {
+    worker.kill()
+    await worker.exited
+    await rm(dir, { recursive: true })
+  }
+})
+
+test("the longer tour with curl does what it says", async () => {
   await using broker = await testBroker()
   const dir = await mkdtemp(join(tmpdir(), "tq-readme-"))
   try {
     await Bun.write(join(dir, ".data/token"), `${TOKEN}\n`)
-    const script = code("## A tour with curl", "bash").replace("http://localhost:5000", broker.url)
+    const script = (await code("lib/http/tour.md", "# A tour with curl", "bash")).replace(
+      "http://localhost:5000",
+      broker.url,
+    )
     const tour = Bun.spawn(["bash", "-euc", script], { cwd: dir, stderr: "pipe" })
     const lines = (await new Response(tour.stdout).text()).trim().split("\n")
     expect(await new Response(tour.stderr).text()).toBe("")
     const answers = lines.map(line => JSON.parse(line) as Record<string, unknown>)
     expect(answers.map(answer => answer.status ?? answer.cause ?? answer.dlq_size)).toEqual([
       ...["queued", "queued", "processing", "ok", "acknowledged", "done"],
-      ...["queued", "moved_to_dlq", 1, "requeued_from_dlq"],
+      ...["queued", "moved_to_dlq", 1, "requeued_from_dlq", "cancelled"],
       ...["scheduled", "scheduled", "delayed", "cancelled"],
     ])
     expect(answers[5]!.result).toEqual({ hello: "Ada" })
     expect(answers.map(answer => answer.replayed)).toEqual(
-      answers.map((_, i) => (i === 11 ? true : undefined)),
+      answers.map((_, i) => (i === 12 ? true : undefined)),
     )
-    expect(answers[11]!.task_id).toBe(answers[10]!.task_id)
+    expect(answers[12]!.task_id).toBe(answers[11]!.task_id)
   } finally {
     await rm(dir, { recursive: true })
   }
@@ -186,18 +169,23 @@ async function oneTask(broker: TestBroker, command: string[]): Promise<Record<st
 
 test("the worker in Python works", async () => {
   await using broker = await testBroker()
-  const task = await oneTask(broker, ["python3", "-c", code("### In Python", "python")])
+  const task = await oneTask(broker, ["python3", "-c", await code("README.md", "### In Python", "python")])
   expect(task).toMatchObject({ status: "done", result: "ADA", attempt: 1 })
 })
 
 test("the worker in bash works", async () => {
   await using broker = await testBroker()
-  expect(await oneTask(broker, ["bash", "-c", code("### In bash", "bash")])).toMatchObject({ attempt: 1 })
+  expect(await oneTask(broker, ["bash", "-c", await code("README.md", "### In bash", "bash")])).toMatchObject(
+    { attempt: 1 },
+  )
 })
 
 test("the handlers in TypeScript work", async () => {
   const path = join(await mkdtemp(join(tmpdir(), "tq-readme-")), "my-handlers.ts")
-  await Bun.write(path, code("### In TypeScript", "ts").replace("./lib/", `${root}/lib/`))
+  await Bun.write(
+    path,
+    (await code("README.md", "### In TypeScript", "ts")).replace("./lib/", `${root}/lib/`),
+  )
   let status = 200
   await using pages = Bun.serve({ port: 0, fetch: () => new Response("", { status }) })
   const handlers = await loadHandlers(path)
