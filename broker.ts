@@ -203,7 +203,7 @@ export function createBroker(
         const demand = wire.readLease(body)
         caller.mayUse(...demand.queues)
         const tasks = await wait(demand.waitMs, () => lease({ ...demand, signal: request.signal }))
-        return answer(wire.writeLeasedMany(tasks, queue.workers.drains(demand)))
+        return answer(wire.writeLeasedMany(tasks, queue.workers.isDraining(demand)))
       },
       docs.lease,
     )
@@ -272,7 +272,7 @@ export function createBroker(
           ),
         )
         spans?.recordLeases(tasks, demand.worker, askedAt!)
-        return answer(wire.writeWork(tasks, settled, extended, extend, queue.workers.drains(demand)))
+        return answer(wire.writeWork(tasks, settled, extended, extend, queue.workers.isDraining(demand)))
       },
       docs.work,
     )

@@ -5,6 +5,7 @@
 
 import add from "../lua/rates-add.lua" with { type: "text" }
 import read from "../lua/rates-read.lua" with { type: "text" }
+import { Flusher } from "../redis/flusher.ts"
 import { RATES } from "../redis/keys.ts"
 import { prepareScript } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
@@ -26,15 +27,12 @@ const READ = prepareScript(read)
 export class Rates {
   /** What was told so far, of each queue. */
   readonly #flushed = new Map<string, readonly number[]>()
-  #lastFlush: Promise<unknown> = Promise.resolve()
-  readonly #timer: Timer
+  readonly #flusher = new Flusher(() => this.#write(), FLUSH_MS)
 
   constructor(
     private readonly store: Store,
     private readonly counters: Counters,
-  ) {
-    this.#timer = setInterval(() => void this.flush(), FLUSH_MS * (0.75 + Math.random() / 2)).unref()
-  }
+  ) {}
 
   /** Of each of these queues, per second over the last minute. */
   async read(queues: readonly string[]): Promise<Map<string, RatesOf>> {
@@ -53,16 +51,13 @@ export class Rates {
     return rates
   }
 
-  /** Adds what was counted since. Where that fails it is tried again. */
+  /** Adds the counts since the last flush; counts that could not be written are added by the next one. */
   flush(): Promise<unknown> {
-    this.#lastFlush = this.#lastFlush.then(() => this.#write())
-    return this.#lastFlush
+    return this.#flusher.flush()
   }
 
-  /** With what was counted last. */
   close(): Promise<unknown> {
-    clearInterval(this.#timer)
-    return this.flush()
+    return this.#flusher.close()
   }
 
   async #write(): Promise<void> {

@@ -8,6 +8,7 @@ import type { Scripts } from "../redis/scripts.ts"
 import type { Purgeable, Purged, QueueSettings, QueueView } from "../wire/managing.ts"
 import type { QueueDefaults } from "./defaults.ts"
 import { PLACES, readDepth } from "./listing.ts"
+import { type NamePage, pageByName } from "./name-page.ts"
 import type { WorkerRegistry } from "./worker-registry.ts"
 
 /** How many tasks one script call deletes: about 2 ms of Redis' time. */
@@ -57,20 +58,15 @@ export class QueueControl {
     return view!
   }
 
-  /** A page of all queues, or of those of these, by name: those after `cursor`. */
-  async views({
-    queues: of,
-    limit,
-    cursor = "",
-  }: {
-    queues?: readonly string[] | undefined
-    limit: number
-    cursor?: string | undefined
-  }): Promise<{ queues: QueueView[]; next: string | undefined }> {
+  /** A page of the queues by name: all, or those among `queues`. */
+  async views({ queues, ...namePage }: NamePage & { queues?: readonly string[] | undefined }): Promise<{
+    queues: QueueView[]
+    next: string | undefined
+  }> {
     const all = await this.parts.queues()
-    const names = all.filter(name => name > cursor && (of === undefined || of.includes(name)))
-    const page = names.slice(0, limit)
-    return { queues: await this.#views(page), next: names.length > limit ? page.at(-1) : undefined }
+    const visible = queues === undefined ? all : all.filter(name => queues.includes(name))
+    const { page, next } = pageByName(visible, name => name, namePage)
+    return { queues: await this.#views(page), next }
   }
 
   /** The queue takes submits and hands out nothing, until it is resumed. Answers since when. Safe to repeat. */
@@ -127,7 +123,7 @@ export class QueueControl {
   async #views(queues: readonly string[]): Promise<QueueView[]> {
     const { workers, rates, defaults } = this.parts
     const [polled, fast, depths] = await Promise.all([
-      workers.polled(queues),
+      workers.pollersOf(queues),
       rates.read(queues),
       Promise.all(queues.map(queue => this.#depth(queue))),
     ])

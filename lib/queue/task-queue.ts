@@ -312,14 +312,14 @@ export class TaskQueue {
   /** Hands out tasks, waiting for some up to `waitMs`. The caller holds a lease on each. */
   async lease(demand: Demand): Promise<Leased[]> {
     const tasks = await this.#take(demand)
-    this.workers.handed(demand.worker, tasks)
+    this.workers.recordLeased(demand.worker, tasks)
     return tasks
   }
 
   #take(demand: Demand): Promise<Leased[]> {
     for (const queue of demand.queues) this.#sweeper.know(queue)
-    this.workers.saw(demand, demand.queues)
-    return this.workers.drains(demand) ? Promise.resolve([]) : this.#poll.wait(demand)
+    this.workers.recordRequest(demand, demand.queues)
+    return this.workers.isDraining(demand) ? Promise.resolve([]) : this.#poll.wait(demand)
   }
 
   /**
@@ -345,7 +345,7 @@ export class TaskQueue {
         case "released":
         case "cancelled":
           this.#happened.settled(settlement, { word, retries, state, reason, now }, asked)
-          this.workers.ended(by, { id, word, retries }, lease)
+          this.workers.recordSettled(by, { id, word, retries }, lease)
           return { id, word, retries }
         case "lease_lost":
           return leaseLost(id, attempt, state)
@@ -372,7 +372,7 @@ export class TaskQueue {
     demand: Demand,
     asked?: () => Fields,
   ): Promise<[Each<Settled>[], Leased[]]> {
-    if (demand.max === 0) this.workers.saw(demand)
+    if (demand.max === 0) this.workers.recordRequest(demand)
     const lease = async () => (demand.max > 0 ? this.#take(demand) : [])
     if (!settlements.every(({ outcome }) => outcome === "done"))
       return [await this.settle(settlements, demand.worker, asked), await lease()]
@@ -584,7 +584,7 @@ export class TaskQueue {
   #heedOthers(): void {
     // Where either fails, it is done again after the gap, and by the upkeep.
     const heard = this.#hints.subscribe(DRAINS_CHANNEL).catch(() => {})
-    void heard.then(() => this.workers.learn()).catch(() => {})
+    void heard.then(() => this.workers.refreshDrains()).catch(() => {})
     const told = this.#hints.subscribe(DEFAULTS).catch(() => {})
     void told.then(() => this.defaults.learn()).catch(() => {})
   }
@@ -598,7 +598,7 @@ export class TaskQueue {
   }
 
   #heard(channel: string, message: string): void {
-    if (channel === DRAINS_CHANNEL) return void this.workers.learn().catch(() => {})
+    if (channel === DRAINS_CHANNEL) return void this.workers.refreshDrains().catch(() => {})
     if (channel === DEFAULTS) return void this.defaults.learn().catch(() => {})
     if (channel === LISTENING) {
       this.#events.keepActive(Number(message))

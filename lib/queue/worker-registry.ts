@@ -1,15 +1,17 @@
 /**
- * The workers that give their names: when they were seen, what they did, and which of them are to end.
- *   1. A request costs look-ups in a Map. What was seen is put into Redis every few seconds, many workers in a call,
- *      where it is added to what other brokers saw; where no worker asks, nothing is written.
- *   2. Which workers are to end stands in Redis, and every broker has it in memory: it reads it when it starts, when it is
- *      told of a change, after a gap in which it may have missed one, and now and then.
- *   3. What a worker has in hand is read from the live leases, not counted: so it is right whoever has died.
+ * Workers that send their name: when they were last seen, what they did, and which of them are draining.
+ *   1. A request costs a few Map look-ups. Every few seconds what was seen is added in Redis to what other brokers saw,
+ *      many workers per call. If no worker polls, nothing is written.
+ *   2. The list of draining workers is in Redis, and every broker keeps a copy in memory. A broker reads the list at
+ *      start, when a message announces a change, after a gap in which it may have missed a message, and every 10 s.
+ *   3. The tasks in a worker's hands are read from the live leases, not counted, so the number stays right when a
+ *      broker or a worker dies.
  */
 import { Refused } from "../errors.ts"
 import drain from "../lua/workers-drain.lua" with { type: "text" }
 import known from "../lua/workers-list.lua" with { type: "text" }
 import seen from "../lua/workers-seen.lua" with { type: "text" }
+import { Flusher } from "../redis/flusher.ts"
 import { DRAINS_CHANNEL, WORKERS, WORKERS_DRAINS, WORKERS_SEEN } from "../redis/keys.ts"
 import { prepareScript, type Scripts } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
@@ -17,36 +19,40 @@ import { joinId } from "../task/id.ts"
 import type { Leased, Settled } from "../task/task.ts"
 import type { WorkerState, WorkerView } from "../wire/managing.ts"
 import type { Demand } from "./long-poll.ts"
+import { type NamePage, pageByName } from "./name-page.ts"
 
 const FLUSH_MS = 3_000
-/** Workers in one call: some 1 ms of Redis' time. */
-const A_CALL = 100
-/** Workers that are remembered, between two flushes here and in all; and tasks whose worker is. */
-const MOST = 10_000
-/** How long a worker is known after it was last seen. */
+/** About 1 ms of Redis' time. */
+const MAX_WORKERS_PER_CALL = 100
+/** Bounds the workers kept in Redis, and those seen here since the last flush. */
+const MAX_WORKERS = 10_000
+/** How many leased tasks have their worker remembered, for acks that do not name it. */
+const MAX_REMEMBERED_LEASES = 10_000
+/** A worker is forgotten this long after it was last seen. */
 const KEEP_MS = 86_400_000
-/** What was read of the workers serves so long: who watches a page of queues asks for all of them at once. */
-const FRESH_MS = 500
-/** Not seen for longer, a worker is away: it waits 20 s at most, and extends leases every 10 s as they are by default. */
+/** How long the list of workers is reused: a page of queues reads it once for all of them. */
+const CACHE_MS = 500
+/** A worker not seen for this long is away. A live one polls for at most 20 s, and extends every 10 s by default. */
 const AWAY_MS = 60_000
-const WORKERS_A_READ = 1_000
-const LEASES_A_CALL = 1_000
-/** Live leases of one queue that are looked at. */
-const MOST_LEASES = 10_000
-const QUEUES_AT_ONCE = 100
-const MOST_IDS = 10
-const MOST_NAMES = 20
+const MAX_WORKERS_PER_READ = 1_000
+const MAX_LEASES_PER_CALL = 1_000
+/** How many live leases of one queue are read. */
+const MAX_LEASES_PER_QUEUE = 10_000
+const MAX_QUEUES_AT_ONCE = 100
+const MAX_TASK_IDS_PER_WORKER = 10
+const MAX_WORKER_NAMES_PER_QUEUE = 20
 
 const SEEN = prepareScript(seen)
-const KNOWN = prepareScript(known)
+const LIST = prepareScript(known)
 const DRAIN = prepareScript(drain)
 
-/** Who asks, as told with the request; "": without a name. */
-export type Asker = Pick<Demand, "worker" | "instance" | "host" | "version">
+/** A worker as its request describes it; `worker` is "" if the request names none. */
+export type WorkerIdentity = Pick<Demand, "worker" | "instance" | "host" | "version">
 
-/** What was seen of one worker since the last flush. Times by performance.now(). */
+/** What this broker saw of one worker since the last flush. Times are those of performance.now(). */
 interface Sighting {
-  at: number
+  lastAt: number
+  /** When the worker last polled each queue. */
   queues: Map<string, number>
   done: number
   failed: number
@@ -55,8 +61,8 @@ interface Sighting {
   version: string
 }
 
-/** What all brokers have seen of it. */
-interface Known {
+/** What all brokers saw of one worker. */
+interface KnownWorker {
   worker: string
   lastAt: number
   first: number
@@ -68,56 +74,76 @@ interface Known {
   queues: Readonly<Record<string, number>>
 }
 
-interface Parts {
+/** `instance`: the run of the worker that is to end. A later run under the same name keeps working. */
+interface Drain {
+  since: number
+  instance: string
+}
+
+interface HeldTasks {
+  count: number
+  ids: string[]
+}
+
+interface WorkerList {
+  now: number
+  workers: KnownWorker[]
+}
+
+interface RegistryParts {
   store: Store
   scripts: Scripts
-  /** Ends the waiting of those for tasks. */
-  dismiss(whose: (demand: Demand) => boolean): void
+  /** Answers the waiting polls of these workers now. */
+  dismiss(matches: (demand: Demand) => boolean): void
 }
 
 export class WorkerRegistry {
   #sightings = new Map<string, Sighting>()
-  /** Who has a task that was handed out here, by its id, where the ack will not tell. */
-  readonly #handed = new Map<string, { worker: string; lease: string }>()
-  #drains = new Map<string, { since: number; instance: string }>()
-  #timer: Timer | undefined
-  #flushed: Promise<unknown> = Promise.resolve()
-  #read: { at: number; all: Promise<{ now: number; workers: Known[] }> } | undefined
+  /** The worker of each task leased here, by task id: an ack on /ack names no worker. */
+  readonly #holders = new Map<string, { worker: string; lease: string }>()
+  #drains = new Map<string, Drain>()
+  #cache: { readAt: number; list: Promise<WorkerList> } | undefined
+  readonly #flusher = new Flusher(() => this.#write(), FLUSH_MS)
 
-  constructor(private readonly parts: Parts) {}
+  constructor(private readonly parts: RegistryParts) {}
 
-  /** A request of this worker, which asks for tasks of these queues, if of any. */
-  saw({ worker, instance = "", host = "", version = "" }: Asker, queues: readonly string[] = []): void {
+  /** Records a request of this worker, and the queues that it polls. */
+  recordRequest(
+    { worker, instance = "", host = "", version = "" }: WorkerIdentity,
+    queues: readonly string[] = [],
+  ): void {
     if (worker === "") return
     const sighting = this.#sighting(worker)
     if (sighting === undefined) return
     const now = performance.now()
-    sighting.at = now
+    sighting.lastAt = now
     for (const queue of queues) sighting.queues.set(queue, now)
     if (instance !== "") sighting.instance = instance
     if (host !== "") sighting.host = host
     if (version !== "") sighting.version = version
   }
 
-  /** Whether this worker is to end. Who began under its name after it was told is another, by its instance. */
-  drains({ worker, instance = "" }: Asker): boolean {
+  /** Whether this run of the worker is to end. */
+  isDraining({ worker, instance = "" }: WorkerIdentity): boolean {
     return this.#drains.get(worker)?.instance === instance
   }
 
-  /** Its acks may not name the worker. */
-  handed(worker: string, tasks: readonly Leased[]): void {
+  /** Remembers which worker got these tasks. */
+  recordLeased(worker: string, tasks: readonly Leased[]): void {
     if (worker === "") return
     for (const { id, lease } of tasks) {
-      if (this.#handed.size >= MOST) this.#handed.delete(this.#handed.keys().next().value!)
-      this.#handed.set(id, { worker, lease })
+      if (this.#holders.size >= MAX_REMEMBERED_LEASES)
+        this.#holders.delete(this.#holders.keys().next().value!)
+      this.#holders.set(id, { worker, lease })
     }
   }
 
-  /** `worker`: who says so; "": whoever got the task here. */
-  ended(worker: string, { id, word }: Settled, lease: string | undefined): void {
-    const had = this.#handed.get(id)
-    if (had !== undefined) this.#handed.delete(id)
-    const name = worker || (had !== undefined && (lease ?? had.lease) === had.lease ? had.worker : "")
+  /** Counts an ended attempt for its worker. If `worker` is "", that is the one that leased the task here. */
+  recordSettled(worker: string, { id, word }: Settled, lease: string | undefined): void {
+    const holder = this.#holders.get(id)
+    if (holder !== undefined) this.#holders.delete(id)
+    const name =
+      worker || (holder !== undefined && (lease ?? holder.lease) === holder.lease ? holder.worker : "")
     if (name === "" || word === "released" || word === "cancelled") return
     const sighting = this.#sighting(name)
     if (sighting === undefined) return
@@ -125,134 +151,139 @@ export class WorkerRegistry {
     else sighting.failed++
   }
 
-  /** A page of the workers by name, those after `cursor`; of these queues, or of all. */
-  async page({
-    queues,
-    limit,
-    cursor = "",
-  }: {
-    queues?: readonly string[] | undefined
-    limit: number
-    cursor?: string | undefined
-  }): Promise<{ workers: WorkerView[]; next: string | undefined }> {
-    const { now, workers } = await this.#all()
-    const of = queues && new Set(queues)
-    const asked = ({ queues }: Known) =>
-      Object.keys(queues).filter(queue => of === undefined || of.has(queue))
-    const found = workers.filter(one => one.worker > cursor && (of === undefined || asked(one).length > 0))
-    const page = found.slice(0, limit)
-    const held = await this.#held([...new Set(page.flatMap(asked))])
-    const views = page.map((one): WorkerView => {
-      const { count, ids } = held.get(one.worker) ?? { count: 0, ids: [] }
-      const { worker, host, version, lastAt, first, done, failed, instance = "" } = one
+  /** A page of the workers by name: all, or those that poll at least one of `queues`. */
+  async page({ queues, ...namePage }: NamePage & { queues?: readonly string[] | undefined }): Promise<{
+    workers: WorkerView[]
+    next: string | undefined
+  }> {
+    const { now, workers } = await this.#list()
+    const visible = queues && new Set(queues)
+    const queuesOf = ({ queues }: KnownWorker) =>
+      Object.keys(queues).filter(queue => visible === undefined || visible.has(queue))
+    const matching = visible === undefined ? workers : workers.filter(worker => queuesOf(worker).length > 0)
+    const { page, next } = pageByName(matching, ({ worker }) => worker, namePage)
+    const held = await this.#readHeld([...new Set(page.flatMap(queuesOf))])
+    const views = page.map((known): WorkerView => {
+      const { count, ids } = held.get(known.worker) ?? { count: 0, ids: [] }
+      const { worker, host, version, lastAt, first, done, failed, instance = "" } = known
       const drain = this.#drains.get(worker)
-      const drains = drain?.instance === instance
+      const isDraining = drain?.instance === instance
       return {
         worker,
-        state: stateOf(now - lastAt > AWAY_MS, count > 0, drains),
+        state: stateOf(now - lastAt > AWAY_MS, count > 0, isDraining),
         ...(host === undefined ? {} : { host }),
         ...(version === undefined ? {} : { version }),
-        queues: asked(one).sort(),
+        queues: queuesOf(known).sort(),
         first_seen_at: first,
         last_seen_at: lastAt,
         in_hand: count,
         tasks: ids,
         done,
         failed,
-        ...(drains ? { draining_since: drain.since } : {}),
+        ...(isDraining ? { draining_since: drain.since } : {}),
       }
     })
-    return { workers: views, next: found.length > limit ? page.at(-1)!.worker : undefined }
+    return { workers: views, next }
   }
 
-  /** Of each of these queues, who asked it for tasks in the last minute. */
-  async polled(queues: readonly string[]): Promise<Map<string, { count: number; names: string[] }>> {
-    const { now, workers } = await this.#all()
-    const of = new Map(queues.map(queue => [queue, { count: 0, names: [] as string[] }]))
+  /** How many workers polled each of these queues in the last minute, and the names of some of them. */
+  async pollersOf(queues: readonly string[]): Promise<Map<string, { count: number; names: string[] }>> {
+    const { now, workers } = await this.#list()
+    const pollers = new Map(queues.map(queue => [queue, { count: 0, names: [] as string[] }]))
     for (const { worker, queues } of workers)
-      for (const [queue, at] of Object.entries(queues)) {
-        const found = of.get(queue)
-        if (found === undefined || now - at > AWAY_MS) continue
+      for (const [queue, polledAt] of Object.entries(queues)) {
+        const found = pollers.get(queue)
+        if (found === undefined || now - polledAt > AWAY_MS) continue
         found.count++
-        if (found.names.length < MOST_NAMES) found.names.push(worker)
+        if (found.names.length < MAX_WORKER_NAMES_PER_QUEUE) found.names.push(worker)
       }
-    return of
+    return pollers
   }
 
-  /** Has the worker end, or not any more. Answers since when. `mayUse` is asked for the queues that it works on. */
-  async drain(worker: string, on: boolean, mayUse: (queues: readonly string[]) => void): Promise<number> {
-    this.#read = undefined // it may have come just now
-    const { workers } = await this.#all()
-    const found = workers.find(one => one.worker === worker)
-    if (found === undefined) throw unknown(worker)
-    mayUse(Object.keys(found.queues))
+  /**
+   * Starts or stops draining a worker, and returns since when it drains. `requireQueues` throws if the caller may not
+   * use one of the queues that the worker polls.
+   */
+  async drain(
+    worker: string,
+    on: boolean,
+    requireQueues: (queues: readonly string[]) => void,
+  ): Promise<number> {
+    this.#cache = undefined // the worker may have arrived after the list was read
+    const { workers } = await this.#list()
+    const found = workers.find(known => known.worker === worker)
+    if (found === undefined) throw workerNotFound(worker)
+    requireQueues(Object.keys(found.queues))
     const keys = [WORKERS, WORKERS_DRAINS, DRAINS_CHANNEL]
     const since = (await this.parts.store.run(DRAIN, keys, [worker, on ? 1 : 0], true)) as number
-    if (since < 0) throw unknown(worker)
-    await this.learn()
+    if (since < 0) throw workerNotFound(worker)
+    await this.refreshDrains()
     return since
   }
 
-  /** Reads which workers are to end, and sends those home that wait here. */
-  async learn(): Promise<void> {
-    const flat = (await this.parts.store.command(["HGETALL", WORKERS_DRAINS])) as string[]
-    const drains = new Map<string, { since: number; instance: string }>()
-    for (let i = 0; i < flat.length; i += 2) {
-      const [since, instance = ""] = flat[i + 1]!.split(" ")
-      drains.set(flat[i]!, { since: Number(since), instance })
+  /** Reads which workers are draining, and answers their waiting polls. */
+  async refreshDrains(): Promise<void> {
+    const pairs = (await this.parts.store.command(["HGETALL", WORKERS_DRAINS])) as string[]
+    const drains = new Map<string, Drain>()
+    for (let i = 0; i < pairs.length; i += 2) {
+      const [since, instance = ""] = pairs[i + 1]!.split(" ")
+      drains.set(pairs[i]!, { since: Number(since), instance })
     }
     this.#drains = drains
-    if (drains.size > 0) this.parts.dismiss(demand => this.drains(demand))
+    if (drains.size > 0) this.parts.dismiss(demand => this.isDraining(demand))
   }
 
-  /** Puts what was seen into Redis. Where that fails it is tried again. */
+  /** Writes what was seen to Redis; what could not be written is written by the next flush. */
   flush(): Promise<unknown> {
-    this.#flushed = this.#flushed.then(() => this.#write())
-    return this.#flushed
+    return this.#flusher.flush()
   }
 
-  /** With what was seen last. */
   close(): Promise<unknown> {
-    clearTimeout(this.#timer)
-    return this.flush()
+    return this.#flusher.close()
   }
 
   #sighting(worker: string): Sighting | undefined {
     const found = this.#sightings.get(worker)
     if (found !== undefined) return found
-    if (this.#sightings.size >= MOST) return undefined
-    const at = performance.now()
-    const fresh = { at, queues: new Map(), done: 0, failed: 0, instance: "", host: "", version: "" }
-    this.#sightings.set(worker, fresh)
-    this.#soon()
-    return fresh
-  }
-
-  #soon(): void {
-    this.#timer ??= setTimeout(
-      () => {
-        this.#timer = undefined
-        void this.flush()
-      },
-      FLUSH_MS * (0.75 + Math.random() / 2),
-    ).unref()
+    if (this.#sightings.size >= MAX_WORKERS) return undefined
+    const sighting: Sighting = {
+      lastAt: performance.now(),
+      queues: new Map(),
+      done: 0,
+      failed: 0,
+      instance: "",
+      host: "",
+      version: "",
+    }
+    this.#sightings.set(worker, sighting)
+    return sighting
   }
 
   async #write(): Promise<void> {
     const all = [...this.#sightings]
     this.#sightings = new Map()
-    for (let from = 0; from < all.length; from += A_CALL) {
+    for (let from = 0; from < all.length; from += MAX_WORKERS_PER_CALL) {
       const now = performance.now()
-      const some = all.slice(from, from + A_CALL).flatMap(([worker, of]) => {
-        const queues = Object.fromEntries([...of.queues].map(([queue, at]) => [queue, Math.round(now - at)]))
-        const { done, failed, instance, host, version } = of
-        const asked = JSON.stringify(queues)
-        return [worker, Math.round(now - of.at), asked, done, failed, instance, host, version]
+      const args = all.slice(from, from + MAX_WORKERS_PER_CALL).flatMap(([worker, sighting]) => {
+        const { lastAt, done, failed, instance, host, version } = sighting
+        const agoByQueue = Object.fromEntries(
+          [...sighting.queues].map(([queue, at]) => [queue, Math.round(now - at)]),
+        )
+        return [
+          worker,
+          Math.round(now - lastAt),
+          JSON.stringify(agoByQueue),
+          done,
+          failed,
+          instance,
+          host,
+          version,
+        ]
       })
       try {
         const keys = [WORKERS, WORKERS_SEEN, WORKERS_DRAINS]
-        await this.parts.store.run(SEEN, keys, [KEEP_MS, MOST, ...some], false)
-        this.#read = undefined
+        await this.parts.store.run(SEEN, keys, [KEEP_MS, MAX_WORKERS, ...args], false)
+        this.#cache = undefined
       } catch {
         this.#putBack(all.slice(from))
         return
@@ -260,45 +291,43 @@ export class WorkerRegistry {
     }
   }
 
-  #putBack(all: readonly [string, Sighting][]): void {
-    for (const [worker, of] of all) {
-      const now = this.#sightings.get(worker)
-      if (now === undefined) {
-        if (this.#sightings.size >= MOST) return
-        // As it was: it has not been seen since.
-        this.#sightings.set(worker, of)
-        this.#soon()
+  #putBack(unwritten: readonly [string, Sighting][]): void {
+    for (const [worker, old] of unwritten) {
+      const newer = this.#sightings.get(worker)
+      if (newer === undefined) {
+        if (this.#sightings.size >= MAX_WORKERS) return
+        this.#sightings.set(worker, old)
         continue
       }
-      now.done += of.done
-      now.failed += of.failed
-      now.instance ||= of.instance
-      now.host ||= of.host
-      now.version ||= of.version
-      for (const [queue, at] of of.queues) if (!now.queues.has(queue)) now.queues.set(queue, at)
+      newer.done += old.done
+      newer.failed += old.failed
+      newer.instance ||= old.instance
+      newer.host ||= old.host
+      newer.version ||= old.version
+      for (const [queue, at] of old.queues) if (!newer.queues.has(queue)) newer.queues.set(queue, at)
     }
   }
 
   /** All workers by name. */
-  async #all(): Promise<{ now: number; workers: Known[] }> {
+  async #list(): Promise<WorkerList> {
     if (this.#sightings.size > 0) await this.flush()
-    const at = performance.now()
-    if (this.#read === undefined || at - this.#read.at > FRESH_MS) {
-      const read = { at, all: this.#readAll() }
-      this.#read = read
-      read.all.catch(() => {
-        if (this.#read === read) this.#read = undefined
+    const now = performance.now()
+    if (this.#cache === undefined || now - this.#cache.readAt > CACHE_MS) {
+      const cache = { readAt: now, list: this.#readList() }
+      this.#cache = cache
+      cache.list.catch(() => {
+        if (this.#cache === cache) this.#cache = undefined
       })
     }
-    return this.#read.all
+    return this.#cache.list
   }
 
-  async #readAll(): Promise<{ now: number; workers: Known[] }> {
-    const found = new Map<string, Known>()
+  async #readList(): Promise<WorkerList> {
+    const found = new Map<string, KnownWorker>()
     let now = 0
     for (let cursor = "0", first = true; first || cursor !== "0"; first = false) {
       const keys = [WORKERS, WORKERS_SEEN]
-      const reply = await this.parts.store.run(KNOWN, keys, [cursor, WORKERS_A_READ], false)
+      const reply = await this.parts.store.run(LIST, keys, [cursor, MAX_WORKERS_PER_READ], false)
       const [time, next, ...flat] = reply as [number, string, ...string[]]
       now = time
       cursor = next
@@ -311,34 +340,39 @@ export class WorkerRegistry {
     return { now, workers }
   }
 
-  /** What each worker has in hand of these queues. */
-  async #held(queues: readonly string[]): Promise<Map<string, { count: number; ids: string[] }>> {
-    const held = new Map<string, { count: number; ids: string[] }>()
-    for (let at = 0; at < queues.length; at += QUEUES_AT_ONCE)
-      await Promise.all(queues.slice(at, at + QUEUES_AT_ONCE).map(queue => this.#heldOf(queue, held)))
+  /** The tasks of these queues that each worker holds. */
+  async #readHeld(queues: readonly string[]): Promise<Map<string, HeldTasks>> {
+    const held = new Map<string, HeldTasks>()
+    for (let at = 0; at < queues.length; at += MAX_QUEUES_AT_ONCE) {
+      const some = queues.slice(at, at + MAX_QUEUES_AT_ONCE)
+      await Promise.all(some.map(queue => this.#addHeldOf(queue, held)))
+    }
     return held
   }
 
-  async #heldOf(queue: string, held: Map<string, { count: number; ids: string[] }>): Promise<void> {
-    for (let from = 0, looked = LEASES_A_CALL; looked === LEASES_A_CALL && from < MOST_LEASES; ) {
-      const limit = LEASES_A_CALL
-      const [count, ...holders] = await this.parts.scripts.call("leasesByWorker", queue, { from, limit })
-      for (const [worker, more, ids] of holders) {
-        const of = held.get(worker) ?? { count: 0, ids: [] }
-        of.count += more
-        for (const id of ids) if (of.ids.length < MOST_IDS) of.ids.push(joinId(queue, id))
-        held.set(worker, of)
+  async #addHeldOf(queue: string, held: Map<string, HeldTasks>): Promise<void> {
+    const limit = MAX_LEASES_PER_CALL
+    let from = 0
+    let isLast = false
+    while (!isLast && from < MAX_LEASES_PER_QUEUE) {
+      const [looked, ...holders] = await this.parts.scripts.call("leasesByWorker", queue, { from, limit })
+      for (const [worker, count, ids] of holders) {
+        const tasks = held.get(worker) ?? { count: 0, ids: [] }
+        tasks.count += count
+        for (const id of ids)
+          if (tasks.ids.length < MAX_TASK_IDS_PER_WORKER) tasks.ids.push(joinId(queue, id))
+        held.set(worker, tasks)
       }
-      looked = count
-      from += count
+      isLast = looked < limit
+      from += looked
     }
   }
 }
 
-function stateOf(away: boolean, holds: boolean, drains: boolean): WorkerState {
-  if (away) return holds ? "stale" : "gone"
-  return drains ? "draining" : "live"
+function stateOf(isAway: boolean, holdsTasks: boolean, isDraining: boolean): WorkerState {
+  if (isAway) return holdsTasks ? "stale" : "gone"
+  return isDraining ? "draining" : "live"
 }
 
-const unknown = (worker: string) =>
-  new Refused("worker_not_found", { detail: `No worker ${worker} was seen in the last day.` })
+const workerNotFound = (worker: string) =>
+  new Refused("worker_not_found", { detail: `No worker named ${worker} was seen in the last 24 hours.` })

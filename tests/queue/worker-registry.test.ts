@@ -210,11 +210,11 @@ describe("a worker is listed", () => {
       const stats = await f.bench.redis.info("commandstats")
       return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1] ?? 0)
     }
-    for (let i = 0; i < 300; i++) f.broker.queue.workers.saw({ worker: `w${i}` }, ["a", "b"])
+    for (let i = 0; i < 300; i++) f.broker.queue.workers.recordRequest({ worker: `w${i}` }, ["a", "b"])
     await f.broker.queue.workers.flush()
     const before = await written()
     for (let round = 0; round < 10; round++)
-      for (let i = 0; i < 300; i++) f.broker.queue.workers.saw({ worker: `w${i}` }, ["a", "b"])
+      for (let i = 0; i < 300; i++) f.broker.queue.workers.recordRequest({ worker: `w${i}` }, ["a", "b"])
     await f.broker.queue.workers.flush()
     expect(await written()).toBe(before + 3)
     await f.broker.queue.workers.flush()

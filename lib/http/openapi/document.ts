@@ -339,7 +339,7 @@ const WRONG_WORKER: Facts = {
   field: "worker",
   detail: "The name of a worker has 1 to 64 characters out of A-Z a-z 0-9 . _ -.",
 }
-const NO_WORKER: Facts = { detail: "No worker host-1 was seen in the last day." }
+const NO_WORKER: Facts = { detail: "No worker named host-1 was seen in the last 24 hours." }
 const DRAIN_REFUSED = {
   refuses: {
     bad_request: WRONG_WORKER,
