@@ -467,7 +467,7 @@ test("alerts, dashboard and README name metrics that there are", async () => {
   const alerts = await Bun.file(join(files, "alerts.yml")).text()
   const dashboard = await Bun.file(join(files, "grafana.json")).text()
   for (const text of [alerts, dashboard]) for (const name of named(text)) expect([...real]).toContain(name)
-  const readme = await Bun.file(join(import.meta.dir, "../../README.md")).text()
+  const readme = await Bun.file(join(import.meta.dir, "../../lib/observe/README.md")).text()
   const table = readme.slice(readme.indexOf("| metric |")).split("\n\n")[0]!
   const ours = [...real].filter(name => !/^tq_(process|nodejs)_/.test(name))
   expect([...named(table)].filter(name => !name.endsWith("_")).sort()).toEqual(ours.sort())

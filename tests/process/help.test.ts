@@ -21,9 +21,9 @@ async function run(program: Program, ...args: string[]) {
   return { out, errors, code }
 }
 
-/** The rows of the README's table, without its marks. */
+/** The rows of the table of lib/config/README.md, without its marks. */
 const rows = async () => {
-  const readme = await Bun.file(join(root, "README.md")).text()
+  const readme = await Bun.file(join(root, "lib/config/README.md")).text()
   const table = readme.split("| variable | read by | default | meaning |\n")[1]!.split("\n\n")[0]!
   return table
     .split("\n")
@@ -32,7 +32,7 @@ const rows = async () => {
     .filter(([, by]) => by !== "Compose")
 }
 
-test("README, help and lib/config/config.ts name the same variables, in one order, with the same defaults and meanings", async () => {
+test("lib/config/README.md, help and lib/config/config.ts name the same variables, in one order, with the same defaults and meanings", async () => {
   const table = await rows()
   expect(table.map(([name, , , meaning]) => [name, meaning])).toEqual(Object.entries(VARIABLES))
   for (const program of ["broker", "worker"] as const) {
