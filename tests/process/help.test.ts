@@ -7,6 +7,7 @@ import { createLog } from "../../lib/log.ts"
 import { announce, brokerFacts, tokenSource } from "../../lib/process/greeting.ts"
 import { helpText, type Program, variablesOf } from "../../lib/process/help.ts"
 import { version } from "../../package.json" with { type: "json" }
+import { bare, table } from "../support/documents.ts"
 import { brokerProcess, directory, listening } from "../support/processes.ts"
 
 const root = join(import.meta.dir, "../..")
@@ -22,21 +23,16 @@ async function run(program: Program, ...args: string[]) {
 }
 
 /** The rows of the table of lib/config/README.md, without its marks. */
-const rows = async () => {
-  const readme = await Bun.file(join(root, "lib/config/README.md")).text()
-  const table = readme.split("| variable | read by | default | meaning |\n")[1]!.split("\n\n")[0]!
-  return table
-    .split("\n")
-    .slice(1)
-    .map(row => row.replaceAll("`", "").slice(2, -2).split(" | ") as [string, string, string, string])
-    .filter(([, by]) => by !== "Compose")
-}
+const rows = async () =>
+  (await table("lib/config/README.md", "| variable | read by | default | meaning |"))
+    .map(row => row.map(bare) as [string, string, string, string])
+    .filter(([, readBy]) => readBy !== "Compose")
 
 test("lib/config/README.md, help and lib/config/config.ts name the same variables, in one order, with the same defaults and meanings", async () => {
-  const table = await rows()
-  expect(table.map(([name, , , meaning]) => [name, meaning])).toEqual(Object.entries(VARIABLES))
+  const variables = await rows()
+  expect(variables.map(([name, , , meaning]) => [name, meaning])).toEqual(Object.entries(VARIABLES))
   for (const program of ["broker", "worker"] as const) {
-    const read = table.filter(([, by]) => by === program || by === "both")
+    const read = variables.filter(([, by]) => by === program || by === "both")
     const defaults = read.map(([name, , fallback]) => [name, fallback === "–" ? undefined : fallback])
     expect([...variablesOf(program)] as unknown[]).toEqual(defaults)
     // Line breaks and margins aside, the page has each of them as it stands there.
