@@ -184,7 +184,7 @@ export function createBroker(
         )
         return answer(text, wire.replayed(text) ? { "idempotency-replayed": "true" } : undefined)
       },
-      docs.submit,
+      docs.submitTasks,
     )
     .get(
       "/get",
@@ -194,7 +194,7 @@ export function createBroker(
         const [task] = await wait(demand.waitMs, () => lease({ ...demand, signal: request.signal }))
         return task === undefined ? new Response(null, { status: 204 }) : answer(wire.writeLeased(task))
       },
-      docs.get,
+      docs.leaseOne,
     )
     .post(
       "/lease",
@@ -285,7 +285,7 @@ export function createBroker(
         log.info("A task was cancelled", { task_id: id, status, ...askedBy({ request, set }, caller.name) })
         return answer(JSON.stringify({ status, task_id: id }))
       },
-      docs.cancel,
+      docs.cancelTask,
     )
     .get(
       "/status/:id",
@@ -296,7 +296,7 @@ export function createBroker(
         const task = await wait(waitMs, () => queue.find(id, waitMs, request.signal))
         return answer(wire.writeTask(task))
       },
-      docs.status,
+      docs.getTask,
     )
     .get(
       "/why/:id",
@@ -305,7 +305,7 @@ export function createBroker(
         caller.mayUse(queueOf(id))
         return answer(wire.writeWhy(await queue.why(id)))
       },
-      docs.why,
+      docs.whyTask,
     )
     .get(
       "/tasks",
@@ -314,7 +314,7 @@ export function createBroker(
         const { tasks, next } = await queue.tasks({ ...page, queues: caller.listed(asked) })
         return answer(wire.writeTasks(tasks, next))
       },
-      docs.tasks,
+      docs.listTasks,
     )
     .get(
       "/dlq",
@@ -323,7 +323,7 @@ export function createBroker(
         const { size, tasks, next } = await queue.dead.page({ ...page, queues: caller.listed(asked) })
         return answer(wire.writeDlq(size, tasks, next))
       },
-      docs.dlq,
+      docs.listDead,
     )
     .get(
       "/dlq/groups",
@@ -331,7 +331,7 @@ export function createBroker(
         const { queue: asked, ...page } = wire.readDlqGroups(query(request))
         return answer(JSON.stringify(await queue.dead.groups({ ...page, queues: caller.listed(asked) })))
       },
-      docs.dlqGroups,
+      docs.groupDead,
     )
     .delete(
       "/dlq/:id",
@@ -342,7 +342,7 @@ export function createBroker(
         log.info("A dead task was deleted", { task_id: id, ...askedBy({ request, set }, caller.name) })
         return answer(JSON.stringify({ status: "deleted_from_dlq", task_id: id }))
       },
-      docs.discard,
+      docs.deleteDeadTask,
     )
     .post(
       "/dlq/purge",
@@ -357,7 +357,7 @@ export function createBroker(
         log.info("Dead tasks were deleted", { ...fields, purged: told.purged })
         return answer(JSON.stringify(told))
       },
-      docs.dlqPurge,
+      docs.purgeDead,
     )
     .post(
       "/dlq/retry",
@@ -375,7 +375,7 @@ export function createBroker(
         log.info("Dead tasks were retried", { ...fields, requeued: told.requeued })
         return answer(JSON.stringify(told))
       },
-      docs.retryAll,
+      docs.retryDead,
     )
     .post(
       "/dlq/retry/:id",
@@ -387,7 +387,7 @@ export function createBroker(
         log.info("A dead task was retried", { task_id: id, ...askedBy({ request, set }, caller.name) })
         return answer(JSON.stringify({ status: "requeued_from_dlq", task_id: id }))
       },
-      docs.redrive,
+      docs.retryDeadTask,
     )
     .get(
       "/queues",
@@ -397,7 +397,7 @@ export function createBroker(
           JSON.stringify(await queue.control.views({ ...wire.readQueues(query(request)), queues })),
         )
       },
-      docs.queues,
+      docs.listQueues,
     )
     .get(
       "/queues/:queue",
@@ -406,7 +406,7 @@ export function createBroker(
         caller.mayUse(name)
         return answer(JSON.stringify(await queue.control.view(name)))
       },
-      docs.queue,
+      docs.getQueue,
     )
     .post(
       "/queues/:queue/pause",
@@ -419,7 +419,7 @@ export function createBroker(
         log.info("A queue was paused", { queue: name, reason, ...askedBy({ request, set }, caller.name) })
         return answer(JSON.stringify({ status: "paused", queue: name, paused_at: since }))
       },
-      docs.pause,
+      docs.pauseQueue,
     )
     .post(
       "/queues/:queue/resume",
@@ -430,7 +430,7 @@ export function createBroker(
         log.info("A queue was resumed", { queue: name, ...askedBy({ request, set }, caller.name) })
         return answer(JSON.stringify({ status: "resumed", queue: name }))
       },
-      docs.resume,
+      docs.resumeQueue,
     )
     .put(
       "/queues/:queue/settings",
@@ -446,7 +446,7 @@ export function createBroker(
         })
         return answer(JSON.stringify(view))
       },
-      docs.settings,
+      docs.setQueueSettings,
     )
     .post(
       "/queues/:queue/purge",
@@ -462,7 +462,7 @@ export function createBroker(
         log.info("A queue was purged", { ...fields, ...told })
         return answer(JSON.stringify(told))
       },
-      docs.purge,
+      docs.purgeQueue,
     )
     .get(
       "/workers",
@@ -470,7 +470,7 @@ export function createBroker(
         const { queue: asked, ...page } = wire.readWorkers(query(request))
         return answer(JSON.stringify(await queue.workers.page({ ...page, queues: caller.listed(asked) })))
       },
-      docs.workers,
+      docs.listWorkers,
     )
     .post(
       "/workers/:worker/drain",
@@ -480,7 +480,7 @@ export function createBroker(
         log.info("A worker was told to drain", { worker, ...askedBy({ request, set }, caller.name) })
         return answer(JSON.stringify({ status: "draining", worker, draining_since: since }))
       },
-      docs.drain,
+      docs.drainWorker,
     )
     .delete(
       "/workers/:worker/drain",
@@ -490,7 +490,7 @@ export function createBroker(
         log.info("A worker is not to drain any more", { worker, ...askedBy({ request, set }, caller.name) })
         return answer(JSON.stringify({ status: "drain_ended", worker }))
       },
-      docs.drainEnd,
+      docs.undrainWorker,
     )
     .get(
       "/events",
@@ -505,7 +505,7 @@ export function createBroker(
           await queue.eventFeed.listen({ ...filter, queues }, after, signal, session?.expiresAt),
         )
       },
-      docs.events,
+      docs.listenEvents,
     )
     .post(
       "/audit",
@@ -552,7 +552,7 @@ export function createBroker(
         if (met.session !== undefined) refuseForeign(request)
         return answer(wire.writeSession(met.caller, met.session))
       },
-      docs.session,
+      docs.whoAmI,
     )
     .delete(
       "/session",
@@ -560,7 +560,7 @@ export function createBroker(
       docs.signOut,
     )
     .use(dashboard)
-    .get("/healthz", () => answer('{"status":"ok"}'), docs.healthz)
+    .get("/healthz", () => answer('{"status":"ok"}'), docs.health)
     .get(
       "/readyz",
       async () => {
@@ -581,7 +581,7 @@ export function createBroker(
           }),
         )
       },
-      docs.readyz,
+      docs.ready,
     )
 }
 

@@ -4,9 +4,12 @@ import { Validator } from "@seriousme/openapi-schema-validator"
 import { Ajv, type ValidateFunction } from "ajv"
 import { createBroker } from "../../broker.ts"
 import { readBrokerConfig } from "../../lib/config/config.ts"
+import { PROBLEMS } from "../../lib/http/answer.ts"
+import { PROSE } from "../../lib/http/openapi/document.ts"
 import { createLog } from "../../lib/log.ts"
 import type { TaskQueue } from "../../lib/queue/task-queue.ts"
-import { CODES } from "../../lib/wire/problem.ts"
+import { CODES, type Code } from "../../lib/wire/problem.ts"
+import { type OperationId, problemsOf, ROUTES, routeName } from "../../lib/wire/routes.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, testConfig, until } from "../support/harness.ts"
 
 interface Media {
@@ -15,10 +18,11 @@ interface Media {
 }
 type Content = Record<string, Media>
 interface Operation {
+  operationId: string
   summary?: string
   description?: string
   tags?: string[]
-  security?: unknown[]
+  security?: Record<string, string[]>[]
   parameters?: { name: string; in: string; description: string; example?: unknown; schema: object }[]
   requestBody?: { content: Content }
   responses: Record<string, { description: string; content?: Content; headers?: Record<string, object> }>
@@ -92,9 +96,45 @@ test("it has every route of the app, and no other", () => {
   ).toEqual(routes.sort())
 })
 
+test("every route that the broker serves is declared, with its operation id, and no other", () => {
+  const declared = Object.entries(ROUTES).map(([id, route]) => `${id} ${routeName(route)}`)
+  const served = operations().map(
+    ({ method, path, operation }) =>
+      `${operation.operationId} ${method} ${path.replace(/\{(\w+)\}/g, ":$1")}`,
+  )
+  expect(served.sort()).toEqual(declared.sort())
+  expect(new Set(Object.values(ROUTES).map(routeName)).size).toBe(declared.length)
+})
+
+test("a session authenticates every operation that a token does, with the CSRF header if it changes something", () => {
+  for (const { name, operation } of operations()) {
+    const schemes = operation.security!.map(one => Object.keys(one).sort().join())
+    const changes = !name.startsWith("GET ") || name === "GET /get"
+    expect(schemes.includes("token"), name).toBe(schemes.includes(changes ? "csrf,session" : "session"))
+    expect(schemes.includes("session") && changes, name).toBe(false)
+  }
+})
+
+test("the schemas of the document carry no keyword that OpenAPI 3.0 does not have", () => {
+  expect(JSON.stringify(document)).not.toMatch(/"(const|patternProperties|contentMediaType)":/)
+})
+
+test("prose and facts exist only for problems that the route declares", () => {
+  for (const [id, { problems = {}, advice = {} }] of Object.entries(PROSE)) {
+    const codes = problemsOf(ROUTES[id as OperationId])
+    for (const code of Object.keys(problems) as Code[]) expect(codes, id).toContain(code)
+    for (const status of Object.keys(advice))
+      expect(
+        codes.map(code => PROBLEMS[code].status),
+        id,
+      ).toContain(Number(status))
+  }
+})
+
 test("every route says what it is for, what it takes and what it may answer", () => {
   for (const { name, operation } of operations()) {
-    const open = operation.security?.length === 0
+    const open =
+      operation.security!.length === 0 || operation.security!.some(one => Object.keys(one).length === 0)
     const statuses = ["200", "500"]
     if (!open) statuses.push("401", "403")
     if (operation.requestBody) statuses.push("413", "415")

@@ -1,0 +1,169 @@
+/** Prose and examples of the routes for events, audits, metrics, sessions and health checks. */
+import { EventsQuery } from "../../wire/operating.ts"
+import { ID, NOW, type ProseOf, SESSION } from "./prose.ts"
+
+const OTHER_ORIGIN = { forbidden: { detail: "A page of another origin may not ask this." } }
+const AUDITED = { queues: 1, tasks: 5_000, payloads: 12, unique_keys: 3, entries: 4_100 }
+
+export const operating: ProseOf<"operating"> = {
+  listenEvents: {
+    description:
+      "Server-sent events until the client disconnects: from now on, or after the event whose id `Last-Event-ID` or " +
+      "`last_event_id` names. The protocol document lists the events. If events may be missing, the stream has a `gap`: read " +
+      "the current state again. A broker serves up to 200 clients; it disconnects a client that does not read. With a token " +
+      "that is bound to queues, only events of these queues are sent.",
+    query: { queue: ["mail"], event: ["done", "dead"] },
+    parameters: [
+      {
+        name: "Last-Event-ID",
+        in: "header",
+        description: "replaces `last_event_id`; browsers send it when they reconnect",
+        schema: { type: "string", pattern: EventsQuery.properties.last_event_id.pattern },
+        example: "1764000000000-0",
+      },
+    ],
+    answers: {
+      200: {
+        description: "The events, each with an id, a name and JSON data.",
+        examples: {
+          one: `id: ${NOW}-0\nevent: dead\ndata: {"at":${NOW},"queue":"mail","task_id":"mail:${ID}","attempt":4,"reason":"failed"}\n\n`,
+        },
+      },
+    },
+    problems: {
+      bad_request: { field: "queue", detail: "`queue` must be a list of 1 to 100 names." },
+      overloaded: {
+        detail: "200 clients listen to events at this broker already: connect to another broker.",
+      },
+    },
+  },
+
+  audit: {
+    description:
+      "Checks that every task, index entry, payload and unique key is consistent, and reports what is not. After a partial " +
+      "restore of Redis, a task may be in no list and would wait forever; with `fix=true` the audit repairs it, each repair in " +
+      "one atomic step with its check. Brokers run audits every AUDIT_INTERVAL_MS. A call takes at most 20 s: if `complete` is " +
+      "false, it did not check everything. Safe at any time. The body is not read.",
+    query: { queue: "default", fix: "true" },
+    answers: {
+      200: {
+        description:
+          "What was checked and what was found. If `mended` is below `count`, not everything was repaired.",
+        examples: {
+          "no faults": { complete: true, looked: AUDITED, found: [] },
+          repaired: {
+            complete: true,
+            looked: AUDITED,
+            found: [{ kind: "not_listed", count: 2, mended: 2, sample: ID }],
+          },
+        },
+      },
+    },
+    problems: { bad_request: { field: "fix", detail: '`fix` must be one of "true", "false".' } },
+  },
+
+  metrics: {
+    description:
+      "The content of the queues (the first 1,000 by name) and the counters of this broker since its start, in the text format " +
+      "of Prometheus. Redis is read at most once per second; while it is unavailable, `tq_redis_up` is 0 and the queues are left " +
+      "out. With METRICS_PUBLIC=true no token is needed. A token that is bound to queues is refused.",
+    answers: {
+      200: {
+        description: "The metrics.",
+        examples: {
+          part: '# HELP tq_tasks Tasks in Redis, of the first 1,000 queues.\n# TYPE tq_tasks gauge\ntq_tasks{queue="default",state="queued"} 3\n',
+        },
+      },
+    },
+  },
+
+  signIn: {
+    description:
+      "For browsers, as the dashboard uses it. The cookie replaces the token on every route, for 12 hours or until the broker no " +
+      "longer knows the token. Scripts cannot read the cookie, and other sites cannot make the browser send it. A request that " +
+      "changes something also needs `csrf` in the header X-CSRF-Token.",
+    body: { token: { token: "0f3a5e889c1d4b7a" } },
+    answers: {
+      200: {
+        description: "The name and the roles of the token. The cookie is in Set-Cookie.",
+        headers: { "Set-Cookie": { description: "the session cookie", schema: { type: "string" } } },
+        examples: { "a token for one queue": SESSION },
+      },
+    },
+    problems: {
+      ...OTHER_ORIGIN,
+      bad_request: {
+        field: "token",
+        detail: "`token` is missing: it must be a string (a token of this broker).",
+      },
+    },
+    advice: {
+      401: "The broker does not know this token.",
+      403: "A page of another origin sent the request.",
+    },
+  },
+
+  whoAmI: {
+    description:
+      "Shows the name, the roles and the queues of the token or the cookie that the request carries.",
+    answers: {
+      200: {
+        description: "The caller.",
+        examples: { session: SESSION, token: { name: "ci", roles: ["submit"] } },
+      },
+      204: { description: "The request carries neither a token nor a cookie: ask for a token." },
+    },
+    problems: OTHER_ORIGIN,
+    advice: {
+      401: "The session has ended, or the broker does not know the token.",
+      403: "A page of another origin sent the request.",
+    },
+  },
+
+  signOut: {
+    description:
+      "Deletes the cookie in the browser. As every change with a cookie, it needs X-CSRF-Token, but not if the cookie is no " +
+      "longer valid. The token stays valid.",
+    answers: { 200: { description: "The cookie is deleted.", examples: { ended: { status: "ended" } } } },
+    problems: {
+      forbidden: {
+        detail:
+          "With a session cookie this needs the header X-CSRF-Token: GET /session returns it as `csrf`.",
+      },
+    },
+  },
+
+  health: {
+    description: "Does not access Redis. If there is no answer, restart the broker.",
+    answers: { 200: { description: "The process is alive.", examples: { alive: { status: "ok" } } } },
+  },
+
+  ready: {
+    description:
+      "Checks Redis. Send requests to a broker while this answers 200. `durability` says what survives a power failure, and " +
+      "`wait_replicas` what survives a failover.",
+    answers: {
+      200: {
+        description: "The broker can do its work.",
+        examples: {
+          ready: {
+            status: "ready",
+            redis: "7.0.15",
+            durability: "always",
+            maxmemory_policy: "noeviction",
+            topology: "sentinel",
+            replicas: 2,
+            wait_replicas: 1,
+          },
+        },
+      },
+    },
+    problems: {
+      not_replicated: { detail: "Redis has 0 replicas connected, and WAIT_REPLICAS=1 asks for more." },
+      not_ready: {
+        detail: "Redis may evict tasks when its memory is full: set maxmemory-policy to noeviction.",
+      },
+    },
+    advice: { 503: "Send requests to another broker, and check Redis." },
+  },
+}
