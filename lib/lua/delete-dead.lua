@@ -7,13 +7,13 @@
 local answers = {}
 for _, id in ipairs(ARGV) do
   local t = open(id)
-  local word = "not_dead"
+  local code = "not_dead"
   if t and t.state == "dead" then
-    word = "deleted"
+    code = "deleted"
     leave(dead, id)
-    forget(t)
+    delete_task(t)
   end
-  answers[#answers + 1] = word
+  answers[#answers + 1] = code
 end
 commit()
 return answers

@@ -4,5 +4,5 @@
   answers    {id, text, payload where it has its own key, lease deadline, due time} | false where there is no such task
   cost       O(n) ]]
 local answers = {}
-for _, id in ipairs(ARGV) do answers[#answers + 1] = describe(id) end
+for _, id in ipairs(ARGV) do answers[#answers + 1] = read_raw(id) end
 return answers

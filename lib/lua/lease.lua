@@ -4,10 +4,10 @@
   arguments  limit: how many of these to move at most; retention: ms that a cancelled task is kept; tokens: 22 characters
              for each slot; then for each worker: its name ("?" unknown), and how many slots it has. Tasks go
              round: everybody gets a first before anybody gets a second.
-  answers    {next_event (0: there is more to do: ask again at once), handed, lapsed, buried, befallen}
+  answers    {next_event (0: there is more to do: ask again at once), handed, lapsed, died_count, timeouts}
              handed: {id, text, payload (only where the text does not hold it), ...} of each task, and not as one
-             text, as Lua reads each byte of a text that it makes, some of them twice; lapsed, buried: how many leases
-             have lapsed, and how many tasks are now dead; befallen: which, where there are any, as prelude.lua spells it
+             text, as Lua reads each byte of a text that it makes, some of them twice; lapsed, died_count: how many leases
+             have lapsed, and how many tasks are now dead; timeouts: which, where there are any, one line per timeout, `event reason attempt worker id`
   cost       O((n + limit) log L), L = live leases, and O(1,000) where many have left their list
   invariant  `leases` lists exactly the tasks whose state is "processing"; the attempt number in a lease never
              goes back, whatever became of the lease before ]]
@@ -18,16 +18,16 @@ local MIN_GAIN = 50 -- ms from which a rate's next tasks are handed out together
 local MAX_HANDED = 300 -- tasks that one call hands out, two fewer for each that it has moved, and
 local MAX_PASSED = 600 -- ids left behind that it drops: about 2 ms each, as a call holds up all others
 
-local moved = move_past(tonumber(limit), retention)
+local moved = run_timers(tonumber(limit), retention)
 commit()
 
 -- When somebody asked last, to the second: an idle queue is not written to for each poll.
 if now - (redis.call("HGET", stats, "polled") or 0) >= 1000 then redis.call("HSET", stats, "polled", now) end
 
--- Nobody is told of what became ready above: who is woken could not have it. The end of the pause wakes all.
+-- Nobody is told of what became ready above: who is became_ready could not have it. The end of the pause wakes all.
 local paused, concurrency, per_second, burst =
   unpack(redis.call("HMGET", settings, "paused", "concurrency", "per_second", "burst"))
-if paused then return { next_event(), {}, lapsed, buried, befallen[1] and befallen or nil } end
+if paused then return { next_event(), {}, lapsed, died_count, timeouts[1] and timeouts or nil } end
 local allowed, bucket = allowance(concurrency, per_second, burst)
 
 local pop = { "LMPOP", 10 }
@@ -46,12 +46,12 @@ local function next_worker()
   return ARGV[workers_from + (turn - 1) * fields_each]
 end
 
--- Up to the worker's name the text is written anew; what comes after that stays as it is. All of HEAD is asked for: one
+-- Up to the worker's name the text is written anew; what comes after that stays as it is. All of HEADER is asked for: one
 -- that is no task's would end the script behind the pop, and take the others that were popped with it.
 local QUEUED = "^queued %d+ (%d%S*) %d+ %S+() %d+ %d+ %d+ %d+\n"
 
 -- What write and join would do is done here: for each task the calls alone would cost as much as that.
-local leased, deadlines = values_for(joined, leases), {}
+local leased, deadlines = values_in(joined, leases), {}
 
 local function hand_out(id, key, lease, policy, rest)
   local attempt = lease == "0" and "1" or int(attempt_of(lease) + 1)
@@ -93,7 +93,7 @@ while slot < most and passed < MAX_PASSED do
     local policy = lease and policy_in(text, rest)
     if policy and policy.expires > 0 and now > policy.expires and not opened[id] then
       leave(expiring, id)
-      bury(open(id), "expired")
+      mark_dead(open(id), "expired")
       passed = passed + 1
     elseif policy and policy.priority == priority and not opened[id] then
       hand_out(id, keys[i], lease, policy, sub(text, rest))
@@ -119,4 +119,4 @@ if event ~= 0 and slot == most and most < room and bucket and bucket < 1 then
   local gained = math.max(MIN_GAIN, math.ceil((1 - bucket) * 1000 / per_second))
   event = event < 0 and gained or math.min(event, gained)
 end
-return { event, handed, lapsed, buried, befallen[1] and befallen or nil }
+return { event, handed, lapsed, died_count, timeouts[1] and timeouts or nil }

@@ -10,7 +10,7 @@ local place, limit, score, id, bare = unpack(ARGV)
 limit = tonumber(limit)
 
 local answer
-local function show(entry, at) answer[#answer + 1] = { at, entry, describe(entry, bare == "1") } end
+local function show(entry, at) answer[#answer + 1] = { at, entry, read_raw(entry, bare == "1") } end
 
 if string.match(place, "^%d$") then
   local list = ready .. place

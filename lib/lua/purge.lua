@@ -17,7 +17,7 @@ for _, id in ipairs(ids) do
   if set then leave(set, id) end
   local t = open(id)
   if t and (PLACES[t.state] or t.state == "queued" and read_policy(t.policy).priority) == place then
-    forget(t)
+    delete_task(t)
     purged = purged + 1
   end
 end

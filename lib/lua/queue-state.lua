@@ -16,7 +16,7 @@ for _, set in ipairs({ due, leases, done, dead, cancelled }) do answer[#answer +
 local oldest = now
 for priority = 0, 9 do
   local count = redis.call("LLEN", ready .. priority)
-  local since = count > 0 and waits_since(priority)
+  local since = count > 0 and waiting_since(priority)
   if since then
     oldest = math.min(oldest, since)
     answer[oldest_at] = oldest

@@ -35,7 +35,7 @@ for queue in string.gmatch(queues, "%S+") do
       left = left - 1
       if priority then
         queued = queued + size
-        local since = waits_since(priority)
+        local since = waiting_since(priority)
         if since then oldest = math.min(oldest or since, since) end
       else
         sizes[i - 1] = int(size)

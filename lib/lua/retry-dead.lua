@@ -7,7 +7,7 @@
 local first, fields_each = 1, 3
 
 local function replace_payload(t, inline, large)
-  rare(t)
+  extras(t)
   t.rest = string.match(t.rest, "^[^\n]*\n") .. inline
   if large == "" then
     redis.call("UNLINK", payload .. t.id)
@@ -20,27 +20,27 @@ local answers = {}
 for i = first, #ARGV, fields_each do
   local id, inline, large = unpack(ARGV, i, i + fields_each - 1)
   local t = open(id)
-  local word = "not_dead"
+  local code = "not_dead"
   if t and t.state == "dead" then
-    local key = rare(t).unique
+    local key = extras(t).unique
     local holder = key and redis.call("GET", unique .. key)
     if holder and holder ~= id then
-      word = "duplicate"
+      code = "duplicate"
     else
-      word = "requeued"
+      code = "requeued"
       leave(dead, id)
       make_ready(id, read_policy(t.policy).priority)
       if key then redis.call("SET", unique .. key, id) end
       -- The time by which it was to start belongs to its former life.
       t.policy = string.gsub(t.policy, "^(%d+ %d+ %d+ %d+ %d+) %d+", "%1 0")
       t.state, t.finished, t.retries, t.crashes, t.releases = "queued", "0", "0", "0", "0"
-      rare(t).reason, rare(t).cancel, rare(t).watched = nil, nil, nil
+      extras(t).reason, extras(t).cancel, extras(t).watched = nil, nil, nil
       if inline ~= "" or large ~= "" then replace_payload(t, inline, large) end
-      if max_bytes > 0 then hold(size_of(id, t.rest)) end
+      if max_bytes > 0 then add_bytes(size_of(id, t.rest)) end
       save(t)
     end
   end
-  answers[#answers + 1] = word
+  answers[#answers + 1] = code
 end
 commit()
 publish(0)

@@ -1,11 +1,11 @@
 #!lua
 --[[ submit: create tasks, ready at once or later.
   arguments  ttl: ms that an idempotency record is kept; then for each: id, body (its text from the policy on, as
-             prelude.lua spells it, without rare ones), large (the payload, where the body does not hold it), rare
+             record.lua describes it, without extras), large (the payload, if the body does not contain it), extras
              ("" none, or a JSON object of strings: when it is ready, "+ms" from now or a time; extra, further
              members for the worker, JSON without braces; key of the idempotency record and print of what was
              asked; unique key; mode "replace": a waiting duplicate gets this payload; expires, ms from now)
-  answers    for each {word, id}; the words:
+  answers    for each {code, id}; the words:
              "queued" | "scheduled"              created
              "duplicate" | "replaced"            id holds the unique key; its payload was left or replaced
              "replay_queued" | "replay_scheduled" | "replay_duplicate" | "replay_replaced"
@@ -41,13 +41,13 @@ local function take_room(depth, bytes)
   free_depth, free_bytes = free_depth - depth, free_bytes - bytes
 end
 
--- Tasks that ask for nothing rare are written together, unless one of their ids is taken, or there is no room for all.
+-- Tasks that have no extras are written together, unless one of their ids is taken, or there is no room for all.
 local created, plain, plain_at, all_plain = {}, {}, 0, true
 for i = first, #ARGV, fields_each do
   local id, large = ARGV[i], ARGV[i + 2]
   if ARGV[i + 3] ~= "" or created[id] ~= nil then
     all_plain = false
-    created[id] = created[id] or false -- false: a rare one asks for it first, and what is behind it waits
+    created[id] = created[id] or false -- false: an item with extras asks for it first, and what is behind it waits
   else
     created[id] = i
     plain[plain_at + 1] = task .. id
@@ -82,9 +82,9 @@ end
 local function replace(holder, body, large, starts)
   local t = open(holder)
   if t.state ~= "queued" and t.state ~= "scheduled" and t.state ~= "retrying" then return "duplicate" end
-  rare(t)
+  extras(t)
   local type = match(t.rest, "^[^\n]*\n")
-  if max_bytes > 0 then hold(-size_of(holder, t.rest)) end
+  if max_bytes > 0 then add_bytes(-size_of(holder, t.rest)) end
   t.rest = type .. match(body, "^[^\n]*\n\n[^\n]*\n(.*)$")
   save(t)
   if large == "" then
@@ -92,7 +92,7 @@ local function replace(holder, body, large, starts)
   else
     set_payload(holder, large)
   end
-  if max_bytes > 0 then hold(#t.rest + #large) end
+  if max_bytes > 0 then add_bytes(#t.rest + #large) end
   -- Debounce: a delay asked again starts again.
   if t.state == "scheduled" and starts > now then join(due, starts, holder) end
   return "replaced"
@@ -107,9 +107,9 @@ local function create(id, body, large, starts, asked)
     t.policy = string.gsub(t.policy, "^(%d+ %d+ %d+ %d+ %d+) %d+", "%1 " .. int(expires))
     join(expiring, expires, id)
   end
-  if asked.extra then rare(t).extra = asked.extra end
+  if asked.extra then extras(t).extra = asked.extra end
   if asked.unique then
-    rare(t).unique = asked.unique
+    extras(t).unique = asked.unique
     redis.call("SET", unique .. asked.unique, id)
   end
   if starts > now then
@@ -126,34 +126,34 @@ end
 local function submit(id, body, large, asked)
   local known = asked.key and redis.call("GET", record .. asked.key)
   if known then
-    local print, by, word = match(known, "^(%S+) (%S+) (%S+)")
+    local print, by, code = match(known, "^(%S+) (%S+) (%S+)")
     if print ~= asked.print then return "conflict", id end
-    return "replay_" .. word, by
+    return "replay_" .. code, by
   end
   if opened[id] or redis.call("EXISTS", task .. id) == 1 then return "exists", id end
   local after = asked.when and match(asked.when, "^%+(%d+)$")
   local starts = after and now + after or tonumber(asked.when or 0)
   local holder = asked.unique and redis.call("GET", unique .. asked.unique)
   if holder and not open(holder) then holder = nil end
-  local word
+  local code
   if not holder then
     local full = take_room(1, size_of_new(body, large))
     if full then return full, id end
-    word = create(id, body, large, starts, asked)
-    if max_bytes > 0 then hold(size_of_new(body, large)) end
+    code = create(id, body, large, starts, asked)
+    if max_bytes > 0 then add_bytes(size_of_new(body, large)) end
   elseif asked.mode == "replace" then
-    word = replace(holder, body, large, starts)
+    code = replace(holder, body, large, starts)
   else
-    word = "duplicate"
+    code = "duplicate"
   end
   local by = holder or id
-  if asked.key then redis.call("SET", record .. asked.key, asked.print .. " " .. by .. " " .. word, "PX", ttl) end
-  return word, by
+  if asked.key then redis.call("SET", record .. asked.key, asked.print .. " " .. by .. " " .. code, "PX", ttl) end
+  return code, by
 end
 
 local function line_up(i)
   make_ready(ARGV[i], sub(ARGV[i + 1], 1, 1)) -- its policy begins with its priority, a digit
-  if max_bytes > 0 then hold(size_of_new(ARGV[i + 1], ARGV[i + 2])) end
+  if max_bytes > 0 then add_bytes(size_of_new(ARGV[i + 1], ARGV[i + 2])) end
 end
 
 if all_plain then
@@ -166,13 +166,13 @@ end
 local answers = {}
 for i = first, #ARGV, fields_each do
   local id, body, large, asked = unpack(ARGV, i, i + fields_each - 1)
-  local word = "queued"
+  local code = "queued"
   if created[id] == i then
     line_up(i)
   else
-    word, id = submit(id, body, large, asked == "" and {} or cjson.decode(asked))
+    code, id = submit(id, body, large, asked == "" and {} or cjson.decode(asked))
   end
-  answers[#answers + 1] = { word, id }
+  answers[#answers + 1] = { code, id }
 end
 commit()
 publish(0)

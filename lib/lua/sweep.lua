@@ -4,9 +4,9 @@
   arguments  limit: how many it moves, and how many of each it deletes, at most; retention, dead_retention: ms that a
              cancelled and a dead task is kept; keep, keep_dead: how many done or cancelled, and how many dead ones are
              kept; polled: 1 where workers wait at this broker
-  answers    {moved, waiting, next_event, lapsed, buried, befallen}     moved: 1 where there may be more; waiting: 1 where
-             something is ready; lapsed, buried: how many leases have lapsed, and how many tasks are now dead;
-             befallen: which, where there are any, as prelude.lua spells it
+  answers    {moved, waiting, next_event, lapsed, died_count, timeouts}     moved: 1 where there may be more; waiting: 1 where
+             something is ready; lapsed, died_count: how many leases have lapsed, and how many tasks are now dead;
+             timeouts: which, where there are any, one line per timeout, `event reason attempt worker id`
   cost       O(limit log N)
   invariant  safe to run on every broker at once: what one has moved, the next does not find ]]
 local limit, retention, dead_retention, keep, keep_dead, polled = unpack(ARGV)
@@ -27,7 +27,7 @@ local function trim(set, score, most)
   return #ids
 end
 
-local moved = move_past(limit, retention)
+local moved = run_timers(limit, retention)
 local trimmed = math.max(
   trim(done, now, tonumber(keep)),
   trim(cancelled, now, tonumber(keep)),
@@ -41,4 +41,4 @@ local waiting = 0
 for priority = 0, 9 do
   if redis.call("EXISTS", ready .. priority) == 1 then waiting = 1 end
 end
-return { math.max(moved, trimmed) >= limit and 1 or 0, waiting, next_event(), lapsed, buried, befallen[1] and befallen or nil }
+return { math.max(moved, trimmed) >= limit and 1 or 0, waiting, next_event(), lapsed, died_count, timeouts[1] and timeouts or nil }

@@ -7,16 +7,16 @@
 local answers = {}
 for _, id in ipairs(ARGV) do
   local t = open(id)
-  local word = "watched"
+  local code = "watched"
   if not t then
-    word = "unknown"
+    code = "unknown"
   elseif t.state == "done" or t.state == "dead" or t.state == "cancelled" then
-    word = "ended"
-  elseif not rare(t).watched then
-    rare(t).watched = "1"
+    code = "ended"
+  elseif not extras(t).watched then
+    extras(t).watched = "1"
     save(t)
   end
-  answers[#answers + 1] = word
+  answers[#answers + 1] = code
 end
 commit()
 return answers

@@ -8,7 +8,7 @@
   cost       O(10,000) at most, for the position ]]
 local answers = {}
 for _, id in ipairs(ARGV) do
-  local described = describe(id)
+  local described = read_raw(id)
   if described then
     local priority = tonumber(read_policy(open(id).policy).priority)
     local ahead = 0

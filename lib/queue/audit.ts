@@ -2,7 +2,7 @@
  * The self-audit: does each task stand where its state says, and nothing that belongs to none? After a partial
  * restore, a lost file or a bug, tasks would else wait for ever in no list. A pass:
  *   1. SCANs the keys of every master, some at a time; what a task's key alone tells is judged and mended by
- *      lua/audit.lua, as are the entries of each sorted set that it meets.
+ *      lua/audit-queue.lua, as are the entries of each sorted set that it meets.
  *   2. A ready list has no index: one look-up costs a scan of it. So when a queue is first met, its lists are read
  *      once, from the tail (what is pushed and popped meanwhile shifts nothing there), into a Bloom filter: 16 bits an
  *      id. A queued task that is not in it is a suspect. About 1 in 1,700 orphans is passed over so; each pass
@@ -210,7 +210,7 @@ class Pass {
     const { store, scripts } = this.parts
     this.report.looked.queues++
     const registered = (await store.command(["SISMEMBER", QUEUES, queue])) === 1
-    const [began, bytes] = await scripts.call("audit", queue, { began: 0, fix: 0, retention: 0 })
+    const [began, bytes] = await scripts.call("auditQueue", queue, { began: 0, fix: 0, retention: 0 })
     const sizes = await Promise.all(PRIORITIES.map(at => store.command(["LLEN", keyOf(queue, "ready", at)])))
     const listed = new Filter(sizes.reduce((sum: number, size) => sum + Number(size), 0))
     await this.#readLists(queue, id => listed.add(id))
@@ -254,7 +254,7 @@ class Pass {
     for (let from = 0; from < all.length; from += STEP) {
       const items = all.slice(from, from + STEP)
       const args = { began: met.began, fix: fix ? 1 : 0, retention: this.parts.retentionMs }
-      const [, , counted, ...faults] = await this.parts.scripts.call("audit", queue, args, items)
+      const [, , counted, ...faults] = await this.parts.scripts.call("auditQueue", queue, args, items)
       met.counted += counted
       for (const [index, fault, mended, lease] of faults) {
         const { what, id } = items[index]!

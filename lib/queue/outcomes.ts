@@ -78,12 +78,12 @@ export class OutcomeRecorder {
     if (died) this.#tell("dead", queue, id, { ...attempt(), ...(reason === undefined ? {} : { reason }) })
   }
 
-  /** What time did to tasks of a queue, as a lease or a sweep has found; `befallen` as lua/prelude.lua spells it. */
-  recordTimeouts(queue: string, lapsed: number, buried: number, befallen: readonly string[] = []): void {
+  /** What time did to tasks of a queue, as a lease or a sweep has found; `timeouts` as lua/lease.lua describes them. */
+  recordTimeouts(queue: string, lapsed: number, died: number, timeouts: readonly string[] = []): void {
     const measures = this.measures.forQueue(queue)
     measures.lapsed += lapsed
-    measures.dead += buried
-    for (const line of befallen) {
+    measures.dead += died
+    for (const line of timeouts) {
       const [event, reason, attempt, worker, local] = line.split(" ") as [EventName, ...string[]]
       const facts = {
         ...(event === "cancelled" ? {} : { reason }),

@@ -199,8 +199,8 @@ export class TaskQueue {
         queue,
         { ttl: options.idempotencyTtlMs },
         items.map(({ local, task }) => {
-          const { body, large, rare } = encodeNewTask(task)
-          return { id: local, body, large, rare }
+          const { body, large, extras } = encodeNewTask(task)
+          return { id: local, body, large, extras }
         }),
       )
       return answers === "queued" ? items.map(({ local }) => ["queued", local]) : answers
@@ -211,10 +211,11 @@ export class TaskQueue {
         "settle",
         queue,
         { retention: options.doneRetentionMs },
-        items.map(({ id, lease = "", outcome, text = "", retry }) => ({
+        items.map(({ id, lease = "", outcome, text = "", retry = "" }) => ({
           id: localOf(id),
           lease,
-          outcome: retry === undefined ? outcome : `${outcome} ${retry}`,
+          outcome,
+          retry,
           text,
         })),
       )
@@ -387,16 +388,13 @@ export class TaskQueue {
   }
 
   /** Gives tasks back unblamed. If that is lost, as with a master, the leases lapse: it does not wait for replicas. */
-  async #release(
-    tasks: readonly Leased[],
-    outcome: "released" | "released free" = "released",
-  ): Promise<void> {
+  async #release(tasks: readonly Leased[], outcome: "released" | "returned" = "released"): Promise<void> {
     const retention = this.options.doneRetentionMs
     for (const [queue, some] of Map.groupBy(tasks, task => task.queue)) {
-      const items = some.map(({ id, lease }) => ({ id: localOf(id), lease, outcome, text: "" }))
+      const items = some.map(({ id, lease }) => ({ id: localOf(id), lease, outcome, retry: "", text: "" }))
       const answers = await this.#scripts.call("settle", queue, { retention }, items, false)
       // Those of a lease that nobody was told of are nothing that has happened.
-      if (outcome === "released free" || typeof answers === "string") continue
+      if (outcome === "returned" || typeof answers === "string") continue
       some.forEach(({ id, lease }, i) => {
         const [word, retries, , state, reason] = answers[i]!
         if (word !== "released" && word !== "cancelled") return
@@ -508,14 +506,14 @@ export class TaskQueue {
       }
       const asked = open.map(({ worker, count }) => ({ worker: worker || "?", slots: count }))
       try {
-        const [nextEvent, handed, lapsed, buried, befallen] = await this.#scripts.call(
+        const [nextEvent, handed, lapsed, died, timeouts] = await this.#scripts.call(
           "lease",
           queue,
           bounds,
           asked,
         )
         const got = readLeased(queue, handed)
-        this.#happened.recordTimeouts(queue, lapsed, buried, befallen)
+        this.#happened.recordTimeouts(queue, lapsed, died, timeouts)
         this.#happened.leased(queue, got)
         tasks.push(...got)
         if (nextEvent >= 0) this.#sweeper.in(queue, nextEvent)
@@ -538,12 +536,12 @@ export class TaskQueue {
   #takeBack(queue: string, error: unknown): void {
     if (!(error instanceof NotReplicated && error.reply !== undefined)) return
     const [, handed] = error.reply as Replies["lease"]
-    this.#release(readLeased(queue, handed), "released free").catch(() => {})
+    this.#release(readLeased(queue, handed), "returned").catch(() => {})
   }
 
   async #sweep(queue: string) {
     const { doneRetentionMs, deadRetentionMs, doneKept, deadKept } = this.options
-    const [more, waiting, nextEvent, lapsed, buried, befallen] = await this.#scripts.call("sweep", queue, {
+    const [more, waiting, nextEvent, lapsed, died, timeouts] = await this.#scripts.call("sweep", queue, {
       limit: MOVES_A_CALL,
       retention: doneRetentionMs,
       dead_retention: deadRetentionMs,
@@ -551,7 +549,7 @@ export class TaskQueue {
       keep_dead: deadKept,
       polled: this.#poll.waitsFor(queue) ? 1 : 0,
     })
-    this.#happened.recordTimeouts(queue, lapsed, buried, befallen)
+    this.#happened.recordTimeouts(queue, lapsed, died, timeouts)
     if (waiting === 1) this.#poll.hint(queue, MOVES_A_CALL)
     // Asked anew: somebody may have come during the call.
     if (!this.#poll.waitsFor(queue)) this.#hints.unsubscribe(wakeChannel(queue))

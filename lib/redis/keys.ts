@@ -1,10 +1,10 @@
 /**
  * The one file that spells Redis keys. All keys of a queue carry its name as their hash tag, so that a queue
  * is one slot of a Cluster and a script may touch all of it. Every script gets all of them, in this order:
- * the first line of lua/prelude.lua unpacks them, and a test compares the two.
+ * the first line of lua/record.lua unpacks them, and a test compares the two.
  */
 const QUEUE_KEYS = {
-  task: "prefix; string by id: one task (its lines: lua/prelude.lua)",
+  task: "prefix; string by id: one task (its lines: lua/record.lua)",
   payload: "prefix; string by id: a payload too large to be written with each transition, as JSON text",
   ready: "prefix; list by priority 0-9: ids of queued tasks, oldest first",
   due: "zset by ms: ids of scheduled and retrying tasks, by when they are ready",

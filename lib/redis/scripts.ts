@@ -3,19 +3,21 @@
  * called for one queue, gets all keys of that queue, and decides one transition for many tasks at once.
  */
 import { createHash } from "node:crypto"
-import audit from "../lua/audit.lua" with { type: "text" }
+import auditQueue from "../lua/audit-queue.lua" with { type: "text" }
 import cancel from "../lua/cancel.lua" with { type: "text" }
+import collect from "../lua/collect.lua" with { type: "text" }
 import deleteDead from "../lua/delete-dead.lua" with { type: "text" }
 import extend from "../lua/extend.lua" with { type: "text" }
 import inspect from "../lua/inspect.lua" with { type: "text" }
 import lease from "../lua/lease.lua" with { type: "text" }
 import leasesByWorker from "../lua/leases-by-worker.lua" with { type: "text" }
+import moves from "../lua/moves.lua" with { type: "text" }
 import page from "../lua/page.lua" with { type: "text" }
 import pause from "../lua/pause.lua" with { type: "text" }
-import prelude from "../lua/prelude.lua" with { type: "text" }
 import purge from "../lua/purge.lua" with { type: "text" }
 import queueState from "../lua/queue-state.lua" with { type: "text" }
 import queueStates from "../lua/queue-states.lua" with { type: "text" }
+import record from "../lua/record.lua" with { type: "text" }
 import retryDead from "../lua/retry-dead.lua" with { type: "text" }
 import settings from "../lua/settings.lua" with { type: "text" }
 import settle from "../lua/settle.lua" with { type: "text" }
@@ -35,13 +37,13 @@ export const SCRIPTS = {
   submit: {
     source: submit,
     args: ["ttl"],
-    each: ["id", "body", "large", "rare"],
+    each: ["id", "body", "large", "extras"],
   },
   lease: { source: lease, args: ["limit", "retention", "tokens"], each: ["worker", "slots"] },
   settle: {
     source: settle,
     args: ["retention"],
-    each: ["id", "lease", "outcome", "text"],
+    each: ["id", "lease", "outcome", "retry", "text"],
   },
   extend: { source: extend, args: [], each: ["id", "lease", "timeout", "progress", "checkpoint", "log"] },
   sweep: {
@@ -54,7 +56,7 @@ export const SCRIPTS = {
   watch: { source: watch, args: [], each: ["id"] },
   inspect: { source: inspect, args: [], each: ["id"] },
   why: { source: why, args: [], each: ["id"] },
-  audit: { source: audit, args: ["began", "fix", "retention"], each: ["what", "id", "more"] },
+  auditQueue: { source: auditQueue, args: ["began", "fix", "retention"], each: ["what", "id", "more"] },
   queueState: { source: queueState, args: [], each: [] },
   queueStates: { source: queueStates, args: ["queues"], each: [] },
   leasesByWorker: { source: leasesByWorker, args: ["from", "limit"], each: [] },
@@ -98,12 +100,12 @@ export type CancelWord = "cancelled" | "cancelling" | "ended" | "unknown"
 /** What each script answers: one entry an item, but for lease, sweep, page, queueState, leasesByWorker, pause, settings, purge and audit, or one word that is true of all. */
 export interface Replies {
   submit: "queued" | [word: SubmitWord, id: string][]
-  lease: [nextEvent: number, handed: string[], lapsed: number, buried: number, befallen?: string[]]
+  lease: [nextEvent: number, handed: string[], lapsed: number, died: number, timeouts?: string[]]
   settle:
     | "acknowledged"
     | [word: SettleWord, retries: number, attempt: number, state: State, reason?: Reason][]
   extend: [word: ExtendWord, deadline: number, attempt: number, state: State][]
-  sweep: [more: 0 | 1, waiting: 0 | 1, nextEvent: number, lapsed: number, buried: number, befallen?: string[]]
+  sweep: [more: 0 | 1, waiting: 0 | 1, nextEvent: number, lapsed: number, died: number, timeouts?: string[]]
   cancel: [word: CancelWord, state: State][]
   retryDead: ("requeued" | "not_dead" | "duplicate")[]
   watch: ("watched" | "ended" | "unknown")[]
@@ -127,7 +129,7 @@ export interface Replies {
   deleteDead: ("deleted" | "not_dead")[]
   pause: number
   settings: "set"
-  audit: [
+  auditQueue: [
     now: number,
     bytes: number,
     counted: number,
@@ -143,15 +145,18 @@ export interface Limits {
 }
 const NO_LIMITS: Limits = { depth: 0, bytes: 0 }
 
-/** A script as Redis gets it: its shebang first, then the limits, what all share, and its own lines. */
+/** What every queue script starts with. */
+const PRELUDE = [record, collect, moves].join("\n")
+
+/** A script as Redis receives it: its shebang, the limits, the prelude, and its own lines. */
 export function scriptText(source: string, { depth, bytes } = NO_LIMITS): string {
   const end = source.indexOf("\n")
   const limits = `local max_depth, max_bytes = ${depth}, ${bytes}`
-  return `${source.slice(0, end)}\n${limits}\n${prelude}\n${source.slice(end + 1)}`
+  return `${source.slice(0, end)}\n${limits}\n${PRELUDE}\n${source.slice(end + 1)}`
 }
 
 /** Of what these write nobody is told: a failover may undo it, and it is then done again. */
-const SAFE_TO_LOSE: ReadonlySet<ScriptName> = new Set(["sweep", "watch", "audit"])
+const SAFE_TO_LOSE: ReadonlySet<ScriptName> = new Set(["sweep", "watch", "auditQueue"])
 
 export const prepareScript = (text: string): Script => ({
   text,

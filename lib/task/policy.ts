@@ -3,7 +3,7 @@ import type { Backoff } from "../wire/submitting.ts"
 
 export const DEFAULT_PRIORITY = 5
 
-/** What the submitter asked. Only retry-dead changes it; a task keeps it as one line, which lua/prelude.lua reads. */
+/** What the submitter asked. Only retry-dead changes it; a task keeps it as one line, which lua/record.lua reads. */
 export interface Policy {
   priority: number
   maxRetries: number

@@ -18,7 +18,7 @@ function encodeBody(policy: string, type: string, payload: string): { body: stri
 export const inlineOrLarge = (payload: string): { inline: string; large: string } =>
   payload.length > MAX_INLINE ? { inline: "", large: payload } : { inline: payload, large: "" }
 
-/** The first line of a task's text; lua/prelude.lua says what stands in it. */
+/** The first line of a task's text; lua/record.lua says what stands in it. */
 export const HEADER_FIELDS = [
   "state",
   "finished",
@@ -31,7 +31,7 @@ export const HEADER_FIELDS = [
   "created",
 ] as const
 
-/** A task's text as prelude.lua spells it, cut into its lines. Neither line before the payload holds a line end. */
+/** A task's text as lua/record.lua describes it, cut into its lines. Neither line before the payload holds a line end. */
 function splitRecord(text: string) {
   let at = 0
   const line = () => {
@@ -148,7 +148,7 @@ function oneOf<const T extends readonly string[]>(words: T, word: string | undef
   throw new Error(`Redis holds a word that this version does not know: ${JSON.stringify(word)}`)
 }
 
-/** A new task as the submit script reads it. `rare`: what few ask for; "" where it is nothing. */
+/** A new task as the submit script reads it. `extras`: what few tasks ask for; "" if nothing. */
 export function encodeNewTask({
   type,
   payload,
@@ -161,8 +161,8 @@ export function encodeNewTask({
 }: NewTask) {
   const text = encodeBody(encodePolicy(policy, expiresInMs !== undefined), type, payload)
   if (!extra && !when && expiresInMs === undefined && idempotency === undefined && unique === undefined)
-    return { ...text, rare: "" }
-  const rare = JSON.stringify({
+    return { ...text, extras: "" }
+  const extras = JSON.stringify({
     when,
     expires: expiresInMs,
     extra: extra || undefined,
@@ -171,5 +171,5 @@ export function encodeNewTask({
     unique: unique?.key,
     mode: unique?.replace ? "replace" : undefined,
   })
-  return { ...text, rare }
+  return { ...text, extras }
 }

@@ -28,15 +28,15 @@ const BUGS: [bug: string, patch: Patch][] = [
     "an index that is not cleaned when a task is settled",
     {
       script: "settle",
-      line: "leave(leases, t.id)\n  if rare(t).cancel",
-      becomes: "if rare(t).cancel",
+      line: "leave(leases, t.id)\n  if extras(t).cancel",
+      becomes: "if extras(t).cancel",
     },
   ],
   [
     "an index that is not cleaned on the short way",
     {
       script: "settle",
-      line: "over[#over + 1] = id",
+      line: "settled_ids[#settled_ids + 1] = id",
       becomes: "",
     },
   ],
@@ -68,7 +68,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     "a task handed out that is not among the leases",
     {
       script: "lease",
-      line: "local leased, deadlines = values_for(joined, leases), {}",
+      line: "local leased, deadlines = values_in(joined, leases), {}",
       becomes: "local leased, deadlines = {}, {}",
     },
   ],
@@ -116,7 +116,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     "bytes that a task still holds when it has ended",
     {
       script: "sweep",
-      line: "if max_bytes > 0 then hold(-size_of(t.id, t.rest)) end",
+      line: "if max_bytes > 0 then add_bytes(-size_of(t.id, t.rest)) end",
       becomes: "",
     },
   ],
@@ -124,8 +124,8 @@ const BUGS: [bug: string, patch: Patch][] = [
     "bytes of a large payload that is replaced",
     {
       script: "submit",
-      line: "if max_bytes > 0 then hold(#t.rest + #large) end",
-      becomes: "if max_bytes > 0 then hold(#t.rest) end",
+      line: "if max_bytes > 0 then add_bytes(#t.rest + #large) end",
+      becomes: "if max_bytes > 0 then add_bytes(#t.rest) end",
     },
   ],
 ]

@@ -1283,13 +1283,13 @@ const names = Object.keys(SCRIPTS) as ScriptName[]
 const kebab = (name: string) => name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
 
 test("the prelude unpacks the keys in the order in which lib/redis/keys.ts gives them", async () => {
-  const prelude = await Bun.file(join(import.meta.dir, "../../lib/lua/prelude.lua")).text()
+  const prelude = await Bun.file(join(import.meta.dir, "../../lib/lua/record.lua")).text()
   expect(words(/^local (.+) = unpack\(KEYS\)$/m.exec(prelude)![1]!)).toEqual(QUEUE_KEY_NAMES)
 })
 
 test("every file of lib/lua that is about a queue is declared", async () => {
   const files = (await readdir(join(import.meta.dir, "../../lib/lua"))).filter(
-    file => /\.lua$/.test(file) && !/^(prelude|events-|rates-|workers-)/.test(file),
+    file => /\.lua$/.test(file) && !/^(record|collect|moves|events-|rates-|workers-)/.test(file),
   )
   expect(files.sort()).toEqual(names.map(name => `${kebab(name)}.lua`).sort())
 })
@@ -1304,8 +1304,8 @@ describe.each(names)("%s.lua", name => {
     const item = /^ *local (.+) = (?:unpack\(ARGV, i, i \+ fields_each - 1\)|ARGV\[i\], ARGV\[i \+ 1\].*)$/m
     const named = item.exec(source)?.[1]
     if (named !== undefined) {
-      // `rare` is a function of the prelude: what is asked beside it has another name.
-      expect(words(named).map(word => (word === "asked" ? "rare" : word))).toEqual([...each])
+      // `extras` is a function of the prelude: what is asked beside it has another name.
+      expect(words(named).map(word => (word === "asked" ? "extras" : word))).toEqual([...each])
       expect(source).toContain(`\nlocal first, fields_each = ${args.length + 1}, ${each.length}\n`)
       expect(source).toContain("\nfor i = first, #ARGV, fields_each do\n")
     } else if (/ipairs\(ARGV\)/.test(source)) {
@@ -1342,7 +1342,7 @@ describe.each(names)("%s.lua", name => {
 
   test("frees memory where it may run without it, and says so where it only reads", () => {
     const flags = /^#!lua flags=(.+)$/m.exec(source)?.[1]
-    const reads = !/HSET|HDEL|make_ready|retry_or_bury|commit\(\)|UNLINK|MSET/.test(source)
+    const reads = !/HSET|HDEL|make_ready|requeue_or_mark_dead|commit\(\)|UNLINK|MSET/.test(source)
     expect(flags).toBe(name === "submit" ? undefined : reads ? "no-writes" : "allow-oom")
   })
 
@@ -1373,7 +1373,7 @@ test("a script and its declaration answer the same words", () => {
   expect(said("retryDead")).toEqual(new Set(["requeued", "not_dead", "duplicate"]))
   expect(said("cancel")).toEqual(new Set(["cancelled", "cancelling", "ended", "unknown"]))
   expect(said("watch")).toEqual(new Set(["watched", "ended", "unknown"]))
-  expect(also("settle", "no", "retrying", "done", "failed")).toEqual(
+  expect(also("settle", "no", "retrying", "done", "failed", "returned")).toEqual(
     new Set([
       ...["acknowledged", "requeued", "moved_to_dlq", "released", "cancelled"],
       ...["lease_lost", "not_leased", "unknown"],
@@ -1421,7 +1421,7 @@ test("what is released for free is not even counted", async () => {
   await queue.submit("T")
   for (let i = 0; i < 110; i++) {
     const { lease } = await queue.taken()
-    const [answer] = await queue.settleEach(HOUR, [{ id: "T", lease, outcome: "released free", text: "" }])
+    const [answer] = await queue.settleEach(HOUR, [{ id: "T", lease, outcome: "returned", text: "" }])
     expect(answer![0]).toBe("released")
   }
   expect(await queue.field("T", "releases")).toBe("0")

@@ -19,6 +19,10 @@ let names = 0
 
 type Items<N extends "submit" | "settle"> = NonNullable<Parameters<typeof Scripts.prototype.call<N>>[3]>
 
+type SettleItem = Items<"settle">[number]
+/** `retry` may be left out. */
+type SettleItems = (Omit<SettleItem, "retry"> & Partial<Pick<SettleItem, "retry">>)[]
+
 /** A queue's name that no other test uses. */
 export const freshName = () => `t${process.pid}-${names++}`
 
@@ -58,8 +62,13 @@ export class Bench implements AsyncDisposable {
   }
 
   /** The settle script, with an answer for each item where it gives one word for all. */
-  async settleEach(retention: number, items: Items<"settle">): Promise<Exclude<Replies["settle"], string>> {
-    const answers = await this.scripts.call("settle", this.name, { retention }, items)
+  async settleEach(retention: number, items: SettleItems): Promise<Exclude<Replies["settle"], string>> {
+    const answers = await this.scripts.call(
+      "settle",
+      this.name,
+      { retention },
+      items.map(item => ({ retry: "", ...item })),
+    )
     return answers === "acknowledged" ? items.map(() => ["acknowledged", 0, 0, "done"]) : answers
   }
 

@@ -223,7 +223,10 @@ class Settle extends Command {
     })
     const expected = model.settle(this.said)
     const items = this.said.map(({ id, lease, outcome, retry, text }) => ({
-      ...{ id, lease, outcome: retry === "" ? outcome : `${outcome} ${retry}` },
+      id,
+      lease,
+      outcome,
+      retry,
       text: outcome === "released" ? "" : text,
     }))
     const answers = await real.bench.settleEach(LATER_MS, items)

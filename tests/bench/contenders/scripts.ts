@@ -18,6 +18,7 @@ async function leaseAndSettle(scripts: Scripts, max: number): Promise<number> {
     id,
     lease,
     outcome: "done",
+    retry: "",
     text: "",
   }))
   if (acks.length > 0) await scripts.call("settle", "default", { retention: 86_400_000 }, acks)

@@ -29,7 +29,7 @@ export const BUGS: Bug[] = [
   {
     name: "a lease is not put among those that lapse",
     file: "lib/lua/lease.lua",
-    edits: [["leased, deadlines = values_for(joined, leases), {}", "leased, deadlines = {}, {}"]],
+    edits: [["leased, deadlines = values_in(joined, leases), {}", "leased, deadlines = {}, {}"]],
     signs: ["lost"],
   },
   {
@@ -48,11 +48,11 @@ export const BUGS: Bug[] = [
   },
   {
     name: "a lapsed lease is not charged",
-    file: "lib/lua/prelude.lua",
+    file: "lib/lua/moves.lua",
     edits: [
       [
-        'retry_or_bury(t, policy, {\n          counter = "crashes",',
-        't.uncounted = 0\n        retry_or_bury(t, policy, {\n          counter = "uncounted",',
+        'requeue_or_mark_dead(t, policy, {\n          counter = "crashes",',
+        't.uncounted = 0\n        requeue_or_mark_dead(t, policy, {\n          counter = "uncounted",',
       ],
     ],
     signs: ["over budget", "counts", "drain"],
@@ -62,7 +62,7 @@ export const BUGS: Bug[] = [
     file: "lib/lua/settle.lua",
     edits: [
       [
-        'retry_or_bury(t, policy, { counter = "releases", budget = MAX_RELEASES, reason = "released", delay = 0, front = true })',
+        'requeue_or_mark_dead(t, policy, { counter = "releases", budget = MAX_RELEASES, reason = "released", delay = 0, front = true })',
         "save(t)",
       ],
     ],
@@ -81,7 +81,7 @@ export const BUGS: Bug[] = [
   },
   {
     name: "a dead task is not put into the dead-letter queue",
-    file: "lib/lua/prelude.lua",
+    file: "lib/lua/moves.lua",
     edits: [["  join(set, score, t.id)\n", '  if state ~= "dead" then join(set, score, t.id) end\n']],
     signs: ["one state", "keys"],
   },
@@ -104,9 +104,9 @@ export const BUGS: Bug[] = [
   },
   {
     name: "a task is handed out after it has expired",
-    file: "lib/lua/prelude.lua",
+    file: "lib/lua/record.lua",
     edits: [
-      ["    expires = tonumber(expires) or 0, -- after this time no attempt starts\n", "    expires = 0,\n"],
+      ["    expires = tonumber(expires) or 0, -- no attempt starts after this time\n", "    expires = 0,\n"],
     ],
     signs: ["after its end"],
   },

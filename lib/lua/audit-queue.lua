@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
---[[ audit: look whether tasks, and what belongs to them, stand where they should, and mend what does not. All is
+--[[ audit-queue: check whether tasks, and what belongs to them, stand where they should, and mend what does not. All is
   judged here, in the step that mends it: what the caller saw may have moved since.
   arguments  began: ms, when the caller began to read the ready lists; fix: 1 mends, 0 only tells; retention: ms that a
              done or cancelled task is kept; then for each: what it is: "task", "payload", "unique", or where an entry
@@ -37,7 +37,7 @@ local NO_ENTRY = {
 local WAITS = { scheduled = true, retrying = true, queued = true }
 local ENDED = { done = true, dead = true, cancelled = true }
 
--- As much of a text as is judged: state finished lease started created, policy, the rare ones, and where the type begins.
+-- As much of a text as is judged: state finished lease started created, policy, the extras, and where the type begins.
 local TEXT = "^(%a+) (%d+) (%S+) (%d+) %S+ %d+ %d+ %d+ (%d+)\n([^\n]*)\n([^\n]*)\n()"
 local NOTHING = {}
 
@@ -60,10 +60,10 @@ local function read(id)
   if not state or not (PLACES[state] or state == "queued") then return false end
   local policy = read_policy(asked)
   if not policy.priority or #policy.priority ~= 1 then return false end
-  local whole, rare_ones = true, NOTHING
-  if few ~= "" then whole, rare_ones = pcall(cjson.decode, few) end
+  local whole, extras_of = true, NOTHING
+  if few ~= "" then whole, extras_of = pcall(cjson.decode, few) end
   if not whole then return false end
-  return state, policy, rare_ones, rest, lease, tonumber(started), tonumber(created), tonumber(finished)
+  return state, policy, extras_of, rest, lease, tonumber(started), tonumber(created), tonumber(finished)
 end
 
 local function has_own_payload(id) return string.byte(loaded[id], -1) == 10 end
@@ -138,7 +138,7 @@ end
 
 function look.bytes(excess)
   if max_bytes > 0 then
-    note("wrong_bytes", hold, -excess)
+    note("wrong_bytes", add_bytes, -excess)
   elseif redis.call("HEXISTS", stats, "bytes") == 1 then -- of a limit that is no more
     note("wrong_bytes", redis.call, "HDEL", stats, "bytes")
   end

@@ -1,0 +1,246 @@
+--[[ moves: the third part of the prelude: the transitions that several scripts share. ]]
+local MAX_RELEASES = 100 -- a release does not use up a retry; this bound stops endless releases
+local MAX_HISTORY = 10 -- the newest finished attempts are kept
+
+-- How many more tasks the queue's settings allow to be leased now. If the queue has a rate, also returns the level of
+-- its token bucket, a fraction: it gains per_second tokens per second, up to burst, and each task takes one.
+local function allowance(concurrency, per_second, burst)
+  local most, bucket = math.huge, nil
+  if concurrency then most = concurrency - redis.call("ZCARD", leases) end
+  if per_second then
+    local had, filled = unpack(redis.call("HMGET", stats, "tokens", "filled"))
+    bucket = math.min(burst, (had or burst) + (now - (filled or now)) * per_second / 1000)
+    most = math.min(most, math.floor(bucket))
+  end
+  return math.max(0, most), bucket
+end
+
+local function note_timeout(event, reason, t)
+  timeouts[#timeouts + 1] = event .. " " .. reason .. " " .. attempt_of(t.lease) .. " " .. t.worker .. " " .. t.id
+end
+
+-- When a lease that is taken or extended now lapses: never after the attempt's max_runtime.
+local function lapse_time(policy, timeout, started)
+  local deadline = now + timeout
+  if policy.max_runtime > 0 then deadline = math.min(deadline, started + policy.max_runtime) end
+  return deadline
+end
+
+-- The delay before the attempt that follows the nth failure or crash. Full jitter: from 0 to the whole delay.
+local function backoff_delay(policy, n)
+  if policy.backoff == "" then return 0 end
+  local delay = policy.delay
+  if policy.backoff == "exponential" then delay = delay * 2 ^ math.min(n - 1, 40) end
+  if policy.max_delay > 0 then delay = math.min(delay, policy.max_delay) end
+  delay = math.min(delay, 1e12) -- keeps the formatted number an integer
+  if policy.jitter then delay = math.random() * delay end
+  return math.floor(delay)
+end
+
+-- Appends a line and keeps the newest `most` lines.
+local function append_line(lines, line, most)
+  if not lines then return line end
+  lines = lines .. "\n" .. line
+  local count = select(2, string.gsub(lines, "\n", "")) + 1
+  for _ = 1, count - most do lines = match(lines, "\n(.*)$") end
+  return lines
+end
+
+-- A finished attempt as a line of JSON for the history. Only the error can need escapes.
+local function history_line(attempt, worker, started, outcome, error)
+  worker = worker == "?" and "" or ',"worker":"' .. worker .. '"'
+  local told = error and ',"error":' .. cjson.encode(sub(error, 1, 500)) or ""
+  return '{"attempt":' .. attempt .. worker .. ',"started_at":' .. started .. ',"ended_at":' .. now_text .. ',"outcome":"' .. outcome .. '"'
+    .. told .. "}"
+end
+
+local function add_history(t, outcome, error)
+  local line = history_line(attempt_of(t.lease), t.worker, t.started, outcome, error)
+  extras(t).history = append_line(extras(t).history, line, MAX_HISTORY)
+end
+
+-- Releases what a task holds only until it ends: its bytes and its unique key. Publishes the end if it is watched.
+local function release_claims(t)
+  local key = extras(t).unique
+  if max_bytes > 0 then add_bytes(-size_of(t.id, t.rest)) end
+  if key and redis.call("GET", unique .. key) == t.id then redis.call("DEL", unique .. key) end
+  if extras(t).watched then redis.call("PUBLISH", ended, t.id) end
+end
+
+-- Ends a task. The caller has removed it from its former place.
+local function finish(t, state, set, score)
+  t.state, t.finished = state, now_text
+  save(t)
+  join(set, score, t.id)
+  release_claims(t)
+end
+
+local function mark_dead(t, reason)
+  died_count = died_count + 1
+  note_timeout("dead", reason, t)
+  extras(t).reason = reason
+  finish(t, "dead", dead, now)
+end
+
+-- Deletes a waiting or ended task with its payload. The caller has removed it from its place.
+local function delete_task(t)
+  if t.finished == "0" then
+    leave(expiring, t.id)
+    release_claims(t)
+  end
+  redis.call("UNLINK", task .. t.id, payload .. t.id)
+  opened[t.id] = false
+end
+
+local function end_cancelled(t, retention) finish(t, "cancelled", cancelled, now + retention) end
+
+--[[ The only place that checks a budget: of failures, crashes or releases. The caller removes the task from `leases`.
+  fault      counter: the field that counts it; budget: how many are allowed; reason: of the dead task;
+             delay: ms until the next attempt; front: requeue at the head of the list; final: no further attempt
+  answers    "requeued" | "moved_to_dlq" ]]
+local function requeue_or_mark_dead(t, policy, fault)
+  local count = t[fault.counter] + 1
+  t[fault.counter] = int(count)
+  local starts = now + fault.delay
+  if fault.final or count > fault.budget then
+    mark_dead(t, fault.reason)
+    return "moved_to_dlq"
+  end
+  if policy.expires > 0 then
+    if starts > policy.expires then
+      mark_dead(t, "expired")
+      return "moved_to_dlq"
+    end
+    join(expiring, policy.expires, t.id)
+  end
+  save(t)
+  if fault.delay > 0 then
+    t.state = "retrying"
+    join(due, starts, t.id)
+  else
+    t.state = "queued"
+    make_ready(t.id, policy.priority, fault.front)
+  end
+  return "requeued"
+end
+
+-- Reads the tasks of the first `limit` ids of a set whose time has passed. Returns ids and keys.
+local function load_passed(set, limit)
+  local ids = redis.call("ZRANGE", set, "-inf", now_text, "BYSCORE", "LIMIT", 0, limit)
+  return ids, load(ids)
+end
+
+-- Moves up to `limit` tasks whose delay is over from `due` to ready. Returns how many entries it read.
+local function sweep_due(limit)
+  local ids, keys = load_passed(due, limit)
+  for i = 1, #ids do
+    local id = ids[i]
+    leave(due, id)
+    -- An opened task was moved earlier in this call.
+    local text = not opened[id] and loaded[id] or ""
+    local state = match(text, "^%a+")
+    local policy = (state == "scheduled" or state == "retrying") and policy_in(text, #state)
+    if policy and policy.priority then
+      write(id, keys[i], "queued" .. sub(text, #state + 1))
+      make_ready(id, policy.priority)
+    end
+  end
+  return #ids
+end
+
+-- Fast path of sweep_lapsed for tasks without extras and backoff and with crashes left: derives the new text from the old
+-- one, in half the time. When all leases of a fleet lapse at once, most tasks are like that. Returns false, having
+-- changed nothing, for any other task.
+local LEASED_WITHOUT_EXTRAS = "^processing (0 (%d+)%S+ (%d+) (%S+) %d+ )(%d+)( %d+ %d+\n(%d+ %d+ %d+ %d+)\n)\n()"
+-- The parts of the history line as history_line and JSON write it: encoding it was a tenth of the cost of this path.
+local HISTORY, ATTEMPT, BY, SINCE = '{"history":"', '{\\"attempt\\":', ',\\"worker\\":\\"', ',\\"started_at\\":'
+local UNTIL, CRASHED = ',\\"ended_at\\":', ',\\"outcome\\":\\"crashed\\"}"}\n'
+local function lapse_without_extras(id, key)
+  local text = loaded[id]
+  local head, attempt, started, worker, crashes, rest, asked, body = match(text or "", LEASED_WITHOUT_EXTRAS)
+  local policy = head and not opened[id] and read_policy(asked)
+  if not policy or crashes + 1 > policy.max_crashes then return false end
+  local by = worker == "?" and "" or BY .. worker .. '\\"'
+  local history = HISTORY .. ATTEMPT .. attempt .. by .. SINCE .. started .. UNTIL .. now_text .. CRASHED
+  write(id, key, "queued " .. head .. int(crashes + 1) .. rest .. history .. sub(text, body))
+  lapsed = lapsed + 1
+  timeouts[#timeouts + 1] = "lapsed crashed " .. attempt .. " " .. worker .. " " .. id
+  make_ready(id, policy.priority)
+  return true
+end
+
+-- Ends up to `limit` lapsed leases and requeues or ends their tasks. Returns how many entries it read.
+local function sweep_lapsed(limit, retention)
+  local ids, keys = load_passed(leases, limit)
+  for i = 1, #ids do
+    local id = ids[i]
+    leave(leases, id)
+    local t = not lapse_without_extras(id, keys[i]) and open(id)
+    if t and t.state == "processing" then
+      lapsed = lapsed + 1
+      local policy = read_policy(t.policy)
+      local late = policy.max_runtime > 0 and now >= t.started + policy.max_runtime
+      local reason = late and "timed_out" or "crashed"
+      add_history(t, reason)
+      note_timeout("lapsed", reason, t)
+      if extras(t).cancel then
+        note_timeout("cancelled", reason, t)
+        end_cancelled(t, retention)
+      else
+        requeue_or_mark_dead(t, policy, {
+          counter = "crashes",
+          budget = policy.max_crashes,
+          reason = reason,
+          delay = backoff_delay(policy, t.crashes + 1),
+        })
+      end
+    end
+  end
+  return #ids
+end
+
+-- Ends up to `limit` waiting tasks that have expired. Returns how many entries it read.
+local function sweep_expired(limit)
+  local ids = load_passed(expiring, limit)
+  for _, id in ipairs(ids) do
+    leave(expiring, id)
+    local t = open(id)
+    if t and (t.state == "scheduled" or t.state == "retrying" or t.state == "queued") then
+      leave(due, id)
+      mark_dead(t, "expired")
+    end
+  end
+  return #ids
+end
+
+-- All three, with at most `limit` tasks in total, because a script blocks Redis. Returns how many entries it read.
+local function run_timers(limit, retention)
+  local moved = sweep_lapsed(limit, retention)
+  moved = moved + sweep_expired(limit - moved)
+  return moved + sweep_due(limit - moved)
+end
+
+-- Milliseconds until the next lease lapses, delay ends or task expires; -1 if there is none.
+local function next_event()
+  local first = math.huge
+  for _, set in ipairs({ leases, due, expiring }) do
+    local score = redis.call("ZRANGE", set, 0, 0, "WITHSCORES")[2]
+    if score then first = math.min(first, tonumber(score)) end
+  end
+  if first == math.huge then return -1 end
+  return math.max(0, first - now)
+end
+
+local MAX_STALE_IDS = 10 -- stale ids that are skipped at the head of a ready list
+
+-- The time since which the first task of a ready list waits, if it is among the first few ids.
+local WAITS = "^queued %d+ %S+ (%d+) %S+ %d+ %d+ %d+ (%d+)\n(%d) " -- the start of HEADER
+local function waiting_since(priority)
+  local list = ready .. priority
+  for i = 0, MAX_STALE_IDS - 1 do
+    local id = redis.call("LINDEX", list, i)
+    if not id then return nil end
+    local started, created, of = string.match(redis.call("GET", task .. id) or "", WAITS)
+    if of == tostring(priority) then return math.max(created, started) end
+  end
+end

@@ -1,0 +1,151 @@
+--[[ record: the first part of the prelude of every queue script: the queue's keys, the clock, and the text of a task.
+  The prelude has three parts, which lib/redis/scripts.ts joins: record.lua, collect.lua (collected writes) and moves.lua
+  (transitions that several scripts share). A script reads the tasks it needs, changes them, and commits.
+  The preceding line, written by lib/redis/scripts.ts, defines the limits of a queue: max_depth and max_bytes (0: no limit).
+  If max_bytes is set, `bytes` in `stats` counts what all tasks that have not ended occupy. ]]
+local task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, settings, wake, ended = unpack(KEYS)
+
+-- Locals for what runs per task: a global is looked up by name at each use.
+local ARGV, find, match, sub, byte = ARGV, string.find, string.match, string.sub, string.byte
+
+local clock = redis.call("TIME") -- read once: the clock advances while a script runs
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+math.randomseed(clock[2]) -- otherwise every script would draw the same numbers
+
+-- Formats a time or count. Lua formats a number again at each concatenation or command, which costs more than any
+-- Redis command; one batch uses the same few numbers over and over.
+local texts_of_numbers = {}
+local function int(number)
+  local text = texts_of_numbers[number]
+  if not text then
+    text = string.format("%d", number)
+    texts_of_numbers[number] = text
+  end
+  return text
+end
+local now_text = int(now)
+
+local CHUNK = 4000 -- values in one command; unpack fails near 8,000
+
+--[[ A task is one string, so one MGET reads a batch of tasks and one MSET writes it:
+    state finished lease started worker retries crashes releases created
+    policy
+    extras: members that few tasks have, as a JSON object; empty if there are none
+    type, as JSON text
+    payload, as JSON text; empty if the payload has its own key
+  lease is the newest lease, `attempt.token`. "0" means none or never; worker "?" means that the client gave no name.
+  lib/task/README.md has an annotated example. Scripts open a task as a table and save it. The hot paths of lease and
+  settle derive the new text from the old one instead: building the table costs more than all Redis commands. ]]
+local HEADER = "^(%a+) (%d+) (%d%S*) (%d+) (%S+) (%d+) (%d+) (%d+) (%d+)\n(%d+ %d+ %d+ %d+[^\n]*)\n()"
+
+local loaded = {} -- texts by id; false: no such task
+local opened = {} -- tables by id: one per task and script run
+local saved = {} -- tables to write on commit
+local written = {} -- keys and texts for MSET
+
+-- Reads these tasks, except those read or written before. Returns their keys.
+local function load(ids)
+  local keys = {}
+  for i = 1, #ids do keys[i] = task .. ids[i] end
+  for first = 1, #keys, CHUNK do
+    local texts = redis.call("MGET", unpack(keys, first, math.min(first + CHUNK - 1, #keys)))
+    for k = 1, #texts do
+      local id = ids[first + k - 1]
+      if loaded[id] == nil then loaded[id] = texts[k] end
+    end
+  end
+  return keys
+end
+
+-- Sets the new text of a task that was not opened. The caller passes the key: concatenating it again would cost time.
+local function write(id, key, text)
+  loaded[id] = text
+  local at = #written
+  written[at + 1] = key
+  written[at + 2] = text
+end
+
+local function parse(id, text)
+  local state, finished, lease, started, worker, retries, crashes, releases, created, policy, rest =
+    match(text, HEADER)
+  -- A text that no script could have written counts as no task, so it cannot block the other tasks of its queue.
+  if not state then return false end
+  return {
+    id = id, state = state, finished = finished, lease = lease, started = started, worker = worker, retries = retries,
+    crashes = crashes, releases = releases, created = created, policy = policy,
+    rest = sub(text, rest), -- extras, type and payload, not parsed
+    extras = false,
+  }
+end
+
+local function open(id)
+  local t = opened[id]
+  if t ~= nil then return t end
+  if loaded[id] == nil then load({ id }) end
+  t = loaded[id] and parse(id, loaded[id])
+  opened[id] = t
+  return t
+end
+
+local function save(t) saved[t.id] = t end
+
+-- The extras of a task, by name. Changes are stored when the task is saved.
+local function extras(t)
+  if not t.extras then
+    local text, rest = match(t.rest, "^([^\n]*)\n()")
+    t.extras = text == "" and {} or cjson.decode(text)
+    t.rest = sub(t.rest, rest)
+  end
+  return t.extras
+end
+
+local function text_of(t)
+  local rest = t.rest
+  if t.extras then rest = (next(t.extras) and cjson.encode(t.extras) or "") .. "\n" .. rest end
+  return t.state .. " " .. t.finished .. " " .. t.lease .. " " .. t.started .. " " .. t.worker .. " " .. t.retries .. " "
+    .. t.crashes .. " " .. t.releases .. " " .. t.created .. "\n" .. t.policy .. "\n" .. rest
+end
+
+local policies = {} -- by text: most tasks of a batch have the same policy line
+
+-- Parses a policy line, which lib/task/policy.ts writes. Only retry-dead changes one. Times in ms; 0: not set.
+local function read_policy(text)
+  if policies[text] then return policies[text] end
+  local priority, max_retries, max_crashes, timeout, max_runtime, expires, result_ttl, backoff, delay, max_delay, jitter =
+    match(text, "^(%d+) (%d+) (%d+) (%d+) ?(%d*) ?(%d*) ?(%-?%d*) ?(%a*) ?(%d*) ?(%d*) ?(%d*)")
+  local policy = {
+    priority = priority,
+    max_retries = tonumber(max_retries),
+    max_crashes = tonumber(max_crashes),
+    timeout = tonumber(timeout),
+    max_runtime = tonumber(max_runtime) or 0, -- limit of one attempt, regardless of extends
+    expires = tonumber(expires) or 0, -- no attempt starts after this time
+    result_ttl = tonumber(result_ttl) or -1, -- -1: use the broker's retention
+    backoff = backoff, -- "", "fixed", "exponential"
+    delay = tonumber(delay) or 0,
+    max_delay = tonumber(max_delay) or 0,
+    jitter = jitter == "1",
+  }
+  policies[text] = policy
+  return policy
+end
+
+-- The policy in a task's text and the position of its end; nil if there is none. from: a position in the header.
+local function policy_in(text, from)
+  local head_end = find(text, "\n", from, true)
+  local policy_end = head_end and find(text, "\n", head_end + 1, true)
+  if not policy_end then return end
+  local asked = sub(text, head_end + 1, policy_end - 1)
+  return policies[asked] or read_policy(asked), policy_end
+end
+
+-- The attempt number of a lease; 0 if the task was never leased.
+local function attempt_of(lease) return tonumber(match(lease, "^%d+")) end
+
+-- Reads a task without parsing it, or returns false: its text, its payload if that has its own key, and its scores in
+-- `leases` and `due`. bare: omit that payload, which may be large.
+local function read_raw(id, bare)
+  local text = redis.call("GET", task .. id)
+  return text
+    and { id, text, not bare and redis.call("GET", payload .. id), redis.call("ZSCORE", leases, id), redis.call("ZSCORE", due, id) }
+end
