@@ -678,7 +678,7 @@ function listenForMetrics(app: ReturnType<typeof createBroker>, hostname: string
 function present({ url, token, redis }: Listening, config: BrokerConfig, log: Log, pids?: number[]) {
   const { brokers, host, metricsPort } = config
   const pages = Array.from({ length: brokers }, (_, i) => `${urlOf(host, metricsPort + i)}/metrics`)
-  announce(log, "The broker listens", {
+  announce(log, "The broker is listening", {
     ...brokerFacts(url, redis, tokenSource(config, token), config.logLevel),
     ...(metricsPort > 0 && { metrics: pages }),
     ...(pids && { brokers: pids }),
@@ -703,11 +703,11 @@ async function main(nth: number | undefined): Promise<number> {
   if (nth === undefined) present(broker, config, log)
   else if (!stop.aborted) process.send!({ url, token, redis } satisfies Listening)
   if (!stop.aborted) await once(stop, "abort")
-  log.info("Stopping: no new work, requests are finished", { at_most_ms: config.shutdownMs })
+  log.info("The broker is stopping and accepts no new work", { at_most_ms: config.shutdownMs })
   // Redis, too, may keep it from an orderly end.
   setTimeout(() => process.exit(1), config.shutdownMs + CLOSE_MS)
   await broker.stop()
-  log.info("Stopped")
+  log.info("The broker has stopped")
   return 0
 }
 

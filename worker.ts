@@ -85,7 +85,7 @@ export class Worker {
       info,
       queues,
       waitMs,
-      outage: new Outage(log, "no tasks are fetched and acks are held", delays, onUnauthorized),
+      outage: new Outage(log, "No tasks are fetched and acks are held", delays, onUnauthorized),
       freeSlots: () => concurrency - this.#running.size,
       onLease: lease => this.#begin(lease),
       onChange: () => this.#changed(),
@@ -114,7 +114,7 @@ export class Worker {
     const { task, signal } = lease
     const { handlers, log, name, spans } = this.#options
     const fields = { ...taskFields(task), worker: name }
-    log.debug("task begins", fields)
+    log.debug("A task has started", fields)
     const run = (traceparent: string | undefined) =>
       runHandler(handlers, task.payload, {
         task,
@@ -131,7 +131,7 @@ export class Worker {
     const outcome =
       spans === undefined ? await run(task.traceparent) : await spans.traceHandler(task, name, signal, run)
     if (outcome.status === "failed" && !signal.aborted)
-      this.#limitedLog.warn("task failed", { ...fields, error: outcome.error })
+      this.#limitedLog.warn("An attempt failed", { ...fields, error: outcome.error })
     this.#finish(lease, outcome)
   }
 
@@ -152,14 +152,18 @@ export class Worker {
    */
   async #drain(): Promise<boolean> {
     const { log, drainMs, graceMs = 1_000, ackMs = 5_000 } = this.#options
-    log.info("stopping: no new tasks", { running: this.#running.size, drain_ms: drainMs })
+    log.info("The worker is stopping and takes no new tasks", {
+      running: this.#running.size,
+      drain_ms: drainMs,
+    })
     this.#conversation.stopFetching()
     await this.#waitUntil(() => this.#running.size === 0, drainMs)
     const reason = new WorkerStopping("the worker stops, and the time to drain is over")
     for (const lease of this.#running) lease.abort(reason)
     await this.#waitUntil(() => this.#running.size === 0, graceMs)
     for (const lease of this.#running) {
-      if (lease.lost === undefined) log.warn("handler does not heed its signal", taskFields(lease.task))
+      if (lease.lost === undefined)
+        log.warn("A handler ignored its abort signal; its task is released", taskFields(lease.task))
       this.#finish(lease, { status: "released" })
     }
     await this.#waitUntil(() => this.#conversation.isIdle, ackMs)
@@ -167,8 +171,8 @@ export class Worker {
     this.#conversation.close()
     await this.#options.spans?.close()
     if (unansweredAcks > 0)
-      log.error("stopped with acks that the broker did not answer", { unanswered: unansweredAcks })
-    else log.info("stopped")
+      log.error("The worker has stopped, and some acks were not answered", { unanswered: unansweredAcks })
+    else log.info("The worker has stopped")
     return unansweredAcks === 0
   }
 
@@ -214,7 +218,7 @@ export async function startWorker(
   const name = config.name ?? workerName()
   // After the handlers' module, so that what it has set up for itself stands.
   const spans = await startSpans(config, "worker", log)
-  announce(log, "worker begins", {
+  announce(log, "The worker is ready", {
     ...{ name, broker: brokerUrl, queues, concurrency },
     ...{ handlers: config.handlers ?? "built in", types: [...handlers.keys()], log_level: config.logLevel },
   })
@@ -239,7 +243,7 @@ async function main(): Promise<number> {
   const stop = stopSignal()
   // A promise that a handler let go of must not take the other tasks of this process with it.
   process.on("unhandledRejection", error =>
-    log.error("unhandled rejection, in a handler", { error: formatError(error) }),
+    log.error("A promise rejection in a handler was not handled", { error: formatError(error) }),
   )
   const worker = await startWorker(config, stop, { log })
   if (worker === undefined) return 0

@@ -8,6 +8,16 @@ const MAX_VALUE_LENGTH = 10_000
 /** What most lines are about stands first, in this order; the rest as it was given. */
 const LEADING_FIELDS = ["task_id", "queue", "type", "attempt", "worker", "by", "request_id", "trace_id"]
 const LINES_PER_SECOND = 10
+/** The name that each line carries as `process`; undefined: lines carry none. */
+let processName: string | undefined
+
+/** Adds this name to all later lines, for processes that share one terminal or one log. */
+export function nameProcess(name: string): void {
+  processName = name
+}
+
+/** The name given by `nameProcess`, if any. */
+export const nameOfProcess = (): string | undefined => processName
 
 /** `write` and `terminal` are there for tests. console.error, as it survives a reader that has gone. */
 export function createLog(
@@ -23,7 +33,7 @@ export function createLog(
       const time = new Date().toISOString()
       const members = leadingFirst(fields)
       if (terminal) write(formatForTerminal(time.slice(11, 23), name, message, members))
-      else write(formatAsJson({ ...members, time, level: name, message }))
+      else write(formatAsJson({ ...members, time, level: name, process: processName, message }))
     }
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") }
 }
@@ -32,21 +42,21 @@ export function createLog(
  * For what may happen at any rate: so many lines a second of each message, and when that second is over one that
  * tells how many were left out. Messages must be constant. Whoever asks for `debug` gets all of that.
  */
-export function rateLimited(log: Log, linesASecond = LINES_PER_SECOND, secondMs = 1_000): Log {
+export function rateLimited(log: Log, linesPerSecond = LINES_PER_SECOND, secondMs = 1_000): Log {
   let counts = new Map<string, { level: keyof Log; message: string; count: number }>()
   const secondIsOver = () => {
     const over = counts
     counts = new Map()
     for (const { level, message, count } of over.values())
-      if (count > linesASecond)
-        log[level]("Lines were left out", { of: message, left_out: count - linesASecond })
+      if (count > linesPerSecond)
+        log[level]("Log lines were omitted", { of: message, omitted: count - linesPerSecond })
   }
   const at = (level: keyof Log) => (message: string, fields?: Fields) => {
     if (counts.size === 0) setTimeout(secondIsOver, secondMs).unref()
     const key = `${level} ${message}`
     const kind = counts.get(key) ?? { level, message, count: 0 }
     counts.set(key, kind)
-    if (++kind.count <= linesASecond) log[level](message, fields)
+    if (++kind.count <= linesPerSecond) log[level](message, fields)
   }
   return { debug: log.debug, info: at("info"), warn: at("warn"), error: at("error") }
 }
@@ -63,12 +73,13 @@ function formatForTerminal(time: string, level: string, message: string, fields:
       ([name, value]) =>
         `  ${name}=${typeof value === "string" && /^[\w./:@-]+$/.test(value) ? value : safeJson(value)}`,
     )
-  return `${time} ${level.padEnd(5)} ${safeJson(message).slice(1, -1).replaceAll('\\"', '"')}${facts.join("")}`
+  const prefix = processName === undefined ? "" : `${processName}: `
+  return `${time} ${level.padEnd(5)} ${prefix}${safeJson(message).slice(1, -1).replaceAll('\\"', '"')}${facts.join("")}`
 }
 
 /** Member by member, so that a value which cannot be shown costs only itself. */
-function formatAsJson({ time, level, message, ...fields }: Fields): string {
-  const members = Object.entries({ time, level, message, ...fields }).filter(
+function formatAsJson({ time, level, process, message, ...fields }: Fields): string {
+  const members = Object.entries({ time, level, process, message, ...fields }).filter(
     ([, value]) => value !== undefined,
   )
   return `{${members.map(([name, value]) => `${safeJson(name)}:${safeJson(value)}`).join(",")}}`

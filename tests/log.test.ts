@@ -39,9 +39,9 @@ describe("lines that come at any rate", () => {
     for (let i = 0; i < 10; i++) often.debug("D")
     const of = (message: string) => lines.filter(line => line.message === message)
     expect([of("A").length, of("B").length, of("D").length]).toEqual([4, 2, 10])
-    await until("the second is over", () => of("Lines were left out").length > 0)
-    expect(of("Lines were left out")).toEqual([
-      expect.objectContaining({ level: "warn", of: "A", left_out: 47 }),
+    await until("the second is over", () => of("Log lines were omitted").length > 0)
+    expect(of("Log lines were omitted")).toEqual([
+      expect.objectContaining({ level: "warn", of: "A", omitted: 47 }),
     ])
     for (let i = 0; i < 5; i++) often.warn("A")
     expect(of("A").length).toBe(4 + 3)
@@ -238,10 +238,10 @@ describe("the worker tells", () => {
       batch.map(({ task_id }) => ({ status: "moved_to_dlq", task_id, retries: 3 })),
     )
     broker.worker()
-    await broker.until(() => told(broker, "task is dead") !== undefined)
+    await broker.until(() => told(broker, "The task is dead") !== undefined)
     const about = { task_id: id, queue: "q", type: "fail", attempt: 2, trace_id: TRACE }
-    expect(told(broker, "task failed")).toMatchObject({ ...about, worker: "tester", level: "warn" })
-    expect(told(broker, "task is dead")).toMatchObject({ ...about, retries: 3, level: "warn" })
+    expect(told(broker, "An attempt failed")).toMatchObject({ ...about, worker: "tester", level: "warn" })
+    expect(told(broker, "The task is dead")).toMatchObject({ ...about, retries: 3, level: "warn" })
   })
 
   test("that a task was lost", async () => {
@@ -249,8 +249,8 @@ describe("the worker tells", () => {
     const { id } = broker.task({ type: "sleep", payload: { ms: 60_000 }, timeout_ms: 100 })
     broker.on("extend", () => Bun.sleep(1_000).then(() => undefined))
     broker.worker()
-    await broker.until(() => told(broker, "the lease of a task is lost") !== undefined)
-    expect(told(broker, "the lease of a task is lost")).toMatchObject({
+    await broker.until(() => told(broker, "The lease of a task was lost") !== undefined)
+    expect(told(broker, "The lease of a task was lost")).toMatchObject({
       task_id: id,
       why: "its time ran out before the broker gave it more",
     })
@@ -261,7 +261,7 @@ describe("the worker tells", () => {
     for (let i = 0; i < 500; i++) broker.task({ type: "fail" })
     broker.worker({}, { concurrency: 100 })
     await broker.until(() => broker.acks.length === 500)
-    const failed = broker.lines.filter(line => line.includes('"message":"task failed"'))
+    const failed = broker.lines.filter(line => line.includes('"message":"An attempt failed"'))
     expect(failed.length).toBeGreaterThan(0)
     expect(failed.length).toBeLessThan(60)
   })

@@ -1,17 +1,18 @@
 /**
  * BROKERS=n: several broker processes on one port, for machines with more cores than one of them can use. Linux spreads
  * connections over all that listen there (SO_REUSEPORT). The process that was started serves nothing itself: it starts the
- * others, ends them, and starts another in the place of one that ended by itself.
+ * others, ends them, and starts another in the place of one that ended unexpectedly.
  */
 import { join } from "node:path"
 import type { Subprocess } from "bun"
 import type { BrokerConfig } from "../config/config.ts"
-import type { Log } from "../log.ts"
+import { type Log, nameOfProcess } from "../log.ts"
 import { pause } from "../pause.ts"
 import { stopSignal } from "../signals.ts"
 import { type Listening, listenError } from "./greeting.ts"
 
 const BROKER = join(import.meta.dir, "../..", "broker.ts")
+const UNDER_START = join(import.meta.dir, "under-start.ts")
 /** The argument of a broker that is one of several; its number follows, from 0. */
 const NTH = "--nth"
 /** Before another takes the place of one that ended, so that one that cannot live does not take a core. */
@@ -44,7 +45,8 @@ export async function runBrokers(
 
   const start = (nth: number): Child => {
     const { promise: listening, resolve } = Promise.withResolvers<Listening | undefined>()
-    const child = Bun.spawn([process.execPath, BROKER, NTH, `${nth}`], {
+    const preload = nameOfProcess() === undefined ? [] : ["--preload", UNDER_START]
+    const child = Bun.spawn([process.execPath, ...preload, BROKER, NTH, `${nth}`], {
       stdio: ["ignore", "inherit", "inherit"],
       ipc: resolve,
     })
@@ -74,14 +76,14 @@ export async function runBrokers(
       const code = await exitCodeOf(child)
       if (stop.aborted) return code
       const { pid, exitCode, signalCode } = child.process
-      log.error("A broker process ended by itself: another takes its place", {
+      log.error("A broker process ended unexpectedly and is replaced", {
         ...{ nth, pid, ended_with: exitCode ?? signalCode },
       })
       await pause(AGAIN_MS, stop)
       if (stop.aborted) return 0
       const next = start(nth)
       void next.listening.then(listening => {
-        if (listening !== undefined) log.info("A broker process listens", { nth, pid: next.process.pid })
+        if (listening !== undefined) log.info("A broker process is listening", { nth, pid: next.process.pid })
       })
       child = next
     }

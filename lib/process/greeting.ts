@@ -41,7 +41,10 @@ export function tokenSource({ apiToken, dataDir }: BrokerConfig, token: string |
   return token === undefined ? "API_TOKENS" : join(dataDir, "token")
 }
 
-/** One line of the log for machines; on a terminal a line for each fact, as nobody finds anything in a long one. */
+/**
+ * Logs that this program is ready, and tells its parent process if it has an IPC channel to one. The facts are members
+ * of the log line; on a terminal each has a line of its own, which is easier to read.
+ */
 export function announce(
   log: Log,
   message: string,
@@ -51,6 +54,7 @@ export function announce(
   write: (text: string) => void = text => console.error(`\x1b[0m${text}`),
 ): void {
   log.info(message, terminal ? {} : facts)
+  process.send?.({ ready: true })
   if (!terminal || !["debug", "info"].includes(String(facts.log_level))) return
   const width = Math.max(...Object.keys(facts).map(name => name.length))
   const lines = Object.entries(facts).map(([name, fact]) => {

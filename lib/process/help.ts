@@ -42,6 +42,20 @@ terminal it prints them once.
   bun run top
   BROKER_URL=https://broker.example API_SECRET_TOKEN=... bun run top`,
   },
+  start: {
+    reads: undefined,
+    about: `\
+A task queue on this machine: starts a broker, and a worker once the broker is
+ready. Without REDIS_URL the broker also starts a Redis server of its own.
+
+  bun run start                Ctrl-C or SIGTERM stops both, worker first
+  PORT=8080 BROKER_URL=http://localhost:8080 bun run start
+
+Both programs read their own settings; these commands list them:
+
+  bun run broker.ts --help
+  bun run worker.ts --help`,
+  },
 } as const
 export type Program = keyof typeof PROGRAMS
 
@@ -52,7 +66,7 @@ export function variablesOf(program: Program): Map<Variable, string | undefined>
     if (fallback !== undefined || !heard.has(name))
       heard.set(name, fallback === undefined ? undefined : String(fallback))
   }
-  PROGRAMS[program].reads({}, hear)
+  PROGRAMS[program].reads?.({}, hear)
   const names = (Object.keys(VARIABLES) as Variable[]).filter(name => heard.has(name))
   return new Map(names.map(name => [name, heard.get(name)]))
 }
@@ -71,10 +85,14 @@ export function helpText(program: Program): string {
   --version       ${version}
 
 Settings are environment variables, or lines of a file .env in this directory.
-Here with their defaults; _MS is milliseconds, _BYTES bytes. README.md has more.
+${
+  rows.length === 0
+    ? "lib/config/README.md describes all of them.\n"
+    : `The defaults are shown. _MS means milliseconds, _BYTES means bytes.
 
 ${rows.join("\n")}
 `
+}`
 }
 
 function wrapText(text: string, width: number): string[] {
@@ -99,7 +117,7 @@ export async function runProgram(
   const wrong = args.find(arg => !["--help", "-h", "--version"].includes(arg))
   if (wrong !== undefined) {
     console.error(
-      `${program} takes no ${JSON.stringify(wrong)}: settings are environment variables, which --help lists`,
+      `${program} takes no ${JSON.stringify(wrong)}: settings are environment variables, listed by --help`,
     )
     return 2
   }

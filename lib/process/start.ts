@@ -1,68 +1,73 @@
 /**
- * `bun run start`: a broker and a worker on one machine, ended together.
- *   - Each runs in a session of its own: Ctrl-C in the terminal reaches only this process, which then ends the
- *     worker first, as it needs the broker to say how its last tasks went.
- *   - Where one of them ends by itself, so does the other.
+ * `bun run start`: a broker and a worker on one machine, which end together.
+ *   - Each runs in a session of its own, so that Ctrl-C in the terminal reaches only this process. It ends the worker
+ *     first, because the worker needs the broker to report its last tasks.
+ *   - If one of them ends, the other is ended too. If this process is killed, both end (under-start.ts).
+ *   - The worker starts once the broker is ready: before that there may be no token, or another broker on the port.
  */
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
+import { runProgram } from "./help.ts"
 
-/** One Ctrl-C arrives up to three times: from the terminal, and passed on by `npx` and by `bun run`. */
-const ECHO_MS = 1_000
+/** One Ctrl-C may arrive up to three times: from the terminal, and forwarded by `npx` and by `bun run`. */
+const SAME_SIGNAL_MS = 1_000
 
-const run = (file: string) =>
-  Bun.spawn([process.execPath, join(import.meta.dir, "../..", file)], {
+const PRELOAD = join(import.meta.dir, "under-start.ts")
+
+/** Starts a program. `onReady` is called when it reports that it is ready. */
+const run = (file: string, onReady: () => void = () => {}) =>
+  Bun.spawn([process.execPath, "--preload", PRELOAD, join(import.meta.dir, "../..", file)], {
     stdio: ["ignore", "inherit", "inherit"],
     detached: true,
+    ipc: onReady,
   })
 
-/** The process above `bun run`; known on Linux only. */
-async function above(): Promise<number> {
+/** The parent of `bun run`, which is our parent. Known only on Linux. */
+async function grandparent(): Promise<number> {
   const status = await readFile(`/proc/${process.ppid}/status`, "utf8").catch(() => "")
   return Number(/^PPid:\s*(\d+)/m.exec(status)?.[1] ?? 0)
 }
 
 /**
- * Calls back when the shell above ends, where it is one for this command alone (`sh -c …`, as npx starts): such
- * a shell passes no signal on, so that SIGTERM to npx would leave everything running.
+ * Calls back when the shell that runs only this command (`sh -c …`, as npx starts one) ends. Such a shell forwards no
+ * signals, so SIGTERM to npx would otherwise leave everything running.
  */
-async function onOrphaned(callback: () => void): Promise<void> {
-  const shell = await above()
+async function onShellEnd(callback: () => void): Promise<void> {
+  const shell = await grandparent()
   const command = await readFile(`/proc/${shell}/cmdline`, "utf8").catch(() => "")
   if (command.split("\0")[1] !== "-c") return
   const watch = setInterval(async () => {
-    if ((await above()) === shell) return
+    if ((await grandparent()) === shell) return
     clearInterval(watch)
     callback()
   }, 500)
 }
 
-if (import.meta.main) {
-  const [argument] = process.argv.slice(2)
-  if (argument !== undefined) {
-    console.error(
-      `start takes no ${JSON.stringify(argument)}: settings are environment variables, which broker.ts --help and worker.ts --help list`,
-    )
-    process.exit(/^(-h|--help)$/.test(argument) ? 0 : 2)
-  }
-  const broker = run("broker.ts")
-  const worker = run("worker.ts")
-
-  const asked = Promise.withResolvers<undefined>()
-  let askedAt: number | undefined
+async function main(): Promise<number> {
+  const ready = Promise.withResolvers<"ready">()
+  const stopped = Promise.withResolvers<undefined>()
+  const broker = run("broker.ts", () => ready.resolve("ready"))
+  let worker: ReturnType<typeof run> | undefined
+  let firstAt: number | undefined
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
     process.on(signal, () => {
-      asked.resolve(undefined)
-      askedAt ??= performance.now()
-      // Asked again by an impatient person: whichever still runs leaves at its second signal.
-      if (performance.now() - askedAt > ECHO_MS) (worker.exitCode === null ? worker : broker).kill()
+      stopped.resolve(undefined)
+      firstAt ??= performance.now()
+      // A later signal: the one that is ending leaves at its second signal.
+      if (performance.now() - firstAt > SAME_SIGNAL_MS) (worker?.exitCode === null ? worker : broker).kill()
     })
-  void onOrphaned(() => asked.resolve(undefined))
+  void onShellEnd(() => stopped.resolve(undefined))
 
-  const code = await Promise.race([asked.promise, broker.exited, worker.exited])
-  for (const part of [worker, broker]) {
-    part.kill()
-    await part.exited
+  let code: number | "ready" | undefined = await Promise.race([stopped.promise, broker.exited, ready.promise])
+  if (code === "ready") {
+    worker = run("worker.ts")
+    code = await Promise.race([stopped.promise, broker.exited, worker.exited])
   }
-  process.exit(code ?? Math.max(worker.exitCode ?? 1, broker.exitCode ?? 1))
+  for (const part of [worker, broker]) {
+    part?.kill()
+    await part?.exited
+  }
+  return code ?? Math.max(worker?.exitCode ?? 0, broker.exitCode ?? 1)
 }
+
+if (import.meta.main) process.exit(await runProgram("start", process.argv.slice(2), main))

@@ -314,7 +314,7 @@ export class Conversation {
   #lose(lease: HeldLease, why: string): void {
     this.#drop(lease)
     lease.lose(why)
-    this.#options.log.warn("the lease of a task is lost", { ...taskFields(lease.task), why })
+    this.#options.log.warn("The lease of a task was lost", { ...taskFields(lease.task), why })
   }
 
   /** Answers with what is worth another try. */
@@ -336,7 +336,10 @@ export class Conversation {
   }
 
   #updateRefused(lease: HeldLease, error: BrokerProblem): void {
-    this.#options.log.error("news of a task refused", { ...taskFields(lease.task), error: error.message })
+    this.#options.log.error("An update of a task was refused", {
+      ...taskFields(lease.task),
+      error: error.message,
+    })
     lease.dropUpdate(error)
     lease.retryUpdate(0)
   }
@@ -362,19 +365,19 @@ export class Conversation {
     const { status } = ack
     if (!(answer instanceof BrokerProblem)) {
       const fields = { ...taskFields(task), retries: answer.retries }
-      if (answer.status === "moved_to_dlq") log.warn("task is dead", fields)
-      else log.debug(`task ${answer.status}`, fields)
+      if (answer.status === "moved_to_dlq") log.warn("The task is dead", fields)
+      else log.debug(`The task is ${answer.status}`, fields)
       return undefined
     }
     if (!isFinal(answer)) return ack
     const fields = { ...taskFields(task), status, error: answer.message }
     if (!isLeaseLost(answer) && status === "done") {
-      log.error("result refused: the task counts as failed", fields)
+      log.error("The result was refused, so the task counts as failed", fields)
       const { result: _, ...rest } = ack
       return { ...rest, status: "failed", error: refusedResultText(answer) }
     }
-    if (isLeaseLost(answer)) log.warn("outcome dropped: the lease was lost", fields)
-    else log.error("ack refused", fields)
+    if (isLeaseLost(answer)) log.warn("The outcome was dropped because the lease was lost", fields)
+    else log.error("An ack was refused", fields)
     return undefined
   }
 }

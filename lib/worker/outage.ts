@@ -41,7 +41,7 @@ export class Outage {
 
   recordSuccess(): void {
     if (this.#failures === 0) return
-    this.log.info(`over: ${this.effect}`, { failures: this.#failures })
+    this.log.info("The broker answers again", { failures: this.#failures })
     this.#failures = 0
     this.#lastMessage = ""
   }
@@ -51,11 +51,11 @@ export class Outage {
     this.#lastMessage = error.message
     if (error instanceof BrokerProblem && error.status === 401)
       this.log.error(
-        `${this.effect}: the broker refuses this worker's token; give both the same API_SECRET_TOKEN`,
+        `${this.effect}: the broker refuses the token of this worker. Give both the same API_SECRET_TOKEN`,
         {
           error: error.message,
         },
       )
-    else this.log.warn(`${this.effect}; trying again`, { error: error.message })
+    else this.log.warn(`${this.effect} while the worker retries`, { error: error.message })
   }
 }

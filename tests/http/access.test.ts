@@ -365,7 +365,7 @@ test("a broker with API_TOKENS alone starts, and a worker with the role work doe
   await using worker = workerProcess({
     ...{ BROKER_URL: broker.url, API_SECRET_TOKEN: secretOf("mailer"), QUEUES: "mail" },
   })
-  await worker.logged("worker begins")
+  await worker.logged("The worker is ready")
   expect(await broker.client.status(task_id, { wait_ms: 10_000 })).toMatchObject({
     status: "done",
     result: 3,

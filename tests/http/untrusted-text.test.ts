@@ -157,7 +157,7 @@ test("the log of a worker is harmless, whatever types, errors and lines of handl
   })
   for (const of of [type, "<script>"])
     await broker.call("POST", "/submit", { type: of, queue, max_retries: 0 })
-  await until("both have failed", () => lines.filter(line => line.includes("task failed")).length === 4)
+  await until("both have failed", () => lines.filter(line => line.includes("An attempt failed")).length === 4)
   expect(await worker.stop()).toBe(true)
   expectHarmless(lines)
 })

@@ -26,7 +26,7 @@ const two = () => {
   return { HOST: "127.0.0.1", PORT: `${ports}`, BROKERS: "2", METRICS_PORT: `${ports + 1}` }
 }
 
-const pidsOf = async (parent: Process) => (await parent.logged("The broker listens")).brokers as number[]
+const pidsOf = async (parent: Process) => (await parent.logged("The broker is listening")).brokers as number[]
 
 const gone = (pids: readonly number[]) => until("all are gone", () => !pids.some(isAlive))
 
@@ -151,16 +151,16 @@ test("in the place of one that is killed comes another, and meanwhile the others
   await using all = new AsyncDisposableStack()
   const { process: parent, pids, url, pages } = await startTwo(all)
   process.kill(pids[1]!, "SIGKILL")
-  expect(await parent.logged("ended by itself")).toMatchObject({
+  expect(await parent.logged("ended unexpectedly")).toMatchObject({
     ...{ level: "error", nth: 1, pid: pids[1], ended_with: "SIGKILL" },
   })
   expect((await ask(`${url}/readyz`)).status).toBe(200)
-  const next = await parent.logged("A broker process listens")
+  const next = await parent.logged("A broker process is listening")
   expect(next).toMatchObject({ level: "info", nth: 1 })
   expect((await ask(pages[1]!)).status).toBe(200)
   // And so on.
   process.kill(Number(next.pid), "SIGKILL")
-  const listens = () => parent.log.filter(({ message }) => message === "A broker process listens")
+  const listens = () => parent.log.filter(({ message }) => message === "A broker process is listening")
   await until("a third one listens", () => listens().length === 2)
   expect(await parent.stop()).toBe(0)
   await gone([...pids, ...listens().map(({ pid }) => Number(pid))])
@@ -210,7 +210,7 @@ test("where the first cannot start this is told once; where another cannot, all 
   await using broker = brokerProcess({ ...env, API_SECRET_TOKEN: TOKEN, REDIS_URL: redis.socket })
   expect(await broker.ended()).toBe(1)
   expect((await broker.logged("cannot start")).message).toContain(`set METRICS_PORT to another`)
-  expect(broker.log.some(({ message }) => message === "The broker listens")).toBeFalse()
+  expect(broker.log.some(({ message }) => message === "The broker is listening")).toBeFalse()
   expect(String(await bench.redis.client("LIST"))).not.toContain("name=tq-broker")
 })
 
@@ -224,7 +224,7 @@ test("bun run start ends all of them", async () => {
     ownGroup: true,
   })
   const pids = await pidsOf(start)
-  await start.logged("worker begins")
+  await start.logged("The worker is ready")
   expect(await start.stop("SIGTERM")).toBe(0)
   expect(pids.filter(isAlive)).toEqual([])
 })
@@ -234,7 +234,9 @@ test("METRICS_PORT of one broker answers GET /metrics alone, to those whom the m
   const port = freePorts(1)
   const url = `http://127.0.0.1:${port}`
   await using broker = await startBroker(redis.socket, { METRICS_PORT: `${port}` })
-  expect(await broker.process.logged("The broker listens")).toMatchObject({ metrics: [`${url}/metrics`] })
+  expect(await broker.process.logged("The broker is listening")).toMatchObject({
+    metrics: [`${url}/metrics`],
+  })
   expect((await fetch(`${url}/metrics`)).status).toBe(401)
   const page = await fetch(`${url}/metrics`, { headers: HEADERS })
   expect([page.status, (await page.text()).includes("tq_redis_up 1")]).toEqual([200, true])

@@ -11,8 +11,9 @@ import { bare, table } from "../support/documents.ts"
 import { brokerProcess, directory, listening } from "../support/processes.ts"
 
 const root = join(import.meta.dir, "../..")
-const PROGRAMS = ["broker", "worker", "top"] as const
-const fileOf = (program: Program) => join(root, program === "top" ? "lib/process/top.ts" : `${program}.ts`)
+const PROGRAMS = ["broker", "worker", "top", "start"] as const
+const fileOf = (program: Program) =>
+  join(root, program === "top" || program === "start" ? `lib/process/${program}.ts` : `${program}.ts`)
 
 async function run(program: Program, ...args: string[]) {
   const child = Bun.spawn([process.execPath, fileOf(program), ...args], {
@@ -60,7 +61,7 @@ test.each(PROGRAMS)(
     expect(Math.max(...lines.map(line => line.length))).toBeLessThanOrEqual(80)
     expect(lines[0]).toContain("task")
     expect(lines.slice(0, 10).join("\n")).toContain(
-      program === "top" ? "bun run top" : `bun run ${program}.ts`,
+      program === "top" || program === "start" ? `bun run ${program}` : `bun run ${program}.ts`,
     )
   },
 )
@@ -95,11 +96,11 @@ test("on a terminal each fact has a line, elsewhere all are one line of JSON", (
   const logged: string[] = []
   const written: string[] = []
   const log = (terminal: boolean) => createLog("info", line => logged.push(line), terminal)
-  announce(log(false), "The broker listens", facts, false, text => written.push(text))
+  announce(log(false), "The broker is listening", facts, false, text => written.push(text))
   expect([logged.length, written.length]).toEqual([1, 0])
-  expect(JSON.parse(logged[0]!)).toMatchObject({ message: "The broker listens", ...facts })
-  announce(log(true), "The broker listens", facts, true, text => written.push(text))
-  expect(logged[1]).toEndWith("The broker listens")
+  expect(JSON.parse(logged[0]!)).toMatchObject({ message: "The broker is listening", ...facts })
+  announce(log(true), "The broker is listening", facts, true, text => written.push(text))
+  expect(logged[1]).toEndWith("The broker is listening")
   const lines = written[0]!.split("\n")
   expect(lines).toHaveLength(Object.keys(facts).length)
   for (const [name, text] of [
@@ -116,9 +117,9 @@ test("on a terminal each fact has a line, elsewhere all are one line of JSON", (
 test("a terminal is not obeyed by a name, and told nothing where the log is not", () => {
   const written: string[] = []
   const facts = { types: ["a", "\x1b[2J\u202e"], log_level: "info" }
-  announce(createLog("silent"), "worker begins", facts, true, text => written.push(text))
+  announce(createLog("silent"), "The worker is ready", facts, true, text => written.push(text))
   expect(written[0]).toMatch(/^[\n -~]+$/)
-  announce(createLog("silent"), "worker begins", { ...facts, log_level: "warn" }, true, text =>
+  announce(createLog("silent"), "The worker is ready", { ...facts, log_level: "warn" }, true, text =>
     written.push(text),
   )
   expect(written).toHaveLength(1)
@@ -137,7 +138,7 @@ test("a broker that starts says where everything is, and it is there", async () 
     brokerProcess({ HOST: "127.0.0.1", PORT: "0", DATA_DIR: join(dir.path, ".data") }),
     "",
   )
-  const line = broker.process.log.find(({ message }) => message === "The broker listens")!
+  const line = broker.process.log.find(({ message }) => message === "The broker is listening")!
   const token = (await Bun.file(String(line.token)).text()).trim()
   for (const page of ["swagger", "metrics"])
     expect((await fetch(String(line[page]), { headers: { "x-api-token": token } })).status).toBe(200)

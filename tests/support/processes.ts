@@ -148,7 +148,7 @@ export async function startBroker(socket: string, env: Env = {}): Promise<Runnin
 /** Waits until it listens; ends it where it does not. */
 export async function listening(process: Process, token: string): Promise<RunningBroker> {
   try {
-    const url = String((await process.logged("The broker listens")).url)
+    const url = String((await process.logged("The broker is listening")).url)
     const client = new Client({ url, token })
     return {
       process,
@@ -173,7 +173,7 @@ export async function startWorker(url: string, runs: Directory, env: Env = {}): 
     ...env,
   })
   try {
-    await worker.logged("worker begins")
+    await worker.logged("The worker is ready")
     return worker
   } catch (error) {
     await worker.kill9()

@@ -310,7 +310,7 @@ test("a worker stopped past its lease wakes, and its late ack is refused", async
   expect(task).toMatchObject({ id, attempt: 2 })
   await scene.go()
   sleeper.signal("SIGCONT")
-  const refused = await sleeper.logged("outcome dropped: the lease was lost")
+  const refused = await sleeper.logged("The outcome was dropped")
   expect(String(refused.error)).toContain("lease_lost")
   await scene.client.ack({ task_id: id, lease: task!.lease, status: "done", result: "the second's" })
   expect(await scene.client.status(id)).toMatchObject({ status: "done", attempt: 2, result: "the second's" })

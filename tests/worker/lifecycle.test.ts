@@ -30,7 +30,7 @@ const LOCAL = { HOST: "127.0.0.1", PORT: "0" }
 async function firstStart(dir: Directory) {
   const process = brokerProcess(LOCAL, dir.path)
   try {
-    await process.logged("The broker listens")
+    await process.logged("The broker is listening")
     const token = (await Bun.file(join(dir.path, ".data/token")).text()).trim()
     const redisPid = (await embeddedPid(join(dir.path, ".data")))!
     return { ...(await listening(process, token)), token, redisPid }
@@ -57,10 +57,10 @@ test("with nothing configured it starts, and the lines it prints do a task when 
   await using dir = await directory()
   await using broker = await firstStart(dir)
   await using worker = workerProcess({ BROKER_URL: broker.url }, dir.path)
-  await worker.logged("worker begins")
+  await worker.logged("The worker is ready")
 
   expect((await stat(join(dir.path, ".data/token"))).mode & 0o777).toBe(0o600)
-  expect(await broker.process.logged("The broker listens")).toMatchObject({ durability: "always" })
+  expect(await broker.process.logged("The broker is listening")).toMatchObject({ durability: "always" })
   expect(broker.process.stdout).toContain(broker.token)
   const [submit, watch, ...others] = broker.process.stdout
     .split("\n")
@@ -217,7 +217,9 @@ test("REDIS_HOST, which the original read, is used", async () => {
   })
   const { client, process } = await listening(broker, TOKEN)
   expect((await client.submit({ type: "echo" })).status).toBe("queued")
-  expect(await process.logged("The broker listens")).toMatchObject({ redis: `redis://127.0.0.1:${port}` })
+  expect(await process.logged("The broker is listening")).toMatchObject({
+    redis: `redis://127.0.0.1:${port}`,
+  })
   // It keeps nothing on disk, which an operator should know.
   expect((await process.logged("appendonly yes")).level).toBe("warn")
   // A token that its operator chose is not shown.
@@ -239,7 +241,7 @@ test("a worker on SIGTERM finishes the task in its hands", async () => {
   await using all = new AsyncDisposableStack()
   const { client, worker, id, go } = await holding(all, {})
   worker.signal("SIGTERM")
-  await worker.logged("stopping")
+  await worker.logged("The worker is stopping")
   await go()
   expect(await worker.ended()).toBe(0)
   expect(await client.status(id)).toMatchObject({ status: "done", result: "held", attempt: 1 })
@@ -266,8 +268,8 @@ for (const signal of ["SIGINT", "SIGTERM"] as const)
       cwd: ROOT,
       ownGroup: true,
     })
-    await start.logged("The broker listens")
-    const { name } = await start.logged("worker begins")
+    await start.logged("The broker is listening")
+    const { name } = await start.logged("The worker is ready")
     const redisPid = (await embeddedPid(join(dir.path, ".data")))!
     const token = (await Bun.file(join(dir.path, ".data/token")).text()).trim()
     const client = new Client({ url, token })
@@ -277,7 +279,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const)
     // As a terminal does it on Ctrl-C: to everybody in the foreground.
     if (signal === "SIGINT") process.kill(-start.pid, signal)
     else start.signal(signal)
-    await start.logged("stopping")
+    await start.logged("The worker is stopping")
     await writeFile(join(dir.path, "go"), "")
     expect(await start.ended()).toBe(0)
     expect(await refusesConnections(url)).toBeTrue()

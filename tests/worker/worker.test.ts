@@ -80,12 +80,12 @@ describe("polling", () => {
     await using broker = new FakeBroker()
     await broker.stop()
     broker.worker()
-    await broker.until(() => broker.lines.some(line => line.includes("no tasks are fetched")))
+    await broker.until(() => broker.lines.some(line => line.includes("No tasks are fetched")))
     await Bun.sleep(30)
     broker.start()
     broker.task()
     await broker.until(() => broker.acks.length === 1)
-    expect(broker.lines.some(line => line.includes("over: no tasks are fetched"))).toBe(true)
+    expect(broker.lines.some(line => line.includes("The broker answers again"))).toBe(true)
   })
 
   test("a refused token is said plainly, once, and tried again", async () => {
@@ -95,7 +95,7 @@ describe("polling", () => {
     broker.task()
     broker.worker()
     await broker.until(() => broker.acks.length === 1)
-    expect(broker.lines.filter(line => line.includes("refuses this worker's token"))).toHaveLength(1)
+    expect(broker.lines.filter(line => line.includes("refuses the token of this worker"))).toHaveLength(1)
   })
 
   test("Retry-After is heeded", async () => {
@@ -222,11 +222,13 @@ describe("acks", () => {
     })
     const worker = broker.worker()
     await broker.until(() =>
-      broker.lines.some(line => line.includes("outcome dropped") && line.includes(late.id)),
+      broker.lines.some(line => line.includes("The outcome was dropped") && line.includes(late.id)),
     )
     expect(await worker.stop()).toBe(true)
     expect(requests).toBe(1)
-    expect(broker.lines.some(line => line.includes("task acknowledged") && line.includes(good.id))).toBe(true)
+    expect(
+      broker.lines.some(line => line.includes("The task is acknowledged") && line.includes(good.id)),
+    ).toBe(true)
   })
 
   test.each([
@@ -357,8 +359,8 @@ describe("starting", () => {
         "info",
         line => {
           lines.push(line)
-          if (line.includes("waiting for")) void writeFile(join(dir, "token"), "old\n")
-          if (line.includes("refuses this worker's token")) void writeFile(join(dir, "token"), "new\n")
+          if (line.includes("Waiting for")) void writeFile(join(dir, "token"), "old\n")
+          if (line.includes("refuses the token of this worker")) void writeFile(join(dir, "token"), "new\n")
         },
         false,
       )

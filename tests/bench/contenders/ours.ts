@@ -56,7 +56,7 @@ export class Ours implements Contender {
   /** Of several brokers the one that started them is left out: it does nothing. */
   get servers(): { broker: number; redis: number } & Record<string, number> {
     const { process } = this.broker
-    const told = process.log.find(({ message }) => message === "The broker listens")
+    const told = process.log.find(({ message }) => message === "The broker is listening")
     const [broker = process.pid, ...others] = (told?.brokers ?? []) as number[]
     const numbered = others.map((pid, i) => [`broker ${i + 2}`, pid] as const)
     return { broker, ...Object.fromEntries(numbered), redis: this.redis.pid }

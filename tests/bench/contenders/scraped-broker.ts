@@ -6,4 +6,4 @@ import { testBroker } from "../../support/harness.ts"
 
 const [redis] = process.argv.slice(2)
 const broker = await testBroker({}, redis, createLog("silent"), queue => new Metrics(queue, -1))
-console.error(JSON.stringify({ message: "The broker listens", url: broker.url }))
+console.error(JSON.stringify({ message: "The broker is listening", url: broker.url }))
