@@ -2,8 +2,10 @@
 import { useEffect, useState } from "preact/hooks"
 import type { Purgeable, QueueSettings, QueueView } from "../wire/managing.ts"
 import { ask } from "./api.ts"
-import { attempt, Confirm, Dialog, Field, Select, tell } from "./parts.tsx"
+import { Confirm, Dialog } from "./dialog.tsx"
+import { Field, Select } from "./fields.tsx"
 import { count, plural, Shown } from "./text.tsx"
+import { attempt, tell } from "./toasts.tsx"
 
 const at = (queue: string, what: string) => `/queues/${encodeURIComponent(queue)}/${what}`
 

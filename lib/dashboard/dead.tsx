@@ -2,10 +2,15 @@
 import { useState } from "preact/hooks"
 import type { DeadGroup, DlqAnswer, DlqGroupsAnswer } from "../wire/dead-letters.ts"
 import { ask, can, queryOf } from "./api.ts"
-import { PurgeDead, RetryDead } from "./bulk.tsx"
+import { type DeadFilter, filterOf } from "./dead-filter.ts"
+import { Filter, Select } from "./fields.tsx"
+import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
-import { Badge, Empty, Filter, Icon, Pager, Select, Skeleton, Table, Trouble } from "./parts.tsx"
+import { Badge, Empty, Skeleton, Trouble } from "./parts.tsx"
+import { PurgeDead } from "./purge-dead.tsx"
+import { RetryDead } from "./retry-dead.tsx"
 import { type Route, refine } from "./route.ts"
+import { Pager, Table } from "./table.tsx"
 import { TaskTable } from "./tasks.tsx"
 import { count, Shown, Time } from "./text.tsx"
 
@@ -22,24 +27,6 @@ const AGES = [
 /** Each call looks at 1,000 dead tasks: so many calls at a time. */
 const CALLS = 10
 const A_PAGE = 25
-const MEMBERS = ["queue", "type", "reason", "error", "fingerprint"] as const
-
-export type DeadFilter = Partial<Record<(typeof MEMBERS)[number], string>> & {
-  older_than_ms?: number
-  newer_than_ms?: number
-}
-
-function filterOf(query: URLSearchParams): DeadFilter {
-  const filter: DeadFilter = {}
-  for (const name of MEMBERS) {
-    const value = query.get(name)
-    if (value) filter[name] = value
-  }
-  const [side, ms] = (query.get("age") ?? "").split(":")
-  if (side === "older_than_ms" || side === "newer_than_ms") filter[side] = Number(ms)
-  return filter
-}
-
 type Bulk = { what: "retry" | "purge"; filter: DeadFilter; known: number | undefined }
 
 export function Dead({ route: { query } }: { route: Route }) {

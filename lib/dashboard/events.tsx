@@ -1,10 +1,12 @@
 /** The newest events, as they come. */
 import { useRef, useState } from "preact/hooks"
 import { can, Problem, queryOf } from "./api.ts"
+import { Filter, Select } from "./fields.tsx"
 import { EVENT_NAMES, type EventData, stream, useStream, useTick } from "./live.ts"
-import { Badge, Empty, Filter, QueueLink, Select, Table, TaskLink, Trouble } from "./parts.tsx"
+import { Badge, Empty, QueueLink, TaskLink, Trouble } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
 import { useStore } from "./store.ts"
+import { Table } from "./table.tsx"
 import { clock, Shown } from "./text.tsx"
 
 const KEPT = 200

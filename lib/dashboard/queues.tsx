@@ -4,9 +4,12 @@ import type { QueuesAnswer, QueueView } from "../wire/managing.ts"
 import { ask, can } from "./api.ts"
 import { Chart, Spark } from "./chart.tsx"
 import { PauseDialog, PauseNote, resume } from "./control.tsx"
+import { Filter, Select } from "./fields.tsx"
 import { addCounts, addQueues, countsQuery, depthOver, throughput } from "./history.ts"
+import { Icon } from "./icon.tsx"
 import { useData, useTick } from "./live.ts"
-import { Badge, Empty, Filter, Icon, QueueLink, Select, Skeleton, Table, Trouble } from "./parts.tsx"
+import { Badge, Empty, QueueLink, Skeleton, Trouble } from "./parts.tsx"
+import { Table } from "./table.tsx"
 import { count, duration, rate, scrolls, short } from "./text.tsx"
 
 export const DEPTH_LINES = [

@@ -1,32 +1,14 @@
 /** One task: all that is known of it, why it does not run, and what can be done. */
 import { type ComponentChild, Fragment } from "preact"
 import { useState } from "preact/hooks"
-import type { TaskView, WhyAnswer } from "../wire/inspecting.ts"
-import { ask, askText, can, Problem } from "./api.ts"
-import { indented, membersOf, visibleJson } from "./json.ts"
+import type { TaskView } from "../wire/inspecting.ts"
+import { indented } from "./json.ts"
 import { useData, useTick } from "./live.ts"
-import { attempt, Badge, Confirm, Dialog, Field, Icon, QueueLink, Skeleton, Trouble, tell } from "./parts.tsx"
-import { Block, clock, duration, Shown, shortOf, Time } from "./text.tsx"
-
-interface Loaded {
-  task: TaskView
-  /** As the broker wrote them. */
-  texts: Map<string, string>
-  why: WhyAnswer | undefined
-}
-/** More than this is not put into a text field. */
-const EDITABLE = 300_000
-
-async function loaded(id: string, signal: AbortSignal): Promise<Loaded> {
-  const name = encodeURIComponent(id)
-  const [text, why] = await Promise.all([
-    askText("GET", `/status/${name}`, { signal }),
-    ask<WhyAnswer>("GET", `/why/${name}`, undefined, signal).catch(error => {
-      if (!(error instanceof Problem) || error.status === 401) throw error
-    }),
-  ])
-  return { task: JSON.parse(text), texts: membersOf(text), why: why as WhyAnswer | undefined }
-}
+import { type Loaded, loaded } from "./loaded-task.ts"
+import { Badge, QueueLink, Skeleton, Trouble } from "./parts.tsx"
+import { Buttons } from "./task-actions.tsx"
+import { clock, duration, Shown, Time } from "./text.tsx"
+import { Block, shortOf } from "./text-block.tsx"
 
 export function Task({ id }: { id: string }) {
   const [running, setRunning] = useState(false)
@@ -185,156 +167,5 @@ function Attempts({ task }: { task: TaskView }) {
         ))}
       </ol>
     </section>
-  )
-}
-
-function Buttons({ task, texts, refresh }: Loaded & { refresh: () => void }) {
-  const [dialog, setDialog] = useState<"cancel" | "edit" | "delete">()
-  const close = () => setDialog(undefined)
-  const name = encodeURIComponent(task.id)
-  const ended = ["done", "dead", "cancelled"].includes(task.status)
-  const mayCancel = !ended && (can("operate") || can("submit"))
-  const maySteer = task.status === "dead" && can("operate")
-  const [busy, setBusy] = useState(false)
-  const retry = async () => {
-    setBusy(true)
-    await retryTask(name, refresh)
-    setBusy(false)
-  }
-  return (
-    <div class="buttons">
-      {mayCancel && (
-        <button
-          type="button"
-          disabled={task.cancel_requested_at !== undefined}
-          onClick={() => setDialog("cancel")}
-        >
-          Cancel
-        </button>
-      )}
-      {maySteer && (
-        <>
-          <button type="button" class="primary" disabled={busy} onClick={retry}>
-            <Icon name="retry" /> Retry
-          </button>
-          <button type="button" onClick={() => setDialog("edit")}>
-            Edit and retry
-          </button>
-          <button type="button" onClick={() => setDialog("delete")}>
-            <Icon name="trash" /> Delete
-          </button>
-        </>
-      )}
-      {dialog === "cancel" && (
-        <Confirm
-          title="Cancel this task?"
-          button="Cancel the task"
-          danger
-          onClose={close}
-          run={async () => {
-            const { status } = await ask<{ status: string }>("POST", `/cancel/${name}`)
-            tell(status === "cancelled" ? "It is cancelled" : "Its worker will hear of it")
-            refresh()
-          }}
-        >
-          <p>
-            {task.status === "processing"
-              ? "It runs: its worker hears of it when it extends its lease, and the attempt ends as it ends."
-              : "It will never be handed out."}
-          </p>
-        </Confirm>
-      )}
-      {dialog === "delete" && (
-        <Confirm
-          title="Delete this dead task?"
-          button="Delete the task"
-          danger
-          onClose={close}
-          run={async () => {
-            await ask("DELETE", `/dlq/${name}`)
-            tell("It is deleted")
-            refresh()
-          }}
-        >
-          <p>There is no way back.</p>
-        </Confirm>
-      )}
-      {dialog === "edit" && (
-        <EditDialog name={name} payload={texts.get("payload") ?? "{}"} onClose={close} onDone={refresh} />
-      )}
-    </div>
-  )
-}
-
-async function retryTask(name: string, refresh: () => void): Promise<void> {
-  await attempt(async () => {
-    await ask("POST", `/dlq/retry/${name}`)
-    tell("It waits for a worker again")
-    refresh()
-  })
-}
-
-function EditDialog(props: { name: string; payload: string; onClose: () => void; onDone: () => void }) {
-  const tooLong = props.payload.length > EDITABLE
-  const [text, setText] = useState(() => (tooLong ? "" : visibleJson(indented(props.payload))))
-  const [wrong, setWrong] = useState<{ message: string; detail?: string | undefined }>()
-  const [busy, setBusy] = useState(false)
-  const retry = async () => {
-    setWrong(undefined)
-    try {
-      JSON.parse(text)
-    } catch (error) {
-      return setWrong({ message: "This is not JSON", detail: (error as Error).message })
-    }
-    setBusy(true)
-    try {
-      // As it was typed, so that each digit stays.
-      await askText("POST", `/dlq/retry/${props.name}`, { body: `{"payload":${text}}` })
-      tell("It waits for a worker again, with the new payload")
-      props.onDone()
-      props.onClose()
-    } catch (error) {
-      const { message, detail } = error as Problem
-      setWrong({ message, detail })
-    }
-    setBusy(false)
-  }
-  return (
-    <Dialog
-      title="Edit and retry"
-      onClose={props.onClose}
-      onSubmit={retry}
-      actions={
-        <>
-          <button type="button" onClick={props.onClose}>
-            Back
-          </button>
-          <button type="submit" class="primary" disabled={busy || text.trim() === ""}>
-            Retry
-          </button>
-        </>
-      }
-    >
-      <Field
-        label="Payload"
-        hint={
-          tooLong
-            ? "Its payload is too long to be edited here: write another, or retry it as it is."
-            : "It takes the place of the payload that it had. All counters begin at 0 again."
-        }
-      >
-        {(id, hint) => (
-          <textarea
-            id={id}
-            aria-describedby={hint}
-            rows={14}
-            spellcheck={false}
-            value={text}
-            onInput={event => setText(event.currentTarget.value)}
-          />
-        )}
-      </Field>
-      {wrong && <Trouble problem={Object.assign(new Error(wrong.message), { detail: wrong.detail })} />}
-    </Dialog>
   )
 }

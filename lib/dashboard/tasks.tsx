@@ -3,20 +3,11 @@ import { useState } from "preact/hooks"
 import type { State } from "../wire/fields.ts"
 import type { TasksAnswer, TaskView } from "../wire/inspecting.ts"
 import { ask, queryOf } from "./api.ts"
+import { Filter, Select } from "./fields.tsx"
 import { useData } from "./live.ts"
-import {
-  Badge,
-  Empty,
-  Filter,
-  Pager,
-  QueueLink,
-  Select,
-  Skeleton,
-  Table,
-  TaskLink,
-  Trouble,
-} from "./parts.tsx"
+import { Badge, Empty, QueueLink, Skeleton, TaskLink, Trouble } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
+import { Pager, Table } from "./table.tsx"
 import { Shown, Time } from "./text.tsx"
 
 export const STATES: readonly State[] = [

@@ -1,24 +1,15 @@
 /** Who works, on what, and who has gone. */
 import { useState } from "preact/hooks"
 import { ask, can, Problem, queryOf } from "./api.ts"
+import { Confirm } from "./dialog.tsx"
+import { Filter } from "./fields.tsx"
+import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
-import {
-  attempt,
-  Badge,
-  Confirm,
-  Empty,
-  Filter,
-  Icon,
-  Pager,
-  QueueLink,
-  Skeleton,
-  Table,
-  TaskLink,
-  Trouble,
-  tell,
-} from "./parts.tsx"
+import { Badge, Empty, QueueLink, Skeleton, TaskLink, Trouble } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
+import { Pager, Table } from "./table.tsx"
 import { count, plural, Shown, Time } from "./text.tsx"
+import { attempt, tell } from "./toasts.tsx"
 
 interface WorkerView {
   worker: string

@@ -1,0 +1,68 @@
+import type { ComponentChild } from "preact"
+import { Icon } from "./icon.tsx"
+
+export interface Column<T> {
+  head: string
+  cell: (row: T) => ComponentChild
+  /** Numbers stand to the right. */
+  num?: boolean
+  /** Left out on narrow screens. */
+  wide?: boolean
+}
+
+/** On narrow screens each row is a card, its first cell the title. */
+export function Table<T>(props: {
+  label: string
+  columns: readonly (Column<T> | false)[]
+  rows: readonly T[]
+  keyOf: (row: T) => string
+  stale?: boolean
+}) {
+  const columns = props.columns.filter(column => column !== false)
+  const classOf = ({ num, wide }: Column<T>) => [num && "num", wide && "wide"].filter(Boolean).join(" ")
+  return (
+    <table aria-label={props.label} class={props.stale ? "cards stale" : "cards"}>
+      <thead>
+        <tr>
+          {columns.map(column => (
+            <th key={column.head} scope="col" class={classOf(column)}>
+              {column.head || <span class="hidden">Actions</span>}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {props.rows.map(row => (
+          <tr key={props.keyOf(row)}>
+            {columns.map(column => (
+              <td key={column.head} data-label={column.head} class={classOf(column)}>
+                {column.cell(row)}
+              </td>
+            ))}
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  )
+}
+
+/** Back to the page before, and on to the next. */
+export function Pager(props: {
+  cursors: readonly string[]
+  next: string | undefined
+  go: (to: readonly string[]) => void
+}) {
+  const { cursors, next, go } = props
+  if (cursors.length === 0 && next === undefined) return null
+  return (
+    <nav class="pager" aria-label="Pages">
+      <button type="button" disabled={cursors.length === 0} onClick={() => go(cursors.slice(0, -1))}>
+        <Icon name="back" /> Previous page
+      </button>
+      <span class="dim">page {cursors.length + 1}</span>
+      <button type="button" disabled={next === undefined} onClick={() => next && go([...cursors, next])}>
+        Next page <Icon name="next" />
+      </button>
+    </nav>
+  )
+}

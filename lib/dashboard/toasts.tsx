@@ -1,0 +1,66 @@
+import { Problem } from "./api.ts"
+import { Icon } from "./icon.tsx"
+import { Store, useStore } from "./store.ts"
+import { Shown } from "./text.tsx"
+
+export interface Toast {
+  id: number
+  text: string
+  detail?: string | undefined
+  bad: boolean
+}
+
+export const toasts = new Store<readonly Toast[]>([])
+
+export let newest = 0
+
+export const dismiss = (id: number) => toasts.set(toasts.value.filter(toast => toast.id !== id))
+
+export function tell(text: string, detail?: string, bad = false): void {
+  const id = ++newest
+  toasts.set([...toasts.value.slice(-3), { id, text, detail, bad }])
+  if (!bad) setTimeout(dismiss, 6_000, id)
+}
+
+/** Does what a button is for. What goes wrong is told, and nothing that was typed is lost. */
+export async function attempt(run: () => Promise<unknown>): Promise<boolean> {
+  try {
+    await run()
+    return true
+  } catch (error) {
+    if (error instanceof Problem) tell(error.message, error.detail, true)
+    else if ((error as Error).name !== "AbortError")
+      tell("Something is wrong in this page", String(error), true)
+    return false
+  }
+}
+
+export function Toasts() {
+  const all = useStore(toasts)
+  const list = (bad: boolean) =>
+    all
+      .filter(toast => toast.bad === bad)
+      .map(({ id, text, detail }) => (
+        <div key={id} class={bad ? "toast bad" : "toast"}>
+          <div>
+            <strong>
+              <Shown text={text} most={300} />
+            </strong>
+            {detail && (
+              <p>
+                <Shown text={detail} most={600} />
+              </p>
+            )}
+          </div>
+          <button type="button" class="quiet" aria-label="Dismiss" onClick={() => dismiss(id)}>
+            <Icon name="close" />
+          </button>
+        </div>
+      ))
+  return (
+    <div class="toasts">
+      <div role="status">{list(false)}</div>
+      <div role="alert">{list(true)}</div>
+    </div>
+  )
+}
