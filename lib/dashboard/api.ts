@@ -8,7 +8,7 @@ const TIMEOUT_MS = 40_000
 export const session = new Store<SessionView | null | undefined>(undefined)
 export const sessionEnded = new Store(false)
 /** Who does not answer, as far as the newest request tells. */
-export const missing = new Store<"broker" | "redis" | undefined>(undefined)
+export const outage = new Store<"broker" | "redis" | undefined>(undefined)
 
 /** An answer that is an error, or none at all (status 0). */
 export class Problem extends Error {
@@ -20,11 +20,11 @@ export class Problem extends Error {
     super(error)
   }
   /** The line on top says so already: what is shown stays as it is. */
-  get away(): boolean {
+  get isOutage(): boolean {
     return this.status === 0 || (this.status >= 502 && this.status <= 504)
   }
   /** The same request would get the same answer. */
-  get final(): boolean {
+  get isFinal(): boolean {
     return this.status >= 400 && this.status < 500 && this.status !== 429
   }
 }
@@ -33,7 +33,7 @@ export const can = (role: SessionView["roles"][number]): boolean =>
   session.value?.roles.includes(role) ?? false
 
 /** The text of an answer. `body` is JSON text, so that what is in it can stay to the letter. */
-export async function askText(
+export async function requestText(
   method: string,
   path: string,
   { body, signal }: { body?: string; signal?: AbortSignal } = {},
@@ -49,8 +49,13 @@ export async function askText(
   throw problem
 }
 
-export async function ask<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
-  const text = await askText(method, path, {
+export async function requestJson<T>(
+  method: string,
+  path: string,
+  body?: unknown,
+  signal?: AbortSignal,
+): Promise<T> {
+  const text = await requestText(method, path, {
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     ...(signal ? { signal } : {}),
   })
@@ -72,13 +77,13 @@ async function send(method: string, path: string, body: string | undefined, sign
       },
       ...(body === undefined ? {} : { body }),
     })
-    missing.set(
+    outage.set(
       answer.status === 503 ? "redis" : answer.status > 503 || answer.status === 502 ? "broker" : undefined,
     )
     return answer
   } catch (error) {
     if (signal?.aborted) throw error
-    missing.set("broker")
+    outage.set("broker")
     throw new Problem(
       0,
       "The broker cannot be reached",
@@ -100,9 +105,9 @@ function problemOf(status: number, text: string): Problem {
 }
 
 /** Asks who we are. 204: nobody; 401: somebody whose time is over. */
-export async function findSession(): Promise<void> {
+export async function loadSession(): Promise<void> {
   try {
-    session.set((await ask<SessionView | undefined>("GET", "/session")) ?? null)
+    session.set((await requestJson<SessionView | undefined>("GET", "/session")) ?? null)
   } catch (error) {
     if (!(error instanceof Problem && error.status === 401)) throw error
     sessionEnded.set(true)
@@ -111,13 +116,13 @@ export async function findSession(): Promise<void> {
 }
 
 export async function signIn(token: string): Promise<void> {
-  const found = await ask<SessionView>("POST", "/session", { token })
+  const found = await requestJson<SessionView>("POST", "/session", { token })
   sessionEnded.set(false)
   session.set(found)
 }
 
 export async function signOut(): Promise<void> {
-  await ask("DELETE", "/session")
+  await requestJson("DELETE", "/session")
   sessionEnded.set(false)
   session.set(null)
 }

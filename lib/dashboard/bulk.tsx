@@ -2,17 +2,17 @@
 import type { ComponentChildren } from "preact"
 import { useEffect, useRef, useState } from "preact/hooks"
 import type { DlqPurged, RetriedMany } from "../wire/dead-letters.ts"
-import { ask, type Problem } from "./api.ts"
+import { type Problem, requestJson } from "./api.ts"
 import type { DeadFilter } from "./dead-filter.ts"
 import { Field } from "./fields.tsx"
 import { plural } from "./text.tsx"
 
 /** How many are counted before one begins, a thousand a call; and how many one call moves. */
-const COUNT_CALLS = 20
-export const A_CALL = 200
-export const WAIT_MS = 10_000
+const MAX_COUNT_CALLS = 20
+export const MAX_TASKS_PER_CALL = 200
+export const STATUS_WAIT_MS = 10_000
 
-export interface Props {
+export interface BulkDialogProps {
   filter: DeadFilter
   onClose: () => void
   onDone: () => void
@@ -26,9 +26,9 @@ export function useCount(filter: DeadFilter, path: string): { total: number; atL
     const run = async () => {
       let total = 0
       let cursor: string | undefined
-      for (let call = 0; call < COUNT_CALLS; call++) {
+      for (let call = 0; call < MAX_COUNT_CALLS; call++) {
         const body = { ...filter, limit: 1_000, dry_run: true, ...(cursor ? { cursor } : {}) }
-        const told = await ask<RetriedMany & DlqPurged>("POST", path, body, over.signal)
+        const told = await requestJson<RetriedMany & DlqPurged>("POST", path, body, over.signal)
         total += told.requeued ?? told.purged
         cursor = told.next
         if (cursor === undefined) return setFound({ total, atLeast: false })
@@ -100,7 +100,7 @@ export function RunActions({
   )
 }
 
-export const Found = ({ found }: { found: { total: number; atLeast: boolean } | undefined }) => (
+export const DryRunResult = ({ found }: { found: { total: number; atLeast: boolean } | undefined }) => (
   <span role="status">
     {found === undefined
       ? "Counting…"
@@ -108,7 +108,7 @@ export const Found = ({ found }: { found: { total: number; atLeast: boolean } | 
   </span>
 )
 
-export const Amount = (props: {
+export const OptionalNumber = (props: {
   label: string
   value: string
   placeholder: string

@@ -1,13 +1,13 @@
 /** Lines over the last five minutes, with a legend that says their values now, or where one points. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks"
 import uPlot from "uplot"
-import { useTick } from "./live.ts"
-import { clock, rate } from "./text.tsx"
+import { useClock } from "./live.ts"
+import { formatClock, formatRate } from "./text.tsx"
 
 export type Lines = readonly { label: string; color: string }[]
 type Points = [number[], ...(number | null)[][]]
 const HEIGHT = 150
-const WINDOW_S = 300
+const WINDOW_SECONDS = 300
 
 const colorOf = (name: string) =>
   getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()
@@ -26,7 +26,7 @@ export function Chart({
   const box = useRef<HTMLDivElement>(null)
   const plot = useRef<uPlot | undefined>(undefined)
   const [at, setAt] = useState<number | null>(null)
-  useTick()
+  useClock()
   const data = points()
 
   useLayoutEffect(() => {
@@ -46,7 +46,7 @@ export function Chart({
           legend: { show: false },
           cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
           scales: {
-            x: { range: (_, __, max) => [Math.max(max, Date.now() / 1_000 - 5) - WINDOW_S, max] },
+            x: { range: (_, __, max) => [Math.max(max, Date.now() / 1_000 - 5) - WINDOW_SECONDS, max] },
             y: { range: (_, __, max) => [0, Math.max(1, max * 1.15)] },
           },
           axes: [
@@ -54,9 +54,9 @@ export function Chart({
               ...axis,
               size: 26,
               space: 70,
-              values: (_, splits) => splits.map(s => clock(s * 1_000).slice(0, 5)),
+              values: (_, splits) => splits.map(s => formatClock(s * 1_000).slice(0, 5)),
             },
-            { ...axis, size: 44, space: 28, values: (_, splits) => splits.map(rate) },
+            { ...axis, size: 44, space: 28, values: (_, splits) => splits.map(formatRate) },
           ],
           series: [
             {},
@@ -97,12 +97,12 @@ export function Chart({
     <figure class="panel chart">
       <figcaption>
         <h2>{title}</h2>
-        <span class="dim">{at !== null && time ? clock(time * 1_000) : unit}</span>
+        <span class="dim">{at !== null && time ? formatClock(time * 1_000) : unit}</span>
         <dl>
           {lines.map(({ label, color }, line) => (
             <div key={label}>
               <dt class={`line-${color}`}>{label}</dt>
-              <dd>{data[line + 1]![i] == null ? "–" : rate(data[line + 1]![i]!)}</dd>
+              <dd>{data[line + 1]![i] == null ? "–" : formatRate(data[line + 1]![i]!)}</dd>
             </div>
           ))}
         </dl>
@@ -113,7 +113,7 @@ export function Chart({
 }
 
 /** One line without axes, for a row of a table. */
-export function Spark({ values }: { values: readonly (number | null)[] }) {
+export function Sparkline({ values }: { values: readonly (number | null)[] }) {
   const most = Math.max(1, ...values.map(value => value ?? 0))
   const step = 100 / (values.length - 1)
   const path = values.map(

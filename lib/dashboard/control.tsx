@@ -1,25 +1,25 @@
 /** What an operator does with a queue. */
 import { useEffect, useState } from "preact/hooks"
 import type { Purgeable, QueueSettings, QueueView } from "../wire/managing.ts"
-import { ask } from "./api.ts"
+import { requestJson } from "./api.ts"
 import { Confirm, Dialog } from "./dialog.tsx"
 import { Field, Select } from "./fields.tsx"
-import { count, plural, Shown } from "./text.tsx"
-import { attempt, tell } from "./toasts.tsx"
+import { formatCount, plural, SafeText } from "./text.tsx"
+import { attempt, notify } from "./toasts.tsx"
 
-const at = (queue: string, what: string) => `/queues/${encodeURIComponent(queue)}/${what}`
+const queuePath = (queue: string, what: string) => `/queues/${encodeURIComponent(queue)}/${what}`
 
-interface Props {
+interface QueueDialogProps {
   view: QueueView
   onClose: () => void
   onDone: () => void
 }
 
-export function PauseDialog({ view, onClose, onDone }: Props) {
+export function PauseDialog({ view, onClose, onDone }: QueueDialogProps) {
   const [reason, setReason] = useState("")
   const pause = async () => {
-    await ask("POST", at(view.queue, "pause"), reason.trim() ? { reason: reason.trim() } : {})
-    tell(`${view.queue} is paused`)
+    await requestJson("POST", queuePath(view.queue, "pause"), reason.trim() ? { reason: reason.trim() } : {})
+    notify(`${view.queue} is paused`)
     onDone()
   }
   return (
@@ -43,13 +43,13 @@ export function PauseDialog({ view, onClose, onDone }: Props) {
 
 export async function resume(queue: string, onDone: () => void): Promise<void> {
   await attempt(async () => {
-    await ask("POST", at(queue, "resume"))
-    tell(`${queue} is resumed`)
+    await requestJson("POST", queuePath(queue, "resume"))
+    notify(`${queue} is resumed`)
     onDone()
   })
 }
 
-function Amount(props: {
+function LimitField(props: {
   label: string
   hint: string
   value: string
@@ -75,7 +75,7 @@ function Amount(props: {
   )
 }
 
-export function SettingsDialog({ view, onClose, onDone }: Props) {
+export function SettingsDialog({ view, onClose, onDone }: QueueDialogProps) {
   const { concurrency, rate } = view.settings
   const [most, setMost] = useState(String(concurrency ?? ""))
   const [perSecond, setPerSecond] = useState(String(rate?.per_second ?? ""))
@@ -87,28 +87,28 @@ export function SettingsDialog({ view, onClose, onDone }: Props) {
         ? { rate: { per_second: Number(perSecond), ...(burst ? { burst: Number(burst) } : {}) } }
         : {}),
     }
-    await ask("PUT", at(view.queue, "settings"), settings)
-    tell(`The limits of ${view.queue} are set`)
+    await requestJson("PUT", queuePath(view.queue, "settings"), settings)
+    notify(`The limits of ${view.queue} are set`)
     onDone()
   }
   return (
     <Confirm title={`Limits of ${view.queue}`} button="Save" run={save} onClose={onClose}>
       <p>They hold from the next lease on, for all workers together.</p>
-      <Amount
+      <LimitField
         label="At a time"
         hint="How many tasks may run."
         value={most}
         most={1_000_000}
         onInput={setMost}
       />
-      <Amount
+      <LimitField
         label="A second"
         hint="How many tasks are handed out."
         value={perSecond}
         most={100_000}
         onInput={setPerSecond}
       />
-      <Amount
+      <LimitField
         label="At once after a rest"
         hint="By default as many as a second."
         value={burst}
@@ -120,19 +120,19 @@ export function SettingsDialog({ view, onClose, onDone }: Props) {
 }
 
 const PURGEABLE: readonly Purgeable[] = ["queued", "delayed", "done", "dead", "cancelled"]
-const A_CALL = 2_000
+const MAX_TASKS_PER_CALL = 2_000
 
-export function PurgeDialog({ view, onClose, onDone }: Props) {
+export function PurgeDialog({ view, onClose, onDone }: QueueDialogProps) {
   const [state, setState] = useState<Purgeable>(PURGEABLE.find(of => view.depth[of] > 0) ?? "queued")
   const [found, setFound] = useState<number>()
   const [gone, setGone] = useState<number>()
   const [busy, setBusy] = useState(false)
-  const path = at(view.queue, "purge")
+  const path = queuePath(view.queue, "purge")
   useEffect(() => {
     let over = false
     setFound(undefined)
     void attempt(async () => {
-      const { purged, remaining } = await ask<{ purged: number; remaining: number }>("POST", path, {
+      const { purged, remaining } = await requestJson<{ purged: number; remaining: number }>("POST", path, {
         ...{ state, limit: 1, dry_run: true },
       })
       if (!over) setFound(Math.max(purged, remaining))
@@ -146,14 +146,14 @@ export function PurgeDialog({ view, onClose, onDone }: Props) {
     let total = 0
     await attempt(async () => {
       while (total < found!) {
-        const { purged, remaining } = await ask<{ purged: number; remaining: number }>("POST", path, {
-          ...{ state, limit: Math.min(A_CALL, found! - total) },
+        const { purged, remaining } = await requestJson<{ purged: number; remaining: number }>("POST", path, {
+          ...{ state, limit: Math.min(MAX_TASKS_PER_CALL, found! - total) },
         })
         total += purged
         setGone(total)
         if (purged === 0 || remaining === 0) break
       }
-      tell(`${plural(total, "task")} deleted from ${view.queue}`)
+      notify(`${plural(total, "task")} deleted from ${view.queue}`)
       onDone()
       onClose()
     })
@@ -170,7 +170,7 @@ export function PurgeDialog({ view, onClose, onDone }: Props) {
             Back
           </button>
           <button type="submit" class="danger" disabled={busy || !found}>
-            {found ? `Delete ${count(found)}` : "Delete"}
+            {found ? `Delete ${formatCount(found)}` : "Delete"}
           </button>
         </>
       }
@@ -179,12 +179,12 @@ export function PurgeDialog({ view, onClose, onDone }: Props) {
       <Select
         label="Which"
         value={state}
-        options={PURGEABLE.map(of => [of, `${of} (${count(view.depth[of])})`] as const)}
+        options={PURGEABLE.map(of => [of, `${of} (${formatCount(view.depth[of])})`] as const)}
         onChange={value => setState(value as Purgeable)}
       />
       <p role="status" class="line">
         {gone !== undefined
-          ? `${count(gone)} of ${count(found ?? gone)} deleted`
+          ? `${formatCount(gone)} of ${formatCount(found ?? gone)} deleted`
           : found === undefined
             ? "Counting…"
             : `A dry run found ${plural(found, "task")}.`}
@@ -197,6 +197,6 @@ export function PurgeDialog({ view, onClose, onDone }: Props) {
 export const PauseNote = ({ view }: { view: QueueView }) =>
   view.pause_reason ? (
     <span class="reason">
-      <Shown text={view.pause_reason} most={200} />
+      <SafeText text={view.pause_reason} most={200} />
     </span>
   ) : null

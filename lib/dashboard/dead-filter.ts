@@ -1,13 +1,13 @@
-export const MEMBERS = ["queue", "type", "reason", "error", "fingerprint"] as const
+export const TEXT_FILTERS = ["queue", "type", "reason", "error", "fingerprint"] as const
 
-export type DeadFilter = Partial<Record<(typeof MEMBERS)[number], string>> & {
+export type DeadFilter = Partial<Record<(typeof TEXT_FILTERS)[number], string>> & {
   older_than_ms?: number
   newer_than_ms?: number
 }
 
-export function filterOf(query: URLSearchParams): DeadFilter {
+export function readDeadFilter(query: URLSearchParams): DeadFilter {
   const filter: DeadFilter = {}
-  for (const name of MEMBERS) {
+  for (const name of TEXT_FILTERS) {
     const value = query.get(name)
     if (value) filter[name] = value
   }

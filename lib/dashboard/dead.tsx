@@ -1,18 +1,18 @@
 /** Dead letters: what tasks died of, and what is done with many at a time. */
 import { useState } from "preact/hooks"
 import type { DeadGroup, DlqAnswer, DlqGroupsAnswer } from "../wire/dead-letters.ts"
-import { ask, can, queryOf } from "./api.ts"
-import { type DeadFilter, filterOf } from "./dead-filter.ts"
+import { can, queryOf, requestJson } from "./api.ts"
+import { type DeadFilter, readDeadFilter } from "./dead-filter.ts"
 import { Filter, Select } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
-import { Badge, Empty, Skeleton, Trouble } from "./parts.tsx"
-import { PurgeDead } from "./purge-dead.tsx"
-import { RetryDead } from "./retry-dead.tsx"
+import { Badge, Empty, ProblemNote, Skeleton } from "./parts.tsx"
+import { PurgeDeadDialog } from "./purge-dead.tsx"
+import { RetryDialog } from "./retry-dead.tsx"
 import { type Route, refine } from "./route.ts"
 import { Pager, Table } from "./table.tsx"
 import { TaskTable } from "./tasks.tsx"
-import { count, Shown, Time } from "./text.tsx"
+import { formatCount, SafeText, Time } from "./text.tsx"
 
 const REASONS = ["failed", "crashed", "timed_out", "expired", "released"]
 const HOUR_MS = 3_600_000
@@ -25,17 +25,17 @@ const AGES = [
   [`older_than_ms:${168 * HOUR_MS}`, "over a week"],
 ] as const
 /** Each call looks at 1,000 dead tasks: so many calls at a time. */
-const CALLS = 10
-const A_PAGE = 25
-type Bulk = { what: "retry" | "purge"; filter: DeadFilter; known: number | undefined }
+const CALLS_PER_PAGE = 10
+const TASKS_PER_PAGE = 25
+type BulkAction = { what: "retry" | "purge"; filter: DeadFilter; known: number | undefined }
 
-export function Dead({ route: { query } }: { route: Route }) {
-  const filter = filterOf(query)
-  const [bulk, setBulk] = useState<Bulk>()
+export function DeadLetters({ route: { query } }: { route: Route }) {
+  const filter = readDeadFilter(query)
+  const [bulk, setBulk] = useState<BulkAction>()
   const value = (name: string) => query.get(name) ?? ""
   const { fingerprint } = filter
   const groups = useGroups(filter)
-  const all = (what: Bulk["what"]) => setBulk({ what, filter, known: undefined })
+  const all = (what: BulkAction["what"]) => setBulk({ what, filter, known: undefined })
   const any = (groups.value?.groups.length ?? 0) > 0
   return (
     <>
@@ -70,7 +70,7 @@ export function Dead({ route: { query } }: { route: Route }) {
         <Filter label="Error has" value={value("error")} onChange={error => refine({ error })} />
         <Select label="Dead for" value={value("age")} options={AGES} onChange={age => refine({ age })} />
       </div>
-      {groups.problem && <Trouble problem={groups.problem} />}
+      {groups.problem && <ProblemNote problem={groups.problem} />}
       {groups.value === undefined ? (
         groups.problem === undefined && <Skeleton rows={6} />
       ) : !any ? (
@@ -86,8 +86,8 @@ export function Dead({ route: { query } }: { route: Route }) {
       )}
       {groups.value?.more && (
         <p class="dim">
-          There are more: these are of the newest {count(CALLS * 1_000)} of each queue. Filters narrow it
-          down.
+          There are more: these are of the newest {formatCount(CALLS_PER_PAGE * 1_000)} of each queue. Filters
+          narrow it down.
         </p>
       )}
       {fingerprint && any && (
@@ -103,7 +103,7 @@ export function Dead({ route: { query } }: { route: Route }) {
         </>
       )}
       {bulk?.what === "retry" && (
-        <RetryDead
+        <RetryDialog
           filter={bulk.filter}
           known={bulk.known}
           onClose={() => setBulk(undefined)}
@@ -111,7 +111,7 @@ export function Dead({ route: { query } }: { route: Route }) {
         />
       )}
       {bulk?.what === "purge" && (
-        <PurgeDead filter={bulk.filter} onClose={() => setBulk(undefined)} onDone={groups.refresh} />
+        <PurgeDeadDialog filter={bulk.filter} onClose={() => setBulk(undefined)} onDone={groups.refresh} />
       )}
     </>
   )
@@ -124,7 +124,7 @@ function useGroups(filter: DeadFilter) {
     let cursor: string | undefined
     let call = 0
     do {
-      const answer = await ask<DlqGroupsAnswer>(
+      const answer = await requestJson<DlqGroupsAnswer>(
         "GET",
         `/dlq/groups${queryOf({ ...filter, cursor })}`,
         undefined,
@@ -140,7 +140,7 @@ function useGroups(filter: DeadFilter) {
         }
       }
       cursor = answer.next
-    } while (cursor !== undefined && ++call < CALLS)
+    } while (cursor !== undefined && ++call < CALLS_PER_PAGE)
     return { groups: [...found.values()].sort((a, b) => b.count - a.count), more: cursor !== undefined }
   }
   return useData(JSON.stringify(filter), load, {
@@ -152,9 +152,9 @@ function GroupTable(props: {
   groups: readonly DeadGroup[]
   stale: boolean
   filter: DeadFilter
-  start: (bulk: Bulk) => void
+  start: (bulk: BulkAction) => void
 }) {
-  const of = (group: DeadGroup, what: Bulk["what"]) =>
+  const of = (group: DeadGroup, what: BulkAction["what"]) =>
     props.start({ what, filter: { ...props.filter, fingerprint: group.fingerprint }, known: group.count })
   return (
     <Table
@@ -170,13 +170,13 @@ function GroupTable(props: {
               class="error"
               href={`#/dead${queryOf({ ...Object.fromEntries(new URLSearchParams(location.hash.split("?")[1])), fingerprint: group.fingerprint })}`}
             >
-              <Shown text={group.sample.error ?? (group.error || "no error was told")} most={160} />
+              <SafeText text={group.sample.error ?? (group.error || "no error was told")} most={160} />
             </a>
           ),
         },
-        { head: "Type", cell: group => <Shown text={group.type} most={80} /> },
+        { head: "Type", cell: group => <SafeText text={group.type} most={80} /> },
         { head: "Reason", cell: group => <Badge of={group.reason}>{group.reason.replace("_", " ")}</Badge> },
-        { head: "Tasks", num: true, cell: group => count(group.count) },
+        { head: "Tasks", num: true, cell: group => formatCount(group.count) },
         { head: "First", num: true, wide: true, cell: group => <Time at={group.first_at} live={false} /> },
         { head: "Last", num: true, cell: group => <Time at={group.last_at} /> },
         can("operate") && {
@@ -204,14 +204,14 @@ function GroupTasks({ filter }: { filter: DeadFilter }) {
   const load = async (signal: AbortSignal) => {
     let cursor = cursors.at(-1)
     for (let call = 1; ; call++) {
-      const path = `/dlq${queryOf({ ...filter, limit: A_PAGE, cursor })}`
-      const answer = await ask<DlqAnswer>("GET", path, undefined, signal)
-      if (answer.tasks.length > 0 || answer.next === undefined || call === CALLS) return answer
+      const path = `/dlq${queryOf({ ...filter, limit: TASKS_PER_PAGE, cursor })}`
+      const answer = await requestJson<DlqAnswer>("GET", path, undefined, signal)
+      if (answer.tasks.length > 0 || answer.next === undefined || call === CALLS_PER_PAGE) return answer
       cursor = answer.next
     }
   }
   const { value, problem, stale } = useData(key, load)
-  if (problem) return <Trouble problem={problem} />
+  if (problem) return <ProblemNote problem={problem} />
   if (value === undefined) return <Skeleton rows={4} />
   return (
     <>

@@ -2,16 +2,16 @@
 import { useRef, useState } from "preact/hooks"
 import { can, Problem, queryOf } from "./api.ts"
 import { Filter, Select } from "./fields.tsx"
-import { EVENT_NAMES, type EventData, stream, useStream, useTick } from "./live.ts"
-import { Badge, Empty, QueueLink, TaskLink, Trouble } from "./parts.tsx"
+import { EVENT_NAMES, type EventData, stream, useClock, useStream } from "./live.ts"
+import { Badge, Empty, ProblemNote, QueueLink, TaskLink } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
 import { useStore } from "./store.ts"
 import { Table } from "./table.tsx"
-import { clock, Shown } from "./text.tsx"
+import { formatClock, SafeText } from "./text.tsx"
 
-const KEPT = 200
-const ALL = EVENT_NAMES.filter(name => !["counts", "skipped", "gap"].includes(name))
-const KNOWN = new Set(["at", "queue", "task_id"])
+const MAX_ROWS = 200
+const SHOWN_EVENTS = EVENT_NAMES.filter(name => !["counts", "skipped", "gap"].includes(name))
+const OWN_COLUMNS = new Set(["at", "queue", "task_id"])
 
 interface Row {
   key: number
@@ -28,17 +28,17 @@ export function Events({ route: { query } }: { route: Route }) {
   const key = useRef(0)
   const open = useStore(stream) === "open"
   // Events may come by the hundred: they are drawn twice a second.
-  useTick(500)
-  useStream(queryOf({ queue, event: event || ALL.join(",") }).slice(1), (name, data) => {
+  useClock(500)
+  useStream(queryOf({ queue, event: event || SHOWN_EVENTS.join(",") }).slice(1), (name, data) => {
     rows.current.unshift({ key: key.current++, name, data })
-    rows.current.length = Math.min(rows.current.length, KEPT)
+    rows.current.length = Math.min(rows.current.length, MAX_ROWS)
   })
   if (!held) shown.current = [...rows.current]
   if (!can("read"))
     return (
       <>
         <h1>Events</h1>
-        <Trouble problem={new Problem(403, "Forbidden", "This needs the role read.")} />
+        <ProblemNote problem={new Problem(403, "Forbidden", "This needs the role read.")} />
       </>
     )
   return (
@@ -55,7 +55,7 @@ export function Events({ route: { query } }: { route: Route }) {
         <Select
           label="Event"
           value={event}
-          options={[["", "all"], ...ALL.map(name => [name, name] as const)]}
+          options={[["", "all"], ...SHOWN_EVENTS.map(name => [name, name] as const)]}
           onChange={value => refine({ event: value })}
         />
       </div>
@@ -73,11 +73,11 @@ export function Events({ route: { query } }: { route: Route }) {
           rows={shown.current}
           keyOf={row => String(row.key)}
           columns={[
-            { head: "At", cell: ({ data }) => <span class="mono">{clock(data.at)}</span> },
+            { head: "At", cell: ({ data }) => <span class="mono">{formatClock(data.at)}</span> },
             { head: "Event", cell: ({ name }) => <Badge of={name} /> },
             { head: "Queue", cell: ({ data }) => data.queue && <QueueLink queue={data.queue} /> },
             { head: "Task", cell: ({ data }) => data.task_id && <TaskLink id={data.task_id} /> },
-            { head: "More", cell: ({ data }) => <Shown text={moreOf(data)} most={200} /> },
+            { head: "More", cell: ({ data }) => <SafeText text={otherMembers(data)} most={200} /> },
           ]}
         />
       )}
@@ -85,8 +85,8 @@ export function Events({ route: { query } }: { route: Route }) {
   )
 }
 
-const moreOf = (data: EventData): string =>
+const otherMembers = (data: EventData): string =>
   Object.entries(data)
-    .filter(([name]) => !KNOWN.has(name))
+    .filter(([name]) => !OWN_COLUMNS.has(name))
     .map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`)
     .join(", ")

@@ -3,19 +3,19 @@ import type { EventData } from "./live.ts"
 import { stream } from "./live.ts"
 
 const SECONDS = 300
-export const COUNTED = ["submitted", "done", "failed"] as const
-type Counts = Record<(typeof COUNTED)[number], number>
-export type Held = Record<"queued" | "delayed" | "processing", number>
+export const COUNTS = ["submitted", "done", "failed"] as const
+type Counts = Record<(typeof COUNTS)[number], number>
+export type Depths = Record<"queued" | "delayed" | "processing", number>
 
 /** By the second of Redis' clock, for each queue. */
 const counts = new Map<number, Map<string, Counts>>()
-const depths: { at: number; all: boolean; queues: Map<string, Held> }[] = []
+const depthSamples: { at: number; all: boolean; queues: Map<string, Depths> }[] = []
 let since = Infinity
 let skew = -Infinity
 let lastId = ""
 
 /** The present second by Redis' clock. */
-const present = () => Math.floor((Date.now() + (skew === -Infinity ? 0 : skew)) / 1_000)
+const currentSecond = () => Math.floor((Date.now() + (skew === -Infinity ? 0 : skew)) / 1_000)
 
 /** What to listen to. The first time it is told what was before, as far as that is kept. */
 export const countsQuery = (): string =>
@@ -36,28 +36,28 @@ let ratesAt = 0
 /** How things are now. Where no events come, the rates of the last minute stand for what they would tell. */
 export function addQueues(queues: readonly QueueView[], all: boolean): void {
   const at = Date.now()
-  depths.push({ at, all, queues: new Map(queues.map(({ queue, depth }) => [queue, depth])) })
-  while (depths[0]!.at < at - SECONDS * 1_000) depths.shift()
+  depthSamples.push({ at, all, queues: new Map(queues.map(({ queue, depth }) => [queue, depth])) })
+  while (depthSamples[0]!.at < at - SECONDS * 1_000) depthSamples.shift()
   if (stream.value === "open") {
-    since = Math.min(since, present())
+    since = Math.min(since, currentSecond())
     return
   }
   // The first time events may be about to come.
-  const from = ratesAt === 0 ? Infinity : Math.max(ratesAt + 1, present() - 10)
-  for (let second = from; second <= present(); second++)
+  const from = ratesAt === 0 ? Infinity : Math.max(ratesAt + 1, currentSecond() - 10)
+  for (let second = from; second <= currentSecond(); second++)
     for (const { queue, rates } of queues as (QueueView & { rates?: Counts & { lapsed?: number } })[])
       if (rates) add(second, queue, { ...rates, failed: rates.failed + (rates.lapsed ?? 0) })
-  ratesAt = present()
+  ratesAt = currentSecond()
 }
 
 function add(second: number, queue: string, of: Counts): void {
-  if (second < present() - SECONDS - 10) return
+  if (second < currentSecond() - SECONDS - 10) return
   since = Math.min(since, second)
   let all = counts.get(second)
   if (all === undefined) {
     all = new Map()
     counts.set(second, all)
-    for (const old of counts.keys()) if (old < present() - SECONDS - 10) counts.delete(old)
+    for (const old of counts.keys()) if (old < currentSecond() - SECONDS - 10) counts.delete(old)
   }
   const before = all.get(queue)
   all.set(queue, {
@@ -68,13 +68,13 @@ function add(second: number, queue: string, of: Counts): void {
 }
 
 /** Seconds, and for each of COUNTED how many there were in each; null where nobody listened. */
-export function throughput(queue?: string, seconds = SECONDS): [number[], ...(number | null)[][]] {
+export function throughputHistory(queue?: string, seconds = SECONDS): [number[], ...(number | null)[][]] {
   // The present second is not over, and brokers tell theirs a moment late.
-  const end = present() - 1
+  const end = currentSecond() - 1
   const times = Array.from({ length: seconds }, (_, i) => end - seconds + 1 + i)
   return [
     times,
-    ...COUNTED.map(what =>
+    ...COUNTS.map(what =>
       times.map(time => {
         if (time < since) return null
         const all = counts.get(time)
@@ -87,17 +87,17 @@ export function throughput(queue?: string, seconds = SECONDS): [number[], ...(nu
   ]
 }
 
-export const HELD = ["queued", "delayed", "processing"] as const
+export const DEPTHS = ["queued", "delayed", "processing"] as const
 
 /** Times in seconds, and for each of HELD how many there were. */
-export function depthOver(queue?: string): [number[], ...(number | null)[][]] {
+export function depthHistory(queue?: string): [number[], ...(number | null)[][]] {
   // What was told of one queue alone says nothing of all of them.
-  const points = depths.filter(({ all, queues }) => (queue === undefined ? all : queues.has(queue)))
-  const sum = ({ queues }: (typeof depths)[number], what: (typeof HELD)[number]) => {
+  const points = depthSamples.filter(({ all, queues }) => (queue === undefined ? all : queues.has(queue)))
+  const sum = ({ queues }: (typeof depthSamples)[number], what: (typeof DEPTHS)[number]) => {
     if (queue !== undefined) return queues.get(queue)![what]
     let total = 0
     for (const held of queues.values()) total += held[what]
     return total
   }
-  return [points.map(({ at }) => at / 1_000), ...HELD.map(what => points.map(of => sum(of, what)))]
+  return [points.map(({ at }) => at / 1_000), ...DEPTHS.map(what => points.map(of => sum(of, what)))]
 }

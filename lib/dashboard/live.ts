@@ -12,11 +12,11 @@ export const EVENT_NAMES =
   )
 /** How often a view asks: without events, with them, at most after an event, and at most seldom after failures. */
 const POLL_MS = 2_000
-const CALM_MS = 10_000
-const EVENT_GAP_MS = 1_200
+const POLL_WITH_EVENTS_MS = 10_000
+const MIN_GAP_MS = 1_200
 const BACKOFF_MS = 10_000
 /** What took long is not asked often: it rests for so many times as long. */
-const REST = 3
+const REST_FACTOR = 3
 
 export const stream = new Store<"off" | "open" | "lost">("off")
 
@@ -27,10 +27,10 @@ export interface EventData {
   queues?: Record<string, Record<string, number> | number>
   [member: string]: unknown
 }
-type OnEvent = (name: string, data: EventData) => void
+type EventHandler = (name: string, data: EventData) => void
 
 /** Listens to events; undefined: not now. Who may not is not refused again and again: their views ask by time. */
-export function useStream(query: string | undefined, on: OnEvent): void {
+export function useStream(query: string | undefined, on: EventHandler): void {
   const handler = useRef(on)
   handler.current = on
   useEffect(() => {
@@ -92,7 +92,7 @@ export interface Data<T> {
 export function useData<T>(
   key: string,
   load: (signal: AbortSignal) => Promise<T>,
-  { events, calmMs = CALM_MS, on }: { events?: string; calmMs?: number; on?: OnEvent } = {},
+  { events, calmMs = POLL_WITH_EVENTS_MS, on }: { events?: string; calmMs?: number; on?: EventHandler } = {},
 ): Data<T> {
   const [state, setState] = useState<{ key?: string; value?: T; problem?: Problem | undefined }>({})
   const again = useRef<(wait: number) => void>(() => {})
@@ -127,17 +127,17 @@ export function useData<T>(
       } catch (error) {
         if (over.signal.aborted) return
         failures++
-        final = (error as Problem).final === true
+        final = (error as Problem).isFinal === true
         setState(({ value, key: of }) => ({
           ...(of === key && value !== undefined ? { value, key } : {}),
           problem: error as Problem,
         }))
       }
       busy = false
-      const rest = (performance.now() - begun) * REST
+      const rest = (performance.now() - begun) * REST_FACTOR
       const base = stream.value === "open" ? now.current.calmMs : Math.min(POLL_MS, now.current.calmMs)
       const backoff = Math.min(BACKOFF_MS, 1_000 * 1.6 ** failures) * (0.75 + Math.random() / 2)
-      if (wanted && failures === 0) at(Math.max(EVENT_GAP_MS, rest))
+      if (wanted && failures === 0) at(Math.max(MIN_GAP_MS, rest))
       else if (!final) at(Math.max(failures > 0 ? backoff : base, rest))
     }
     const at = (wait: number) => {
@@ -173,15 +173,15 @@ export function useData<T>(
 
   useStream(state.value === undefined ? undefined : events, (name, data) => {
     on?.(name, data)
-    again.current(EVENT_GAP_MS)
+    again.current(MIN_GAP_MS)
   })
   const refresh = useCallback(() => again.current(0), [])
-  const problem = state.value !== undefined && state.problem?.away ? undefined : state.problem
+  const problem = state.value !== undefined && state.problem?.isOutage ? undefined : state.problem
   return { value: state.value, problem, stale: state.key !== key, refresh }
 }
 
 /** Draws anew each so many ms, while somebody can see it. */
-export function useTick(ms = 1_000): number {
+export function useClock(ms = 1_000): number {
   const [now, set] = useState(Date.now)
   useEffect(() => {
     const timer = setInterval(() => {

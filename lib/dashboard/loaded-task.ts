@@ -1,19 +1,19 @@
 import type { TaskView, WhyAnswer } from "../wire/inspecting.ts"
-import { ask, askText, Problem } from "./api.ts"
+import { Problem, requestJson, requestText } from "./api.ts"
 import { membersOf } from "./json.ts"
 
-export interface Loaded {
+export interface LoadedTask {
   task: TaskView
   /** As the broker wrote them. */
   texts: Map<string, string>
   why: WhyAnswer | undefined
 }
 
-export async function loaded(id: string, signal: AbortSignal): Promise<Loaded> {
+export async function loadTask(id: string, signal: AbortSignal): Promise<LoadedTask> {
   const name = encodeURIComponent(id)
   const [text, why] = await Promise.all([
-    askText("GET", `/status/${name}`, { signal }),
-    ask<WhyAnswer>("GET", `/why/${name}`, undefined, signal).catch(error => {
+    requestText("GET", `/status/${name}`, { signal }),
+    requestJson<WhyAnswer>("GET", `/why/${name}`, undefined, signal).catch(error => {
       if (!(error instanceof Problem) || error.status === 401) throw error
     }),
   ])

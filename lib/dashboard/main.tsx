@@ -1,24 +1,24 @@
 /** The page: who one is, where one is, and whether it is live. */
 import { render } from "preact"
 import { useEffect, useRef, useState } from "preact/hooks"
-import { findSession, missing, Problem, session, sessionEnded, signIn, signOut } from "./api.ts"
-import { Dead } from "./dead.tsx"
+import { loadSession, outage, Problem, session, sessionEnded, signIn, signOut } from "./api.ts"
+import { DeadLetters } from "./dead.tsx"
 import { Events } from "./events.tsx"
 import { Field } from "./fields.tsx"
 import { stream } from "./live.ts"
-import { Empty, Trouble } from "./parts.tsx"
+import { Empty, ProblemNote } from "./parts.tsx"
 import { Queue } from "./queue.tsx"
 import { Queues } from "./queues.tsx"
 import { go, type Route, route } from "./route.ts"
 import { useStore } from "./store.ts"
 import { Task } from "./task.tsx"
 import { Tasks } from "./tasks.tsx"
-import { plain, Shown } from "./text.tsx"
+import { escapeInvisible, SafeText } from "./text.tsx"
 import { attempt, Toasts } from "./toasts.tsx"
 import { Workers } from "./workers.tsx"
 
 const RETRY_MS = 3_000
-const PLACES = [
+const VIEWS = [
   ["queues", "Queues"],
   ["tasks", "Tasks"],
   ["dead", "Dead letters"],
@@ -31,7 +31,7 @@ function App() {
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout>
     const look = () =>
-      findSession().catch(() => {
+      loadSession().catch(() => {
         timer = setTimeout(look, RETRY_MS)
       })
     void look()
@@ -39,14 +39,14 @@ function App() {
   }, [])
   return (
     <>
-      {who === undefined ? <Starting /> : who === null ? <Login /> : <Shell />}
+      {who === undefined ? <Connecting /> : who === null ? <Login /> : <SignedIn />}
       <Toasts />
     </>
   )
 }
 
-function Starting() {
-  const away = useStore(missing)
+function Connecting() {
+  const away = useStore(outage)
   return <main class="login">{away && <p role="status">The broker cannot be reached. Trying again…</p>}</main>
 }
 
@@ -106,7 +106,7 @@ function Login() {
             />
           )}
         </Field>
-        {problem && <Trouble problem={problem} />}
+        {problem && <ProblemNote problem={problem} />}
         <button type="submit" class="primary" disabled={busy}>
           Sign in
         </button>
@@ -122,14 +122,14 @@ const Mark = () => (
   </svg>
 )
 
-function Shell() {
+function SignedIn() {
   const at = useStore(route)
   const { name = "", roles = [], queues } = session.value ?? {}
   const place = at.path[0] ?? "queues"
   const main = useRef<HTMLElement>(null)
   useEffect(() => {
-    const label = PLACES.find(([of]) => of === place)?.[1] ?? "Task queue"
-    document.title = `${at.path[1] ? `${plain(at.path[1], 60)} · ` : ""}${label} · Task queue`
+    const label = VIEWS.find(([of]) => of === place)?.[1] ?? "Task queue"
+    document.title = `${at.path[1] ? `${escapeInvisible(at.path[1], 60)} · ` : ""}${label} · Task queue`
   }, [at])
   useEffect(() => {
     const key = (event: KeyboardEvent) => {
@@ -152,7 +152,7 @@ function Shell() {
             <Mark /> <span class="wide">Task queue</span>
           </span>
           <nav aria-label="Main">
-            {PLACES.map(([of, label]) => (
+            {VIEWS.map(([of, label]) => (
               <a key={of} href={`#/${of}`} aria-current={of === place ? "page" : undefined}>
                 {label}
               </a>
@@ -162,7 +162,7 @@ function Shell() {
           <Connection />
           <div class="who">
             <span title={`${roles.join(", ")}${queues ? ` on ${queues.join(", ")}` : ""}`}>
-              <Shown text={name} most={40} />
+              <SafeText text={name} most={40} />
               {!roles.includes("operate") && (
                 <small>
                   {["submit", "work"].find(role => (roles as string[]).includes(role)) ?? "read only"}
@@ -176,17 +176,17 @@ function Shell() {
         </div>
       </header>
       <main ref={main} tabIndex={-1}>
-        <View at={at} key={at.path.join("/")} />
+        <CurrentView at={at} key={at.path.join("/")} />
       </main>
     </>
   )
 }
 
-function View({ at }: { at: Route }) {
+function CurrentView({ at }: { at: Route }) {
   const [place = "queues", name] = at.path
   if (place === "queues") return name === undefined ? <Queues /> : <Queue name={name} route={at} />
   if (place === "tasks") return name === undefined ? <Tasks route={at} /> : <Task id={name} />
-  if (place === "dead") return <Dead route={at} />
+  if (place === "dead") return <DeadLetters route={at} />
   if (place === "workers") return <Workers route={at} />
   if (place === "events") return <Events route={at} />
   return (
@@ -225,7 +225,7 @@ function Search() {
 }
 
 function Connection() {
-  const away = useStore(missing)
+  const away = useStore(outage)
   const events = useStore(stream)
   const [tone, text] =
     away === "broker"

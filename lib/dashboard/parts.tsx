@@ -1,6 +1,6 @@
 /** What all views are made of. */
 import type { ComponentChildren } from "preact"
-import { plain, Shown } from "./text.tsx"
+import { escapeInvisible, SafeText } from "./text.tsx"
 export const Skeleton = ({ rows = 4 }: { rows?: number }) => (
   <div class="skeleton" role="status" aria-label="Loading">
     {Array.from({ length: rows }, (_, i) => (
@@ -9,14 +9,14 @@ export const Skeleton = ({ rows = 4 }: { rows?: number }) => (
   </div>
 )
 
-export const Trouble = ({ problem }: { problem: Error & { detail?: string | undefined } }) => (
+export const ProblemNote = ({ problem }: { problem: Error & { detail?: string | undefined } }) => (
   <div class="trouble" role="alert">
     <strong>
-      <Shown text={problem.message} most={300} />
+      <SafeText text={problem.message} most={300} />
     </strong>
     {problem.detail && (
       <p>
-        <Shown text={problem.detail} most={600} />
+        <SafeText text={problem.detail} most={600} />
       </p>
     )}
   </div>
@@ -33,12 +33,12 @@ export const Badge = ({ of, children }: { of: string; children?: ComponentChildr
   <span class={`badge ${of}`}>{children ?? of}</span>
 )
 export const TaskLink = ({ id }: { id: string }) => (
-  <a class="mono id" href={`#/tasks/${encodeURIComponent(id)}`} title={plain(id)}>
-    <Shown text={id} most={140} />
+  <a class="mono id" href={`#/tasks/${encodeURIComponent(id)}`} title={escapeInvisible(id)}>
+    <SafeText text={id} most={140} />
   </a>
 )
 export const QueueLink = ({ queue }: { queue: string }) => (
   <a class="name" href={`#/queues/${encodeURIComponent(queue)}`}>
-    <Shown text={queue} most={64} />
+    <SafeText text={queue} most={64} />
   </a>
 )

@@ -1,12 +1,19 @@
 import { useState } from "preact/hooks"
 import type { DlqPurged } from "../wire/dead-letters.ts"
-import { ask } from "./api.ts"
-import { A_CALL, Found, type Props, RunActions, useCount, useRun } from "./bulk.tsx"
+import { requestJson } from "./api.ts"
+import {
+  type BulkDialogProps,
+  DryRunResult,
+  MAX_TASKS_PER_CALL,
+  RunActions,
+  useCount,
+  useRun,
+} from "./bulk.tsx"
 import { Dialog } from "./dialog.tsx"
-import { Trouble } from "./parts.tsx"
-import { count, plural } from "./text.tsx"
+import { ProblemNote } from "./parts.tsx"
+import { formatCount, plural } from "./text.tsx"
 
-export function PurgeDead({ filter, onClose, onDone }: Props) {
+export function PurgeDeadDialog({ filter, onClose, onDone }: BulkDialogProps) {
   const found = useCount(filter, "/dlq/purge")
   const [purged, setPurged] = useState(0)
   const { state, problem, start, stop } = useRun(onDone)
@@ -15,8 +22,8 @@ export function PurgeDead({ filter, onClose, onDone }: Props) {
       let cursor: string | undefined
       let sum = 0
       do {
-        const body = { ...filter, limit: A_CALL, ...(cursor ? { cursor } : {}) }
-        const told = await ask<DlqPurged>("POST", "/dlq/purge", body, signal)
+        const body = { ...filter, limit: MAX_TASKS_PER_CALL, ...(cursor ? { cursor } : {}) }
+        const told = await requestJson<DlqPurged>("POST", "/dlq/purge", body, signal)
         sum += told.purged
         setPurged(sum)
         cursor = told.next
@@ -30,14 +37,14 @@ export function PurgeDead({ filter, onClose, onDone }: Props) {
       actions={
         <RunActions state={state} onStop={stop} onBack={onClose}>
           <button type="submit" class="danger" disabled={found === undefined || found.total === 0}>
-            {found ? `Delete ${count(found.total)}` : "Delete"}
+            {found ? `Delete ${formatCount(found.total)}` : "Delete"}
           </button>
         </RunActions>
       }
     >
       {state === "ready" ? (
         <p class="line">
-          <Found found={found} /> There is no way back.
+          <DryRunResult found={found} /> There is no way back.
         </p>
       ) : (
         <>
@@ -45,7 +52,7 @@ export function PurgeDead({ filter, onClose, onDone }: Props) {
           <p role="status" class="line">
             {plural(purged, "task")} deleted
           </p>
-          {problem && <Trouble problem={problem} />}
+          {problem && <ProblemNote problem={problem} />}
         </>
       )}
     </Dialog>

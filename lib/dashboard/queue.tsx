@@ -1,25 +1,33 @@
 /** One queue: how it is, its limits, who works on it, and its tasks. */
 import { useMemo, useState } from "preact/hooks"
 import type { QueueView } from "../wire/managing.ts"
-import { ask, can } from "./api.ts"
+import { can, requestJson } from "./api.ts"
 import { Chart } from "./chart.tsx"
 import { PauseDialog, PauseNote, PurgeDialog, resume, SettingsDialog } from "./control.tsx"
-import { addCounts, addQueues, countsQuery, depthOver, throughput } from "./history.ts"
+import { addCounts, addQueues, countsQuery, depthHistory, throughputHistory } from "./history.ts"
 import { Icon } from "./icon.tsx"
-import { useData, useTick } from "./live.ts"
-import { Badge, Skeleton, Trouble } from "./parts.tsx"
+import { useClock, useData } from "./live.ts"
+import { Badge, ProblemNote, Skeleton } from "./parts.tsx"
 import { DEPTH_LINES, RATE_LINES, Total } from "./queues.tsx"
 import { type Route, refine } from "./route.ts"
 import { STATES, TaskFilters, TaskList } from "./tasks.tsx"
-import { duration, plural, rate, Shown, short, Time } from "./text.tsx"
+import { formatDuration, formatRate, formatShort, plural, SafeText, Time } from "./text.tsx"
 
 /** As newer brokers tell them. */
-type Seen = QueueView & { workers?: { count: number; names: string[] }; rates?: Record<string, number> }
+type ExtendedQueueView = QueueView & {
+  workers?: { count: number; names: string[] }
+  rates?: Record<string, number>
+}
 
 export function Queue({ name, route }: { name: string; route: Route }) {
   const events = useMemo(countsQuery, [])
   const load = async (signal: AbortSignal) => {
-    const view = await ask<Seen>("GET", `/queues/${encodeURIComponent(name)}`, undefined, signal)
+    const view = await requestJson<ExtendedQueueView>(
+      "GET",
+      `/queues/${encodeURIComponent(name)}`,
+      undefined,
+      signal,
+    )
     addQueues([view], false)
     return view
   }
@@ -35,7 +43,7 @@ export function Queue({ name, route }: { name: string; route: Route }) {
     <>
       <div class="title">
         <h1>
-          <Shown text={name} most={200} />
+          <SafeText text={name} most={200} />
         </h1>
         {value?.paused && <Badge of="paused" />}
         <span class="grow" />
@@ -59,7 +67,7 @@ export function Queue({ name, route }: { name: string; route: Route }) {
           </div>
         )}
       </div>
-      {problem && <Trouble problem={problem} />}
+      {problem && <ProblemNote problem={problem} />}
       {value === undefined ? (
         problem === undefined && <Skeleton rows={8} />
       ) : (
@@ -77,9 +85,9 @@ export function Queue({ name, route }: { name: string; route: Route }) {
               title="Throughput"
               unit="tasks a second"
               lines={RATE_LINES}
-              points={() => throughput(name)}
+              points={() => throughputHistory(name)}
             />
-            <Chart title="Depth" unit="tasks" lines={DEPTH_LINES} points={() => depthOver(name)} />
+            <Chart title="Depth" unit="tasks" lines={DEPTH_LINES} points={() => depthHistory(name)} />
           </div>
           <nav class="tabs" aria-label="Tasks by state">
             {STATES.map(of => (
@@ -113,8 +121,8 @@ export function Queue({ name, route }: { name: string; route: Route }) {
   )
 }
 
-function Facts({ view }: { view: Seen }) {
-  useTick()
+function Facts({ view }: { view: ExtendedQueueView }) {
+  useClock()
   const { depth, settings, rates, workers, polled_at } = view
   const priorities = Object.entries(view.queued_by_priority).sort(([a], [b]) => Number(b) - Number(a))
   const most = Math.max(1, ...priorities.map(([, n]) => n))
@@ -125,14 +133,16 @@ function Facts({ view }: { view: Seen }) {
           <Total
             key={of}
             name={of}
-            value={short(depth[of])}
+            value={formatShort(depth[of])}
             tone={of === "dead" && depth.dead > 0 ? "bad" : ""}
           />
         ))}
       </dl>
       <dl class="panel facts double">
         <dt>Oldest wait</dt>
-        <dd>{view.oldest_waiting_ms === undefined ? "nothing waits" : duration(view.oldest_waiting_ms)}</dd>
+        <dd>
+          {view.oldest_waiting_ms === undefined ? "nothing waits" : formatDuration(view.oldest_waiting_ms)}
+        </dd>
         <dt>Asked for tasks</dt>
         <dd>{polled_at === undefined ? "never" : <Time at={polled_at} />}</dd>
         {workers && (
@@ -150,8 +160,8 @@ function Facts({ view }: { view: Seen }) {
           <>
             <dt>A second, last minute</dt>
             <dd>
-              {rate(rates.submitted ?? 0)} submitted, {rate(rates.done ?? 0)} done, {rate(rates.failed ?? 0)}{" "}
-              failed
+              {formatRate(rates.submitted ?? 0)} submitted, {formatRate(rates.done ?? 0)} done,{" "}
+              {formatRate(rates.failed ?? 0)} failed
             </dd>
           </>
         )}
@@ -169,7 +179,7 @@ function Facts({ view }: { view: Seen }) {
               {priorities.map(([priority, n]) => (
                 <span key={priority}>
                   {priority} <meter min={0} max={most} value={n} aria-label={`Priority ${priority}`} />{" "}
-                  {short(n)}
+                  {formatShort(n)}
                 </span>
               ))}
             </dd>

@@ -1,16 +1,16 @@
 /** Home: how all queues are. */
 import { useMemo, useState } from "preact/hooks"
 import type { QueuesAnswer, QueueView } from "../wire/managing.ts"
-import { ask, can } from "./api.ts"
-import { Chart, Spark } from "./chart.tsx"
+import { can, requestJson } from "./api.ts"
+import { Chart, Sparkline } from "./chart.tsx"
 import { PauseDialog, PauseNote, resume } from "./control.tsx"
 import { Filter, Select } from "./fields.tsx"
-import { addCounts, addQueues, countsQuery, depthOver, throughput } from "./history.ts"
+import { addCounts, addQueues, countsQuery, depthHistory, throughputHistory } from "./history.ts"
 import { Icon } from "./icon.tsx"
-import { useData, useTick } from "./live.ts"
-import { Badge, Empty, QueueLink, Skeleton, Trouble } from "./parts.tsx"
+import { useClock, useData } from "./live.ts"
+import { Badge, Empty, ProblemNote, QueueLink, Skeleton } from "./parts.tsx"
 import { Table } from "./table.tsx"
-import { count, duration, rate, scrolls, short } from "./text.tsx"
+import { formatCount, formatDuration, formatRate, formatShort, scrollable } from "./text.tsx"
 
 export const DEPTH_LINES = [
   { label: "queued", color: "accent" },
@@ -29,13 +29,13 @@ const ORDERS: Record<string, (queue: QueueView) => number> = {
   "oldest wait": ({ oldest_waiting_ms = 0 }) => -oldest_waiting_ms,
   dead: ({ depth }) => -depth.dead,
 }
-const MANY = 8
-const SPARK_S = 60
+const FILTERS_FROM = 8
+const SPARKLINE_SECONDS = 60
 
 export function Queues() {
   const events = useMemo(countsQuery, [])
   const load = async (signal: AbortSignal) => {
-    const answer = await ask<QueuesAnswer>("GET", "/queues?limit=1000", undefined, signal)
+    const answer = await requestJson<QueuesAnswer>("GET", "/queues?limit=1000", undefined, signal)
     addQueues(answer.queues, true)
     return answer
   }
@@ -54,7 +54,7 @@ export function Queues() {
   return (
     <>
       <h1>Queues</h1>
-      {problem && <Trouble problem={problem} />}
+      {problem && <ProblemNote problem={problem} />}
       {value === undefined ? (
         problem === undefined && <Skeleton rows={8} />
       ) : queues.length === 0 ? (
@@ -63,10 +63,15 @@ export function Queues() {
         <>
           <Totals queues={queues} />
           <div class="charts">
-            <Chart title="Throughput" unit="tasks a second" lines={RATE_LINES} points={() => throughput()} />
-            <Chart title="Depth" unit="tasks" lines={DEPTH_LINES} points={() => depthOver()} />
+            <Chart
+              title="Throughput"
+              unit="tasks a second"
+              lines={RATE_LINES}
+              points={() => throughputHistory()}
+            />
+            <Chart title="Depth" unit="tasks" lines={DEPTH_LINES} points={() => depthHistory()} />
           </div>
-          {queues.length > MANY && (
+          {queues.length > FILTERS_FROM && (
             <div class="filters">
               <Filter label="Name" value={name} onChange={setName} />
               <Select
@@ -93,12 +98,16 @@ function Totals({ queues }: { queues: readonly QueueView[] }) {
   const paused = queues.filter(queue => queue.paused).length
   return (
     <dl class="totals">
-      <Total name="queued" value={short(sum(({ depth }) => depth.queued))} />
-      <Total name="delayed" value={short(sum(({ depth }) => depth.delayed))} />
-      <Total name="processing" value={short(sum(({ depth }) => depth.processing))} />
-      <Total name="dead" value={short(dead)} tone={dead > 0 ? "bad" : ""} href="#/dead" />
-      <Total name="oldest wait" value={oldest > 0 ? duration(oldest) : "–"} />
-      <Total name="paused" value={`${paused} of ${count(queues.length)}`} tone={paused > 0 ? "warn" : ""} />
+      <Total name="queued" value={formatShort(sum(({ depth }) => depth.queued))} />
+      <Total name="delayed" value={formatShort(sum(({ depth }) => depth.delayed))} />
+      <Total name="processing" value={formatShort(sum(({ depth }) => depth.processing))} />
+      <Total name="dead" value={formatShort(dead)} tone={dead > 0 ? "bad" : ""} href="#/dead" />
+      <Total name="oldest wait" value={oldest > 0 ? formatDuration(oldest) : "–"} />
+      <Total
+        name="paused"
+        value={`${paused} of ${formatCount(queues.length)}`}
+        tone={paused > 0 ? "warn" : ""}
+      />
     </dl>
   )
 }
@@ -111,7 +120,7 @@ export const Total = (props: { name: string; value: string; tone?: string; href?
 )
 
 function QueueTable(props: { queues: QueueView[]; pause: (view: QueueView) => void; refresh: () => void }) {
-  useTick()
+  useClock()
   const number = (name: string, of: keyof QueueView["depth"], tone = "") => ({
     head: name,
     num: true,
@@ -120,7 +129,7 @@ function QueueTable(props: { queues: QueueView[]; pause: (view: QueueView) => vo
         <span class="dim">0</span>
       ) : (
         <a class={tone} href={stateLink(queue, of)}>
-          {short(depth[of])}
+          {formatShort(depth[of])}
         </a>
       ),
   })
@@ -146,19 +155,20 @@ function QueueTable(props: { queues: QueueView[]; pause: (view: QueueView) => vo
         {
           head: "Oldest wait",
           num: true,
-          cell: ({ oldest_waiting_ms: ms }) => (ms === undefined ? <span class="dim">–</span> : duration(ms)),
+          cell: ({ oldest_waiting_ms: ms }) =>
+            ms === undefined ? <span class="dim">–</span> : formatDuration(ms),
         },
         {
           head: "Done a second",
           num: true,
           cell: ({ queue }) => {
-            const [, , done = []] = throughput(queue, SPARK_S)
+            const [, , done = []] = throughputHistory(queue, SPARKLINE_SECONDS)
             const known = done.filter(value => value !== null).slice(-10)
             return (
               <span class="sparked">
-                <Spark values={done} />
+                <Sparkline values={done} />
                 <span>
-                  {known.length === 0 ? "–" : rate(known.reduce((sum, n) => sum + n, 0) / known.length)}
+                  {known.length === 0 ? "–" : formatRate(known.reduce((sum, n) => sum + n, 0) / known.length)}
                 </span>
               </span>
             )
@@ -203,7 +213,7 @@ function FirstTask() {
   return (
     <Empty title="No task has been submitted yet">
       <p>A queue comes to be with its first task. Submit one:</p>
-      <pre {...scrolls("How to submit a task")}>{line}</pre>
+      <pre {...scrollable("How to submit a task")}>{line}</pre>
       <p>
         It appears here by itself. <code>bun run worker.ts</code> starts a worker that does it, and{" "}
         <a href="/swagger">/swagger</a> shows every request.

@@ -1,14 +1,29 @@
 import { useState } from "preact/hooks"
 import type { RetriedMany } from "../wire/dead-letters.ts"
 import type { TaskView } from "../wire/inspecting.ts"
-import { ask, askText } from "./api.ts"
-import { A_CALL, Amount, Found, type Props, pause, RunActions, useCount, useRun, WAIT_MS } from "./bulk.tsx"
+import { requestJson, requestText } from "./api.ts"
+import {
+  type BulkDialogProps,
+  DryRunResult,
+  MAX_TASKS_PER_CALL,
+  OptionalNumber,
+  pause,
+  RunActions,
+  STATUS_WAIT_MS,
+  useCount,
+  useRun,
+} from "./bulk.tsx"
 import { Dialog } from "./dialog.tsx"
 import { Field } from "./fields.tsx"
-import { TaskLink, Trouble } from "./parts.tsx"
-import { count } from "./text.tsx"
+import { ProblemNote, TaskLink } from "./parts.tsx"
+import { formatCount } from "./text.tsx"
 
-export function RetryDead({ filter, known, onClose, onDone }: Props & { known: number | undefined }) {
+export function RetryDialog({
+  filter,
+  known,
+  onClose,
+  onDone,
+}: BulkDialogProps & { known: number | undefined }) {
   const found = useCount(filter, "/dlq/retry")
   const [patch, setPatch] = useState("")
   const [canary, setCanary] = useState(false)
@@ -40,7 +55,7 @@ export function RetryDead({ filter, known, onClose, onDone }: Props & { known: n
       let alone = canary
       while (requeued + skipped < most) {
         const begun = performance.now()
-        const some = alone ? 1 : Math.min(A_CALL, pace, most - requeued - skipped)
+        const some = alone ? 1 : Math.min(MAX_TASKS_PER_CALL, pace, most - requeued - skipped)
         const body = JSON.stringify({
           ...{ ...filter, limit: some },
           ...(cursor ? { cursor } : {}),
@@ -67,8 +82,8 @@ export function RetryDead({ filter, known, onClose, onDone }: Props & { known: n
   const succeeds = async (id: string, signal: AbortSignal): Promise<boolean> => {
     setFirst({ id, state: "waits for a worker" })
     for (;;) {
-      const path = `/status/${encodeURIComponent(id)}?wait_ms=${WAIT_MS}`
-      const { status } = await ask<TaskView>("GET", path, undefined, signal)
+      const path = `/status/${encodeURIComponent(id)}?wait_ms=${STATUS_WAIT_MS}`
+      const { status } = await requestJson<TaskView>("GET", path, undefined, signal)
       setFirst({ id, state: status })
       if (status === "done") return true
       if (status === "dead" || status === "cancelled") return false
@@ -83,7 +98,7 @@ export function RetryDead({ filter, known, onClose, onDone }: Props & { known: n
       actions={
         <RunActions state={state} onStop={stop} onBack={onClose}>
           <button type="submit" class="primary">
-            {total > 0 ? `Retry ${count(total)}` : "Retry"}
+            {total > 0 ? `Retry ${formatCount(total)}` : "Retry"}
           </button>
         </RunActions>
       }
@@ -91,7 +106,7 @@ export function RetryDead({ filter, known, onClose, onDone }: Props & { known: n
       {state === "ready" ? (
         <>
           <p class="line">
-            <Found found={found} /> They get a new life, all counters at 0, and keep their history.
+            <DryRunResult found={found} /> They get a new life, all counters at 0, and keep their history.
           </p>
           <Field
             label="Patch"
@@ -109,8 +124,8 @@ export function RetryDead({ filter, known, onClose, onDone }: Props & { known: n
             )}
           </Field>
           <div class="row">
-            <Amount label="At most" value={limit} onInput={setLimit} placeholder="all" />
-            <Amount
+            <OptionalNumber label="At most" value={limit} onInput={setLimit} placeholder="all" />
+            <OptionalNumber
               label="A second"
               value={perSecond}
               onInput={setPerSecond}
@@ -125,15 +140,15 @@ export function RetryDead({ filter, known, onClose, onDone }: Props & { known: n
             />
             <span>Canary: one goes first, and the others only once it is done</span>
           </label>
-          {wrong && <Trouble problem={wrong} />}
+          {wrong && <ProblemNote problem={wrong} />}
         </>
       ) : (
         <>
           <progress aria-label="Retried" max={Math.max(1, total)} value={done.requeued + done.skipped} />
           <p role="status" class="line">
-            {count(done.requeued)} of {count(Math.max(total, done.requeued))} retried
+            {formatCount(done.requeued)} of {formatCount(Math.max(total, done.requeued))} retried
             {done.skipped > 0 &&
-              `; ${count(done.skipped)} were left: another task has their unique key, or they were dead no more`}
+              `; ${formatCount(done.skipped)} were left: another task has their unique key, or they were dead no more`}
           </p>
           {first && (
             <p class="line">
@@ -141,7 +156,7 @@ export function RetryDead({ filter, known, onClose, onDone }: Props & { known: n
               {state === "over" && first.state !== "done" && ": the others were left as they are"}
             </p>
           )}
-          {problem && <Trouble problem={problem} />}
+          {problem && <ProblemNote problem={problem} />}
         </>
       )}
     </Dialog>
@@ -149,5 +164,5 @@ export function RetryDead({ filter, known, onClose, onDone }: Props & { known: n
 }
 
 export async function retryPage(body: string, signal: AbortSignal): Promise<RetriedMany> {
-  return JSON.parse(await askText("POST", "/dlq/retry", { body, signal }))
+  return JSON.parse(await requestText("POST", "/dlq/retry", { body, signal }))
 }

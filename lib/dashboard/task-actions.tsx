@@ -1,17 +1,17 @@
 import { useState } from "preact/hooks"
-import { ask, askText, can, type Problem } from "./api.ts"
+import { can, type Problem, requestJson, requestText } from "./api.ts"
 import { Confirm, Dialog } from "./dialog.tsx"
 import { Field } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
 import { indented, visibleJson } from "./json.ts"
-import type { Loaded } from "./loaded-task.ts"
-import { Trouble } from "./parts.tsx"
-import { attempt, tell } from "./toasts.tsx"
+import type { LoadedTask } from "./loaded-task.ts"
+import { ProblemNote } from "./parts.tsx"
+import { attempt, notify } from "./toasts.tsx"
 
 /** More than this is not put into a text field. */
-export const EDITABLE = 300_000
+export const MAX_EDITABLE_CHARS = 300_000
 
-export function Buttons({ task, texts, refresh }: Loaded & { refresh: () => void }) {
+export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: () => void }) {
   const [dialog, setDialog] = useState<"cancel" | "edit" | "delete">()
   const close = () => setDialog(undefined)
   const name = encodeURIComponent(task.id)
@@ -55,8 +55,8 @@ export function Buttons({ task, texts, refresh }: Loaded & { refresh: () => void
           danger
           onClose={close}
           run={async () => {
-            const { status } = await ask<{ status: string }>("POST", `/cancel/${name}`)
-            tell(status === "cancelled" ? "It is cancelled" : "Its worker will hear of it")
+            const { status } = await requestJson<{ status: string }>("POST", `/cancel/${name}`)
+            notify(status === "cancelled" ? "It is cancelled" : "Its worker will hear of it")
             refresh()
           }}
         >
@@ -74,8 +74,8 @@ export function Buttons({ task, texts, refresh }: Loaded & { refresh: () => void
           danger
           onClose={close}
           run={async () => {
-            await ask("DELETE", `/dlq/${name}`)
-            tell("It is deleted")
+            await requestJson("DELETE", `/dlq/${name}`)
+            notify("It is deleted")
             refresh()
           }}
         >
@@ -83,7 +83,12 @@ export function Buttons({ task, texts, refresh }: Loaded & { refresh: () => void
         </Confirm>
       )}
       {dialog === "edit" && (
-        <EditDialog name={name} payload={texts.get("payload") ?? "{}"} onClose={close} onDone={refresh} />
+        <EditAndRetryDialog
+          name={name}
+          payload={texts.get("payload") ?? "{}"}
+          onClose={close}
+          onDone={refresh}
+        />
       )}
     </div>
   )
@@ -91,19 +96,19 @@ export function Buttons({ task, texts, refresh }: Loaded & { refresh: () => void
 
 export async function retryTask(name: string, refresh: () => void): Promise<void> {
   await attempt(async () => {
-    await ask("POST", `/dlq/retry/${name}`)
-    tell("It waits for a worker again")
+    await requestJson("POST", `/dlq/retry/${name}`)
+    notify("It waits for a worker again")
     refresh()
   })
 }
 
-export function EditDialog(props: {
+export function EditAndRetryDialog(props: {
   name: string
   payload: string
   onClose: () => void
   onDone: () => void
 }) {
-  const tooLong = props.payload.length > EDITABLE
+  const tooLong = props.payload.length > MAX_EDITABLE_CHARS
   const [text, setText] = useState(() => (tooLong ? "" : visibleJson(indented(props.payload))))
   const [wrong, setWrong] = useState<{ message: string; detail?: string | undefined }>()
   const [busy, setBusy] = useState(false)
@@ -117,8 +122,8 @@ export function EditDialog(props: {
     setBusy(true)
     try {
       // As it was typed, so that each digit stays.
-      await askText("POST", `/dlq/retry/${props.name}`, { body: `{"payload":${text}}` })
-      tell("It waits for a worker again, with the new payload")
+      await requestText("POST", `/dlq/retry/${props.name}`, { body: `{"payload":${text}}` })
+      notify("It waits for a worker again, with the new payload")
       props.onDone()
       props.onClose()
     } catch (error) {
@@ -162,7 +167,7 @@ export function EditDialog(props: {
           />
         )}
       </Field>
-      {wrong && <Trouble problem={Object.assign(new Error(wrong.message), { detail: wrong.detail })} />}
+      {wrong && <ProblemNote problem={Object.assign(new Error(wrong.message), { detail: wrong.detail })} />}
     </Dialog>
   )
 }

@@ -3,19 +3,19 @@ import { type ComponentChild, Fragment } from "preact"
 import { useState } from "preact/hooks"
 import type { TaskView } from "../wire/inspecting.ts"
 import { indented } from "./json.ts"
-import { useData, useTick } from "./live.ts"
-import { type Loaded, loaded } from "./loaded-task.ts"
-import { Badge, QueueLink, Skeleton, Trouble } from "./parts.tsx"
-import { Buttons } from "./task-actions.tsx"
-import { clock, duration, Shown, Time } from "./text.tsx"
-import { Block, shortOf } from "./text-block.tsx"
+import { useClock, useData } from "./live.ts"
+import { type LoadedTask, loadTask } from "./loaded-task.ts"
+import { Badge, ProblemNote, QueueLink, Skeleton } from "./parts.tsx"
+import { TaskButtons } from "./task-actions.tsx"
+import { formatClock, formatDuration, SafeText, Time } from "./text.tsx"
+import { shorten, TextBlock } from "./text-block.tsx"
 
 export function Task({ id }: { id: string }) {
   const [running, setRunning] = useState(false)
   const { value, problem, refresh } = useData(
     id,
     async signal => {
-      const found = await loaded(id, signal)
+      const found = await loadTask(id, signal)
       setRunning(found.task.status === "processing")
       return found
     },
@@ -25,26 +25,26 @@ export function Task({ id }: { id: string }) {
     <>
       <div class="title">
         <h1 class="mono">
-          <Shown text={id} most={200} />
+          <SafeText text={id} most={200} />
         </h1>
         {value && <Badge of={value.task.status} />}
         <span class="grow" />
-        {value && <Buttons {...value} refresh={refresh} />}
+        {value && <TaskButtons {...value} refresh={refresh} />}
       </div>
-      {problem && <Trouble problem={problem} />}
-      {value === undefined ? problem === undefined && <Skeleton rows={8} /> : <Shape {...value} />}
+      {problem && <ProblemNote problem={problem} />}
+      {value === undefined ? problem === undefined && <Skeleton rows={8} /> : <TaskDetails {...value} />}
     </>
   )
 }
 
-function Shape({ task, texts, why }: Loaded) {
+function TaskDetails({ task, texts, why }: LoadedTask) {
   const json = (name: string, label: string) => {
     const text = texts.get(name)
     return text === undefined ? null : (
-      <Block
+      <TextBlock
         label={label}
         text={text.length > 200_000 ? text : indented(text)}
-        short={shortOf(indented(text, 20_000))}
+        short={shorten(indented(text, 20_000))}
         name={`${task.id.replace(/[^\w.-]/g, "_")}-${name}.json`}
       />
     )
@@ -56,16 +56,16 @@ function Shape({ task, texts, why }: Loaded) {
           class={`note ${why.cause === "no_workers" || why.cause === "paused" ? "warn" : ""}`}
           aria-label="Why"
         >
-          <Shown text={why.why} most={600} />
+          <SafeText text={why.why} most={600} />
         </section>
       )}
       <div class="split">
         <div>
           {task.error !== undefined && (
-            <Block
+            <TextBlock
               label="Error"
               text={task.error}
-              short={shortOf(task.error)}
+              short={shorten(task.error)}
               name={`${task.id}-error.txt`}
             />
           )}
@@ -74,7 +74,7 @@ function Shape({ task, texts, why }: Loaded) {
           {json("result", "Result")}
           {json("checkpoint", "Checkpoint")}
           {task.log && task.log.length > 0 && (
-            <Block
+            <TextBlock
               label="Log"
               text={task.log.join("\n")}
               short={task.log.join("\n")}
@@ -93,7 +93,7 @@ function Shape({ task, texts, why }: Loaded) {
 
 function Facts({ task }: { task: TaskView }) {
   const facts: [string, ComponentChild][] = [
-    ["Type", <Shown text={task.type} most={200} />],
+    ["Type", <SafeText text={task.type} most={200} />],
     ["Queue", <QueueLink queue={task.queue} />],
     ["Priority", task.priority],
     ["Attempt", task.attempt],
@@ -114,13 +114,13 @@ function Facts({ task }: { task: TaskView }) {
   add("Lease ends", time(task.lease_expires_at))
   add("Expires", time(task.expires_at))
   add("Cancel asked", time(task.cancel_requested_at))
-  add("Lease", duration(task.timeout_ms))
-  add("At most", task.max_runtime_ms && duration(task.max_runtime_ms))
-  add("Unique key", task.unique_key && <Shown text={task.unique_key} />)
+  add("Lease", formatDuration(task.timeout_ms))
+  add("At most", task.max_runtime_ms && formatDuration(task.max_runtime_ms))
+  add("Unique key", task.unique_key && <SafeText text={task.unique_key} />)
   for (const [name, value] of Object.entries(task.meta ?? {}))
-    add(`meta.${name}`, <Shown text={value} most={128} />)
+    add(`meta.${name}`, <SafeText text={value} most={128} />)
   add("traceparent", task.traceparent && <span class="mono">{task.traceparent}</span>)
-  add("tracestate", task.tracestate && <Shown text={task.tracestate} />)
+  add("tracestate", task.tracestate && <SafeText text={task.tracestate} />)
   return (
     <dl class="panel facts">
       {facts.map(([name, value]) => (
@@ -134,7 +134,7 @@ function Facts({ task }: { task: TaskView }) {
 }
 
 function Attempts({ task }: { task: TaskView }) {
-  useTick()
+  useClock()
   const attempts = [...(task.attempts ?? [])].reverse()
   if (attempts.length === 0) return null
   return (
@@ -148,19 +148,19 @@ function Attempts({ task }: { task: TaskView }) {
             <div>
               <strong>{attempt}</strong> {outcome}{" "}
               <span class="dim">{outcome === "processing" ? "for" : "after"}</span>{" "}
-              {duration((ended_at ?? Date.now()) - started_at)}
+              {formatDuration((ended_at ?? Date.now()) - started_at)}
               <span class="dim when">
-                {clock(started_at)}, <Time at={started_at} />
+                {formatClock(started_at)}, <Time at={started_at} />
               </span>
             </div>
             {worker && (
               <div class="dim mono">
-                <Shown text={worker} most={64} />
+                <SafeText text={worker} most={64} />
               </div>
             )}
             {error && (
               <div class="error">
-                <Shown text={error} most={500} />
+                <SafeText text={error} most={500} />
               </div>
             )}
           </li>

@@ -2,13 +2,13 @@
 import { useState } from "preact/hooks"
 import type { State } from "../wire/fields.ts"
 import type { TasksAnswer, TaskView } from "../wire/inspecting.ts"
-import { ask, queryOf } from "./api.ts"
+import { queryOf, requestJson } from "./api.ts"
 import { Filter, Select } from "./fields.tsx"
 import { useData } from "./live.ts"
-import { Badge, Empty, QueueLink, Skeleton, TaskLink, Trouble } from "./parts.tsx"
+import { Badge, Empty, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
 import { Pager, Table } from "./table.tsx"
-import { Shown, Time } from "./text.tsx"
+import { SafeText, Time } from "./text.tsx"
 
 export const STATES: readonly State[] = [
   "queued",
@@ -19,9 +19,9 @@ export const STATES: readonly State[] = [
   "done",
   "cancelled",
 ]
-const A_PAGE = 25
+const TASKS_PER_PAGE = 25
 /** With filters a page may be empty and have a next one: so many are looked through at a time. */
-const LOOKS = 5
+const CALLS_PER_PAGE = 5
 
 export function Tasks({ route }: { route: Route }) {
   const { query } = route
@@ -73,13 +73,14 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
   const load = async (signal: AbortSignal) => {
     let cursor = cursors.at(-1)
     for (let look = 1; ; look++) {
-      const answer = await ask<TasksAnswer>(
+      const answer = await requestJson<TasksAnswer>(
         "GET",
-        `/tasks${queryOf({ ...wanted, limit: A_PAGE, cursor })}`,
+        `/tasks${queryOf({ ...wanted, limit: TASKS_PER_PAGE, cursor })}`,
         undefined,
         signal,
       )
-      if (answer.tasks.length > 0 || answer.next === undefined || look === LOOKS) return { ...answer, state }
+      if (answer.tasks.length > 0 || answer.next === undefined || look === CALLS_PER_PAGE)
+        return { ...answer, state }
       cursor = answer.next
     }
   }
@@ -92,7 +93,7 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
   const go = (to: readonly string[]) => setPages({ filter, cursors: to })
   return (
     <>
-      {problem && <Trouble problem={problem} />}
+      {problem && <ProblemNote problem={problem} />}
       {value === undefined ? (
         problem === undefined && <Skeleton rows={6} />
       ) : value.tasks.length === 0 ? (
@@ -135,7 +136,7 @@ export function TaskTable(props: {
       stale={props.stale}
       columns={[
         { head: "Task", cell: ({ id }) => <TaskLink id={id} /> },
-        { head: "Type", cell: ({ type }) => <Shown text={type} most={80} /> },
+        { head: "Type", cell: ({ type }) => <SafeText text={type} most={80} /> },
         props.queues && { head: "Queue", cell: ({ queue }) => <QueueLink queue={queue} /> },
         { head: "State", cell: ({ status }) => <Badge of={status} /> },
         { head: "Attempt", num: true, cell: ({ attempt }) => attempt },
@@ -144,20 +145,20 @@ export function TaskTable(props: {
           cell: ({ error, worker }) =>
             error !== undefined ? (
               <span class="error">
-                <Shown text={error} most={140} />
+                <SafeText text={error} most={140} />
               </span>
             ) : (
               (worker ?? <span class="dim">–</span>)
             ),
         },
-        { head: "When", num: true, cell: task => <Time at={momentOf(task)} /> },
+        { head: "When", num: true, cell: task => <Time at={mainTimeOf(task)} /> },
       ]}
     />
   )
 }
 
 /** The time that matters most in its state. */
-const momentOf = (task: TaskView): number =>
+const mainTimeOf = (task: TaskView): number =>
   task.finished_at ??
   (task.status === "processing" ? task.started_at : undefined) ??
   task.due_at ??

@@ -1,13 +1,13 @@
 import { useState } from "preact/hooks"
 import { Icon } from "./icon.tsx"
-import { bytes, Shown, scrolls } from "./text.tsx"
+import { formatBytes, SafeText, scrollable } from "./text.tsx"
 
-export const SHORT = 20_000
+export const MAX_SHORT_CHARS = 20_000
 
-export const LONG = 200_000
+export const MAX_SHOWN_CHARS = 200_000
 
 /** A block of text, cut where it is long: all of a longer one is there to be copied or saved. */
-export function Block({
+export function TextBlock({
   label,
   text,
   short,
@@ -38,7 +38,7 @@ export function Block({
     <section class="panel block" aria-label={`${label} of the task`}>
       <header>
         <h2>{label}</h2>
-        <span class="dim">{bytes(text.length)}</span>
+        <span class="dim">{formatBytes(text.length)}</span>
         <span class="grow" />
         {navigator.clipboard && (
           <button type="button" class="quiet" onClick={copy}>
@@ -51,15 +51,15 @@ export function Block({
           </button>
         )}
       </header>
-      <pre {...scrolls(label)}>
-        <Shown text={all ? text.slice(0, LONG) : short} most={LONG} />
+      <pre {...scrollable(label)}>
+        <SafeText text={all ? text.slice(0, MAX_SHOWN_CHARS) : short} most={MAX_SHOWN_CHARS} />
         {long && "…"}
       </pre>
       {long && !all && (
         <footer>
           <button type="button" class="quiet" onClick={() => setAll(true)}>
             <Icon name="more" />
-            {text.length > LONG ? `Show the first ${bytes(LONG)}` : "Show all"}
+            {text.length > MAX_SHOWN_CHARS ? `Show the first ${formatBytes(MAX_SHOWN_CHARS)}` : "Show all"}
           </button>
         </footer>
       )}
@@ -67,4 +67,4 @@ export function Block({
   )
 }
 
-export const shortOf = (text: string): string => text.slice(0, SHORT)
+export const shorten = (text: string): string => text.slice(0, MAX_SHORT_CHARS)

@@ -1,7 +1,7 @@
 import { Problem } from "./api.ts"
 import { Icon } from "./icon.tsx"
 import { Store, useStore } from "./store.ts"
-import { Shown } from "./text.tsx"
+import { SafeText } from "./text.tsx"
 
 export interface Toast {
   id: number
@@ -12,12 +12,12 @@ export interface Toast {
 
 export const toasts = new Store<readonly Toast[]>([])
 
-export let newest = 0
+export let lastId = 0
 
 export const dismiss = (id: number) => toasts.set(toasts.value.filter(toast => toast.id !== id))
 
-export function tell(text: string, detail?: string, bad = false): void {
-  const id = ++newest
+export function notify(text: string, detail?: string, bad = false): void {
+  const id = ++lastId
   toasts.set([...toasts.value.slice(-3), { id, text, detail, bad }])
   if (!bad) setTimeout(dismiss, 6_000, id)
 }
@@ -28,9 +28,9 @@ export async function attempt(run: () => Promise<unknown>): Promise<boolean> {
     await run()
     return true
   } catch (error) {
-    if (error instanceof Problem) tell(error.message, error.detail, true)
+    if (error instanceof Problem) notify(error.message, error.detail, true)
     else if ((error as Error).name !== "AbortError")
-      tell("Something is wrong in this page", String(error), true)
+      notify("Something is wrong in this page", String(error), true)
     return false
   }
 }
@@ -44,11 +44,11 @@ export function Toasts() {
         <div key={id} class={bad ? "toast bad" : "toast"}>
           <div>
             <strong>
-              <Shown text={text} most={300} />
+              <SafeText text={text} most={300} />
             </strong>
             {detail && (
               <p>
-                <Shown text={detail} most={600} />
+                <SafeText text={detail} most={600} />
               </p>
             )}
           </div>

@@ -1,15 +1,15 @@
 /** Who works, on what, and who has gone. */
 import { useState } from "preact/hooks"
-import { ask, can, Problem, queryOf } from "./api.ts"
+import { can, Problem, queryOf, requestJson } from "./api.ts"
 import { Confirm } from "./dialog.tsx"
 import { Filter } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
-import { Badge, Empty, QueueLink, Skeleton, TaskLink, Trouble } from "./parts.tsx"
+import { Badge, Empty, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
 import { Pager, Table } from "./table.tsx"
-import { count, plural, Shown, Time } from "./text.tsx"
-import { attempt, tell } from "./toasts.tsx"
+import { formatCount, plural, SafeText, Time } from "./text.tsx"
+import { attempt, notify } from "./toasts.tsx"
 
 interface WorkerView {
   worker: string
@@ -24,16 +24,16 @@ interface WorkerView {
   done: number
   failed: number
 }
-const A_PAGE = 50
+const WORKERS_PER_PAGE = 50
 
 export function Workers({ route: { query } }: { route: Route }) {
   const queue = query.get("queue") ?? ""
   const [cursors, setCursors] = useState<readonly string[]>([])
   const [draining, setDraining] = useState<WorkerView>()
-  const path = `/workers${queryOf({ queue, limit: A_PAGE, cursor: cursors.at(-1) })}`
+  const path = `/workers${queryOf({ queue, limit: WORKERS_PER_PAGE, cursor: cursors.at(-1) })}`
   const { value, problem, stale, refresh } = useData(
     path,
-    signal => ask<{ workers: WorkerView[]; next?: string }>("GET", path, undefined, signal),
+    signal => requestJson<{ workers: WorkerView[]; next?: string }>("GET", path, undefined, signal),
     { calmMs: 3_000 },
   )
   return (
@@ -46,7 +46,7 @@ export function Workers({ route: { query } }: { route: Route }) {
         (problem instanceof Problem && problem.status === 404 ? (
           <Empty title="This broker knows no workers by name" />
         ) : (
-          <Trouble problem={problem} />
+          <ProblemNote problem={problem} />
         ))}
       {value === undefined ? (
         problem === undefined && <Skeleton rows={5} />
@@ -67,8 +67,8 @@ export function Workers({ route: { query } }: { route: Route }) {
           button="Drain"
           onClose={() => setDraining(undefined)}
           run={async () => {
-            await ask("POST", `/workers/${encodeURIComponent(draining.worker)}/drain`)
-            tell(`${draining.worker} is told at its next call`)
+            await requestJson("POST", `/workers/${encodeURIComponent(draining.worker)}/drain`)
+            notify(`${draining.worker} is told at its next call`)
             refresh()
           }}
         >
@@ -84,8 +84,8 @@ export function Workers({ route: { query } }: { route: Route }) {
 
 const undrain = ({ worker }: WorkerView, refresh: () => void) =>
   attempt(async () => {
-    await ask("DELETE", `/workers/${encodeURIComponent(worker)}/drain`)
-    tell(`${worker} goes on`)
+    await requestJson("DELETE", `/workers/${encodeURIComponent(worker)}/drain`)
+    notify(`${worker} goes on`)
     refresh()
   })
 
@@ -107,10 +107,10 @@ function WorkerTable(props: {
           cell: ({ worker, host, version }) => (
             <>
               <span class="mono">
-                <Shown text={worker} most={64} />
+                <SafeText text={worker} most={64} />
               </span>
               <div class="dim">
-                <Shown text={[host, version].filter(Boolean).join(", ")} most={100} />
+                <SafeText text={[host, version].filter(Boolean).join(", ")} most={100} />
               </div>
             </>
           ),
@@ -132,10 +132,10 @@ function WorkerTable(props: {
           num: true,
           cell: ({ in_hand, tasks = [] }) =>
             tasks.length === 0 ? (
-              count(in_hand)
+              formatCount(in_hand)
             ) : (
               <details>
-                <summary>{count(in_hand)}</summary>
+                <summary>{formatCount(in_hand)}</summary>
                 {tasks.map(id => (
                   <div key={id}>
                     <TaskLink id={id} />
@@ -144,8 +144,8 @@ function WorkerTable(props: {
               </details>
             ),
         },
-        { head: "Done", num: true, cell: ({ done }) => count(done) },
-        { head: "Failed", num: true, cell: ({ failed }) => count(failed) },
+        { head: "Done", num: true, cell: ({ done }) => formatCount(done) },
+        { head: "Failed", num: true, cell: ({ failed }) => formatCount(failed) },
         {
           head: "First seen",
           num: true,
