@@ -1,42 +1,42 @@
-/** The page at /dashboard, out of lib/dashboard/: bundled when it is first asked for, and kept in memory. */
+/** Serves the page /dashboard. Its source in lib/dashboard/ is bundled at the first request and kept in memory. */
 import { join } from "node:path"
 import { Elysia } from "elysia"
 import { Refused } from "../errors.ts"
 import { problemAnswer } from "./answer.ts"
+import { type StaticFile, staticAnswer } from "./static.ts"
 
-const POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
-  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 const PAGE = "index.html"
 
-interface File {
-  bytes: Uint8Array<ArrayBuffer>
-  gzipped: Uint8Array<ArrayBuffer>
-  type: string
-}
-
-/** The page by its name, and what it loads by names that hold their hashes. */
-async function bundle(): Promise<ReadonlyMap<string, File>> {
+/** Bundles the page. All files but PAGE have a hash of their content in their name. */
+async function bundle(): Promise<ReadonlyMap<string, StaticFile>> {
   const { outputs } = await Bun.build({
     entrypoints: [join(import.meta.dir, "../dashboard", PAGE)],
     publicPath: "/dashboard/",
     target: "browser",
     minify: true,
-    // Nothing of ours reads it: by this Bun takes JSX for what it is in production.
+    // The page does not read NODE_ENV. Without it, Bun compiles JSX for development.
     define: { "process.env.NODE_ENV": '"production"' },
   })
-  const files = outputs.map(async (output): Promise<[string, File]> => {
-    const bytes = new Uint8Array(await output.arrayBuffer())
-    const gzipped = Bun.gzipSync(bytes, { level: 9 })
-    return [output.path.replace(/^\.\//, ""), { bytes, gzipped, type: output.type }]
+  const files = outputs.map(async (output): Promise<[string, StaticFile]> => {
+    const body = new Uint8Array(await output.arrayBuffer())
+    const name = output.path.replace(/^\.\//, "")
+    return [
+      name,
+      {
+        body,
+        gzipped: Bun.gzipSync(body, { level: 9 }),
+        contentType: output.type,
+        cacheControl: name === PAGE ? "no-cache" : "public, max-age=31536000, immutable",
+      },
+    ]
   })
   return new Map(await Promise.all(files))
 }
 
-let bundled: Promise<ReadonlyMap<string, File>> | undefined
+let bundled: Promise<ReadonlyMap<string, StaticFile>> | undefined
 
-/** Once for the process; where it fails, the next request tries it again. */
-function files(): Promise<ReadonlyMap<string, File>> {
+/** Bundles once per process. After a failure the next request tries again. */
+function bundleOnce(): Promise<ReadonlyMap<string, StaticFile>> {
   bundled ??= bundle().catch(error => {
     bundled = undefined
     throw error
@@ -44,25 +44,13 @@ function files(): Promise<ReadonlyMap<string, File>> {
   return bundled
 }
 
-async function file(request: Request, name: string): Promise<Response> {
-  const found = (await files()).get(name)
-  if (found === undefined) return problemAnswer(new Refused("not_found"))
-  const gzip = /\bgzip\b/.test(request.headers.get("accept-encoding") ?? "")
-  return new Response(gzip ? found.gzipped : found.bytes, {
-    headers: {
-      "content-type": found.type,
-      "content-security-policy": POLICY,
-      "x-content-type-options": "nosniff",
-      "referrer-policy": "no-referrer",
-      "cache-control": name === PAGE ? "no-cache" : "public, max-age=31536000, immutable",
-      vary: "accept-encoding",
-      ...(gzip ? { "content-encoding": "gzip" } : {}),
-    },
-  })
+async function answerFile(request: Request, name: string): Promise<Response> {
+  const file = (await bundleOnce()).get(name)
+  return file === undefined ? problemAnswer(new Refused("not_found")) : staticAnswer(request, file)
 }
 
 const hidden = { detail: { hide: true } }
 
 export const dashboard = new Elysia({ name: "dashboard" })
-  .get("/dashboard", ({ request }) => file(request, PAGE), hidden)
-  .get("/dashboard/:asset", ({ request, params }) => file(request, params.asset), hidden)
+  .get("/dashboard", ({ request }) => answerFile(request, PAGE), hidden)
+  .get("/dashboard/:asset", ({ request, params }) => answerFile(request, params.asset), hidden)

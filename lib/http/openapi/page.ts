@@ -1,7 +1,8 @@
-/** The page at /swagger: Swagger UI out of node_modules, so that it works with no internet. Nothing stands inline. */
+/** Serves the page /swagger: Swagger UI from node_modules, so that it works offline and without inline scripts. */
 import { Elysia } from "elysia"
 import style from "swagger-ui-dist/swagger-ui.css" with { type: "file" }
 import script from "swagger-ui-dist/swagger-ui-bundle.js" with { type: "file" }
+import { staticAnswer } from "../static.ts"
 
 const PAGE = `<!doctype html>
 <html lang="en">
@@ -14,11 +15,11 @@ const PAGE = `<!doctype html>
 <script defer src="/swagger/ui.js"></script>
 <script defer src="/swagger/start.js"></script>
 </head>
-<body><div id="ui"><noscript>The document itself: <a href="/swagger/json">/swagger/json</a></noscript></div></body>
+<body><div id="ui"><noscript>This page needs JavaScript. The OpenAPI document is at <a href="/swagger/json">/swagger/json</a>.</noscript></div></body>
 </html>
 `
 
-/** The token is forgotten with the page, and nothing is sent to a validator. */
+/** Swagger UI does not store the token and sends nothing to an external validator. */
 const START = `SwaggerUIBundle({
   url: "/swagger/json",
   dom_id: "#ui",
@@ -30,24 +31,14 @@ const START = `SwaggerUIBundle({
 })
 `
 
-const POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
-  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
 const hidden = { detail: { hide: true } }
-const file = (body: string | Blob, type: string) => () =>
-  new Response(body, {
-    headers: {
-      "content-type": `${type}; charset=utf-8`,
-      "content-security-policy": POLICY,
-      "x-content-type-options": "nosniff",
-      "referrer-policy": "no-referrer",
-      "cache-control": "max-age=3600",
-    },
-  })
+const serve =
+  (body: string | Blob, type: string) =>
+  ({ request }: { request: Request }) =>
+    staticAnswer(request, { body, contentType: `${type}; charset=utf-8`, cacheControl: "max-age=3600" })
 
 export const swaggerPage = new Elysia({ name: "swagger-page" })
-  .get("/swagger", file(PAGE, "text/html"), hidden)
-  .get("/swagger/start.js", file(START, "text/javascript"), hidden)
-  .get("/swagger/ui.js", file(Bun.file(script), "text/javascript"), hidden)
-  .get("/swagger/ui.css", file(Bun.file(style), "text/css"), hidden)
+  .get("/swagger", serve(PAGE, "text/html"), hidden)
+  .get("/swagger/start.js", serve(START, "text/javascript"), hidden)
+  .get("/swagger/ui.js", serve(Bun.file(script), "text/javascript"), hidden)
+  .get("/swagger/ui.css", serve(Bun.file(style), "text/css"), hidden)
