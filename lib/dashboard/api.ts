@@ -1,16 +1,17 @@
+/** Requests to the broker that served this page. A cookie holds the session; scripts cannot read it. */
 import type { SessionView } from "../wire/operating.ts"
 import type { Problem as ProblemView } from "../wire/problem.ts"
 import { Store } from "./store.ts"
 
 const TIMEOUT_MS = 40_000
 
-/** undefined: not known yet; null: nobody has signed in. */
+/** undefined: not loaded yet; null: not signed in. */
 export const session = new Store<SessionView | null | undefined>(undefined)
 export const sessionEnded = new Store(false)
-/** Who does not answer, as far as the newest request tells. */
+/** What the latest request could not reach. */
 export const outage = new Store<"broker" | "redis" | undefined>(undefined)
 
-/** An answer that is an error, or none at all (status 0). */
+/** An error response, or no response (status 0). */
 export class Problem extends Error {
   constructor(
     readonly status: number,
@@ -19,11 +20,11 @@ export class Problem extends Error {
   ) {
     super(error)
   }
-  /** The line on top says so already: what is shown stays as it is. */
+  /** The header shows outages, so a view keeps what it shows. */
   get isOutage(): boolean {
     return this.status === 0 || (this.status >= 502 && this.status <= 504)
   }
-  /** The same request would get the same answer. */
+  /** A retry of the same request would fail in the same way. */
   get isFinal(): boolean {
     return this.status >= 400 && this.status < 500 && this.status !== 429
   }
@@ -32,7 +33,7 @@ export class Problem extends Error {
 export const can = (role: SessionView["roles"][number]): boolean =>
   session.value?.roles.includes(role) ?? false
 
-/** The text of an answer. `body` is JSON text, so that what is in it can stay to the letter. */
+/** Returns the response text. `body` is JSON text, so that payloads are sent exactly as typed. */
 export async function requestText(
   method: string,
   path: string,
@@ -88,8 +89,8 @@ async function send(method: string, path: string, body: string | undefined, sign
       0,
       "The broker cannot be reached",
       method === "GET"
-        ? "It is asked again by itself."
-        : "No answer came. What was asked may have been done.",
+        ? "The page retries automatically."
+        : "The broker did not answer. The action may have been performed.",
     )
   }
 }
@@ -100,11 +101,11 @@ function problemOf(status: number, text: string): Problem {
     const where = field && !detail?.includes(field) ? `${field}: ` : ""
     return new Problem(status, error ?? `The broker answered ${status}`, detail && where + detail)
   } catch {
-    return new Problem(status, `The answer was ${status}`, text.slice(0, 200) || undefined)
+    return new Problem(status, `The broker answered ${status}`, text.slice(0, 200) || undefined)
   }
 }
 
-/** Asks who we are. 204: nobody; 401: somebody whose time is over. */
+/** Loads the session. 204: not signed in; 401: the session has expired. */
 export async function loadSession(): Promise<void> {
   try {
     session.set((await requestJson<SessionView | undefined>("GET", "/session")) ?? null)
@@ -127,7 +128,7 @@ export async function signOut(): Promise<void> {
   session.set(null)
 }
 
-/** A query string of what is given. */
+/** Builds a query string and omits undefined and empty values. */
 export function queryOf(members: Record<string, string | number | undefined>): string {
   const query = new URLSearchParams()
   for (const [name, value] of Object.entries(members))

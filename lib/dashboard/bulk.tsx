@@ -1,4 +1,4 @@
-/** Dead tasks retried or deleted by the page full, for as long as there is a next page. */
+/** Shared parts of the dialogs that retry or purge many dead tasks, page by page. */
 import type { ComponentChildren } from "preact"
 import { useEffect, useRef, useState } from "preact/hooks"
 import type { DlqPurged, RetriedMany } from "../wire/dead-letters.ts"
@@ -7,7 +7,7 @@ import type { DeadFilter } from "./dead-filter.ts"
 import { Field } from "./fields.tsx"
 import { plural } from "./text.tsx"
 
-/** How many are counted before one begins, a thousand a call; and how many one call moves. */
+/** A dry run counts 1,000 tasks per call. */
 const MAX_COUNT_CALLS = 20
 export const MAX_TASKS_PER_CALL = 200
 export const STATUS_WAIT_MS = 10_000
@@ -18,55 +18,55 @@ export interface BulkDialogProps {
   onDone: () => void
 }
 
-/** How many match, by a dry run. undefined: it is being counted. */
+/** Counts the matching tasks with a dry run; undefined while it counts. */
 export function useCount(filter: DeadFilter, path: string): { total: number; atLeast: boolean } | undefined {
   const [found, setFound] = useState<{ total: number; atLeast: boolean }>()
   useEffect(() => {
-    const over = new AbortController()
+    const abort = new AbortController()
     const run = async () => {
       let total = 0
       let cursor: string | undefined
       for (let call = 0; call < MAX_COUNT_CALLS; call++) {
         const body = { ...filter, limit: 1_000, dry_run: true, ...(cursor ? { cursor } : {}) }
-        const told = await requestJson<RetriedMany & DlqPurged>("POST", path, body, over.signal)
-        total += told.requeued ?? told.purged
-        cursor = told.next
+        const page = await requestJson<RetriedMany & DlqPurged>("POST", path, body, abort.signal)
+        total += page.requeued ?? page.purged
+        cursor = page.next
         if (cursor === undefined) return setFound({ total, atLeast: false })
       }
       setFound({ total, atLeast: true })
     }
     run().catch(() => setFound(undefined))
-    return () => over.abort()
+    return () => abort.abort()
   }, [])
   return found
 }
 
 export const pause = (ms: number) => new Promise(resolve => setTimeout(resolve, ms))
 
-type RunState = "ready" | "running" | "over"
+type RunState = "ready" | "running" | "ended"
 
-/** A run over many pages that can be stopped. */
+/** The state of an action over many pages that the operator can stop. */
 export function useRun(onDone: () => void) {
   const [state, setState] = useState<RunState>("ready")
   const [problem, setProblem] = useState<Problem>()
-  const over = useRef(new AbortController())
-  useEffect(() => () => over.current.abort(), [])
+  const controller = useRef(new AbortController())
+  useEffect(() => () => controller.current.abort(), [])
   const start = async (run: (signal: AbortSignal) => Promise<void>) => {
-    over.current = new AbortController()
+    controller.current = new AbortController()
     setProblem(undefined)
     setState("running")
     try {
-      await run(over.current.signal)
+      await run(controller.current.signal)
     } catch (error) {
-      if (!over.current.signal.aborted) setProblem(error as Problem)
+      if (!controller.current.signal.aborted) setProblem(error as Problem)
     }
-    setState("over")
+    setState("ended")
     onDone()
   }
-  return { state, problem, start, stop: () => over.current.abort() }
+  return { state, problem, start, stop: () => controller.current.abort() }
 }
 
-/** The buttons of a run; `children`: the one that starts it. */
+/** The buttons of a bulk dialog. `children` is the button that starts the action. */
 export function RunActions({
   state,
   onStop,
@@ -84,7 +84,7 @@ export function RunActions({
         Stop
       </button>
     )
-  if (state === "over")
+  if (state === "ended")
     return (
       <button type="submit" class="primary">
         Close
@@ -104,7 +104,7 @@ export const DryRunResult = ({ found }: { found: { total: number; atLeast: boole
   <span role="status">
     {found === undefined
       ? "Counting…"
-      : `A dry run found ${found.atLeast ? "at least " : ""}${plural(found.total, "task")}.`}
+      : `This matches ${found.atLeast ? "at least " : ""}${plural(found.total, "task")}.`}
   </span>
 )
 

@@ -1,4 +1,4 @@
-/** Lines over the last five minutes, with a legend that says their values now, or where one points. */
+/** Line charts of the last five minutes. The legend shows the latest values, or those under the pointer. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks"
 import uPlot from "uplot"
 import { useClock } from "./live.ts"
@@ -112,7 +112,7 @@ export function Chart({
   )
 }
 
-/** One line without axes, for a row of a table. */
+/** A line without axes for a table row. */
 export function Sparkline({ values }: { values: readonly (number | null)[] }) {
   const most = Math.max(1, ...values.map(value => value ?? 0))
   const step = 100 / (values.length - 1)

@@ -1,4 +1,4 @@
-/** What an operator does with a queue. */
+/** The dialogs that control a queue: pause, limits and purge. */
 import { useEffect, useState } from "preact/hooks"
 import type { Purgeable, QueueSettings, QueueView } from "../wire/managing.ts"
 import { requestJson } from "./api.ts"
@@ -24,8 +24,8 @@ export function PauseDialog({ view, onClose, onDone }: QueueDialogProps) {
   }
   return (
     <Confirm title={`Pause ${view.queue}?`} button="Pause" run={pause} onClose={onClose}>
-      <p>It takes submits and hands out nothing, until it is resumed. What runs, runs on.</p>
-      <Field label="Reason" hint="For others who look: /why repeats it.">
+      <p>The queue accepts tasks but leases none until it is resumed. Running tasks are not affected.</p>
+      <Field label="Reason" hint="Shown here and by /why.">
         {(id, hint) => (
           <input
             id={id}
@@ -88,29 +88,29 @@ export function SettingsDialog({ view, onClose, onDone }: QueueDialogProps) {
         : {}),
     }
     await requestJson("PUT", queuePath(view.queue, "settings"), settings)
-    notify(`The limits of ${view.queue} are set`)
+    notify(`The limits of ${view.queue} are saved`)
     onDone()
   }
   return (
     <Confirm title={`Limits of ${view.queue}`} button="Save" run={save} onClose={onClose}>
-      <p>They hold from the next lease on, for all workers together.</p>
+      <p>The limits apply to all workers together, from the next lease.</p>
       <LimitField
-        label="At a time"
-        hint="How many tasks may run."
+        label="Concurrency"
+        hint="Maximum number of running tasks."
         value={most}
         most={1_000_000}
         onInput={setMost}
       />
       <LimitField
-        label="A second"
-        hint="How many tasks are handed out."
+        label="Per second"
+        hint="Maximum number of leases per second."
         value={perSecond}
         most={100_000}
         onInput={setPerSecond}
       />
       <LimitField
-        label="At once after a rest"
-        hint="By default as many as a second."
+        label="Burst"
+        hint="Maximum number of leases at once. Default: the limit per second."
         value={burst}
         most={100_000}
         onInput={setBurst}
@@ -133,7 +133,9 @@ export function PurgeDialog({ view, onClose, onDone }: QueueDialogProps) {
     setFound(undefined)
     void attempt(async () => {
       const { purged, remaining } = await requestJson<{ purged: number; remaining: number }>("POST", path, {
-        ...{ state, limit: 1, dry_run: true },
+        state,
+        limit: 1,
+        dry_run: true,
       })
       if (!over) setFound(Math.max(purged, remaining))
     })
@@ -147,13 +149,14 @@ export function PurgeDialog({ view, onClose, onDone }: QueueDialogProps) {
     await attempt(async () => {
       while (total < found!) {
         const { purged, remaining } = await requestJson<{ purged: number; remaining: number }>("POST", path, {
-          ...{ state, limit: Math.min(MAX_TASKS_PER_CALL, found! - total) },
+          state,
+          limit: Math.min(MAX_TASKS_PER_CALL, found! - total),
         })
         total += purged
         setGone(total)
         if (purged === 0 || remaining === 0) break
       }
-      notify(`${plural(total, "task")} deleted from ${view.queue}`)
+      notify(`${plural(total, "task")} purged from ${view.queue}`)
       onDone()
       onClose()
     })
@@ -161,7 +164,7 @@ export function PurgeDialog({ view, onClose, onDone }: QueueDialogProps) {
   }
   return (
     <Dialog
-      title={`Delete tasks of ${view.queue}`}
+      title={`Purge tasks of ${view.queue}`}
       onClose={onClose}
       onSubmit={purge}
       actions={
@@ -170,26 +173,26 @@ export function PurgeDialog({ view, onClose, onDone }: QueueDialogProps) {
             Back
           </button>
           <button type="submit" class="danger" disabled={busy || !found}>
-            {found ? `Delete ${formatCount(found)}` : "Delete"}
+            {found ? `Purge ${formatCount(found)}` : "Purge"}
           </button>
         </>
       }
     >
-      <p>There is no way back. What runs is never deleted.</p>
+      <p>Purged tasks cannot be restored. Running tasks are never purged.</p>
       <Select
-        label="Which"
+        label="State"
         value={state}
         options={PURGEABLE.map(of => [of, `${of} (${formatCount(view.depth[of])})`] as const)}
         onChange={value => setState(value as Purgeable)}
       />
       <p role="status" class="line">
         {gone !== undefined
-          ? `${formatCount(gone)} of ${formatCount(found ?? gone)} deleted`
+          ? `${formatCount(gone)} of ${formatCount(found ?? gone)} purged`
           : found === undefined
             ? "Counting…"
-            : `A dry run found ${plural(found, "task")}.`}
+            : `This matches ${plural(found, "task")}.`}
       </p>
-      {gone !== undefined && found ? <progress aria-label="Deleted" max={found} value={gone} /> : null}
+      {gone !== undefined && found ? <progress aria-label="Purged" max={found} value={gone} /> : null}
     </Dialog>
   )
 }

@@ -1,4 +1,4 @@
-/** Dead letters: what tasks died of, and what is done with many at a time. */
+/** The dead-letter view: dead tasks grouped by error, with bulk retry and purge. */
 import { useState } from "preact/hooks"
 import type { DeadGroup, DlqAnswer, DlqGroupsAnswer } from "../wire/dead-letters.ts"
 import { can, queryOf, requestJson } from "./api.ts"
@@ -18,13 +18,13 @@ const REASONS = ["failed", "crashed", "timed_out", "expired", "released"]
 const HOUR_MS = 3_600_000
 const AGES = [
   ["", "any"],
-  [`newer_than_ms:${HOUR_MS}`, "the last hour"],
-  [`newer_than_ms:${24 * HOUR_MS}`, "the last day"],
-  [`older_than_ms:${HOUR_MS}`, "over an hour"],
-  [`older_than_ms:${24 * HOUR_MS}`, "over a day"],
-  [`older_than_ms:${168 * HOUR_MS}`, "over a week"],
+  [`newer_than_ms:${HOUR_MS}`, "less than an hour"],
+  [`newer_than_ms:${24 * HOUR_MS}`, "less than a day"],
+  [`older_than_ms:${HOUR_MS}`, "more than an hour"],
+  [`older_than_ms:${24 * HOUR_MS}`, "more than a day"],
+  [`older_than_ms:${168 * HOUR_MS}`, "more than a week"],
 ] as const
-/** Each call looks at 1,000 dead tasks: so many calls at a time. */
+/** Each call inspects up to 1,000 dead tasks. */
 const CALLS_PER_PAGE = 10
 const TASKS_PER_PAGE = 25
 type BulkAction = { what: "retry" | "purge"; filter: DeadFilter; known: number | undefined }
@@ -48,7 +48,7 @@ export function DeadLetters({ route: { query } }: { route: Route }) {
               <Icon name="retry" /> Retry all
             </button>
             <button type="button" onClick={() => all("purge")}>
-              <Icon name="trash" /> Delete all
+              <Icon name="trash" /> Purge all
             </button>
           </div>
         )}
@@ -67,33 +67,32 @@ export function DeadLetters({ route: { query } }: { route: Route }) {
           options={[["", "any"], ...REASONS.map(of => [of, of.replace("_", " ")] as const)]}
           onChange={reason => refine({ reason })}
         />
-        <Filter label="Error has" value={value("error")} onChange={error => refine({ error })} />
+        <Filter label="Error contains" value={value("error")} onChange={error => refine({ error })} />
         <Select label="Dead for" value={value("age")} options={AGES} onChange={age => refine({ age })} />
       </div>
       {groups.problem && <ProblemNote problem={groups.problem} />}
       {groups.value === undefined ? (
         groups.problem === undefined && <Skeleton rows={6} />
       ) : !any ? (
-        <Empty title="No dead tasks here">
+        <Empty title="No dead tasks">
           <p>
-            A task that fails once too often, or outlives its time, comes here, with its reason and its last
-            error.
+            Tasks that fail on their last attempt or expire appear here with the reason and the last error.
           </p>
-          {query.size > 0 && <a href="#/dead">Take the filters away</a>}
+          {query.size > 0 && <a href="#/dead">Clear the filters</a>}
         </Empty>
       ) : (
         <GroupTable groups={groups.value.groups} stale={groups.stale} filter={filter} start={setBulk} />
       )}
       {groups.value?.more && (
         <p class="dim">
-          There are more: these are of the newest {formatCount(CALLS_PER_PAGE * 1_000)} of each queue. Filters
-          narrow it down.
+          This list covers only the newest {formatCount(CALLS_PER_PAGE * 1_000)} of each queue. Filters narrow
+          it down.
         </p>
       )}
       {fingerprint && any && (
         <>
           <div class="title">
-            <h2>Tasks of this group</h2>
+            <h2>Tasks in this group</h2>
             <span class="grow" />
             <button type="button" class="quiet" onClick={() => refine({ fingerprint: "" })}>
               <Icon name="back" /> All groups
@@ -117,7 +116,7 @@ export function DeadLetters({ route: { query } }: { route: Route }) {
   )
 }
 
-/** Pages of groups added up. */
+/** Loads several pages of groups and merges groups with the same fingerprint. */
 function useGroups(filter: DeadFilter) {
   const load = async (signal: AbortSignal) => {
     const found = new Map<string, DeadGroup>()
@@ -158,7 +157,7 @@ function GroupTable(props: {
     props.start({ what, filter: { ...props.filter, fingerprint: group.fingerprint }, known: group.count })
   return (
     <Table
-      label="Dead tasks by what they died of"
+      label="Dead tasks by error"
       rows={props.groups}
       keyOf={group => group.fingerprint}
       stale={props.stale}
@@ -170,7 +169,7 @@ function GroupTable(props: {
               class="error"
               href={`#/dead${queryOf({ ...Object.fromEntries(new URLSearchParams(location.hash.split("?")[1])), fingerprint: group.fingerprint })}`}
             >
-              <SafeText text={group.sample.error ?? (group.error || "no error was told")} most={160} />
+              <SafeText text={group.sample.error ?? (group.error || "no error message")} most={160} />
             </a>
           ),
         },
@@ -188,7 +187,7 @@ function GroupTable(props: {
                 <Icon name="retry" /> Retry
               </button>
               <button type="button" class="quiet" onClick={() => of(group, "purge")}>
-                <Icon name="trash" /> Delete
+                <Icon name="trash" /> Purge
               </button>
             </div>
           ),
@@ -215,7 +214,7 @@ function GroupTasks({ filter }: { filter: DeadFilter }) {
   if (value === undefined) return <Skeleton rows={4} />
   return (
     <>
-      <TaskTable tasks={value.tasks} queues stale={stale} label="Dead tasks of this group" />
+      <TaskTable tasks={value.tasks} queues stale={stale} label="Dead tasks in this group" />
       <Pager cursors={cursors} next={value.next} go={setCursors} />
     </>
   )

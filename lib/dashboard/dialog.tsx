@@ -1,3 +1,4 @@
+/** Modal dialogs. */
 import type { ComponentChildren } from "preact"
 import { useId, useLayoutEffect, useRef, useState } from "preact/hooks"
 import { attempt } from "./toasts.tsx"
@@ -14,7 +15,7 @@ export function Dialog(props: {
   useLayoutEffect(() => {
     const dialog = ref.current!
     dialog.showModal()
-    return () => dialog.close() // the focus goes back to where it was
+    return () => dialog.close() // returns the focus to the element that had it before
   }, [])
   return (
     <dialog ref={ref} aria-labelledby={title} onClose={props.onClose}>
@@ -32,7 +33,7 @@ export function Dialog(props: {
   )
 }
 
-/** Asks once more before something is done. */
+/** Asks for confirmation before an action. */
 export function Confirm(props: {
   title: string
   button: string

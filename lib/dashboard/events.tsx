@@ -1,8 +1,8 @@
-/** The newest events, as they come. */
+/** The events view: the newest events as they arrive. */
 import { useRef, useState } from "preact/hooks"
 import { can, Problem, queryOf } from "./api.ts"
 import { Filter, Select } from "./fields.tsx"
-import { EVENT_NAMES, type EventData, stream, useClock, useStream } from "./live.ts"
+import { DATA_EVENTS, type EventData, stream, useClock, useStream } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, TaskLink } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
 import { useStore } from "./store.ts"
@@ -10,7 +10,7 @@ import { Table } from "./table.tsx"
 import { formatClock, SafeText } from "./text.tsx"
 
 const MAX_ROWS = 200
-const SHOWN_EVENTS = EVENT_NAMES.filter(name => !["counts", "skipped", "gap"].includes(name))
+const SHOWN_EVENTS = DATA_EVENTS.filter(name => !["counts", "skipped", "gap"].includes(name))
 const OWN_COLUMNS = new Set(["at", "queue", "task_id"])
 
 interface Row {
@@ -27,7 +27,7 @@ export function Events({ route: { query } }: { route: Route }) {
   const shown = useRef<Row[]>([])
   const key = useRef(0)
   const open = useStore(stream) === "open"
-  // Events may come by the hundred: they are drawn twice a second.
+  // Hundreds of events may arrive per second, so the table is rendered twice per second.
   useClock(500)
   useStream(queryOf({ queue, event: event || SHOWN_EVENTS.join(",") }).slice(1), (name, data) => {
     rows.current.unshift({ key: key.current++, name, data })
@@ -47,7 +47,7 @@ export function Events({ route: { query } }: { route: Route }) {
         <h1>Events</h1>
         <span class="grow" />
         <button type="button" aria-pressed={held} onClick={() => setHeld(!held)}>
-          {held ? "Go on" : "Hold"}
+          {held ? "Continue" : "Hold"}
         </button>
       </div>
       <div class="filters">
@@ -60,12 +60,8 @@ export function Events({ route: { query } }: { route: Route }) {
         />
       </div>
       {shown.current.length === 0 ? (
-        <Empty title={open ? "Nothing has happened yet" : "No events come from this broker now"}>
-          <p>
-            {open
-              ? "What happens to tasks and queues appears here as it happens."
-              : "The other views ask for news by themselves."}
-          </p>
+        <Empty title={open ? "No events yet" : "The event stream is not connected"}>
+          <p>{open ? "Events appear here as they happen." : "The other views are updated by polling."}</p>
         </Empty>
       ) : (
         <Table
@@ -73,11 +69,11 @@ export function Events({ route: { query } }: { route: Route }) {
           rows={shown.current}
           keyOf={row => String(row.key)}
           columns={[
-            { head: "At", cell: ({ data }) => <span class="mono">{formatClock(data.at)}</span> },
+            { head: "Time", cell: ({ data }) => <span class="mono">{formatClock(data.at)}</span> },
             { head: "Event", cell: ({ name }) => <Badge of={name} /> },
             { head: "Queue", cell: ({ data }) => data.queue && <QueueLink queue={data.queue} /> },
             { head: "Task", cell: ({ data }) => data.task_id && <TaskLink id={data.task_id} /> },
-            { head: "More", cell: ({ data }) => <SafeText text={otherMembers(data)} most={200} /> },
+            { head: "Details", cell: ({ data }) => <SafeText text={otherMembers(data)} most={200} /> },
           ]}
         />
       )}

@@ -1,3 +1,4 @@
+/** Form fields with a label and an optional hint. */
 import type { ComponentChild } from "preact"
 import { useEffect, useId, useRef, useState } from "preact/hooks"
 
@@ -17,7 +18,7 @@ export function Field(props: {
   )
 }
 
-/** A field that tells what is in it once the typing rests. */
+/** A text field that reports its value 350 ms after the last keystroke. */
 export function Filter(props: {
   label: string
   value: string
@@ -26,17 +27,17 @@ export function Filter(props: {
   search?: boolean
 }) {
   const [text, setText] = useState(props.value)
-  const told = useRef(props.value)
+  const reported = useRef(props.value)
   useEffect(() => {
-    if (props.value !== told.current) {
-      told.current = props.value
+    if (props.value !== reported.current) {
+      reported.current = props.value
       setText(props.value)
     }
   }, [props.value])
   useEffect(() => {
-    if (text === told.current) return
+    if (text === reported.current) return
     const timer = setTimeout(() => {
-      told.current = text
+      reported.current = text
       props.onChange(text.trim())
     }, 350)
     return () => clearTimeout(timer)

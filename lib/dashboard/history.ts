@@ -1,3 +1,4 @@
+/** Counts and depths of the last five minutes, collected from events and responses. Kept across views. */
 import type { QueueView } from "../wire/managing.ts"
 import type { EventData } from "./live.ts"
 import { stream } from "./live.ts"
@@ -7,17 +8,17 @@ export const COUNTS = ["submitted", "done", "failed"] as const
 type Counts = Record<(typeof COUNTS)[number], number>
 export type Depths = Record<"queued" | "delayed" | "processing", number>
 
-/** By the second of Redis' clock, for each queue. */
+/** Counts per second (by the clock of Redis) and queue. */
 const counts = new Map<number, Map<string, Counts>>()
 const depthSamples: { at: number; all: boolean; queues: Map<string, Depths> }[] = []
 let since = Infinity
 let skew = -Infinity
 let lastId = ""
 
-/** The present second by Redis' clock. */
+/** The current second by the clock of Redis. */
 const currentSecond = () => Math.floor((Date.now() + (skew === -Infinity ? 0 : skew)) / 1_000)
 
-/** What to listen to. The first time it is told what was before, as far as that is kept. */
+/** The query of /events. The first time it asks for past events, as far as the broker keeps them. */
 export const countsQuery = (): string =>
   `event=counts,paused,resumed,settings,purged,dead&last_event_id=${lastId || `${Date.now() - SECONDS * 1_000}-0`}`
 
@@ -33,7 +34,7 @@ export function addCounts({ at, queues = {} }: EventData): void {
 }
 
 let ratesAt = 0
-/** How things are now. Where no events come, the rates of the last minute stand for what they would tell. */
+/** Adds the current depths. Without events, the rates of the last minute replace the missing counts. */
 export function addQueues(queues: readonly QueueView[], all: boolean): void {
   const at = Date.now()
   depthSamples.push({ at, all, queues: new Map(queues.map(({ queue, depth }) => [queue, depth])) })
@@ -42,7 +43,7 @@ export function addQueues(queues: readonly QueueView[], all: boolean): void {
     since = Math.min(since, currentSecond())
     return
   }
-  // The first time events may be about to come.
+  // The first time, the event stream may be about to open.
   const from = ratesAt === 0 ? Infinity : Math.max(ratesAt + 1, currentSecond() - 10)
   for (let second = from; second <= currentSecond(); second++)
     for (const { queue, rates } of queues as (QueueView & { rates?: Counts & { lapsed?: number } })[])
@@ -67,9 +68,9 @@ function add(second: number, queue: string, of: Counts): void {
   })
 }
 
-/** Seconds, and for each of COUNTED how many there were in each; null where nobody listened. */
+/** Seconds, and for each of COUNTED how many there were in each; null before the first count. */
 export function throughputHistory(queue?: string, seconds = SECONDS): [number[], ...(number | null)[][]] {
-  // The present second is not over, and brokers tell theirs a moment late.
+  // The current second is incomplete, and brokers publish counts with a delay.
   const end = currentSecond() - 1
   const times = Array.from({ length: seconds }, (_, i) => end - seconds + 1 + i)
   return [
@@ -91,7 +92,7 @@ export const DEPTHS = ["queued", "delayed", "processing"] as const
 
 /** Times in seconds, and for each of HELD how many there were. */
 export function depthHistory(queue?: string): [number[], ...(number | null)[][]] {
-  // What was told of one queue alone says nothing of all of them.
+  // A response about a single queue does not give the total of all queues.
   const points = depthSamples.filter(({ all, queues }) => (queue === undefined ? all : queues.has(queue)))
   const sum = ({ queues }: (typeof depthSamples)[number], what: (typeof DEPTHS)[number]) => {
     if (queue !== undefined) return queues.get(queue)![what]

@@ -1,3 +1,4 @@
+/** Icons drawn as single paths. */
 export const ICONS = {
   more: "M4 6l4 4 4-4",
   pause: "M6 4v8M10 4v8",

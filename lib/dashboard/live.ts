@@ -1,21 +1,20 @@
 /**
- * What keeps a view up to date: events where the broker tells them, and asking again. Nothing runs while the page is
- * hidden, and what fails is asked for less and less often.
+ * Keeps a view up to date by events and polling. Both stop while the page is hidden and back off after failures.
  */
 import { useCallback, useEffect, useRef, useState } from "preact/hooks"
+import { EVENT_NAMES, type EventName } from "../wire/events.ts"
 import { can, type Problem } from "./api.ts"
 import { Store } from "./store.ts"
 
-export const EVENT_NAMES =
-  "submitted scheduled leased done failed released lapsed dead cancelling cancelled retried deleted paused resumed settings purged counts skipped gap".split(
-    " ",
-  )
-/** How often a view asks: without events, with them, at most after an event, and at most seldom after failures. */
+/** Poll interval without the event stream. */
 const POLL_MS = 2_000
+/** Poll interval while the event stream is open. */
 const POLL_WITH_EVENTS_MS = 10_000
+/** Minimum time between two requests that events cause. */
 const MIN_GAP_MS = 1_200
+/** Maximum wait after failures. */
 const BACKOFF_MS = 10_000
-/** What took long is not asked often: it rests for so many times as long. */
+/** After a request a view waits at least this many times as long as the request took. */
 const REST_FACTOR = 3
 
 export const stream = new Store<"off" | "open" | "lost">("off")
@@ -27,9 +26,15 @@ export interface EventData {
   queues?: Record<string, Record<string, number> | number>
   [member: string]: unknown
 }
+/** The events that carry data. `listening` only opens the stream. */
+export const DATA_EVENTS: readonly EventName[] = EVENT_NAMES.filter(name => name !== "listening")
+
 type EventHandler = (name: string, data: EventData) => void
 
-/** Listens to events; undefined: not now. Who may not is not refused again and again: their views ask by time. */
+/**
+ * Listens to the events that match `query`; undefined listens to none. Without the role `read` no stream is opened,
+ * because the broker would refuse each attempt; such views only poll.
+ */
 export function useStream(query: string | undefined, on: EventHandler): void {
   const handler = useRef(on)
   handler.current = on
@@ -59,11 +64,11 @@ export function useStream(query: string | undefined, on: EventHandler): void {
       source.onerror = () => {
         close()
         stream.set(opened ? "lost" : "off")
-        // Where it never was, as with an older broker, asking again serves little.
+        // If the stream never opened, the broker may not support events: retry less often.
         const base = opened ? 1_000 : 15_000
         timer = setTimeout(open, Math.min(60_000, base * 2 ** failures++) * (0.75 + Math.random() / 2))
       }
-      for (const name of EVENT_NAMES)
+      for (const name of DATA_EVENTS)
         source.addEventListener(name, ({ data, lastEventId }: MessageEvent<string>) => {
           last = lastEventId || last
           handler.current(name, JSON.parse(data))
@@ -83,24 +88,24 @@ export function useStream(query: string | undefined, on: EventHandler): void {
 export interface Data<T> {
   value: T | undefined
   problem: Problem | undefined
-  /** What is shown was asked for with another key. */
+  /** The value belongs to a previous key. */
   stale: boolean
   refresh(): void
 }
 
-/** Loads, and loads again: after events of `events` (a query of /events), and by time. */
+/** Loads a value, and reloads it periodically and after events that match `events` (a query of /events). */
 export function useData<T>(
   key: string,
   load: (signal: AbortSignal) => Promise<T>,
-  { events, calmMs = POLL_WITH_EVENTS_MS, on }: { events?: string; calmMs?: number; on?: EventHandler } = {},
+  { events, pollMs = POLL_WITH_EVENTS_MS, on }: { events?: string; pollMs?: number; on?: EventHandler } = {},
 ): Data<T> {
   const [state, setState] = useState<{ key?: string; value?: T; problem?: Problem | undefined }>({})
   const again = useRef<(wait: number) => void>(() => {})
-  const now = useRef({ load, calmMs })
-  now.current = { load, calmMs }
+  const now = useRef({ load, pollMs })
+  now.current = { load, pollMs }
 
   useEffect(() => {
-    const over = new AbortController()
+    const abort = new AbortController()
     let timer: ReturnType<typeof setTimeout> | undefined
     let due = Infinity
     let busy = false
@@ -120,12 +125,12 @@ export function useData<T>(
       wanted = false
       begun = performance.now()
       try {
-        const value = await now.current.load(over.signal)
+        const value = await now.current.load(abort.signal)
         failures = 0
         final = false
         setState({ key, value })
       } catch (error) {
-        if (over.signal.aborted) return
+        if (abort.signal.aborted) return
         failures++
         final = (error as Problem).isFinal === true
         setState(({ value, key: of }) => ({
@@ -135,7 +140,7 @@ export function useData<T>(
       }
       busy = false
       const rest = (performance.now() - begun) * REST_FACTOR
-      const base = stream.value === "open" ? now.current.calmMs : Math.min(POLL_MS, now.current.calmMs)
+      const base = stream.value === "open" ? now.current.pollMs : Math.min(POLL_MS, now.current.pollMs)
       const backoff = Math.min(BACKOFF_MS, 1_000 * 1.6 ** failures) * (0.75 + Math.random() / 2)
       if (wanted && failures === 0) at(Math.max(MIN_GAP_MS, rest))
       else if (!final) at(Math.max(failures > 0 ? backoff : base, rest))
@@ -147,7 +152,7 @@ export function useData<T>(
       clearTimeout(timer)
       timer = setTimeout(run, wait)
     }
-    // An event asks soon, though never twice within the gap, and not while all fails.
+    // Events reload at most once per MIN_GAP_MS, and not after a failure.
     again.current = wait => {
       if (wait === 0) return at(0)
       if (failures > 0 || final) return
@@ -158,7 +163,7 @@ export function useData<T>(
       if (!document.hidden && !final) at(0)
     }
     document.addEventListener("visibilitychange", turn)
-    // Where events come again, the broker is there again.
+    // If the event stream opens again, the broker is reachable again.
     const unwatch = stream.watch(() => {
       if (stream.value === "open" && failures > 0 && !final) at(Math.random() * 500)
     })
@@ -167,7 +172,7 @@ export function useData<T>(
       unwatch()
       document.removeEventListener("visibilitychange", turn)
       clearTimeout(timer)
-      over.abort()
+      abort.abort()
     }
   }, [key])
 
@@ -180,7 +185,7 @@ export function useData<T>(
   return { value: state.value, problem, stale: state.key !== key, refresh }
 }
 
-/** Draws anew each so many ms, while somebody can see it. */
+/** Re-renders every `ms` milliseconds while the page is visible. */
 export function useClock(ms = 1_000): number {
   const [now, set] = useState(Date.now)
   useEffect(() => {

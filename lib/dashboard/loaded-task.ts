@@ -1,10 +1,12 @@
+/** Loads one task with the JSON text of its members, and the reason why it waits. */
+
 import type { TaskView, WhyAnswer } from "../wire/inspecting.ts"
+import { membersOf } from "../wire/json-text.ts"
 import { Problem, requestJson, requestText } from "./api.ts"
-import { membersOf } from "./json.ts"
 
 export interface LoadedTask {
   task: TaskView
-  /** As the broker wrote them. */
+  /** The members as JSON text, exactly as the broker wrote them. */
   texts: Map<string, string>
   why: WhyAnswer | undefined
 }
@@ -17,5 +19,5 @@ export async function loadTask(id: string, signal: AbortSignal): Promise<LoadedT
       if (!(error instanceof Problem) || error.status === 401) throw error
     }),
   ])
-  return { task: JSON.parse(text), texts: membersOf(text), why: why as WhyAnswer | undefined }
+  return { task: JSON.parse(text), texts: new Map(membersOf(text)), why: why as WhyAnswer | undefined }
 }

@@ -1,4 +1,4 @@
-/** The page: who one is, where one is, and whether it is live. */
+/** The frame of the page: sign-in, navigation, search for a task, and the connection state. */
 import { render } from "preact"
 import { useEffect, useRef, useState } from "preact/hooks"
 import { loadSession, outage, Problem, session, sessionEnded, signIn, signOut } from "./api.ts"
@@ -27,7 +27,7 @@ const VIEWS = [
 ] as const
 
 function App() {
-  const who = useStore(session)
+  const user = useStore(session)
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout>
     const look = () =>
@@ -39,7 +39,7 @@ function App() {
   }, [])
   return (
     <>
-      {who === undefined ? <Connecting /> : who === null ? <Login /> : <SignedIn />}
+      {user === undefined ? <Connecting /> : user === null ? <Login /> : <SignedIn />}
       <Toasts />
     </>
   )
@@ -47,7 +47,7 @@ function App() {
 
 function Connecting() {
   const away = useStore(outage)
-  return <main class="login">{away && <p role="status">The broker cannot be reached. Trying again…</p>}</main>
+  return <main class="login">{away && <p role="status">The broker cannot be reached. Retrying…</p>}</main>
 }
 
 function Login() {
@@ -64,9 +64,7 @@ function Login() {
     } catch (error) {
       const { status, message, detail } = error as Problem
       setProblem(
-        status === 401
-          ? new Problem(401, "The broker does not know this token")
-          : new Problem(status, message, detail),
+        status === 401 ? new Problem(401, "The token is not valid") : new Problem(status, message, detail),
       )
       setBusy(false)
       field.current?.select()
@@ -86,12 +84,12 @@ function Login() {
         </h1>
         {ended && (
           <p class="note warn" role="status">
-            Your session has ended: sign in again. You will be where you were.
+            Your session has ended. Sign in again to return to this view.
           </p>
         )}
         <Field
           label="Token"
-          hint="One of API_TOKENS, or the API_SECRET_TOKEN; the first command keeps its own in .data/token. It is asked once, and no script keeps it."
+          hint="A token from API_TOKENS or API_SECRET_TOKEN. If neither is set, the token is in .data/token. The browser does not store it."
         >
           {(id, hint) => (
             <input
@@ -146,7 +144,7 @@ function SignedIn() {
       <header class="top">
         <div>
           <button type="button" class="skip" onClick={() => main.current?.focus()}>
-            Skip to the content
+            Skip to content
           </button>
           <span class="brand">
             <Mark /> <span class="wide">Task queue</span>
@@ -190,8 +188,8 @@ function CurrentView({ at }: { at: Route }) {
   if (place === "workers") return <Workers route={at} />
   if (place === "events") return <Events route={at} />
   return (
-    <Empty title="There is nothing here">
-      <a href="#/queues">Queues</a>
+    <Empty title="This page does not exist">
+      <a href="#/queues">Go to queues</a>
     </Empty>
   )
 }
@@ -239,7 +237,7 @@ function Connection() {
     <span
       class={`connection ${tone}`}
       role="status"
-      title={events === "open" ? "Events come as they happen" : "This view asks every few seconds"}
+      title={events === "open" ? "Updated by events" : "Updated every few seconds"}
     >
       {text}
     </span>

@@ -1,4 +1,4 @@
-/** What all views are made of. */
+/** Small elements that all views share. */
 import type { ComponentChildren } from "preact"
 import { escapeInvisible, SafeText } from "./text.tsx"
 export const Skeleton = ({ rows = 4 }: { rows?: number }) => (

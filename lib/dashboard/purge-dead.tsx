@@ -1,3 +1,4 @@
+/** The dialog that purges many dead tasks. */
 import { useState } from "preact/hooks"
 import type { DlqPurged } from "../wire/dead-letters.ts"
 import { requestJson } from "./api.ts"
@@ -23,34 +24,34 @@ export function PurgeDeadDialog({ filter, onClose, onDone }: BulkDialogProps) {
       let sum = 0
       do {
         const body = { ...filter, limit: MAX_TASKS_PER_CALL, ...(cursor ? { cursor } : {}) }
-        const told = await requestJson<DlqPurged>("POST", "/dlq/purge", body, signal)
-        sum += told.purged
+        const page = await requestJson<DlqPurged>("POST", "/dlq/purge", body, signal)
+        sum += page.purged
         setPurged(sum)
-        cursor = told.next
+        cursor = page.next
       } while (cursor !== undefined)
     })
   return (
     <Dialog
-      title={filter.fingerprint ? "Delete the dead tasks of this group" : "Delete dead tasks"}
+      title={filter.fingerprint ? "Purge the dead tasks in this group" : "Purge dead tasks"}
       onClose={onClose}
       onSubmit={state === "ready" ? run : onClose}
       actions={
         <RunActions state={state} onStop={stop} onBack={onClose}>
           <button type="submit" class="danger" disabled={found === undefined || found.total === 0}>
-            {found ? `Delete ${formatCount(found.total)}` : "Delete"}
+            {found ? `Purge ${formatCount(found.total)}` : "Purge"}
           </button>
         </RunActions>
       }
     >
       {state === "ready" ? (
         <p class="line">
-          <DryRunResult found={found} /> There is no way back.
+          <DryRunResult found={found} /> Purged tasks cannot be restored.
         </p>
       ) : (
         <>
-          <progress aria-label="Deleted" max={Math.max(1, found?.total ?? 1)} value={purged} />
+          <progress aria-label="Purged" max={Math.max(1, found?.total ?? 1)} value={purged} />
           <p role="status" class="line">
-            {plural(purged, "task")} deleted
+            {plural(purged, "task")} purged
           </p>
           {problem && <ProblemNote problem={problem} />}
         </>

@@ -1,4 +1,4 @@
-/** One queue: how it is, its limits, who works on it, and its tasks. */
+/** The view of one queue: its state, limits, workers and tasks. */
 import { useMemo, useState } from "preact/hooks"
 import type { QueueView } from "../wire/managing.ts"
 import { can, requestJson } from "./api.ts"
@@ -13,7 +13,7 @@ import { type Route, refine } from "./route.ts"
 import { STATES, TaskFilters, TaskList } from "./tasks.tsx"
 import { formatDuration, formatRate, formatShort, plural, SafeText, Time } from "./text.tsx"
 
-/** As newer brokers tell them. */
+/** Brokers of older versions do not send these members. */
 type ExtendedQueueView = QueueView & {
   workers?: { count: number; names: string[] }
   rates?: Record<string, number>
@@ -33,7 +33,7 @@ export function Queue({ name, route }: { name: string; route: Route }) {
   }
   const { value, problem, refresh } = useData(name, load, {
     events,
-    calmMs: 4_000,
+    pollMs: 4_000,
     on: (event, data) => event === "counts" && addCounts(data),
   })
   const [dialog, setDialog] = useState<"pause" | "settings" | "purge">()
@@ -83,7 +83,7 @@ export function Queue({ name, route }: { name: string; route: Route }) {
           <div class="charts">
             <Chart
               title="Throughput"
-              unit="tasks a second"
+              unit="tasks per second"
               lines={RATE_LINES}
               points={() => throughputHistory(name)}
             />
@@ -140,10 +140,8 @@ function Facts({ view }: { view: ExtendedQueueView }) {
       </dl>
       <dl class="panel facts double">
         <dt>Oldest wait</dt>
-        <dd>
-          {view.oldest_waiting_ms === undefined ? "nothing waits" : formatDuration(view.oldest_waiting_ms)}
-        </dd>
-        <dt>Asked for tasks</dt>
+        <dd>{view.oldest_waiting_ms === undefined ? "none" : formatDuration(view.oldest_waiting_ms)}</dd>
+        <dt>Last lease request</dt>
         <dd>{polled_at === undefined ? "never" : <Time at={polled_at} />}</dd>
         {workers && (
           <>
@@ -158,7 +156,7 @@ function Facts({ view }: { view: ExtendedQueueView }) {
         )}
         {rates && (
           <>
-            <dt>A second, last minute</dt>
+            <dt>Per second, last minute</dt>
             <dd>
               {formatRate(rates.submitted ?? 0)} submitted, {formatRate(rates.done ?? 0)} done,{" "}
               {formatRate(rates.failed ?? 0)} failed
@@ -168,9 +166,9 @@ function Facts({ view }: { view: ExtendedQueueView }) {
         <dt>Limits</dt>
         <dd>
           {settings.concurrency === undefined && settings.rate === undefined && "none"}
-          {settings.concurrency !== undefined && `${settings.concurrency} at a time`}
+          {settings.concurrency !== undefined && `${settings.concurrency} running`}
           {settings.concurrency !== undefined && settings.rate && ", "}
-          {settings.rate && `${settings.rate.per_second} a second, ${settings.rate.burst} at once`}
+          {settings.rate && `${settings.rate.per_second} per second, burst ${settings.rate.burst}`}
         </dd>
         {priorities.length > 0 && (
           <>

@@ -1,4 +1,4 @@
-/** Home: how all queues are. */
+/** The start view: totals, charts and the list of queues. */
 import { useMemo, useState } from "preact/hooks"
 import type { QueuesAnswer, QueueView } from "../wire/managing.ts"
 import { can, requestJson } from "./api.ts"
@@ -41,7 +41,7 @@ export function Queues() {
   }
   const { value, problem, refresh } = useData("queues", load, {
     events,
-    calmMs: 5_000,
+    pollMs: 5_000,
     on: (name, data) => name === "counts" && addCounts(data),
   })
   const [pausing, setPausing] = useState<QueueView>()
@@ -65,7 +65,7 @@ export function Queues() {
           <div class="charts">
             <Chart
               title="Throughput"
-              unit="tasks a second"
+              unit="tasks per second"
               lines={RATE_LINES}
               points={() => throughputHistory()}
             />
@@ -83,7 +83,7 @@ export function Queues() {
             </div>
           )}
           <QueueTable queues={shown} pause={setPausing} refresh={refresh} />
-          {value.next && <p class="dim">These are the first 1,000 queues by name.</p>}
+          {value.next && <p class="dim">Only the first 1,000 queues by name are shown.</p>}
         </>
       )}
       {pausing && <PauseDialog view={pausing} onClose={() => setPausing(undefined)} onDone={refresh} />}
@@ -159,7 +159,7 @@ function QueueTable(props: { queues: QueueView[]; pause: (view: QueueView) => vo
             ms === undefined ? <span class="dim">–</span> : formatDuration(ms),
         },
         {
-          head: "Done a second",
+          head: "Done per second",
           num: true,
           cell: ({ queue }) => {
             const [, , done = []] = throughputHistory(queue, SPARKLINE_SECONDS)
@@ -202,7 +202,7 @@ function QueueTable(props: { queues: QueueView[]; pause: (view: QueueView) => vo
   )
 }
 
-/** `delayed` are the scheduled and the retrying ones. */
+/** `delayed` counts both scheduled and retrying tasks; /tasks lists them separately. */
 const stateLink = (queue: string, state: string) =>
   `#/queues/${encodeURIComponent(queue)}?state=${state === "delayed" ? "scheduled" : state}`
 
@@ -212,11 +212,11 @@ function FirstTask() {
   -d '{"type": "echo", "payload": {"hello": "world"}}'`
   return (
     <Empty title="No task has been submitted yet">
-      <p>A queue comes to be with its first task. Submit one:</p>
+      <p>A queue is created by its first task. Submit one:</p>
       <pre {...scrollable("How to submit a task")}>{line}</pre>
       <p>
-        It appears here by itself. <code>bun run worker.ts</code> starts a worker that does it, and{" "}
-        <a href="/swagger">/swagger</a> shows every request.
+        It appears here without a reload. <code>bun run worker.ts</code> starts a worker that runs it, and{" "}
+        <a href="/swagger">/swagger</a> documents every request.
       </p>
     </Empty>
   )

@@ -1,3 +1,4 @@
+/** The dialog that retries many dead tasks, with an optional patch, limit, rate and canary. */
 import { useState } from "preact/hooks"
 import type { RetriedMany } from "../wire/dead-letters.ts"
 import type { TaskView } from "../wire/inspecting.ts"
@@ -29,7 +30,7 @@ export function RetryDialog({
   const [canary, setCanary] = useState(false)
   const [limit, setLimit] = useState("")
   const [perSecond, setPerSecond] = useState("")
-  const [wrong, setWrong] = useState<Error>()
+  const [invalid, setInvalid] = useState<Error>()
   const [done, setDone] = useState({ requeued: 0, skipped: 0 })
   const [first, setFirst] = useState<{ id: string; state: string }>()
   const { state, problem, start, stop } = useRun(onDone)
@@ -40,47 +41,48 @@ export function RetryDialog({
       try {
         JSON.parse(patch)
       } catch (error) {
-        return setWrong(
-          Object.assign(new Error("The patch is not JSON"), { detail: (error as Error).message }),
+        return setInvalid(
+          Object.assign(new Error("The patch is not valid JSON"), { detail: (error as Error).message }),
         )
       }
     }
-    setWrong(undefined)
+    setInvalid(undefined)
     await start(async signal => {
-      const most = Number(limit) || Infinity
+      const max = Number(limit) || Infinity
       const pace = Number(perSecond) || Infinity
       let cursor: string | undefined
       let requeued = 0
       let skipped = 0
-      let alone = canary
-      while (requeued + skipped < most) {
+      let isCanary = canary
+      while (requeued + skipped < max) {
         const begun = performance.now()
-        const some = alone ? 1 : Math.min(MAX_TASKS_PER_CALL, pace, most - requeued - skipped)
+        const size = isCanary ? 1 : Math.min(MAX_TASKS_PER_CALL, pace, max - requeued - skipped)
         const body = JSON.stringify({
-          ...{ ...filter, limit: some },
+          ...filter,
+          limit: size,
           ...(cursor ? { cursor } : {}),
-          ...(alone ? { canary: true } : {}),
+          ...(isCanary ? { canary: true } : {}),
         })
-        // The patch as it was typed, so that each digit stays.
+        // Insert the patch as typed: JSON.parse would change long numbers.
         const text = patch.trim() === "" ? body : `${body.slice(0, -1)},"patch":${patch}}`
-        const told = await retryPage(text, signal)
-        requeued += told.requeued
-        skipped += told.skipped
+        const page = await retryPage(text, signal)
+        requeued += page.requeued
+        skipped += page.skipped
         setDone({ requeued, skipped })
-        cursor = told.next
-        if (alone && told.canary) {
-          if (!(await succeeds(told.canary.task_id, signal))) return
-          alone = false
+        cursor = page.next
+        if (isCanary && page.canary) {
+          if (!(await canarySucceeds(page.canary.task_id, signal))) return
+          isCanary = false
         }
         if (cursor === undefined) return
-        if (pace < Infinity) await pause(Math.max(0, (some / pace) * 1_000 - (performance.now() - begun)))
+        if (pace < Infinity) await pause(Math.max(0, (size / pace) * 1_000 - (performance.now() - begun)))
         signal.throwIfAborted()
       }
     })
   }
-  /** Waits until the one that went first has ended. */
-  const succeeds = async (id: string, signal: AbortSignal): Promise<boolean> => {
-    setFirst({ id, state: "waits for a worker" })
+  /** Waits until the canary has ended. */
+  const canarySucceeds = async (id: string, signal: AbortSignal): Promise<boolean> => {
+    setFirst({ id, state: "is waiting for a worker" })
     for (;;) {
       const path = `/status/${encodeURIComponent(id)}?wait_ms=${STATUS_WAIT_MS}`
       const { status } = await requestJson<TaskView>("GET", path, undefined, signal)
@@ -92,7 +94,7 @@ export function RetryDialog({
 
   return (
     <Dialog
-      title={filter.fingerprint ? "Retry the dead tasks of this group" : "Retry dead tasks"}
+      title={filter.fingerprint ? "Retry the dead tasks in this group" : "Retry dead tasks"}
       onClose={onClose}
       onSubmit={state === "ready" ? run : onClose}
       actions={
@@ -106,11 +108,14 @@ export function RetryDialog({
       {state === "ready" ? (
         <>
           <p class="line">
-            <DryRunResult found={found} /> They get a new life, all counters at 0, and keep their history.
+            <DryRunResult found={found} /> Each task starts over with all counters at 0 and keeps its attempt
+            history.
           </p>
           <Field
             label="Patch"
-            hint={'A JSON merge patch on each payload, as {"server": "b"}; empty: they stay as they are.'}
+            hint={
+              'A JSON merge patch for each payload, such as {"server": "b"}. Leave empty to keep the payloads.'
+            }
           >
             {(id, hint) => (
               <textarea
@@ -126,10 +131,10 @@ export function RetryDialog({
           <div class="row">
             <OptionalNumber label="At most" value={limit} onInput={setLimit} placeholder="all" />
             <OptionalNumber
-              label="A second"
+              label="Per second"
               value={perSecond}
               onInput={setPerSecond}
-              placeholder="as fast as it goes"
+              placeholder="no limit"
             />
           </div>
           <label class="check">
@@ -138,9 +143,9 @@ export function RetryDialog({
               checked={canary}
               onChange={event => setCanary(event.currentTarget.checked)}
             />
-            <span>Canary: one goes first, and the others only once it is done</span>
+            <span>Canary: retry one task first, and the others only after it is done</span>
           </label>
-          {wrong && <ProblemNote problem={wrong} />}
+          {invalid && <ProblemNote problem={invalid} />}
         </>
       ) : (
         <>
@@ -148,12 +153,12 @@ export function RetryDialog({
           <p role="status" class="line">
             {formatCount(done.requeued)} of {formatCount(Math.max(total, done.requeued))} retried
             {done.skipped > 0 &&
-              `; ${formatCount(done.skipped)} were left: another task has their unique key, or they were dead no more`}
+              `; ${formatCount(done.skipped)} skipped: no longer dead, or another task has the same unique key`}
           </p>
           {first && (
             <p class="line">
               Canary <TaskLink id={first.id} /> {first.state}
-              {state === "over" && first.state !== "done" && ": the others were left as they are"}
+              {state === "ended" && first.state !== "done" && ": the other tasks were not retried"}
             </p>
           )}
           {problem && <ProblemNote problem={problem} />}

@@ -1,4 +1,4 @@
-/** Where one is: the part of the address behind `#`, which the broker never sees. */
+/** The current view and its filters: the part of the URL after `#`, which is not sent to the broker. */
 import { Store } from "./store.ts"
 
 export interface Route {
@@ -26,7 +26,7 @@ export const go = (hash: string): void => {
   location.hash = hash
 }
 
-/** The same place with other filters; those that are empty are left out. What is typed leaves no trail in the history. */
+/** Changes filters of the current view and omits empty ones. Replaces the history entry, so typing adds none. */
 export function refine(changes: Record<string, string>): void {
   const { path, query } = route.value
   const next = new URLSearchParams(query)

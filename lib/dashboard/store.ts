@@ -1,4 +1,4 @@
-/** A value that views look at: they are drawn anew when it changes. */
+/** A value that re-renders the components that use it when it changes. */
 import { useEffect, useState } from "preact/hooks"
 
 export class Store<T> {
@@ -21,7 +21,7 @@ export function useStore<T>(store: Store<T>): T {
   const [, draw] = useState(store.value)
   useEffect(() => {
     const look = () => draw(() => store.value)
-    look() // it may have changed since this was drawn
+    look() // the value may have changed between render and effect
     return store.watch(look)
   }, [store])
   return store.value

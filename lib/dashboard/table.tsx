@@ -1,16 +1,17 @@
+/** Tables and their pagination. */
 import type { ComponentChild } from "preact"
 import { Icon } from "./icon.tsx"
 
 export interface Column<T> {
   head: string
   cell: (row: T) => ComponentChild
-  /** Numbers stand to the right. */
+  /** Aligns the column to the right. */
   num?: boolean
-  /** Left out on narrow screens. */
+  /** Hides the column on narrow screens. */
   wide?: boolean
 }
 
-/** On narrow screens each row is a card, its first cell the title. */
+/** On narrow screens each row is shown as a card with its first cell as the title. */
 export function Table<T>(props: {
   label: string
   columns: readonly (Column<T> | false)[]
@@ -46,7 +47,7 @@ export function Table<T>(props: {
   )
 }
 
-/** Back to the page before, and on to the next. */
+/** Buttons for the previous and the next page. */
 export function Pager(props: {
   cursors: readonly string[]
   next: string | undefined

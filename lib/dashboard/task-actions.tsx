@@ -1,14 +1,15 @@
+/** The buttons and dialogs of one task: cancel, retry, edit and retry, delete. */
 import { useState } from "preact/hooks"
 import { can, type Problem, requestJson, requestText } from "./api.ts"
 import { Confirm, Dialog } from "./dialog.tsx"
 import { Field } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
-import { indented, visibleJson } from "./json.ts"
+import { escapeInvisibleJson, indentJson } from "./json.ts"
 import type { LoadedTask } from "./loaded-task.ts"
 import { ProblemNote } from "./parts.tsx"
 import { attempt, notify } from "./toasts.tsx"
 
-/** More than this is not put into a text field. */
+/** Longer payloads are not loaded into the text field. */
 export const MAX_EDITABLE_CHARS = 300_000
 
 export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: () => void }) {
@@ -17,7 +18,7 @@ export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: ()
   const name = encodeURIComponent(task.id)
   const ended = ["done", "dead", "cancelled"].includes(task.status)
   const mayCancel = !ended && (can("operate") || can("submit"))
-  const maySteer = task.status === "dead" && can("operate")
+  const mayOperate = task.status === "dead" && can("operate")
   const [busy, setBusy] = useState(false)
   const retry = async () => {
     setBusy(true)
@@ -35,7 +36,7 @@ export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: ()
           Cancel
         </button>
       )}
-      {maySteer && (
+      {mayOperate && (
         <>
           <button type="button" class="primary" disabled={busy} onClick={retry}>
             <Icon name="retry" /> Retry
@@ -51,35 +52,35 @@ export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: ()
       {dialog === "cancel" && (
         <Confirm
           title="Cancel this task?"
-          button="Cancel the task"
+          button="Cancel task"
           danger
           onClose={close}
           run={async () => {
             const { status } = await requestJson<{ status: string }>("POST", `/cancel/${name}`)
-            notify(status === "cancelled" ? "It is cancelled" : "Its worker will hear of it")
+            notify(status === "cancelled" ? "The task is cancelled" : "The task is being cancelled")
             refresh()
           }}
         >
           <p>
             {task.status === "processing"
-              ? "It runs: its worker hears of it when it extends its lease, and the attempt ends as it ends."
-              : "It will never be handed out."}
+              ? "The task is running. Its worker learns of the cancellation when it next extends the lease."
+              : "The task will not run."}
           </p>
         </Confirm>
       )}
       {dialog === "delete" && (
         <Confirm
           title="Delete this dead task?"
-          button="Delete the task"
+          button="Delete task"
           danger
           onClose={close}
           run={async () => {
             await requestJson("DELETE", `/dlq/${name}`)
-            notify("It is deleted")
+            notify("The task is deleted")
             refresh()
           }}
         >
-          <p>There is no way back.</p>
+          <p>A deleted task cannot be restored.</p>
         </Confirm>
       )}
       {dialog === "edit" && (
@@ -97,7 +98,7 @@ export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: ()
 export async function retryTask(name: string, refresh: () => void): Promise<void> {
   await attempt(async () => {
     await requestJson("POST", `/dlq/retry/${name}`)
-    notify("It waits for a worker again")
+    notify("The task is queued again")
     refresh()
   })
 }
@@ -109,26 +110,26 @@ export function EditAndRetryDialog(props: {
   onDone: () => void
 }) {
   const tooLong = props.payload.length > MAX_EDITABLE_CHARS
-  const [text, setText] = useState(() => (tooLong ? "" : visibleJson(indented(props.payload))))
-  const [wrong, setWrong] = useState<{ message: string; detail?: string | undefined }>()
+  const [text, setText] = useState(() => (tooLong ? "" : escapeInvisibleJson(indentJson(props.payload))))
+  const [invalid, setInvalid] = useState<{ message: string; detail?: string | undefined }>()
   const [busy, setBusy] = useState(false)
   const retry = async () => {
-    setWrong(undefined)
+    setInvalid(undefined)
     try {
       JSON.parse(text)
     } catch (error) {
-      return setWrong({ message: "This is not JSON", detail: (error as Error).message })
+      return setInvalid({ message: "The payload is not valid JSON", detail: (error as Error).message })
     }
     setBusy(true)
     try {
-      // As it was typed, so that each digit stays.
+      // Send the payload as typed: JSON.parse would change long numbers.
       await requestText("POST", `/dlq/retry/${props.name}`, { body: `{"payload":${text}}` })
-      notify("It waits for a worker again, with the new payload")
+      notify("The task is queued again with the new payload")
       props.onDone()
       props.onClose()
     } catch (error) {
       const { message, detail } = error as Problem
-      setWrong({ message, detail })
+      setInvalid({ message, detail })
     }
     setBusy(false)
   }
@@ -152,8 +153,8 @@ export function EditAndRetryDialog(props: {
         label="Payload"
         hint={
           tooLong
-            ? "Its payload is too long to be edited here: write another, or retry it as it is."
-            : "It takes the place of the payload that it had. All counters begin at 0 again."
+            ? "The payload is too long to edit here. Enter a new payload, or use Retry to keep it."
+            : "Replaces the current payload. All counters start at 0 again."
         }
       >
         {(id, hint) => (
@@ -167,7 +168,9 @@ export function EditAndRetryDialog(props: {
           />
         )}
       </Field>
-      {wrong && <ProblemNote problem={Object.assign(new Error(wrong.message), { detail: wrong.detail })} />}
+      {invalid && (
+        <ProblemNote problem={Object.assign(new Error(invalid.message), { detail: invalid.detail })} />
+      )}
     </Dialog>
   )
 }

@@ -1,8 +1,8 @@
-/** One task: all that is known of it, why it does not run, and what can be done. */
+/** The view of one task: its state, why it waits, its payload and results, and its attempts. */
 import { type ComponentChild, Fragment } from "preact"
 import { useState } from "preact/hooks"
 import type { TaskView } from "../wire/inspecting.ts"
-import { indented } from "./json.ts"
+import { indentJson } from "./json.ts"
 import { useClock, useData } from "./live.ts"
 import { type LoadedTask, loadTask } from "./loaded-task.ts"
 import { Badge, ProblemNote, QueueLink, Skeleton } from "./parts.tsx"
@@ -19,7 +19,7 @@ export function Task({ id }: { id: string }) {
       setRunning(found.task.status === "processing")
       return found
     },
-    { events: new URLSearchParams({ task: id }).toString(), calmMs: running ? 2_000 : 10_000 },
+    { events: new URLSearchParams({ task: id }).toString(), pollMs: running ? 2_000 : 10_000 },
   )
   return (
     <>
@@ -43,8 +43,8 @@ function TaskDetails({ task, texts, why }: LoadedTask) {
     return text === undefined ? null : (
       <TextBlock
         label={label}
-        text={text.length > 200_000 ? text : indented(text)}
-        short={shorten(indented(text, 20_000))}
+        text={text.length > 200_000 ? text : indentJson(text)}
+        short={shorten(indentJson(text, 20_000))}
         name={`${task.id.replace(/[^\w.-]/g, "_")}-${name}.json`}
       />
     )
@@ -111,11 +111,11 @@ function Facts({ task }: { task: TaskView }) {
   add("Started", time(task.started_at))
   add("Finished", time(task.finished_at))
   add("Due", time(task.due_at))
-  add("Lease ends", time(task.lease_expires_at))
+  add("Lease lapses", time(task.lease_expires_at))
   add("Expires", time(task.expires_at))
-  add("Cancel asked", time(task.cancel_requested_at))
-  add("Lease", formatDuration(task.timeout_ms))
-  add("At most", task.max_runtime_ms && formatDuration(task.max_runtime_ms))
+  add("Cancel requested", time(task.cancel_requested_at))
+  add("Lease time", formatDuration(task.timeout_ms))
+  add("Maximum run time", task.max_runtime_ms && formatDuration(task.max_runtime_ms))
   add("Unique key", task.unique_key && <SafeText text={task.unique_key} />)
   for (const [name, value] of Object.entries(task.meta ?? {}))
     add(`meta.${name}`, <SafeText text={value} most={128} />)

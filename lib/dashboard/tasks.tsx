@@ -1,4 +1,4 @@
-/** Tasks of one state, page by page. */
+/** The list of tasks in one state, with filters and pages. */
 import { useState } from "preact/hooks"
 import type { State } from "../wire/fields.ts"
 import type { TasksAnswer, TaskView } from "../wire/inspecting.ts"
@@ -20,7 +20,7 @@ export const STATES: readonly State[] = [
   "cancelled",
 ]
 const TASKS_PER_PAGE = 25
-/** With filters a page may be empty and have a next one: so many are looked through at a time. */
+/** With filters, an empty page may have a next one. A view loads up to this many pages in one step. */
 const CALLS_PER_PAGE = 5
 
 export function Tasks({ route }: { route: Route }) {
@@ -49,7 +49,7 @@ export function Tasks({ route }: { route: Route }) {
   )
 }
 
-/** `meta` stands in the address as name=value. */
+/** The URL holds the `meta` filter as name=value. */
 export const TaskFilters = ({ query }: { query: URLSearchParams }) => (
   <>
     <Filter label="Type" value={query.get("type") ?? ""} onChange={type => refine({ type })} />
@@ -98,14 +98,14 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
         problem === undefined && <Skeleton rows={6} />
       ) : value.tasks.length === 0 ? (
         value.next === undefined ? (
-          <Empty title={`No task is ${value.state} here`}>
-            <p>What comes appears by itself.</p>
+          <Empty title={`No ${value.state} tasks`}>
+            <p>New tasks appear here without a reload.</p>
           </Empty>
         ) : (
-          <Empty title="Nothing found so far">
-            <p>Many tasks were looked through, and there are more.</p>
+          <Empty title="No matching tasks so far">
+            <p>There are more tasks to search.</p>
             <button type="button" onClick={() => go([...cursors, value.next!])}>
-              Look further
+              Search further
             </button>
           </Empty>
         )
@@ -151,13 +151,13 @@ export function TaskTable(props: {
               (worker ?? <span class="dim">–</span>)
             ),
         },
-        { head: "When", num: true, cell: task => <Time at={mainTimeOf(task)} /> },
+        { head: "Time", num: true, cell: task => <Time at={mainTimeOf(task)} /> },
       ]}
     />
   )
 }
 
-/** The time that matters most in its state. */
+/** The most relevant time for the state of a task. */
 const mainTimeOf = (task: TaskView): number =>
   task.finished_at ??
   (task.status === "processing" ? task.started_at : undefined) ??

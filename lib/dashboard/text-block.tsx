@@ -1,3 +1,4 @@
+/** A panel with a long text, such as a payload or an error. */
 import { useState } from "preact/hooks"
 import { Icon } from "./icon.tsx"
 import { formatBytes, SafeText, scrollable } from "./text.tsx"
@@ -6,7 +7,7 @@ export const MAX_SHORT_CHARS = 20_000
 
 export const MAX_SHOWN_CHARS = 200_000
 
-/** A block of text, cut where it is long: all of a longer one is there to be copied or saved. */
+/** Shows the beginning of a long text. Copy and Save always use the whole text. */
 export function TextBlock({
   label,
   text,

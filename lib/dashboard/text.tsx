@@ -1,8 +1,8 @@
-/** Texts, times and numbers as people read them. All of it ends in text nodes, whatever it holds. */
+/** Formats text, times and numbers. Untrusted text is always rendered as text nodes, never as HTML. */
 import type { ComponentChild } from "preact"
 import { useClock } from "./live.ts"
 
-/** What cannot be seen, or turns the direction of what follows; halves of pairs as well. */
+/** Invisible characters, characters that change the text direction, and unpaired surrogates. */
 const INVISIBLE = new RegExp(
   [
     "[\\0-\\x08\\x0b-\\x1f\\x7f-\\x9f\\xad\\u061c\\u180e\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb]",
@@ -14,11 +14,11 @@ const INVISIBLE = new RegExp(
 const MAX_MARKS = 400
 const escapeOf = (c: string) => `\\u${c.codePointAt(0)!.toString(16).padStart(4, "0")}`
 
-/** For attributes. */
+/** Text for attributes: shortened, with invisible characters as escapes. */
 export const escapeInvisible = (text: string, most = 300): string =>
   (text.length > most ? `${text.slice(0, most)}…` : text).replace(INVISIBLE, escapeOf)
 
-/** With what cannot be seen as small marks. */
+/** Untrusted text with invisible characters shown as small marks. */
 export function SafeText({ text, most = 2_000 }: { text: string; most?: number }) {
   const cut = text.length > most ? text.slice(0, most) : text
   const parts: ComponentChild[] = []
@@ -38,7 +38,7 @@ export function SafeText({ text, most = 2_000 }: { text: string; most?: number }
   )
 }
 
-/** What scrolls by itself can be reached by keys. */
+/** Attributes that let the keyboard reach and scroll an element. */
 export const scrollable = (label: string) => ({ role: "region", tabIndex: 0, "aria-label": label }) as const
 export const formatCount = (n: number): string => n.toLocaleString("en")
 export const formatShort = (n: number): string =>
@@ -67,7 +67,7 @@ export function formatDuration(ms: number): string {
   return `${whole} ${name}${rest > 0 ? ` ${rest} ${next![1]}` : ""}`
 }
 
-/** How long ago, or how long until then; the moment itself to those who point at it. */
+/** A time relative to now. The tooltip shows the absolute time. */
 export function Time({ at, live = true }: { at: number; live?: boolean }) {
   useClock(live ? 1_000 : 60_000)
   const date = new Date(at)

@@ -1,3 +1,4 @@
+/** Notices in the corner of the page, and `attempt`, which shows an error as a notice. */
 import { Problem } from "./api.ts"
 import { Icon } from "./icon.tsx"
 import { Store, useStore } from "./store.ts"
@@ -22,7 +23,7 @@ export function notify(text: string, detail?: string, bad = false): void {
   if (!bad) setTimeout(dismiss, 6_000, id)
 }
 
-/** Does what a button is for. What goes wrong is told, and nothing that was typed is lost. */
+/** Runs the action of a button. Shows an error as a notice and returns false, so that a dialog keeps its input. */
 export async function attempt(run: () => Promise<unknown>): Promise<boolean> {
   try {
     await run()
@@ -30,7 +31,7 @@ export async function attempt(run: () => Promise<unknown>): Promise<boolean> {
   } catch (error) {
     if (error instanceof Problem) notify(error.message, error.detail, true)
     else if ((error as Error).name !== "AbortError")
-      notify("Something is wrong in this page", String(error), true)
+      notify("Internal error in this page", String(error), true)
     return false
   }
 }

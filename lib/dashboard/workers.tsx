@@ -1,4 +1,4 @@
-/** Who works, on what, and who has gone. */
+/** The list of workers: their state, queues and leased tasks. */
 import { useState } from "preact/hooks"
 import { can, Problem, queryOf, requestJson } from "./api.ts"
 import { Confirm } from "./dialog.tsx"
@@ -34,7 +34,7 @@ export function Workers({ route: { query } }: { route: Route }) {
   const { value, problem, stale, refresh } = useData(
     path,
     signal => requestJson<{ workers: WorkerView[]; next?: string }>("GET", path, undefined, signal),
-    { calmMs: 3_000 },
+    { pollMs: 3_000 },
   )
   return (
     <>
@@ -44,17 +44,17 @@ export function Workers({ route: { query } }: { route: Route }) {
       </div>
       {problem &&
         (problem instanceof Problem && problem.status === 404 ? (
-          <Empty title="This broker knows no workers by name" />
+          <Empty title="This broker does not list workers" />
         ) : (
           <ProblemNote problem={problem} />
         ))}
       {value === undefined ? (
         problem === undefined && <Skeleton rows={5} />
       ) : value.workers.length === 0 ? (
-        <Empty title="No workers have been here">
+        <Empty title="No workers yet">
           <p>
-            <code>bun run worker.ts</code> starts one; any program that asks for tasks with a{" "}
-            <code>worker</code> name is one, too.
+            <code>bun run worker.ts</code> starts one; every client that names a <code>worker</code> in its
+            lease requests is listed too.
           </p>
         </Empty>
       ) : (
@@ -68,13 +68,13 @@ export function Workers({ route: { query } }: { route: Route }) {
           onClose={() => setDraining(undefined)}
           run={async () => {
             await requestJson("POST", `/workers/${encodeURIComponent(draining.worker)}/drain`)
-            notify(`${draining.worker} is told at its next call`)
+            notify(`${draining.worker} will drain`)
             refresh()
           }}
         >
           <p>
-            It is told at its next call, finishes the {plural(draining.in_hand, "task")} that it has, and
-            ends. It gets no others.
+            The worker leases no more tasks, finishes the {plural(draining.in_hand, "task")} it has leased,
+            and stops.
           </p>
         </Confirm>
       )}
@@ -85,7 +85,7 @@ export function Workers({ route: { query } }: { route: Route }) {
 const undrain = ({ worker }: WorkerView, refresh: () => void) =>
   attempt(async () => {
     await requestJson("DELETE", `/workers/${encodeURIComponent(worker)}/drain`)
-    notify(`${worker} goes on`)
+    notify(`${worker} is not draining anymore`)
     refresh()
   })
 
@@ -128,7 +128,7 @@ function WorkerTable(props: {
           ),
         },
         {
-          head: "In hand",
+          head: "Leased",
           num: true,
           cell: ({ in_hand, tasks = [] }) =>
             tasks.length === 0 ? (
@@ -163,7 +163,7 @@ function WorkerTable(props: {
               </button>
             ) : worker.state === "draining" ? (
               <button type="button" class="quiet" onClick={() => undrain(worker, props.refresh)}>
-                <Icon name="play" /> Let it go on
+                <Icon name="play" /> Stop draining
               </button>
             ) : null,
         },

@@ -67,7 +67,7 @@ function skipSpace(text: string, at: number): number {
 }
 
 /** From an opening quote to behind the closing one: the first that no odd run of backslashes stands before. */
-function skipString(text: string, at: number): number {
+export function skipString(text: string, at: number): number {
   for (let end = text.indexOf('"', at + 1); ; end = text.indexOf('"', end + 1)) {
     let slash = end - 1
     while (text.charCodeAt(slash) === 0x5c) slash--

@@ -1,4 +1,4 @@
-/** The dashboard as people meet it: real Chromium on a real broker. */
+/** The dashboard in real Chromium on a real broker. */
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { type ApiToken, hashOf, ROLES, type Role } from "../../lib/config/tokens.ts"
 import { ACCESS, type RouteName } from "../../lib/http/access.ts"
@@ -7,10 +7,10 @@ import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support
 import { startBroker } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
 
-// Of several files only the first has what the preload sets.
+// The preload sets the timeout only for the first of several files.
 setDefaultTimeout(60_000)
 
-/** What the answers here may have. */
+/** The members of the answers that these tests read. */
 interface Answer {
   task_id?: string
   status?: string
@@ -27,7 +27,7 @@ const tokenOf = (name: string, roles: Role[], queues?: string[]): ApiToken => ({
 })
 
 describe("what the broker serves", () => {
-  test("the page needs no token, and lets nothing from elsewhere in", async () => {
+  test("the page needs no token and loads nothing from other origins", async () => {
     await using broker = await testBroker()
     const page = await fetch(`${broker.url}/dashboard`)
     const html = await page.text()
@@ -46,7 +46,7 @@ describe("what the broker serves", () => {
     for (const link of links) expect(link).toStartWith("/dashboard/")
   })
 
-  test("the first load is under 100 kB, compressed, and what it loads may be kept for ever", async () => {
+  test("the first load is under 100 kB compressed, and its assets may be cached forever", async () => {
     await using broker = await testBroker()
     let size = 0
     const load = async (path: string) => {
@@ -71,7 +71,7 @@ describe("what the broker serves", () => {
     expect(size).toBeWithin(1_000, 100_000)
   })
 
-  test("there is nothing else under it", async () => {
+  test("no other path under /dashboard exists", async () => {
     await using broker = await testBroker()
     for (const path of ["main.tsx", "tsconfig.json", "..%2fpackage.json", "%2e%2e/broker.ts", "a/b"]) {
       const answer = await fetch(`${broker.url}/dashboard/${path}`)
@@ -86,7 +86,9 @@ const linksOf = (html: string) =>
     .filter(link => !link.startsWith("data:"))
 
 if (chromium === undefined)
-  console.warn("There is no Chromium here, so nobody looks at the dashboard: `.ci/setup test` brings it")
+  console.warn(
+    "Chromium is not installed, so the tests in the browser are skipped: `.ci/setup test` installs it",
+  )
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
   const queue = freshName()
@@ -122,7 +124,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.find("button", "Sign out")
   }
 
-  /** Who has shown their token before, at the place that the hash names. */
+  /** A page that is already signed in, at the view that the hash names. */
   async function signedIn(hash = "", token = TOKEN, look: Look = {}, url = broker.url): Promise<TestPage> {
     const headers = { "content-type": "application/json" }
     const answer = await fetch(`${url}/session`, { method: "POST", headers, body: JSON.stringify({ token }) })
@@ -146,7 +148,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     const { id: task_id, lease } = tasks![0]!
     return { task_id, lease }
   }
-  /** A task that is given up at once. */
+  /** Submits a task whose only attempt fails. */
   async function dead(error: string, task: { queue?: string } = {}): Promise<string> {
     await submitted({ max_retries: 0, ...task })
     const held = await leased(task.queue)
@@ -154,7 +156,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     return held.task_id
   }
 
-  test("a wrong token is refused in words, and the right one is kept nowhere that a script can read", async () => {
+  test("a wrong token is refused with a message, and scripts cannot read the right one", async () => {
     await using page = await opened()
     page.expectFaults(/401/)
     await page.fill("Token", "wrong")
@@ -174,7 +176,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.find("textbox", "Token")
   })
 
-  test("who may only read is shown no button that changes something", async () => {
+  test("users without the role operate see no button that changes something", async () => {
     const id = await dead("said no")
     const changing = [
       "Pause",
@@ -184,7 +186,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       "Retry all",
       "Drain",
       "Cancel",
-      "Delete all",
+      "Purge all",
     ]
     for (const [name, hash, there] of [
       ["reader", `#/queues/${queue}`, []],
@@ -209,7 +211,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     }
   })
 
-  test("who may not read at all is told so", async () => {
+  test("a user without the role read sees which role is needed", async () => {
     await using page = await opened()
     page.expectFaults(/403/)
     await page.fill("Token", secretOf("worker"))
@@ -217,13 +219,13 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.reads(/the role read/)
   })
 
-  test.each(ROLES)("who may only %s sees that and no more", async role => {
+  test.each(ROLES)("a user with only the role %s sees the views of that role and no others", async role => {
     const name = `only-${role}`
     const worker = freshName()
     const gone = await dead("said no")
     const waiting = await submitted({ delay_ms: 60_000 })
     await call("POST", "/lease", { queues: [freshName()], worker })
-    // Each place, what it asks for, and what it shows of it to who may ask.
+    // Each view, the route it requests, and what it shows to users who may use that route.
     const places: [
       hash: string,
       route: RouteName,
@@ -242,11 +244,11 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     for (const [hash, route, shown, buttons] of places) {
       const needed: readonly Role[] = ACCESS[route]
       const may = needed.includes(role)
-      // The browser itself calls a refused request an error, and nothing else may be one.
+      // The browser logs a refused request as an error. No other error may appear.
       const look = may ? {} : { expect: /^Failed to load resource: .* status of 403/ }
       await using page = await signedIn(hash, secretOf(name), look)
       await page.reads(may ? shown : `This needs the role ${needed.join(" or ")}`)
-      await until("nothing is still to come", async () => !(await page.seen("status", "Loading")))
+      await until("the view has loaded", async () => !(await page.seen("status", "Loading")))
       expect([hash, (await page.text()).includes("read only")]).toEqual([hash, role === "read"])
       const inMain = "[...document.querySelectorAll('main button')].map(button => button.innerText.trim())"
       const found = (await page.page.evaluate(inMain)) as string[]
@@ -259,7 +261,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     }
   })
 
-  test("who may only submit cancels, and sees that it is done", async () => {
+  test("a user with only the role submit cancels a task and sees the result", async () => {
     const id = await submitted({ delay_ms: 60_000 })
     await using page = await signedIn(`#/tasks/${id}`, secretOf("only-submit"))
     await page.click("button", "Cancel")
@@ -269,7 +271,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect((await call("GET", `/status/${id}`)).status).toBe("cancelled")
   })
 
-  test("what is submitted elsewhere appears without a reload", async () => {
+  test("tasks of other clients appear without a reload", async () => {
     const fresh = freshName()
     await using page = await signedIn("#/queues")
     await submitted({ queue: fresh })
@@ -282,7 +284,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect([await page.barriers(), await tasks.barriers()]).toEqual([[], []])
   })
 
-  test("a task is cancelled, and shows what became of it", async () => {
+  test("a task is cancelled and shows its new state", async () => {
     const id = await submitted({ payload: { to: "ada@example.org" }, delay_ms: 60_000 })
     await using page = await signedIn(`#/tasks/${id}`)
     await page.reads("ada@example.org")
@@ -300,13 +302,13 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect((await call("GET", `/status/${id}`)).status).toBe("cancelled")
   })
 
-  /** The last button of the dialog that is open. */
+  /** Clicks the last button of the open dialog. */
   async function confirm(page: TestPage): Promise<void> {
     await page.find("dialog")
     await page.page.evaluate("[...document.querySelectorAll('dialog[open] button')].at(-1).click()")
   }
 
-  test("a queue is paused with a reason, and resumed", async () => {
+  test("a queue is paused with a reason and resumed", async () => {
     const held = freshName()
     await submitted({ queue: held })
     await using page = await signedIn(`#/queues/${held}`)
@@ -322,7 +324,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect(await call("GET", `/queues/${held}`)).toMatchObject({ paused: false })
   })
 
-  test("a worker is told to finish and stop", async () => {
+  test("a worker is drained", async () => {
     const name = freshName()
     await call("POST", "/lease", { queues: [freshName()], worker: name })
     await using page = await signedIn("#/workers")
@@ -341,7 +343,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.reads("draining")
   })
 
-  test("dead tasks are grouped by what they died of, and retried with a patch, one first", async () => {
+  test("dead tasks are grouped by error and retried with a patch and a canary", async () => {
     const failing = freshName()
     const ids: string[] = []
     for (const port of [1, 2, 3])
@@ -357,7 +359,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.picture("dead-retry")
     expect(await page.barriers()).toEqual([])
     await confirm(page)
-    // The worker that the canary waits for.
+    // Leases the canary in place of a worker.
     let first: { task_id: string; lease: string } | undefined
     await until("the canary is there", async () => {
       first = await leased(failing).catch(() => undefined)
@@ -373,7 +375,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect(payload).toEqual({ server: "mail2.example.org" })
   })
 
-  test("one dead task is edited and retried", async () => {
+  test("a dead task is edited and retried", async () => {
     const id = await dead("no such user")
     await using page = await signedIn(`#/tasks/${id}`)
     await page.reads("no such user")
@@ -389,7 +391,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect(await call("GET", `/status/${id}`)).toMatchObject({ status: "queued", payload: { to: "grace" } })
   })
 
-  test("a session whose token is taken out ends in words, and goes on where it was", async () => {
+  test("a session ends with a message when its token is removed, and continues in the same view", async () => {
     await using redis = await testRedis()
     let app = await startBroker(redis.socket, { API_TOKENS: `ops:read+operate:${secretOf("operator")}` })
     const { port, url } = app
@@ -405,7 +407,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.find("heading", "Queues")
   })
 
-  test("a broker that restarts is missed, and found again", async () => {
+  test("the page reports a broker that is down, and reconnects after its restart", async () => {
     await using redis = await testRedis()
     const first = await startBroker(redis.socket)
     await using page = await signedIn("#/queues", TOKEN, {}, first.url)
@@ -419,7 +421,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.find("status", /live/i)
   })
 
-  test("where there is nothing yet, it teaches how to begin", async () => {
+  test("empty views explain how to begin", async () => {
     await using redis = await testRedis()
     await using empty = await testBroker({}, redis.socket)
     await using page = await signedIn("#/queues", TOKEN, {}, empty.url)
@@ -428,20 +430,20 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect(await page.barriers()).toEqual([])
     await page.picture("empty")
     for (const [hash, words] of [
-      ["#/dead", /no dead|nothing/i],
-      ["#/tasks", /no task|nothing/i],
-      ["#/workers", /no worker|bun run worker/i],
+      ["#/dead", /no dead tasks/i],
+      ["#/tasks", /no queued tasks/i],
+      ["#/workers", /no workers yet/i],
     ] as const) {
       await page.page.goto(`${empty.url}/dashboard${hash}`)
       await page.reads(words)
     }
   })
 
-  /** Bell, escape, and what turns the direction of all that follows. */
+  /** Bell, escape, and two characters that change the text direction. */
   const UNSEEN = ["\u0007", "\u001b", "\u202e", "\u2066"]
   const HOSTILE = `<img src=x onerror="alert(1)"></script><script>alert(2)</script>${UNSEEN.join("gnp.exe")}{{7*7}}`
 
-  test("hostile texts are shown as they are, and do nothing", async () => {
+  test("untrusted texts are shown literally and have no effect", async () => {
     const nasty = freshName()
     const id = await dead(HOSTILE, {
       queue: nasty,
@@ -464,14 +466,14 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       if (!hash.includes("%")) await page.reads("<img src=x onerror=")
       else await page.find("alert")
       const text = await page.text()
-      // A direction that is turned turns everything behind it, and an escape may reach a terminal by copying.
+      // A direction override changes all text after it, and a copied escape may reach a terminal.
       expect([hash, UNSEEN.some(mark => text.includes(mark))]).toEqual([hash, false])
       expect(await page.page.evaluate("document.querySelectorAll('#app img, #app script').length")).toBe(0)
       expect(await page.overflow()).toBe(0)
     }
   })
 
-  test("a payload of a megabyte does not hold the page up", async () => {
+  test("a payload of one megabyte does not block the page", async () => {
     const id = await submitted({ payload: { text: "<b>".repeat(340_000) }, delay_ms: 60_000 })
     await using page = await signedIn(`#/tasks/${id}`)
     await page.reads("<b><b><b>")
@@ -481,7 +483,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect(performance.now() - begin).toBeLessThan(2_000)
   })
 
-  test("all of it can be reached by keys, with what has the focus to be seen", async () => {
+  test("the keyboard reaches everything, and the focus is visible", async () => {
     await using page = await opened()
     const field = await page.find("textbox", "Token")
     await until("the field has the focus", () => field.value("this === document.activeElement"))
@@ -506,7 +508,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     ["dark", { dark: true }],
     ["phone", { width: 360, height: 740 }],
     ["dark phone", { width: 360, height: 740, dark: true }],
-  ] as const)("it can be read and used: %s", async (name, look) => {
+  ] as const)("views are accessible and fit the screen: %s", async (name, look) => {
     const id = await dead(
       "connection to 10.0.0.1:25 refused after a long text without any space: ".padEnd(300, "x"),
     )
