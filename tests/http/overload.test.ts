@@ -1,6 +1,7 @@
 /** More than a broker can take, and clients that are slow on purpose: a real process, its memory, and others' waits. */
 import { expect, test } from "bun:test"
 import { createBroker } from "../../broker.ts"
+import { bodyReader } from "../../lib/http/answer.ts"
 import { createLog } from "../../lib/log.ts"
 import type { TaskQueue } from "../../lib/queue/task-queue.ts"
 import { type Answer, Connection } from "../fuzz/connection.ts"
@@ -233,3 +234,21 @@ test("a body that does not come to its end, and an answer that is not read, are 
     await server!.stop(true)
   }
 }, 20_000)
+
+test("a length that is told twice does not switch off the bound of what is held", async () => {
+  const read = bodyReader(1_048_576)
+  const request = (size: number, length: string) =>
+    ({
+      headers: new Headers({ "content-type": "application/json", "content-length": length }),
+      arrayBuffer: async () => Buffer.from(`"${"a".repeat(size)}"`),
+      get body() {
+        return new Response(`"${"a".repeat(size)}"`).body
+      },
+    }) as unknown as Request
+  ;(await read(request(0, "2, 2")))[Symbol.dispose]()
+  const held = []
+  const fill = async () => {
+    for (let i = 0; i < 80; i++) held.push(await read(request(1_000_000, "1000002")))
+  }
+  await expect(fill()).rejects.toMatchObject({ reason: "overloaded" })
+})

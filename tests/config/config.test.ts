@@ -1,0 +1,151 @@
+/** Configuration read from environment variables: defaults, and every fault at once. */
+import { expect, test } from "bun:test"
+import { ConfigError, type Env, readBrokerConfig, readWorkerConfig } from "../../lib/config/config.ts"
+
+function problems(read: (env: Env) => unknown, env: Env): readonly string[] {
+  try {
+    read(env)
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems
+    throw error
+  }
+  return []
+}
+
+test("with nothing set a broker has its defaults, runs Redis itself and makes its token", () => {
+  expect(readBrokerConfig({})).toMatchObject({
+    port: 5000,
+    redisUrl: undefined,
+    apiToken: undefined,
+    dataDir: ".data",
+    visibilityTimeoutMs: 30_000,
+    maxRetries: 3,
+    maxCrashes: 3,
+    doneRetentionMs: 86_400_000,
+    deadRetentionMs: 14 * 86_400_000,
+    maxBodyBytes: 1_048_576,
+    logLevel: "info",
+  })
+})
+
+test("with nothing set a worker asks the broker of its machine", () => {
+  expect(readWorkerConfig({})).toMatchObject({
+    brokerUrl: "http://localhost:5000",
+    apiToken: undefined,
+    queues: ["default"],
+    concurrency: 10,
+    handlers: undefined,
+    drainMs: 20_000,
+    logLevel: "info",
+  })
+})
+
+test("configuration is frozen, and the same for the same variables", () => {
+  const env = { PORT: "1", API_SECRET_TOKEN: "t", REDIS_URL: "redis://h" }
+  expect(readBrokerConfig(env)).toEqual(readBrokerConfig(env))
+  expect(Object.isFrozen(readBrokerConfig(env))).toBeTrue()
+  expect(Object.isFrozen(readWorkerConfig({}))).toBeTrue()
+  expect(env).toEqual({ PORT: "1", API_SECRET_TOKEN: "t", REDIS_URL: "redis://h" })
+})
+
+test("an empty variable counts as one that is not set", () => {
+  const empty = {
+    PORT: "",
+    REDIS_URL: "",
+    REDIS_HOST: "",
+    API_SECRET_TOKEN: "",
+    LOG_LEVEL: "",
+    QUEUES: "",
+    BROKER_URL: "",
+  }
+  expect(readBrokerConfig(empty)).toEqual(readBrokerConfig({}))
+  expect(readWorkerConfig(empty)).toEqual(readWorkerConfig({}))
+})
+
+test("a broker is told of all bad variables at once, each with what would be right", () => {
+  const found = problems(readBrokerConfig, {
+    PORT: "65536",
+    REDIS_URL: "http://x",
+    REDIS_PORT: "0",
+    API_SECRET_TOKEN: "two words",
+    VISIBILITY_TIMEOUT_MS: "99",
+    MAX_RETRIES: "-1",
+    MAX_CRASHES: "1.5",
+    DONE_RETENTION_MS: "1d",
+    DEAD_RETENTION_MS: "1e3",
+    MAX_BODY_BYTES: "1",
+    SHUTDOWN_MS: " 5",
+    REDIS_TIMEOUT_MS: "0x100",
+    LOG_LEVEL: "loud",
+  })
+  expect(found.map(line => line.split(" ")[0]).sort()).toEqual(
+    [
+      "API_SECRET_TOKEN",
+      "DEAD_RETENTION_MS",
+      "DONE_RETENTION_MS",
+      "LOG_LEVEL",
+      "MAX_BODY_BYTES",
+      "MAX_CRASHES",
+      "MAX_RETRIES",
+      "PORT",
+      "REDIS_PORT",
+      "REDIS_TIMEOUT_MS",
+      "REDIS_URL",
+      "SHUTDOWN_MS",
+      "VISIBILITY_TIMEOUT_MS",
+    ].sort(),
+  )
+  expect(found).toContain("PORT must be a whole number from 0 to 65535")
+  expect(found).toContain("LOG_LEVEL must be one of debug, info, warn, error, silent")
+  expect(new ConfigError(found).message.split("\n")).toHaveLength(found.length + 1)
+})
+
+test("a worker is told of all bad variables at once", () => {
+  const found = problems(readWorkerConfig, {
+    BROKER_URL: "localhost:5000",
+    API_SECRET_TOKEN: "tökén",
+    QUEUES: "a,b c",
+    WORKER_NAME: "a/b",
+    CONCURRENCY: "0",
+    DRAIN_MS: "-1",
+    LOG_LEVEL: "LOUD",
+  })
+  expect(found.map(line => line.split(" ")[0]).sort()).toEqual(
+    [
+      "API_SECRET_TOKEN",
+      "BROKER_URL",
+      "CONCURRENCY",
+      "DRAIN_MS",
+      "LOG_LEVEL",
+      "QUEUES",
+      "WORKER_NAME",
+    ].sort(),
+  )
+})
+
+test("what is secret is not repeated by what says that it is wrong", () => {
+  const secret = { API_SECRET_TOKEN: "s3cret token", REDIS_URL: "http://user:s3cret@host" }
+  for (const line of problems(readBrokerConfig, secret)) expect(line).not.toContain("s3cret")
+})
+
+test("a Redis of one's own needs a token of one's own", () => {
+  for (const env of [{ REDIS_URL: "redis://h" }, { REDIS_HOST: "h" }])
+    expect(problems(readBrokerConfig, env)).toEqual([
+      expect.stringMatching(/^API_SECRET_TOKEN must be set .*openssl rand/),
+    ])
+})
+
+test("the address of Redis may be a URL, a socket, or the host that the original read", () => {
+  const url = (env: Env) => readBrokerConfig({ API_SECRET_TOKEN: "t", ...env }).redisUrl
+  expect(url({ REDIS_HOST: "h" })).toBe("redis://h:6379")
+  expect(url({ REDIS_HOST: "h", REDIS_PORT: "1" })).toBe("redis://h:1")
+  expect(url({ REDIS_HOST: "h", REDIS_URL: "rediss://other" })).toBe("rediss://other")
+  expect(url({ REDIS_URL: "/run/redis.sock" })).toBe("/run/redis.sock")
+  expect(url({ REDIS_URL: "unix:///run/redis.sock" })).toBe("unix:///run/redis.sock")
+})
+
+test("queues are named with commas, and spaces beside them do not matter", () => {
+  expect(readWorkerConfig({ QUEUES: "a, b ,c" }).queues).toEqual(["a", "b", "c"])
+  for (const QUEUES of [",", "a,", "a,,b", Array(101).fill("a").join(",")])
+    expect(problems(readWorkerConfig, { QUEUES })).toHaveLength(1)
+})

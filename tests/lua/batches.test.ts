@@ -1,0 +1,123 @@
+/** Many items in one script call: repeated items count once, and a thousand fit into each script. */
+import { expect, test } from "bun:test"
+import { readPolicy } from "../../lib/task/policy.ts"
+import { encodeNewTask } from "../../lib/task/record.ts"
+import { checkQueue } from "../support/invariants.ts"
+import {
+  dump,
+  HOUR,
+  LONG,
+  makeDead,
+  NO_NEWS,
+  SAME_PAYLOAD,
+  scriptQueue,
+  submitAndLease,
+} from "../support/script-queue.ts"
+
+test("an ack that comes twice in one batch counts once", async () => {
+  for (const [outcome, word, retries] of [
+    ["done", "acknowledged", 0],
+    ["failed", "requeued", 1],
+    ["released", "released", 0],
+  ] as const)
+    for (const named of [true, false]) {
+      await using queue = await scriptQueue()
+      const lease = await submitAndLease(queue)
+      const item = { id: "T", lease: named ? lease : "", outcome, text: "" }
+      const answers = await queue.settleEach(HOUR, [item, item])
+      expect(answers.map(answer => answer.slice(0, 2))).toEqual([
+        [word, retries],
+        [word, retries],
+      ])
+      await checkQueue(queue.redis, queue.name)
+    }
+})
+
+test("a dead task retried twice in one batch is queued once", async () => {
+  await using queue = await scriptQueue()
+  await makeDead(queue)
+  expect(
+    await queue.scripts.call("retryDead", queue.name, {}, [
+      { id: "T", ...SAME_PAYLOAD },
+      { id: "T", ...SAME_PAYLOAD },
+    ]),
+  ).toEqual(["requeued", "not_dead"])
+  await checkQueue(queue.redis, queue.name)
+})
+
+test("an id submitted twice in one batch is created once", async () => {
+  await using queue = await scriptQueue()
+  expect(await queue.submit(["T", "T", "U"])).toEqual(["queued", "exists", "queued"])
+  expect(await queue.submit(["U", "V"])).toEqual(["exists", "queued"])
+  expect(await queue.ready()).toEqual(["T", "U", "V"])
+  await checkQueue(queue.redis, queue.name)
+})
+
+test("an id submitted twice in one batch is created by the first, also where only that one is rare", async () => {
+  await using queue = await scriptQueue()
+  const task = { queue: queue.name, type: "a", payload: "1", policy: readPolicy("5 3 3 30000") }
+  const items = [
+    { id: "T", ...encodeNewTask({ ...task, unique: { key: "u", replace: false } }) },
+    { id: "T", ...encodeNewTask(task) },
+  ]
+  expect(await queue.submitEach(HOUR, items)).toEqual([
+    ["queued", "T"],
+    ["exists", "T"],
+  ])
+})
+
+test("a thousand tasks go through every script in one call each, and through lease in four", async () => {
+  await using queue = await scriptQueue()
+  const ids = Array.from({ length: 1_000 }, (_, i) => `n${i}`)
+  expect(await queue.submit(ids, { text: LONG, maxRetries: 0 })).toEqual(ids.map(() => "queued"))
+  const tasks = await queue.leaseMany(1_000)
+  expect(tasks.map(({ id, payload }) => [id, payload])).toEqual(ids.map(id => [id, LONG]))
+  const each = tasks.map(({ id, lease }) => ({ id, lease }))
+  const extended = await queue.scripts.call(
+    "extend",
+    queue.name,
+    {},
+    each.map(item => ({ ...item, timeout: "", ...NO_NEWS })),
+  )
+  expect(new Set(extended.map(([word]) => word))).toEqual(new Set(["ok"]))
+  const only = each.map(({ id }) => ({ id }))
+  const watched = await queue.scripts.call("watch", queue.name, {}, only)
+  expect(watched).toEqual(ids.map(() => "watched"))
+  const settled = await queue.settleEach(
+    HOUR,
+    each.map(item => ({ ...item, outcome: "failed", text: "boom" })),
+  )
+  expect(new Set(settled.map(([word]) => word))).toEqual(new Set(["moved_to_dlq"]))
+  const [size, ...page] = await queue.scripts.call("page", queue.name, {
+    bare: 0,
+    place: "dead",
+    limit: 1_000,
+    score: "",
+    id: "",
+  })
+  expect([size, page.length]).toEqual([1_000, 1_000])
+  const inspected = await queue.scripts.call("inspect", queue.name, {}, only)
+  expect(inspected.map(task => task![0])).toEqual(ids)
+  expect(
+    await queue.scripts.call(
+      "retryDead",
+      queue.name,
+      {},
+      only.map(one => ({ ...one, ...SAME_PAYLOAD })),
+    ),
+  ).toEqual(ids.map(() => "requeued"))
+  await checkQueue(queue.redis, queue.name)
+  const start = { limit: 1_000, score: "", id: "", bare: 0 }
+  const [waiting, ...listed] = await queue.scripts.call("page", queue.name, { place: "5", ...start })
+  expect([waiting, listed.map(([, id]) => id)]).toEqual([1_000, ids])
+  const why = await queue.scripts.call("why", queue.name, {}, only)
+  expect(why.map(answer => answer![3])).toEqual(ids.map((_, i) => i))
+  const cancelled = await queue.scripts.call("cancel", queue.name, { retention: -1 }, only)
+  expect(cancelled).toEqual(ids.map(() => ["cancelled", "queued"]))
+  await checkQueue(queue.redis, queue.name)
+  await queue.sweep()
+  // What they left in their list is dropped as far as one lease looks; "ask again" leads to the rest.
+  expect(await queue.lease()).toEqual([0])
+  expect(await queue.lease()).toEqual([-1])
+  expect(await dump(queue.redis, queue.name)).toEqual({})
+})

@@ -1,0 +1,111 @@
+/** The text of the Lua scripts: their headers, arguments, flags and answers match their declarations. */
+import { describe, expect, test } from "bun:test"
+import { readdir } from "node:fs/promises"
+import { join } from "node:path"
+import { QUEUE_KEY_NAMES } from "../../lib/redis/keys.ts"
+import { SCRIPTS, type ScriptName, scriptText } from "../../lib/redis/scripts.ts"
+
+const words = (text: string) => text.split(",").map(word => word.trim())
+
+const names = Object.keys(SCRIPTS) as ScriptName[]
+
+const kebab = (name: string) => name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
+
+test("the prelude unpacks the keys in the order in which lib/redis/keys.ts gives them", async () => {
+  const prelude = await Bun.file(join(import.meta.dir, "../../lib/lua/record.lua")).text()
+  expect(words(/^local (.+) = unpack\(KEYS\)$/m.exec(prelude)![1]!)).toEqual(QUEUE_KEY_NAMES)
+})
+
+test("every file of lib/lua that is about a queue is declared", async () => {
+  const files = (await readdir(join(import.meta.dir, "../../lib/lua"))).filter(
+    file => /\.lua$/.test(file) && !/^(record|collect|moves|events-|rates-|workers-)/.test(file),
+  )
+  expect(files.sort()).toEqual(names.map(name => `${kebab(name)}.lua`).sort())
+})
+
+describe.each(names)("%s.lua", name => {
+  const { source, args, each } = SCRIPTS[name]
+
+  test("names its arguments as its declaration does", () => {
+    const before =
+      /^local (.+) = unpack\(ARGV\)$/m.exec(source)?.[1] ?? /^local (\w+) = ARGV\[1\]$/m.exec(source)?.[1]
+    expect(before === undefined ? [] : words(before)).toEqual([...args])
+    const item = /^ *local (.+) = (?:unpack\(ARGV, i, i \+ fields_each - 1\)|ARGV\[i\], ARGV\[i \+ 1\].*)$/m
+    const named = item.exec(source)?.[1]
+    if (named !== undefined) {
+      // `extras` is a function of the prelude: what is asked beside it has another name.
+      expect(words(named).map(word => (word === "asked" ? "extras" : word))).toEqual([...each])
+      expect(source).toContain(`\nlocal first, fields_each = ${args.length + 1}, ${each.length}\n`)
+      expect(source).toContain("\nfor i = first, #ARGV, fields_each do\n")
+    } else if (/ipairs\(ARGV\)/.test(source)) {
+      expect([...args]).toEqual([])
+      expect(/^for _, (\w+) in ipairs\(ARGV\) do/m.exec(source)?.[1]).toBe(each.join())
+    } else if (name === "cancel")
+      expect(source).toContain(`\nfor i = ${args.length + 1}, #ARGV do\n  local ${each.join()} = ARGV[i]\n`)
+    else if (each.length > 0) {
+      const fields = `${args.length + 1}, ${each.length}`
+      expect(source).toContain(`\nlocal workers_from, fields_each, token_size = ${fields}, 22\n`)
+      expect(source).toContain("\nfor i = workers_from, #ARGV, fields_each do ")
+      expect(each.join()).toBe("worker,slots")
+    } else expect(source).not.toMatch(/#ARGV/)
+  })
+
+  test("tells of its arguments in the order of its declaration", () => {
+    let rest = /^ {2}(?:arguments|for each) +(.+?)^ {2}answers /ms.exec(source)?.[1] ?? ""
+    for (const word of [...args, ...each]) {
+      const at = new RegExp(`\\b${word}\\b`).exec(rest)
+      expect([word, at?.[0]]).toEqual([word, word])
+      rest = rest.slice(at!.index + word.length)
+    }
+  })
+
+  test("opens like a manual page: shebang, what it does, what it answers, what it costs", () => {
+    const [shebang, title, ...rest] = source.split("\n")
+    expect(shebang).toMatch(/^#!lua( flags=(allow-oom|no-writes))?$/)
+    expect(title).toStartWith(`--[[ ${kebab(name)}: `)
+    const page = rest.slice(0, rest.findIndex(line => line.includes("]]")) + 1).join("\n")
+    expect(page).toMatch(/^ {2}answers {4}\S/m)
+    expect(page).toMatch(/^ {2}cost {7}O\(/m)
+    expect(/^ {2}(arguments|for each) +/m.test(page)).toBe(args.length + each.length > 0)
+  })
+
+  test("frees memory where it may run without it, and says so where it only reads", () => {
+    const flags = /^#!lua flags=(.+)$/m.exec(source)?.[1]
+    const reads = !/HSET|HDEL|make_ready|requeue_or_mark_dead|commit\(\)|UNLINK|MSET/.test(source)
+    expect(flags).toBe(name === "submit" ? undefined : reads ? "no-writes" : "allow-oom")
+  })
+
+  test("touches no key but those it was given, spells none, and reads the clock once", () => {
+    const text = scriptText(source)
+    expect(text).toStartWith("#!lua")
+    expect(text).not.toMatch(/tq:|"\{|SMEMBERS|LREM|KEYS\[/)
+    // Only a page reads a list, and only its own part of it; only backoff leaves something to chance.
+    expect(text.match(/"LRANGE"/g)?.length ?? 0).toBe(name === "page" ? 1 : 0)
+    expect(source).not.toContain("math.random")
+    expect(text.match(/math\.random\(\)/g)).toHaveLength(1)
+    expect(text.match(/"TIME"/g)).toHaveLength(1)
+  })
+})
+
+test("a script and its declaration answer the same words", () => {
+  const said = (name: ScriptName) =>
+    new Set([...SCRIPTS[name].source.split("]]")[0]!.matchAll(/"([a-z_]+)"/g)].map(([, word]) => word))
+  const also = (name: ScriptName, ...words: string[]) => said(name).difference(new Set(words))
+  expect(also("submit", "replace")).toEqual(
+    new Set([
+      ...["queued", "scheduled", "replay_queued", "replay_scheduled", "replay_duplicate", "replay_replaced"],
+      ...["conflict", "duplicate", "replaced", "exists", "full_depth", "full_bytes"],
+    ]),
+  )
+  expect(said("extend")).toEqual(new Set(["ok", "cancelled", "lease_lost", "unknown"]))
+  expect(said("deleteDead")).toEqual(new Set(["deleted", "not_dead"]))
+  expect(said("retryDead")).toEqual(new Set(["requeued", "not_dead", "duplicate"]))
+  expect(said("cancel")).toEqual(new Set(["cancelled", "cancelling", "ended", "unknown"]))
+  expect(said("watch")).toEqual(new Set(["watched", "ended", "unknown"]))
+  expect(also("settle", "no", "retrying", "done", "failed", "returned")).toEqual(
+    new Set([
+      ...["acknowledged", "requeued", "moved_to_dlq", "released", "cancelled"],
+      ...["lease_lost", "not_leased", "unknown"],
+    ]),
+  )
+})

@@ -1,0 +1,208 @@
+/** sweep: lapsed leases, due tasks and retention, also when thousands are due at the same millisecond. */
+import { expect, test } from "bun:test"
+import { newTokens } from "../../lib/task/lease-token.ts"
+import { checkQueue, cut } from "../support/invariants.ts"
+import { testRedis } from "../support/redis.ts"
+import { dump, HOUR, LONG, ScriptQueue, scriptQueue, type TaskOptions } from "../support/script-queue.ts"
+
+test("a lapse counts as a crash and not as a failure, up to max_crashes, and then the task is dead of crashes", async () => {
+  for (const maxCrashes of [0, 1, 3]) {
+    await using queue = await scriptQueue()
+    await queue.submit("T", { maxCrashes, maxRetries: 0 })
+    for (let crash = 1; crash <= maxCrashes; crash++) {
+      await queue.leaseOne()
+      await queue.lapse("T")
+      await queue.sweep()
+      expect([await queue.field("T", "state"), await queue.field("T", "crashes")]).toEqual([
+        "queued",
+        `${crash}`,
+      ])
+    }
+    await queue.leaseOne()
+    await queue.lapse("T")
+    await queue.sweep()
+    expect([await queue.field("T", "state"), await queue.field("T", "reason")]).toEqual(["dead", "crashed"])
+    expect(await queue.field("T", "retries")).toBe("0")
+    await checkQueue(queue.redis, queue.name)
+  }
+})
+
+test("a lapse comes to the same straight from text to text as through the table", async () => {
+  for (const text of ["{}", LONG])
+    for (const worker of ["w", "?"])
+      for (const maxCrashes of [0, 1, 2]) {
+        const seen = []
+        for (const plain of [true, false]) {
+          await using queue = await scriptQueue()
+          await queue.submit("T", { maxCrashes, text, priority: 7 })
+          // A backoff of nothing is none, but is no plain policy.
+          if (!plain) await queue.setField("T", "policy", `7 3 ${maxCrashes} 30000 0 0 -1 fixed 0 0 0`)
+          const steps = []
+          for (let lapse = 0; lapse <= maxCrashes; lapse++) {
+            const asked = { limit: 1_000, retention: HOUR, tokens: newTokens(1) }
+            await queue.leaseEach(asked, { worker, slots: 1 })
+            await queue.lapse("T")
+            const bounds = {
+              limit: 9,
+              retention: HOUR,
+              dead_retention: HOUR,
+              keep: 9,
+              keep_dead: 9,
+              polled: 0,
+            }
+            const [, waiting, , ...befell] = await queue.scripts.call("sweep", queue.name, bounds)
+            const [first, , ...rest] = cut((await queue.redis.get(queue.key("task", "T")))!)
+            const ready = await queue.redis.lrange(queue.key("ready", "7"), 0, -1)
+            const told = [first, ...rest]
+              .join("\n")
+              .replace(/\.[\w-]{22} /g, ". ")
+              .replace(/\d{13}/g, "ms")
+            steps.push({ waiting, befell, told: told.split("\n"), ready })
+            await checkQueue(queue.redis, queue.name)
+          }
+          seen.push(steps)
+        }
+        expect(seen[0]).toEqual(seen[1]!)
+      }
+})
+
+test("a task whose retention is over leaves nothing behind, its large payload included", async () => {
+  await using queue = await scriptQueue()
+  await queue.submit(["a", "b", "c"], { text: LONG, maxRetries: 0 })
+  const [, a, b, c] = await queue.lease(3)
+  await queue.settle("a", a!.lease, "done", "1", -1)
+  await queue.settle("b", b!.lease, "failed", "boom")
+  await queue.settle("c", c!.lease, "done", "1", HOUR)
+  await queue.sweep(1_000, -1)
+  expect(Object.keys(await dump(queue.redis, queue.name))).toEqual(["done", "payload:c", "task:c"])
+  await queue.age("done", "c")
+  await queue.sweep()
+  expect(await dump(queue.redis, queue.name)).toEqual({})
+})
+
+test("retention deletes no more than its limit in one call", async () => {
+  await using queue = await scriptQueue()
+  const ids = Array.from({ length: 1_000 }, (_, i) => `n${i}`)
+  await queue.submit(ids, { text: LONG })
+  const tasks = await queue.leaseMany(1_000)
+  await queue.settleEach(
+    -1,
+    tasks.map(({ id, lease }) => ({ id, lease, outcome: "done", text: "" })),
+  )
+  for (const left of [700, 400, 100, 0]) {
+    await queue.sweep(300)
+    expect(await queue.redis.zcard(queue.key("done"))).toBe(left)
+  }
+  expect(await dump(queue.redis, queue.name)).toEqual({})
+})
+
+/** Milliseconds that script calls took by Redis' own watch, the longest first. */
+async function scriptTimes(queue: ScriptQueue): Promise<number[]> {
+  const log = (await queue.redis.slowlog("GET", 10_000)) as [number, number, number, string[]][]
+  return log
+    .filter(([, , , command]) => /^(evalsha|eval)/i.test(command[0]!))
+    .map(([, , micros]) => micros / 1_000)
+    .sort((a, b) => b - a)
+}
+
+async function measured(): Promise<{ queue: ScriptQueue } & AsyncDisposable> {
+  const server = await testRedis({ args: ["--slowlog-log-slower-than", "0", "--slowlog-max-len", "10000"] })
+  const queue = new ScriptQueue(server.socket)
+  return {
+    queue,
+    async [Symbol.asyncDispose]() {
+      await queue[Symbol.asyncDispose]()
+      await server[Symbol.asyncDispose]()
+    },
+  }
+}
+
+const submitMany = async (queue: ScriptQueue, count: number, wishes: TaskOptions = {}) => {
+  for (let from = 0; from < count; from += 1_000)
+    await queue.submit(
+      Array.from({ length: Math.min(1_000, count - from) }, (_, i) => `n${from + i}`),
+      wishes,
+    )
+}
+
+/** Leases by 100 until nothing comes; answers who came. */
+async function drain(queue: ScriptQueue, limit: number): Promise<string[]> {
+  const came: string[] = []
+  for (;;) {
+    const [, ...tasks] = await queue.lease(100, limit)
+    if (tasks.length === 0) return came
+    came.push(...tasks.map(({ id }) => id))
+  }
+}
+
+/** A script that is given 300 moves takes 2 to 5 ms, and all 5,000 would take over 50; a busy machine interrupts some. */
+function expectShort(times: number[]) {
+  expect(times.length).toBeGreaterThan(10)
+  expect(times[Math.floor(times.length / 2)]!).toBeLessThan(25)
+}
+
+test("5,000 tasks due at one instant are promoted in small steps and all handed on, in the order of their time", async () => {
+  await using server = await measured()
+  const { queue } = server
+  await submitMany(queue, 5_000, { delay: HOUR })
+  const ids = await queue.redis.zrange(queue.key("due"), "0", "-1")
+  await queue.redis.zadd(queue.key("due"), "XX", ...ids.flatMap(id => [1, id]))
+  await queue.redis.slowlog("RESET")
+  expect((await queue.sweep(300))[0]).toBe(1)
+  expect(await queue.redis.zcard(queue.key("due"))).toBe(4_700)
+  await queue.lease(1, 300)
+  expect(await queue.redis.zcard(queue.key("due"))).toBe(4_400)
+  const came = await drain(queue, 300)
+  expect(new Set(came).size).toBe(4_999)
+  expectShort(await scriptTimes(queue))
+  await checkQueue(queue.redis, queue.name)
+})
+
+test("5,000 leases that lapse at one instant are taken back in small steps and all handed out again", async () => {
+  await using server = await measured()
+  const { queue } = server
+  await submitMany(queue, 5_000)
+  expect(await drain(queue, 300)).toHaveLength(5_000)
+  await queue.redis.zadd(
+    queue.key("leases"),
+    "XX",
+    ...Array.from({ length: 5_000 }, (_, i) => [1, `n${i}`]).flat(),
+  )
+  await queue.redis.slowlog("RESET")
+  expect((await queue.sweep(300))[0]).toBe(1)
+  expect(await queue.redis.zcard(queue.key("leases"))).toBe(4_700)
+  const came = await drain(queue, 300)
+  expect(new Set(came).size).toBe(5_000)
+  expectShort(await scriptTimes(queue))
+  await checkQueue(queue.redis, queue.name)
+})
+
+test("a lease call takes back and promotes so many in sum, hands out less for it, and says that there is more", async () => {
+  await using server = await measured()
+  const { queue } = server
+  await submitMany(queue, 700)
+  const [, ...lapsing] = await queue.lease(150)
+  await queue.redis.zadd(queue.key("leases"), "XX", ...lapsing.flatMap(({ id }) => [1, id]))
+  for (const { id } of lapsing.slice(0, 80)) await queue.redis.zadd(queue.key("due"), 1, `of-no-task-${id}`)
+  const [nextEvent, ...first] = await queue.lease(400, 100)
+  expect([nextEvent, first.length]).toEqual([0, 100])
+  expect(await queue.redis.zcard(queue.key("leases"))).toBe(50 + 100)
+  const [, ...second] = await queue.lease(400, 100)
+  expect(second).toHaveLength(100)
+  expect(await queue.redis.zcard(queue.key("due"))).toBe(30)
+  const [, ...third] = await queue.lease(400, 100)
+  expect(third).toHaveLength(300 - 2 * 30)
+})
+
+test("20,000 tasks due at one timestamp work at the largest limit too", async () => {
+  await using queue = await scriptQueue()
+  await submitMany(queue, 20_000, { delay: HOUR })
+  await queue.redis.eval(
+    "for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('ZADD', KEYS[1], 1, id) end",
+    1,
+    queue.key("due"),
+  )
+  expect((await queue.sweep(20_000))[0]).toBe(1)
+  expect(await queue.redis.llen(queue.key("ready", "5"))).toBe(20_000)
+  expect(await queue.leaseMany(1_000)).toHaveLength(1_000)
+})

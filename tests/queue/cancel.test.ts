@@ -1,0 +1,113 @@
+/** Cancelling a task in each of its states. */
+import { describe, expect, test } from "bun:test"
+import { splitId } from "../../lib/task/id.ts"
+import type { Submit } from "../../lib/wire/submitting.ts"
+import { DAY_MS, ServedQueue } from "../support/served-queue.ts"
+
+test("cancel during backoff stops the retry", async () => {
+  await using q = await ServedQueue.open()
+  const task = await q.leased({ backoff: { kind: "fixed", delay_ms: 60_000 } })
+  expect((await q.ack(task, { status: "failed" })).body.status).toBe("requeued")
+  expect((await q.task(task.id)).status).toBe("retrying")
+  expect((await q.cancel(task.id)).body).toEqual({ status: "cancelled", task_id: task.id })
+  await q.becomeDue(task.id)
+  expect(await q.lease()).toEqual([])
+  expect((await q.task(task.id)).status).toBe("cancelled")
+})
+
+test("a task is found behind thousands that were cancelled, without one long script", async () => {
+  await using q = await ServedQueue.open()
+  const batch = Array.from({ length: 1_000 }, () => ({ type: "t", queue: q.queue }))
+  for (let i = 0; i < 3; i++) {
+    const { body } = await q.ask("POST", "/submit", batch)
+    const items = body.map(({ task_id }: { task_id: string }) => ({ id: splitId(task_id).local }))
+    await q.bench.scripts.call("cancel", q.queue, { retention: DAY_MS }, items)
+  }
+  const id = await q.submit()
+  const tokens = "x".repeat(22)
+  const asked = { limit: 300, retention: DAY_MS, tokens }
+  expect(await q.bench.scripts.call("lease", q.queue, asked, [{ worker: "?", slots: 1 }])).toEqual([
+    0,
+    [],
+    0,
+    0,
+  ])
+  expect((await q.lease()).map(task => task.id)).toEqual([id])
+})
+
+describe("cancel", () => {
+  test.each<[string, Partial<Submit>]>([
+    ["scheduled", { delay_ms: 60_000 }],
+    ["queued", {}],
+    ["expiring", { expires_in_ms: 60_000 }],
+  ])("ends a task at once that is %s, and says the same again", async (_, asked) => {
+    await using q = await ServedQueue.open()
+    const id = await q.submit(asked)
+    for (let i = 0; i < 2; i++)
+      expect((await q.cancel(id)).body).toEqual({ status: "cancelled", task_id: id })
+    expect(await q.lease()).toEqual([])
+    expect(await q.task(id)).toMatchObject({
+      status: "cancelled",
+      finished_at: expect.any(Number),
+      attempts: [],
+    })
+  })
+
+  test("is refused where the task has ended or never was", async () => {
+    await using q = await ServedQueue.open()
+    const done = await q.leased()
+    await q.ack(done)
+    const dead = await q.dead()
+    expect(await q.cancel(done.id)).toMatchObject({
+      status: 409,
+      body: { code: "already_ended", state: "done" },
+    })
+    expect(await q.cancel(dead)).toMatchObject({
+      status: 409,
+      body: { code: "already_ended", state: "dead" },
+    })
+    expect((await q.cancel(`${q.queue}:nobody`)).status).toBe(404)
+    expect((await q.cancel("not an id")).status).toBe(400)
+  })
+
+  test("is heard by the worker of a running task at its extend and at its /work", async () => {
+    await using q = await ServedQueue.open()
+    const task = await q.leased()
+    expect((await q.cancel(task.id)).body).toEqual({ status: "cancelling", task_id: task.id })
+    expect((await q.cancel(task.id)).body.status).toBe("cancelling")
+    expect(await q.task(task.id)).toMatchObject({
+      status: "processing",
+      cancel_requested_at: expect.any(Number),
+    })
+    expect((await q.extend(task)).body).toMatchObject({ status: "cancelled", task_id: task.id })
+    const answer = await q.work({ extend: [{ task_id: task.id, lease: task.lease }] })
+    expect(answer.cancelled).toEqual([task.id])
+    expect(answer.lost).toEqual([])
+    expect(answer.extended[0]).toMatchObject({ status: "cancelled" })
+  })
+
+  test.each(["done", "failed", "released"])(
+    "makes the ack %s of its worker end it as cancelled, also where it is repeated",
+    async status => {
+      await using q = await ServedQueue.open()
+      const task = await q.leased({ backoff: { kind: "fixed", delay_ms: 60_000 } })
+      await q.cancel(task.id)
+      for (let i = 0; i < 2; i++)
+        expect((await q.ack(task, { status })).body).toEqual({ status: "cancelled", task_id: task.id })
+      const ended = await q.task(task.id)
+      expect(ended).toMatchObject({ status: "cancelled", retries: 0 })
+      expect(ended.attempts).toMatchObject([{ attempt: 1, outcome: "cancelled" }])
+      expect(await q.lease()).toEqual([])
+    },
+  )
+
+  test("ends at the lapse a task whose worker never answers", async () => {
+    await using q = await ServedQueue.open()
+    const task = await q.leased()
+    await q.cancel(task.id)
+    await q.crash(task.id)
+    expect((await q.task(task.id)).status).toBe("cancelled")
+    expect(await q.lease()).toEqual([])
+    expect((await q.ack(task)).status).toBe(409)
+  })
+})

@@ -1,0 +1,100 @@
+import { describe, expect, test } from "bun:test"
+import { freshName, testBroker } from "../support/harness.ts"
+import { answered, type Body, post, submitted } from "../support/requests.ts"
+import { ServedQueue } from "../support/served-queue.ts"
+
+describe("redrive", () => {
+  test("is refused while another task holds the unique key, and takes the key again when it is free", async () => {
+    await using q = await ServedQueue.open()
+    const id = await q.dead({ unique_key: "k" })
+    const other = await q.leased({ unique_key: "k" })
+    const { status, body } = await q.ask("POST", `/dlq/retry/${id}`)
+    expect([status, body.code]).toEqual([409, "key_taken"])
+    expect((await q.task(id)).status).toBe("dead")
+    await q.ack(other)
+    expect((await q.ask("POST", `/dlq/retry/${id}`)).body.status).toBe("requeued_from_dlq")
+    const { body: again } = await q.ask("POST", "/submit", { type: "t", queue: q.queue, unique_key: "k" })
+    expect(again).toMatchObject({ duplicate: true, task_id: id })
+  })
+
+  test("may change the payload, to the letter, and otherwise leaves it, whatever else is sent", async () => {
+    await using q = await ServedQueue.open()
+    const id = await q.dead({ payload: { to: "ada" } })
+    const edited = `{"payload": {"to": "grace", "n": 12345678901234567890}}`
+    expect((await q.ask("POST", `/dlq/retry/${id}`, edited)).status).toBe(200)
+    expect(await (await q.broker.call("GET", `/status/${id}`)).text()).toContain(
+      `"payload":{"to": "grace", "n": 12345678901234567890}`,
+    )
+    await q.ask("POST", `/cancel/${id}`) // or it would be leased before the next
+    for (const [body, type] of [
+      [undefined, "application/json"],
+      ["anything", "text/plain"],
+      ["{}", "application/json"],
+    ] as const) {
+      const other = await q.dead({ payload: { to: "ada" } })
+      const headers = { "content-type": type }
+      expect((await q.broker.call("POST", `/dlq/retry/${other}`, body, { headers })).status).toBe(200)
+      expect(await q.task(other)).toMatchObject({ status: "queued", payload: { to: "ada" } })
+      await q.ask("POST", `/cancel/${other}`)
+    }
+    const kept = await q.dead({ payload: { to: "ada" } })
+    for (const body of ["{", { paylod: 1 }, [{ payload: 1 }]])
+      expect((await q.ask("POST", `/dlq/retry/${kept}`, body)).status).toBe(400)
+    expect(await q.task(kept)).toMatchObject({ status: "dead", payload: { to: "ada" } })
+  })
+
+  test("gives an expired task a life without its old expiry, and a crashed one its budgets back", async () => {
+    await using q = await ServedQueue.open()
+    const expired = await q.submit({ expires_in_ms: 60_000 })
+    await q.expire(expired)
+    await q.bench.sweep()
+    expect((await q.task(expired)).reason).toBe("expired")
+    expect((await q.ask("POST", `/dlq/retry/${expired}`)).status).toBe(200)
+    const [task] = await q.lease()
+    expect(task).toMatchObject({ id: expired, attempt: 1 })
+    await q.ack(task!)
+    const crashed = await q.leased({ max_crashes: 0 })
+    await q.crash(crashed.id)
+    await q.ask("POST", `/dlq/retry/${crashed.id}`)
+    expect(await q.task(crashed.id)).toMatchObject({ status: "queued", crashes: 0, retries: 0, attempt: 1 })
+    expect((await q.ack(crashed)).body.code).toBe("lease_lost")
+    expect((await q.lease())[0]).toMatchObject({ id: crashed.id, attempt: 2 })
+  })
+})
+
+test("pages of the dead-letter queue follow one another, across queues, until the last, which names no next", async () => {
+  await using broker = await testBroker()
+  const queues = [freshName(), freshName(), freshName()]
+  const dead = new Set<string>()
+  for (const queue of queues) {
+    const answer = await post(broker, "/submit", Array(4).fill({ type: "a", queue, max_retries: 0 }))
+    const ids = ((await answer.json()) as { task_id: string }[]).map(({ task_id }) => task_id)
+    await post(broker, "/lease", { queues: [queue], max: 4 })
+    await post(
+      broker,
+      "/ack",
+      ids.map(task_id => ({ task_id, status: "failed" })),
+    )
+    for (const id of ids) dead.add(id)
+  }
+  // A queue after all others in which nothing is dead.
+  await submitted(broker, { type: "a", queue: "zzz" })
+  for (const limit of [1, 3, 4, 5, 8, 12, 100]) {
+    const seen: string[] = []
+    let pages = 0
+    for (let cursor = ""; ; ) {
+      const page = await answered(broker.call("GET", `/dlq?limit=${limit}${cursor && `&cursor=${cursor}`}`))
+      expect(page.dlq_size).toBe(12)
+      seen.push(...(page.tasks as Body[]).map(task => task.id as string))
+      pages++
+      if (page.next === undefined) break
+      cursor = page.next as string
+    }
+    expect([limit, seen.length, new Set(seen).size]).toEqual([limit, 12, 12])
+    expect(seen.every(id => dead.has(id))).toBeTrue()
+    expect([limit, pages]).toEqual([limit, Math.ceil(12 / limit)])
+  }
+  const one = await answered(broker.call("GET", `/dlq?queue=${queues[1]}&limit=4`))
+  expect(one).toMatchObject({ dlq_size: 4 })
+  expect(one.next).toBeUndefined()
+})

@@ -1,0 +1,88 @@
+/** Failed attempts: backoff, retries, and what a worker may ask for in its ack. */
+import { describe, expect, test } from "bun:test"
+import type { Submit } from "../../lib/wire/submitting.ts"
+import { ServedQueue } from "../support/served-queue.ts"
+
+/** The backoff after each of `count` failures, in ms. */
+async function delays(q: ServedQueue, backoff: Submit["backoff"], count: number): Promise<number[]> {
+  const id = await q.submit({ max_retries: 100, ...(backoff === undefined ? {} : { backoff }) })
+  const found: number[] = []
+  for (let i = 0; i < count; i++) {
+    const [task] = await q.lease()
+    await q.ack(task!, { status: "failed" })
+    const { due_at, attempts } = await q.task(id)
+    found.push(due_at === undefined ? 0 : due_at - attempts.at(-1)!.ended_at!)
+    if (due_at !== undefined) await q.becomeDue(id)
+  }
+  return found
+}
+
+test.each<[string, Submit["backoff"], number[]]>([
+  ["fixed", { kind: "fixed", delay_ms: 5_000, jitter: false }, [5_000, 5_000, 5_000]],
+  ["exponential", { kind: "exponential", delay_ms: 1_000, jitter: false }, [1_000, 2_000, 4_000, 8_000]],
+  [
+    "exponential with a maximum",
+    { kind: "exponential", delay_ms: 1_000, max_ms: 3_000, jitter: false },
+    [1_000, 2_000, 3_000, 3_000],
+  ],
+  ["none unless asked", undefined, [0, 0]],
+])("backoff: %s", async (_, backoff, expected) => {
+  await using q = await ServedQueue.open()
+  expect(await delays(q, backoff, expected.length)).toEqual(expected)
+})
+
+test("backoff has full jitter: anything from nought to the delay, and not always the same", async () => {
+  await using q = await ServedQueue.open()
+  const found = await delays(q, { kind: "fixed", delay_ms: 1_000_000 }, 30)
+  for (const delay of found) expect(delay).toBeWithin(0, 1_000_001)
+  expect(new Set(found).size).toBeGreaterThan(20)
+  expect(Math.max(...found) - Math.min(...found)).toBeGreaterThan(300_000)
+})
+
+test("BACKOFF_* is what tasks get that do not say, and crashes wait as failures do", async () => {
+  await using q = await ServedQueue.open({ backoff: { kind: "fixed", delay_ms: 7_000, jitter: false } })
+  expect(await delays(q, undefined, 1)).toEqual([7_000])
+  await q.lease()
+  expect(await delays(q, { kind: "fixed", delay_ms: 9_000, jitter: false }, 1)).toEqual([9_000])
+  await q.lease()
+  const task = await q.leased()
+  await q.crash(task.id)
+  expect(await q.task(task.id)).toMatchObject({ status: "retrying", crashes: 1 })
+})
+
+describe("ack failed", () => {
+  test("with retry: false goes to the dead-letter queue at once", async () => {
+    await using q = await ServedQueue.open()
+    const task = await q.leased({ max_retries: 100, backoff: { kind: "fixed", delay_ms: 1_000 } })
+    const said = { status: "failed", retry: false, error: "bad address" }
+    const first = await q.ack(task, said)
+    expect(first.body).toEqual({ status: "moved_to_dlq", task_id: task.id, retries: 1 })
+    expect((await q.ack(task, said)).body).toEqual(first.body)
+    expect(await q.task(task.id)).toMatchObject({ status: "dead", reason: "failed", error: "bad address" })
+  })
+
+  test("with retry_in_ms waits that long instead of its backoff, or not at all", async () => {
+    await using q = await ServedQueue.open()
+    const task = await q.leased({ backoff: { kind: "fixed", delay_ms: 1_000 } })
+    await q.ack(task, { status: "failed", retry_in_ms: 45_000 })
+    const { due_at, attempts } = await q.task(task.id)
+    expect(due_at! - attempts[0]!.ended_at!).toBe(45_000)
+    await q.becomeDue(task.id)
+    const [again] = await q.lease()
+    await q.ack(again!, { status: "failed", retry_in_ms: 0 })
+    expect((await q.task(task.id)).status).toBe("queued")
+  })
+
+  test("says what does not go together", async () => {
+    await using q = await ServedQueue.open()
+    const task = await q.leased()
+    for (const said of [
+      { status: "done", retry: false },
+      { status: "released", retry_in_ms: 1 },
+      { status: "failed", retry: false, retry_in_ms: 1 },
+      { status: "failed", result: 1 },
+      { status: "done", error: "x" },
+    ])
+      expect((await q.ack(task, said)).status).toBe(400)
+  })
+})

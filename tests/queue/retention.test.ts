@@ -1,0 +1,87 @@
+/** How long and how many ended tasks are kept. */
+import { describe, expect, test } from "bun:test"
+import { splitId } from "../../lib/task/id.ts"
+import { until } from "../support/harness.ts"
+import { ServedQueue } from "../support/served-queue.ts"
+
+test("result_ttl_ms says how long a done task is kept", async () => {
+  await using q = await ServedQueue.open()
+  const kept = await q.leased({ result_ttl_ms: 5_000 })
+  await q.ack(kept)
+  const { finished_at } = await q.task(kept.id)
+  const until = await q.bench.redis.zscore(q.bench.key("done"), splitId(kept.id).local)
+  expect(Number(until)).toBe(finished_at! + 5_000)
+  const gone = await q.leased({ result_ttl_ms: 0 })
+  await q.ack(gone)
+  await q.sweepKeeping({})
+  expect((await q.ask("GET", `/status/${gone.id}`)).status).toBe(404)
+  expect((await q.task(kept.id)).status).toBe("done")
+})
+
+describe("retention", () => {
+  /** `count` tasks that have ended as `state`. */
+  async function ended(
+    q: ServedQueue,
+    state: "done" | "dead" | "cancelled",
+    count: number,
+  ): Promise<string[]> {
+    await q.ask(
+      "POST",
+      "/submit",
+      Array.from({ length: count }, () => ({ type: "t", queue: q.queue })),
+    )
+    const tasks = await q.lease(count)
+    if (state === "cancelled") for (const { id } of tasks) await q.cancel(id)
+    const said = state === "dead" ? { status: "failed", retry: false } : {}
+    await q.ask(
+      "POST",
+      "/ack",
+      tasks.map(({ id, lease }) => ({ task_id: id, lease, ...said })),
+    )
+    return tasks.map(({ id }) => id)
+  }
+  const size = (q: ServedQueue, state: "done" | "dead" | "cancelled") =>
+    q.bench.redis.zcard(q.bench.key(state))
+
+  test.each(["done", "dead", "cancelled"] as const)(
+    "by count, bounded per call, the oldest first: %s",
+    async state => {
+      await using q = await ServedQueue.open()
+      const ids = await ended(q, state, 25)
+      // Ended one after the other, as far as their scores tell.
+      for (const [i, id] of ids.entries())
+        await q.bench.redis.zadd(q.bench.key(state), Date.now() + i, splitId(id).local)
+      const [more] = await q.sweepKeeping({ keep: 5, keep_dead: 5, limit: 8 })
+      expect(more).toBe(1)
+      expect(await size(q, state)).toBe(17)
+      while ((await q.sweepKeeping({ keep: 5, keep_dead: 5, limit: 8 }))[0] === 1);
+      expect(
+        (await q.bench.redis.zrange(q.bench.key(state), "0", "-1")).map(local => `${q.queue}:${local}`),
+      ).toEqual(ids.slice(20))
+      expect((await q.ask("GET", `/status/${ids[0]}`)).status).toBe(404)
+    },
+  )
+
+  test.each(["done", "dead", "cancelled"] as const)("by age, bounded per call: %s", async state => {
+    await using q = await ServedQueue.open()
+    const ids = await ended(q, state, 20)
+    for (const id of ids.slice(0, 15)) await q.bench.redis.zadd(q.bench.key(state), 1, splitId(id).local)
+    await q.sweepKeeping({ limit: 10 })
+    expect(await size(q, state)).toBe(10)
+    await q.sweepKeeping({ limit: 10 })
+    expect(await size(q, state)).toBe(5)
+    expect((await q.task(ids[15]!)).status).toBe(state)
+  })
+
+  test("DONE_RETENTION_COUNT and DEAD_RETENTION_COUNT are kept by the broker itself", async () => {
+    await using q = await ServedQueue.open({ doneKept: 2, deadKept: 1 })
+    await ended(q, "done", 5)
+    await ended(q, "cancelled", 4)
+    await ended(q, "dead", 3)
+    await until(
+      "they are trimmed",
+      async () =>
+        (await size(q, "done")) === 2 && (await size(q, "cancelled")) === 2 && (await size(q, "dead")) === 1,
+    )
+  })
+})

@@ -1,0 +1,127 @@
+/** Waiting clients are woken by everything that makes a task ready, and at the right time. */
+import { describe, expect, test } from "bun:test"
+import { Redis } from "ioredis"
+import { QUEUES, wakeChannel } from "../../lib/redis/keys.ts"
+import { freshName, testBroker, until } from "../support/harness.ts"
+import { type Reply, ServedQueue } from "../support/served-queue.ts"
+
+test("who waits is woken when the lease of another lapses", async () => {
+  await using q = await ServedQueue.open()
+  const task = await q.leased({ timeout_ms: 200 })
+  const [again] = (await q.ask("POST", "/lease", { queues: [q.queue], wait_ms: 10_000 })).body.tasks
+  expect(again).toMatchObject({ id: task.id, attempt: 2 })
+})
+
+test("an extension that shortens the lease is heard of by the broker's clock, too", async () => {
+  await using q = await ServedQueue.open()
+  const task = await q.leased()
+  const from = performance.now()
+  const waiting = q.ask("POST", "/lease", { queues: [q.queue], wait_ms: 10_000 })
+  await q.extend(task, { timeout_ms: 100 })
+  expect((await waiting).body.tasks[0]).toMatchObject({ id: task.id, attempt: 2 })
+  expect(performance.now() - from).toBeLessThan(5_000)
+})
+
+describe("a hint goes out wherever work becomes ready:", () => {
+  type Case = [string, (q: ServedQueue) => Promise<() => Promise<unknown>>]
+  test.each<Case>([
+    ["submit", async q => () => q.submit()],
+    [
+      "a delay that is over",
+      async q => {
+        const id = await q.submit({ delay_ms: 60_000 })
+        return () => q.becomeDue(id)
+      },
+    ],
+    [
+      "a failure without backoff",
+      async q => {
+        const task = await q.leased()
+        return () => q.ack(task, { status: "failed" })
+      },
+    ],
+    [
+      "a backoff that is over",
+      async q => {
+        const task = await q.leased({ backoff: { kind: "fixed", delay_ms: 60_000 } })
+        await q.ack(task, { status: "failed" })
+        return () => q.becomeDue(task.id)
+      },
+    ],
+    [
+      "a release",
+      async q => {
+        const task = await q.leased()
+        return () => q.ack(task, { status: "released" })
+      },
+    ],
+    [
+      "a lapse",
+      async q => {
+        const task = await q.leased()
+        return () => q.crash(task.id)
+      },
+    ],
+    [
+      "a redrive",
+      async q => {
+        const id = await q.dead()
+        return () => q.ask("POST", `/dlq/retry/${id}`)
+      },
+    ],
+  ])("%s", async (_, prepare) => {
+    await using q = await ServedQueue.open()
+    const becomeReady = await prepare(q)
+    const heard: string[] = []
+    const listener = new Redis(q.socket)
+    listener.on("message", (_, count) => heard.push(count))
+    await listener.subscribe(wakeChannel(q.queue))
+    await becomeReady()
+    await until("the hint is heard", () => heard.length > 0)
+    listener.disconnect()
+    expect(heard).toEqual(["1"])
+  })
+})
+
+test("delays, lapses and expiries come on time also where thousands of queues wait for their turn", async () => {
+  await using q = await ServedQueue.open()
+  await q.bench.redis.sadd(QUEUES, ...Array.from({ length: 5_000 }, (_, i) => `other${i}`))
+  await using broker = await testBroker({}, q.socket)
+  const queue = freshName()
+  const ask = async (path: string, body: object): Promise<Reply["body"]> =>
+    (await broker.call("POST", path, body)).json()
+  const submit = (asked: object) => ask("/submit", { type: "t", queue, ...asked })
+  const lease = (wait_ms = 0) => ask("/lease", { queues: [queue], wait_ms })
+  const waits = async () => {
+    const waiting = lease(10_000)
+    await until(
+      "it waits",
+      async () => (await q.bench.redis.pubsub("CHANNELS", wakeChannel(queue))).length > 0,
+    )
+    return waiting
+  }
+  // The first look at a queue comes within a second; the next would come in about twenty minutes.
+  await submit({})
+  await Bun.sleep(1_100)
+
+  const [task] = (await lease()).tasks
+  const retried = waits()
+  await Bun.sleep(20)
+  await ask("/ack", { task_id: task.id, lease: task.lease, status: "failed", retry_in_ms: 100 })
+  const [second] = (await retried).tasks
+  expect(second).toMatchObject({ id: task.id, attempt: 2 })
+
+  const lapsed = waits()
+  await Bun.sleep(20)
+  await ask("/extend", { task_id: task.id, lease: second.lease, timeout_ms: 100 })
+  const [third] = (await lapsed).tasks
+  expect(third).toMatchObject({ id: task.id, attempt: 3 })
+
+  const scheduled = waits()
+  const { task_id } = await submit({ delay_ms: 100 })
+  expect((await scheduled).tasks).toMatchObject([{ id: task_id }])
+
+  const { task_id: expiring } = await submit({ expires_in_ms: 100, delay_ms: 60_000 })
+  const answer = await broker.call("GET", `/status/${expiring}?wait_ms=10000`)
+  expect(await answer.json()).toMatchObject({ status: "dead", reason: "expired" })
+})

@@ -1,0 +1,165 @@
+/** One queue, driven by calling the Lua scripts directly, with defaults for everything that a test does not care about. */
+import { expect } from "bun:test"
+import { newTokens } from "../../lib/task/lease-token.ts"
+import type { Policy } from "../../lib/task/policy.ts"
+import { encodeNewTask } from "../../lib/task/record.ts"
+import type { Leased } from "../../lib/task/task.ts"
+import { Bench } from "../support/harness.ts"
+import { type Dump, dump as dumpAll } from "../support/invariants.ts"
+import { sharedRedis } from "../support/redis.ts"
+
+/** Has a key of its own. */
+export const LONG = `"${"payload ".repeat(40)}"`
+
+export const HOUR = 3_600_000
+
+export const STALE = `1.${"s".repeat(22)}`
+
+export const BACKOFF = { kind: "fixed", delay_ms: HOUR, jitter: false } as const
+
+/** All that there is but `stats`, which tells of polls and not of tasks. */
+export async function dump(...args: Parameters<typeof dumpAll>): Promise<Dump> {
+  const { stats, ...content } = await dumpAll(...args)
+  return content
+}
+
+/** A retry with the payload as it is. */
+export const SAME_PAYLOAD = { inline: "", large: "" }
+
+export const NO_NEWS = { progress: "", checkpoint: "", log: "" }
+
+export interface TaskOptions extends Pick<Policy, "backoff"> {
+  expiresInMs?: number
+  unique?: string
+  mode?: "replace"
+  delay?: number
+  text?: string
+  priority?: number
+  maxRetries?: number
+  maxCrashes?: number
+  timeoutMs?: number
+}
+
+/** The scripts, with what a test does not care about filled in. */
+export class ScriptQueue extends Bench {
+  async submit(ids: string | string[], wishes: TaskOptions = {}) {
+    const {
+      delay = 0,
+      text = "{}",
+      priority = 5,
+      maxRetries = 3,
+      maxCrashes = 3,
+      timeoutMs = 30_000,
+    } = wishes
+    const { backoff, expiresInMs, unique, mode } = wishes
+    const task = encodeNewTask({
+      queue: this.name,
+      type: "a",
+      payload: text,
+      policy: { priority, maxRetries, maxCrashes, timeoutMs, backoff },
+      when: delay === 0 ? undefined : `+${delay}`,
+      expiresInMs,
+      unique: unique === undefined ? undefined : { key: unique, replace: mode === "replace" },
+    })
+    const answers = await this.submitEach(
+      HOUR,
+      [ids].flat().map(id => ({ id, ...task })),
+    )
+    return answers.map(([word]) => word)
+  }
+
+  lease(count = 1, limit = 1_000, tokens = newTokens(count)) {
+    return this.leaseEach({ limit, retention: HOUR, tokens }, { worker: "w", slots: count })
+  }
+
+  /** A thousand and more: one call hands out 300 at most, and says 0, "ask again", where it was asked for more. */
+  async leaseMany(count: number) {
+    const tasks: Leased[] = []
+    while (tasks.length < count) {
+      const [nextEvent, ...some] = await this.lease(count - tasks.length)
+      expect(some.length).toBe(Math.min(300, count - tasks.length))
+      if (count - tasks.length > 300) expect(nextEvent).toBe(0)
+      tasks.push(...some)
+    }
+    return tasks
+  }
+
+  /** Takes the first task and gives back its lease. */
+  async leaseOne(): Promise<{ id: string; lease: string }> {
+    const [, task] = await this.lease()
+    return { id: task!.id, lease: task!.lease }
+  }
+
+  async settle(
+    id: string,
+    lease: string,
+    outcome: "done" | "failed" | "released",
+    text = "",
+    retention = HOUR,
+  ) {
+    const [answer] = await this.settleEach(retention, [{ id, lease, outcome, text }])
+    return answer!
+  }
+
+  async extend(id: string, lease: string, timeout: number | "" = "") {
+    const [answer] = await this.scripts.call("extend", this.name, {}, [{ id, lease, timeout, ...NO_NEWS }])
+    return answer!
+  }
+
+  async watch(id: string) {
+    const [answer] = await this.scripts.call("watch", this.name, {}, [{ id }])
+    return answer!
+  }
+
+  /** How many tasks were deleted. */
+  async purge(place: string, limit = 10) {
+    const [, purged] = await this.scripts.call("purge", this.name, { place, limit })
+    return purged
+  }
+
+  async deleteDead(id: string) {
+    const [answer] = await this.scripts.call("deleteDead", this.name, {}, [{ id }])
+    return answer!
+  }
+
+  async retryDead(id: string) {
+    const [answer] = await this.scripts.call("retryDead", this.name, {}, [{ id, ...SAME_PAYLOAD }])
+    return answer
+  }
+
+  async cancel(id: string, retention = HOUR) {
+    const [answer] = await this.scripts.call("cancel", this.name, { retention }, [{ id }])
+    return answer!
+  }
+
+  /** The end of this task's retention has come. */
+  async age(set: "done" | "dead" | "cancelled", id: string) {
+    await this.redis.zadd(this.key(set), "XX", 1, id)
+  }
+
+  ready(priority = 5) {
+    return this.redis.lrange(this.key("ready", `${priority}`), 0, -1)
+  }
+}
+
+export async function scriptQueue(): Promise<ScriptQueue> {
+  return new ScriptQueue((await sharedRedis()).socket)
+}
+
+export const submitAndLease = async (queue: ScriptQueue, wishes: TaskOptions = {}) => {
+  await queue.submit("T", { text: LONG, ...wishes })
+  return (await queue.leaseOne()).lease
+}
+
+export const makeDead = async (queue: ScriptQueue, wishes: TaskOptions = {}) => {
+  const lease = await submitAndLease(queue, { maxRetries: 0, ...wishes })
+  await queue.settle("T", lease, "failed", "boom")
+  return lease
+}
+
+/** 1 where a sweep of one task found one. */
+export const sweepOne = async (queue: ScriptQueue) => (await queue.sweep(1))[0]
+
+export const makeRetrying = async (queue: ScriptQueue, wishes: TaskOptions = {}) => {
+  await queue.settle("T", await submitAndLease(queue, { backoff: BACKOFF, ...wishes }), "failed", "boom")
+}

@@ -1,0 +1,125 @@
+/** One queue and a broker that serves it over HTTP, with a method for each thing that a client does to a task. */
+import { expect } from "bun:test"
+import type { BrokerConfig } from "../../lib/config/config.ts"
+import type { Attempt, TaskView, WhyAnswer } from "../../lib/wire/inspecting.ts"
+import type { Submit } from "../../lib/wire/submitting.ts"
+import type { LeasedTask, WorkAnswer } from "../../lib/wire/working.ts"
+import { Bench, type TestBroker, testBroker } from "../support/harness.ts"
+import { checkQueue } from "../support/invariants.ts"
+import { sharedRedis } from "../support/redis.ts"
+
+export const DAY_MS = 86_400_000
+
+export interface Reply {
+  status: number
+  headers: Headers
+  // biome-ignore lint/suspicious/noExplicitAny: each test says what it expects
+  body: any
+}
+
+/** One queue, a broker (or two) that serves it, and the words that the tests use. */
+export class ServedQueue implements AsyncDisposable {
+  private constructor(
+    readonly socket: string,
+    readonly broker: TestBroker,
+    readonly bench: Bench,
+  ) {}
+
+  static async open(overrides: Partial<BrokerConfig> = {}): Promise<ServedQueue> {
+    const { socket } = await sharedRedis()
+    return new ServedQueue(socket, await testBroker(overrides, socket), new Bench(socket))
+  }
+
+  get queue(): string {
+    return this.bench.name
+  }
+
+  async ask(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ): Promise<Reply> {
+    const response = await this.broker.call(method, path, body, { headers })
+    const text = await response.text()
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: text === "" ? undefined : JSON.parse(text),
+    }
+  }
+
+  /** One task; answers its id. */
+  async submit(asked: Partial<Submit> = {}): Promise<string> {
+    const { status, body } = await this.ask("POST", "/submit", { type: "t", queue: this.queue, ...asked })
+    expect([status, body]).toEqual([200, expect.anything()])
+    return body.task_id
+  }
+
+  async lease(max = 1): Promise<LeasedTask[]> {
+    return (await this.ask("POST", "/lease", { queues: [this.queue], max, worker: "w1" })).body.tasks
+  }
+
+  /** A task in the hands of a worker. */
+  async leased(asked: Partial<Submit> = {}): Promise<LeasedTask> {
+    await this.submit(asked)
+    const [task] = await this.lease()
+    return task!
+  }
+
+  ack({ id, lease }: { id: string; lease?: string }, said: object = {}): Promise<Reply> {
+    return this.ask("POST", "/ack", { task_id: id, ...(lease === undefined ? {} : { lease }), ...said })
+  }
+
+  extend({ id, lease }: { id: string; lease: string }, told: object = {}): Promise<Reply> {
+    return this.ask("POST", "/extend", { task_id: id, lease, ...told })
+  }
+
+  cancel = (id: string) => this.ask("POST", `/cancel/${id}`)
+
+  /** The task as /status shows it. */
+  async task(id: string): Promise<TaskView & { attempts: Attempt[] }> {
+    return (await this.ask("GET", `/status/${id}`)).body
+  }
+
+  why = async (id: string): Promise<WhyAnswer> => (await this.ask("GET", `/why/${id}`)).body
+
+  async work(asked: object): Promise<WorkAnswer & { settled: Reply["body"][]; extended: Reply["body"][] }> {
+    return (await this.ask("POST", "/work", { queues: [this.queue], ...asked })).body
+  }
+
+  /** The lease lapses, and a sweep takes the task back. */
+  async crash(id: string): Promise<void> {
+    await this.bench.lapse(id)
+    await this.bench.sweep()
+  }
+
+  /** Its delay is over, and a sweep finds it. */
+  async becomeDue(id: string): Promise<void> {
+    await this.bench.due(id)
+    await this.bench.sweep()
+  }
+
+  /** The time has come after which it must not start. */
+  async expire(id: string): Promise<void> {
+    await this.bench.expire(id)
+  }
+
+  /** A task that is dead, its one attempt failed. */
+  async dead(asked: Partial<Submit> = {}): Promise<string> {
+    const task = await this.leased({ max_retries: 0, ...asked })
+    expect((await this.ack(task, { status: "failed", error: "no" })).body.status).toBe("moved_to_dlq")
+    return task.id
+  }
+
+  sweepKeeping(keep: { limit?: number; keep?: number; keep_dead?: number; dead_retention?: number }) {
+    const bounds = { limit: 1_000, retention: DAY_MS, dead_retention: DAY_MS, keep: 1e9, keep_dead: 1e9 }
+    return this.bench.scripts.call("sweep", this.queue, { ...bounds, ...keep, polled: 0 })
+  }
+
+  async [Symbol.asyncDispose]() {
+    await checkQueue(this.bench.redis, this.queue)
+    await this.broker[Symbol.asyncDispose]()
+    await this.bench[Symbol.asyncDispose]()
+  }
+}
