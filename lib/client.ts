@@ -35,7 +35,7 @@ import type {
   QueueView,
   WorkersAnswer,
 } from "./wire/managing.ts"
-import type { AuditAnswer } from "./wire/operating.ts"
+import type { Alive, AuditAnswer, Ready } from "./wire/operating.ts"
 import type { Code, Problem } from "./wire/problem.ts"
 import { readEvents } from "./wire/sse.ts"
 import type { Cancelled, Submit, Submitted } from "./wire/submitting.ts"
@@ -148,16 +148,6 @@ export interface StreamEvent {
   id: string | undefined
   event: EventName
   data: EventData
-}
-
-export interface Ready {
-  status: "ready"
-  redis: string
-  durability: string
-  maxmemory_policy: string
-  topology: string
-  replicas: number
-  wait_replicas: number
 }
 
 export class Client {
@@ -348,7 +338,7 @@ export class Client {
   }
 
   /** Whether the broker's process answers. */
-  healthz(options?: CallOptions): Promise<{ status: "ok" }> {
+  healthz(options?: CallOptions): Promise<Alive> {
     return this.#call("GET", "/healthz", undefined, options)
   }
 

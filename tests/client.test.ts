@@ -1,7 +1,123 @@
 import { describe, expect, test } from "bun:test"
 import { BrokerProblem, BrokerUnreachable, Client } from "../lib/client.ts"
+import { type AnswerOf, type BodyOf, OPERATION_IDS, type OperationId } from "../lib/wire/routes.ts"
+import { readEvents } from "../lib/wire/sse.ts"
 import { FakeBroker, problem } from "./support/fake-broker.ts"
 import { freshName, TOKEN, testBroker } from "./support/harness.ts"
+
+/** The method of the client for each operation; null for those that only browsers, Prometheus or the original's workers use. */
+const METHODS = {
+  submitTasks: "submit",
+  cancelTask: "cancel",
+  getTask: "status",
+  whyTask: "why",
+  leaseOne: null,
+  lease: "lease",
+  ack: "ack",
+  extend: "extend",
+  work: "work",
+  listTasks: "tasks",
+  listDead: "dlq",
+  groupDead: "dlqGroups",
+  retryDeadTask: "retryDead",
+  retryDead: "retryAllDead",
+  purgeDead: "purgeDead",
+  deleteDeadTask: "discardDead",
+  listQueues: "queues",
+  getQueue: "queue",
+  pauseQueue: "pauseQueue",
+  resumeQueue: "resumeQueue",
+  setQueueSettings: "setQueue",
+  purgeQueue: "purgeQueue",
+  listWorkers: "workers",
+  drainWorker: "drainWorker",
+  undrainWorker: "drainWorker",
+  listenEvents: "events",
+  audit: "audit",
+  metrics: null,
+  signIn: null,
+  whoAmI: null,
+  signOut: null,
+  health: "healthz",
+  ready: "readyz",
+} as const satisfies Record<OperationId, keyof Client | null>
+
+type Methods = typeof METHODS
+type MethodOf<Id extends OperationId> = Methods[Id] extends keyof Client ? Client[Methods[Id]] : never
+type AnswerTo<Id extends OperationId> = Awaited<
+  ReturnType<Extract<MethodOf<Id>, (...args: never[]) => unknown>>
+>
+type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false
+/** Items that are refused are errors for callers of the client, and problems on the wire. */
+type Unlisted<T> = T extends { settled: unknown } ? Omit<T, "settled" | "extended"> : T
+type Compared = Exclude<
+  { [Id in OperationId]: Methods[Id] extends null ? never : Id }[OperationId],
+  "listenEvents"
+>
+type SameAnswers = { [Id in Compared]: Same<Unlisted<AnswerTo<Id>>, Unlisted<AnswerOf<Id>>> }
+/** Compiles only if each method returns what the declaration of its route says. */
+const SAME_ANSWERS: Record<Compared, true> = METHODS as unknown as SameAnswers
+type FirstBody = "submitTasks" | "lease" | "ack" | "extend" | "work" | "retryDead" | "purgeDead"
+type SecondBody = "pauseQueue" | "setQueueSettings" | "purgeQueue"
+type ParametersOf<Id extends OperationId> = Parameters<Extract<MethodOf<Id>, (...args: never[]) => unknown>>
+/** Compiles only if each method takes what the declaration of its route says. */
+type SameBodies = {
+  [Id in FirstBody]: Same<NonNullable<ParametersOf<Id>[0]>, BodyOf<Id>>
+} & { [Id in SecondBody]: Same<NonNullable<ParametersOf<Id>[1]>, BodyOf<Id>> }
+const SAME_BODIES: Record<FirstBody | SecondBody, true> = {
+  submitTasks: true,
+  lease: true,
+  ack: true,
+  extend: true,
+  work: true,
+  retryDead: true,
+  purgeDead: true,
+  pauseQueue: true,
+  setQueueSettings: true,
+  purgeQueue: true,
+} satisfies SameBodies
+
+test("each JSON route for programs has a method of the client", () => {
+  for (const [id, method] of Object.entries(METHODS))
+    if (method !== null) expect(Client.prototype, id).toHaveProperty(method)
+  expect(Object.keys(SAME_ANSWERS).length).toBe(OPERATION_IDS.length)
+  expect(Object.keys(SAME_BODIES)).toHaveLength(10)
+})
+
+describe("a stream of events", () => {
+  const read = async (...chunks: string[]) => {
+    const events = readEvents(
+      (async function* () {
+        for (const chunk of chunks) yield new TextEncoder().encode(chunk)
+      })(),
+    )
+    return await Array.fromAsync(events)
+  }
+  const text = "id: 1\nevent: done\ndata: {}\n\n: a comment\n\nretry: 50\ndata: a\ndata: b\n\ndata: cut off\n"
+
+  test.each([
+    ["LF", "\n"],
+    ["CRLF", "\r\n"],
+    ["CR", "\r"],
+  ])("may end its lines in %s, and break anywhere", async (_, end) => {
+    const sent = text.replaceAll("\n", end)
+    const expected = [
+      { id: "1", event: "done", data: "{}", retryMs: undefined },
+      { id: "1", event: "message", data: "", retryMs: undefined },
+      { id: "1", event: "message", data: "a\nb", retryMs: 50 },
+    ]
+    expect(await read(sent)).toEqual(expected)
+    expect(await read(...sent)).toEqual(expected)
+    for (let at = 1; at < sent.length; at++)
+      expect(await read(sent.slice(0, at), sent.slice(at))).toEqual(expected)
+  })
+
+  test("takes no retry that is no number, and no id with a NUL", async () => {
+    expect(await read("retry: soon\nid: a\0\ndata: x\n\n")).toEqual([
+      { id: undefined, event: "message", data: "x", retryMs: undefined },
+    ])
+  })
+})
 
 describe("the client", () => {
   test("a problem carries what a caller needs to decide", async () => {

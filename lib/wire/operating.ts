@@ -106,6 +106,8 @@ export const SessionEnded = Type.Object({ status: Type.Literal("ended") })
 
 export const Alive = Type.Object({ status: Type.Literal("ok") })
 
+export type Alive = Static<typeof Alive>
+
 export const Ready = Type.Object({
   status: Type.Literal("ready"),
   redis: Type.String({ description: "the version of Redis" }),
