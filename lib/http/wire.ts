@@ -180,7 +180,7 @@ export function readSubmits(
             ? `+${submit.delay_ms}`
             : undefined,
       expiresInMs: submit.expires_in_ms,
-      local: submit.task_id,
+      localId: submit.task_id,
       extra,
       traceparent: trace,
       policy: {
@@ -324,7 +324,7 @@ export function readEvents(query: URLSearchParams, headers: Headers) {
   if (header) query.set("last_event_id", header)
   const { queue: queues, task, event: events, last_event_id: after } = checkEvents(query)
   const id = task && splitId(task)
-  return { queues, task: id && joinId(id.queue, id.local), events, after }
+  return { queues, task: id && joinId(id.queue, id.localId), events, after }
 }
 
 export function readDlq(query: URLSearchParams) {
@@ -383,8 +383,8 @@ export function readAudit(query: URLSearchParams) {
 /** As /submit answered it: the default queue is not named. */
 export function readId(id: string): string {
   try {
-    const { queue, local } = splitId(checkId(id))
-    return joinId(queue, local)
+    const { queue, localId } = splitId(checkId(id))
+    return joinId(queue, localId)
   } catch {
     throw new Refused("bad_request", {
       field: "task_id",
@@ -497,13 +497,13 @@ export function writeSubmitted({ id, state, replayed, replaced }: Submitted): st
 /** Whether the only answer is one given before. */
 export const replayed = (text: string): boolean => text.startsWith("{") && text.includes('"replayed":true')
 
-export const writeSettled = ({ id, word, retries }: Settled): string =>
-  word === "requeued" || word === "moved_to_dlq"
-    ? `{"status":"${word}","task_id":"${id}","retries":${retries}}`
-    : `{"status":"${word}","task_id":"${id}"}`
+export const writeSettled = ({ id, code, retries }: Settled): string =>
+  code === "requeued" || code === "moved_to_dlq"
+    ? `{"status":"${code}","task_id":"${id}","retries":${retries}}`
+    : `{"status":"${code}","task_id":"${id}"}`
 
-export const writeExtended = ({ id, word, leaseExpiresAt }: Extended): string =>
-  `{"status":"${word}","task_id":"${id}","lease_expires_at":${leaseExpiresAt}}`
+export const writeExtended = ({ id, code, leaseExpiresAt }: Extended): string =>
+  `{"status":"${code}","task_id":"${id}","lease_expires_at":${leaseExpiresAt}}`
 
 export function writeLeased(task: Leased): string {
   const { policy, extra, checkpoint } = task
@@ -537,7 +537,7 @@ export function writeWork(
     answer =>
       answer instanceof Refused && (answer.reason === "lease_lost" || answer.reason === "task_not_found"),
   )
-  const cancelled = idsWhere(answer => !(answer instanceof Refused) && answer.word === "cancelled")
+  const cancelled = idsWhere(answer => !(answer instanceof Refused) && answer.code === "cancelled")
   return (
     `{"tasks":[${tasks.map(writeLeased).join(",")}],"settled":${writeEach(settled, writeSettled)},` +
     `"extended":${writeEach(extended, writeExtended)},"lost":${lost},"cancelled":${cancelled},"drain":${drain}}`

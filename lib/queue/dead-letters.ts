@@ -114,11 +114,11 @@ export class DeadLetters {
 
   /** Gives one dead task a new life, with another payload where there is one. */
   async retry(id: string, payload?: string): Promise<void> {
-    const { queue, local } = splitId(id)
+    const { queue, localId } = splitId(id)
     const given = payload === undefined ? SAME : inlineOrLarge(payload)
-    const [word] = await this.parts.scripts.call("retryDead", queue, {}, [{ id: local, ...given }])
-    if (word === "duplicate") throw new Refused("key_taken", { task_id: id })
-    if (word !== "requeued") throw new Refused("not_in_dlq", { task_id: id })
+    const [code] = await this.parts.scripts.call("retryDead", queue, {}, [{ id: localId, ...given }])
+    if (code === "duplicate") throw new Refused("key_taken", { task_id: id })
+    if (code !== "requeued") throw new Refused("not_in_dlq", { task_id: id })
     this.#tell("retried", queue, id)
   }
 
@@ -145,9 +145,9 @@ export class DeadLetters {
 
   /** Deletes one dead task. */
   async discard(id: string): Promise<void> {
-    const { queue, local } = splitId(id)
-    const [word] = await this.parts.scripts.call("deleteDead", queue, {}, [{ id: local }])
-    if (word !== "deleted") throw new Refused("not_in_dlq", { task_id: id })
+    const { queue, localId } = splitId(id)
+    const [code] = await this.parts.scripts.call("deleteDead", queue, {}, [{ id: localId }])
+    if (code !== "deleted") throw new Refused("not_in_dlq", { task_id: id })
     this.#tell("deleted", queue, id)
   }
 
@@ -158,9 +158,9 @@ export class DeadLetters {
     let purged = 0
     await eachPart(tasks, MOVES_A_CALL, async (queue, part) => {
       const items = part.map(({ id }) => ({ id: localOf(id) }))
-      const words = await this.parts.scripts.call("deleteDead", queue, {}, items)
-      words.forEach((word, i) => {
-        if (word !== "deleted") return
+      const codes = await this.parts.scripts.call("deleteDead", queue, {}, items)
+      codes.forEach((code, i) => {
+        if (code !== "deleted") return
         purged++
         this.#tell("deleted", queue, part[i]!.id)
       })
@@ -200,9 +200,9 @@ export class DeadLetters {
         id: localOf(id),
         ...(patch === undefined ? SAME : inlineOrLarge(mergedText(payload, patch))),
       }))
-      const words = await this.parts.scripts.call("retryDead", queue, {}, items)
-      words.forEach((word, i) => {
-        if (word !== "requeued") return
+      const codes = await this.parts.scripts.call("retryDead", queue, {}, items)
+      codes.forEach((code, i) => {
+        if (code !== "requeued") return
         requeued++
         this.#tell("retried", queue, part[i]!.id)
       })
@@ -233,7 +233,7 @@ function matcher({ type, reason, error, fingerprint, before, after }: DeadFilter
 
 /** What varies in an error from one time to the next, in the order in which it is replaced. */
 const VARYING: readonly [part: RegExp, name: string][] = [
-  // An apostrophe within a word begins no quotation.
+  // An apostrophe within a code begins no quotation.
   [/"[^"]*"|`[^`]*`|(?<![A-Za-z0-9])'[^']*'(?![A-Za-z0-9])/g, "<text>"],
   [/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/gi, "<uuid>"],
   [/\b0x[0-9a-f]+\b|\b(?=[a-f]*[0-9])[0-9a-f]{8,}\b/gi, "<hex>"],

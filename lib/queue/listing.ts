@@ -29,8 +29,8 @@ export const PLACES: Record<State, readonly string[]> = {
 }
 
 export async function findTask(scripts: Scripts, id: string): Promise<Task> {
-  const { queue, local } = splitId(id)
-  const [described] = await scripts.call("inspect", queue, {}, [{ id: local }])
+  const { queue, localId } = splitId(id)
+  const [described] = await scripts.call("inspect", queue, {}, [{ id: localId }])
   if (!described) throw new Refused("task_not_found", { task_id: id })
   return readTask(queue, described)
 }
@@ -123,8 +123,8 @@ export async function whyTask(
   id: string,
   served: (queue: string) => boolean,
 ): Promise<Why> {
-  const { queue, local } = splitId(id)
-  const [found] = await scripts.call("why", queue, {}, [{ id: local }])
+  const { queue, localId } = splitId(id)
+  const [found] = await scripts.call("why", queue, {}, [{ id: localId }])
   if (!found) throw new Refused("task_not_found", { task_id: id })
   return explain(queue, found, served(queue))
 }

@@ -12,12 +12,12 @@ const SUBMITS = { queued: "submitted", scheduled: "scheduled" } as const
 const ENDS = {
   ...{ acknowledged: "done", requeued: "failed", moved_to_dlq: "failed" },
   ...{ released: "released", cancelled: "cancelled" },
-} as const satisfies Record<Settled["word"], EventName>
+} as const satisfies Record<Settled["code"], EventName>
 /** Of an error, in a line of the log. */
 const ERROR_CHARACTERS = 200
 
 /** What a script made of an attempt's end, and when that was. `reason`: of what is dead now. */
-interface End extends Pick<Settled, "word" | "retries"> {
+interface End extends Pick<Settled, "code" | "retries"> {
   state: Task["state"]
   reason: string | undefined
   now: number
@@ -34,11 +34,11 @@ export class OutcomeRecorder {
     this.#log = rateLimited(log)
   }
 
-  submitted(id: string, word: keyof typeof SUBMITS, { queue, type }: NewTask): void {
+  submitted(id: string, code: keyof typeof SUBMITS, { queue, type }: NewTask): void {
     this.measures.forQueue(queue).submitted++
     // Asked first, here and below: most of a flood is not told, and then nothing is to be made for it.
-    if (this.events.admits(SUBMITS[word], queue))
-      this.events.publishTaskEvent(SUBMITS[word], queue, id, { type })
+    if (this.events.admits(SUBMITS[code], queue))
+      this.events.publishTaskEvent(SUBMITS[code], queue, id, { type })
   }
 
   leased(queue: string, tasks: readonly Leased[]): void {
@@ -57,21 +57,21 @@ export class OutcomeRecorder {
   /** An attempt has ended as its worker said. A repeated ack is told twice. `asked`: what the log is to say of who asks. */
   settled(
     settlement: Settlement,
-    { word, retries, state, reason, now }: End,
+    { code, retries, state, reason, now }: End,
     asked: () => Fields = () => ({}),
   ): void {
     const { id, lease, text, outcome } = settlement
     const queue = queueOf(id)
-    const died = word === "moved_to_dlq" || (word === "released" && state === "dead")
-    this.#count(queue, word, lease, now)
+    const died = code === "moved_to_dlq" || (code === "released" && state === "dead")
+    this.#count(queue, code, lease, now)
     if (died) {
       this.measures.forQueue(queue).dead++
       this.#logDead(settlement, retries, reason, asked())
     }
     if (!this.events.active) return
     const attempt = () => (lease === undefined ? {} : { attempt: Number.parseInt(lease, 10) })
-    if (this.events.admits(ENDS[word], queue))
-      this.events.publishTaskEvent(ENDS[word], queue, id, {
+    if (this.events.admits(ENDS[code], queue))
+      this.events.publishTaskEvent(ENDS[code], queue, id, {
         ...attempt(),
         ...(outcome === "failed" && text ? { error: text } : {}),
       })
@@ -84,13 +84,13 @@ export class OutcomeRecorder {
     measures.lapsed += lapsed
     measures.dead += died
     for (const line of timeouts) {
-      const [event, reason, attempt, worker, local] = line.split(" ") as [EventName, ...string[]]
+      const [event, reason, attempt, worker, localId] = line.split(" ") as [EventName, ...string[]]
       const facts = {
         ...(event === "cancelled" ? {} : { reason }),
         attempt: Number(attempt),
         ...(worker === "?" ? {} : { worker }),
       }
-      const id = joinId(queue, local!)
+      const id = joinId(queue, localId!)
       if (event === "lapsed") this.#log.warn("A lease has lapsed", { task_id: id, queue, ...facts })
       else if (event === "dead") this.#log.warn("A task is dead", { task_id: id, queue, ...facts })
       this.#tell(event, queue, id, facts)
@@ -111,14 +111,14 @@ export class OutcomeRecorder {
     if (this.events.admits(event, queue)) this.events.publishTaskEvent(event, queue, id, facts)
   }
 
-  #count(queue: string, word: Settled["word"], lease: string | undefined, now: number): void {
+  #count(queue: string, code: Settled["code"], lease: string | undefined, now: number): void {
     const measures = this.measures.forQueue(queue)
-    if (word === "cancelled") return
-    if (word === "released") {
+    if (code === "cancelled") return
+    if (code === "released") {
       measures.released++
       return
     }
-    if (word === "acknowledged") measures.done++
+    if (code === "acknowledged") measures.done++
     else measures.failed++
     const ranMs = lease === undefined ? undefined : leaseAgeMs(lease, now)
     if (ranMs !== undefined) measures.run.observe(ranMs / 1_000)

@@ -95,7 +95,7 @@ export class TaskQueue {
   readonly #events: EventWriter
   /** Those who listen to events here. */
   readonly eventFeed: EventFeed
-  readonly #submits: Batcher<{ local: string; task: NewTask }, Exclude<Replies["submit"], string>[number]>
+  readonly #submits: Batcher<{ localId: string; task: NewTask }, Exclude<Replies["submit"], string>[number]>
   readonly #settles: Batcher<Settlement, Exclude<Replies["settle"], string>[number]>
   readonly #extends: Batcher<Extension, Replies["extend"][number]>
   readonly #upkeep: Timer
@@ -165,9 +165,9 @@ export class TaskQueue {
       subscribe: queue => this.#hints.subscribe(endedChannel(queue)),
       unsubscribe: queue => this.#hints.unsubscribe(endedChannel(queue)),
       mark: async id => {
-        const { queue, local } = splitId(id)
-        const [word] = await scripts.call("watch", queue, {}, [{ id: local }])
-        return word === "watched"
+        const { queue, localId } = splitId(id)
+        const [code] = await scripts.call("watch", queue, {}, [{ id: localId }])
+        return code === "watched"
       },
       queueOf: id => splitId(id).queue,
     })
@@ -198,12 +198,12 @@ export class TaskQueue {
         "submit",
         queue,
         { ttl: options.idempotencyTtlMs },
-        items.map(({ local, task }) => {
+        items.map(({ localId, task }) => {
           const { body, large, extras } = encodeNewTask(task)
-          return { id: local, body, large, extras }
+          return { id: localId, body, large, extras }
         }),
       )
-      return answers === "queued" ? items.map(({ local }) => ["queued", local]) : answers
+      return answers === "queued" ? items.map(({ localId }) => ["queued", localId]) : answers
     })
     this.#settles = new Batcher(async (queue, items) => {
       batchSizes.settle.observe(items.length)
@@ -265,22 +265,22 @@ export class TaskQueue {
   /** Creates tasks, ready at once or after their delay. Answers in order. */
   async submit(tasks: readonly NewTask[]): Promise<Each<Submitted>[]> {
     for (const { queue } of tasks) if (!this.#registered.has(queue)) await this.#register(queue)
-    const items = tasks.map(task => ({ local: task.local ?? newLocalId(), task }))
+    const items = tasks.map(task => ({ localId: task.localId ?? newLocalId(), task }))
     const answers = await this.#byQueue(items, item => item.task.queue, this.#submits)
     return items.map(({ task }, i) => {
       const { queue, when, expiresInMs } = task
-      const [word, local] = answers[i]!
-      const id = joinId(queue, local)
-      switch (word) {
+      const [code, localId] = answers[i]!
+      const id = joinId(queue, localId)
+      switch (code) {
         case "queued":
-          this.#happened.submitted(id, word, task)
+          this.#happened.submitted(id, code, task)
           if (expiresInMs !== undefined) this.#sweeper.in(queue, expiresInMs)
-          return { id, state: word }
+          return { id, state: code }
         case "scheduled":
-          this.#happened.submitted(id, word, task)
+          this.#happened.submitted(id, code, task)
           if (expiresInMs !== undefined) this.#sweeper.in(queue, expiresInMs)
           this.#sweeper.in(queue, when!.startsWith("+") ? Number(when) : Number(when) - Date.now())
-          return { id, state: word }
+          return { id, state: code }
         case "replay_queued":
           return { id, state: "queued", replayed: true }
         case "replay_scheduled":
@@ -305,7 +305,7 @@ export class TaskQueue {
         case "full_bytes":
           return queueFull(queue, `its tasks hold what MAX_QUEUE_BYTES=${this.options.maxQueueBytes} allows`)
         default:
-          throw word satisfies never
+          throw code satisfies never
       }
     })
   }
@@ -336,18 +336,18 @@ export class TaskQueue {
     const now = Date.now()
     return settlements.map((settlement, i) => {
       const { id, lease } = settlement
-      const [word, retries, attempt, state, reason] = answers[i]!
+      const [code, retries, attempt, state, reason] = answers[i]!
       // No lease call tells of this delay's end to those who wait already.
       if (state === "retrying") this.#sweeper.in(splitId(id).queue, 0)
-      switch (word) {
+      switch (code) {
         case "acknowledged":
         case "requeued":
         case "moved_to_dlq":
         case "released":
         case "cancelled":
-          this.#happened.settled(settlement, { word, retries, state, reason, now }, asked)
-          this.workers.recordSettled(by, { id, word, retries }, lease)
-          return { id, word, retries }
+          this.#happened.settled(settlement, { code, retries, state, reason, now }, asked)
+          this.workers.recordSettled(by, { id, code, retries }, lease)
+          return { id, code, retries }
         case "lease_lost":
           return leaseLost(id, attempt, state)
         case "not_leased":
@@ -359,7 +359,7 @@ export class TaskQueue {
         case "unknown":
           return new Refused("task_not_found", { task_id: id })
         default:
-          throw word satisfies never
+          throw code satisfies never
       }
     })
   }
@@ -396,9 +396,9 @@ export class TaskQueue {
       // Those of a lease that nobody was told of are nothing that has happened.
       if (outcome === "returned" || typeof answers === "string") continue
       some.forEach(({ id, lease }, i) => {
-        const [word, retries, , state, reason] = answers[i]!
-        if (word !== "released" && word !== "cancelled") return
-        this.#happened.settled({ id, lease, outcome }, { word, retries, state, reason, now: Date.now() })
+        const [code, retries, , state, reason] = answers[i]!
+        if (code !== "released" && code !== "cancelled") return
+        this.#happened.settled({ id, lease, outcome }, { code, retries, state, reason, now: Date.now() })
       })
     }
   }
@@ -407,34 +407,34 @@ export class TaskQueue {
   async extend(extensions: readonly Extension[]): Promise<Each<Extended>[]> {
     const answers = await this.#byId(extensions, this.#extends)
     return extensions.map(({ id, timeoutMs }, i) => {
-      const [word, leaseExpiresAt, attempt, state] = answers[i]!
+      const [code, leaseExpiresAt, attempt, state] = answers[i]!
       // It may lapse earlier than it would have.
       if (timeoutMs !== undefined) this.#sweeper.in(splitId(id).queue, timeoutMs)
-      switch (word) {
+      switch (code) {
         case "ok":
         case "cancelled":
-          return { id, word, leaseExpiresAt }
+          return { id, code, leaseExpiresAt }
         case "lease_lost":
           return leaseLost(id, attempt, state)
         case "unknown":
           return new Refused("task_not_found", { task_id: id })
         default:
-          throw word satisfies never
+          throw code satisfies never
       }
     })
   }
 
   /** Ends a task that waits, or asks the worker that has it to stop. Safe to repeat. */
   async cancel(id: string): Promise<"cancelled" | "cancelling"> {
-    const { queue, local } = splitId(id)
+    const { queue, localId } = splitId(id)
     const retention = this.options.doneRetentionMs
-    const [[word, state]] = (await this.#scripts.call("cancel", queue, { retention }, [{ id: local }])) as [
+    const [[code, state]] = (await this.#scripts.call("cancel", queue, { retention }, [{ id: localId }])) as [
       Replies["cancel"][number],
     ]
-    if (word === "unknown") throw new Refused("task_not_found", { task_id: id })
-    if (word === "ended") throw new Refused("already_ended", { task_id: id, state })
-    if (state !== "cancelled") this.#happened.publish(word, id)
-    return word
+    if (code === "unknown") throw new Refused("task_not_found", { task_id: id })
+    if (code === "ended") throw new Refused("already_ended", { task_id: id, state })
+    if (state !== "cancelled") this.#happened.publish(code, id)
+    return code
   }
 
   /** All there is to know of a task, once it has ended or `waitMs` are over. */
@@ -610,10 +610,10 @@ export class TaskQueue {
   /** For "not found": "gone" where an idempotency record still tells of the task, as of ids that callers gave. */
   async #goneOr(error: unknown, id: string): Promise<unknown> {
     if (!(error instanceof Refused && error.reason === "task_not_found")) return error
-    const { queue, local } = splitId(id)
-    const record = recordKey(queue, givenIdRecord(local))
+    const { queue, localId } = splitId(id)
+    const record = recordKey(queue, givenIdRecord(localId))
     const found = (await this.#store.command(["GET", record]).catch(() => null)) as string | null
-    return found?.split(" ")[1] === local ? new Refused("task_gone", { task_id: id }) : error
+    return found?.split(" ")[1] === localId ? new Refused("task_gone", { task_id: id }) : error
   }
 
   #byId<Item extends { id: string }, Answer>(

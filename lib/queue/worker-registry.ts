@@ -139,15 +139,15 @@ export class WorkerRegistry {
   }
 
   /** Counts an ended attempt for its worker. If `worker` is "", that is the one that leased the task here. */
-  recordSettled(worker: string, { id, word }: Settled, lease: string | undefined): void {
+  recordSettled(worker: string, { id, code }: Settled, lease: string | undefined): void {
     const holder = this.#holders.get(id)
     if (holder !== undefined) this.#holders.delete(id)
     const name =
       worker || (holder !== undefined && (lease ?? holder.lease) === holder.lease ? holder.worker : "")
-    if (name === "" || word === "released" || word === "cancelled") return
+    if (name === "" || code === "released" || code === "cancelled") return
     const sighting = this.#sighting(name)
     if (sighting === undefined) return
-    if (word === "acknowledged") sighting.done++
+    if (code === "acknowledged") sighting.done++
     else sighting.failed++
   }
 

@@ -27,11 +27,11 @@ export function newLocalId(now = Date.now()): string {
 }
 
 /** An id contains its queue (`emails:…`), so the id alone is enough to find the task's keys. */
-export function splitId(id: string): { queue: string; local: string } {
+export function splitId(id: string): { queue: string; localId: string } {
   const colon = id.indexOf(":")
   return colon < 0
-    ? { queue: DEFAULT_QUEUE, local: id }
-    : { queue: id.slice(0, colon), local: id.slice(colon + 1) }
+    ? { queue: DEFAULT_QUEUE, localId: id }
+    : { queue: id.slice(0, colon), localId: id.slice(colon + 1) }
 }
 
 export const queueOf = (id: string): string => splitId(id).queue

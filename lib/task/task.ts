@@ -65,7 +65,7 @@ export interface NewTask {
   /** After that no attempt starts. */
   expiresInMs?: number | undefined
   /** The id within its queue; undefined: a new one. */
-  local?: string | undefined
+  localId?: string | undefined
   /** Further members for the worker, as JSON without braces. */
   extra?: string | undefined
   /** The trace that its caller named, which stands in `extra`. */
@@ -104,12 +104,12 @@ export interface Submitted {
 
 export interface Settled {
   id: string
-  word: "acknowledged" | "requeued" | "moved_to_dlq" | "released" | "cancelled"
+  code: "acknowledged" | "requeued" | "moved_to_dlq" | "released" | "cancelled"
   retries: number
 }
 
 export interface Extended {
   id: string
-  word: "ok" | "cancelled"
+  code: "ok" | "cancelled"
   leaseExpiresAt: number
 }

@@ -513,7 +513,7 @@ test("a task queue walks a task through its whole life, and each step leaves it 
       { leaseExpiresAt: expect.any(Number) },
     ])
     expect(await tasks.settle([{ id, lease: second.lease, outcome: "failed", text: "boom" }])).toMatchObject([
-      { word: "moved_to_dlq", retries: 1 },
+      { code: "moved_to_dlq", retries: 1 },
     ])
     expect(await tasks.find(id)).toMatchObject({ state: "dead", reason: "failed", error: "boom", crashes: 1 })
     await tasks.dead.retry(id)

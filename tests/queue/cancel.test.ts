@@ -20,7 +20,7 @@ test("a task is found behind thousands that were cancelled, without one long scr
   const batch = Array.from({ length: 1_000 }, () => ({ type: "t", queue: q.queue }))
   for (let i = 0; i < 3; i++) {
     const { body } = await q.ask("POST", "/submit", batch)
-    const items = body.map(({ task_id }: { task_id: string }) => ({ id: splitId(task_id).local }))
+    const items = body.map(({ task_id }: { task_id: string }) => ({ id: splitId(task_id).localId }))
     await q.bench.scripts.call("cancel", q.queue, { retention: DAY_MS }, items)
   }
   const id = await q.submit()

@@ -49,7 +49,7 @@ test("two brokers that sweep at once take each task back once", async () => {
   for (const { id } of tasks) await q.bench.lapse(id)
   await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 ? other : q.bench).sweep(30)))
   const ready = await q.bench.redis.lrange(q.bench.key("ready", "5"), 0, -1)
-  expect(ready.sort()).toEqual(tasks.map(({ id }) => splitId(id).local).sort())
+  expect(ready.sort()).toEqual(tasks.map(({ id }) => splitId(id).localId).sort())
   for (const { id } of tasks.slice(0, 20)) expect((await q.task(id)).crashes).toBe(1)
 })
 

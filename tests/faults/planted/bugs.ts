@@ -123,7 +123,7 @@ export const BUGS: Bug[] = [
       [
         "const answers = await this.#byQueue(items, item => item.task.queue, this.#submits)",
         `this.#byQueue(items, item => item.task.queue, this.#submits).catch(() => {})
-    const answers = items.map(({ local, task }) => [task.when === undefined ? "queued" : "scheduled", local] as const)`,
+    const answers = items.map(({ localId, task }) => [task.when === undefined ? "queued" : "scheduled", localId] as const)`,
       ],
     ],
     signs: ["lost"],
@@ -135,7 +135,7 @@ export const BUGS: Bug[] = [
       [
         "const answers = await this.#byQueue(items, item => item.task.queue, this.#submits)",
         `const answers = await this.#byQueue(items, item => item.task.queue, this.#submits).catch(async error => {
-      for (const item of items) if (item.task.idempotency === undefined) item.local = newLocalId()
+      for (const item of items) if (item.task.idempotency === undefined) item.localId = newLocalId()
       await Bun.sleep(300)
       return this.#byQueue(items, item => item.task.queue, this.#submits)
     })`,
