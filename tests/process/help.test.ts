@@ -143,3 +143,9 @@ test("a broker that starts says where everything is, and it is there", async () 
   for (const page of ["swagger", "metrics"])
     expect((await fetch(String(line[page]), { headers: { "x-api-token": token } })).status).toBe(200)
 })
+
+test(".env.example explains each variable with the same text", async () => {
+  const example = (await Bun.file(join(root, ".env.example")).text()).replaceAll("\n# ", " ")
+  for (const [name, meaning] of Object.entries(VARIABLES))
+    expect(example).toMatch(new RegExp(`${RegExp.escape(meaning)}\\n${name}=`))
+})
