@@ -1,7 +1,8 @@
+/** Refusals: errors with a `code` out of a closed set. lib/http/answer.ts turns them into answers. */
 import type { State } from "./wire/fields.ts"
 import type { Code } from "./wire/problem.ts"
 
-/** What an answer may say beside its code. */
+/** What a problem may carry beside its code. */
 export interface Facts {
   detail?: string
   field?: string
@@ -21,7 +22,7 @@ export class Refused extends Error {
   }
 }
 
-/** A change that too few replicas have confirmed: it was not tried, or it was, with this reply, and may be lost. */
+/** Too few replicas confirmed a change: it was not made, or it was made, with this reply, and may be lost. */
 export class NotReplicated extends Refused {
   constructor(
     replicas: number,
@@ -33,5 +34,5 @@ export class NotReplicated extends Refused {
   }
 }
 
-/** One of many answers: what came of this item, or why it was refused. */
+/** The result of one item of a batch, or its refusal. */
 export type Each<T> = T | Refused

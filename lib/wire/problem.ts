@@ -33,19 +33,21 @@ export type Code = (typeof CODES)[number]
 
 export const Problem = Type.Object(
   {
-    error: Type.String({ description: "for people" }),
+    error: Type.String({ description: "the error, for people" }),
     code: Type.Union(
       CODES.map(code => Type.Literal(code)),
-      { description: "for programs" },
+      { description: "the error, for programs" },
     ),
     status: Type.Integer(),
     title: Type.String(),
     detail: Type.Optional(Type.String({ description: "what to do about it" })),
-    field: Type.Optional(Type.String({ description: "the member that is wrong" })),
+    field: Type.Optional(Type.String({ description: "the member that is invalid" })),
     task_id: Type.Optional(Type.String()),
     state: Type.Optional(State),
     attempt: Type.Optional(Type.Integer({ description: "with lease_lost: the newest attempt" })),
-    request_id: Type.Optional(Type.String({ description: "with internal: to be found in the broker's log" })),
+    request_id: Type.Optional(
+      Type.String({ description: "with internal: the id of the request in the log of the broker" }),
+    ),
   },
   { description: "RFC 9457 problem details" },
 )

@@ -60,6 +60,8 @@ const NAMES = new Map<unknown, string>(
     { Problem },
   ]
     .flatMap(shapes => Object.entries<unknown>(shapes))
+    // Both are always optional, and an optional shape is a copy that is written in place.
+    .filter(([name]) => name !== "Backoff" && name !== "TaskDefaults")
     .filter(([name, shape]) => isObjectSchema(shape) && !name.endsWith("Query"))
     .map(([name, schema]) => [schema, name]),
 )
