@@ -30,13 +30,13 @@ import type {
   Paused,
   Purge,
   Purged,
-  QueueSettings,
   QueuesAnswer,
   QueueView,
   WorkersAnswer,
 } from "./wire/managing.ts"
 import type { Alive, AuditAnswer, Ready } from "./wire/operating.ts"
 import type { Code, Problem } from "./wire/problem.ts"
+import type { QueueSettings } from "./wire/queue-settings.ts"
 import { readEvents } from "./wire/sse.ts"
 import type { Cancelled, Submit, Submitted } from "./wire/submitting.ts"
 import type {

@@ -2,7 +2,7 @@
 import { resolve } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { pathToFileURL } from "node:url"
-import { ConfigError } from "./config/reader.ts"
+import { ConfigError } from "./config/config.ts"
 import type { Ack, LeasedTask } from "./wire/working.ts"
 
 /** `Checkpoint` is what the handler of this type keeps: nothing checks that an earlier version kept the same. */

@@ -1,6 +1,7 @@
 /** The dialogs that control a queue: pause, limits and purge. */
 import { useEffect, useState } from "preact/hooks"
-import type { Purgeable, QueueSettings, QueueView } from "../wire/managing.ts"
+import type { Purgeable, QueueView } from "../wire/managing.ts"
+import type { QueueSettings } from "../wire/queue-settings.ts"
 import { requestJson } from "./api.ts"
 import { Confirm, Dialog } from "./dialog.tsx"
 import { Field, Select } from "./fields.tsx"

@@ -32,15 +32,9 @@ import {
 import { QueueName, TaskId, WorkerName } from "../wire/fields.ts"
 import { StatusQuery, TasksQuery } from "../wire/inspecting.ts"
 import { memberTexts } from "../wire/json-text.ts"
-import {
-  Pause,
-  Purge,
-  QueueSettings,
-  QueuesQuery,
-  type TaskDefaults,
-  WorkersQuery,
-} from "../wire/managing.ts"
+import { Pause, Purge, QueuesQuery, WorkersQuery } from "../wire/managing.ts"
 import { AuditQuery, EventsQuery, SignIn } from "../wire/operating.ts"
+import { QueueSettings, type TaskDefaults } from "../wire/queue-settings.ts"
 import { Submit } from "../wire/submitting.ts"
 import { TRACEPARENT } from "../wire/traceparent.ts"
 import {

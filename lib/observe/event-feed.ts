@@ -1,12 +1,12 @@
 /**
- * Reads events for the subscribers of this broker. One poll of the stream that event-writer.ts writes serves all of
- * them; without subscribers there is no poll.
- *   1. Before the first subscriber is answered, LISTENING is set and published, so that its next action is an event.
- *   2. A client that reconnects with its last event id reads from that id, page by page, until it reaches the position
- *      of the others; then it joins them. Each subscriber has its own position and gets only later events: none twice,
- *      and none omitted.
- *   3. If the stream no longer contains that id, or Redis was unreachable, the subscriber gets a `gap`.
- *   4. A subscriber that does not read is disconnected, so nobody waits for it. It may reconnect with its last id.
+ * Events, read: those who listen at this broker. It reads the stream that lib/observe/event-writer.ts writes once for all of them,
+ * by polling, and not at all where nobody listens.
+ *   1. The first to come has LISTENING set and published before it is answered: what it does next is told.
+ *   2. One who comes again with the id of its last event reads on from there by itself, page by page, until it has
+ *      reached the place of all the others, and then hears with them. Each has its own place, and is told only of
+ *      what comes after it: nothing twice, and nothing left out.
+ *   3. Where the stream does not reach back that far, or Redis was away, it is told `gap`.
+ *   4. Who does not read what it is sent is cut off, and waited for by nobody. It may come again with its last id.
  */
 import { Refused } from "../errors.ts"
 import { EVENT_STREAM, LISTENING } from "../redis/keys.ts"

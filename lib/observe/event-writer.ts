@@ -1,12 +1,12 @@
 /**
- * Writes events: what this broker does to tasks and queues, for the subscribers at any broker (event-feed.ts reads
- * them). Without subscribers an event costs one check of a boolean, and nothing is written.
- *   1. A broker with subscribers keeps the key LISTENING alive and publishes it. The key outlives the last subscriber
- *      by a minute, so that a client that reconnects finds the events in between.
- *   2. Every broker then appends its events to the stream, several times per second and within a budget. Events beyond
- *      the budget are counted and reported as `skipped`. Less frequent events, such as dead tasks, have their own budget.
- *   3. Once per second it writes how many events of each kind it has counted, so a flood is reported as numbers.
- *   4. When writing resumes after a break, the stream gets a `gap`, so that a client learns that events may be missing.
+ * Events, written: what this broker does to tasks and queues, told to those who listen, at whichever broker
+ * (lib/observe/event-feed.ts reads them). Where nobody listens it costs one look at a boolean, and nothing is written.
+ *   1. A broker with listeners keeps the key LISTENING alive and publishes so; the key outlives the last of them
+ *      by a minute, so that one who comes again finds what happened meanwhile.
+ *   2. Every broker then puts what happens through it into the stream, some times a second, within a budget: what
+ *      is beyond it is counted, and told as `skipped`. What is rare, as a task that dies, has a budget of its own.
+ *   3. Once a second it writes how many of what it has counted in that second: a flood is told by numbers.
+ *   4. Where writing begins anew the stream says `gap`. So who reads on from an id hears of whatever may be missing.
  */
 import { randomBytes } from "node:crypto"
 import tell from "../lua/events-append.lua" with { type: "text" }

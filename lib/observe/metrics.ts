@@ -5,9 +5,8 @@
  */
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import { type Counter, collectDefaultMetrics, Registry } from "prom-client"
-import type { TaskQueue } from "../queue/task-queue.ts"
 import { EVENTS } from "../wire/events.ts"
-import { type Histogram, type QueueCounters, TASK_SECONDS } from "./counters.ts"
+import { type Counters, type Histogram, type QueueCounters, TASK_SECONDS } from "./counters.ts"
 import type { Depth } from "./depths.ts"
 import { histogram, MetricsPage, QueueFamily, type QueueMetric, valuesOf } from "./prometheus-page.ts"
 
@@ -63,6 +62,14 @@ const OF_TIMED: QueueMetric<QueueCounters>[] = [
   histogram("tq_task_run_seconds", "From a lease to the ack that names it.", TASK_SECONDS, ({ run }) => run),
 ]
 
+/** The part of the broker's task queue that a page reads. */
+export interface MeteredQueue {
+  counters: Counters
+  /** Requests that wait for tasks. */
+  waiting: number
+  control: { depths(): Promise<Depth[]> }
+}
+
 export class Metrics {
   readonly #ofDepths = OF_DEPTHS.map(told => new QueueFamily(told))
   readonly #ofMeasures = OF_MEASURES.map(told => new QueueFamily(told))
@@ -78,7 +85,7 @@ export class Metrics {
 
   /** `freshMs` is there for tests, as is `written`. */
   constructor(
-    private readonly queue: TaskQueue,
+    private readonly queue: MeteredQueue,
     private readonly freshMs = FRESH_MS,
   ) {}
 

@@ -1,4 +1,7 @@
-/** Starts tracing if an endpoint is configured. Only then is spans.ts loaded, with all of OpenTelemetry. */
+/**
+ * Trace contexts as they are on the wire, and whether spans are made. What makes them is not loaded unless an
+ * endpoint is given: lib/observe/spans.ts, and all that it needs, comes by a dynamic import then.
+ */
 import type { BrokerConfig, WorkerConfig } from "../config/config.ts"
 import type { Log } from "../log.ts"
 import type { Spans } from "./spans.ts"

@@ -1,7 +1,7 @@
 /**
- * BROKERS=n: several broker processes on one port, for machines with more cores than one process can use. Linux spreads
- * connections over all listeners of the port (SO_REUSEPORT). The parent serves no requests: it starts the processes,
- * stops them, and replaces one that ends unexpectedly.
+ * BROKERS=n: several broker processes on one port, for machines with more cores than one of them can use. Linux spreads
+ * connections over all that listen there (SO_REUSEPORT). The process that was started serves nothing itself: it starts the
+ * others, ends them, and starts another in the place of one that ended unexpectedly.
  */
 import { join } from "node:path"
 import type { Subprocess } from "bun"

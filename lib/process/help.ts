@@ -1,7 +1,12 @@
 /** What broker.ts, worker.ts and `bun run top` say when asked what they are: `--help`, `--version`. They take nothing else. */
 import { version } from "../../package.json" with { type: "json" }
-import { readBrokerConfig, readTopConfig, readWorkerConfig } from "../config/config.ts"
-import { ConfigError, type OnRead } from "../config/reader.ts"
+import {
+  ConfigError,
+  type OnRead,
+  readBrokerConfig,
+  readTopConfig,
+  readWorkerConfig,
+} from "../config/config.ts"
 import { VARIABLES, type Variable } from "../config/variables.ts"
 
 const COLUMNS = 80

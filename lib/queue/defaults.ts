@@ -4,7 +4,7 @@
  */
 import { DEFAULTS } from "../redis/keys.ts"
 import type { Command } from "../redis/replicated.ts"
-import type { TaskDefaults } from "../wire/managing.ts"
+import type { TaskDefaults } from "../wire/queue-settings.ts"
 
 type Run = (command: Command, told?: boolean) => Promise<unknown>
 

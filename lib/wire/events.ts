@@ -1,5 +1,4 @@
-/** Event names and data. Without TypeBox, so that the dashboard can import this file. */
-import type { QueueSettings } from "./managing.ts"
+import type { QueueSettings } from "./queue-settings.ts"
 
 export const EVENTS = ["submitted", "leased", "done", "failed", "released", "lapsed", "dead"] as const
 
@@ -28,27 +27,27 @@ export const EVENT_NAMES = [
 
 export type EventName = (typeof EVENT_NAMES)[number]
 
-/** The data of an event. Which members it has depends on its name. */
+/** What an event tells, as its name needs. */
 export interface EventData {
-  /** When the event was published, by the clock of Redis: up to 100 ms after it happened. */
+  /** By Redis' clock, when it was told: up to a tenth of a second after it happened. */
   at: number
   queue?: string
   task_id?: string
   type?: string
   worker?: string
   attempt?: number
-  /** With `lapsed` and `dead`: why. With `paused`: the reason that the operator gave. */
+  /** Of `lapsed` and `dead`; of `paused`, what the operator said. */
   reason?: string
-  /** With `failed`: the first 200 characters of the error. */
+  /** Of `failed`: the first 200 characters. */
   error?: string
-  /** With `settings`: the new settings. */
+  /** Of `settings`: those that hold now. */
   settings?: QueueSettings
-  /** With `purged`: the state of the deleted tasks, and their number. */
+  /** Of `purged`: the state, and how many. */
   state?: string
   purged?: number
-  /** With `counts` and `skipped`: the broker that counted, and its numbers per queue. */
+  /** Of `counts` and `skipped`: whose numbers these are, and of which queues. */
   broker?: string
   queues?: Record<string, Record<string, number> | number>
-  /** The numbers of further queues are left out. */
+  /** There are numbers of further queues, which are left out. */
   others?: true
 }

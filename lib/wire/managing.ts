@@ -2,7 +2,7 @@
 import { type Static, type TNumber, Type } from "@sinclair/typebox"
 import { EVENTS } from "./events.ts"
 import { closed, DryRun, NextPage, QueueName, WorkerName } from "./fields.ts"
-import { Submit } from "./submitting.ts"
+import { QueueSettings } from "./queue-settings.ts"
 
 /** The query of GET /queues. */
 export const QueuesQuery = Type.Object(
@@ -10,58 +10,14 @@ export const QueuesQuery = Type.Object(
     limit: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 1_000, description: "queues on a page (default 100)" }),
     ),
-    cursor: Type.Optional({ ...QueueName, description: "the `next` of the previous page" }),
+    cursor: Type.Optional({ ...QueueName, description: "`next` of the page before" }),
   },
   closed,
 )
 
-const { priority, max_retries, max_crashes, timeout_ms, max_runtime_ms, backoff, result_ttl_ms } =
-  Submit.properties
-export const TaskDefaults = Type.Object(
-  { priority, max_retries, max_crashes, timeout_ms, max_runtime_ms, backoff, result_ttl_ms },
-  {
-    ...closed,
-    minProperties: 1,
-    description: "values for tasks whose submit omits them, before the defaults of the broker",
-  },
-)
-
-export type TaskDefaults = Static<typeof TaskDefaults>
-
-export const QueueSettings = Type.Object(
-  {
-    defaults: Type.Optional(TaskDefaults),
-    concurrency: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 1_000_000, description: "how many tasks may be leased at a time" }),
-    ),
-    rate: Type.Optional(
-      Type.Object(
-        {
-          per_second: Type.Integer({
-            minimum: 1,
-            maximum: 100_000,
-            description: "tasks handed out per second",
-          }),
-          burst: Type.Optional(
-            Type.Integer({
-              minimum: 1,
-              maximum: 100_000,
-              description: "how many at once after a quiet period (default: per_second)",
-            }),
-          ),
-        },
-        { ...closed, description: "how fast tasks are handed out" },
-      ),
-    ),
-  },
-  { ...closed, description: "a member that is omitted removes that limit or those defaults" },
-)
-
-export type QueueSettings = Static<typeof QueueSettings>
-
 export const Rates = Type.Object(
   Object.fromEntries(EVENTS.map(event => [event, Type.Number()])) as Record<(typeof EVENTS)[number], TNumber>,
-  { description: "events per second over the last minute, at all brokers" },
+  { description: "how many of each a second, over the last minute, at all brokers" },
 )
 
 export type Rates = Static<typeof Rates>
@@ -80,28 +36,28 @@ export const QueueView = Type.Object({
       dead: Type.Integer(),
       cancelled: Type.Integer(),
     },
-    { description: "how many tasks are in each state" },
+    { description: "how many tasks are there" },
   ),
   queued_by_priority: Type.Record(Type.String({ pattern: "^[0-9]$" }), Type.Integer(), {
-    description: "queued tasks per priority, without the priorities that have none",
+    description: "how many of the queued ones have each priority; those that none has are left out",
   }),
   oldest_waiting_ms: Type.Optional(
     Type.Integer({
       description:
-        "how long the next task has waited since its submit or its newest attempt; the longest over all priorities",
+        "how long the task that goes next has waited, since its submit or its newest attempt; of several priorities the longest",
     }),
   ),
-  polled_at: Type.Optional(Type.Integer({ description: "when a worker last polled this queue" })),
-  paused: Type.Boolean({ description: "true: the queue accepts submits and hands out no tasks" }),
+  polled_at: Type.Optional(Type.Integer({ description: "when somebody last asked this queue for tasks" })),
+  paused: Type.Boolean({ description: "true: it takes submits and hands out nothing" }),
   paused_at: Type.Optional(Type.Integer()),
   pause_reason: Type.Optional(Type.String()),
   settings: QueueSettings,
   workers: Type.Object(
     {
       count: Type.Integer(),
-      names: Type.Array(Type.String(), { description: "the first 20 by name" }),
+      names: Type.Array(Type.String(), { description: "the first 20, by name" }),
     },
-    { description: "named workers that polled the queue in the last minute" },
+    { description: "those with a name that asked for its tasks in the last minute" },
   ),
   rates: Rates,
 })
@@ -118,7 +74,7 @@ export type QueuesAnswer = Static<typeof QueuesAnswer>
 export const Pause = Type.Object(
   {
     reason: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 200, description: "the reason, for people; /why shows it" }),
+      Type.String({ minLength: 1, maxLength: 200, description: "why, for people; /why repeats it" }),
     ),
   },
   closed,
@@ -129,12 +85,12 @@ export type Pause = Static<typeof Pause>
 export const Paused = Type.Object({
   status: Type.Union([Type.Literal("paused"), Type.Literal("resumed")]),
   queue: Type.String(),
-  paused_at: Type.Optional(Type.Integer({ description: "when the queue was first paused" })),
+  paused_at: Type.Optional(Type.Integer({ description: "of the first pause, where it was paused before" })),
 })
 
 export type Paused = Static<typeof Paused>
 
-/** The states whose tasks can be purged, as `depth` of a queue names them. */
+/** The places that can be emptied, as `depth` of a queue names them. */
 export const PURGEABLE = ["queued", "delayed", "done", "dead", "cancelled"] as const
 
 export type Purgeable = (typeof PURGEABLE)[number]
@@ -143,7 +99,7 @@ export const Purge = Type.Object(
   {
     state: Type.Union(
       PURGEABLE.map(state => Type.Literal(state)),
-      { description: "the state of the tasks, as `depth` of the queue names it" },
+      { description: "which tasks: as `depth` of the queue names them" },
     ),
     limit: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 10_000, description: "how many at most (default 1000)" }),
@@ -156,8 +112,8 @@ export const Purge = Type.Object(
 export type Purge = Static<typeof Purge>
 
 export const Purged = Type.Object({
-  purged: Type.Integer({ description: "how many tasks were deleted; with dry_run, how many would be" }),
-  remaining: Type.Integer({ description: "how many tasks remain in this state" }),
+  purged: Type.Integer({ description: "how many tasks were deleted, or, of a dry run, would be" }),
+  remaining: Type.Integer({ description: "how many are left there" }),
 })
 
 export type Purged = Static<typeof Purged>
@@ -165,11 +121,11 @@ export type Purged = Static<typeof Purged>
 /** The query of GET /workers. */
 export const WorkersQuery = Type.Object(
   {
-    queue: Type.Optional({ ...QueueName, description: "only workers that polled this queue" }),
+    queue: Type.Optional({ ...QueueName, description: "only those that asked for its tasks" }),
     limit: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 1_000, description: "workers on a page (default 100)" }),
     ),
-    cursor: Type.Optional({ ...WorkerName, description: "the `next` of the previous page" }),
+    cursor: Type.Optional({ ...WorkerName, description: "`next` of the page before" }),
   },
   closed,
 )
@@ -184,16 +140,16 @@ export const WorkerView = Type.Object({
     WORKER_STATES.map(state => Type.Literal(state)),
     {
       description:
-        "live: seen in the last minute; draining: live, and told to stop; stale: not seen for a minute, but holds tasks; gone: not seen for a minute and holds none",
+        "live: seen in the last minute; draining: as well, and it is to end; stale: not seen for a minute, and has tasks in hand; gone: not seen, and has none",
     },
   ),
   host: Type.Optional(Type.String()),
   version: Type.Optional(Type.String()),
-  queues: Type.Array(Type.String(), { description: "the queues that it polled: the newest 32" }),
+  queues: Type.Array(Type.String(), { description: "which it asked for tasks: the newest 32" }),
   first_seen_at: Type.Integer(),
-  last_seen_at: Type.Integer({ description: "the time of its newest request, a few seconds late" }),
-  in_hand: Type.Integer({ description: "live leases; only the first 10,000 of each queue are counted" }),
-  tasks: Type.Array(Type.String(), { description: "at most ten of these tasks" }),
+  last_seen_at: Type.Integer({ description: "when its newest request came, a few seconds late" }),
+  in_hand: Type.Integer({ description: "live leases; of each queue the first 10,000 are looked at" }),
+  tasks: Type.Array(Type.String(), { description: "up to ten of those" }),
   done: Type.Integer({ description: "since it was first seen" }),
   failed: Type.Integer({ description: "since it was first seen" }),
   draining_since: Type.Optional(Type.Integer()),
@@ -211,7 +167,7 @@ export type WorkersAnswer = Static<typeof WorkersAnswer>
 export const Drained = Type.Object({
   status: Type.Union([Type.Literal("draining"), Type.Literal("drain_ended")]),
   worker: Type.String(),
-  draining_since: Type.Optional(Type.Integer({ description: "when the drain was first requested" })),
+  draining_since: Type.Optional(Type.Integer({ description: "of the first time, where it was told before" })),
 })
 
 export type Drained = Static<typeof Drained>

@@ -24,7 +24,6 @@ import {
   Paused,
   Purge,
   Purged,
-  QueueSettings,
   QueuesAnswer,
   QueuesQuery,
   QueueView,
@@ -42,6 +41,7 @@ import {
   SignIn,
 } from "./operating.ts"
 import type { Code } from "./problem.ts"
+import { QueueSettings } from "./queue-settings.ts"
 import { Cancelled, Submit, Submitted } from "./submitting.ts"
 import {
   Ack,

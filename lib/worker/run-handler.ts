@@ -1,4 +1,4 @@
-/** Runs a handler and converts its result or error to an ack. Never rejects. */
+/** Runs a handler to its end and puts what came out of it into an ack. Never rejects. */
 import {
   Fatal,
   type Handler,

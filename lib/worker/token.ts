@@ -1,4 +1,4 @@
-/** The token that a worker sends: API_SECRET_TOKEN, or the one that a broker on this machine wrote to its DATA_DIR. */
+/** The token a worker presents: API_SECRET_TOKEN, else the one that a broker on this machine left in its data directory. */
 import { join } from "node:path"
 import type { WorkerConfig } from "../config/config.ts"
 import type { Log } from "../log.ts"

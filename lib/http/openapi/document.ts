@@ -12,6 +12,7 @@ import * as inspectingShapes from "../../wire/inspecting.ts"
 import * as managingShapes from "../../wire/managing.ts"
 import * as operatingShapes from "../../wire/operating.ts"
 import { type Code, Problem } from "../../wire/problem.ts"
+import * as queueSettingsShapes from "../../wire/queue-settings.ts"
 import { type OperationId, problemsOf, ROUTES, type Route } from "../../wire/routes.ts"
 import * as submittingShapes from "../../wire/submitting.ts"
 import * as workingShapes from "../../wire/working.ts"
@@ -56,6 +57,7 @@ const NAMES = new Map<unknown, string>(
     inspectingShapes,
     deadLetterShapes,
     managingShapes,
+    queueSettingsShapes,
     operatingShapes,
     { Problem },
   ]

@@ -1,5 +1,6 @@
 /** Prose and examples of the routes for queues and workers. */
-import { PURGEABLE, type QueueSettings } from "../../wire/managing.ts"
+import { PURGEABLE } from "../../wire/managing.ts"
+import type { QueueSettings } from "../../wire/queue-settings.ts"
 import { NOW, PAUSED, type ProseOf, QUEUE, WORKER } from "./prose.ts"
 
 const SETTINGS: QueueSettings = {
