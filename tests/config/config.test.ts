@@ -1,7 +1,6 @@
 /** Configuration read from environment variables: defaults, and every fault at once. */
 import { expect, test } from "bun:test"
-import { readBrokerConfig, readWorkerConfig } from "../../lib/config/config.ts"
-import { ConfigError, type Env } from "../../lib/config/reader.ts"
+import { ConfigError, type Env, readBrokerConfig, readWorkerConfig } from "../../lib/config/config.ts"
 
 function problems(read: (env: Env) => unknown, env: Env): readonly string[] {
   try {

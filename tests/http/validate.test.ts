@@ -25,19 +25,14 @@ test.each([
     Submit,
     {},
     "type",
-    "`type` is missing: it must be a string of 1 to 200 characters (the name of the handler that runs the task).",
+    "`type` is missing: it must be a string of 1 to 200 characters (which handler runs it).",
   ],
-  [
-    Submit,
-    { type: "" },
-    "type",
-    "`type` must be a string of 1 to 200 characters (the name of the handler that runs the task).",
-  ],
+  [Submit, { type: "" }, "type", "`type` must be a string of 1 to 200 characters (which handler runs it)."],
   [
     Submit,
     { type: "a", priority: 10 },
     "priority",
-    "`priority` must be a whole number from 0 to 9 (9 is leased first (default 5)).",
+    "`priority` must be a whole number from 0 to 9 (9 goes first (default 5)).",
   ],
   [Submit, { type: "a", queue: "a b" }, "queue", "`queue` must be a string: 1 to 64 of A-Z a-z 0-9 . _ -."],
   [

@@ -1,8 +1,7 @@
 /** BROKERS=n: several processes on one port, as one broker to whoever asks; and METRICS_PORT. */
 import { expect, test } from "bun:test"
 import { join } from "node:path"
-import { readBrokerConfig } from "../../lib/config/config.ts"
-import type { ConfigError, Env } from "../../lib/config/reader.ts"
+import { type ConfigError, type Env, readBrokerConfig } from "../../lib/config/config.ts"
 import { Connection, post } from "../bench/http.ts"
 import { Bench, TOKEN } from "../support/harness.ts"
 import {

@@ -1,7 +1,7 @@
 /** Whole set-ups of Redis for tests, on ports of their own: a master with replicas and Sentinels, and a Cluster. */
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
 import { Redis } from "ioredis"
-import type { HostPort } from "../../lib/config/reader.ts"
+import type { HostPort } from "../../lib/config/config.ts"
 import { freePort, Process, until } from "./processes.ts"
 
 const HOST = "127.0.0.1"
