@@ -1,13 +1,13 @@
 /**
- * The typed HTTP client: what a program imports to submit tasks, and what worker.ts is made of.
+ * The typed HTTP client, for programs that submit tasks and for worker.ts.
  *
  *   const client = new Client({ url: "http://localhost:5000", token })
  *   const { task_id } = await client.submit({ type: "echo", payload: { hello: "world" } })
  *
- * A call gives the broker's answer or throws: BrokerProblem where the broker said no, BrokerUnreachable where
- * it said nothing. Nothing is repeated behind the caller's back; `retryable` tells what is worth repeating.
- * Every state change is safe to repeat; a submit, where it has a `task_id` or an `idempotencyKey`.
- * Whatever changes state is a POST: fetch by itself sends a GET again when its connection dies.
+ * A call returns the answer of the broker or throws: BrokerProblem if the broker refused, BrokerUnreachable if there
+ * was no answer. The client never repeats a request; `retryable` says whether repeating it can help. Every state
+ * change is safe to repeat, except a submit without a `task_id` or an `idempotencyKey`. State changes are never a GET,
+ * because fetch repeats a GET when its connection breaks.
  */
 
 import { pause } from "./pause.ts"
@@ -50,27 +50,27 @@ import type {
   WorkAnswer,
 } from "./wire/working.ts"
 
-/** A stream of events is never silent for as long, unless its connection is dead. */
+/** A stream of events that is silent for this long has a dead connection. */
 const SILENT_MS = 45_000
 const RECONNECT_MS = 1_000
 
 const RETRYABLE: ReadonlySet<number> = new Set([429, 502, 503, 504])
 
-/** The broker, or a proxy before it, answered that it will not do what was asked. */
+/** The broker, or a proxy in front of it, refused the request. */
 export class BrokerProblem extends Error {
   override readonly name = "BrokerProblem"
-  /** Whether the same request can be answered otherwise later. */
+  /** Whether the same request can succeed later. */
   readonly retryable: boolean
 
   constructor(
     readonly status: number,
-    /** "unknown" where the answer was not the broker's: a proxy's page, or a body refused before it was read. */
+    /** "unknown" if the answer is not a problem of the broker, for example the page of a proxy. */
     readonly code: Code | "unknown",
     readonly error: string,
     readonly detail: string | undefined,
-    /** How long the broker asks to be left alone. */
+    /** How long to wait before the next request, as the broker asks. */
     readonly retryAfterMs: number | undefined,
-    /** The whole of what was answered, where it was a problem: `field`, `state`, `attempt`. */
+    /** The whole problem, with `field`, `state` and `attempt`. */
     readonly problem: Problem | undefined,
   ) {
     super(`${error} (${status} ${code})${detail === undefined ? "" : `: ${detail}`}`)
@@ -78,7 +78,7 @@ export class BrokerProblem extends Error {
   }
 }
 
-/** No answer: no connection, none within the time limit, or none that can be read. It may have been done all the same. */
+/** No connection, no answer in time, or an unreadable answer. The broker may have done what was requested. */
 export class BrokerUnreachable extends Error {
   override readonly name = "BrokerUnreachable"
   readonly retryable = true
@@ -86,26 +86,26 @@ export class BrokerUnreachable extends Error {
 
 export interface ClientOptions {
   url: string
-  /** A function is asked before each request, for a token that changes. */
+  /** A function is called before each request, for a token that changes. */
   token: string | (() => string)
-  /** How long to wait for an answer (default 10,000); a request with a `wait_ms` waits that long on top. */
+  /** How long to wait for an answer (default 10,000). The `wait_ms` of a request is added. */
   timeoutMs?: number
 }
 
 export interface CallOptions {
-  /** Ends the wait; the call then throws the signal's reason. */
+  /** Aborts the call, which then throws the reason of the signal. */
   signal?: AbortSignal
   timeoutMs?: number
-  /** W3C trace context, for the broker's spans. */
+  /** W3C trace context, for the spans of the broker. */
   traceparent?: string | undefined
 }
 
 export interface SubmitOptions extends CallOptions {
-  /** The same key and tasks give the first answer again, so that a submit whose answer was lost can be repeated. */
+  /** A repeated key with the same tasks gets the first answer again, so a submit without an answer can be repeated. */
   idempotencyKey?: string
 }
 
-/** What came of each item; one that was refused is a BrokerProblem among them. */
+/** The answer to one item, or a BrokerProblem if the broker refused it. */
 export type Each<T> = T | BrokerProblem
 
 /** The answer of /work, its lists as `ackMany` and `extendMany` give them. */
@@ -121,30 +121,30 @@ export interface TasksFilter {
   /** All of these labels must match. */
   meta?: Readonly<Record<string, string>>
   limit?: number
-  /** `next` of the page before. */
+  /** The `next` of the previous page. */
   cursor?: string
 }
 
-/** Which dead tasks: all that is given must be true. */
+/** Selects dead tasks: all members that are given must match. */
 export type DlqFilter = Omit<DlqPurge, "limit" | "cursor" | "dry_run">
 
 export interface PageQuery {
   limit?: number
-  /** `next` of the page before. */
+  /** The `next` of the previous page. */
   cursor?: string
 }
 
 export interface EventsFilter {
   queue?: string | readonly string[]
   task?: string
-  /** Only these; `gap` and `skipped` always. */
+  /** Only these events. `gap` and `skipped` are always sent. */
   event?: readonly EventName[]
-  /** `id` of the last event that was heard before. */
+  /** The `id` of the last event that was received before. */
   last_event_id?: string
 }
 
 export interface StreamEvent {
-  /** Of a `gap`, that of the event before it. */
+  /** With a `gap`: the id of the event before it. */
   id: string | undefined
   event: EventName
   data: EventData
@@ -165,12 +165,12 @@ export class Client {
     return this.#post("/submit", task, options)
   }
 
-  /** Up to 1,000 in one request. The answers are in order; one that was refused is a BrokerProblem among them. */
+  /** Submits up to 1,000 tasks in one request. The answers are in the same order. */
   submitMany(tasks: readonly Submit[], options?: SubmitOptions): Promise<Each<Submitted>[]> {
     return this.#postMany("/submit", tasks, options)
   }
 
-  /** Waits up to `wait_ms` for tasks; no tasks is an answer like any other. */
+  /** Waits up to `wait_ms` for tasks. An empty list is a normal answer. */
   lease(request: LeaseRequest = {}, options?: CallOptions): Promise<LeaseAnswer> {
     return this.#post("/lease", request, this.#waiting(request.wait_ms, options))
   }
@@ -191,7 +191,7 @@ export class Client {
     return this.#postMany("/extend", leases, options)
   }
 
-  /** Settles, extends and leases in one request; waits up to `wait_ms` for tasks where it only leases. */
+  /** Extends, acks and leases in one request. Waits up to `wait_ms` for tasks if it only leases. */
   async work(request: Work, options?: CallOptions): Promise<Worked> {
     const path = "/work"
     const answer = await this.#post<WorkAnswer>(path, request, this.#waiting(request.wait_ms, options))
@@ -203,23 +203,23 @@ export class Client {
     }
   }
 
-  /** Ends a task that waits at once; one that runs, when its worker has heard of it. */
+  /** Ends a waiting task at once, and a running one when its worker has learned of it. */
   cancel(id: string, options?: CallOptions): Promise<Cancelled> {
     return this.#call("POST", `/cancel/${encodeURIComponent(id)}`, undefined, options)
   }
 
-  /** With `wait_ms`, as soon as the task has ended, or as it is when that time is over. */
+  /** With `wait_ms`, answers when the task has ended, or after that time with the task as it then is. */
   status(id: string, query: { wait_ms?: number } = {}, options?: CallOptions): Promise<TaskView> {
     const path = `/status/${encodeURIComponent(id)}`
     return this.#call("GET", withQuery(path, query), undefined, this.#waiting(query.wait_ms, options))
   }
 
-  /** Why it does not run, in a sentence and in facts. */
+  /** Explains why a task is not running. */
   why(id: string, options?: CallOptions): Promise<WhyAnswer> {
     return this.#call("GET", `/why/${encodeURIComponent(id)}`, undefined, options)
   }
 
-  /** A page of the tasks in one state. There are more as long as there is a `next`, even where a page is empty. */
+  /** Lists tasks in one state. There are more pages as long as there is a `next`, even if a page is empty. */
   tasks({ meta = {}, ...filter }: TasksFilter, options?: CallOptions): Promise<TasksAnswer> {
     const labels = Object.entries(meta).map(([name, value]) => [`meta.${name}`, value])
     const query = { ...filter, ...Object.fromEntries(labels) }
@@ -230,7 +230,7 @@ export class Client {
     return this.#call("GET", withQuery("/dlq", query), undefined, options)
   }
 
-  /** What dead tasks died of, the most frequent first. */
+  /** Groups dead tasks by error, the largest group first. */
   dlqGroups(query: DlqFilter & { cursor?: string } = {}, options?: CallOptions): Promise<DlqGroupsAnswer> {
     return this.#call("GET", withQuery("/dlq/groups", query), undefined, options)
   }
@@ -239,7 +239,7 @@ export class Client {
     return this.#call("POST", `/dlq/retry/${encodeURIComponent(id)}`, undefined, options)
   }
 
-  /** A new life for all dead tasks that match. With `canary` one goes first, and the others only if it is done. */
+  /** Retries all dead tasks that match. With `canary`, one is retried first, and the others only if it is done. */
   retryAllDead(request: RetryMany, options?: CallOptions): Promise<RetriedMany> {
     const pacedMs = request.rate === undefined ? 0 : 10_000
     return this.#post("/dlq/retry", request, this.#waiting((request.wait_ms ?? 0) + pacedMs, options))
@@ -281,15 +281,15 @@ export class Client {
     return this.#call("GET", withQuery("/workers", query), undefined, options)
   }
 
-  /** Has a worker finish what it has and end; with `false` not any more. */
+  /** Drains a worker: it finishes its tasks and stops. With `false`, withdraws the drain. */
   drainWorker(name: string, drain = true, options?: CallOptions): Promise<Drained> {
     const path = `/workers/${encodeURIComponent(name)}/drain`
     return this.#call(drain ? "POST" : "DELETE", path, undefined, options)
   }
 
   /**
-   * What happens, as it happens, until the caller breaks off. It connects anew by itself, and goes on after the last
-   * event; where something may be missing there is a `gap`. What is `listening` has begun: what is done after is heard.
+   * Streams events until the caller stops. It reconnects and continues after the last event; if events may be missing,
+   * there is a `gap`. After `listening`, the stream contains everything that happens.
    */
   async *events(
     { last_event_id, ...filter }: EventsFilter = {},
@@ -328,7 +328,7 @@ export class Client {
     }
   }
 
-  /** What stands where it should not; with `fix` it is mended. Takes up to 20 s. */
+  /** Checks the consistency of all data; with `fix`, repairs it. Takes up to 20 s. */
   audit(query: { queue?: string; fix?: boolean } = {}, options?: CallOptions): Promise<AuditAnswer> {
     const path = withQuery("/audit", {
       ...query,
@@ -337,12 +337,12 @@ export class Client {
     return this.#call("POST", path, undefined, this.#waiting(20_000, options))
   }
 
-  /** Whether the broker's process answers. */
+  /** Whether the process of the broker answers. */
   healthz(options?: CallOptions): Promise<Alive> {
     return this.#call("GET", "/healthz", undefined, options)
   }
 
-  /** Whether it can do its work. */
+  /** Whether the broker can do its work. */
   readyz(options?: CallOptions): Promise<Ready> {
     return this.#call("GET", "/readyz", undefined, options)
   }
@@ -361,7 +361,7 @@ export class Client {
     return answers.map(answer => (isProblem(answer) ? fromProblem(answer.status, answer) : answer))
   }
 
-  /** The broker has to have the time to answer that nothing came. */
+  /** Leaves the broker time to answer after `wait_ms`. */
   #waiting(waitMs = 0, options?: CallOptions): CallOptions {
     return { timeoutMs: waitMs + this.#timeoutMs, ...options }
   }
@@ -378,7 +378,7 @@ export class Client {
   ): Promise<T> {
     const { signal, timeoutMs = this.#timeoutMs, idempotencyKey, traceparent } = options
     signal?.throwIfAborted()
-    // Not AbortSignal.any and .timeout: those leave a timer and a listener behind for each call.
+    // AbortSignal.any and .timeout would leave a timer and a listener behind per call.
     const limit = new AbortController()
     const timer = setTimeout(() => limit.abort(), timeoutMs)
     const leave = () => limit.abort()
@@ -421,7 +421,7 @@ function parse(text: string): unknown {
   }
 }
 
-/** Items that went well have a word as their `status`, never a number. */
+/** The `status` of a problem is a number; that of any other answer is a string. */
 function isProblem(answer: unknown): answer is Problem {
   return (
     typeof answer === "object" &&
@@ -438,7 +438,7 @@ function refusal(response: Response, text: string): BrokerProblem {
     const answer: unknown = JSON.parse(text)
     if (isProblem(answer)) return fromProblem(response.status, answer, retryAfterMs)
   } catch {
-    // Not the broker's own words: told as unknown below.
+    // The answer is not from the broker: its code is unknown.
   }
   const said = response.statusText || "an answer without a word why"
   return new BrokerProblem(response.status, "unknown", said, undefined, retryAfterMs, undefined)
