@@ -19,7 +19,7 @@ test("an extension that shortens the lease is heard of by the broker's clock, to
   const waiting = q.ask("POST", "/lease", { queues: [q.queue], wait_ms: 10_000 })
   await q.extend(task, { timeout_ms: 100 })
   expect((await waiting).body.tasks[0]).toMatchObject({ id: task.id, attempt: 2 })
-  expect(performance.now() - from).toBeLessThan(5_000)
+  expect(performance.now() - from).toBeLessThan(9_000)
 })
 
 describe("a hint goes out wherever work becomes ready:", () => {

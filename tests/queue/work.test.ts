@@ -71,7 +71,7 @@ describe("work", () => {
       extend: [{ task_id: task.id, lease: task.lease }],
     })
     expect(answer.tasks).toEqual([])
-    expect(performance.now() - from).toBeLessThan(2_000)
+    expect(performance.now() - from).toBeLessThan(9_000)
     const waiting = q.work({ max: 1, wait_ms: 10_000 })
     await until("it waits", () => q.broker.queue.waiting === 1)
     const id = await q.submit()

@@ -27,7 +27,7 @@ type SettleItems = (Omit<SettleItem, "retry"> & Partial<Pick<SettleItem, "retry"
 export const freshName = () => `t${process.pid}-${names++}`
 
 /** Waits for what happens by itself, and soon: it looks every millisecond and gives up loudly. */
-export async function until(what: string, holds: () => unknown, ms = 5_000): Promise<void> {
+export async function until(what: string, holds: () => unknown, ms = 30_000): Promise<void> {
   const end = performance.now() + ms
   while (!(await holds())) {
     if (performance.now() > end) throw new Error(`It did not come about in ${ms} ms that ${what}`)

@@ -38,7 +38,7 @@ export function raw(broker: TestBroker, bytes: string): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>()
   let text = ""
   const socket = connect(Number(new URL(broker.url).port), "127.0.0.1", () => socket.write(bytes))
-  socket.setTimeout(2_000, () => socket.destroy(new Error(`no answer to ${JSON.stringify(bytes)}`)))
+  socket.setTimeout(20_000, () => socket.destroy(new Error(`no answer to ${JSON.stringify(bytes)}`)))
   socket.on("data", data => {
     text += data
     socket.end()
