@@ -1,5 +1,5 @@
 /**
- * The state machine: from · event · to · refused when. The README prints it, the tests walk it. An event is
+ * The state machine: from · event · to · refused when. README.md prints it, the tests walk it. An event is
  * one script; a state is one place in Redis.
  */
 export const TRANSITIONS = [
