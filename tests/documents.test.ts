@@ -1,43 +1,12 @@
-/** Every document: relative links resolve, and what states facts of the code agrees with the code. */
+/** The overviews and the protocol: their length, and the facts in them that the routes and the tree determine. */
 import { expect, test } from "bun:test"
-import { existsSync } from "node:fs"
 import { readdir } from "node:fs/promises"
-import { dirname, join, relative, resolve } from "node:path"
-import { Glob } from "bun"
+import { join } from "node:path"
 import { ROLES } from "../lib/wire/fields.ts"
 import { ROUTES, type Route } from "../lib/wire/routes.ts"
 import { bare, read, root, table } from "./support/documents.ts"
 
-const documents = [...new Glob("**/*.md").scanSync({ cwd: root })].filter(
-  path => !path.includes("node_modules/"),
-)
 const routes = Object.values<Route>(ROUTES)
-
-/** The anchor that GitHub makes of a heading. */
-const anchorOf = (heading: string) =>
-  heading
-    .toLowerCase()
-    .replace(/[^\p{L}\p{N}\s_-]/gu, "")
-    .replaceAll(" ", "-")
-
-/** The text without code blocks, in which a `#` begins a comment and brackets are no links. */
-const prose = (text: string) => text.replace(/^```[\s\S]*?^```/gm, "")
-
-test.each(documents)("every relative link of %s resolves", async path => {
-  const text = await read(path)
-  const broken: string[] = []
-  for (const [, link] of prose(text).matchAll(/\]\(([^)\s]+)\)/g)) {
-    if (/^[a-z]+:/.test(link!)) continue
-    const [file, anchor] = link!.split("#")
-    const target = file === "" ? path : relative(root, resolve(root, dirname(path), file!))
-    if (!existsSync(join(root, target))) broken.push(link!)
-    else if (anchor !== undefined) {
-      const headings = prose(await read(target)).matchAll(/^#+ (.*)$/gm)
-      if (![...headings].some(([, heading]) => anchorOf(heading!) === anchor)) broken.push(link!)
-    }
-  }
-  expect(broken).toEqual([])
-})
 
 test("the front page stays short", async () => {
   expect((await read("README.md")).split("\n").length - 1).toBeLessThanOrEqual(300)
