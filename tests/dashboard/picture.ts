@@ -151,7 +151,7 @@ await Bun.sleep(SECONDS * 100)
 await page.page.setViewport({ width: 1_200, height: 720, deviceScaleFactor: 4 / 3 })
 await Bun.sleep(1_500)
 await page.page.screenshot({ path: FILE })
-await pictureViews(browser, broker)
+if (process.env.SCREENSHOTS) await pictureViews(browser, broker)
 end.abort()
 await load
 if (browser.faults.length > 0) throw new Error(browser.faults.join("\n"))
