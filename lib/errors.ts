@@ -1,11 +1,13 @@
 /** Refusals: errors with a `code` out of a closed set. lib/http/answer.ts turns them into answers. */
 import type { State } from "./wire/fields.ts"
-import type { Code } from "./wire/problem.ts"
+import type { Code, Fault } from "./wire/problem.ts"
 
 /** What a problem may carry beside its code. */
 export interface Facts {
   detail?: string
   field?: string
+  /** Every fault of a bad request; `field` and `detail` are those of the first. */
+  errors?: Fault[]
   task_id?: string
   state?: State
   attempt?: number

@@ -192,7 +192,7 @@ describe("the broker tells", () => {
     expect(lines).toMatchObject([{ message: "A task is dead", task_id, reason: "expired" }])
   })
 
-  test("of what changes many tasks when it is asked for, and where it is broken off", async () => {
+  test("of an operation on many tasks when it is requested, and when it is interrupted", async () => {
     const { lines, log } = keptLog()
     await using broker = await testBroker({}, undefined, log)
     const queue = freshName()
@@ -210,7 +210,7 @@ describe("the broker tells", () => {
       await broker.call("POST", path, whole)
       const about = { queue, by: "API_SECRET_TOKEN", request_id: expect.any(String) }
       expect(lines.splice(0)).toMatchObject([
-        { ...about, message: `${what}: asked for` },
+        { ...about, message: `${what}: requested` },
         { ...about, message: done },
       ])
     }
@@ -219,9 +219,9 @@ describe("the broker tells", () => {
       const whole = path.startsWith("/dlq") ? { ...body, queue } : body
       expect((await broker.call("POST", path, whole)).status).toBe(500)
       const [asked, off] = lines.splice(0)
-      expect(asked).toMatchObject({ message: `${what}: asked for` })
+      expect(asked).toMatchObject({ message: `${what}: requested` })
       expect(off).toMatchObject({ level: "warn", queue, error: expect.stringContaining("half-way") })
-      expect(String(off!.message)).toStartWith(`${what}: broken off`)
+      expect(String(off!.message)).toStartWith(`${what}: interrupted`)
       expect(off!.request_id).toBe(asked!.request_id)
     }
   })

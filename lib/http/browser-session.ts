@@ -1,63 +1,62 @@
 /**
- * Sessions of people at browsers: a token is shown once, and a cookie stands for it from then on. No session is
- * stored, so every broker that knows the token takes the cookie, and who takes the token out of the configuration
- * ends its sessions.
+ * Sessions of people in browsers. A person enters a token once and gets a cookie. Sessions are not stored: every broker
+ * that knows the token accepts the cookie, and removing the token from the configuration ends its sessions.
  *
- * The cookie has the token in it, sealed with a key made of the token's hash. So to know the hash is not enough to
- * make a cookie, and to have the cookie is not enough to learn the token.
+ * The cookie contains the token, encrypted with a key derived from the token's hash. So a person who knows only the
+ * hash cannot make a cookie, and a person who has only the cookie cannot read the token.
  */
 import { createCipheriv, createDecipheriv, createHmac, randomBytes, timingSafeEqual } from "node:crypto"
 import { type ApiToken, hashOf } from "../config/tokens.ts"
 import { Refused } from "../errors.ts"
-import { Caller, presented } from "./access.ts"
+import { Caller, tokenOf } from "./access.ts"
 
 const COOKIE = "tq_session"
-const LIFE_MS = 12 * 3_600_000
+const LIFETIME_MS = 12 * 3_600_000
 const NONCE_BYTES = 12
 const TAG_BYTES = 16
 
 export interface Session {
   caller: Caller
-  /** What each change must carry in X-CSRF-Token: other pages can have the cookie sent, and cannot read this. */
+  /** Every change must send this in X-CSRF-Token. Other sites can make a browser send the cookie but cannot read this. */
   csrf: string
   expiresAt: number
 }
 
-interface Known {
+interface SessionToken {
   name: string
   caller: Caller
   hash: string
   key: Buffer
 }
 
-const made = (hash: string, purpose: string, of = "") =>
-  createHmac("sha256", Buffer.from(hash, "hex")).update(`${purpose} ${of}`).digest()
+const derive = (hash: string, purpose: string, input = "") =>
+  createHmac("sha256", Buffer.from(hash, "hex")).update(`${purpose} ${input}`).digest()
 
 export class Sessions {
-  readonly #byHash = new Map<string, Known>()
-  readonly #byName = new Map<string, Known>()
+  readonly #byHash = new Map<string, SessionToken>()
+  readonly #byName = new Map<string, SessionToken>()
 
   constructor(tokens: readonly ApiToken[]) {
     for (const token of tokens) {
       const { hash } = token
-      // How the cookie names its token: by nothing that the hash or the configuration's name could be read from.
-      const name = made(hash, "session name").toString("base64url").slice(0, 12)
-      const known = { name, caller: new Caller(token), hash, key: made(hash, "session key") }
+      // The name of the token in the cookie reveals neither the hash nor the name in the configuration.
+      const name = derive(hash, "session name").toString("base64url").slice(0, 12)
+      const known = { name, caller: new Caller(token), hash, key: derive(hash, "session key") }
       this.#byHash.set(hash, known)
       this.#byName.set(name, known)
     }
   }
 
-  /** A session for who has this token, and the cookie's value; undefined where the token is none. */
+  /** Opens a session for this token and returns it with the cookie's value; undefined if the token is unknown. */
   open(token: string, now = Date.now()): (Session & { value: string }) | undefined {
     const known = this.#byHash.get(hashOf(token))
     if (known === undefined) return undefined
-    const expiresAt = now + LIFE_MS
+    const expiresAt = now + LIFETIME_MS
     const value = `${known.name}.${seal(known, `${expiresAt} ${token}`)}`
     return { value, ...session(known, value, expiresAt) }
   }
 
-  /** The session of a request. One that presents a token is not asked for it: that goes first, also where it is wrong. */
+  /** The session of the request's cookie, if it is valid. If a request carries a token, valid or not, do not call this. */
   of(headers: Headers, now = Date.now()): Session | undefined {
     const value = valueIn(headers)
     if (value === undefined) return undefined
@@ -65,18 +64,20 @@ export class Sessions {
     const text = known && unseal(known, value.slice(value.indexOf(".") + 1))
     if (known === undefined || text === undefined) return undefined
     const [expiry = "", ...token] = text.split(" ")
-    if (!(Number(expiry) > now) || !alike(hashOf(token.join(" ")), known.hash)) return undefined
+    if (!(Number(expiry) > now) || !areEqual(hashOf(token.join(" ")), known.hash)) return undefined
     return session(known, value, Number(expiry))
   }
 }
 
-const session = ({ caller, hash }: Known, value: string, expiresAt: number): Session => ({
+const session = ({ caller, hash }: SessionToken, value: string, expiresAt: number): Session => ({
   caller,
-  csrf: made(hash, "csrf", value).toString("base64url"),
+  csrf: derive(hash, "csrf", value).toString("base64url"),
   expiresAt,
 })
 
-function seal({ key, name }: Known, text: string): string {
+// AES-256-GCM by node:crypto, because authentication is synchronous: every JWE library is built on the asynchronous
+// WebCrypto, and an asynchronous hook would cost every request of the broker a trip through the microtask queue.
+function seal({ key, name }: SessionToken, text: string): string {
   const nonce = randomBytes(NONCE_BYTES)
   const cipher = createCipheriv("aes-256-gcm", key, nonce).setAAD(Buffer.from(name))
   return Buffer.concat([nonce, cipher.update(text), cipher.final(), cipher.getAuthTag()]).toString(
@@ -84,7 +85,7 @@ function seal({ key, name }: Known, text: string): string {
   )
 }
 
-function unseal({ key, name }: Known, sealed: string): string | undefined {
+function unseal({ key, name }: SessionToken, sealed: string): string | undefined {
   const bytes = Buffer.from(sealed, "base64url")
   if (bytes.length <= NONCE_BYTES + TAG_BYTES) return undefined
   const decipher = createDecipheriv("aes-256-gcm", key, bytes.subarray(0, NONCE_BYTES), {
@@ -100,20 +101,20 @@ function unseal({ key, name }: Known, sealed: string): string | undefined {
   }
 }
 
-/** Compared so that the time tells nothing. */
-function alike(a: string, b: string): boolean {
-  const [one, other] = [Buffer.from(a), Buffer.from(b)] // of one length as text they may be of two as bytes
+/** Compares in constant time. */
+function areEqual(a: string, b: string): boolean {
+  const [one, other] = [Buffer.from(a), Buffer.from(b)] // texts of the same length may differ in bytes
   return one.length === other.length && timingSafeEqual(one, other)
 }
 
 const valueIn = (headers: Headers): string | undefined =>
   /(?:^|;) *tq_session=([\w.-]+) *(?:;|$)/.exec(headers.get("cookie") ?? "")?.[1]
 
-/** Whether the request shows who sends it, rightly or wrongly. */
-export const showsSomebody = (headers: Headers): boolean =>
-  presented(headers) !== undefined || valueIn(headers) !== undefined
+/** Whether the request carries a token or a session cookie, valid or not. */
+export const hasCredentials = (headers: Headers): boolean =>
+  tokenOf(headers) !== undefined || valueIn(headers) !== undefined
 
-/** Not for scripts, not for other sites, and not without TLS where the browser came by it. */
+/** The Set-Cookie header: hidden from scripts, not sent from other sites, and `Secure` if the browser came over TLS. */
 export function cookieOf(request: Request, value: string, expiresAt: number, now = Date.now()): string {
   const forwarded = request.headers.get("x-forwarded-proto")?.split(",")[0]?.trim().toLowerCase()
   const secure = (forwarded ?? new URL(request.url).protocol.slice(0, -1)) === "https"
@@ -121,14 +122,15 @@ export function cookieOf(request: Request, value: string, expiresAt: number, now
   return `${COOKIE}=${value}; Path=/; Max-Age=${age}; HttpOnly; SameSite=Strict${secure ? "; Secure" : ""}`
 }
 
-/** Refuses what a page of another origin may have had the browser send. To the cookie another port is the same site. */
-export function refuseForeign({ headers }: Request): void {
+/** Refuses requests from pages of another origin. For the cookie alone, another port is still the same site. */
+export function rejectCrossOrigin({ headers }: Request): void {
   const site = headers.get("sec-fetch-site")
   const origin = headers.get("origin")
-  // Browsers tell the first only where there is TLS, or to localhost.
-  const foreign =
+  // Browsers send Sec-Fetch-Site only over TLS or to localhost.
+  const isForeign =
     site === null ? origin !== null && !isOurs(origin, headers) : !/^(same-origin|none)$/.test(site)
-  if (foreign) throw new Refused("forbidden", { detail: "A page of another origin may not ask this." })
+  if (isForeign)
+    throw new Refused("forbidden", { detail: "A page of another origin may not send this request." })
 }
 
 function isOurs(origin: string, headers: Headers): boolean {
@@ -136,10 +138,10 @@ function isOurs(origin: string, headers: Headers): boolean {
   return hosts.includes(URL.parse(origin)?.host ?? "")
 }
 
-/** Refuses a change that is asked for by the cookie alone. */
-export function refuseForged({ headers }: Request, { csrf }: Session): void {
-  if (alike(headers.get("x-csrf-token") ?? "", csrf)) return
+/** Refuses a change that only the cookie authorizes. */
+export function requireCsrf({ headers }: Request, { csrf }: Session): void {
+  if (areEqual(headers.get("x-csrf-token") ?? "", csrf)) return
   throw new Refused("forbidden", {
-    detail: "With the cookie of a session this needs X-CSRF-Token: GET /session tells it as `csrf`.",
+    detail: "With a session cookie this needs X-CSRF-Token. GET /session returns it as `csrf`.",
   })
 }

@@ -1,60 +1,93 @@
-/** Checks what callers send against the models, and says what would be right. Nothing is clamped or coerced. */
-import type { Static, TSchema } from "@sinclair/typebox"
+/** Checks what clients send against schemas, and says what would be valid. Nothing is clamped or coerced. */
+import type { Static, TObject, TSchema } from "@sinclair/typebox"
 import { TypeCompiler, type ValueError, ValueErrorType } from "@sinclair/typebox/compiler"
 import { Refused } from "../errors.ts"
+import type { Fault } from "../wire/problem.ts"
+import { suggestionFor } from "./suggestion.ts"
 
-/** A function that gives the value back typed, or a Refused that names the member and what it must be. */
-export function checker<T extends TSchema>(schema: T): (value: unknown) => Static<T> {
+const MAX_FAULTS = 10
+
+type WithDefaults<T extends TSchema, D> = Static<T> & Required<Pick<Static<T>, keyof D & keyof Static<T>>>
+
+/** A function that returns its argument typed, with defaults for absent members, or throws every fault in one refusal. */
+export function checker<T extends TSchema, D extends Partial<Static<T>> = object>(schema: T, defaults?: D) {
   const compiled = TypeCompiler.Compile(schema)
-  return value => {
-    if (compiled.Check(value)) return value
-    throw asRefused(compiled.Errors(value).First()!)
+  return (value: unknown, faults?: readonly Fault[]): WithDefaults<T, D> => {
+    if (compiled.Check(value) && !faults?.length)
+      return (defaults === undefined ? value : { ...defaults, ...(value as object) }) as WithDefaults<T, D>
+    throw invalid([...(faults ?? []), ...faultsIn(compiled.Errors(value))])
   }
 }
 
-/** The members of a query string as a model wants them: integers from digits, lists from commas or repetition. */
-export function queryChecker<T extends TSchema>(schema: T): (query: URLSearchParams) => Static<T> {
-  const check = checker(schema)
-  return query => {
+/** A checker for query strings: integers are read from digits, lists from commas or repetition. */
+export function queryChecker<T extends TObject, D extends Partial<Static<T>> = object>(
+  schema: T,
+  defaults?: D,
+) {
+  const check = checker(schema, defaults)
+  return (query: URLSearchParams): WithDefaults<T, D> => {
     const value: Record<string, unknown> = Object.create(null)
+    const repeated: Fault[] = []
     for (const name of new Set(query.keys())) {
       const kind = schema.properties[name]?.type
       const texts = query.getAll(name)
       if (kind === "array") value[name] = texts.flatMap(text => text.split(","))
-      else if (texts.length > 1)
-        throw new Refused("bad_request", { ...named(name), detail: "A parameter of the query stands twice." })
       else value[name] = kind === "integer" && /^\d{1,15}$/.test(texts[0]!) ? Number(texts[0]) : texts[0]
+      if (kind !== "array" && texts.length > 1)
+        repeated.push({ ...fieldOf(name), detail: "The query has this parameter more than once." })
     }
-    return check(value)
+    return check(value, repeated)
   }
 }
 
-function asRefused({ path, schema, type }: ValueError): Refused {
+export const queryOf = (request: Request): URLSearchParams => new URL(request.url).searchParams
+
+/** A refusal that lists all faults, and repeats the first for clients that read only one. */
+export function invalid(faults: readonly Fault[]): Refused {
+  const errors = faults.slice(0, MAX_FAULTS)
+  return new Refused("bad_request", { ...errors[0], errors })
+}
+
+/** The first fault of each member. */
+function faultsIn(errors: Iterable<ValueError>): Fault[] {
+  const faults = new Map<string, Fault>()
+  for (const error of errors) {
+    if (!faults.has(error.path)) faults.set(error.path, faultOf(error))
+    if (faults.size === MAX_FAULTS) break
+  }
+  return [...faults.values()]
+}
+
+function faultOf({ path, schema, type }: ValueError): Fault {
   const names = path.split("/").slice(1)
   const name = names.at(-1) ?? ""
   const field = names.join(".")
   if (type === ValueErrorType.ObjectRequiredProperty)
-    return new Refused("bad_request", {
-      field,
-      detail: `\`${field}\` is missing: it must be ${describe(schema)}.`,
-    })
+    return { field, detail: `\`${field}\` is missing: it must be ${describe(schema)}.` }
   if (type === ValueErrorType.ObjectAdditionalProperties)
-    return new Refused("bad_request", {
-      ...named(name),
+    return {
+      ...fieldOf(name),
       detail:
         schema.properties === undefined
           ? `\`${names.slice(0, -1).join(".")}\` must be ${describe(schema)}.`
-          : `There is no such member; known are ${Object.keys(schema.properties).join(", ")}.`,
-    })
+          : unknownMember(name, Object.keys(schema.properties)),
+    }
   if (field === "")
-    return new Refused("bad_request", {
-      detail: "The body must be an object, or an array of 1 to 1,000 objects where the route takes many.",
-    })
-  return new Refused("bad_request", { field, detail: `\`${field}\` must be ${describe(schema)}.` })
+    return {
+      detail: "The body must be an object, or an array of 1 to 1,000 objects if the route takes many.",
+    }
+  return { field, detail: `\`${field}\` must be ${describe(schema)}.` }
 }
 
-/** A name that the caller made up is only said again where it cannot be anything but a name. */
-const named = (name: string) => (/^[A-Za-z0-9_-]{1,40}$/.test(name) ? { field: name } : {})
+function unknownMember(name: string, known: readonly string[]): string {
+  const suggestion = suggestionFor(name, known)
+  const start =
+    suggestion === undefined ? "Unknown member." : `Unknown member: did you mean \`${suggestion}\`?`
+  return `${start} Known members: ${known.join(", ")}.`
+}
+
+/** A name from the client is repeated only if it can be nothing but a name. */
+const fieldOf = (name: string) => (/^[A-Za-z0-9_-]{1,40}$/.test(name) ? { field: name } : {})
 
 function describe(schema: TSchema): string {
   const text = schema.description === undefined ? "" : ` (${schema.description})`

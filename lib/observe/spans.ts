@@ -157,7 +157,7 @@ export class Spans {
     for (const task of tasks)
       if (task.traceparent === undefined)
         task.extra = `${task.extra ? `${task.extra},` : ""}"traceparent":"${own}"`
-    const answers = await recordFailures(span, run)
+    const answers = await recordFailures(span, run, answers => answers)
     const [only] = answers
     if (answers.length === 1 && !(only instanceof Refused))
       span.setAttribute("messaging.message.id", only!.id)
@@ -182,16 +182,17 @@ export class Spans {
     headers: Headers,
     acks: readonly { id: string }[],
     worker: string,
-    run: () => Promise<Each<T>[]>,
-  ): Promise<Each<T>[]> {
+    run: () => Promise<T>,
+    answersOf: (result: T) => readonly Each<unknown>[],
+  ): Promise<T> {
     const [first] = acks
     if (first === undefined) return run()
     const queues = acks.map(({ id }) => queueOf(id))
     const about = { operation: "settle", kind: SpanKind.SERVER, queues, count: acks.length } as const
     const span = this.#begin({ ...about, id: first.id, worker }, [], contextFromHeaders(headers))
-    const answers = await recordFailures(span, run)
+    const result = await recordFailures(span, run, answersOf)
     span.end()
-    return answers
+    return result
   }
 
   /** The request of a worker that carries the acks of these tasks. */
@@ -362,12 +363,16 @@ const traceparentOf = ({ traceId, spanId, traceFlags }: SpanContext): string =>
   `00-${traceId}-${spanId}-${(traceFlags & 1) === 1 ? "01" : "00"}`
 
 /** Ends the span where it throws. */
-async function recordFailures<T>(span: Span, run: () => Promise<Each<T>[]>): Promise<Each<T>[]> {
+async function recordFailures<T>(
+  span: Span,
+  run: () => Promise<T>,
+  answersOf: (result: T) => readonly Each<unknown>[],
+): Promise<T> {
   try {
-    const answers = await run()
-    const refused = answers.find(answer => answer instanceof Refused)
+    const result = await run()
+    const refused = answersOf(result).find(answer => answer instanceof Refused)
     if (refused !== undefined) markFailed(span, refused)
-    return answers
+    return result
   } catch (error) {
     markFailed(span, error)
     span.end()

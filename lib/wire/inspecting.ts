@@ -17,7 +17,11 @@ export type Attempt = Static<typeof Attempt>
 
 export const TaskView = Type.Object({
   ...contractTask,
-  status: State,
+  status: {
+    ...State,
+    description:
+      "retrying: the task has failed and waits to run again, at once or after a delay. A retrying task that is ready is still listed by /tasks under `state=queued` and counted by /queues as queued",
+  },
   queue: Type.String(),
   priority: Type.Integer(),
   attempt: Type.Integer(),

@@ -1,35 +1,109 @@
-/** Problems: the codes and the body of every refusal (RFC 9457). */
+/** Problems: the code, status, title and advice of every refusal, and its body (RFC 9457). */
 import { type Static, Type } from "@sinclair/typebox"
 import { State } from "./fields.ts"
 
-export const CODES = [
-  "unauthorized",
-  "forbidden",
-  "bad_json",
-  "bad_request",
-  "not_found",
-  "task_not_found",
-  "not_in_dlq",
-  "worker_not_found",
-  "lease_lost",
-  "not_leased",
-  "already_ended",
-  "task_gone",
-  "task_exists",
-  "key_reused",
-  "key_taken",
-  "unsupported_media_type",
-  "too_large",
-  "queue_full",
-  "redis_unavailable",
-  "not_replicated",
-  "out_of_memory",
-  "overloaded",
-  "not_ready",
-  "internal",
-] as const
+interface Entry {
+  status: number
+  /** Also the member `error`, which every error body has. */
+  title: string
+  /** What the caller should do. It is the `detail` unless the refusal carries a more specific one. */
+  advice?: string
+}
 
-export type Code = (typeof CODES)[number]
+const TABLE = {
+  unauthorized: {
+    status: 401,
+    title: "Unauthorized",
+    advice: "The request has no token. Send one in X-API-Token, or as Authorization: Bearer.",
+  },
+  forbidden: { status: 403, title: "Forbidden" },
+  bad_json: {
+    status: 400,
+    title: "The body is not valid JSON",
+    advice: "Send one JSON object or an array of them, in UTF-8.",
+  },
+  bad_request: { status: 400, title: "The request is invalid" },
+  not_found: { status: 404, title: "Not found", advice: "No such route. /swagger lists all routes." },
+  method_not_allowed: {
+    status: 405,
+    title: "Method not allowed",
+    advice: "This path exists, but not with this method. The Allow header lists the methods it has.",
+  },
+  task_not_found: {
+    status: 404,
+    title: "Task not found",
+    advice: "No task has this id, or it was deleted after its retention period.",
+  },
+  not_in_dlq: {
+    status: 404,
+    title: "Task not found in DLQ",
+    advice: "Only a dead task can be retried or deleted.",
+  },
+  worker_not_found: { status: 404, title: "Worker not found" },
+  lease_lost: { status: 409, title: "Lease lost" },
+  not_leased: { status: 409, title: "Task is not leased" },
+  already_ended: {
+    status: 409,
+    title: "Task has ended",
+    advice: "The task is already done or dead, so it cannot be cancelled.",
+  },
+  task_gone: {
+    status: 410,
+    title: "Task is gone",
+    advice: "The task ended and was deleted after its retention period.",
+  },
+  task_exists: {
+    status: 409,
+    title: "Task id is taken",
+    advice: "A task with this id exists, but its idempotency record has expired.",
+  },
+  key_reused: {
+    status: 422,
+    title: "Idempotency key was used with another body",
+    advice: "Send the same body to get the first answer again, or use another key for another task.",
+  },
+  key_taken: {
+    status: 409,
+    title: "Unique key is taken",
+    advice:
+      "Another task with this unique key is waiting or running. Retry this task when that one has ended.",
+  },
+  unsupported_media_type: {
+    status: 415,
+    title: "Unsupported media type",
+    advice: "Send Content-Type: application/json (with curl: -H 'Content-Type: application/json').",
+  },
+  too_large: {
+    status: 413,
+    title: "The body is too large",
+    advice: "Store large data elsewhere and send a reference, or raise MAX_BODY_BYTES.",
+  },
+  queue_full: { status: 429, title: "The queue is full" },
+  redis_unavailable: { status: 503, title: "Redis is unavailable" },
+  not_replicated: { status: 503, title: "Too few Redis replicas have confirmed the change" },
+  out_of_memory: { status: 503, title: "Redis is out of memory" },
+  overloaded: {
+    status: 503,
+    title: "Overloaded",
+    advice: "This broker is at its limit. Send the request again later, or to another broker.",
+  },
+  not_ready: { status: 503, title: "Not ready" },
+  internal: {
+    status: 500,
+    title: "Internal error",
+    advice: "The broker failed to handle the request. Its log has the details.",
+  },
+} satisfies Record<string, Entry>
+
+export type Code = keyof typeof TABLE
+export const PROBLEMS: Readonly<Record<Code, Entry>> = TABLE
+export const CODES = Object.keys(TABLE) as Code[]
+
+export const Fault = Type.Object({
+  field: Type.Optional(Type.String({ description: "the invalid member; absent if it is not a plain name" })),
+  detail: Type.String({ description: "what the member must be" }),
+})
+export type Fault = Static<typeof Fault>
 
 export const Problem = Type.Object(
   {
@@ -40,16 +114,20 @@ export const Problem = Type.Object(
     ),
     status: Type.Integer(),
     title: Type.String(),
-    detail: Type.Optional(Type.String({ description: "what to do about it" })),
-    field: Type.Optional(Type.String({ description: "the member that is invalid" })),
+    detail: Type.Optional(Type.String({ description: "what is wrong or what to do about it" })),
+    field: Type.Optional(
+      Type.String({ description: "the invalid member; the first one if there are several" }),
+    ),
+    errors: Type.Optional(
+      Type.Array(Fault, { description: "with bad_request: every invalid member, up to ten" }),
+    ),
     task_id: Type.Optional(Type.String()),
     state: Type.Optional(State),
     attempt: Type.Optional(Type.Integer({ description: "with lease_lost: the newest attempt" })),
     request_id: Type.Optional(
-      Type.String({ description: "with internal: the id of the request in the log of the broker" }),
+      Type.String({ description: "with internal: identifies the request in the broker's log" }),
     ),
   },
   { description: "RFC 9457 problem details" },
 )
-
 export type Problem = Static<typeof Problem>

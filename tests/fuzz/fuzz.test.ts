@@ -17,7 +17,15 @@ test("what is valid, changed or broken is answered as documented, and only what 
     ["valid", "values", "text", "headers", "path", "pipelined", "wild"].sort(),
   )
   expect(answers.valid!["200"]).toBeGreaterThan(500)
-  for (const code of ["bad_request", "bad_json", "unauthorized", "not_found", "task_not_found", "lease_lost"])
+  for (const code of [
+    "bad_request",
+    "bad_json",
+    "unauthorized",
+    "not_found",
+    "method_not_allowed",
+    "task_not_found",
+    "lease_lost",
+  ])
     expect(codes[code], code).toBeGreaterThan(0)
   expect(compared).toBeGreaterThan(100)
 }, 30_000)

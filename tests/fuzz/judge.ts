@@ -31,6 +31,7 @@ export function judge(document: Document, asked: Asked, answer: Answer): Told {
   if (text.includes(TOKEN) || [...answer.headers.values()].some(value => value.includes(TOKEN)))
     return told("It repeats the token")
   if (text === "") {
+    if (status === 302 && answer.headers.get("location") === "/dashboard") return told()
     if (status === 204 || (status < 500 && asked.methods.includes("HEAD"))) return told()
     // Headers that are too large are refused by Bun itself, which then closes.
     return (asked.whole && status !== 431) || !BUNS.has(status) ? told(`${status} without a body`) : told()
@@ -38,6 +39,7 @@ export function judge(document: Document, asked: Asked, answer: Answer): Told {
   if (status >= 500) return told(`It says ${status}`)
   if (status >= 400) {
     if (INSIDE.test(text)) return told("It shows our inside")
+    if (status === 405 && !answer.headers.has("allow")) return told("405 without Allow")
     if (text.includes(MARK)) return told("It repeats what it was sent")
     if (answer.headers.get("content-type") !== "application/problem+json")
       return told("An error that is no problem+json")

@@ -109,7 +109,9 @@ const as = (name: string) => ({ headers: { "x-api-token": secretOf(name) } })
 test("the table of access has every route of the app, and no other", () => {
   const { routes } = createBroker({} as TaskQueue, testConfig(), TOKEN, createLog("silent"))
   const names = routes.map(({ method, path }) => `${method} ${path}`)
-  expect(names.filter(name => !/\/(swagger|dashboard)/.test(name)).sort()).toEqual(Object.keys(ACCESS).sort())
+  expect(names.filter(name => !/\/(swagger|dashboard|$)/.test(name)).sort()).toEqual(
+    Object.keys(ACCESS).sort(),
+  )
 })
 
 test.each(Object.entries<readonly Role[]>(ACCESS))(
@@ -127,7 +129,7 @@ test.each(Object.entries<readonly Role[]>(ACCESS))(
       const forbidden = roles.length > 0 && !roles.includes(role)
       expect([role, code === "forbidden", answer.status === 403]).toEqual([role, forbidden, forbidden])
       if (forbidden)
-        expect(detail).toBe(`This needs the role ${roles.join(" or ")}: the token ${role}er has ${role}.`)
+        expect(detail).toBe(`This needs the role ${roles.join(" or ")}. The token ${role}er has ${role}.`)
     }
     expect((await ask({})).status).not.toBe(403)
   },
@@ -202,7 +204,7 @@ test("a bound token submits, leases, extends and acks in its queues alone, each 
     "queued",
   ])
   expect(submit.body[1]!.detail).toBe(
-    `This is about the queue ${other}: the token bound is bound to ${mine} and ${mine}.2.`,
+    `This concerns the queue ${other}. The token bound is bound to ${mine} and ${mine}.2.`,
   )
   expect(await bound(broker, "POST", "/submit", { type: "a", queue: other })).toMatchObject(FORBIDDEN)
 
@@ -338,20 +340,20 @@ test("the log tells who cancelled, retried, steered and audited, and never a tok
     { message: "A task is dead", task_id: id, ...failures },
     { message: "A dead task was retried", task_id: id, by: "operateer" },
     { message: "A task was cancelled", task_id: id, status: "cancelled", by: "API_SECRET_TOKEN" },
-    { message: "An audit was asked for", queue, fix: false, by: "bound" },
+    { message: "An audit was requested", queue, fix: false, by: "bound" },
     { message: "A queue was paused", queue, reason: "a move", by: "bound" },
     { message: "A queue was resumed", queue, by: "bound" },
-    { message: "A queue was set", queue, settings: { concurrency: 3 }, by: "bound" },
-    { message: "Purging a queue: asked for", queue, state: "cancelled", ...limit, limit: 1_000 },
+    { message: "The settings of a queue were changed", queue, settings: { concurrency: 3 }, by: "bound" },
+    { message: "Purging a queue: requested", queue, state: "cancelled", ...limit, limit: 1_000 },
     { message: "A queue was purged", queue, state: "cancelled", purged: 1, remaining: 0, by: "bound" },
     ...dead.map(task_id => ({ message: "A task is dead", task_id, ...failures })),
     { message: "A dead task was deleted", task_id: dead[0], by: "bound" },
-    { message: "Retrying dead tasks: asked for", queue, ...limit, limit: 1 },
+    { message: "Retrying dead tasks: requested", queue, ...limit, limit: 1 },
     { message: "Dead tasks were retried", queue, requeued: 1, by: "bound" },
-    { message: "Deleting dead tasks: asked for", ...limit },
+    { message: "Deleting dead tasks: requested", ...limit },
     { message: "Dead tasks were deleted", purged: 0, by: "bound" },
-    { message: "A worker was told to drain", worker: "w", by: "bound" },
-    { message: "A worker is not to drain any more", worker: "w", by: "bound" },
+    { message: "Draining of a worker was requested", worker: "w", by: "bound" },
+    { message: "Draining of a worker was ended", worker: "w", by: "bound" },
   ])
   expect(JSON.stringify(lines)).not.toContain("the-secret-token")
 })

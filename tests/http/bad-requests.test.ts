@@ -159,7 +159,7 @@ const WRONG: Record<(typeof POSTS)[number], [Body, string, string][]> = {
       "from 0 to",
     ]),
     [{ type: "a", max_retrys: 3 }, "max_retrys", "max_retries"],
-    [{ type: "a", id: "mine" }, "id", "known are"],
+    [{ type: "a", id: "mine" }, "id", "Known members"],
   ],
   "/lease": [
     [{ queues: [] }, "queues", "1 to 100"],
@@ -222,7 +222,7 @@ test.each([
   ["/get?wait_ms=-1", "wait_ms", "from 0 to 20000"],
   ["/get?wait_ms=1e3", "wait_ms", "from 0 to 20000"],
   ["/get?wait_ms=", "wait_ms", "from 0 to 20000"],
-  ["/get?wait_ms=1&wait_ms=2", "wait_ms", "twice"],
+  ["/get?wait_ms=1&wait_ms=2", "wait_ms", "more than once"],
   ["/get?worker=a%00b", "worker", "A-Z"],
   ["/get?wait=1", "wait", "wait_ms"],
   ["/get?__proto__=1", "__proto__", "wait_ms"],
@@ -253,17 +253,11 @@ test("a body that is neither an object nor a list of them is 400 and says so", a
       expect(await problem(post(broker, path, body))).toMatchObject({ status: 400, code: "bad_request" })
 })
 
-test("no route, another method and a hidden path are 404", async () => {
+test("an unknown path is 404", async () => {
   await using broker = await testBroker()
   for (const [method, path] of [
-    ["GET", "/"],
-    ["GET", "/submit"],
-    ["POST", "/get"],
-    ["PUT", "/submit"],
-    ["DELETE", "/status/x"],
     ["GET", "/status/"],
     ["GET", "/status/a/b"],
-    ["GET", "/dlq/retry/x"],
     ["GET", "/.env"],
   ] as const)
     expect(await problem(broker.call(method, path))).toMatchObject({ status: 404, code: "not_found" })

@@ -1,7 +1,7 @@
 /** More than a broker can take, and clients that are slow on purpose: a real process, its memory, and others' waits. */
 import { expect, test } from "bun:test"
 import { createBroker } from "../../broker.ts"
-import { bodyReader } from "../../lib/http/answer.ts"
+import { bodyReader } from "../../lib/http/body.ts"
 import { createLog } from "../../lib/log.ts"
 import type { TaskQueue } from "../../lib/queue/task-queue.ts"
 import { type Answer, Connection } from "../fuzz/connection.ts"

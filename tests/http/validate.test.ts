@@ -1,6 +1,7 @@
 /** Validation: which member is wrong, and what would be right. */
 import { describe, expect, test } from "bun:test"
 import { Refused } from "../../lib/errors.ts"
+import { suggestionFor } from "../../lib/http/suggestion.ts"
 import { checker, queryChecker } from "../../lib/http/validate.ts"
 import { DlqQuery } from "../../lib/wire/dead-letters.ts"
 import { TaskId } from "../../lib/wire/fields.ts"
@@ -39,7 +40,7 @@ test.each([
     Submit,
     { type: "a", typo: 1 },
     "typo",
-    `There is no such member; known are ${[
+    `Unknown member: did you mean \`type\`? Known members: ${[
       ...["type", "payload", "queue", "priority", "max_retries", "max_crashes", "timeout_ms"],
       ...["max_runtime_ms", "expires_in_ms", "backoff", "result_ttl_ms", "meta", "traceparent", "tracestate"],
       ...["task_id", "unique_key", "on_duplicate", "run_at", "delay_ms"],
@@ -61,15 +62,18 @@ test.each([
 ] as const)(
   "%#: a check says which member is wrong and what would be right",
   (schema, value, field, detail) => {
-    expect(refusal(() => checker<typeof Submit>(schema as typeof Submit)(value))).toEqual({ field, detail })
+    expect(refusal(() => checker<typeof Submit>(schema as typeof Submit)(value))).toEqual({
+      field,
+      detail,
+      errors: [{ field, detail }],
+    })
   },
 )
 
 test("what is no object is told what the route takes, without naming a member", () => {
+  const detail = "The body must be an object, or an array of 1 to 1,000 objects if the route takes many."
   for (const value of [null, 1, "a", [], undefined])
-    expect(refusal(() => checker(Submit)(value))).toEqual({
-      detail: "The body must be an object, or an array of 1 to 1,000 objects where the route takes many.",
-    })
+    expect(refusal(() => checker(Submit)(value))).toEqual({ detail, errors: [{ detail }] })
 })
 
 test("a name that the caller made up is only said again where it can be nothing but a name", () => {
@@ -112,9 +116,55 @@ describe("a query", () => {
   ])("takes no other number: %s", text => expect(refusal(() => read(text)).field).toBe("wait_ms"))
 
   test("says a parameter twice only where it is a list", () => {
-    expect(refusal(() => read("worker=a&worker=b"))).toEqual({
-      field: "worker",
-      detail: "A parameter of the query stands twice.",
-    })
+    const fault = { field: "worker", detail: "The query has this parameter more than once." }
+    expect(refusal(() => read("worker=a&worker=b"))).toEqual({ ...fault, errors: [fault] })
   })
+
+  test("reports every fault, repeated parameters first", () => {
+    const { field, errors } = refusal(() => read("worker=a&worker=b&wait_ms=x&limt=1"))
+    expect(field).toBe("worker")
+    expect(errors!.map(fault => fault.field)).toEqual(["worker", "limt", "wait_ms"])
+  })
+})
+
+test("every invalid member is reported once, and the first also as field and detail", () => {
+  const { field, detail, errors } = refusal(() =>
+    checker(Submit)({ priority: 10, queue: "a b", backoff: { kind: "x", delay_ms: 0 }, typo: 1 }),
+  )
+  expect(errors!.map(fault => fault.field).sort()).toEqual(
+    ["type", "typo", "priority", "queue", "backoff.kind", "backoff.delay_ms"].sort(),
+  )
+  expect(errors![0]).toEqual({ field: field!, detail: detail! })
+})
+
+test("at most ten faults are reported", () => {
+  const unknown = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`unknown_${i}`, i]))
+  expect(refusal(() => checker(Submit)({ type: "a", ...unknown })).errors).toHaveLength(10)
+})
+
+test("absent members take their defaults, and present ones keep their value", () => {
+  const check = checker(LeaseRequest, { max: 1, wait_ms: 0 })
+  expect(check({ max: 5 })).toEqual({ max: 5, wait_ms: 0 })
+  expect(() => check({ max: 0 })).toThrow(Refused)
+})
+
+test.each([
+  ["maxRetries", "max_retries"],
+  ["max-retries", "max_retries"],
+  ["max_retry", "max_retries"],
+  ["timeout", "timeout_ms"],
+  ["paylaod", "payload"],
+  ["Queue", "queue"],
+  ["zzz", undefined],
+  ["script", undefined],
+  ["", undefined],
+  ["x".repeat(10_000), undefined],
+])("the unknown member %p suggests %p", (name, suggestion) => {
+  expect(suggestionFor(name, Object.keys(Submit.properties))).toBe(suggestion as string)
+})
+
+test("a refusal repeats the suggestion, not the unknown name", () => {
+  const { detail } = refusal(() => checker(Submit)({ type: "a", maxRetries: 1 }))
+  expect(detail).toStartWith("Unknown member: did you mean `max_retries`? Known members: type, ")
+  expect(detail).not.toContain("maxRetries")
 })

@@ -161,7 +161,7 @@ test("a request that does not end is cut off after SHUTDOWN_MS, even where Redis
   expect(await broker.process.stop("SIGTERM")).toBe(0)
   expect(performance.now() - from).toBeWithin(100, 4_000)
   expect(await submitted).toBe("BrokerUnreachable")
-  expect(await broker.process.logged("Requests were cut off")).toMatchObject({ level: "warn", requests: 1 })
+  expect(await broker.process.logged("Requests were aborted")).toMatchObject({ level: "warn", requests: 1 })
 })
 
 test("a start with bad values names every one of them and ends with 1", async () => {

@@ -1,0 +1,104 @@
+/** Reads JSON bodies, with limits on one body and on all bodies together. */
+import { Refused } from "../errors.ts"
+
+export interface Body extends Disposable {
+  text: string
+  value: unknown
+}
+export type ReadBody = (request: Request) => Promise<Body>
+
+/** All bodies in memory together take at most this much, or four times the largest body that is allowed. */
+const MAX_HELD_BYTES = 67_108_864
+/** Bodies up to this size are read in one step, which is faster, and counted once they are in memory. */
+const SMALL_BYTES = 32_768
+const JSON_TYPE = /^application\/json *(;|$)/i
+
+/**
+ * A reader of JSON bodies. It checks the media type, the size, the memory that is left and the encoding, in that
+ * order. The bytes of a body count as held from their arrival until the body is disposed of. So memory stays bounded
+ * while Redis is slow, and a client that announces a large body but sends nothing takes no room from others.
+ */
+export function bodyReader(maxBytes: number): ReadBody {
+  const maxHeldBytes = Math.max(MAX_HELD_BYTES, 4 * maxBytes)
+  let held = 0
+
+  return async request => {
+    if (!isJson(request)) throw new Refused("unsupported_media_type")
+    const header = request.headers.get("content-length")
+    // A header that is sent twice arrives as "2, 2".
+    const length = header === null ? undefined : Number.parseInt(header, 10)
+    let size = 0
+    const hold = (bytes: number) => {
+      if (size + bytes > maxBytes) throw new Refused("too_large", { detail: tooLarge(maxBytes) })
+      if (held + bytes > maxHeldBytes) throw new Refused("overloaded", { detail: NO_ROOM })
+      size += bytes
+      held += bytes
+    }
+    const release = () => {
+      held -= size
+      size = 0
+    }
+    try {
+      // If the length is announced, refuse the body before reading any of it.
+      hold(length ?? 0)
+      release()
+      const isSmall = length !== undefined && length <= SMALL_BYTES
+      const bytes = await (isSmall ? request.arrayBuffer() : readChunks(request, hold)).catch(refuseCutOff)
+      if (size === 0) hold(bytes.byteLength)
+      return { ...parse(bytes), [Symbol.dispose]: release }
+    } catch (error) {
+      release()
+      throw error
+    }
+  }
+}
+
+/** Reads a body that may be absent: an empty object then. A body that is not JSON is refused. */
+export const optionalBody =
+  (read: ReadBody): ReadBody =>
+  async request =>
+    hasBody(request) || request.headers.has("content-type") ? read(request) : EMPTY
+
+/** Reads a body on a route that had none in the original system: a body that is not JSON is ignored, as it was there. */
+export const bodyIfJson =
+  (read: ReadBody): ReadBody =>
+  async request =>
+    hasBody(request) && isJson(request) ? read(request) : EMPTY
+
+const EMPTY: Body = { text: "{}", value: {}, [Symbol.dispose]() {} }
+
+const isJson = ({ headers }: Request) => JSON_TYPE.test(headers.get("content-type") ?? "")
+const hasBody = ({ headers }: Request) =>
+  headers.has("transfer-encoding") || (headers.get("content-length") ?? "0") !== "0"
+
+const tooLarge = (maxBytes: number) =>
+  `The body may have at most ${maxBytes} bytes. Store large data elsewhere and send a reference, or raise MAX_BODY_BYTES.`
+const NO_ROOM =
+  "This broker holds as many request bodies as it can. Send the request again later, in smaller parts, or to another broker."
+const CUT_OFF =
+  "The connection ended before the body was complete. Send as many bytes as Content-Length announces."
+
+/** Refuses invalid UTF-8. A byte order mark is kept, and is then invalid JSON. */
+const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+
+function parse(bytes: ArrayBuffer | Buffer): Omit<Body, keyof Disposable> {
+  try {
+    const text = UTF8.decode(bytes)
+    return { text, value: JSON.parse(text) }
+  } catch {
+    throw new Refused("bad_json")
+  }
+}
+
+function refuseCutOff(error: unknown): never {
+  throw error instanceof Refused ? error : new Refused("bad_json", { detail: CUT_OFF })
+}
+
+async function readChunks(request: Request, hold: (bytes: number) => void): Promise<Buffer> {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of request.body ?? []) {
+    hold(chunk.length)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}

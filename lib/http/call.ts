@@ -1,0 +1,114 @@
+/** A request as handlers see it, and the wrappers that read a name from its path. */
+import type { BrokerConfig } from "../config/config.ts"
+import { Refused } from "../errors.ts"
+import type { Fields, Log } from "../log.ts"
+import type { Metrics } from "../observe/metrics.ts"
+import type { Spans } from "../observe/spans.ts"
+import type { TaskQueue } from "../queue/task-queue.ts"
+import { joinId, queueOf, splitId } from "../task/id.ts"
+import { QueueName, TaskId, WorkerName } from "../wire/fields.ts"
+import type { Caller } from "./access.ts"
+import { type RequestContext, requester } from "./answer.ts"
+import type { ReadBody } from "./body.ts"
+import type { Session } from "./browser-session.ts"
+import type { Authentication } from "./front-door.ts"
+import { checker } from "./validate.ts"
+import type { LimitWaiting } from "./waiting-limit.ts"
+
+export interface Call extends RequestContext {
+  params: Readonly<Record<string, string>>
+  caller: Caller
+  /** The browser session, if the request was authenticated by its cookie. */
+  session: Session | undefined
+}
+
+/** The parts of a broker that handlers use. */
+export interface BrokerParts {
+  queue: TaskQueue
+  config: BrokerConfig
+  log: Log
+  /** Undefined if tracing is off. */
+  spans: Spans | undefined
+  metrics: Metrics
+  authentication: Authentication
+  readBody: ReadBody
+  readOptional: ReadBody
+  readIfJson: ReadBody
+  readSignIn: ReadBody
+  limitWaiting: LimitWaiting
+}
+
+export type Handler = (call: Call, parts: BrokerParts) => Response | Promise<Response>
+type NamedHandler = (call: Call, parts: BrokerParts, name: string) => Response | Promise<Response>
+
+/** For routes with `:id`: checks the id and that the caller may use the task's queue. */
+export const forTask =
+  (handler: NamedHandler): Handler =>
+  (call, parts) => {
+    const id = readTaskId(call.params.id!)
+    call.caller.requireQueues(queueOf(id))
+    return handler(call, parts, id)
+  }
+
+/** For routes with `:queue`: checks the name and that the caller may use the queue. */
+export const forQueue =
+  (handler: NamedHandler): Handler =>
+  (call, parts) => {
+    const queue = readName(checkQueue, "queue", call.params.queue!)
+    call.caller.requireQueues(queue)
+    return handler(call, parts, queue)
+  }
+
+/** For routes with `:worker`: checks the name. */
+export const forWorker =
+  (handler: NamedHandler): Handler =>
+  (call, parts) =>
+    handler(call, parts, readName(checkWorker, "worker", call.params.worker!))
+
+const checkId = checker(TaskId)
+const checkQueue = checker(QueueName)
+const checkWorker = checker(WorkerName)
+
+/** An id in the form in which /submit returned it: without the name of the default queue. */
+function readTaskId(id: string): string {
+  try {
+    const { queue, localId } = splitId(checkId(id))
+    return joinId(queue, localId)
+  } catch {
+    throw new Refused("bad_request", {
+      field: "task_id",
+      detail:
+        "A task id has the form in which /submit returned it: letters, digits, . _ -, and `queue:` in front unless it is in the default queue.",
+    })
+  }
+}
+
+function readName(check: (value: unknown) => string, field: "queue" | "worker", name: string): string {
+  try {
+    return check(name)
+  } catch {
+    throw new Refused("bad_request", {
+      field,
+      detail: `The name of a ${field} has 1 to 64 characters out of A-Z a-z 0-9 . _ -.`,
+    })
+  }
+}
+
+/** The log fields that identify a request and its caller. */
+export const logFields = (call: Call) => requester(call, call.caller.name)
+
+/** Logs an operation on many tasks before it runs: if it is interrupted half-way, only the log shows what was requested. */
+export async function logBulk<T>(
+  log: Log,
+  operation: string,
+  fields: Fields,
+  run: () => Promise<T>,
+): Promise<T> {
+  log.info(`${operation}: requested`, fields)
+  try {
+    return await run()
+  } catch (error) {
+    log.warn(`${operation}: interrupted, and done in part or not at all`, { ...fields, error })
+    throw error
+  }
+}

@@ -1,0 +1,125 @@
+/** Dead letters: GET /dlq and /dlq/groups, POST /dlq/retry, /dlq/retry/:id and /dlq/purge, DELETE /dlq/:id. */
+import type { DeadFilter } from "../queue/dead-letters.ts"
+import { MAX_PATCH_DEPTH, tooDeep } from "../task/merge-patch.ts"
+import {
+  DlqGroupsQuery,
+  DlqPurge,
+  DlqQuery,
+  MAX_PATCH_BYTES,
+  RetryMany,
+  RetryTask,
+} from "../wire/dead-letters.ts"
+import { memberTexts } from "../wire/json-text.ts"
+import { answer, answerJson } from "./answer.ts"
+import type { Body } from "./body.ts"
+import { type BrokerParts, type Call, forTask, logBulk, logFields } from "./call.ts"
+import { conflict, requiresOther } from "./faults.ts"
+import { writePage } from "./inspecting.ts"
+import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
+
+export async function listDead({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
+  const { queue: only, limit, cursor, ...filter } = checkDlq(queryOf(request))
+  const queues = caller.visibleQueues(only)
+  const { size, tasks, next } = await queue.dead.page({ queues, filter: readFilter(filter), limit, cursor })
+  return answer(`{"dlq_size":${size},${writePage(tasks, next)}}`)
+}
+
+export async function groupDead({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
+  const { queue: only, cursor, ...filter } = checkGroups(queryOf(request))
+  const queues = caller.visibleQueues(only)
+  return answerJson(await queue.dead.groups({ queues, filter: readFilter(filter), cursor }))
+}
+
+export const deleteDeadTask = forTask(async (call, { queue, log }, id) => {
+  await queue.dead.discard(id)
+  log.info("A dead task was deleted", { task_id: id, ...logFields(call) })
+  return answerJson({ status: "deleted_from_dlq", task_id: id })
+})
+
+export const retryDeadTask = forTask(async (call, { queue, log, readIfJson }, id) => {
+  using body = await readIfJson(call.request)
+  checkRetryTask(body.value)
+  const payload = memberTexts(body.text, "payload")[0]
+  await queue.dead.retry(id, payload)
+  log.info("A dead task was retried", { task_id: id, ...logFields(call) })
+  return answerJson({ status: "requeued_from_dlq", task_id: id })
+})
+
+export async function purgeDead(call: Call, { queue, log, readBody }: BrokerParts): Promise<Response> {
+  using body = await readBody(call.request)
+  const { queue: only, limit, cursor, dry_run: dryRun, ...filter } = checkPurge(body.value)
+  const queues = call.caller.visibleQueues(only)
+  const purge = () => queue.dead.purge({ queues, filter: readFilter(filter), limit, cursor, dryRun })
+  if (dryRun) return answerJson(await purge())
+  const fields = { queue: only, ...logFields(call) }
+  const result = await logBulk(log, "Deleting dead tasks", { ...fields, limit }, purge)
+  log.info("Dead tasks were deleted", { ...fields, purged: result.purged })
+  return answerJson(result)
+}
+
+export async function retryDead(call: Call, parts: BrokerParts): Promise<Response> {
+  const { queue, log, readBody, limitWaiting } = parts
+  using body = await readBody(call.request)
+  const { queue: only, ...order } = readRetryMany(body)
+  const queues = call.caller.visibleQueues(only)
+  const mayWait = order.waitMs > 0 || order.rate < Number.POSITIVE_INFINITY
+  const retry = () =>
+    limitWaiting(Number(mayWait), () => queue.dead.retryAll({ ...order, queues }, call.request.signal))
+  if (order.dryRun) return answerJson(await retry())
+  const fields = { queue: only, ...logFields(call) }
+  const result = await logBulk(log, "Retrying dead tasks", { ...fields, limit: order.limit }, retry)
+  log.info("Dead tasks were retried", { ...fields, requeued: result.requeued })
+  return answerJson(result)
+}
+
+const checkDlq = queryChecker(DlqQuery, { limit: 100 })
+const checkGroups = queryChecker(DlqGroupsQuery)
+const checkPurge = checker(DlqPurge, { limit: 100, dry_run: false })
+const checkRetryTask = checker(RetryTask)
+const checkRetryMany = checker(RetryMany, {
+  limit: 100,
+  dry_run: false,
+  canary: false,
+  rate: Number.POSITIVE_INFINITY,
+})
+
+function readFilter(filter: Omit<DlqPurge, "queue" | "limit" | "cursor" | "dry_run">): DeadFilter {
+  const { older_than_ms, newer_than_ms, ...rest } = filter
+  const ago = (ms: number | undefined) => (ms === undefined ? undefined : Date.now() - ms)
+  return { ...rest, before: ago(older_than_ms), after: ago(newer_than_ms) }
+}
+
+function readRetryMany({ text, value }: Body) {
+  const {
+    queue,
+    limit,
+    cursor,
+    dry_run: dryRun,
+    patch,
+    canary,
+    wait_ms,
+    rate,
+    ...filter
+  } = checkRetryMany(value)
+  const patchText = patch === undefined ? undefined : memberTexts(text, "patch")[0]
+  const faults = []
+  if (wait_ms !== undefined && !canary) faults.push(requiresOther("wait_ms", "canary: true"))
+  if (canary && dryRun) faults.push(conflict("canary", "dry_run"))
+  if (patchText !== undefined && (Buffer.byteLength(patchText) > MAX_PATCH_BYTES || tooDeep(patch)))
+    faults.push({
+      field: "patch",
+      detail: `\`patch\` must have at most ${MAX_PATCH_BYTES} bytes of JSON, and its objects may be nested at most ${MAX_PATCH_DEPTH} deep.`,
+    })
+  if (faults.length > 0) throw invalid(faults)
+  return {
+    queue,
+    filter: readFilter(filter),
+    limit,
+    cursor,
+    dryRun,
+    patch: patchText,
+    canary,
+    waitMs: wait_ms ?? 0,
+    rate,
+  }
+}

@@ -1,0 +1,115 @@
+/** Inspecting: GET /status/:id, /why/:id and /tasks. */
+import type { Why } from "../queue/listing.ts"
+import type { Task } from "../task/task.ts"
+import type { State } from "../wire/fields.ts"
+import { StatusQuery, TasksQuery } from "../wire/inspecting.ts"
+import { answer, answerJson } from "./answer.ts"
+import { type BrokerParts, type Call, forTask } from "./call.ts"
+import { queryChecker, queryOf } from "./validate.ts"
+
+export const getTask = forTask(async ({ request }, { queue, limitWaiting }, id) => {
+  const { wait_ms: waitMs } = checkStatus(queryOf(request))
+  const task = await limitWaiting(waitMs, () => queue.find(id, waitMs, request.signal))
+  return answer(writeTask(task))
+})
+
+export const whyTask = forTask(async (_call, { queue }, id) => answerJson(whyBody(await queue.why(id))))
+
+export async function listTasks({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
+  const { queue: only, state, limit, cursor, matches } = readTasksQuery(queryOf(request))
+  const queues = caller.visibleQueues(only)
+  const page = matches === undefined ? {} : { matches }
+  const { tasks, next } = await queue.tasks({ ...page, queues, state, limit, cursor })
+  return answer(`{${writePage(tasks, next)}}`)
+}
+
+const checkStatus = queryChecker(StatusQuery, { wait_ms: 0 })
+const checkTasks = queryChecker(TasksQuery, { limit: 100 })
+
+/** Reads the query of /tasks. `meta.<name>=<value>` may appear any number of times; a task must have all these labels. */
+function readTasksQuery(query: URLSearchParams) {
+  const rest = new URLSearchParams()
+  const meta: [string, string][] = []
+  for (const [name, value] of query) {
+    if (name.startsWith("meta.")) meta.push([name.slice("meta.".length), value])
+    else rest.append(name, value)
+  }
+  const { type, ...page } = checkTasks(rest)
+  const matches = (task: Task) => {
+    if (type !== undefined && task.type !== type) return false
+    if (meta.length === 0) return true
+    const labels = new Map(Object.entries(JSON.parse(`{${task.extra ?? ""}}`).meta ?? {}))
+    return meta.every(([name, value]) => labels.get(name) === value)
+  }
+  return { ...page, matches: type === undefined && meta.length === 0 ? undefined : matches }
+}
+
+/** A queued task that has failed is shown as `retrying`: it waits for its next attempt, with or without a backoff. */
+const statusOf = ({ state, retries }: Task): State => (state === "queued" && retries > 0 ? "retrying" : state)
+
+/** A task as /status and the lists show it. The lease is a capability and is never shown. */
+export function writeTask(task: Task): string {
+  const rest = {
+    status: statusOf(task),
+    retries: task.retries,
+    max_retries: task.policy.maxRetries,
+    queue: task.queue,
+    priority: task.policy.priority,
+    attempt: task.attempt,
+    crashes: task.crashes,
+    max_crashes: task.policy.maxCrashes,
+    releases: task.releases,
+    timeout_ms: task.policy.timeoutMs,
+    created_at: task.createdAt,
+    started_at: task.startedAt,
+    finished_at: task.finishedAt,
+    due_at: task.dueAt,
+    lease_expires_at: task.leaseExpiresAt,
+    worker: task.worker,
+    max_runtime_ms: task.policy.maxRuntimeMs || undefined,
+    expires_at: task.policy.expiresAt || undefined,
+    unique_key: task.uniqueKey,
+    cancel_requested_at: task.cancelRequestedAt,
+    error: task.error,
+    reason: task.reason,
+    log: task.log.length > 0 ? task.log : undefined,
+  }
+  const texts =
+    (task.extra === undefined ? "" : `,${task.extra}`) +
+    (task.progress === undefined ? "" : `,"progress":${task.progress}`) +
+    (task.checkpoint === undefined ? "" : `,"checkpoint":${task.checkpoint}`) +
+    (task.result === undefined ? "" : `,"result":${task.result}`)
+  return `{"id":"${task.id}","type":${JSON.stringify(task.type)},"payload":${task.payload},${JSON.stringify(rest).slice(1, -1)}${texts},"attempts":[${attemptsOf(task).join(",")}]}`
+}
+
+/** The recorded attempts, and the newest one from the task itself unless it is recorded already. */
+function attemptsOf(task: Task): string[] {
+  const { attempt, worker, startedAt, finishedAt, state, history } = task
+  const last = history.at(-1)
+  if (attempt === 0 || (last !== undefined && JSON.parse(last).attempt === attempt)) return history
+  const outcome = state === "processing" || state === "done" || state === "cancelled" ? state : task.reason
+  return [
+    ...history,
+    JSON.stringify({ attempt, worker, started_at: startedAt, ended_at: finishedAt, outcome }),
+  ]
+}
+
+/** The members of a page of tasks, without braces. */
+export const writePage = (tasks: readonly Task[], next: string | undefined): string =>
+  `"tasks":[${tasks.map(writeTask).join(",")}]${next === undefined ? "" : `,"next":"${next}"`}`
+
+const whyBody = ({ task, cause, sentence, ahead, atLeast, polledAt, pausedAt, pauseReason }: Why) => ({
+  task_id: task.id,
+  state: statusOf(task),
+  why: sentence,
+  cause,
+  ahead,
+  position_at_least: atLeast || undefined,
+  due_at: task.dueAt,
+  worker: task.worker,
+  started_at: task.startedAt,
+  lease_expires_at: task.leaseExpiresAt,
+  polled_at: polledAt,
+  paused_at: pausedAt,
+  pause_reason: pauseReason,
+})

@@ -1,0 +1,112 @@
+/** Operating: events, audits, metrics, browser sessions and the probes. */
+import { Refused } from "../errors.ts"
+import { CONTENT_TYPE } from "../observe/metrics.ts"
+import { joinId, queueOf, splitId } from "../task/id.ts"
+import { AuditQuery, EventsQuery, SignIn } from "../wire/operating.ts"
+import type { Caller } from "./access.ts"
+import { answer, answerJson, eventStream, NO_SNIFFING, requester } from "./answer.ts"
+import { cookieOf, hasCredentials, rejectCrossOrigin, type Session } from "./browser-session.ts"
+import { type BrokerParts, type Call, logFields } from "./call.ts"
+import { checker, queryChecker, queryOf } from "./validate.ts"
+
+/** How long an audit that a client requests may take. */
+const AUDIT_TIMEOUT_MS = 20_000
+
+export async function listenEvents(
+  { request, caller, session }: Call,
+  { queue }: BrokerParts,
+): Promise<Response> {
+  const { queues: requested, task, events, after } = readEventsQuery(request)
+  if (requested !== undefined) caller.requireQueues(...requested)
+  if (task !== undefined) caller.requireQueues(queueOf(task))
+  const queues = requested ?? (task === undefined ? caller.visibleQueues(undefined) : [queueOf(task)])
+  return eventStream(
+    await queue.eventFeed.listen({ queues, task, events }, after, request.signal, session?.expiresAt),
+  )
+}
+
+export async function audit(call: Call, { queue, log }: BrokerParts): Promise<Response> {
+  const { request, caller } = call
+  const { queue: only, fix } = checkAudit(queryOf(request))
+  const order = { queue: only, fix: fix === "true" }
+  if (only === undefined) caller.requireAllQueues()
+  else caller.requireQueues(only)
+  log.info("An audit was requested", { ...order, ...logFields(call) })
+  const signal = AbortSignal.any([request.signal, AbortSignal.timeout(AUDIT_TIMEOUT_MS)])
+  return answerJson(await queue.audit(order, signal))
+}
+
+export async function metrics({ caller }: Call, parts: BrokerParts): Promise<Response> {
+  if (!parts.config.metricsPublic) caller.requireAllQueues()
+  return new Response(await parts.metrics.page(), {
+    headers: { "content-type": CONTENT_TYPE, "cache-control": "no-store", ...NO_SNIFFING },
+  })
+}
+
+export async function signIn(call: Call, parts: BrokerParts): Promise<Response> {
+  const { request } = call
+  rejectCrossOrigin(request)
+  using body = await parts.readSignIn(request)
+  const session = parts.authentication.sessions.open(checkSignIn(body.value).token)
+  if (session === undefined)
+    throw new Refused("unauthorized", { detail: "The broker does not know this token." })
+  parts.log.info("A session was opened", requester(call, session.caller.name))
+  return answer(writeSession(session.caller, session), {
+    "set-cookie": cookieOf(request, session.value, session.expiresAt),
+  })
+}
+
+/** Public, so that the dashboard can ask without credentials whether a session is open. */
+export function whoAmI({ request }: Call, { authentication }: BrokerParts): Response {
+  if (!hasCredentials(request.headers)) return new Response(null, { status: 204 })
+  const { caller, session } = authentication.authenticate(request)
+  if (session !== undefined) rejectCrossOrigin(request)
+  return answer(writeSession(caller, session))
+}
+
+export const signOut = ({ request }: Call): Response =>
+  answer('{"status":"ended"}', { "set-cookie": cookieOf(request, "", 0) })
+
+export const health = (): Response => answer('{"status":"ok"}')
+
+export async function ready(_call: Call, { queue }: BrokerParts): Promise<Response> {
+  const state = await queue.redisState()
+  const { version, durability, maxmemoryPolicy, topology, replicas, waitReplicas } = state
+  if (maxmemoryPolicy !== "noeviction")
+    throw new Refused("not_ready", {
+      detail: "Redis may evict tasks when its memory is full. Set maxmemory-policy to noeviction.",
+    })
+  if (replicas < waitReplicas)
+    throw new Refused("not_replicated", {
+      detail: `Redis has ${replicas} connected replicas, fewer than WAIT_REPLICAS=${waitReplicas}.`,
+    })
+  return answerJson({
+    status: "ready",
+    redis: version,
+    durability,
+    maxmemory_policy: maxmemoryPolicy,
+    topology,
+    replicas,
+    wait_replicas: waitReplicas,
+  })
+}
+
+const checkEvents = queryChecker(EventsQuery)
+const checkAudit = queryChecker(AuditQuery)
+const checkSignIn = checker(SignIn)
+
+/** Browsers send `Last-Event-ID` when they reconnect. It is newer than the id in the query, which stays the same. */
+function readEventsQuery(request: Request) {
+  const query = queryOf(request)
+  const lastEventId = request.headers.get("last-event-id")
+  if (lastEventId) query.set("last_event_id", lastEventId)
+  const { queue: queues, task, event: events, last_event_id: after } = checkEvents(query)
+  const id = task && splitId(task)
+  return { queues, task: id && joinId(id.queue, id.localId), events, after }
+}
+
+const writeSession = (caller: Caller, session?: Session): string =>
+  JSON.stringify({
+    ...caller.describe(),
+    ...(session ? { csrf: session.csrf, expires_at: session.expiresAt } : {}),
+  })

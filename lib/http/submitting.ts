@@ -1,0 +1,157 @@
+/** Submitting: POST /submit and POST /cancel/:id. */
+import { createHash } from "node:crypto"
+import type { BrokerConfig } from "../config/config.ts"
+import { Refused } from "../errors.ts"
+import { givenIdRecord, headerRecord } from "../redis/keys.ts"
+import { DEFAULT_QUEUE } from "../task/id.ts"
+import { DEFAULT_PRIORITY } from "../task/policy.ts"
+import type { NewTask, Submitted } from "../task/task.ts"
+import { memberTexts } from "../wire/json-text.ts"
+import type { Fault } from "../wire/problem.ts"
+import type { TaskDefaults } from "../wire/queue-settings.ts"
+import { Submit } from "../wire/submitting.ts"
+import { TRACEPARENT } from "../wire/traceparent.ts"
+import { answer, answerJson } from "./answer.ts"
+import { answerEach, type Batch, readBatch, writeBatch } from "./batch.ts"
+import type { Body } from "./body.ts"
+import { type BrokerParts, type Call, forTask, logFields } from "./call.ts"
+import { conflict, requiresOther } from "./faults.ts"
+import { checker, invalid } from "./validate.ts"
+
+export async function submitTasks({ request, caller }: Call, parts: BrokerParts): Promise<Response> {
+  const { queue, config, spans } = parts
+  using body = await parts.readBody(request)
+  const batch = readSubmits(body, request.headers, config, name => queue.defaults.of(name))
+  const tasks = caller.refuseOtherQueues(batch.items, task => task.queue)
+  const submitted = await answerEach(tasks, items =>
+    spans === undefined
+      ? queue.submit(items)
+      : spans.traceSubmit(request.headers, items, () => queue.submit(items)),
+  )
+  const text = writeBatch(batch, submitted, writeSubmitted)
+  return answer(text, !batch.isArray && isReplayed(submitted[0]!) ? REPLAYED : undefined)
+}
+
+export const cancelTask = forTask(async (call, { queue, log }, id) => {
+  const status = await queue.cancel(id)
+  log.info("A task was cancelled", { task_id: id, status, ...logFields(call) })
+  return answerJson({ status, task_id: id })
+})
+
+const checkSubmit = checker(Submit)
+const REPLAYED = { "idempotency-replayed": "true" }
+
+/** The draft standard puts the key in quotes. Most clients send it without. */
+const IDEMPOTENCY_KEY = /^"?([\x21\x23-\x7e]{1,200})"?$/
+
+/** The headers that apply to all tasks of a request. */
+function readHeaders(headers: Headers) {
+  const header = headers.get("idempotency-key")
+  const key = header === null ? undefined : IDEMPOTENCY_KEY.exec(header)?.[1]
+  if (header !== null && key === undefined)
+    throw new Refused("bad_request", {
+      field: "Idempotency-Key",
+      detail: "`Idempotency-Key` must have 1 to 200 printable ASCII characters without spaces and quotes.",
+    })
+  // An invalid trace header is ignored: it comes from some proxy, and is no reason to refuse work.
+  const parent = headers.get("traceparent")
+  const traceparent = parent !== null && TRACEPARENT.test(parent) ? parent : undefined
+  const tracestate = traceparent === undefined ? undefined : headers.get("tracestate")?.slice(0, 512)
+  return { key, traceparent, tracestate }
+}
+
+/** Reads tasks. Absent members take the defaults of the task's queue, and then those of the broker. */
+function readSubmits(
+  body: Body,
+  headers: Headers,
+  defaults: BrokerConfig,
+  ofQueue: (queue: string) => TaskDefaults | undefined,
+): Batch<NewTask> {
+  const { key, traceparent, tracestate } = readHeaders(headers)
+  const isArray = Array.isArray(body.value)
+  let payloads: (string | undefined)[] | undefined
+  return readBatch(body, (item, index) => {
+    const submit = checkSubmit(item)
+    const faults = faultsOf(submit, key)
+    if (faults.length > 0) throw invalid(faults)
+    payloads ??= memberTexts(body.text, "payload")
+    const payload = payloads[index] ?? "{}"
+    const trace = submit.traceparent ?? traceparent
+    const state = submit.tracestate ?? (submit.traceparent === undefined ? tracestate : undefined)
+    // Most tasks have none of these.
+    const extra =
+      submit.meta === undefined && trace === undefined && state === undefined
+        ? ""
+        : JSON.stringify({ meta: submit.meta, traceparent: trace, tracestate: state }).slice(1, -1)
+    const queue = submit.queue ?? DEFAULT_QUEUE
+    const own = ofQueue(queue)
+    const task: NewTask = {
+      queue,
+      type: submit.type,
+      payload,
+      when:
+        submit.run_at !== undefined
+          ? String(submit.run_at)
+          : submit.delay_ms
+            ? `+${submit.delay_ms}`
+            : undefined,
+      expiresInMs: submit.expires_in_ms,
+      localId: submit.task_id,
+      extra,
+      traceparent: trace,
+      policy: {
+        priority: submit.priority ?? own?.priority ?? DEFAULT_PRIORITY,
+        maxRetries: submit.max_retries ?? own?.max_retries ?? defaults.maxRetries,
+        maxCrashes: submit.max_crashes ?? own?.max_crashes ?? defaults.maxCrashes,
+        timeoutMs: submit.timeout_ms ?? own?.timeout_ms ?? defaults.visibilityTimeoutMs,
+        maxRuntimeMs: submit.max_runtime_ms ?? own?.max_runtime_ms ?? 0,
+        resultTtlMs: submit.result_ttl_ms ?? own?.result_ttl_ms ?? -1,
+        backoff: submit.backoff ?? own?.backoff ?? defaults.backoff,
+      },
+    }
+    if (submit.unique_key !== undefined)
+      task.unique = { key: submit.unique_key, replace: submit.on_duplicate === "replace" }
+    const record =
+      submit.task_id !== undefined
+        ? givenIdRecord(submit.task_id)
+        : key && headerRecord(isArray ? `${key}/${index}` : key)
+    if (record) task.idempotency = { key: record, print: fingerprint({ ...submit, payload }) }
+    return task
+  })
+}
+
+/** Members that contradict each other. */
+function faultsOf(submit: Submit, key: string | undefined): Fault[] {
+  const faults: Fault[] = []
+  if (submit.delay_ms !== undefined && submit.run_at !== undefined)
+    faults.push(conflict("delay_ms", "run_at"))
+  if (submit.on_duplicate !== undefined && submit.unique_key === undefined)
+    faults.push(requiresOther("on_duplicate", "unique_key"))
+  if (key !== undefined && submit.task_id !== undefined) faults.push(conflict("task_id", "Idempotency-Key"))
+  if (!submit.type.isWellFormed())
+    faults.push({
+      field: "type",
+      detail: "`type` must be well-formed Unicode: it has half of a surrogate pair.",
+    })
+  return faults
+}
+
+/** The same for equal bodies, whatever the order of their members. */
+function fingerprint(submit: object): string {
+  const sortMembers = (_: string, value: unknown) =>
+    typeof value === "object" && value !== null
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value
+  return createHash("sha256").update(JSON.stringify(submit, sortMembers)).digest("base64url")
+}
+
+const isReplayed = (answer: Submitted | Refused) => !(answer instanceof Refused) && answer.replayed === true
+
+// Ids, queues and leases contain no characters that JSON escapes.
+function writeSubmitted({ id, state, replayed, replaced }: Submitted): string {
+  const marks =
+    (replayed ? ',"replayed":true' : "") +
+    (state === "duplicate" ? ',"duplicate":true' : "") +
+    (replaced ? ',"replaced":true' : "")
+  return `{"status":"${state}","task_id":"${id}"${marks}}`
+}
