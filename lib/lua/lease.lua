@@ -24,7 +24,7 @@ commit()
 -- When somebody asked last, to the second: an idle queue is not written to for each poll.
 if now - (redis.call("HGET", stats, "polled") or 0) >= 1000 then redis.call("HSET", stats, "polled", now) end
 
--- Nobody is told of what became ready above: who is became_ready could not have it. The end of the pause wakes all.
+-- While the queue is paused no hint is published: nobody could lease the task. Resuming the queue wakes all clients.
 local paused, concurrency, per_second, burst =
   unpack(redis.call("HMGET", settings, "paused", "concurrency", "per_second", "burst"))
 if paused then return { next_event(), {}, lapsed, died_count, timeouts[1] and timeouts or nil } end

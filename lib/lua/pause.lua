@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
---[[ pause: hand out no more tasks of a queue, or do so again. Those who wait for tasks are then became_ready.
+--[[ pause: stop handing out tasks of a queue, or start again, which wakes the clients that wait for tasks.
   arguments  on: 1 pauses, 0 resumes; reason: why, for people ("" none)
   answers    since when it is paused; 0: it is not
   cost       O(10)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
---[[ settings: how many tasks of a queue run at a time, and how fast they are handed out. Those who wait are then became_ready.
+--[[ settings: how many tasks of a queue run at a time, and how fast they are handed out. Wakes waiting clients.
   arguments  concurrency: leases at a time; per_second: tasks a second; burst: how many at once after a rest; each ""
              where there is no limit
   answers    "set"
