@@ -1,5 +1,5 @@
 /** Inspecting: GET /status/:id, /why/:id and /tasks. */
-import type { Why } from "../queue/listing.ts"
+import type { Why } from "../queue/why.ts"
 import type { Task } from "../task/task.ts"
 import type { State } from "../wire/fields.ts"
 import { StatusQuery, TasksQuery } from "../wire/inspecting.ts"

@@ -1,15 +1,15 @@
 /**
- * Group commit: what reaches the broker in the same tick, or while an earlier call is under way, joins one
- * script call a queue. One call is one fsync, which is what makes `appendfsync always` affordable.
- *   1. `run` puts a unit (the items of one request for one queue) at the end of its queue's lane.
- *   2. At the end of the tick the lane sends the units in front, up to MAX_ITEMS, as one call: whole units
- *      only, in order, so first in stays first out and the items of one request stay together. MAX_ITEMS is
- *      about 2 ms of Redis' time, so that no call holds up the others for long; a request of more is one call.
- *   3. At most MAX_IN_FLIGHT calls of a lane are under way: one that Redis works on and one behind it, while the
- *      answers of a third are written. More would only make the groups smaller.
- *   4. A unit is answered when its call is: never before its write is confirmed.
- * Lanes are apart: a slow queue holds up no other. The sum of items that wait is bounded: past it callers
- * are told to come again, and memory stays flat.
+ * Group commit: requests that arrive in the same tick, or while an earlier call is in progress, share one script call
+ * per queue. One call costs one fsync, which makes `appendfsync always` affordable.
+ *   1. `run` appends a request (the items of one HTTP request for one queue) to the lane of its queue.
+ *   2. At the end of the tick the lane sends its first requests, up to MAX_ITEMS, as one call. Requests are sent whole
+ *      and in order, so tasks keep their order and the items of one request stay together. MAX_ITEMS is about 2 ms of
+ *      Redis' time, so that no call delays the others for long. A request with more items is a call of its own.
+ *   3. A lane has at most MAX_IN_FLIGHT calls in progress: one that Redis works on, one that waits behind it, and one
+ *      whose replies the broker writes. More calls would only make the batches smaller.
+ *   4. A request is answered when its call is, so never before its write is confirmed.
+ * Lanes are independent: a slow queue does not delay the others. The number of pending items is bounded; above the
+ * bound requests are refused, so that memory stays flat.
  */
 import { Refused } from "../errors.ts"
 import { atTickEnd } from "../tick.ts"
@@ -18,50 +18,77 @@ const MAX_ITEMS = 300
 const MAX_IN_FLIGHT = 3
 const MAX_PENDING_ITEMS = 100_000
 
-interface PendingCall<Item, Answer> {
+interface Request<Item, Answer> {
   items: readonly Item[]
   resolve(answers: Answer[]): void
   reject(error: unknown): void
 }
 
 interface Lane<Item, Answer> {
-  units: PendingCall<Item, Answer>[]
-  inFlight: number
-  scheduled: boolean
+  requests: Request<Item, Answer>[]
+  callsInFlight: number
+  isScheduled: boolean
 }
 
 export class Batcher<Item, Answer> {
   readonly #lanes = new Map<string, Lane<Item, Answer>>()
-  #pending = 0
+  #pendingItems = 0
 
-  /** `call` does the work of one group and answers for each item, in order. */
+  /** `call` runs one batch, and returns an answer per item, in order. */
   constructor(private readonly call: (queue: string, items: Item[]) => Promise<readonly Answer[]>) {}
 
+  /** Runs the items of one request for one queue; the answers are in the order of the items. */
   run(queue: string, items: readonly Item[]): Promise<Answer[]> {
-    if (this.#pending + items.length > MAX_PENDING_ITEMS)
+    if (this.#pendingItems + items.length > MAX_PENDING_ITEMS)
       return Promise.reject(
         new Refused("overloaded", {
           detail:
-            "This broker has as many calls waiting for Redis as it can hold: send it again later, or to another broker.",
+            "This broker already has the maximum number of items waiting for Redis. Retry later, or send the request to another broker.",
         }),
       )
-    this.#pending += items.length
+    this.#pendingItems += items.length
     let lane = this.#lanes.get(queue)
     if (lane === undefined) {
-      lane = { units: [], inFlight: 0, scheduled: false }
+      lane = { requests: [], callsInFlight: 0, isScheduled: false }
       this.#lanes.set(queue, lane)
     }
     const { promise, resolve, reject } = Promise.withResolvers<Answer[]>()
-    lane.units.push({ items, resolve, reject })
+    lane.requests.push({ items, resolve, reject })
     this.#schedule(queue, lane)
     return promise
   }
 
+  /** Runs items of any queues; the answers are in the order of the items. */
+  runByQueue(items: readonly Item[], queueOf: (item: Item) => string): Promise<Answer[]> {
+    if (items.length === 0) return Promise.resolve([])
+    const first = queueOf(items[0]!)
+    return items.every(item => queueOf(item) === first)
+      ? this.run(first, items)
+      : this.#runForSeveralQueues(items, queueOf)
+  }
+
+  async #runForSeveralQueues(items: readonly Item[], queueOf: (item: Item) => string): Promise<Answer[]> {
+    const indexesByQueue = Map.groupBy(items.keys(), i => queueOf(items[i]!))
+    const answers: Answer[] = new Array(items.length)
+    await Promise.all(
+      [...indexesByQueue].map(async ([queue, indexes]) => {
+        const part = await this.run(
+          queue,
+          indexes.map(i => items[i]!),
+        )
+        indexes.forEach((index, i) => {
+          answers[index] = part[i]!
+        })
+      }),
+    )
+    return answers
+  }
+
   #schedule(queue: string, lane: Lane<Item, Answer>) {
-    if (lane.scheduled || lane.inFlight >= MAX_IN_FLIGHT) return
-    lane.scheduled = true
+    if (lane.isScheduled || lane.callsInFlight >= MAX_IN_FLIGHT) return
+    lane.isScheduled = true
     atTickEnd(() => {
-      lane.scheduled = false
+      lane.isScheduled = false
       void this.#send(queue, lane)
     })
   }
@@ -69,27 +96,30 @@ export class Batcher<Item, Answer> {
   async #send(queue: string, lane: Lane<Item, Answer>) {
     let count = 0
     let size = 0
-    while (count < lane.units.length && (count === 0 || size + lane.units[count]!.items.length <= MAX_ITEMS))
-      size += lane.units[count++]!.items.length
+    while (
+      count < lane.requests.length &&
+      (count === 0 || size + lane.requests[count]!.items.length <= MAX_ITEMS)
+    )
+      size += lane.requests[count++]!.items.length
     if (count === 0) return
-    const units = lane.units.splice(0, count)
-    const items = units.flatMap(unit => unit.items)
-    lane.inFlight++
-    if (lane.units.length > 0) this.#schedule(queue, lane)
+    const requests = lane.requests.splice(0, count)
+    const items = requests.flatMap(request => request.items)
+    lane.callsInFlight++
+    if (lane.requests.length > 0) this.#schedule(queue, lane)
     try {
       const answers = await this.call(queue, items)
       let from = 0
-      for (const { items, resolve } of units) {
+      for (const { items, resolve } of requests) {
         resolve(answers.slice(from, from + items.length))
         from += items.length
       }
     } catch (error) {
-      for (const unit of units) unit.reject(error)
+      for (const request of requests) request.reject(error)
     } finally {
-      this.#pending -= items.length
-      lane.inFlight--
-      if (lane.units.length > 0) this.#schedule(queue, lane)
-      else if (lane.inFlight === 0) this.#lanes.delete(queue)
+      this.#pendingItems -= items.length
+      lane.callsInFlight--
+      if (lane.requests.length > 0) this.#schedule(queue, lane)
+      else if (lane.callsInFlight === 0) this.#lanes.delete(queue)
     }
   }
 }

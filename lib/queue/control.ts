@@ -1,59 +1,58 @@
-/** Steering queues: how they are, holding them, limiting how they are handed out, deleting what waits or has ended. */
+/** Control of queues: their views, pausing, limits and defaults, and deleting tasks of one state. */
 
 import { MAX_QUEUES } from "../observe/counters.ts"
 import { type Depth, Depths, MAX_DEPTHS_PER_CALL } from "../observe/depths.ts"
 import type { EventWriter } from "../observe/event-writer.ts"
 import type { Rates } from "../observe/rates.ts"
-import type { Scripts } from "../redis/scripts.ts"
+import type { Replies, Scripts } from "../redis/scripts.ts"
 import type { Purgeable, Purged, QueueView } from "../wire/managing.ts"
 import type { QueueSettings } from "../wire/queue-settings.ts"
 import type { QueueDefaults } from "./defaults.ts"
-import { PLACES, readDepth } from "./listing.ts"
+import { PLACES } from "./listing.ts"
+import type { LongPoll } from "./long-poll.ts"
 import { type NamePage, pageByName } from "./name-page.ts"
+import type { QueueNames } from "./queue-names.ts"
 import type { WorkerRegistry } from "./worker-registry.ts"
 
 /** How many tasks one script call deletes: about 2 ms of Redis' time. */
-const MOVES_A_CALL = 200
+const MAX_TASKS_PER_CALL = 200
 
 export interface PurgeOrder {
   state: Purgeable
   limit: number
-  /** Only tell how many it would be. */
+  /** Count the tasks without deleting them. */
   dryRun: boolean
 }
 
-interface Parts {
+interface ControlParts {
   scripts: Scripts
-  /** Whether one call may touch several queues. */
-  oneSlot: boolean
-  /** All queues. */
-  queues(): Promise<string[]>
-  register(queue: string): Promise<void>
-  /** Whether somebody waits here for tasks of this queue. */
-  waitsFor(queue: string): boolean
+  names: QueueNames
+  longPoll: LongPoll
   workers: WorkerRegistry
   rates: Rates
   events: EventWriter
   defaults: QueueDefaults
+  /** Whether one call may use the keys of several queues. */
+  oneSlot: boolean
 }
 
 export class QueueControl {
   readonly #depths = new Depths()
 
-  constructor(private readonly parts: Parts) {}
+  constructor(private readonly parts: ControlParts) {}
 
-  /** What the queues hold now: the first 1,000, by their names. */
+  /** What the first 1,000 queues by name hold now. */
   async depths(): Promise<Depth[]> {
-    const { scripts, queues, waitsFor, oneSlot } = this.parts
-    // Queues of a Cluster are in different slots, and no call may touch two.
-    const aCall = oneSlot ? MAX_DEPTHS_PER_CALL : 1
-    const told = await this.#depths.read(scripts, (await queues()).slice(0, MAX_QUEUES), aCall)
-    // Who waits here has asked long ago, and asks still.
+    const { scripts, names, longPoll, oneSlot } = this.parts
+    const queuesPerCall = oneSlot ? MAX_DEPTHS_PER_CALL : 1
+    const queues = (await names.list()).slice(0, MAX_QUEUES)
+    const depths = await this.#depths.read(scripts, queues, queuesPerCall)
+    // A request that waits here is polling now, even if it made its last call long ago.
     const polledAt = Math.floor(Date.now() / 1_000) * 1_000
-    return told.map(depth => (waitsFor(depth.queue) ? { ...depth, polledAt } : depth))
+    return depths.map(depth => (longPoll.hasWaiters(depth.queue) ? { ...depth, polledAt } : depth))
   }
 
-  /** How a queue is: how many tasks it has where, who asks for them, whether it is paused. */
+  /** How many tasks a queue has in each state, which workers poll it, and whether it is paused. */
   async view(queue: string): Promise<QueueView> {
     const [view] = await this.#views([queue])
     return view!
@@ -64,29 +63,29 @@ export class QueueControl {
     queues: QueueView[]
     next: string | undefined
   }> {
-    const all = await this.parts.queues()
+    const all = await this.parts.names.list()
     const visible = queues === undefined ? all : all.filter(name => queues.includes(name))
     const { page, next } = pageByName(visible, name => name, namePage)
     return { queues: await this.#views(page), next }
   }
 
-  /** The queue takes submits and hands out nothing, until it is resumed. Answers since when. Safe to repeat. */
+  /** Stops leasing from a queue until it is resumed; submits are still accepted. Returns since when. Safe to repeat. */
   async pause(queue: string, reason: string): Promise<number> {
-    await this.parts.register(queue)
+    await this.parts.names.register(queue)
     const since = await this.parts.scripts.call("pause", queue, { on: 1, reason })
     this.parts.events.publishQueueEvent("paused", queue, reason === "" ? {} : { reason })
     return since
   }
 
-  /** Safe to repeat. Who waits for tasks of this queue is woken. */
+  /** Safe to repeat. Wakes the requests that wait for tasks of this queue. */
   async resume(queue: string): Promise<void> {
     await this.parts.scripts.call("pause", queue, { on: 0, reason: "" })
     this.parts.events.publishQueueEvent("resumed", queue)
   }
 
-  /** How many tasks of the queue run at a time, how fast they are handed out, and what new ones get. Safe to repeat. */
+  /** Sets how many tasks of a queue run at once, how fast they are leased, and the defaults of new tasks. Safe to repeat. */
   async configure(queue: string, { concurrency, rate, defaults }: QueueSettings): Promise<QueueView> {
-    await this.parts.register(queue)
+    await this.parts.names.register(queue)
     await this.parts.scripts.call("settings", queue, {
       concurrency: concurrency ?? "",
       per_second: rate?.per_second ?? "",
@@ -98,47 +97,73 @@ export class QueueControl {
     return view
   }
 
-  /** Deletes tasks of one state, up to `limit`: the least urgent first, and of these the oldest. */
+  /** Deletes up to `limit` tasks of one state: the lowest priority first, and within a priority the oldest. */
   async purge(queue: string, { state, limit, dryRun }: PurgeOrder): Promise<Purged> {
-    const depth = async () => (await this.#depth(queue)).depth[state]
+    const readDepth = async () => (await this.#state(queue)).depth[state]
     if (dryRun) {
-      const before = await depth()
-      return { purged: Math.min(before, limit), remaining: Math.max(0, before - limit) }
+      const depth = await readDepth()
+      return { purged: Math.min(depth, limit), remaining: Math.max(0, depth - limit) }
     }
     const places = state === "delayed" ? PLACES.scheduled : PLACES[state].toReversed()
     let purged = 0
     let left = limit
     for (const place of places)
       for (let more = true; more && left > 0; ) {
-        const most = Math.min(left, MOVES_A_CALL)
-        const [looked, gone] = await this.parts.scripts.call("purge", queue, { place, limit: most })
-        purged += gone
-        // Ids that no task has left behind count as well, or one call might go through any number of them.
+        const count = Math.min(left, MAX_TASKS_PER_CALL)
+        const [looked, deleted] = await this.parts.scripts.call("purge", queue, { place, limit: count })
+        purged += deleted
+        // Entries whose task no longer exists count as well, or one call might visit any number of them.
         left -= looked
-        more = looked === most
+        more = looked === count
       }
     this.parts.events.publishQueueEvent("purged", queue, { state, purged })
-    return { purged, remaining: await depth() }
+    return { purged, remaining: await readDepth() }
   }
 
   async #views(queues: readonly string[]): Promise<QueueView[]> {
     const { workers, rates, defaults } = this.parts
-    const [polled, fast, depths] = await Promise.all([
+    const [pollers, ratesByQueue, states] = await Promise.all([
       workers.pollersOf(queues),
       rates.read(queues),
-      Promise.all(queues.map(queue => this.#depth(queue))),
+      Promise.all(queues.map(queue => this.#state(queue))),
     ])
-    const own = (queue: string) => defaults.of(queue)
-    return depths.map(depth => ({
-      ...depth,
-      settings: { ...depth.settings, ...(own(depth.queue) && { defaults: own(depth.queue)! }) },
-      workers: polled.get(depth.queue)!,
-      rates: fast.get(depth.queue)!,
-    }))
+    return states.map(state => {
+      const ownDefaults = defaults.of(state.queue)
+      return {
+        ...state,
+        settings: { ...state.settings, ...(ownDefaults && { defaults: ownDefaults }) },
+        workers: pollers.get(state.queue)!,
+        rates: ratesByQueue.get(state.queue)!,
+      }
+    })
   }
 
-  async #depth(queue: string) {
+  async #state(queue: string) {
     const reply = await this.parts.scripts.call("queueState", queue, {})
-    return readDepth(queue, reply, this.parts.waitsFor(queue))
+    return stateView(queue, reply, this.parts.longPoll.hasWaiters(queue))
+  }
+}
+
+/** `isPolled`: requests wait for tasks of this queue at this broker. */
+function stateView(
+  queue: string,
+  [now, polled, paused, reason, concurrency, perSecond, burst, oldest, ...counts]: Replies["queueState"],
+  isPolled: boolean,
+): Omit<QueueView, "workers" | "rates"> {
+  const [due, leases, done, dead, cancelled, ...ready] = counts
+  const queued = ready.reduce((sum, count) => sum + count, 0)
+  return {
+    queue,
+    depth: { queued, delayed: due, processing: leases, done, dead, cancelled },
+    queued_by_priority: Object.fromEntries([...ready.entries()].filter(([, count]) => count > 0)),
+    ...(oldest === 0 ? {} : { oldest_waiting_ms: Math.max(0, now - oldest) }),
+    ...(isPolled ? { polled_at: now } : polled === "" ? {} : { polled_at: Number(polled) }),
+    paused: paused !== "",
+    ...(paused === "" ? {} : { paused_at: Number(paused) }),
+    ...(reason === "" ? {} : { pause_reason: reason }),
+    settings: {
+      ...(concurrency === "" ? {} : { concurrency: Number(concurrency) }),
+      ...(perSecond === "" ? {} : { rate: { per_second: Number(perSecond), burst: Number(burst) } }),
+    },
   }
 }

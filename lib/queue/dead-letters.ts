@@ -1,7 +1,6 @@
 /**
- * The dead-letter queue: looking through it by filters, in groups of the same error, and what is done with what is
- * found: a new life, for one or for many, or none. One call looks at a bounded number of tasks and says where the next
- * goes on.
+ * The dead-letter queue: listing dead tasks by filters, grouping them by error, retrying them and deleting them. One
+ * call reads a bounded number of tasks and returns where the next call continues.
  */
 import { createHash } from "node:crypto"
 import { Refused } from "../errors.ts"
@@ -14,31 +13,34 @@ import { inlineOrLarge } from "../task/record.ts"
 import type { Task } from "../task/task.ts"
 import type { DeadGroup } from "../wire/dead-letters.ts"
 import type { Reason, State } from "../wire/fields.ts"
-import { deadSize, MAX_ENTRIES_PER_PAGE, type Page, tasksPage } from "./listing.ts"
+import type { EndWatch } from "./end-watch.ts"
+import { deadSize, findTask, MAX_ENTRIES_PER_PAGE, type Page, tasksPage } from "./listing.ts"
+import type { QueueNames } from "./queue-names.ts"
 
-/** How many tasks one script call moves: about 2 ms of Redis' time; and where each gets a payload, which may be large. */
-const MOVES_A_CALL = 200
-const PATCHES_A_CALL = 20
-/** How long a call at a rate goes on: as many tasks as that takes, whatever its limit. */
-const PACED_S = 10
-/** Of a redrive: the payload stays as it is. */
-const SAME = { inline: "", large: "" }
-/** Of an error so much tells which group it is of. */
-const ERROR_CHARACTERS = 1_000
+/** How many tasks one script call moves: about 2 ms of Redis' time. */
+const MAX_TASKS_PER_CALL = 200
+/** The same if each task gets a new payload, which may be large. */
+const MAX_PATCHES_PER_CALL = 20
+/** A call with a rate runs for at most this long, whatever its limit. */
+const MAX_PACED_S = 10
+/** Retries a task with the payload that it has. */
+const SAME_PAYLOAD = { inline: "", large: "" }
+/** How many characters of an error decide which group it belongs to. */
+const GROUPED_CHARACTERS = 1_000
 
 export interface DeadFilter {
   type?: string | undefined
   reason?: Reason | undefined
-  /** A part of the error. */
+  /** A substring of the error. */
   error?: string | undefined
   fingerprint?: string | undefined
-  /** When they died, in ms since 1970. */
+  /** Died before or after this time, in ms since 1970. */
   before?: number | undefined
   after?: number | undefined
 }
 
 export interface DeadPage {
-  /** In the order of their names; undefined: all. */
+  /** Sorted; undefined: all. */
   queues?: readonly string[] | undefined
   filter: DeadFilter
   limit: number
@@ -47,48 +49,46 @@ export interface DeadPage {
 
 export interface Retry extends DeadPage {
   dryRun: boolean
-  /** A JSON merge patch on each payload, as JSON text; undefined: they stay as they are. */
+  /** A JSON merge patch for every payload, as JSON text; undefined: payloads are not changed. */
   patch: string | undefined
-  /** One first, and the others only if that is done within `waitMs`. */
+  /** Retry one task first, and the others only if that one is done within `waitMs`. */
   canary: boolean
   waitMs: number
-  /** How many a second; Infinity: all at once. */
+  /** Tasks per second; Infinity: all at once. */
   rate: number
 }
 
 export interface Retried {
   requeued: number
-  /** Those whose unique key another task has, and those that were dead no more. */
+  /** Tasks whose unique key another task holds, and tasks that were no longer dead. */
   skipped: number
   canary?: { task_id: string; state?: State }
   next: string | undefined
 }
 
-interface Parts {
+interface DeadLetterParts {
   scripts: Scripts
-  /** All queues. */
-  queues(): Promise<string[]>
-  /** A task once it has ended or the time is over. */
-  find(id: string, waitMs: number, signal?: AbortSignal): Promise<Task>
+  names: QueueNames
+  ends: EndWatch
   events: EventWriter
 }
 
 export class DeadLetters {
-  constructor(private readonly parts: Parts) {}
+  constructor(private readonly parts: DeadLetterParts) {}
 
-  /** A page of those that match, the newest of each queue first. `size` counts all dead tasks of these queues. */
-  async page(asked: DeadPage): Promise<Page & { size: number }> {
-    const queues = asked.queues ?? (await this.parts.queues())
+  /** A page of the matching tasks, the newest of each queue first. `size` counts all dead tasks of these queues. */
+  async page(query: DeadPage): Promise<Page & { size: number }> {
+    const queues = query.queues ?? (await this.parts.names.list())
     const [size, page] = await Promise.all([
       deadSize(this.parts.scripts, queues),
-      this.#find({ ...asked, queues }, { bare: false }),
+      this.#find({ ...query, queues }, { bare: false }),
     ])
     return { size, ...page }
   }
 
-  /** Of one call's worth of tasks those with the same error together, the largest group first. */
-  async groups(asked: Omit<DeadPage, "limit">) {
-    const { tasks, next } = await this.#find({ ...asked, limit: MAX_ENTRIES_PER_PAGE })
+  /** Groups one page of tasks by error, the largest group first. */
+  async groups(query: Omit<DeadPage, "limit">) {
+    const { tasks, next } = await this.#find({ ...query, limit: MAX_ENTRIES_PER_PAGE })
     const groups = new Map<string, DeadGroup>()
     for (const task of tasks) {
       const fingerprint = fingerprintOf(task)
@@ -100,7 +100,9 @@ export class DeadLetters {
           type: task.type,
           reason: task.reason!,
           error: patternOf(task.error),
-          ...{ count: 1, first_at: at, last_at: at },
+          count: 1,
+          first_at: at,
+          last_at: at,
           sample: { task_id: task.id, ...(task.error === undefined ? {} : { error: task.error }) },
         })
       else {
@@ -112,34 +114,28 @@ export class DeadLetters {
     return { groups: [...groups.values()].sort((a, b) => b.count - a.count), next }
   }
 
-  /** Gives one dead task a new life, with another payload where there is one. */
+  /** Retries one dead task, with another payload if one is given. */
   async retry(id: string, payload?: string): Promise<void> {
     const { queue, localId } = splitId(id)
-    const given = payload === undefined ? SAME : inlineOrLarge(payload)
-    const [code] = await this.parts.scripts.call("retryDead", queue, {}, [{ id: localId, ...given }])
+    const newPayload = payload === undefined ? SAME_PAYLOAD : inlineOrLarge(payload)
+    const [code] = await this.parts.scripts.call("retryDead", queue, {}, [{ id: localId, ...newPayload }])
     if (code === "duplicate") throw new Refused("key_taken", { task_id: id })
     if (code !== "requeued") throw new Refused("not_in_dlq", { task_id: id })
-    this.#tell("retried", queue, id)
+    this.#publish("retried", queue, id)
   }
 
-  /** Gives all that match a new life, the newest of each queue first, and their payloads a patch where there is one. */
-  async retryAll(asked: Retry, signal: AbortSignal): Promise<Retried> {
-    if (!asked.canary) return this.#retryPage(asked, signal)
-    const first = await this.#find({ ...asked, limit: 1 }, { bare: asked.patch === undefined })
+  /** Retries all matching tasks, the newest of each queue first, with the patch applied if one is given. */
+  async retryAll(query: Retry, signal: AbortSignal): Promise<Retried> {
+    if (!query.canary) return this.#retryPage(query, signal)
+    const first = await this.#find({ ...query, limit: 1 }, { bare: query.patch === undefined })
     const [task] = first.tasks
-    const told = await this.#redrive(first.tasks, asked.patch)
-    if (task === undefined || told.requeued === 0) return { ...told, next: first.next }
-    const state = await this.parts.find(task.id, asked.waitMs, signal).then(
-      found => found.state,
-      // It has ended, and its retention is over. Anything else is told: the caller knows no canary then, and asks again.
-      error => {
-        if (!(error instanceof Refused && /^task_(not_found|gone)$/.test(error.reason))) throw error
-      },
-    )
+    const result = await this.#retryTasks(first.tasks, query.patch)
+    if (task === undefined || result.requeued === 0) return { ...result, next: first.next }
+    const state = await this.#stateAfter(task.id, query.waitMs, signal)
     const canary = { task_id: task.id, ...(state === undefined ? {} : { state }) }
-    if (state !== "done" || first.next === undefined || asked.limit === 1)
-      return { ...told, canary, next: first.next }
-    const rest = await this.#retryPage({ ...asked, limit: asked.limit - 1, cursor: first.next }, signal)
+    if (state !== "done" || first.next === undefined || query.limit === 1)
+      return { ...result, canary, next: first.next }
+    const rest = await this.#retryPage({ ...query, limit: query.limit - 1, cursor: first.next }, signal)
     return { ...rest, requeued: rest.requeued + 1, canary }
   }
 
@@ -148,75 +144,94 @@ export class DeadLetters {
     const { queue, localId } = splitId(id)
     const [code] = await this.parts.scripts.call("deleteDead", queue, {}, [{ id: localId }])
     if (code !== "deleted") throw new Refused("not_in_dlq", { task_id: id })
-    this.#tell("deleted", queue, id)
+    this.#publish("deleted", queue, id)
   }
 
-  /** Deletes all that match. */
-  async purge(asked: DeadPage & { dryRun: boolean }) {
-    const { tasks, next } = await this.#find(asked)
-    if (asked.dryRun) return { purged: tasks.length, next }
+  /** Deletes all matching tasks. */
+  async purge(query: DeadPage & { dryRun: boolean }) {
+    const { tasks, next } = await this.#find(query)
+    if (query.dryRun) return { purged: tasks.length, next }
     let purged = 0
-    await eachPart(tasks, MOVES_A_CALL, async (queue, part) => {
+    await eachPart(tasks, MAX_TASKS_PER_CALL, async (queue, part) => {
       const items = part.map(({ id }) => ({ id: localOf(id) }))
       const codes = await this.parts.scripts.call("deleteDead", queue, {}, items)
       codes.forEach((code, i) => {
         if (code !== "deleted") return
         purged++
-        this.#tell("deleted", queue, part[i]!.id)
+        this.#publish("deleted", queue, part[i]!.id)
       })
     })
     return { purged, next }
   }
 
-  #tell(event: "retried" | "deleted", queue: string, id: string): void {
+  /** The state of the canary once it has ended or the time is over; undefined: it has ended and been deleted since. */
+  async #stateAfter(id: string, waitMs: number, signal: AbortSignal): Promise<State | undefined> {
+    const { ends, scripts } = this.parts
+    try {
+      if (waitMs > 0) await ends.waitFor(id, waitMs, signal)
+      return (await findTask(scripts, id)).state
+    } catch (error) {
+      // Any other error goes to the client, which then knows of no canary and repeats the call.
+      if (error instanceof Refused && error.reason === "task_not_found") return undefined
+      throw error
+    }
+  }
+
+  #publish(event: "retried" | "deleted", queue: string, id: string): void {
     if (this.parts.events.admits(event, queue)) this.parts.events.publishTaskEvent(event, queue, id)
   }
 
-  async #retryPage(asked: Retry, signal: AbortSignal): Promise<Retried> {
-    const limit = Math.min(asked.limit, asked.rate * PACED_S)
-    const { tasks, next } = await this.#find({ ...asked, limit }, { bare: asked.patch === undefined })
-    if (asked.dryRun) return { requeued: tasks.length, skipped: 0, next }
-    return { ...(await this.#redrive(tasks, asked.patch, asked.rate, signal)), next }
+  async #retryPage(query: Retry, signal: AbortSignal): Promise<Retried> {
+    const limit = Math.min(query.limit, query.rate * MAX_PACED_S)
+    const { tasks, next } = await this.#find({ ...query, limit }, { bare: query.patch === undefined })
+    if (query.dryRun) return { requeued: tasks.length, skipped: 0, next }
+    return { ...(await this.#retryTasks(tasks, query.patch, query.rate, signal)), next }
   }
 
-  /** At a rate in small parts, each when its time has come; who leaves has the rest left dead. */
-  async #redrive(
+  /** With a rate: in small parts, paced. If the client disconnects, the rest stay dead. */
+  async #retryTasks(
     tasks: readonly Task[],
     patch: string | undefined,
     rate = Number.POSITIVE_INFINITY,
     signal?: AbortSignal,
   ) {
     const began = performance.now()
-    const most = Math.min(patch === undefined ? MOVES_A_CALL : PATCHES_A_CALL, Math.ceil(rate / 10))
+    const size = Math.min(
+      patch === undefined ? MAX_TASKS_PER_CALL : MAX_PATCHES_PER_CALL,
+      Math.ceil(rate / 10),
+    )
     let requeued = 0
-    let gone = 0
-    await eachPart(tasks, most, async (queue, part) => {
+    let started = 0
+    await eachPart(tasks, size, async (queue, part) => {
       if (rate < Number.POSITIVE_INFINITY) {
-        await pause(Math.max(0, began + (gone / rate) * 1_000 - performance.now()), signal)
+        await pause(Math.max(0, began + (started / rate) * 1_000 - performance.now()), signal)
         if (signal?.aborted) return
-        gone += part.length
+        started += part.length
       }
       const items = part.map(({ id, payload }) => ({
         id: localOf(id),
-        ...(patch === undefined ? SAME : inlineOrLarge(mergedText(payload, patch))),
+        ...(patch === undefined ? SAME_PAYLOAD : inlineOrLarge(mergedText(payload, patch))),
       }))
       const codes = await this.parts.scripts.call("retryDead", queue, {}, items)
       codes.forEach((code, i) => {
         if (code !== "requeued") return
         requeued++
-        this.#tell("retried", queue, part[i]!.id)
+        this.#publish("retried", queue, part[i]!.id)
       })
     })
     return { requeued, skipped: tasks.length - requeued }
   }
 
-  /** `bare`: without the payloads that have keys of their own, which may be large. */
+  /** `bare`: without payloads that have a key of their own, which may be large. */
   async #find({ queues, filter, limit, cursor }: DeadPage, { bare = true } = {}) {
-    const all = Object.values(filter).every(value => value === undefined)
+    const matchesAll = Object.values(filter).every(value => value === undefined)
     return tasksPage(this.parts.scripts, {
-      queues: queues ?? (await this.parts.queues()),
-      ...{ state: "dead", limit, cursor, bare },
-      ...(all ? {} : { matches: matcher(filter) }),
+      queues: queues ?? (await this.parts.names.list()),
+      state: "dead",
+      limit,
+      cursor,
+      bare,
+      ...(matchesAll ? {} : { matches: matcher(filter) }),
     })
   }
 }
@@ -231,32 +246,32 @@ function matcher({ type, reason, error, fingerprint, before, after }: DeadFilter
     (fingerprint === undefined || fingerprintOf(task) === fingerprint)
 }
 
-/** What varies in an error from one time to the next, in the order in which it is replaced. */
+/** The parts of an error that differ between occurrences, in the order in which they are replaced. */
 const VARYING: readonly [part: RegExp, name: string][] = [
-  // An apostrophe within a code begins no quotation.
+  // An apostrophe within a word does not start a quotation.
   [/"[^"]*"|`[^`]*`|(?<![A-Za-z0-9])'[^']*'(?![A-Za-z0-9])/g, "<text>"],
   [/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/gi, "<uuid>"],
   [/\b0x[0-9a-f]+\b|\b(?=[a-f]*[0-9])[0-9a-f]{8,}\b/gi, "<hex>"],
   [/\d+(?:\.\d+)*/g, "<n>"],
 ]
 
-/** An error without what varies, so that the same fault looks the same. */
+/** An error with its varying parts replaced, so that occurrences of one fault are equal. */
 export const patternOf = (error = ""): string =>
-  VARYING.reduce((text, [part, name]) => text.replace(part, name), error.slice(0, ERROR_CHARACTERS))
+  VARYING.reduce((text, [part, name]) => text.replace(part, name), error.slice(0, GROUPED_CHARACTERS))
 
-/** The same for dead tasks of one type that died of the same fault. */
+/** Equal for dead tasks with the same type, reason and error pattern. */
 const fingerprintOf = ({ type, reason, error }: Task): string =>
   createHash("sha256")
     .update(JSON.stringify([type, reason, patternOf(error)]))
     .digest("hex")
     .slice(0, 16)
 
-/** Tasks of one queue stand together on a page: they are done so many at a time. */
+/** Runs parts of at most `size` tasks, each of one queue. */
 async function eachPart(
   tasks: readonly Task[],
-  most: number,
+  size: number,
   run: (queue: string, part: readonly Task[]) => Promise<void>,
 ): Promise<void> {
-  for (const [queue, of] of Map.groupBy(tasks, task => task.queue))
-    for (let from = 0; from < of.length; from += most) await run(queue, of.slice(from, from + most))
+  for (const [queue, own] of Map.groupBy(tasks, task => task.queue))
+    for (let from = 0; from < own.length; from += size) await run(queue, own.slice(from, from + size))
 }

@@ -1,85 +1,90 @@
 /**
- * The long poll: who waits for tasks, in arrival order, and who gets which. No blocking Redis command and no
- * busy polling: a waiter costs nothing until a hint says that tasks became ready.
- *   1. A new waiter joins the line of each of its queues at once, so that no hint can pass it by, and tries
- *      its queues in their order. Only one line at a time holds it (`turn`, `busy`), so it is never served twice.
- *   2. A line makes one lease call at a time, for as many tasks as were hinted and as its waiters can take;
- *      slots go round: everybody in the line gets a first task before anybody gets a second. Only while there is
- *      more than anybody asks for (`rich`), waiters are served whole, in order, and a second call may go out while
- *      the tasks of the first are written: Redis and the broker then work side by side and not in turn.
- *   3. A line that had more tasks than free waiters, as some are held elsewhere, remembers how many (`missed`) and
- *      looks again when one is free:
- *      this is the lost wake-up that would otherwise hide here.
- *   4. Tasks leased for a waiter whose client has left go back unblamed, which hints again and wakes the next.
+ * The long poll: which requests wait for tasks, in order of arrival, and which tasks each gets. It uses no blocking
+ * Redis command and no busy polling: a waiting request costs nothing until a message says that tasks became ready.
+ *   1. A new waiter joins the line of each of its queues at once, so that no message misses it, and then tries its
+ *      queues in their order. Only one line at a time may serve it (`queueIndex`, `isBusy`), so it is never served twice.
+ *   2. A line has one lease call in progress, for as many tasks as were notified and its waiters can take. Slots go
+ *      round: every waiter gets a first task before any gets a second. Only while tasks are plentiful (`plentiful`),
+ *      waiters are served whole, in order, and a second call may start while the tasks of the first are written: Redis
+ *      and the broker then work in parallel instead of in turn.
+ *   3. If more tasks were notified than waiters were free, because other lines held some, the line remembers the number
+ *      (`unclaimed`) and asks for them when a waiter becomes free. Without this a wake-up would be lost.
+ *   4. Tasks leased for a client that has disconnected are released, which publishes a wake-up for the next waiter.
  */
 import type { Leased } from "../task/task.ts"
 import { atTickEnd } from "../tick.ts"
 
 const MAX_SLOTS = 1_000
-/** Of a call while there is plenty: as many as the script hands out in one go, some 2 ms. */
-const RICH_SLOTS = 300
+/** In one call while tasks are plentiful: as many as the script leases in one go, about 2 ms. */
+const MAX_SLOTS_WHEN_PLENTIFUL = 300
 const MAX_CALLS = 2
-/** There is plenty once a call has handed out so many; and a second goes out only for as many, or both would be small. */
+/** Tasks are plentiful once a call leased this many. A second call starts only for as many, or both would be small. */
 const PLENTY = 100
+/** How many tasks may have become ready before a subscription is active: as many as one sweep moves. */
+const MAX_MISSED = 200
 
 export interface Demand {
   queues: readonly string[]
   max: number
   waitMs: number
   worker: string
-  /** What the worker tells of itself: its run, which a later one under its name is not, its machine and its version. */
+  /** What the worker reports of itself. `instance` is one run of it: a later run under the same name has another. */
   instance?: string | undefined
   host?: string | undefined
   version?: string | undefined
-  /** Fires when the client leaves. */
+  /** Fires when the client disconnects. */
   signal?: AbortSignal
 }
 
-/** One request that waits. `#end` is the only way out, and it can be gone once. */
+/** A request that waits for tasks. */
 class Waiter {
-  /** The index of the queue it tries; undefined once it has tried all and waits for hints. */
-  turn: number | undefined = 0
-  /** A lease call under way has slots for it. */
-  busy = false
-  ended = false
-  /** It has waited long enough, and ends as soon as it is not busy. */
-  late: boolean
+  /** The index of the queue that it tries now; undefined once it has tried all and waits for messages. */
+  queueIndex: number | undefined = 0
+  /** A lease call in progress has slots for it. */
+  isBusy = false
+  hasEnded = false
+  /** Its time is over, and it ends when it is not busy. */
+  isLate: boolean
   readonly tasks: Leased[] = []
 
   constructor(
     readonly demand: Demand,
+    /** Answers the request. Only the first call has an effect. */
     readonly end: (error?: unknown) => void,
-    /** It has tried all its queues, and begins to wait. It may be gone then. */
-    readonly settleDown: () => void,
+    /** Call this when it has tried all its queues. It may end the waiter. */
+    readonly startWaiting: () => void,
   ) {
-    this.late = demand.waitMs === 0
+    this.isLate = demand.waitMs === 0
   }
 
-  get open(): number {
+  get openSlots(): number {
     return this.demand.max - this.tasks.length
   }
 
-  /** Whether a line may take it into a call now. */
-  free(queue: string): boolean {
-    return !this.ended && !this.busy && (this.turn === undefined || this.demand.queues[this.turn] === queue)
+  /** Whether the line of this queue may include it in a call now. */
+  isFreeFor(queue: string): boolean {
+    return (
+      !this.hasEnded &&
+      !this.isBusy &&
+      (this.queueIndex === undefined || this.demand.queues[this.queueIndex] === queue)
+    )
   }
 }
 
 interface Line {
-  /** In arrival order. */
+  /** In order of arrival. */
   waiters: Set<Waiter>
-  /** Those whose turn it is to try this queue. */
-  fresh: Set<Waiter>
-  /** How many tasks may be there for the taking. */
-  hinted: number
-  /** Calls that are under way. */
-  calls: number
-  /** One is about to begin. */
-  scheduled: boolean
-  /** The last call filled all its slots, and they were many. */
-  rich: boolean
-  /** Tasks that may be there, and that nobody could be asked to take. */
-  missed: number
+  /** Waiters that have still to try this queue, and whose turn it is. */
+  newcomers: Set<Waiter>
+  /** How many tasks may be ready. */
+  notified: number
+  callsInFlight: number
+  /** A call starts at the end of the tick. */
+  isScheduled: boolean
+  /** The last call filled all its slots, at least PLENTY. */
+  plentiful: boolean
+  /** Tasks that may be ready, and that no free waiter could take. */
+  unclaimed: number
 }
 
 /** How many tasks a worker takes in a call. */
@@ -88,267 +93,270 @@ export interface Slots {
   count: number
 }
 
-/** What is left of these once `taken` tasks have gone round. */
+/** The slots that are left when `taken` tasks have gone round. */
 export function slotsAfter(slots: readonly Slots[], taken: number): Slots[] {
   const left = slots.map(slot => ({ ...slot }))
-  let turn = 0
-  for (let i = 0; i < taken; turn = (turn + 1) % left.length) {
-    if (left[turn]!.count === 0) continue
-    left[turn]!.count--
+  let next = 0
+  for (let i = 0; i < taken; next = (next + 1) % left.length) {
+    if (left[next]!.count === 0) continue
+    left[next]!.count--
     i++
   }
-  return [...left.slice(turn), ...left.slice(0, turn)].filter(({ count }) => count > 0)
+  return [...left.slice(next), ...left.slice(0, next)].filter(({ count }) => count > 0)
 }
 
-export interface Source {
-  /** Leases up to `count` tasks for each, going round: everybody gets a first before anybody gets a second. */
+export interface TaskSource {
+  /** Leases up to `count` tasks for each worker, going round: each gets a first before any gets a second. */
   lease(queue: string, slots: readonly Slots[]): Promise<Leased[]>
-  /** Gives tasks back unblamed. */
+  /** Returns tasks to their queue without counting a failure. */
   release(tasks: Leased[]): Promise<unknown>
-  /** The first waiter of this queue waits for hints. */
-  listen(queue: string): void
+  /** Has messages about this queue delivered. `onListening` runs once they are, if they were not before. */
+  listen(queue: string, onListening: () => void): void
 }
 
 export class LongPoll {
   readonly #lines = new Map<string, Line>()
   readonly #waiters = new Set<Waiter>()
-  #closed = false
+  #isClosed = false
 
-  constructor(private readonly source: Source) {}
+  constructor(private readonly source: TaskSource) {}
 
   /** How many requests wait now. */
   get size(): number {
     return this.#waiters.size
   }
 
-  /** Tasks as soon as there are any, or none after `waitMs`. Fails where Redis is away on the first try. */
+  /** Returns tasks as soon as there are any, or none after `waitMs`. Fails if Redis is down at the first try. */
   wait(demand: Demand): Promise<Leased[]> {
     const { signal, queues, waitMs } = demand
-    if (this.#closed || signal?.aborted) return Promise.resolve([])
+    if (this.#isClosed || signal?.aborted) return Promise.resolve([])
     const { promise, resolve, reject } = Promise.withResolvers<Leased[]>()
-    const leave = () => end()
+    const onAbort = () => end()
     const end = (error?: unknown) => {
-      if (waiter.ended) return
-      waiter.ended = true
+      if (waiter.hasEnded) return
+      waiter.hasEnded = true
       if (timer !== undefined) {
         clearTimeout(timer)
-        signal?.removeEventListener("abort", leave)
+        signal?.removeEventListener("abort", onAbort)
       }
       this.#waiters.delete(waiter)
-      for (const queue of queues) this.#leave(queue, waiter)
-      if (signal?.aborted) resolve(this.#giveBack(waiter.tasks))
-      else if (error !== undefined && waiter.tasks.length === 0) reject(error)
+      for (const queue of queues) this.#leaveLine(queue, waiter)
+      if (signal?.aborted) {
+        this.#release(waiter.tasks)
+        resolve([])
+      } else if (error !== undefined && waiter.tasks.length === 0) reject(error)
       else resolve(waiter.tasks)
     }
-    const until = performance.now() + waitMs
+    const endsAt = performance.now() + waitMs
     let timer: Timer | undefined
-    // Not before there is something to wait for: most find tasks, and a timer and a listener cost as much as a try.
-    // The time may be over by then, and of a negative one Bun warns in plain text, in the midst of the log.
-    const settleDown = () => {
+    // The timer and the listener are created only when there is something to wait for: most polls are answered at once,
+    // and the two cost as much as a try. Bun warns of negative times on stderr, in the middle of the log.
+    const startWaiting = () => {
       if (timer !== undefined) return
       if (signal?.aborted) return end()
       timer = setTimeout(
         () => {
-          waiter.late = true
-          if (!waiter.busy) end()
+          waiter.isLate = true
+          if (!waiter.isBusy) end()
         },
-        Math.max(0, until - performance.now()),
+        Math.max(0, endsAt - performance.now()),
       )
-      signal?.addEventListener("abort", leave)
+      signal?.addEventListener("abort", onAbort)
     }
-    const waiter = new Waiter(demand, end, settleDown)
+    const waiter = new Waiter(demand, end, startWaiting)
     this.#waiters.add(waiter)
-    for (const queue of queues) this.#line(queue).waiters.add(waiter)
-    this.#try(waiter, queues[0]!)
+    for (const queue of queues) this.#lineOf(queue).waiters.add(waiter)
+    this.#tryQueue(waiter, queues[0]!)
     return promise
   }
 
   /** `count` tasks of this queue may be ready: wakes as many waiters, the oldest first. */
-  hint(queue: string, count: number): void {
+  notify(queue: string, count: number): void {
     const line = this.#lines.get(queue)
     if (line === undefined) return
-    line.hinted += count
-    const another = line.rich && line.calls < MAX_CALLS && line.hinted >= PLENTY
-    if (line.scheduled || (line.calls > 0 && !another)) return
-    line.scheduled = true
-    // So that all who came in this tick share one call.
+    line.notified += count
+    const mayCallAgain = line.plentiful && line.callsInFlight < MAX_CALLS && line.notified >= PLENTY
+    if (line.isScheduled || (line.callsInFlight > 0 && !mayCallAgain)) return
+    line.isScheduled = true
+    // At the end of the tick, so that all requests of this tick share one call.
     atTickEnd(() => {
-      line.scheduled = false
+      line.isScheduled = false
       void this.#call(queue, line)
     })
   }
 
-  /** Looks again on behalf of everybody: after a gap in which hints may have been lost. */
-  hintAll(): void {
-    for (const queue of this.#lines.keys()) this.hint(queue, MAX_SLOTS)
+  /** Looks for tasks in all queues that have waiters. Call this after a gap in which messages may have been missed. */
+  notifyAll(): void {
+    for (const queue of this.#lines.keys()) this.notify(queue, MAX_SLOTS)
   }
 
-  waitsFor(queue: string): boolean {
+  hasWaiters(queue: string): boolean {
     return this.#lines.has(queue)
   }
 
-  /** Ends the waiting of these, with what each has. */
-  dismiss(whose: (demand: Demand) => boolean): void {
+  /** Answers the waiters that match now, each with the tasks that it has. */
+  dismiss(matches: (demand: Demand) => boolean): void {
     for (const waiter of this.#waiters)
-      if (whose(waiter.demand)) {
-        waiter.late = true
-        if (!waiter.busy) waiter.end()
+      if (matches(waiter.demand)) {
+        waiter.isLate = true
+        if (!waiter.isBusy) waiter.end()
       }
   }
 
-  /** Ends all waiting, with what each has: on shutdown. Later calls get nothing at once. */
+  /** Answers all waiters now. Later requests get no tasks. */
   close(): void {
-    this.#closed = true
+    this.#isClosed = true
     this.dismiss(() => true)
   }
 
   async #call(queue: string, line: Line): Promise<void> {
-    const wanted = line.hinted
-    const slots = this.#slots(queue, line)
-    const rich = line.rich && slots.length > 0
-    if (rich) line.hinted -= slots.length
+    const wanted = line.notified
+    const slots = this.#fillSlots(queue, line)
+    const isPlentiful = line.plentiful && slots.length > 0
+    if (isPlentiful) line.notified -= slots.length
     else {
-      if (slots.length < wanted && [...line.waiters].some(waiter => !waiter.free(queue)))
-        line.missed = Math.max(line.missed, wanted - slots.length)
-      line.hinted = 0
+      if (slots.length < wanted && [...line.waiters].some(waiter => !waiter.isFreeFor(queue)))
+        line.unclaimed = Math.max(line.unclaimed, wanted - slots.length)
+      line.notified = 0
     }
-    // Who came earlier goes first. Who has just come and got no slot has tried all the same once a slot stays empty.
-    const held = new Set(rich ? slots : [...slots, ...line.fresh])
+    // If a slot stays empty, newcomers without a slot have tried this queue as well: older waiters go first.
+    const held = new Set(isPlentiful ? slots : [...slots, ...line.newcomers])
     for (const waiter of held) {
-      waiter.busy = true
-      line.fresh.delete(waiter)
+      waiter.isBusy = true
+      line.newcomers.delete(waiter)
     }
-    line.calls++
-    if (rich) this.hint(queue, 0)
-    let got = 0
+    line.callsInFlight++
+    if (isPlentiful) this.notify(queue, 0)
+    let leased = 0
     try {
       if (slots.length > 0) {
         const counts = new Map<Waiter, number>()
         for (const waiter of slots) counts.set(waiter, (counts.get(waiter) ?? 0) + 1)
-        const asked = [...counts].map(([waiter, count]) => ({ worker: waiter.demand.worker, count }))
-        const tasks = await this.source.lease(queue, asked)
-        got = tasks.length
-        this.#handOut(tasks, slots)
-        if (got < slots.length) line.missed = 0
-        line.rich = got === slots.length && got >= PLENTY
+        const slotsByWorker = [...counts].map(([{ demand }, count]) => ({ worker: demand.worker, count }))
+        const tasks = await this.source.lease(queue, slotsByWorker)
+        leased = tasks.length
+        this.#distribute(tasks, slots)
+        if (leased < slots.length) line.unclaimed = 0
+        line.plentiful = leased === slots.length && leased >= PLENTY
       }
       const slotted = new Set(slots)
       for (const waiter of held)
-        if (got < slots.length || slotted.has(waiter)) this.#next(waiter)
+        if (leased < slots.length || slotted.has(waiter)) this.#continue(waiter)
         else {
-          waiter.busy = false
-          if (!waiter.ended) this.#try(waiter, queue)
+          waiter.isBusy = false
+          if (!waiter.hasEnded) this.#tryQueue(waiter, queue)
         }
     } catch (error) {
-      line.rich = false // or those who wait for long would be tried over and over before who has just come
-      // Who has waited for long stays and is served when Redis is back; who has just come is told.
+      line.plentiful = false // or the oldest waiters would be retried again and again before the newcomers
+      // Waiters that have tried all their queues stay, and are served when Redis is back; newcomers get the error.
       for (const waiter of held) {
-        waiter.busy = false
-        if (waiter.turn !== undefined || waiter.late) waiter.end(error)
+        waiter.isBusy = false
+        if (waiter.queueIndex !== undefined || waiter.isLate) waiter.end(error)
       }
     }
-    line.calls--
-    // Who was passed by has still to try, whoever took what was hinted for it.
-    if (rich) for (const waiter of line.fresh) line.hinted = Math.max(line.hinted, waiter.open)
-    // Where all slots were filled there may be more, and hints may have come meanwhile.
-    else if (got > 0 && got === slots.length) line.hinted += Math.max(0, wanted - got)
+    line.callsInFlight--
+    // Newcomers without a slot have still to try this queue, even if others took the tasks that were notified for them.
+    if (isPlentiful)
+      for (const waiter of line.newcomers) line.notified = Math.max(line.notified, waiter.openSlots)
+    // All slots were filled, so more tasks may be ready.
+    else if (leased > 0 && leased === slots.length) line.notified += Math.max(0, wanted - leased)
     if (line.waiters.size > 0) {
-      if (line.hinted > 0) this.hint(queue, 0)
-    } else if (line.calls === 0 && !line.scheduled) this.#lines.delete(queue)
+      if (line.notified > 0) this.notify(queue, 0)
+    } else if (line.callsInFlight === 0 && !line.isScheduled) this.#lines.delete(queue)
   }
 
   /**
-   * One entry a task that may be taken, going round the line until hints, room or demand are used up; while there is
-   * plenty, round the first of them that can take all of it.
+   * Returns the waiter of each slot, going round the line until the notified tasks, the slots of a call or the open
+   * slots of the waiters are used up. While tasks are plentiful it goes round only the first waiters that can take all.
    */
-  #slots(queue: string, line: Line): Waiter[] {
-    const room = Math.min(line.hinted, line.rich ? RICH_SLOTS : MAX_SLOTS)
+  #fillSlots(queue: string, line: Line): Waiter[] {
+    const limit = Math.min(line.notified, line.plentiful ? MAX_SLOTS_WHEN_PLENTIFUL : MAX_SLOTS)
     const free: Waiter[] = []
-    let open = 0
+    let openSlots = 0
     for (const waiter of line.waiters) {
-      if ((line.rich ? open : free.length) >= room) break
-      if (!waiter.free(queue)) continue
+      if ((line.plentiful ? openSlots : free.length) >= limit) break
+      if (!waiter.isFreeFor(queue)) continue
       free.push(waiter)
-      open += waiter.open
+      openSlots += waiter.openSlots
     }
     const slots: Waiter[] = []
-    for (let round = 0; slots.length < room; round++) {
+    for (let round = 0; slots.length < limit; round++) {
       const before = slots.length
-      for (const waiter of free) if (round < waiter.open && slots.length < room) slots.push(waiter)
+      for (const waiter of free) if (round < waiter.openSlots && slots.length < limit) slots.push(waiter)
       if (slots.length === before) break
     }
     return slots
   }
 
-  #handOut(tasks: Leased[], slots: Waiter[]): void {
+  #distribute(tasks: Leased[], slots: Waiter[]): void {
     const orphans: Leased[] = []
     tasks.forEach((task, i) => {
       const waiter = slots[i]!
-      if (waiter.ended) orphans.push(task)
+      if (waiter.hasEnded) orphans.push(task)
       else waiter.tasks.push(task)
     })
-    this.#giveBack(orphans)
+    this.#release(orphans)
   }
 
-  /** What a waiter does once a call that held it is over: take what it has, try its next queue, or wait. */
-  #next(waiter: Waiter): void {
-    waiter.busy = false
-    if (waiter.ended) return
+  /** Moves a waiter on after a call that held it: it ends with its tasks, tries its next queue, or starts to wait. */
+  #continue(waiter: Waiter): void {
+    waiter.isBusy = false
+    if (waiter.hasEnded) return
     const { queues } = waiter.demand
-    if (waiter.turn !== undefined && waiter.open > 0 && waiter.turn + 1 < queues.length) {
-      waiter.turn++
-      this.#try(waiter, queues[waiter.turn]!)
+    if (waiter.queueIndex !== undefined && waiter.openSlots > 0 && waiter.queueIndex + 1 < queues.length) {
+      waiter.queueIndex++
+      this.#tryQueue(waiter, queues[waiter.queueIndex]!)
       return
     }
-    waiter.turn = undefined
-    if (waiter.tasks.length > 0 || waiter.late || this.#closed) {
+    waiter.queueIndex = undefined
+    if (waiter.tasks.length > 0 || waiter.isLate || this.#isClosed) {
       waiter.end()
       return
     }
-    waiter.settleDown()
-    if (waiter.ended) return
+    waiter.startWaiting()
+    if (waiter.hasEnded) return
     for (const queue of queues) {
-      this.source.listen(queue)
-      const line = this.#line(queue)
-      if (line.missed === 0) continue
-      const count = Math.min(line.missed, waiter.open)
-      line.missed -= count
-      this.hint(queue, count)
+      // Messages from before the subscription were not delivered, so look again once it is active.
+      this.source.listen(queue, () => this.notify(queue, MAX_MISSED))
+      const line = this.#lineOf(queue)
+      if (line.unclaimed === 0) continue
+      const count = Math.min(line.unclaimed, waiter.openSlots)
+      line.unclaimed -= count
+      this.notify(queue, count)
     }
   }
 
-  #try(waiter: Waiter, queue: string): void {
-    this.#line(queue).fresh.add(waiter)
-    this.hint(queue, waiter.open)
+  #tryQueue(waiter: Waiter, queue: string): void {
+    this.#lineOf(queue).newcomers.add(waiter)
+    this.notify(queue, waiter.openSlots)
   }
 
-  #giveBack(tasks: Leased[]): Leased[] {
-    // Where Redis is away the lease lapses instead.
+  #release(tasks: Leased[]): void {
+    // If Redis is down the leases lapse instead.
     if (tasks.length > 0) this.source.release(tasks).catch(() => {})
-    return []
   }
 
-  #line(queue: string): Line {
+  #lineOf(queue: string): Line {
     let line = this.#lines.get(queue)
     if (line === undefined) {
       line = {
         waiters: new Set(),
-        fresh: new Set(),
-        hinted: 0,
-        calls: 0,
-        scheduled: false,
-        rich: false,
-        missed: 0,
+        newcomers: new Set(),
+        notified: 0,
+        callsInFlight: 0,
+        isScheduled: false,
+        plentiful: false,
+        unclaimed: 0,
       }
       this.#lines.set(queue, line)
     }
     return line
   }
 
-  #leave(queue: string, waiter: Waiter): void {
+  #leaveLine(queue: string, waiter: Waiter): void {
     const line = this.#lines.get(queue)
     line?.waiters.delete(waiter)
-    line?.fresh.delete(waiter)
-    if (line?.waiters.size === 0 && line.calls === 0 && !line.scheduled) this.#lines.delete(queue)
+    line?.newcomers.delete(waiter)
+    if (line?.waiters.size === 0 && line.callsInFlight === 0 && !line.isScheduled) this.#lines.delete(queue)
   }
 }

@@ -1,4 +1,4 @@
-/** What came of calls: counted for /metrics, told to those who listen, and logged where somebody should look. */
+/** Records task outcomes: counters, events and log lines. */
 
 import { type Fields, type Log, rateLimited } from "../log.ts"
 import type { Counters } from "../observe/counters.ts"
@@ -8,16 +8,19 @@ import { leaseAgeMs } from "../task/lease-token.ts"
 import type { Leased, NewTask, Settled, Settlement, Task } from "../task/task.ts"
 import type { EventName } from "../wire/events.ts"
 
-const SUBMITS = { queued: "submitted", scheduled: "scheduled" } as const
-const ENDS = {
-  ...{ acknowledged: "done", requeued: "failed", moved_to_dlq: "failed" },
-  ...{ released: "released", cancelled: "cancelled" },
+const SUBMIT_EVENTS = { queued: "submitted", scheduled: "scheduled" } as const
+const SETTLE_EVENTS = {
+  acknowledged: "done",
+  requeued: "failed",
+  moved_to_dlq: "failed",
+  released: "released",
+  cancelled: "cancelled",
 } as const satisfies Record<Settled["code"], EventName>
-/** Of an error, in a line of the log. */
-const ERROR_CHARACTERS = 200
+/** How much of an error a log line contains. */
+const MAX_LOGGED_ERROR = 200
 
-/** What a script made of an attempt's end, and when that was. `reason`: of what is dead now. */
-interface End extends Pick<Settled, "code" | "retries"> {
+/** How an attempt ended, and when. `reason` is that of a task that is dead now. */
+interface AttemptEnd extends Pick<Settled, "code" | "retries"> {
   state: Task["state"]
   reason: string | undefined
   now: number
@@ -27,62 +30,63 @@ export class OutcomeRecorder {
   readonly #log: Log
 
   constructor(
-    private readonly measures: Counters,
+    private readonly counters: Counters,
     private readonly events: EventWriter,
     log: Log,
   ) {
     this.#log = rateLimited(log)
   }
 
-  submitted(id: string, code: keyof typeof SUBMITS, { queue, type }: NewTask): void {
-    this.measures.forQueue(queue).submitted++
-    // Asked first, here and below: most of a flood is not told, and then nothing is to be made for it.
-    if (this.events.admits(SUBMITS[code], queue))
-      this.events.publishTaskEvent(SUBMITS[code], queue, id, { type })
+  recordSubmitted(id: string, code: keyof typeof SUBMIT_EVENTS, { queue, type }: NewTask): void {
+    this.counters.forQueue(queue).submitted++
+    // Check `admits` first, here and below: under load most events are not published, and building them is wasted work.
+    if (this.events.admits(SUBMIT_EVENTS[code], queue))
+      this.events.publishTaskEvent(SUBMIT_EVENTS[code], queue, id, { type })
   }
 
-  leased(queue: string, tasks: readonly Leased[]): void {
-    const measures = this.measures.forQueue(queue)
-    measures.leased += tasks.length
-    for (const { attempt, waitedMs } of tasks) if (attempt === 1) measures.wait.observe(waitedMs / 1_000)
+  recordLeased(queue: string, tasks: readonly Leased[]): void {
+    const counters = this.counters.forQueue(queue)
+    counters.leased += tasks.length
+    for (const { attempt, waitedMs } of tasks) if (attempt === 1) counters.wait.observe(waitedMs / 1_000)
     if (!this.events.active) return
     for (const { id, type, worker, attempt } of tasks)
       if (this.events.admits("leased", queue))
         this.events.publishTaskEvent("leased", queue, id, {
-          ...{ type: plain(type), attempt },
+          type: parseType(type),
+          attempt,
           ...(worker === "?" ? {} : { worker }),
         })
   }
 
-  /** An attempt has ended as its worker said. A repeated ack is told twice. `asked`: what the log is to say of who asks. */
-  settled(
+  /** Records an attempt that its worker ended. A repeated ack is recorded again. `requester` is added to log lines. */
+  recordSettled(
     settlement: Settlement,
-    { code, retries, state, reason, now }: End,
-    asked: () => Fields = () => ({}),
+    { code, retries, state, reason, now }: AttemptEnd,
+    requester: () => Fields = () => ({}),
   ): void {
     const { id, lease, text, outcome } = settlement
     const queue = queueOf(id)
     const died = code === "moved_to_dlq" || (code === "released" && state === "dead")
     this.#count(queue, code, lease, now)
     if (died) {
-      this.measures.forQueue(queue).dead++
-      this.#logDead(settlement, retries, reason, asked())
+      this.counters.forQueue(queue).dead++
+      this.#logDead(settlement, retries, reason, requester())
     }
     if (!this.events.active) return
     const attempt = () => (lease === undefined ? {} : { attempt: Number.parseInt(lease, 10) })
-    if (this.events.admits(ENDS[code], queue))
-      this.events.publishTaskEvent(ENDS[code], queue, id, {
+    if (this.events.admits(SETTLE_EVENTS[code], queue))
+      this.events.publishTaskEvent(SETTLE_EVENTS[code], queue, id, {
         ...attempt(),
         ...(outcome === "failed" && text ? { error: text } : {}),
       })
-    if (died) this.#tell("dead", queue, id, { ...attempt(), ...(reason === undefined ? {} : { reason }) })
+    if (died) this.#publish("dead", queue, id, { ...attempt(), ...(reason === undefined ? {} : { reason }) })
   }
 
-  /** What time did to tasks of a queue, as a lease or a sweep has found; `timeouts` as lua/lease.lua describes them. */
+  /** Records tasks whose lease lapsed or whose expiry passed, as found by a lease or a sweep. lua/lease.lua has the format of `timeouts`. */
   recordTimeouts(queue: string, lapsed: number, died: number, timeouts: readonly string[] = []): void {
-    const measures = this.measures.forQueue(queue)
-    measures.lapsed += lapsed
-    measures.dead += died
+    const counters = this.counters.forQueue(queue)
+    counters.lapsed += lapsed
+    counters.dead += died
     for (const line of timeouts) {
       const [event, reason, attempt, worker, localId] = line.split(" ") as [EventName, ...string[]]
       const facts = {
@@ -93,16 +97,16 @@ export class OutcomeRecorder {
       const id = joinId(queue, localId!)
       if (event === "lapsed") this.#log.warn("A lease has lapsed", { task_id: id, queue, ...facts })
       else if (event === "dead") this.#log.warn("A task is dead", { task_id: id, queue, ...facts })
-      this.#tell(event, queue, id, facts)
+      this.#publish(event, queue, id, facts)
     }
   }
 
-  /** What is only told. */
+  /** Publishes an event that is neither counted nor logged. */
   publish(event: EventName, id: string): void {
-    this.#tell(event, queueOf(id), id)
+    this.#publish(event, queueOf(id), id)
   }
 
-  #tell(
+  #publish(
     event: EventName,
     queue: string,
     id: string,
@@ -112,28 +116,32 @@ export class OutcomeRecorder {
   }
 
   #count(queue: string, code: Settled["code"], lease: string | undefined, now: number): void {
-    const measures = this.measures.forQueue(queue)
+    const counters = this.counters.forQueue(queue)
     if (code === "cancelled") return
     if (code === "released") {
-      measures.released++
+      counters.released++
       return
     }
-    if (code === "acknowledged") measures.done++
-    else measures.failed++
+    if (code === "acknowledged") counters.done++
+    else counters.failed++
     const ranMs = lease === undefined ? undefined : leaseAgeMs(lease, now)
-    if (ranMs !== undefined) measures.run.observe(ranMs / 1_000)
+    if (ranMs !== undefined) counters.run.observe(ranMs / 1_000)
   }
 
-  #logDead({ id, text = "" }: Settlement, retries: number, reason: string | undefined, asked: Fields): void {
-    // What is released has no text.
-    const error = text.split("\n", 1)[0]!.slice(0, ERROR_CHARACTERS) || undefined
+  #logDead(
+    { id, text = "" }: Settlement,
+    retries: number,
+    reason: string | undefined,
+    requester: Fields,
+  ): void {
+    const error = text.split("\n", 1)[0]!.slice(0, MAX_LOGGED_ERROR) || undefined
     const fields = { task_id: id, queue: queueOf(id), reason, error, retries }
-    this.#log.warn("A task is dead", { ...fields, ...asked })
+    this.#log.warn("A task is dead", { ...fields, ...requester })
   }
 }
 
-/** A type out of its JSON text; of one that is spoilt the text: it must not keep others from their tasks. */
-function plain(type: string): string {
+/** A type from its JSON text. Invalid text is returned as it is, so that one damaged task does not block others. */
+function parseType(type: string): string {
   try {
     return JSON.parse(type)
   } catch {

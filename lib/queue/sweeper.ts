@@ -1,89 +1,90 @@
 /**
- * When to sweep which queue. Every broker sweeps, without a lock: the script is safe to run twice. A broker
- * knows when the next lease lapses or delay ends in the queues it serves, and sweeps then; and it looks at
- * every queue now and then, for what a broker that died knew. Those looks have a fixed budget a second, so
- * that a thousand idle queues cost no more than a few.
+ * Decides when to sweep which queue. Every broker sweeps, without a lock: the script is safe to run twice. A broker
+ * knows when the next lease lapses or the next delay ends in the queues it serves, and sweeps then. It also checks
+ * every queue from time to time, for deadlines that only a broker that died knew. These checks have a fixed budget per
+ * second, so that a thousand idle queues cost no more than a few.
  */
-const LOOKS_PER_SECOND = 4
-const MIN_LOOK_MS = 1_000
+const CHECKS_PER_SECOND = 4
+const MIN_CHECK_MS = 1_000
 const RETRY_MS = 500
+/** Bounds a timer; when it fires, a later deadline gets a new one. */
+const MAX_TIMER_MS = 60_000
 
 export interface Swept {
-  /** Whether there may be more to move at once. */
+  /** Whether more tasks may have to be moved now. */
   more: boolean
-  /** Until the next lease lapses or delay ends; undefined where neither is set. */
+  /** Until the next lease lapses or delay ends; undefined if there is none. */
   nextEventMs: number | undefined
 }
 
 export class Sweeper {
-  readonly #due = new Map<string, number>()
+  /** When to sweep each queue next, by performance.now(). */
+  readonly #sweepAt = new Map<string, number>()
   readonly #running = new Set<string>()
   #timer: Timer | undefined
   #wakeAt = Number.POSITIVE_INFINITY
-  #closed = false
+  #isClosed = false
 
-  /** `began`: a sweep has begun so many ms late. */
+  /** `onStart` gets how many ms late a sweep starts. */
   constructor(
     private readonly sweep: (queue: string) => Promise<Swept>,
-    private readonly began: (lateMs: number) => void = () => {},
+    private readonly onStart: (lateMs: number) => void = () => {},
   ) {}
 
-  /** A queue that exists: it is looked at now and then from now on. */
-  know(queue: string): void {
-    if (!this.#due.has(queue)) this.in(queue, Math.random() * MIN_LOOK_MS)
+  /** Checks this queue regularly from now on. */
+  add(queue: string): void {
+    if (!this.#sweepAt.has(queue)) this.sweepIn(queue, Math.random() * MIN_CHECK_MS)
   }
 
-  /** Something happens in this queue in `ms`: it is swept then, or earlier where that is set already. */
-  in(queue: string, ms: number): void {
+  /** Sweeps this queue in `ms`, unless an earlier sweep is scheduled. */
+  sweepIn(queue: string, ms: number): void {
     const at = performance.now() + ms
-    if (at >= (this.#due.get(queue) ?? Number.POSITIVE_INFINITY)) return
-    this.#due.set(queue, at)
-    if (!this.#running.has(queue)) this.#arm(at)
+    if (at >= (this.#sweepAt.get(queue) ?? Number.POSITIVE_INFINITY)) return
+    this.#sweepAt.set(queue, at)
+    if (!this.#running.has(queue)) this.#setTimer(at)
   }
 
   close(): void {
-    this.#closed = true
+    this.#isClosed = true
     clearTimeout(this.#timer)
   }
 
-  #arm(at: number): void {
-    if (this.#closed || at >= this.#wakeAt) return
+  #setTimer(at: number): void {
+    if (this.#isClosed || at >= this.#wakeAt) return
     this.#wakeAt = at
     clearTimeout(this.#timer)
-    // A little late and never early: Redis' clock decides what has lapsed. The timer keeps no process alive.
-    this.#timer = setTimeout(
-      () => this.#run(),
-      Math.min(Math.max(0, at - performance.now()) + 1, 60_000),
-    ).unref()
+    // 1 ms late rather than early: Redis' clock decides what has lapsed. The timer does not keep the process alive.
+    const ms = Math.min(Math.max(0, at - performance.now()) + 1, MAX_TIMER_MS)
+    this.#timer = setTimeout(() => this.#startDue(), ms).unref()
   }
 
-  #run(): void {
+  #startDue(): void {
     this.#wakeAt = Number.POSITIVE_INFINITY
     const now = performance.now()
     let next = Number.POSITIVE_INFINITY
-    for (const [queue, at] of this.#due) {
+    for (const [queue, at] of this.#sweepAt) {
       if (this.#running.has(queue)) continue
       if (at <= now) {
-        this.began(now - at)
-        void this.#one(queue)
+        this.onStart(now - at)
+        void this.#sweepOne(queue)
       } else next = Math.min(next, at)
     }
-    this.#arm(next)
+    this.#setTimer(next)
   }
 
-  async #one(queue: string): Promise<void> {
+  async #sweepOne(queue: string): Promise<void> {
     this.#running.add(queue)
     const jitter = 0.75 + Math.random() / 2
-    const look = Math.max(MIN_LOOK_MS, (this.#due.size / LOOKS_PER_SECOND) * 1_000) * jitter
-    this.#due.set(queue, performance.now() + look)
+    const checkMs = Math.max(MIN_CHECK_MS, (this.#sweepAt.size / CHECKS_PER_SECOND) * 1_000) * jitter
+    this.#sweepAt.set(queue, performance.now() + checkMs)
     try {
       const { more, nextEventMs } = await this.sweep(queue)
-      if (more) this.in(queue, 0)
-      else if (nextEventMs !== undefined) this.in(queue, nextEventMs)
+      if (more) this.sweepIn(queue, 0)
+      else if (nextEventMs !== undefined) this.sweepIn(queue, nextEventMs)
     } catch {
-      this.in(queue, RETRY_MS * jitter) // Redis is away, which its connection has told
+      this.sweepIn(queue, RETRY_MS * jitter) // Redis is down, which its connection has logged
     }
     this.#running.delete(queue)
-    this.#arm(this.#due.get(queue)!)
+    this.#setTimer(this.#sweepAt.get(queue)!)
   }
 }

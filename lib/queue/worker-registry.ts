@@ -18,7 +18,7 @@ import type { Store } from "../redis/store.ts"
 import { joinId } from "../task/id.ts"
 import type { Leased, Settled } from "../task/task.ts"
 import type { WorkerState, WorkerView } from "../wire/managing.ts"
-import type { Demand } from "./long-poll.ts"
+import type { Demand, LongPoll } from "./long-poll.ts"
 import { type NamePage, pageByName } from "./name-page.ts"
 
 const FLUSH_MS = 3_000
@@ -93,8 +93,7 @@ interface WorkerList {
 interface RegistryParts {
   store: Store
   scripts: Scripts
-  /** Answers the waiting polls of these workers now. */
-  dismiss(matches: (demand: Demand) => boolean): void
+  longPoll: LongPoll
 }
 
 export class WorkerRegistry {
@@ -230,7 +229,7 @@ export class WorkerRegistry {
       drains.set(pairs[i]!, { since: Number(since), instance })
     }
     this.#drains = drains
-    if (drains.size > 0) this.parts.dismiss(demand => this.isDraining(demand))
+    if (drains.size > 0) this.parts.longPoll.dismiss(demand => this.isDraining(demand))
   }
 
   /** Writes what was seen to Redis; what could not be written is written by the next flush. */

@@ -264,9 +264,7 @@ test("a broker audits by itself, and warns of what it mends", async () => {
   await until("it has warned", () => told.length > 0)
   await other.close()
   const sample = expect.stringContaining(`${q.queue}:`)
-  expect(told).toEqual([
-    ["The audit has found what should not be", { kind: "not_listed", count: 3, mended: 3, sample }],
-  ])
+  expect(told).toEqual([["The audit found faults", { kind: "not_listed", count: 3, mended: 3, sample }]])
   await checkQueue(q.redis, q.queue)
 })
 

@@ -39,7 +39,7 @@ test("no wake-up is lost, whatever comes in between: no task is ready while some
       if (!heard.has(queue)) return
       void work(async () => {
         await ticks(roll(4))
-        poll.hint(queue, count)
+        poll.notify(queue, count)
       })
     }
     const poll: LongPoll = new LongPoll({
@@ -67,7 +67,7 @@ test("no wake-up is lost, whatever comes in between: no task is ready while some
           await ticks(roll(4))
           heard.add(queue)
           await ticks(roll(2))
-          poll.hint(queue, 300)
+          poll.notify(queue, 300)
         })
       },
     })
@@ -114,7 +114,7 @@ test("no wake-up is lost, whatever comes in between: no task is ready while some
     // After a failed call its hints are gone: the sweeper's look, or the connection's return, brings them back.
     if (failing)
       for (let look = 0; look < 30; look++) {
-        for (const queue of NAMES) if (ready.get(queue)!.length > 0) poll.hint(queue, 300)
+        for (const queue of NAMES) if (ready.get(queue)!.length > 0) poll.notify(queue, 300)
         for (let still = 0; still < 3; still = underway === 0 ? still + 1 : 0) await ticks(3)
       }
     const forgotten = [...waiting].filter(({ queues }) => queues.some(queue => ready.get(queue)!.length > 0))
@@ -127,7 +127,7 @@ test("no wake-up is lost, whatever comes in between: no task is ready while some
     poll.close()
     await ticks(5)
     expect([seed, waiting.size, poll.size]).toEqual([seed, 0, 0])
-    expect([seed, NAMES.filter(queue => poll.waitsFor(queue))]).toEqual([seed, []])
+    expect([seed, NAMES.filter(queue => poll.hasWaiters(queue))]).toEqual([seed, []])
   }
 })
 
@@ -152,7 +152,7 @@ test("more waiters than one call can serve are served by several", async () => {
   await ticks(20)
   ready = 2_500
   calls.length = 0
-  poll.hint("a", 2_500)
+  poll.notify("a", 2_500)
   const got = await Promise.all(all)
   expect(new Set(got.flat().map(({ id }) => id)).size).toBe(2_500)
   // Having filled one call, the queue is taken for rich: the next serve fewer waiters, and those whole.
@@ -176,7 +176,7 @@ function handing() {
   const wait = (max: number, waitMs = 3_600_000) => poll.wait({ queues: ["a"], max, waitMs, worker: "" })
   const come = (count: number) => {
     source.ready += count
-    poll.hint("a", count)
+    poll.notify("a", count)
   }
   return { source, poll, wait, come }
 }
@@ -244,13 +244,13 @@ test("who has just come is told that Redis is away; who has waited stays, and is
   const old = poll.wait(demand)
   await ticks(10)
   away = true
-  poll.hint("a", 1)
+  poll.notify("a", 1)
   await ticks(10)
   await expect(poll.wait(demand)).rejects.toThrow("away")
   expect(poll.size).toBe(1)
   away = false
   ready.push("T")
-  poll.hintAll()
+  poll.notifyAll()
   expect(await old).toMatchObject([{ id: "T" }])
 })
 
@@ -273,10 +273,10 @@ test("tasks that came while every waiter was held by another queue find as many 
   const waiters = [poll.wait(demand), poll.wait(demand), poll.wait(demand)]
   await ticks(20)
   hold = true
-  poll.hint("B", 3)
+  poll.notify("B", 3)
   await ticks(10)
   ready.A = 3
-  poll.hint("A", 3)
+  poll.notify("A", 3)
   await ticks(10)
   hold = false
   held!()

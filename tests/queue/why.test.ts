@@ -21,7 +21,7 @@ describe("why", () => {
     expect(first!.id).toBe(urgent)
     const waiting = await q.why(last)
     expect(waiting).toMatchObject({ cause: "waiting", ahead: 1, polled_at: expect.any(Number) })
-    expect(waiting.why).toContain("1 go first")
+    expect(waiting.why).toContain("1 task goes first")
     await bench.redis.hset(bench.key("stats"), "polled", Date.now() - 120_000)
     const alone = await q.why(last)
     expect(alone.cause).toBe("no_workers")

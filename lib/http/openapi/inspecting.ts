@@ -39,14 +39,14 @@ export const inspecting: ProseOf<"inspecting"> = {
             cause: "waiting",
             ahead: 2,
             polled_at: NOW,
-            why: "It is ready and waits for a worker: 2 go first.",
+            why: "It is ready and waits for a worker: 2 tasks go first.",
           },
           "no workers": {
             task_id: ID,
             state: "queued",
             cause: "no_workers",
             ahead: 0,
-            why: "It is ready, but no worker has ever asked this queue for tasks.",
+            why: "It is ready, but no worker has ever polled this queue.",
           },
           delayed: {
             task_id: ID,

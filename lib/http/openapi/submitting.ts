@@ -98,7 +98,7 @@ export const submitting: ProseOf<"submitting"> = {
       task_exists: { task_id: ID },
       queue_full: {
         detail:
-          "The queue default is full: as many tasks wait as MAX_QUEUE_DEPTH=100000 allows. Nothing was kept. Try again later, and let workers finish some.",
+          "The queue default is full: as many tasks wait as MAX_QUEUE_DEPTH=100000 allows. The task was not stored. Retry when workers have finished some tasks.",
       },
     },
     advice: {

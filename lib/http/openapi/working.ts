@@ -8,7 +8,7 @@ const LOST: Facts = {
   task_id: ID,
   attempt: 2,
   state: "processing",
-  detail: "Attempt 2 holds the task now: drop your result.",
+  detail: "Attempt 2 holds the task now. Discard your result.",
 }
 const unknownTask = problem(new Refused("task_not_found", { task_id: ID }))
 
@@ -97,7 +97,7 @@ export const working: ProseOf<"working"> = {
       not_leased: {
         task_id: ID,
         state: "done",
-        detail: "The task is done: there is nothing to acknowledge.",
+        detail: "The task is done, so it cannot be acknowledged.",
       },
     },
     advice: {

@@ -121,8 +121,8 @@ export const BUGS: Bug[] = [
     file: "lib/queue/task-queue.ts",
     edits: [
       [
-        "const answers = await this.#byQueue(items, item => item.task.queue, this.#submits)",
-        `this.#byQueue(items, item => item.task.queue, this.#submits).catch(() => {})
+        "const answers = await this.#submits.runByQueue(items, item => item.task.queue)",
+        `this.#submits.runByQueue(items, item => item.task.queue).catch(() => {})
     const answers = items.map(({ localId, task }) => [task.when === undefined ? "queued" : "scheduled", localId] as const)`,
       ],
     ],
@@ -133,11 +133,11 @@ export const BUGS: Bug[] = [
     file: "lib/queue/task-queue.ts",
     edits: [
       [
-        "const answers = await this.#byQueue(items, item => item.task.queue, this.#submits)",
-        `const answers = await this.#byQueue(items, item => item.task.queue, this.#submits).catch(async error => {
+        "const answers = await this.#submits.runByQueue(items, item => item.task.queue)",
+        `const answers = await this.#submits.runByQueue(items, item => item.task.queue).catch(async error => {
       for (const item of items) if (item.task.idempotency === undefined) item.localId = newLocalId()
       await Bun.sleep(300)
-      return this.#byQueue(items, item => item.task.queue, this.#submits)
+      return this.#submits.runByQueue(items, item => item.task.queue)
     })`,
       ],
     ],

@@ -1,0 +1,265 @@
+/**
+ * One pass of the audit over all queues, or over one: it finds tasks and entries that are not where they belong, and
+ * repairs them if asked to.
+ *   1. SCAN the keys of every master in steps. lua/audit-queue.lua checks and repairs what the keys of a task show,
+ *      and the entries of each sorted set that the scan finds.
+ *   2. When a pass first finds a key of a queue, it reads the ready lists of that queue once into a Bloom filter: a list
+ *      has no index, so looking up one id would scan the list. It reads from the tail, where pushes and pops in between
+ *      shift nothing. A queued task that is not in the filter is a suspect. The filter hides about 1 in 1,700 of them;
+ *      the next pass has another seed and finds these.
+ *   3. A task that was queued while the lists were read is a suspect, too. So the lists are read once more, and the
+ *      suspects found there are dropped: a task still queued under the same lease cannot have left its list in between.
+ *   4. The script checks the remaining suspects again and puts them into their lists. A second entry of a task does no
+ *      harm: a lease drops it.
+ * A pass is slow on purpose. In the background it processes 150 keys, about 1 ms of Redis' time, every 50 ms.
+ */
+import type { Log } from "../log.ts"
+import { pause } from "../pause.ts"
+import { keyOf, keysOf, QUEUES, type QueueKey, readKey } from "../redis/keys.ts"
+import type { Scripts } from "../redis/scripts.ts"
+import type { Store } from "../redis/store.ts"
+import { joinId } from "../task/id.ts"
+import type { AuditAnswer, Fault } from "../wire/operating.ts"
+import { BloomFilter } from "./bloom-filter.ts"
+import type { QueueNames } from "./queue-names.ts"
+import type { Sweeper } from "./sweeper.ts"
+
+/** Keys or ids per step. */
+const STEP = 150
+const IDS_PER_READ = 1_000
+/** How many suspects are held in memory. Above it they are checked before the pass goes on. */
+const MAX_SUSPECTS = 50_000
+const SETS: ReadonlySet<QueueKey> = new Set(["due", "leases", "done", "dead", "cancelled", "expiring"])
+/** Keys that a queue can have without ever having had a task. With only these it need not be registered. */
+const KEYS_WITHOUT_TASKS: ReadonlySet<string> = new Set(["stats", "record", "settings"])
+const PRIORITIES = Array.from({ length: 10 }, (_, priority) => String(priority))
+
+export interface AuditParts {
+  store: Store
+  scripts: Scripts
+  names: QueueNames
+  sweeper: Sweeper
+  log: Log
+  /** The time between two background passes. 0: none. */
+  intervalMs: number
+  /** How long a done task is kept. */
+  retentionMs: number
+}
+
+export interface AuditOptions {
+  fix: boolean
+  queue?: string | undefined
+  signal: AbortSignal
+  /** How long to wait after a step that took `stepMs`. */
+  pauseMs(stepMs: number): number
+}
+
+interface AuditItem {
+  what: QueueKey | "unlisted" | "bytes"
+  id: string
+  more: string | number
+}
+
+interface QueueProgress {
+  /** Whether the queue is registered, or its absence was reported. */
+  isRegistered: boolean
+  /** When its audit began, by Redis' clock. */
+  began: number
+  listed: BloomFilter
+  /** Queued tasks found in no list: id to lease. */
+  suspects: Map<string, string>
+  /** The bytes that the queue was recorded to hold when its audit began, and those counted by the pass. */
+  recordedBytes: number
+  countedBytes: number
+}
+
+export class AuditPass {
+  readonly report: AuditAnswer = {
+    complete: false,
+    looked: { queues: 0, tasks: 0, payloads: 0, unique_keys: 0, entries: 0 },
+    found: [],
+  }
+  /** Per queue: by how many bytes its recorded size exceeds the counted one. */
+  readonly excessBytes = new Map<string, number>()
+  readonly #queues = new Map<string, QueueProgress>()
+  /** Faults reported so far: a SCAN may return a key twice. */
+  readonly #reported = new Set<string>()
+  #suspects = 0
+  #work = 0
+  #stepBegan = performance.now()
+
+  constructor(
+    private readonly parts: AuditParts,
+    private readonly options: AuditOptions,
+    /** `excessBytes` of the previous pass. */
+    private readonly previousExcess?: ReadonlyMap<string, number>,
+  ) {}
+
+  async run(): Promise<void> {
+    const { signal } = this.options
+    for await (const keys of this.parts.store.keys(keysOf(this.options.queue), STEP)) {
+      await this.#inspectKeys(keys)
+      if (this.#suspects > MAX_SUSPECTS) await this.#confirmSuspects()
+      await this.#pace(Math.max(keys.length, STEP / 2))
+      if (signal.aborted) return
+    }
+    await this.#confirmSuspects()
+    await this.#checkBytes()
+    this.report.complete = !signal.aborted
+  }
+
+  async #inspectKeys(keys: readonly string[]): Promise<void> {
+    const { looked } = this.report
+    const found = keys.map(readKey).filter(key => key !== undefined)
+    for (const [queue, own] of Map.groupBy(found, key => key.queue)) {
+      const progress = this.#queues.get(queue) ?? (await this.#startQueue(queue))
+      if (!progress.isRegistered && own.some(({ name }) => !KEYS_WITHOUT_TASKS.has(name)))
+        await this.#register(queue, progress)
+      const items: AuditItem[] = []
+      for (const { name: what, id } of own) {
+        if (what === "task") {
+          looked.tasks++
+          items.push({ what, id, more: progress.listed.has(id) ? 1 : 0 })
+        } else if (what === "payload" || what === "unique") {
+          looked[what === "payload" ? "payloads" : "unique_keys"]++
+          items.push({ what, id, more: "" })
+        } else if (SETS.has(what)) await this.#inspectSet(queue, what)
+      }
+      await this.#check(queue, items)
+    }
+  }
+
+  async #register(queue: string, progress: QueueProgress): Promise<void> {
+    progress.isRegistered = true
+    if (this.options.fix) await this.parts.names.register(queue)
+    this.#report("not_registered", queue, this.options.fix)
+  }
+
+  /** At the first key of a queue: reads whether it is registered, and what is in its ready lists. */
+  async #startQueue(queue: string): Promise<QueueProgress> {
+    const { store, scripts } = this.parts
+    this.report.looked.queues++
+    const isRegistered = (await store.command(["SISMEMBER", QUEUES, queue])) === 1
+    const [began, recordedBytes] = await scripts.call("auditQueue", queue, {
+      began: 0,
+      fix: 0,
+      retention: 0,
+    })
+    const sizes = await Promise.all(
+      PRIORITIES.map(priority => store.command(["LLEN", keyOf(queue, "ready", priority)])),
+    )
+    const listed = new BloomFilter(sizes.reduce((sum: number, size) => sum + Number(size), 0))
+    await this.#readLists(queue, id => listed.add(id))
+    const progress: QueueProgress = {
+      isRegistered,
+      began,
+      listed,
+      suspects: new Map(),
+      recordedBytes,
+      countedBytes: 0,
+    }
+    this.#queues.set(queue, progress)
+    return progress
+  }
+
+  async #readLists(queue: string, onId: (id: string) => void): Promise<void> {
+    const { store } = this.parts
+    for (const priority of PRIORITIES) {
+      const key = keyOf(queue, "ready", priority)
+      for (let end = -1, more = true; more && !this.options.signal.aborted; end -= IDS_PER_READ) {
+        const ids = (await store.command(["LRANGE", key, end - IDS_PER_READ + 1, end])) as string[]
+        for (const id of ids) onId(id)
+        more = ids.length === IDS_PER_READ
+        await this.#pace(ids.length / 3 + 1)
+      }
+    }
+  }
+
+  async #inspectSet(queue: string, what: QueueKey): Promise<void> {
+    let cursor = "0"
+    do {
+      const command = ["ZSCAN", keyOf(queue, what), cursor, "COUNT", STEP] as const
+      const [next, entries] = (await this.parts.store.command(command)) as [string, string[]]
+      cursor = next
+      const ids = entries.filter((_, i) => i % 2 === 0)
+      this.report.looked.entries += ids.length
+      await this.#check(
+        queue,
+        ids.map(id => ({ what, id, more: "" })),
+      )
+      await this.#pace(ids.length + 1)
+    } while (cursor !== "0" && !this.options.signal.aborted)
+  }
+
+  async #check(queue: string, all: readonly AuditItem[]): Promise<void> {
+    const progress = this.#queues.get(queue)!
+    const { fix } = this.options
+    // ZSCAN returns a small set whole, whatever its COUNT.
+    for (let from = 0; from < all.length; from += STEP) {
+      const items = all.slice(from, from + STEP)
+      const args = { began: progress.began, fix: fix ? 1 : 0, retention: this.parts.retentionMs }
+      const [, , counted, ...faults] = await this.parts.scripts.call("auditQueue", queue, args, items)
+      progress.countedBytes += counted
+      for (const [index, fault, mended, lease] of faults) {
+        const { what, id } = items[index]!
+        if (fault === "not_listed" && what === "task") {
+          progress.suspects.set(id, lease)
+          this.#suspects++
+        } else this.#report(fault, what === "bytes" ? queue : joinId(queue, id), mended === 1)
+      }
+      if (faults.some(([, , mended]) => mended === 1)) this.parts.sweeper.sweepIn(queue, 0)
+    }
+  }
+
+  /** Reads the lists again, and has the script check the suspects that are still in none. */
+  async #confirmSuspects(): Promise<void> {
+    for (const [queue, { suspects }] of this.#queues) {
+      if (suspects.size === 0) continue
+      await this.#readLists(queue, id => suspects.delete(id))
+      if (this.options.signal.aborted) return
+      // Ids sort by creation time, so the tasks return to their lists in the order in which they were created.
+      const items = [...suspects].sort(([a], [b]) => (a < b ? -1 : 1))
+      suspects.clear()
+      for (let from = 0; from < items.length; from += STEP) {
+        await this.#check(
+          queue,
+          items.slice(from, from + STEP).map(([id, lease]) => ({ what: "unlisted", id, more: lease })),
+        )
+        await this.#pace(STEP)
+      }
+    }
+    this.#suspects = 0
+  }
+
+  async #checkBytes(): Promise<void> {
+    const isLimited = this.parts.scripts.limits.bytes > 0
+    for (const [queue, { recordedBytes, countedBytes }] of this.#queues) {
+      const excess = recordedBytes - countedBytes
+      if (excess === 0 || this.options.signal.aborted) continue
+      if (isLimited && excess !== this.previousExcess?.get(queue)) this.excessBytes.set(queue, excess)
+      else await this.#check(queue, [{ what: "bytes", id: String(excess), more: "" }])
+    }
+  }
+
+  #report(kind: Fault, sample: string, mended: boolean): void {
+    const name = `${kind} ${sample}`
+    if (this.#reported.has(name)) return
+    if (this.#reported.size < MAX_SUSPECTS) this.#reported.add(name)
+    let entry = this.report.found.find(entry => entry.kind === kind)
+    if (entry === undefined) {
+      entry = { kind, count: 0, mended: 0, sample }
+      this.report.found.push(entry)
+    }
+    entry.count++
+    if (mended) entry.mended++
+  }
+
+  /** Pauses after each step's worth of work. */
+  async #pace(work: number): Promise<void> {
+    this.#work += work
+    if (this.#work < STEP) return
+    await pause(this.options.pauseMs(performance.now() - this.#stepBegan), this.options.signal)
+    this.#work = 0
+    this.#stepBegan = performance.now()
+  }
+}

@@ -1,0 +1,78 @@
+/** The script calls that many requests share: how their items are encoded, and what an abbreviated reply stands for. */
+import type { Counters } from "../observe/counters.ts"
+import type { Replies, Scripts } from "../redis/scripts.ts"
+import { localOf } from "../task/id.ts"
+import { encodeNewTask } from "../task/record.ts"
+import type { Extension, NewTask, Settlement } from "../task/task.ts"
+import { Batcher } from "./batcher.ts"
+
+export interface SubmitItem {
+  localId: string
+  task: NewTask
+}
+
+type SubmitReply = Exclude<Replies["submit"], string>[number]
+type SettleReply = Exclude<Replies["settle"], string>[number]
+type ExtendReply = Replies["extend"][number]
+
+export function batchSubmits(
+  scripts: Scripts,
+  { batchSizes }: Counters,
+  idempotencyTtlMs: number,
+): Batcher<SubmitItem, SubmitReply> {
+  return new Batcher(async (queue, items) => {
+    batchSizes.submit.observe(items.length)
+    const replies = await scripts.call(
+      "submit",
+      queue,
+      { ttl: idempotencyTtlMs },
+      items.map(({ localId, task }) => {
+        const { body, large, extras } = encodeNewTask(task)
+        return { id: localId, body, large, extras }
+      }),
+    )
+    return replies === "queued" ? items.map(({ localId }) => ["queued", localId]) : replies
+  })
+}
+
+export function batchSettles(
+  scripts: Scripts,
+  { batchSizes }: Counters,
+  doneRetentionMs: number,
+): Batcher<Settlement, SettleReply> {
+  return new Batcher(async (queue, items) => {
+    batchSizes.settle.observe(items.length)
+    const replies = await scripts.call(
+      "settle",
+      queue,
+      { retention: doneRetentionMs },
+      items.map(({ id, lease = "", outcome, text = "", retry = "" }) => ({
+        id: localOf(id),
+        lease,
+        outcome,
+        retry,
+        text,
+      })),
+    )
+    return replies === "acknowledged" ? items.map(() => ["acknowledged", 0, 0, "done"]) : replies
+  })
+}
+
+export function batchExtends(scripts: Scripts, { batchSizes }: Counters): Batcher<Extension, ExtendReply> {
+  return new Batcher((queue, items) => {
+    batchSizes.extend.observe(items.length)
+    return scripts.call(
+      "extend",
+      queue,
+      {},
+      items.map(({ id, lease, timeoutMs = "", progress = "", checkpoint = "", log = [] }) => ({
+        id: localOf(id),
+        lease,
+        timeout: timeoutMs,
+        progress,
+        checkpoint,
+        log: log.map(line => line.replaceAll("\n", " ")).join("\n"),
+      })),
+    )
+  })
+}

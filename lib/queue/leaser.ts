@@ -1,0 +1,87 @@
+/** Where the long poll gets its tasks: the script calls that lease them, and that give them back. */
+import { NotReplicated } from "../errors.ts"
+import { wakeChannel } from "../redis/keys.ts"
+import type { Replies, Scripts } from "../redis/scripts.ts"
+import type { Subscriptions } from "../redis/subscriptions.ts"
+import { localOf } from "../task/id.ts"
+import { newTokens } from "../task/lease-token.ts"
+import { readLeased } from "../task/record.ts"
+import type { Leased } from "../task/task.ts"
+import { type Slots, slotsAfter, type TaskSource } from "./long-poll.ts"
+import type { OutcomeRecorder } from "./outcomes.ts"
+import type { Sweeper } from "./sweeper.ts"
+
+/** How many lapsed, expired and due tasks a lease call moves besides those that it leases: about 1 ms of Redis' time. */
+const MAX_MOVES_PER_LEASE = 100
+
+interface LeaserParts {
+  scripts: Scripts
+  outcomes: OutcomeRecorder
+  sweeper: Sweeper
+  subscriptions: Subscriptions
+  doneRetentionMs: number
+}
+
+export class Leaser implements TaskSource {
+  constructor(private readonly parts: LeaserParts) {}
+
+  async lease(queue: string, slots: readonly Slots[]): Promise<Leased[]> {
+    const { scripts, outcomes, sweeper, doneRetentionMs } = this.parts
+    const tasks: Leased[] = []
+    for (let open = slots; open.length > 0; ) {
+      const bounds = {
+        limit: MAX_MOVES_PER_LEASE,
+        retention: doneRetentionMs,
+        tokens: newTokens(open.reduce((sum, { count }) => sum + count, 0)),
+      }
+      const workers = open.map(({ worker, count }) => ({ worker: worker || "?", slots: count }))
+      try {
+        const reply = await scripts.call("lease", queue, bounds, workers)
+        const [nextEvent, handed, lapsed, died, timeouts] = reply
+        const leased = readLeased(queue, handed)
+        outcomes.recordTimeouts(queue, lapsed, died, timeouts)
+        outcomes.recordLeased(queue, leased)
+        tasks.push(...leased)
+        if (nextEvent >= 0) sweeper.sweepIn(queue, nextEvent)
+        if (nextEvent !== 0) break
+        // 0: more tasks were due than one call moves, so some open slots may still get one.
+        open = slotsAfter(open, leased.length)
+      } catch (error) {
+        this.#returnUnconfirmed(queue, error)
+        if (tasks.length === 0) throw error
+        break
+      }
+    }
+    return tasks
+  }
+
+  /**
+   * Returns tasks to the front of their queue. This does not wait for replicas: if a failover loses the release, the
+   * leases lapse. `returned` leaves no trace: the task does not count a release, and no event is published.
+   */
+  async release(tasks: readonly Leased[], outcome: "released" | "returned" = "released"): Promise<void> {
+    const { scripts, outcomes, doneRetentionMs } = this.parts
+    for (const [queue, some] of Map.groupBy(tasks, task => task.queue)) {
+      const items = some.map(({ id, lease }) => ({ id: localOf(id), lease, outcome, retry: "", text: "" }))
+      const answers = await scripts.call("settle", queue, { retention: doneRetentionMs }, items, false)
+      if (outcome === "returned" || typeof answers === "string") continue
+      some.forEach(({ id, lease }, i) => {
+        const [code, retries, , state, reason] = answers[i]!
+        if (code !== "released" && code !== "cancelled") return
+        outcomes.recordSettled({ id, lease, outcome }, { code, retries, state, reason, now: Date.now() })
+      })
+    }
+  }
+
+  listen(queue: string, onListening: () => void): void {
+    // If this fails the connection is down, and the gap that follows wakes all long polls.
+    this.parts.subscriptions.subscribe(wakeChannel(queue), onListening).catch(() => {})
+  }
+
+  /** Leases that too few replicas confirmed are not handed out: after a failover other workers may get the tasks. */
+  #returnUnconfirmed(queue: string, error: unknown): void {
+    if (!(error instanceof NotReplicated && error.reply !== undefined)) return
+    const [, handed] = error.reply as Replies["lease"]
+    this.release(readLeased(queue, handed), "returned").catch(() => {})
+  }
+}

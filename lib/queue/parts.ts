@@ -1,0 +1,146 @@
+/** Connects to Redis, and builds the parts of a TaskQueue: each gets the parts that it uses, built before it. */
+import type { Log } from "../log.ts"
+import { Counters } from "../observe/counters.ts"
+import { EventFeed } from "../observe/event-feed.ts"
+import { EventWriter } from "../observe/event-writer.ts"
+import { Rates } from "../observe/rates.ts"
+import { connect, hintConnection, type RedisTarget, topologyOf } from "../redis/connection.ts"
+import { Scripts } from "../redis/scripts.ts"
+import { Store, timed } from "../redis/store.ts"
+import { Subscriptions } from "../redis/subscriptions.ts"
+import { Auditor } from "./audit.ts"
+import { batchExtends, batchSettles, batchSubmits } from "./batched-calls.ts"
+import { QueueControl } from "./control.ts"
+import { DeadLetters } from "./dead-letters.ts"
+import { QueueDefaults } from "./defaults.ts"
+import { EndWatch } from "./end-watch.ts"
+import { Leaser } from "./leaser.ts"
+import { LongPoll } from "./long-poll.ts"
+import { OutcomeRecorder } from "./outcomes.ts"
+import { QueueNames } from "./queue-names.ts"
+import { Sweeper } from "./sweeper.ts"
+import { Upkeep } from "./upkeep.ts"
+import { WorkerRegistry } from "./worker-registry.ts"
+
+export interface TaskQueueOptions {
+  redis: RedisTarget
+  doneRetentionMs: number
+  deadRetentionMs: number
+  /** How many done (and as many cancelled) and how many dead tasks a queue keeps at most. */
+  doneKept: number
+  deadKept: number
+  idempotencyTtlMs: number
+  /** How many tasks of a queue may wait, and how many bytes its tasks may hold. 0: no limit. */
+  maxQueueDepth: number
+  maxQueueBytes: number
+  /** The time between two background audits. 0: none. */
+  auditIntervalMs: number
+  log: Log
+}
+
+export type Parts = Awaited<ReturnType<typeof openParts>>
+
+/** Fails if Redis cannot be reached, or is not one that this version can use. */
+export async function openParts(options: TaskQueueOptions) {
+  const { redis, log, doneRetentionMs } = options
+  const store = await Store.open(redis, log)
+  const subscriber = hintConnection(redis, log, () => store.nodes())
+  try {
+    await connect(subscriber)
+  } catch (error) {
+    subscriber.disconnect()
+    await store.close(0)
+    throw error
+  }
+
+  const counters = new Counters()
+  const events = new EventWriter(store, counters)
+  const eventFeed = new EventFeed(
+    command => store.command(command),
+    ms => events.keepActive(ms),
+  )
+  const outcomes = new OutcomeRecorder(counters, events, log)
+  const scripts = new Scripts(
+    timed(store, seconds => counters.roundTrip.observe(seconds)),
+    { depth: options.maxQueueDepth, bytes: options.maxQueueBytes },
+  )
+
+  // The two sources of background work. Both call upkeep, which is built last, and neither does before this returns.
+  const subscriptions = new Subscriptions(
+    subscriber,
+    (channel, message) => upkeep.onMessage(channel, message),
+    () => upkeep.onGap(),
+  )
+  const sweeper = new Sweeper(
+    queue => upkeep.sweep(queue),
+    lateMs => counters.sweepLag.observe(lateMs / 1_000),
+  )
+
+  const names = new QueueNames(store, sweeper)
+  const ends = new EndWatch(scripts, subscriptions)
+  const leaser = new Leaser({ scripts, outcomes, sweeper, subscriptions, doneRetentionMs })
+  const longPoll = new LongPoll(leaser)
+  const workers = new WorkerRegistry({ store, scripts, longPoll })
+  const defaults = new QueueDefaults(store)
+  const rates = new Rates(store, counters)
+  const auditor = new Auditor({
+    store,
+    scripts,
+    names,
+    sweeper,
+    log,
+    intervalMs: options.auditIntervalMs,
+    retentionMs: doneRetentionMs,
+  })
+  const dead = new DeadLetters({ scripts, names, ends, events })
+  const control = new QueueControl({
+    scripts,
+    names,
+    longPoll,
+    workers,
+    rates,
+    events,
+    defaults,
+    // The queues of a Cluster are in different slots, and no call may use two slots.
+    oneSlot: topologyOf(redis) !== "cluster",
+  })
+  const upkeep = new Upkeep({
+    store,
+    subscriptions,
+    scripts,
+    names,
+    outcomes,
+    sweeper,
+    longPoll,
+    ends,
+    workers,
+    defaults,
+    auditor,
+    events,
+    eventFeed,
+    rates,
+    limits: options,
+  })
+
+  return {
+    store,
+    scripts,
+    counters,
+    outcomes,
+    eventFeed,
+    sweeper,
+    names,
+    ends,
+    longPoll,
+    leaser,
+    workers,
+    defaults,
+    auditor,
+    dead,
+    control,
+    upkeep,
+    submits: batchSubmits(scripts, counters, options.idempotencyTtlMs),
+    settles: batchSettles(scripts, counters, doneRetentionMs),
+    extends: batchExtends(scripts, counters),
+  }
+}

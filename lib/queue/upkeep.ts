@@ -1,0 +1,160 @@
+/**
+ * Background work of a TaskQueue: it reacts to messages from other brokers, recovers after gaps in which messages may
+ * have been missed, sweeps queues, and refreshes every 10 s what the broker keeps in memory.
+ */
+import type { EventFeed } from "../observe/event-feed.ts"
+import type { EventWriter } from "../observe/event-writer.ts"
+import type { Rates } from "../observe/rates.ts"
+import { DEFAULTS, DRAINS_CHANNEL, LISTENING, queueOfChannel, wakeChannel } from "../redis/keys.ts"
+import type { Scripts } from "../redis/scripts.ts"
+import type { Store } from "../redis/store.ts"
+import type { Subscriptions } from "../redis/subscriptions.ts"
+import { joinId } from "../task/id.ts"
+import type { Auditor } from "./audit.ts"
+import type { QueueDefaults } from "./defaults.ts"
+import type { EndWatch } from "./end-watch.ts"
+import type { LongPoll } from "./long-poll.ts"
+import type { OutcomeRecorder } from "./outcomes.ts"
+import type { QueueNames } from "./queue-names.ts"
+import type { Sweeper, Swept } from "./sweeper.ts"
+import type { WorkerRegistry } from "./worker-registry.ts"
+
+/** How many lapsed, expired and due tasks one sweep moves: about 2 ms of Redis' time. */
+const MAX_TASKS_PER_CALL = 200
+const REFRESH_MS = 10_000
+/** How long Redis has at close to answer the last calls. */
+const CLOSE_MS = 500
+
+interface UpkeepParts {
+  store: Store
+  subscriptions: Subscriptions
+  scripts: Scripts
+  names: QueueNames
+  outcomes: OutcomeRecorder
+  sweeper: Sweeper
+  longPoll: LongPoll
+  ends: EndWatch
+  workers: WorkerRegistry
+  defaults: QueueDefaults
+  auditor: Auditor
+  events: EventWriter
+  eventFeed: EventFeed
+  rates: Rates
+  limits: { doneRetentionMs: number; deadRetentionMs: number; doneKept: number; deadKept: number }
+}
+
+export class Upkeep {
+  #timer: Timer | undefined
+
+  constructor(private readonly parts: UpkeepParts) {}
+
+  /** Reads what brokers share, and keeps it up to date from then on. */
+  async start(): Promise<void> {
+    const { store, names, defaults } = this.parts
+    store.onBack(() => this.#onReconnect())
+    this.#subscribeToListening(false)
+    this.#timer = setInterval(() => this.#refresh(), REFRESH_MS + Math.random() * 1_000).unref()
+    await names.addAllToSweeper()
+    await defaults.refresh()
+    this.#syncFromBrokers()
+  }
+
+  onMessage(channel: string, message: string): void {
+    const { workers, defaults, events, longPoll, ends } = this.parts
+    if (channel === DRAINS_CHANNEL) return void workers.refreshDrains().catch(() => {})
+    if (channel === DEFAULTS) return void defaults.refresh().catch(() => {})
+    if (channel === LISTENING) {
+      events.keepActive(Number(message))
+      return
+    }
+    const queue = queueOfChannel(channel)
+    if (channel === wakeChannel(queue)) longPoll.notify(queue, Number(message))
+    else ends.ended(joinId(queue, message))
+  }
+
+  /** Messages may have been missed: looks for what they would have said. */
+  onGap(): void {
+    const { longPoll, ends } = this.parts
+    longPoll.notifyAll()
+    void ends.markAgain()
+    this.#syncFromBrokers()
+    this.#subscribeToListening(true)
+  }
+
+  async sweep(queue: string): Promise<Swept> {
+    const { scripts, outcomes, longPoll, subscriptions, limits } = this.parts
+    const [more, waiting, nextEvent, lapsed, died, timeouts] = await scripts.call("sweep", queue, {
+      limit: MAX_TASKS_PER_CALL,
+      retention: limits.doneRetentionMs,
+      dead_retention: limits.deadRetentionMs,
+      keep: limits.doneKept,
+      keep_dead: limits.deadKept,
+      polled: longPoll.hasWaiters(queue) ? 1 : 0,
+    })
+    outcomes.recordTimeouts(queue, lapsed, died, timeouts)
+    if (waiting === 1) longPoll.notify(queue, MAX_TASKS_PER_CALL)
+    // Ask again: a long poll may have started during the call.
+    if (!longPoll.hasWaiters(queue)) subscriptions.unsubscribe(wakeChannel(queue))
+    return { more: more === 1, nextEventMs: nextEvent < 0 ? undefined : nextEvent }
+  }
+
+  /** Ends all long polls, waits for ends, audits and event streams. */
+  stopWaiting(): void {
+    const { auditor, longPoll, ends, eventFeed } = this.parts
+    auditor.close()
+    longPoll.close()
+    ends.close()
+    eventFeed.close()
+  }
+
+  async close(): Promise<void> {
+    const { store, sweeper, subscriptions, events, rates, workers } = this.parts
+    this.stopWaiting()
+    sweeper.close()
+    clearInterval(this.#timer)
+    subscriptions.close()
+    // The last writes may take two calls each, and a closed connection would fail the second.
+    const lastWrites = [events.close(), rates.close(), workers.close()]
+    await Promise.race([Promise.all(lastWrites), Bun.sleep(CLOSE_MS)])
+    // Waits for calls in progress, such as releases, but not for a Redis that does not answer.
+    await store.close(CLOSE_MS)
+  }
+
+  /** Redis answers again, or another Redis has taken its place. */
+  #onReconnect(): void {
+    const { names, auditor, longPoll, ends, eventFeed } = this.parts
+    names.forget()
+    auditor.auditSoon()
+    longPoll.notifyAll()
+    void ends.markAgain()
+    this.#syncFromBrokers()
+    eventFeed.onReconnect()
+  }
+
+  /** For a message that was missed without a gap, and for queues that other brokers registered. */
+  #refresh(): void {
+    const { names, events } = this.parts
+    this.#syncFromBrokers()
+    void names.addAllToSweeper().catch(() => {})
+    void events.checkListeners(true).catch(() => {})
+  }
+
+  /** Reads which workers drain and what the defaults of queues are, now and whenever they change. */
+  #syncFromBrokers(): void {
+    const { subscriptions, workers, defaults } = this.parts
+    // If one of these fails, it is repeated after the gap and by the next refresh.
+    const listensToDrains = subscriptions.subscribe(DRAINS_CHANNEL).catch(() => {})
+    void listensToDrains.then(() => workers.refreshDrains()).catch(() => {})
+    const listensToDefaults = subscriptions.subscribe(DEFAULTS).catch(() => {})
+    void listensToDefaults.then(() => defaults.refresh()).catch(() => {})
+  }
+
+  /** Whether event streams are open, now and from now on. `late`: a message that said so may have been missed. */
+  #subscribeToListening(late: boolean): void {
+    const { subscriptions, events } = this.parts
+    void subscriptions.subscribe(LISTENING).then(
+      () => events.checkListeners(late).catch(() => {}),
+      () => {}, // the connection is down again, and the next gap comes back here
+    )
+  }
+}

@@ -1,0 +1,126 @@
+/** Why a task does not run, in one sentence with the facts. */
+import { Refused } from "../errors.ts"
+import type { Replies, Scripts } from "../redis/scripts.ts"
+import { splitId } from "../task/id.ts"
+import { readTask } from "../task/record.ts"
+import type { Task } from "../task/task.ts"
+
+/** If no worker polled for this long, that is why a ready task does not run. */
+const NO_WORKERS_MS = 60_000
+
+export interface Why {
+  task: Task
+  cause:
+    | "ended"
+    | "delayed"
+    | "backing_off"
+    | "running"
+    | "cancelling"
+    | "waiting"
+    | "paused"
+    | "limited"
+    | "no_workers"
+  sentence: string
+  ahead?: number
+  atLeast?: boolean
+  polledAt?: number
+  pausedAt?: number
+  pauseReason?: string
+}
+
+/** `hasWaiters`: whether requests wait for tasks of the queue at this broker. */
+export async function whyTask(
+  scripts: Scripts,
+  id: string,
+  hasWaiters: (queue: string) => boolean,
+): Promise<Why> {
+  const { queue, localId } = splitId(id)
+  const [found] = await scripts.call("why", queue, {}, [{ id: localId }])
+  if (!found) throw new Refused("task_not_found", { task_id: id })
+  return explain(queue, found, hasWaiters(queue))
+}
+
+function explain(
+  queue: string,
+  [now, polled, higher, position, paused, reason, limited, raw]: NonNullable<Replies["why"][number]>,
+  isPolled: boolean,
+): Why {
+  const task = readTask(queue, raw)
+  const until = (time: number) => `in ${seconds(time - now)}`
+  const since = (time: number) => `for ${seconds(now - time)}`
+  switch (task.state) {
+    case "done":
+    case "dead":
+    case "cancelled": {
+      const reason = task.reason === undefined ? "" : ` (${task.reason})`
+      return {
+        task,
+        cause: "ended",
+        sentence: `It has ended and has been ${task.state}${reason} ${since(task.finishedAt!)}.`,
+      }
+    }
+    case "scheduled":
+      return {
+        task,
+        cause: "delayed",
+        sentence: `It was submitted with a delay and will be ready ${until(task.dueAt!)}.`,
+      }
+    case "retrying":
+      return {
+        task,
+        cause: "backing_off",
+        sentence: `Attempt ${task.attempt} did not succeed; the next one can start ${until(task.dueAt!)}, after its backoff.`,
+      }
+    case "processing": {
+      const worker = task.worker === undefined ? "an unnamed worker" : `worker ${task.worker}`
+      const attempt = `attempt ${task.attempt} has been running on ${worker} ${since(task.startedAt!)}; its lease ends ${until(task.leaseExpiresAt!)}`
+      return task.cancelRequestedAt === undefined
+        ? { task, cause: "running", sentence: `It is running: ${attempt} unless it is extended.` }
+        : {
+            task,
+            cause: "cancelling",
+            sentence: `It is being cancelled; its worker is notified at its next extend: ${attempt}.`,
+          }
+    }
+    case "queued": {
+      const polledAt = isPolled ? now : polled === "" ? undefined : Number(polled)
+      const atLeast = position < 0
+      const ahead = higher + (atLeast ? 10_000 : position)
+      const facts = { task, ahead, atLeast, ...(polledAt === undefined ? {} : { polledAt }) }
+      if (paused !== "")
+        return {
+          ...facts,
+          cause: "paused",
+          sentence: `It is ready, but its queue has been paused ${since(Number(paused))}${reason === "" ? "." : `: ${reason}`}`,
+          pausedAt: Number(paused),
+          ...(reason === "" ? {} : { pauseReason: reason }),
+        }
+      if (polledAt === undefined)
+        return {
+          ...facts,
+          cause: "no_workers",
+          sentence: "It is ready, but no worker has ever polled this queue.",
+        }
+      if (now - polledAt > NO_WORKERS_MS)
+        return {
+          ...facts,
+          cause: "no_workers",
+          sentence: `It is ready, but no worker has polled this queue for ${seconds(now - polledAt)}.`,
+        }
+      if (limited === 1)
+        return {
+          ...facts,
+          cause: "limited",
+          sentence: `It is ready, but its queue has reached its concurrency or rate limit; ${goFirst(ahead)}.`,
+        }
+      const others = ahead === 0 ? "it is next" : `${atLeast ? "at least " : ""}${goFirst(ahead)}`
+      return { ...facts, cause: "waiting", sentence: `It is ready and waits for a worker: ${others}.` }
+    }
+    default:
+      throw task.state satisfies never
+  }
+}
+
+const goFirst = (count: number) => `${count} ${count === 1 ? "task goes" : "tasks go"} first`
+
+const seconds = (ms: number) => `${(Math.max(0, ms) / 1_000).toFixed(1)} s`
