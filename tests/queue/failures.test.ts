@@ -70,7 +70,7 @@ describe("ack failed", () => {
     await q.becomeDue(task.id)
     const [again] = await q.lease()
     await q.ack(again!, { status: "failed", retry_in_ms: 0 })
-    expect((await q.task(task.id)).status).toBe("queued")
+    expect((await q.task(task.id)).status).toBe("retrying")
   })
 
   test("says what does not go together", async () => {
