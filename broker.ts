@@ -109,9 +109,8 @@ export function createBroker(
     readSignIn: bodyReader(MAX_SIGN_IN_BYTES),
     limitWaiting: waitingLimit(MAX_WAITING),
   }
-  const allowedMethods = (path: string) => methodsOf(path)
   const app = new Elysia({ precompile: true })
-    .use(frontDoor(authentication, rateLimited(log), allowedMethods))
+    .use(frontDoor(authentication, rateLimited(log), path => methodsOf(path)))
     .use(openapi)
     .use(dashboard)
     .get("/", () => new Response(null, { status: 302, headers: { location: "/dashboard" } }), HIDDEN)
@@ -133,6 +132,7 @@ export function createBroker(
   return app
 }
 
+/** Not in the OpenAPI document. */
 const HIDDEN = { detail: { hide: true } }
 
 const masterToken = (token: string): ApiToken => ({

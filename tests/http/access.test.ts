@@ -1,4 +1,4 @@
-/** Tokens: their configuration, and who may ask what of which queue. */
+/** Tokens: their configuration, and which routes and queues they give access to. */
 import { expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
@@ -26,7 +26,7 @@ function problems(env: Env): readonly string[] {
   }
 }
 
-test("a token has a name, roles and as wanted queues, and is kept as its hash", () => {
+test("a token has a name, roles and optional queues, and is kept only as a hash", () => {
   const text = `ci:submit@emails+reports:${secretOf("ci")}, ops:operate+read:sha256:${hashOf(secretOf("ops")).toUpperCase()}`
   const tokens = tokensOf({ API_TOKENS: text })
   expect(tokens).toEqual([
@@ -36,12 +36,12 @@ test("a token has a name, roles and as wanted queues, and is kept as its hash", 
   expect(JSON.stringify(tokens)).not.toContain("the-secret-token")
 })
 
-test("a token may have colons, at-signs and plus-signs", () => {
+test("a token may contain colons, at signs and plus signs", () => {
   const [token] = tokensOf({ API_TOKENS: "a:work:b:c@d+e:f@emails-16" })
   expect(token).toMatchObject({ queues: undefined, hash: hashOf("b:c@d+e:f@emails-16") })
 })
 
-test("tokens may stand in a file, one a line, with remarks", async () => {
+test("tokens may be in a file, one per line, with comments", async () => {
   const path = join(await mkdtemp(join(tmpdir(), "tq-tokens-")), "tokens")
   await Bun.write(
     path,
@@ -60,12 +60,12 @@ test("tokens may stand in a file, one a line, with remarks", async () => {
   )
 })
 
-test("bad entries are told in one line, by their places and without their tokens", () => {
+test("invalid entries are reported in one line, by position and without their tokens", () => {
   const secret = "s3cret-s3cret-s3cret"
   const entries = [
     secret,
     `ci:${secret}`,
-    `c i:submit`, // two: white space divides
+    `c i:submit`, // two entries, because white space separates them
     `ci:sbmit:${secret}`,
     `ci:submit@e/mails:${secret}`,
     `ci:submit@:${secret}`,
@@ -92,12 +92,12 @@ test("bad entries are told in one line, by their places and without their tokens
   ])
 })
 
-test("a Redis of one's own needs API_SECRET_TOKEN or API_TOKENS", () => {
+test("an external Redis requires API_SECRET_TOKEN or API_TOKENS", () => {
   expect(problems({})).toHaveLength(1)
   expect(problems({ API_TOKENS: `ci:submit:${secretOf("ci")}` })).toEqual([])
 })
 
-/** A broker with a token for each role, and one that has all roles but is bound. */
+/** A broker with one token per role, and one token with all roles that is bound to two queues. */
 async function brokerFor(queue: string, log = createLog("silent")): Promise<TestBroker> {
   const roles = ROLES.map(role => `${role}er:${role}:${secretOf(role)}`)
   const bound = `bound:${ROLES.join("+")}@${queue}+${queue}.2:${secretOf("bound")}`
@@ -106,7 +106,7 @@ async function brokerFor(queue: string, log = createLog("silent")): Promise<Test
 
 const as = (name: string) => ({ headers: { "x-api-token": secretOf(name) } })
 
-test("the table of access has every route of the app, and no other", () => {
+test("the access table has exactly the routes of the app", () => {
   const { routes } = createBroker({} as TaskQueue, testConfig(), TOKEN, createLog("silent"))
   const names = routes.map(({ method, path }) => `${method} ${path}`)
   expect(names.filter(name => !/\/(swagger|dashboard|$)/.test(name)).sort()).toEqual(
@@ -115,12 +115,12 @@ test("the table of access has every route of the app, and no other", () => {
 })
 
 test.each(Object.entries<readonly Role[]>(ACCESS))(
-  "%s is for the roles that the table says",
+  "%s requires one of the roles in the table",
   async (route, roles) => {
     await using broker = await brokerFor("none")
     const [method, path] = route.replace(":id", "no-such-task").split(" ") as [string, string]
     const ask = (init: RequestInit) =>
-      // What comes after the question of access is not asked: it would lease.
+      // An invalid query and body, so that an allowed request does nothing, such as leasing a task.
       broker.call(method, `${path}?no-such-member=1`, method === "POST" ? "{" : undefined, init)
     for (const role of ROLES) {
       const answer = await ask(as(role))
@@ -135,7 +135,7 @@ test.each(Object.entries<readonly Role[]>(ACCESS))(
   },
 )
 
-test("a role is judged before the body is read", async () => {
+test("the role is checked before the body is read", async () => {
   await using broker = await brokerFor("none")
   const answer = await broker.call("POST", "/submit", "{not json", {
     headers: { ...as("read").headers, "content-type": "text/plain" },
@@ -143,7 +143,7 @@ test("a role is judged before the body is read", async () => {
   expect(answer.status).toBe(403)
 })
 
-test("two tokens of one name work at once, until one is taken out", async () => {
+test("two tokens with the same name are both valid until one is removed", async () => {
   const API_TOKENS = `ci:read:${secretOf("old")},ci:read:${secretOf("new")}`
   await using broker = await testBroker({ tokens: tokensOf({ API_TOKENS }) })
   for (const name of ["old", "new"])
@@ -153,7 +153,7 @@ test("two tokens of one name work at once, until one is taken out", async () => 
   expect((await later.call("GET", "/dlq", undefined, as("new"))).status).toBe(200)
 })
 
-test("without API_SECRET_TOKEN there is no token of all roles", async () => {
+test("without API_SECRET_TOKEN no token has all roles", async () => {
   const app = createBroker(
     {} as TaskQueue,
     testConfig({ tokens: tokensOf({ API_TOKENS: `ci:read:${secretOf("ci")}` }) }),
@@ -166,7 +166,7 @@ test("without API_SECRET_TOKEN there is no token of all roles", async () => {
   }
 })
 
-/** What the answers here may have. */
+/** The members that the answers in this file may have. */
 interface Answer extends Array<{ status?: string; code?: string; detail?: string }> {
   tasks: { id: string; lease: string; queue: string }[]
   dlq_size: number
@@ -176,7 +176,7 @@ interface Answer extends Array<{ status?: string; code?: string; detail?: string
   requeued: number
 }
 
-/** What a bound token gets. */
+/** The answer to a request with the bound token. */
 async function bound(broker: TestBroker, method: string, path: string, body?: unknown) {
   const answer = await broker.call(method, path, body, as("bound"))
   return { status: answer.status, body: answer.status === 204 ? undefined : await answer.json() } as {
@@ -186,7 +186,7 @@ async function bound(broker: TestBroker, method: string, path: string, body?: un
 }
 const FORBIDDEN = { status: 403, body: { code: "forbidden" } }
 
-test("a bound token submits, leases, extends and acks in its queues alone, each item of a batch by itself", async () => {
+test("a bound token submits, leases, extends and acks only in its queues, and each item of a batch is checked independently", async () => {
   const [mine, other] = [freshName(), freshName()]
   await using broker = await brokerFor(mine)
   const submit = await bound(broker, "POST", "/submit", [
@@ -239,11 +239,11 @@ test("a bound token submits, leases, extends and acks in its queues alone, each 
       ...{ lost: [], tasks: [{ queue: `${mine}.2` }] },
     },
   })
-  // The other's task is as it was.
+  // The task in the other queue has not changed.
   expect(await (await broker.call("GET", `/status/${id}`)).json()).toMatchObject({ status: "processing" })
 })
 
-test("a bound token looks at, cancels, retries and audits its queues alone, and lists only them", async () => {
+test("a bound token inspects, cancels, retries, audits and lists only its queues", async () => {
   const [mine, other] = [freshName(), freshName()]
   await using broker = await brokerFor(mine)
   const kill = async (queue: string) => {
@@ -278,7 +278,7 @@ test("a bound token looks at, cancels, retries and audits its queues alone, and 
   expect((await bound(broker, "GET", "/dlq")).body.dlq_size).toBe(2)
   expect(await ids("/tasks?state=dead")).toEqual([own, second])
   expect(await ids(`/dlq?queue=${mine}`)).toEqual([own])
-  // A cursor of somebody else's leads to nothing else.
+  // The cursor of another token reveals no other queue.
   const { next } = (await (await broker.call("GET", "/tasks?state=dead&limit=1")).json()) as { next: string }
   for (const id of await ids(`/tasks?state=dead&cursor=${next}`)) expect([own, second]).toContain(id)
 
@@ -299,7 +299,7 @@ test("a bound token looks at, cancels, retries and audits its queues alone, and 
   expect(await bound(broker, "POST", `/audit?queue=${mine}`)).toMatchObject({ status: 200 })
 })
 
-test("the log tells who cancelled, retried, steered and audited, and never a token", async () => {
+test("the log names the token behind every operator action, and never contains its secret", async () => {
   const lines: Fields[] = []
   const log = createLog("info", line => void lines.push(JSON.parse(line)), false)
   const queue = freshName()
@@ -309,7 +309,7 @@ test("the log tells who cancelled, retried, steered and audited, and never a tok
   await broker.call("POST", "/ack", { task_id: id, status: "failed" })
   await broker.call("POST", `/dlq/retry/${id}`, undefined, as("operate"))
   await broker.call("POST", `/cancel/${id}`)
-  await broker.call("POST", `/cancel/${id}x`) // nothing came of it
+  await broker.call("POST", `/cancel/${id}x`) // refused, so not logged
   await broker.call("POST", `/audit?queue=${queue}`, undefined, as("bound"))
   const ask = async (method: string, path: string, body?: object) =>
     expect((await broker.call(method, path, body, as("bound"))).status, path).toBe(200)
@@ -358,7 +358,7 @@ test("the log tells who cancelled, retried, steered and audited, and never a tok
   expect(JSON.stringify(lines)).not.toContain("the-secret-token")
 })
 
-test("a broker with API_TOKENS alone starts, and a worker with the role work does its tasks", async () => {
+test("a broker starts with only API_TOKENS, and a worker with the role work processes its tasks", async () => {
   await using redis = await testRedis()
   const API_TOKENS = `ci:submit@mail:${secretOf("ci")} mailer:work@mail:sha256:${hashOf(secretOf("mailer"))}`
   const process = brokerProcess({ REDIS_URL: redis.socket, HOST: "127.0.0.1", PORT: "0", API_TOKENS })

@@ -6,7 +6,7 @@ import { ServedQueue } from "../support/served-queue.ts"
 
 const POSTS = ["/submit", "/lease", "/ack", "/extend"] as const
 
-test.each(POSTS)("POST %s with what is not JSON is 400 bad_json", async path => {
+test.each(POSTS)("POST %s with invalid JSON is 400 bad_json", async path => {
   await using broker = await testBroker()
   const bodies = [
     "",
@@ -41,7 +41,7 @@ test.each(POSTS)(
   },
 )
 
-test.each(POSTS)("POST %s of another media type is 415", async path => {
+test.each(POSTS)("POST %s with another media type is 415", async path => {
   await using broker = await testBroker()
   for (const type of [
     "text/plain",
@@ -61,7 +61,7 @@ test.each(POSTS)("POST %s of another media type is 415", async path => {
   expect(none).toStartWith("HTTP/1.1 415")
 })
 
-test("the media type may carry a charset and stand in capitals", async () => {
+test("the media type may have a charset and be in upper case", async () => {
   await using broker = await testBroker()
   for (const type of [
     "application/json; charset=utf-8",
@@ -86,7 +86,7 @@ test.each([
   })
 })
 
-test("a body of exactly the limit is taken", async () => {
+test("a body of exactly the limit is accepted", async () => {
   await using broker = await testBroker({ maxBodyBytes: 4_096 })
   const text = JSON.stringify("x".repeat(4_096 - 28))
   const body = `{"type":"a", "payload":${text}}`.padEnd(4_096)
@@ -94,7 +94,7 @@ test("a body of exactly the limit is taken", async () => {
   expect((await post(broker, "/submit", body)).status).toBe(200)
 })
 
-test("a body over the limit that does not tell its length is 413 as well", async () => {
+test("a body over the limit without Content-Length is 413 as well", async () => {
   await using broker = await testBroker({ maxBodyBytes: 4_096 })
   for (const size of [5_000, 40_000]) {
     const chunk = "x".repeat(size)
@@ -108,7 +108,7 @@ test("a body over the limit that does not tell its length is 413 as well", async
   }
 })
 
-test("a body over the limit and no token is 401: strangers learn nothing of the limit", async () => {
+test("a body over the limit without a token is 401 and does not reveal the limit", async () => {
   await using broker = await testBroker({ maxBodyBytes: 4_096 })
   for (const size of [5_000, 40_000]) {
     const answer = fetch(`${broker.url}/submit`, { method: "POST", body: "x".repeat(size) })
@@ -118,7 +118,7 @@ test("a body over the limit and no token is 401: strangers learn nothing of the 
 
 const LONG = "x".repeat(65)
 
-/** A body, the member that is wrong, and a word of what would be right. */
+/** A body, its invalid member, and a part of the text that says what is valid. */
 const WRONG: Record<(typeof POSTS)[number], [Body, string, string][]> = {
   "/submit": [
     [{}, "type", "missing"],
@@ -203,7 +203,7 @@ const WRONG: Record<(typeof POSTS)[number], [Body, string, string][]> = {
   ],
 }
 
-test.each(POSTS)("POST %s names the member that is wrong and says what would be right", async path => {
+test.each(POSTS)("POST %s names the invalid member and says what would be valid", async path => {
   await using broker = await testBroker()
   for (const [body, field, right] of WRONG[path]) {
     const found = await problem(post(broker, path, body))
@@ -246,7 +246,7 @@ test.each([
   expect(`${found.error}`).toContain(right)
 })
 
-test("a body that is neither an object nor a list of them is 400 and says so", async () => {
+test("a body that is neither an object nor an array of objects is 400", async () => {
   await using broker = await testBroker()
   for (const path of POSTS)
     for (const body of ["null", "1", '"a"', "true"])
@@ -263,7 +263,7 @@ test("an unknown path is 404", async () => {
     expect(await problem(broker.call(method, path))).toMatchObject({ status: 404, code: "not_found" })
 })
 
-test("an unknown task is 404 wherever it is named, a known one in another state says why not", async () => {
+test("an unknown task is 404 on every route, and a task in the wrong state is refused with its state", async () => {
   await using broker = await testBroker()
   for (const id of ["nothing", "unknown-queue:nothing", crypto.randomUUID()]) {
     expect(await problem(broker.call("GET", `/status/${id}`))).toMatchObject({
@@ -297,7 +297,7 @@ test("an unknown task is 404 wherever it is named, a known one in another state 
   })
 })
 
-test("a stale lease is 409 and says who holds the task now", async () => {
+test("a stale lease is 409 and names the newest attempt", async () => {
   const { socket } = await sharedRedis()
   await using broker = await testBroker({}, socket)
   await using bench = new Bench(socket, "default")
@@ -319,7 +319,7 @@ test("a stale lease is 409 and says who holds the task now", async () => {
   expect(await problem(post(broker, "/ack", stale))).toMatchObject({ code: "lease_lost", state: "done" })
 })
 
-test("a Host that is no host, or none, is refused without being called our fault", async () => {
+test("an invalid or missing Host header is a bad request, not an internal error", async () => {
   await using broker = await testBroker()
   for (const host of ["a b", "a/swagger", "a/healthz?", "x:99999", "a@b", ""]) {
     const answer = await raw(broker, `GET /dlq HTTP/1.1\r\nHost: ${host}\r\n\r\n`)
@@ -327,7 +327,7 @@ test("a Host that is no host, or none, is refused without being called our fault
   }
 })
 
-test("no spelling of a path gets past the token", async () => {
+test("no spelling of a path avoids authentication", async () => {
   await using broker = await testBroker()
   const ends = [
     "\\..\\healthz",
@@ -349,13 +349,13 @@ test("no spelling of a path gets past the token", async () => {
   ])
     for (const end of ["", ...ends]) {
       const answer = await raw(broker, `GET ${path}${end} HTTP/1.1\r\nHost: a\r\n\r\n`)
-      // Where it truly is /healthz, it may answer as that; and that there is no such route is no secret.
+      // A spelling that is /healthz may answer as that. A 404 reveals nothing.
       if (answer.endsWith('{"status":"ok"}') || answer.includes('"code":"not_found"')) continue
       expect([path + end, answer.slice(9, 12)]).toEqual([path + end, "401"])
     }
 })
 
-test("an error repeats nothing of the request, its headers or the token, and shows nothing of the inside", async () => {
+test("an error repeats nothing of the request, its headers or the token, and reveals no internals", async () => {
   await using broker = await testBroker()
   const marker = "Mark<er>"
   const headers = { "x-marker": marker, cookie: marker, "user-agent": marker, referer: marker }
@@ -401,7 +401,7 @@ test("an error repeats nothing of the request, its headers or the token, and sho
   }
 })
 
-test("members that a route does not know are refused by name", async () => {
+test("unknown members are refused by name", async () => {
   await using q = await ServedQueue.open()
   const { id, lease } = await q.leased()
   const requests: [method: string, path: string, body?: object][] = [

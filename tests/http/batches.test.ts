@@ -3,7 +3,7 @@ import { expect, test } from "bun:test"
 import { freshName, testBroker } from "../support/harness.ts"
 import { type Body, FORGED_LEASE, hasMember, post, problem } from "../support/requests.ts"
 
-test("a bad item of a batch gets its own answer in its own place and sinks no other", async () => {
+test("an invalid item of a batch is answered in its place and does not affect the others", async () => {
   await using broker = await testBroker()
   const queue = freshName()
   const body = `[{"type":"a","payload":1.0},{},{"type":"b","payload":2.0,"queue":"${queue}"},7,{"type":"c","priority":10},null,[],{"type":"d","payload":3.0}]`

@@ -1,4 +1,4 @@
-/** Sessions: a token is traded for a cookie, which is as good as the token, and no better. */
+/** Sessions: a token is exchanged for a cookie, which gives exactly the same access. */
 import { expect, test } from "bun:test"
 import { createCipheriv, createHash, createHmac, randomBytes } from "node:crypto"
 import { connect } from "node:net"
@@ -22,7 +22,7 @@ interface View {
   expires_at: number
 }
 
-/** A browser in small: it keeps the cookie and what /session told. */
+/** A minimal browser: it keeps the cookie and the answer of /session. */
 class Browser {
   readonly headers: Record<string, string> = {}
   view!: View
@@ -58,7 +58,7 @@ const refusal = async (answer: Promise<Response>) => {
   return { status, code, detail: String(detail) }
 }
 
-test("who signs in is told what they may, and gets a cookie that scripts and other sites do not", async () => {
+test("signing in returns the roles and sets a cookie that scripts and other sites cannot use", async () => {
   await using broker = await brokerWith(token(SECRET, { queues: ["mail"] }))
   const before = Date.now()
   const browser = await new Browser(broker).signIn(SECRET)
@@ -72,7 +72,7 @@ test("who signs in is told what they may, and gets a cookie that scripts and oth
   expect((await (await browser.ask("GET", "/session")).json()) as View).toEqual(browser.view)
 })
 
-test("the cookie is only for TLS where the browser came by it", async () => {
+test("the cookie is Secure if the browser connected over TLS", async () => {
   await using broker = await brokerWith(token(SECRET))
   for (const [forwarded, secure] of [
     ["https", true],
@@ -84,7 +84,7 @@ test("the cookie is only for TLS where the browser came by it", async () => {
   }
 })
 
-test("the cookie is as good as the token on every kind of route, with its roles and queues", async () => {
+test("the cookie gives the access of its token on every kind of route, with its roles and queues", async () => {
   const mine = freshName()
   await using broker = await brokerWith(
     token(SECRET, { roles: ["submit", "operate", "read"], queues: [mine] }),
@@ -99,7 +99,7 @@ test("the cookie is as good as the token on every kind of route, with its roles 
   expect(await refusal(browser.ask("GET", "/queues/other"))).toMatchObject({ status: 403 })
 })
 
-test("what changes something needs the CSRF token, and so does GET /get, which leases", async () => {
+test("every change requires the CSRF token, and so does GET /get, which leases a task", async () => {
   await using broker = await brokerWith(token(SECRET, { roles: ROLES }))
   const browser = await new Browser(broker).signIn(SECRET)
   const other = await new Browser(broker).signIn(SECRET)
@@ -120,18 +120,18 @@ test("what changes something needs the CSRF token, and so does GET /get, which l
       expect(detail).toContain("X-CSRF-Token")
     }
   expect((await browser.change("GET", `/get?queue=${queue}`)).status).toBe(204)
-  // A token in the header is nothing that another page can send.
+  // Another page cannot send a token in a header, so no CSRF token is required.
   const direct = { headers: { "x-api-token": SECRET, cookie: browser.headers.cookie! } }
   expect((await broker.call("POST", "/submit", { type: "a", queue }, direct)).status).toBe(200)
 })
 
-test("no spelling of a path gets past the CSRF token", async () => {
+test("no spelling of a path avoids the CSRF check", async () => {
   await using broker = await brokerWith(token(SECRET, { roles: ROLES }))
   const browser = await new Browser(broker).signIn(SECRET)
   const spoken = (path: string, headers: string) => {
     const { promise, resolve, reject } = Promise.withResolvers<string>()
     const socket = connect(Number(new URL(broker.url).port), "127.0.0.1", () =>
-      // fetch would tidy the path.
+      // fetch would normalize the path.
       socket.write(`POST ${path} HTTP/1.1\r\nHost: a\r\nCookie: ${browser.headers.cookie}\r\n${headers}\r\n`),
     )
     socket.on("data", data => resolve(String(data))).on("error", reject)
@@ -143,7 +143,7 @@ test("no spelling of a path gets past the CSRF token", async () => {
   }
 })
 
-test("a page of another origin is refused, also on another port of this host", async () => {
+test("a page of another origin is refused, even on another port of the same host", async () => {
   await using broker = await brokerWith(token(SECRET))
   const browser = await new Browser(broker).signIn(SECRET)
   const { host } = new URL(broker.url)
@@ -177,7 +177,7 @@ test("a page of another origin is refused, also on another port of this host", a
   }
 })
 
-test("a wrong token gets 401, and is neither said again nor logged", async () => {
+test("a wrong token gets 401 and is neither repeated nor logged", async () => {
   const lines: [string, Fields | undefined][] = []
   const write = (message: string, fields?: Fields) => void lines.push([message, fields])
   const log = { ...createLog("silent"), info: write, warn: write, error: write }
@@ -204,7 +204,7 @@ test("a wrong token gets 401, and is neither said again nor logged", async () =>
   expect(lines).toMatchObject([["A session was opened", { by: "ops" }]])
 })
 
-test("who has no session yet is told so without a fault, and who had one gets 401", async () => {
+test("without credentials GET /session answers 204, and with an expired cookie 401", async () => {
   await using broker = await brokerWith(token(SECRET))
   const browser = new Browser(broker)
   expect((await browser.ask("GET", "/session")).status).toBe(204)
@@ -224,18 +224,18 @@ test("who has no session yet is told so without a fault, and who had one gets 40
   }
 })
 
-test("a token presented goes before the cookie, and is not saved by it", async () => {
+test("a token in a header takes precedence over the cookie, even if it is wrong", async () => {
   await using broker = await brokerWith(token(SECRET), token("another", { name: "ci", roles: ["submit"] }))
   const browser = await new Browser(broker).signIn(SECRET)
   const me = async (headers: Record<string, string>) => browser.ask("GET", "/session", undefined, headers)
   expect(await (await me({ "x-api-token": "another" })).json()).toEqual({ name: "ci", roles: ["submit"] })
   expect((await me({ "x-api-token": "wrong" })).status).toBe(401)
   expect((await me({ authorization: "Bearer wrong" })).status).toBe(401)
-  // A proxy's own password is no token.
+  // Basic authentication of a proxy is not a token.
   expect((await me({ authorization: "Basic eDp5" })).status).toBe(200)
 })
 
-test("signing out has the browser forget the cookie", async () => {
+test("signing out deletes the cookie", async () => {
   await using broker = await brokerWith(token(SECRET))
   const browser = await new Browser(broker).signIn(SECRET)
   const answer = await browser.change("DELETE", "/session")
@@ -243,7 +243,7 @@ test("signing out has the browser forget the cookie", async () => {
   expect(answer.headers.get("set-cookie")).toBe("tq_session=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict")
 })
 
-test("who signs out when the session is over already has the browser forget the cookie all the same", async () => {
+test("signing out deletes the cookie even if the session has expired", async () => {
   await using broker = await brokerWith(token(SECRET))
   const browser = new Browser(broker)
   const leave = (headers: Record<string, string> = {}) =>
@@ -257,13 +257,13 @@ test("who signs out when the session is over already has the browser forget the 
     expect([answer.status, await answer.json()]).toEqual([200, { status: "ended" }])
     expect(answer.headers.get("set-cookie")).toStartWith("tq_session=; Path=/; Max-Age=0;")
     expect(await refusal(leave({ origin: "https://evil.example" }))).toMatchObject({ status: 403 })
-    // It opens nothing else, and a token that is presented still has to be one.
+    // It gives no other access, and a token in a header must still be valid.
     expect((await browser.ask("DELETE", "/dlq/none")).status).toBe(401)
     expect((await leave({ "x-api-token": "wrong" })).status).toBe(401)
   }
 })
 
-test("every broker with the token takes the cookie, and none without", async () => {
+test("every broker that has the token accepts the cookie, and no other broker does", async () => {
   await using first = await brokerWith(token(SECRET))
   const browser = await new Browser(first).signIn(SECRET)
   const at = async (...tokens: ApiToken[]) => {
@@ -282,7 +282,7 @@ test("a session ends after 12 hours", () => {
   expect(sessions.of(withCookie(value), expiresAt)).toBeUndefined()
 })
 
-test("no two cookies are alike, none has the token or its hash in it, and a changed one is none", () => {
+test("cookies are unique, contain neither the token nor its hash, and are rejected if changed", () => {
   const sessions = new Sessions([token(SECRET), token("another")])
   const values = [1, 2].map(() => sessions.open(SECRET, 0)!.value)
   expect(new Set(values).size).toBe(2)
@@ -301,7 +301,7 @@ test("no two cookies are alike, none has the token or its hash in it, and a chan
   }
 })
 
-/** A cookie's value as one who knows the hash of a token, and all of our code, can make it. */
+/** A cookie as an attacker could make it who knows the hash of a token and this code. */
 function forged(hash: string, secret: string, expiresAt: number): string {
   const made = (purpose: string) => createHmac("sha256", Buffer.from(hash, "hex")).update(purpose).digest()
   const name = made("session name ").toString("base64url").slice(0, 12)
@@ -311,7 +311,7 @@ function forged(hash: string, secret: string, expiresAt: number): string {
   return `${name}.${Buffer.concat(sealed).toString("base64url")}`
 }
 
-test("who knows the hash of a token, as the configuration has it, can make no session with it", () => {
+test("the hash of a token, as it is in the configuration, is not enough to make a session", () => {
   const hash = hashOf(SECRET)
   const sessions = new Sessions([token(SECRET)])
   expect(sessions.of(withCookie(forged(hash, SECRET, 9)), 1)).toBeDefined()

@@ -1,4 +1,4 @@
-/** The wire contract of the original, over a real socket. Clients that know nothing else must go on working. */
+/** The wire contract of the original system, over a real socket. Its clients must keep working unchanged. */
 import { expect, test } from "bun:test"
 import { join } from "node:path"
 import { Bench, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
@@ -28,7 +28,7 @@ const ack = (broker: TestBroker, task_id: unknown, status?: string) =>
 
 const status = (broker: TestBroker, id: string) => json(broker.call("GET", `/status/${id}`))
 
-test("a task goes from submit over get and ack to done, with the members of the contract at each step", async () => {
+test("a task goes through submit, get and ack to done, with the members of the contract at each step", async () => {
   await using broker = await testBroker()
   const id = await submit(broker, { type: "mail", payload: { to: "a@b.c" } })
   const task = { id, type: "mail", payload: { to: "a@b.c" }, retries: 0, max_retries: 3 }
@@ -39,13 +39,13 @@ test("a task goes from submit over get and ack to done, with the members of the 
   expect(await status(broker, id)).toMatchObject([200, { ...task, status: "done" }])
 })
 
-test("payload is {} and max_retries 3 where the submitter names none", async () => {
+test("the defaults are a payload of {} and a max_retries of 3", async () => {
   await using broker = await testBroker()
   await submit(broker)
   expect(await get(broker)).toMatchObject({ payload: {}, max_retries: 3 })
 })
 
-test("get answers 204 with no body where nothing waits", async () => {
+test("get answers 204 without a body if no task is waiting", async () => {
   await using broker = await testBroker()
   const answer = await broker.call("GET", "/get")
   expect([answer.status, await answer.text()]).toEqual([204, ""])
@@ -58,7 +58,7 @@ test("an ack without a status means done", async () => {
   expect(await ack(broker, id)).toEqual([200, { status: "acknowledged", task_id: id }])
 })
 
-test("an ack that names no lease works while the task is leased, and not before", async () => {
+test("an ack without a lease works only while the task is leased", async () => {
   await using broker = await testBroker()
   const id = await submit(broker)
   expect(await ack(broker, id)).toMatchObject([409, { code: "not_leased", error: expect.any(String) }])
@@ -79,7 +79,7 @@ test("the queue is first in, first out, and a failed task goes to its end", asyn
   expect(order.map(task => task.retries)).toEqual([0, 0, 1])
 })
 
-test("max_retries 3 means four attempts, at once one after the other, and then the dead-letter queue", async () => {
+test("max_retries 3 means four attempts without a delay, and then the dead-letter queue", async () => {
   await using broker = await testBroker()
   const id = await submit(broker, { max_retries: 3 })
   const words = []
@@ -95,7 +95,7 @@ test("max_retries 3 means four attempts, at once one after the other, and then t
   expect(await status(broker, id)).toMatchObject([200, { status: "dead", retries: 4 }])
 })
 
-test("the dead-letter queue shows its tasks and its size, and gives one a new life with retries at 0", async () => {
+test("the dead-letter queue lists its tasks and size, and retrying a task resets its retries to 0", async () => {
   await using broker = await testBroker()
   expect(await json(broker.call("GET", "/dlq"))).toEqual([200, { dlq_size: 0, tasks: [] }])
   const id = await submit(broker, { max_retries: 0, payload: [1] })
@@ -115,7 +115,7 @@ test("the dead-letter queue shows its tasks and its size, and gives one a new li
   expect(await get(broker)).toMatchObject({ id, retries: 0 })
 })
 
-test("what is unknown or wrong gets the status and the text of the contract", async () => {
+test("unknown tasks and invalid requests get the status and the text of the contract", async () => {
   await using broker = await testBroker()
   const unknown = crypto.randomUUID()
   expect(await status(broker, unknown)).toMatchObject([404, { error: "Task not found" }])
@@ -162,7 +162,7 @@ const ROUTES = [
 ] as const
 
 test.each(ROUTES)(
-  "%s %s without the right token is Unauthorized, before anybody looks at the body",
+  "%s %s without a valid token is Unauthorized, before the body is read",
   async (method, path) => {
     await using broker = await testBroker()
     const id = await submit(broker)
@@ -190,7 +190,7 @@ test.each(ROUTES)(
   },
 )
 
-test("the token is taken as Authorization: Bearer too", async () => {
+test("the token is also accepted as Authorization: Bearer", async () => {
   await using broker = await testBroker()
   for (const scheme of ["Bearer", "bearer"]) {
     const answer = await fetch(`${broker.url}/dlq`, { headers: { authorization: `${scheme} ${TOKEN}` } })
@@ -207,14 +207,14 @@ test("/healthz and /readyz need no token", async () => {
   ])
 })
 
-test("HEAD does not run what GET would: no task is leased by it", async () => {
+test("HEAD does not run the handler of GET, so it leases no task", async () => {
   await using broker = await testBroker()
   const id = await submit(broker)
   await broker.call("HEAD", "/get")
   expect(await status(broker, id)).toMatchObject([200, { status: "queued", attempt: 0 }])
 })
 
-/** Runs a client program against this broker and gives back how it ended. */
+/** Runs a client program against this broker and returns its exit code and output. */
 async function run(broker: TestBroker, command: string[]) {
   if (Bun.which(command[0]!) === null)
     throw new Error(
@@ -229,13 +229,13 @@ async function run(broker: TestBroker, command: string[]) {
   return { code, out, errors }
 }
 
-test("a Python client of the original finds the contract kept, a lapsing lease included", async () => {
+test("a Python client of the original system finds the contract unchanged, including a lapsed lease", async () => {
   await using broker = await testBroker({ visibilityTimeoutMs: 700 })
   const ended = await run(broker, ["python3", "contract.py", "--visibility", "0.7"])
   expect(ended).toEqual({ code: 0, out: "contract kept\n", errors: "" })
 })
 
-test("a Python worker of the original does its tasks and leaves the failing one to the dead-letter queue", async () => {
+test("a Python worker of the original system completes its tasks, and the failing one goes to the dead-letter queue", async () => {
   await using broker = await testBroker()
   const good = [await submit(broker), await submit(broker, { payload: { n: 1 } })]
   const bad = await submit(broker, { type: "fail", max_retries: 1 })
@@ -245,7 +245,7 @@ test("a Python worker of the original does its tasks and leaves the failing one 
   expect(await status(broker, bad)).toMatchObject([200, { status: "dead", retries: 2 }])
 })
 
-test("a bash worker of fifteen lines does tasks that it waits for", async () => {
+test("a bash worker of fifteen lines waits for tasks and completes them", async () => {
   await using broker = await testBroker()
   const first = await submit(broker, { payload: { text: "loud" } })
   const running = run(broker, ["bash", "worker.sh", "2"])

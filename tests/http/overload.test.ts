@@ -1,4 +1,4 @@
-/** More than a broker can take, and clients that are slow on purpose: a real process, its memory, and others' waits. */
+/** Overload and slow clients: the memory of a real broker process, and how long other clients wait. */
 import { expect, test } from "bun:test"
 import { createBroker } from "../../broker.ts"
 import { bodyReader } from "../../lib/http/body.ts"
@@ -17,14 +17,14 @@ const bodyOf = ({ body }: Answer) => JSON.parse(body.toString()) as Record<strin
 const codeOf = (answer: Answer | undefined) =>
   answer === undefined ? "none" : answer.status === 200 ? "200" : `${bodyOf(answer).code}`
 
-/** Figures, for who wants them: TELL=1 bun test tests/http/overload.test.ts */
+/** To print the measured figures: TELL=1 bun test tests/http/overload.test.ts */
 const tell = (line: string) => process.env.TELL && console.log(line)
 
-/** How many sockets a process may have here. Bun raises its own limit to the highest that it may. */
+/** How many sockets a process may have on this machine. Bun raises its soft limit to the hard limit. */
 const SOCKETS =
   Number(Bun.spawnSync(["sh", "-c", "ulimit -Hn"]).stdout.toString()) || Number.POSITIVE_INFINITY
 
-/** So many connections on which these bytes are sent, and nothing is read where `deaf`. */
+/** Opens this many connections and sends these bytes on each. If `deaf`, nothing is read from them. */
 async function crowd(broker: { port: string }, count: number, bytes: string | Buffer = "", deaf = false) {
   const open = new Set<Bun.Socket>()
   const texts: string[] = []
@@ -41,13 +41,13 @@ async function crowd(broker: { port: string }, count: number, bytes: string | Bu
     socket.write(bytes)
     open.add(socket)
   }
-  // As many at a time as a listener keeps for its process.
+  // As many at a time as fit the backlog of the listening socket.
   for (let left = count; left > 0; left -= 200)
     await Promise.all(Array.from({ length: Math.min(left, 200) }, add))
   return {
-    /** What has come on all of them, in pieces. */
+    /** The chunks that arrived on all connections. */
     texts,
-    /** Those that the broker has not closed. */
+    /** The connections that the broker has not closed. */
     open,
     [Symbol.dispose]() {
       for (const socket of open) socket.terminate()
@@ -55,7 +55,7 @@ async function crowd(broker: { port: string }, count: number, bytes: string | Bu
   }
 }
 
-/** Asks `count` times on each of so many connections, and counts what is answered. */
+/** Sends `count` requests on each connection and counts the answers by status. */
 async function flood(broker: { port: string }, connections: number, count: number, bytes: Buffer) {
   const counts: Record<string, number> = {}
   const refused: Answer[] = []
@@ -74,7 +74,7 @@ async function flood(broker: { port: string }, connections: number, count: numbe
   return { counts, refused }
 }
 
-/** How long the slowest but one in a hundred of these submits takes, in ms. */
+/** The 99th percentile of the duration of these submits, in ms. */
 async function submitP99({ port }: RunningBroker, count: number): Promise<number> {
   const connection = new Connection(Number(port))
   const times: number[] = []
@@ -88,14 +88,14 @@ async function submitP99({ port }: RunningBroker, count: number): Promise<number
   return times.sort((a, b) => a - b)[Math.floor(times.length * 0.99)]!
 }
 
-test("with Redis frozen, what is too much is refused with Retry-After, memory stays flat, and all goes on after", async () => {
+test("while Redis is frozen, excess requests are refused with Retry-After and memory stays flat; afterwards the broker recovers", async () => {
   await using server = await testRedis()
   await using broker = await startBroker(server.socket)
   await flood(broker, 50, 20, post("/submit", '{"type":"before"}'))
   const before = await memoryMb(broker.process.pid)
   process.kill(server.pid, "SIGSTOP")
   try {
-    // 400 MB in all, of which 64 are held; the others are refused before they are read.
+    // 400 MB in total, of which 64 MB are held. The other bodies are refused before they are read.
     const large = await flood(
       broker,
       800,
@@ -127,7 +127,7 @@ test("with Redis frozen, what is too much is refused with Retry-After, memory st
   expect(await submitP99(broker, 100)).toBeLessThan(1_000)
 }, 30_000)
 
-test("clients that are slow, silent or never read hold up no other", async () => {
+test("clients that are slow, silent or never read do not delay others", async () => {
   await using server = await testRedis()
   await using broker = await startBroker(server.socket)
   const before = await memoryMb(broker.process.pid)
@@ -157,7 +157,7 @@ test("clients that are slow, silent or never read hold up no other", async () =>
     expect(during - before).toBeLessThan(600)
   }
   expect(await submitP99(broker, 100)).toBeLessThan(1_000)
-  // Who leaves in the middle of a body is no fault of the broker's.
+  // A client that disconnects in the middle of a body is not a fault of the broker.
   expect(broker.process.log.filter(({ level }) => level === "error")).toEqual([])
 }, 30_000)
 
@@ -176,7 +176,7 @@ test.skipIf(SOCKETS < 15_000)(
         connection.close()
         return answer
       }
-      // The last of them may still be on the way.
+      // The last answers may still be on their way.
       await until("one more is refused", async () => codeOf(await ask(post("/lease", wait))) === "overloaded")
       const during = await memoryMb(broker.process.pid)
       tell(`10,000 long polls: ${before} MB before, ${during} with them`)
@@ -191,13 +191,13 @@ test.skipIf(SOCKETS < 15_000)(
         })
       }
       expect(codeOf(await ask(post("/work", '{"max":1,"wait_ms":1000}')))).toBe("overloaded")
-      // What does not wait goes on, and who waits is served.
+      // Requests that do not wait are answered, and the waiting ones are served.
       expect((await ask(`GET /get HTTP/1.1\r\n${HEAD}\r\n`))!.status).toBe(204)
       expect(await submitP99(broker, 200)).toBeLessThan(1_000)
       expect(codeOf(await ask(post("/submit", '{"type":"a","queue":"wait"}')))).toBe("200")
       await until("one of them has it", () => waiting.texts.some(text => text.includes('"type":"a"')))
     }
-    // As soon as they have left there is room.
+    // Once they disconnect, there is room again.
     await until("others may wait", async () => {
       const connection = new Connection(Number(broker.port))
       const [answer] = await connection.ask(post("/lease", '{"wait_ms":1}'), ["POST"], 5_000)
@@ -208,10 +208,10 @@ test.skipIf(SOCKETS < 15_000)(
   30_000,
 )
 
-test("a body that does not come to its end, and an answer that is not read, are cut after the idle timeout", async () => {
+test("an incomplete body and an unread answer end with the idle timeout", async () => {
   const huge = { tasks: async () => ({ tasks: [], next: "x".repeat(30_000_000) }) } as unknown as TaskQueue
   const app = createBroker(huge, testConfig(), TOKEN, createLog("silent"))
-  // The broker's is 40 s.
+  // The idle timeout of the broker is 40 s.
   app.listen({ hostname: "127.0.0.1", port: 0, reusePort: false, idleTimeout: 1 })
   const { server } = app
   try {
@@ -221,7 +221,7 @@ test("a body that does not come to its end, and an answer that is not read, are 
     using dribbling = await crowd(broker, 3, half)
     using _deaf = await crowd(broker, 3, `GET /tasks?state=queued HTTP/1.1\r\n${HEAD}\r\n`, true)
     await until("all have asked", () => server!.pendingRequests === 9)
-    // A byte now and then keeps nobody.
+    // An occasional byte does not keep the connection open.
     const dribble = setInterval(() => {
       for (const socket of dribbling.open) socket.write("x")
     }, 200)
@@ -235,7 +235,7 @@ test("a body that does not come to its end, and an answer that is not read, are 
   }
 }, 20_000)
 
-test("a length that is told twice does not switch off the bound of what is held", async () => {
+test("a repeated Content-Length does not disable the limit on held bodies", async () => {
   const read = bodyReader(1_048_576)
   const request = (size: number, length: string) =>
     ({

@@ -5,7 +5,7 @@ import { checkQueue } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
 import { answered, type Body, hasMember, post, problem, submitted } from "../support/requests.ts"
 
-/** JSON texts that a parse and a stringify would not give back as they were. */
+/** JSON texts that JSON.parse and JSON.stringify would change. */
 const TEXTS = [
   "12345678901234567890",
   "1.0",
@@ -56,7 +56,7 @@ test("payloads come back byte for byte by /get, /lease, /status and /dlq, and re
   }
 })
 
-test("the payload is found behind an escaped name, between others, and the last of two counts", async () => {
+test("the payload is found if its name is escaped or between other members, and the last of two is used", async () => {
   await using broker = await testBroker()
   const cases: [string, string][] = [
     ['{"p\\u0061yload": 1.0 , "type":"a"}', "1.0"],
@@ -76,7 +76,7 @@ test("the payload is found behind an escaped name, between others, and the last 
     }
 })
 
-test("a type comes back as it was, or is refused", async () => {
+test("a type is returned unchanged or refused", async () => {
   await using broker = await testBroker()
   for (const type of ["a", "é漢😀", 'a"b\\', " ", "\u0000", "\u2028", "__proto__", "x".repeat(200)]) {
     await submitted(broker, { type })
@@ -88,7 +88,7 @@ test("a type comes back as it was, or is refused", async () => {
   })
 })
 
-/** What might break a text of lines, words and JSON, or the answer of a lease, whose parts 0x1F divides. */
+/** Text that could break the record of a task, or the reply of a lease, whose parts are separated by 0x1F. */
 const HOSTILE = [
   String.fromCharCode(...Array(33).keys(), 127, 128, 159, 0x2028, 0x2029, 0xfeff, 0xfffd),
   "\n",
@@ -103,12 +103,12 @@ const HOSTILE = [
   "é漢😀",
 ]
 
-test("no text of a task's breaks it: whatever its parts say comes back as it was, from a batch too", async () => {
+test("no text breaks the record of a task: every part is returned unchanged, from a batch as well", async () => {
   const { socket } = await sharedRedis()
   await using broker = await testBroker({}, socket)
   await using bench = new Bench(socket)
   const { name: queue, redis } = bench
-  // A lone surrogate may stand in JSON; in a text that is not JSON it is replaced, as an error's test says.
+  // A lone surrogate is valid in JSON. In other texts, such as an error, it is replaced.
   const jsonOf = (text: string) =>
     `{"${"long ".repeat(text.length % 3 ? 0 : 60)}":\n[${JSON.stringify(text)}, "\\ud800"]\n}`
   const plain = HOSTILE.map(
@@ -133,7 +133,7 @@ test("no text of a task's breaks it: whatever its parts say comes back as it was
   })
   expect(first).toMatchObject(texts.map((text, i) => ({ ...isAs(text, i), attempt: 1 })))
 
-  // Half of them tell how far they are and are given back, and all of those must be as they were, and where they were.
+  // Half of the tasks report progress and are released. All must come back unchanged and in order.
   for (const { id, lease, type } of first.slice(HOSTILE.length) as Record<string, string>[]) {
     const told = `{"task_id":"${id}","lease":"${lease}","progress":${jsonOf(type!)},"checkpoint":${jsonOf(type!)}`
     expect((await post(broker, "/extend", `${told},"log":${JSON.stringify([type, "next"])}}`)).status).toBe(
@@ -154,7 +154,7 @@ test("no text of a task's breaks it: whatever its parts say comes back as it was
     })),
   )
 
-  // The plain ones are done, and the others fail with these words, all in one call.
+  // The plain tasks are done and the others fail with these texts, all in one call.
   const done = first.slice(0, HOSTILE.length).map(({ id, lease, type }) => {
     return `{"task_id":"${id}","lease":"${lease}","result":${jsonOf(type as string)}}`
   })
@@ -184,7 +184,7 @@ test("no text of a task's breaks it: whatever its parts say comes back as it was
   }
 })
 
-test("a worker's name cannot hold what would break a task's text", async () => {
+test("the name of a worker cannot contain text that would break the record of a task", async () => {
   await using broker = await testBroker()
   for (const worker of ["", " ", "a b", "a\n", "\x1f", "?", '"', "é", "\ud800", "x".repeat(65)])
     for (const [path, body] of [
@@ -194,7 +194,7 @@ test("a worker's name cannot hold what would break a task's text", async () => {
       expect(await problem(post(broker, path, body))).toMatchObject({ status: 400, field: "worker" })
 })
 
-test("an error text is kept up to 8,192 characters, whole characters only", async () => {
+test("an error text is kept up to 8,192 characters and never ends within a character", async () => {
   await using broker = await testBroker()
   for (const [sent, kept] of [
     ["boom", "boom"],

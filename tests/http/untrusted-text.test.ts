@@ -1,4 +1,4 @@
-/** What strangers write, HTML, scripts, terminal escapes, marks that turn text round, a megabyte, is shown harmlessly. */
+/** Untrusted text is displayed harmlessly: HTML, scripts, terminal escapes, bidirectional marks, a megabyte. */
 import { expect, test } from "bun:test"
 import { join } from "node:path"
 import { Client } from "../../lib/client.ts"
@@ -12,10 +12,10 @@ const HOSTILE =
   "</pre><script>alert(1)</script>\"'\\\x1b[2J\x1b]0;owned\x07\r\n\u009b31m\u202etxt\u2066\u2028\0\x7f"
 const MEGABYTE = `${HOSTILE}${"x".repeat(1_000_000)}`
 
-/** What a terminal obeys: control characters, and what turns the reading direction. */
+/** Characters that a terminal interprets: control characters and bidirectional marks. */
 const OBEYED = /[[\p{Cc}--\n]\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/v
 
-/** Every line that the broker logs, as machines and as people read it. */
+/** Every line that the broker logs, in both formats: JSON and terminal. */
 function logs() {
   const lines: string[] = []
   const forms = [false, true].map(terminal => createLog("debug", line => lines.push(line), terminal))
@@ -25,7 +25,7 @@ function logs() {
   return { lines, log: { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") } }
 }
 
-/** Each is one line of bounded length that no terminal obeys; every second one is JSON. */
+/** Each is one line of bounded length without special characters. Every second line is JSON. */
 function expectHarmless(lines: readonly string[]): void {
   expect(lines.length).toBeGreaterThan(0)
   for (const [i, line] of lines.entries()) {
@@ -36,7 +36,7 @@ function expectHarmless(lines: readonly string[]): void {
   }
 }
 
-/** A queue with one dead task of which everything is hostile that may be, and paused for a hostile reason. */
+/** A paused queue with one dead task, in which every free text is hostile. */
 async function poisoned(broker: TestBroker, text: string): Promise<{ queue: string; id: string }> {
   const queue = freshName()
   const short = text.slice(0, 100)
@@ -55,7 +55,7 @@ async function hostileBroker(log = createLog("silent")): Promise<TestBroker> {
   return testBroker({ maxBodyBytes: 8_388_608 }, (await sharedRedis()).socket, log)
 }
 
-test("every answer that shows hostile text is JSON, typed so, without a control character in it", async () => {
+test("every answer with hostile text has a JSON media type and contains no control character", async () => {
   await using broker = await hostileBroker()
   for (const text of [HOSTILE, MEGABYTE]) {
     const { queue, id } = await poisoned(broker, text)
@@ -86,7 +86,7 @@ test("every answer that shows hostile text is JSON, typed so, without a control 
   }
 })
 
-test("what is refused shows nothing of a hostile request, wherever it stands", async () => {
+test("a refusal repeats nothing of a hostile request, wherever the text was", async () => {
   await using broker = await hostileBroker()
   const encoded = encodeURIComponent(HOSTILE.slice(0, 60))
   const answers = await Promise.all([
@@ -117,7 +117,7 @@ test("what is refused shows nothing of a hostile request, wherever it stands", a
   }
 })
 
-test("the log of a broker is one harmless line for each event, for machines and for people", async () => {
+test("the log of a broker has one harmless line per event, in both formats", async () => {
   const { lines, log } = logs()
   await using broker = await hostileBroker(log)
   const { queue, id } = await poisoned(broker, HOSTILE)
@@ -129,7 +129,7 @@ test("the log of a broker is one harmless line for each event, for machines and 
     ["POST", "/dlq/purge", { queue, type: HOSTILE.slice(0, 100) }],
   ] as const)
     expect((await broker.call(method, path, body)).status).toBe(200)
-  // A fault inside tells of itself with whatever it was given.
+  // An internal error may contain any text.
   broker.queue.control.view = () => Promise.reject(new Error(MEGABYTE))
   const fault = await broker.call("GET", `/queues/${queue}`)
   expect([fault.status, (await fault.text()).includes("script")]).toEqual([500, false])
@@ -137,7 +137,7 @@ test("the log of a broker is one harmless line for each event, for machines and 
   expectHarmless(lines)
 })
 
-test("the log of a worker is harmless, whatever types, errors and lines of handlers are", async () => {
+test("the log of a worker is harmless, whatever the types, errors and log lines of handlers contain", async () => {
   const { lines, log } = logs()
   await using broker = await hostileBroker()
   const queue = freshName()
@@ -162,7 +162,7 @@ test("the log of a worker is harmless, whatever types, errors and lines of handl
   expectHarmless(lines)
 })
 
-test("/metrics has queues as labels and nothing else that a stranger writes, however much is written", async () => {
+test("/metrics contains no untrusted text but the names of queues as labels, however many there are", async () => {
   await using broker = await hostileBroker()
   const { queue } = await poisoned(broker, HOSTILE)
   const size = async () => {
@@ -173,7 +173,7 @@ test("/metrics has queues as labels and nothing else that a stranger writes, how
   const tasks = Array.from({ length: 200 }, (_, i) => ({ type: `${HOSTILE.slice(0, 80)}${i}`, queue }))
   await broker.call("POST", "/submit", tasks)
   for (const worker of ["a", "b", "c"]) await broker.call("POST", "/lease", { queues: [queue], worker })
-  // Past the second in which a page is given again.
+  // After the second for which a page is cached.
   broker.queue.counters.forQueue(queue).submitted++
   await until("a new page is made", async () =>
     (await (await broker.call("GET", "/metrics")).text()).includes(`queue="${queue}",event="submitted"} 202`),
@@ -186,7 +186,7 @@ test("/metrics has queues as labels and nothing else that a stranger writes, how
   expect(page).not.toMatch(OBEYED)
 })
 
-test("/swagger is the same page whatever it is asked with, and runs no script but its own", async () => {
+test("/swagger is the same page whatever the request contains, and allows only its own scripts", async () => {
   await using broker = await hostileBroker()
   const page = async (query: string, headers = {}) => {
     const answer = await fetch(`${broker.url}/swagger${query}`, { headers })
@@ -199,7 +199,7 @@ test("/swagger is the same page whatever it is asked with, and runs no script bu
   expect(plain[2]).not.toMatch(/<script(?![^>]* src=)/)
 })
 
-test("top shows all of it on the lines and in the columns that it has", async () => {
+test("top displays hostile text within its lines and columns", async () => {
   await using broker = await hostileBroker()
   for (const text of [HOSTILE, MEGABYTE]) {
     const { queue } = await poisoned(broker, text)
@@ -218,7 +218,7 @@ test("top shows all of it on the lines and in the columns that it has", async ()
   }
 })
 
-test("top obeys nothing that a broker answers, be it another's", async () => {
+test("top displays the answers of a hostile broker harmlessly", async () => {
   await using evil = Bun.serve({
     hostname: "127.0.0.1",
     port: 0,

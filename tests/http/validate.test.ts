@@ -1,4 +1,4 @@
-/** Validation: which member is wrong, and what would be right. */
+/** Validation: which members are invalid, and what would be valid. */
 import { describe, expect, test } from "bun:test"
 import { Refused } from "../../lib/errors.ts"
 import { suggestionFor } from "../../lib/http/suggestion.ts"
@@ -60,7 +60,7 @@ test.each([
     "`queues` must be a list of 1 to 100, each a string: 1 to 64 of A-Z a-z 0-9 . _ -.",
   ],
 ] as const)(
-  "%#: a check says which member is wrong and what would be right",
+  "%#: a check names the invalid member and says what would be valid",
   (schema, value, field, detail) => {
     expect(refusal(() => checker<typeof Submit>(schema as typeof Submit)(value))).toEqual({
       field,
@@ -70,18 +70,18 @@ test.each([
   },
 )
 
-test("what is no object is told what the route takes, without naming a member", () => {
+test("a value that is not an object is refused without naming a member", () => {
   const detail = "The body must be an object, or an array of 1 to 1,000 objects if the route takes many."
   for (const value of [null, 1, "a", [], undefined])
     expect(refusal(() => checker(Submit)(value))).toEqual({ detail, errors: [{ detail }] })
 })
 
-test("a name that the caller made up is only said again where it can be nothing but a name", () => {
+test("the name of an unknown member is repeated only if it is a plain name", () => {
   for (const name of ["<script>", "a b", "", "x".repeat(41), "é", "a\nb"])
     expect(refusal(() => checker(Submit)({ type: "a", [name]: 1 })).field).toBeUndefined()
 })
 
-test("a good value is given back itself, its payload untouched", () => {
+test("a valid value is returned as it is, with its payload untouched", () => {
   const value = { type: "a", payload: JSON.parse('{"__proto__":1}') }
   expect(checker(Submit)(value)).toBe(value)
   expect(checker(TaskId)("q:x")).toBe("q:x")
@@ -91,7 +91,7 @@ describe("a query", () => {
   const get = queryChecker(GetQuery)
   const read = (text: string) => ({ ...get(new URLSearchParams(text)) })
 
-  test("has lists by commas and by repetition, and whole numbers", () => {
+  test("has lists separated by commas or repeated, and whole numbers", () => {
     expect(read("")).toEqual({})
     expect(read("queue=a,b&queue=c&wait_ms=0020&worker=1")).toEqual({
       queue: ["a", "b", "c"],
@@ -113,9 +113,9 @@ describe("a query", () => {
     "wait_ms=Infinity",
     "wait_ms=-0",
     `wait_ms=${"9".repeat(16)}`,
-  ])("takes no other number: %s", text => expect(refusal(() => read(text)).field).toBe("wait_ms"))
+  ])("refuses any other number: %s", text => expect(refusal(() => read(text)).field).toBe("wait_ms"))
 
-  test("says a parameter twice only where it is a list", () => {
+  test("has a parameter twice only if it is a list", () => {
     const fault = { field: "worker", detail: "The query has this parameter more than once." }
     expect(refusal(() => read("worker=a&worker=b"))).toEqual({ ...fault, errors: [fault] })
   })
