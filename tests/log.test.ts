@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test"
 import { createLog, type Fields, rateLimited } from "../lib/log.ts"
 import type { LeasedTask } from "../lib/wire/working.ts"
 import { FakeBroker } from "./support/fake-broker.ts"
-import { Bench, freshName, type TestBroker, testBroker, until } from "./support/harness.ts"
+import { DirectQueue, freshName, type TestBroker, testBroker, until } from "./support/harness.ts"
 import { sharedRedis } from "./support/redis.ts"
 
 const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -163,15 +163,15 @@ describe("the broker tells", () => {
     const { lines, log } = keptLog()
     const { socket } = await sharedRedis()
     await using broker = await testBroker({}, undefined, log)
-    await using bench = new Bench(socket)
-    const queue = bench.name
+    await using direct = new DirectQueue(socket)
+    const queue = direct.name
     await broker.call(
       "POST",
       "/submit",
       [0, 1].map(max_crashes => ({ type: "a", queue, max_crashes })),
     )
     const leased = await broker.call("POST", "/lease", { queues: [queue], max: 2 })
-    for (const { id } of ((await leased.json()) as { tasks: LeasedTask[] }).tasks) await bench.lapse(id)
+    for (const { id } of ((await leased.json()) as { tasks: LeasedTask[] }).tasks) await direct.lapse(id)
     await broker.call("POST", "/lease", { queues: [queue], max: 2 })
     const told = (message: string) => lines.filter(line => line.message === message)
     await until("both are told", () => told("A lease has lapsed").length === 2)

@@ -1,6 +1,6 @@
 /** The faults: which there are, how they are drawn from the seed, how each is done, and how soon it was over. */
 import { Client } from "../../lib/client.ts"
-import type { BrokerSeat, ClientSeat, WorkerSeat } from "./cast.ts"
+import type { BrokerSeat, ClientSeat, WorkerSeat } from "./participants.ts"
 import { TOKEN } from "./parts.ts"
 import { LINK_FAULTS, type LinkFault } from "./proxy.ts"
 import { Chance } from "./seed.ts"

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test"
-import { Bench, TOKEN, testBroker } from "../support/harness.ts"
+import { DirectQueue, TOKEN, testBroker } from "../support/harness.ts"
 import { sharedRedis } from "../support/redis.ts"
 import { answered, type Body, FORGED_LEASE, post, problem, raw, submitted } from "../support/requests.ts"
 import { ServedQueue } from "../support/served-queue.ts"
@@ -300,10 +300,10 @@ test("an unknown task is 404 on every route, and a task in the wrong state is re
 test("a stale lease is 409 and names the newest attempt", async () => {
   const { socket } = await sharedRedis()
   await using broker = await testBroker({}, socket)
-  await using bench = new Bench(socket, "default")
+  await using direct = new DirectQueue(socket, "default")
   const id = await submitted(broker, { type: "a" })
   const first = await answered(broker.call("GET", "/get"))
-  await bench.lapse(id)
+  await direct.lapse(id)
   const second = await answered(broker.call("GET", "/get"))
   expect([first.attempt, second.attempt]).toEqual([1, 2])
   const stale = { task_id: id, lease: first.lease }

@@ -1,7 +1,7 @@
 /** The wire contract of the original system, over a real socket. Its clients must keep working unchanged. */
 import { expect, test } from "bun:test"
 import { join } from "node:path"
-import { Bench, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
+import { DirectQueue, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { sharedRedis } from "../support/redis.ts"
 
 const clients = join(import.meta.dir, "../clients")
@@ -141,11 +141,11 @@ test("unknown tasks and invalid requests get the status and the text of the cont
 test("a lapsed lease is handed out again", async () => {
   const { socket } = await sharedRedis()
   await using broker = await testBroker({}, socket)
-  await using bench = new Bench(socket, "default")
+  await using direct = new DirectQueue(socket, "default")
   const id = await submit(broker)
   await get(broker)
   expect((await broker.call("GET", "/get")).status).toBe(204)
-  await bench.lapse(id)
+  await direct.lapse(id)
   expect(await get(broker)).toMatchObject({ id, retries: 0 })
 })
 

@@ -1,6 +1,6 @@
 /** Payloads, results, types and error texts come back exactly as they were sent. */
 import { expect, test } from "bun:test"
-import { Bench, testBroker } from "../support/harness.ts"
+import { DirectQueue, testBroker } from "../support/harness.ts"
 import { checkQueue } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
 import { answered, type Body, hasMember, post, problem, submitted } from "../support/requests.ts"
@@ -106,8 +106,8 @@ const HOSTILE = [
 test("no text breaks the record of a task: every part is returned unchanged, from a batch as well", async () => {
   const { socket } = await sharedRedis()
   await using broker = await testBroker({}, socket)
-  await using bench = new Bench(socket)
-  const { name: queue, redis } = bench
+  await using direct = new DirectQueue(socket)
+  const { name: queue, redis } = direct
   // A lone surrogate is valid in JSON. In other texts, such as an error, it is replaced.
   const jsonOf = (text: string) =>
     `{"${"long ".repeat(text.length % 3 ? 0 : 60)}":\n[${JSON.stringify(text)}, "\\ud800"]\n}`

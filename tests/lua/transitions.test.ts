@@ -5,7 +5,7 @@ import { TaskQueue } from "../../lib/queue/task-queue.ts"
 import { readPolicy } from "../../lib/task/policy.ts"
 import type { Submitted } from "../../lib/task/task.ts"
 import { TRANSITIONS } from "../../lib/task/transitions.ts"
-import { Bench } from "../support/harness.ts"
+import { DirectQueue } from "../support/harness.ts"
 import { checkQueue, contradictions, type Dump } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
 import {
@@ -530,7 +530,7 @@ test("a task queue walks a task through its whole life, and each step leaves it 
 
 test("every move that makes tasks ready says so once, with how many, and no other does", async () => {
   await using queue = await scriptQueue()
-  await using listener = new Bench((await sharedRedis()).socket)
+  await using listener = new DirectQueue((await sharedRedis()).socket)
   const heard: string[] = []
   listener.redis.on("message", (_channel, count) => heard.push(count))
   await listener.redis.subscribe(queue.key("wake"))

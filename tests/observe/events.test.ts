@@ -9,7 +9,7 @@ import { EventWriter } from "../../lib/observe/event-writer.ts"
 import { EVENT_STREAM, LISTENING } from "../../lib/redis/keys.ts"
 import type { EventData } from "../../lib/wire/events.ts"
 import { type ReadEvent, readEvents } from "../../lib/wire/sse.ts"
-import { Bench, freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
+import { DirectQueue, freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { brokerProcess, listening } from "../support/processes.ts"
 import { sharedRedis, testRedis } from "../support/redis.ts"
 
@@ -86,7 +86,7 @@ async function lease(broker: TestBroker, queue: string, worker = "w1") {
 test("each thing that happens to a task is told, and of which task, worker and attempt", async () => {
   const queue = freshName()
   await using broker = await testBroker()
-  await using bench = new Bench(socket, queue)
+  await using direct = new DirectQueue(socket, queue)
   await using listener = await ear(broker.url, `queue=${queue}`)
   expect(listener.answer.headers.get("content-type")).toBe("text/event-stream")
   const before = Date.now()
@@ -99,21 +99,21 @@ test("each thing that happens to a task is told, and of which task, worker and a
   await broker.call("POST", "/ack", { ...(await lease(broker, queue)), status: "failed", retry: false })
   await broker.call("POST", `/dlq/retry/${failing}`)
   await lease(broker, queue, "w2")
-  await bench.lapse(failing)
+  await direct.lapse(failing)
   await broker.call("POST", "/lease", { queues: [queue] }) // takes it back, and hands it out
   await broker.call("POST", `/cancel/${failing}`)
-  await bench.lapse(failing)
+  await direct.lapse(failing)
   await broker.call("POST", "/lease", { queues: [queue] })
   const scheduled = await submit(broker, queue, { delay_ms: 60_000 })
   await broker.call("POST", `/cancel/${scheduled}`)
   await broker.call("POST", `/cancel/${scheduled}`) // again: nothing happens
   const late = await submit(broker, queue, { expires_in_ms: 60_000 })
-  await bench.expire(late)
+  await direct.expire(late)
   await broker.call("POST", "/lease", { queues: [queue] })
   await broker.call("DELETE", `/dlq/${late}`)
   const crashing = await submit(broker, queue, { max_crashes: 0 })
   await lease(broker, queue, "w3")
-  await bench.lapse(crashing)
+  await direct.lapse(crashing)
   await broker.call("POST", "/lease", { queues: [queue] })
   await broker.call("POST", "/dlq/purge", { queue })
 
@@ -159,11 +159,11 @@ test("each thing that happens to a task is told, and of which task, worker and a
 test("a sweep tells what lapsed and died as well", async () => {
   const queue = freshName()
   await using broker = await testBroker()
-  await using bench = new Bench(socket, queue)
+  await using direct = new DirectQueue(socket, queue)
   await using listener = await ear(broker.url, `queue=${queue}`)
   const id = await submit(broker, queue, { max_crashes: 0 })
   await lease(broker, queue)
-  await bench.lapse(id)
+  await direct.lapse(id)
   await submit(broker, queue, { delay_ms: 1 }) // what calls for a sweep
   await listener.until("dead")
   expect(listener.of("lapsed", "dead").map(({ task_id }) => task_id)).toEqual([id, id])
@@ -319,7 +319,7 @@ async function stream(): Promise<[id: string, fields: string[]][]> {
 test("where the stream reaches back no further, or nobody listened meanwhile, there is a gap", async () => {
   const queue = freshName()
   await using broker = await testBroker()
-  await using redis = new Bench(socket)
+  await using redis = new DirectQueue(socket)
   const first = await ear(broker.url, `queue=${queue}`)
   await submit(broker, queue)
   await first.until("submitted")
@@ -353,7 +353,7 @@ test("where the stream reaches back no further, or nobody listened meanwhile, th
 test("nothing is written where nobody listens, and a minute after the last has left it ends", async () => {
   await using redis = await testRedis()
   await using broker = await testBroker({}, redis.socket)
-  const commands = new Bench(redis.socket)
+  const commands = new DirectQueue(redis.socket)
   const calls = async () => {
     const stats = await commands.redis.info("commandstats")
     return Number(/cmdstat_xadd:calls=(\d+)/.exec(stats)?.[1] ?? 0)

@@ -11,7 +11,7 @@ import { Metrics } from "../../lib/observe/metrics.ts"
 import type { TaskQueue } from "../../lib/queue/task-queue.ts"
 import { onOneConnection } from "../../lib/redis/store.ts"
 import { leaseAgeMs, newTokens } from "../../lib/task/lease-token.ts"
-import { Bench, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
+import { DirectQueue, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
 import { sharedRedis, testRedis } from "../support/redis.ts"
 
 const files = join(import.meta.dir, "../../lib/observe")
@@ -85,7 +85,7 @@ test("what happens to tasks is counted, by queue", async () => {
   const { socket } = await sharedRedis()
   const queue = freshName()
   await using broker = await testBroker({}, socket)
-  await using bench = new Bench(socket, queue)
+  await using direct = new DirectQueue(socket, queue)
   const submit = (task: object) =>
     broker.call("POST", "/submit", { type: "a", queue, max_retries: 1, ...task })
   const lease = async () => {
@@ -103,7 +103,7 @@ test("what happens to tasks is counted, by queue", async () => {
     await broker.call("POST", "/ack", { ...held, status: "failed", retry: i === 0 })
   }
   const { task_id } = await lease()
-  await bench.lapse(task_id)
+  await direct.lapse(task_id)
   await until(
     "it is dead",
     async () =>
@@ -129,13 +129,13 @@ test("a task that is dead of one release too many is counted as dead, and logged
   const lines: [message: string, fields: object][] = []
   const warn = (message: string, fields: object = {}) => void lines.push([message, fields])
   await using broker = await testBroker({}, socket, { ...createLog("silent"), warn })
-  await using bench = new Bench(socket, queue)
+  await using direct = new DirectQueue(socket, queue)
   await broker.call("POST", "/submit", { type: "a", queue })
   const { tasks } = (await (await broker.call("POST", "/lease", { queues: [queue] })).json()) as {
     tasks: { id: string; lease: string }[]
   }
   const { id: task_id, lease } = tasks[0]!
-  await bench.setField(task_id, "releases", 100)
+  await direct.setField(task_id, "releases", 100)
   await broker.call("POST", "/ack", { task_id, lease, status: "released" })
   expect(valuesOf(await scrape(broker), "tq_task_events_total", queue)).toMatchObject({
     released: 1,
@@ -148,15 +148,15 @@ test("the oldest that waits, and that nobody ever asked for it, are told", async
   const { socket } = await sharedRedis()
   const queue = freshName()
   await using broker = await testBroker({}, socket)
-  await using bench = new Bench(socket, queue)
+  await using direct = new DirectQueue(socket, queue)
   const ids: string[] = []
   for (const priority of [9, 1, 1]) {
     const answer = await broker.call("POST", "/submit", { type: "a", queue, priority })
     ids.push(((await answer.json()) as { task_id: string }).task_id)
   }
   // The second has waited for a minute, the first, which was cancelled, for longer.
-  await bench.setField(ids[1]!, "created", Date.now() - 60_000)
-  await bench.setField(ids[0]!, "created", Date.now() - 600_000)
+  await direct.setField(ids[1]!, "created", Date.now() - 60_000)
+  await direct.setField(ids[0]!, "created", Date.now() - 600_000)
   await broker.call("POST", `/cancel/${ids[0]}`)
   const text = await scrape(broker)
   expect(valuesOf(text, "tq_oldest_waiting_timestamp_seconds", queue)[""]).toBeWithin(...ago(70, 59))
@@ -175,8 +175,8 @@ test("who waits for tasks polls still, beside a queue that nobody polls, and aft
   const waits = broker.call("POST", "/lease", { queues: ["polled"], wait_ms: 20_000 })
   await until("it waits", () => broker.queue.waiting === 1)
   for (const queue of ["left", "polled"]) {
-    await using bench = new Bench(redis.socket, queue)
-    await bench.redis.hset(bench.key("stats"), "polled", 1_000)
+    await using direct = new DirectQueue(redis.socket, queue)
+    await direct.redis.hset(direct.key("stats"), "polled", 1_000)
   }
   const text = await scrape(broker)
   expect(valuesOf(text, "tq_last_poll_timestamp_seconds", "left")[""]).toBe(1)
@@ -241,10 +241,10 @@ test("many queues share a call to Redis, and only what has changed is written an
   // The same id in each: what is read of one queue's task must not be taken for another's.
   const tasks = names.map((queue, i) => ({ type: "a", task_id: "one", queue, priority: i % 10 }))
   await broker.call("POST", "/submit", tasks)
-  await using bench = new Bench(redis.socket, "queue-7")
-  await bench.setField("one", "created", Date.now() - 60_000)
+  await using direct = new DirectQueue(redis.socket, "queue-7")
+  await direct.setField("one", "created", Date.now() - 60_000)
   let calls = 0
-  await using counted = new Bench(redis.socket, "queue-7", client => ({
+  await using counted = new DirectQueue(redis.socket, "queue-7", client => ({
     run: (...call) => {
       calls++
       return onOneConnection(client).run(...call)
@@ -354,11 +354,11 @@ test("a page that could not be written leaves nothing out of the next one", asyn
 test("tasks of every state and priority are counted, and the oldest of all that are ready is told", async () => {
   await using redis = await testRedis()
   await using broker = await testBroker({}, redis.socket)
-  await using bench = new Bench(redis.socket, "a")
-  await bench.redis.rpush(`${bench.key("ready")}0`, "left-behind")
+  await using direct = new DirectQueue(redis.socket, "a")
+  await direct.redis.rpush(`${direct.key("ready")}0`, "left-behind")
   const submit = (task: object) => broker.call("POST", "/submit", { type: "a", queue: "a", ...task })
   for (let priority = 0; priority < 10; priority++) await submit({ task_id: `p${priority}`, priority })
-  await bench.setField("p7", "created", 5_000)
+  await direct.setField("p7", "created", 5_000)
   await submit({ delay_ms: 60_000 })
   const delayed = (await (await submit({ delay_ms: 60_000 })).json()) as { task_id: string }
   await broker.call("POST", `/cancel/${delayed.task_id}`)
@@ -374,7 +374,7 @@ test("tasks of every state and priority are counted, and the oldest of all that 
   const [depth] = await broker.queue.control.depths()
   // p9 done, p8 dead, p7 processing; and one id that its task has left.
   expect(depth).toMatchObject({ counts: [8, 1, 1, 1, 1, 1] })
-  await bench.setField("p2", "created", 7_000)
+  await direct.setField("p2", "created", 7_000)
   expect((await broker.queue.control.depths())[0]).toMatchObject({ oldestAt: 7_000 })
 })
 

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test"
 import { join } from "node:path"
 import { type ConfigError, type Env, readBrokerConfig } from "../../lib/config/config.ts"
 import { Connection, post } from "../bench/http.ts"
-import { Bench, TOKEN } from "../support/harness.ts"
+import { DirectQueue, TOKEN } from "../support/harness.ts"
 import {
   brokerProcess,
   directory,
@@ -116,9 +116,9 @@ test("a session, the dashboard's parts and events are the same at whichever proc
 test("SIGTERM answers the long polls of all, ends all with 0, and leaves none", async () => {
   await using all = new AsyncDisposableStack()
   const { process, pids, url, redis } = await startTwo(all)
-  const bench = all.use(new Bench(redis.socket))
+  const direct = all.use(new DirectQueue(redis.socket))
   const polls = Array.from({ length: MANY }, (_, i) => ask(`${url}/get?queue=poll-${i}&wait_ms=20000`))
-  await until("all wait", async () => (await bench.redis.pubsub("CHANNELS", "*:wake")).length === MANY)
+  await until("all wait", async () => (await direct.redis.pubsub("CHANNELS", "*:wake")).length === MANY)
   expect(await process.stop("SIGTERM")).toBe(0)
   expect((await Promise.all(polls)).map(({ status }) => status)).toEqual(Array(MANY).fill(204))
   expect(pids.filter(isAlive)).toEqual([])
@@ -139,8 +139,8 @@ test("with a Redis of their own the greeting is printed once, and they end it wi
 
 test("a parent that is killed while its brokers start leaves none", async () => {
   await using redis = await testRedis()
-  await using bench = new Bench(redis.socket)
-  const names = async () => String(await bench.redis.client("LIST"))
+  await using direct = new DirectQueue(redis.socket)
+  const names = async () => String(await direct.redis.client("LIST"))
   await using parent = brokerProcess({ ...two(), API_SECRET_TOKEN: TOKEN, REDIS_URL: redis.socket })
   await until("the first has reached Redis", async () => (await names()).includes("name=tq-broker"))
   await parent.kill9()
@@ -203,7 +203,7 @@ test("where the first cannot start this is told once; where another cannot, all 
   expect(nowhere.log.filter(({ message }) => message.includes("cannot start"))).toHaveLength(1)
 
   await using redis = await testRedis()
-  await using bench = new Bench(redis.socket)
+  await using direct = new DirectQueue(redis.socket)
   const env = two()
   const port = Number(env.METRICS_PORT) + 1
   using _taken = Bun.listen({ hostname: "127.0.0.1", port, socket: { data() {} } })
@@ -211,7 +211,7 @@ test("where the first cannot start this is told once; where another cannot, all 
   expect(await broker.ended()).toBe(1)
   expect((await broker.logged("cannot start")).message).toContain(`set METRICS_PORT to another`)
   expect(broker.log.some(({ message }) => message === "The broker is listening")).toBeFalse()
-  expect(String(await bench.redis.client("LIST"))).not.toContain("name=tq-broker")
+  expect(String(await direct.redis.client("LIST"))).not.toContain("name=tq-broker")
 })
 
 test("bun run start ends all of them", async () => {

@@ -4,7 +4,7 @@ import { stat, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { Client } from "../../lib/client.ts"
 import { runsByWorker } from "../support/handlers.ts"
-import { Bench, TOKEN } from "../support/harness.ts"
+import { DirectQueue, TOKEN } from "../support/harness.ts"
 import {
   brokerProcess,
   type Directory,
@@ -114,13 +114,13 @@ test("a stop right after work keeps what was counted last, and warns of nothing"
 
 test("SIGTERM answers long polls empty and ends with 0", async () => {
   await using redis = await testRedis()
-  await using bench = new Bench(redis.socket)
+  await using direct = new DirectQueue(redis.socket)
   await using broker = await startBroker(redis.socket)
   const headers = { "X-API-Token": TOKEN }
   const one = fetch(`${broker.url}/get?queue=one&wait_ms=20000`, { headers })
   const many = broker.client.lease({ queues: ["many"], wait_ms: 20_000 })
   // Where somebody waits the broker listens for hints.
-  await until("both wait", async () => (await bench.redis.pubsub("CHANNELS", "*:wake")).length === 2)
+  await until("both wait", async () => (await direct.redis.pubsub("CHANNELS", "*:wake")).length === 2)
   expect(await broker.process.stop("SIGTERM")).toBe(0)
   expect((await one).status).toBe(204)
   expect(await many).toEqual({ tasks: [] })
@@ -129,17 +129,17 @@ test("SIGTERM answers long polls empty and ends with 0", async () => {
 /** A submit that has reached Redis, which holds it back until it is told to go on. */
 async function heldSubmit(all: AsyncDisposableStack, env: Record<string, string> = {}) {
   const redis = all.use(await testRedis())
-  const bench = all.use(new Bench(redis.socket))
+  const direct = all.use(new DirectQueue(redis.socket))
   const broker = all.use(await startBroker(redis.socket, { REDIS_TIMEOUT_MS: "20000", ...env }))
   await broker.client.submit({ type: "echo" })
-  await bench.redis.client("PAUSE", 60_000, "WRITE")
+  await direct.redis.client("PAUSE", 60_000, "WRITE")
   const submitted = broker.client.submit({ type: "echo" }).then(
     ({ status }) => status as string,
     (error: Error) => error.name,
   )
-  const isHeld = async () => (await bench.redis.info("clients")).includes("blocked_clients:1")
+  const isHeld = async () => (await direct.redis.info("clients")).includes("blocked_clients:1")
   await until("the submit has reached Redis", isHeld)
-  return { redis, broker, submitted, goOn: () => bench.redis.client("UNPAUSE") }
+  return { redis, broker, submitted, goOn: () => direct.redis.client("UNPAUSE") }
 }
 
 test("SIGTERM finishes the requests it has, and takes no new connections", async () => {

@@ -5,7 +5,7 @@ import { createLog } from "../../lib/log.ts"
 import { TaskQueue } from "../../lib/queue/task-queue.ts"
 import { QUEUES } from "../../lib/redis/keys.ts"
 import type { AuditAnswer } from "../../lib/wire/operating.ts"
-import { Bench, freshName, testBroker, testConfig, until } from "../support/harness.ts"
+import { DirectQueue, freshName, testBroker, testConfig, until } from "../support/harness.ts"
 import { checkQueue, dump } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
 
@@ -17,11 +17,11 @@ async function audited(overrides: Partial<BrokerConfig> = {}) {
   const { socket } = await sharedRedis()
   const queue = freshName()
   const broker = await testBroker(overrides)
-  const bench = new Bench(socket, queue)
+  const direct = new DirectQueue(socket, queue)
   const call = async <T>(path: string, body?: unknown) =>
     (await (await broker.call("POST", path, body)).json()) as T
   return {
-    ...{ broker, bench, redis: bench.redis, socket, queue, call },
+    ...{ broker, direct, redis: direct.redis, socket, queue, call },
     submit: (task: object = {}) => call<unknown>("/submit", { type: "a", queue, ...task }),
     async submitMany(count: number) {
       for (let left = count; left > 0; left -= 1_000)
@@ -40,7 +40,7 @@ async function audited(overrides: Partial<BrokerConfig> = {}) {
       return found
     },
     async [Symbol.asyncDispose]() {
-      await bench[Symbol.asyncDispose]()
+      await direct[Symbol.asyncDispose]()
       await broker[Symbol.asyncDispose]()
     },
   }
@@ -72,59 +72,59 @@ const DAMAGE: [what: string, kind: string, mends: boolean, damage: (q: Audited) 
     "a queued task in no ready list",
     "not_listed",
     true,
-    q => q.redis.lrem(q.bench.key("ready", "5"), 0, "queued"),
+    q => q.redis.lrem(q.direct.key("ready", "5"), 0, "queued"),
   ],
-  ["a processing task without a lease entry", "no_lease", true, q => q.redis.del(q.bench.key("leases"))],
-  ["a scheduled task that is not due", "no_due", true, q => q.redis.zrem(q.bench.key("due"), "scheduled")],
-  ["a retrying task that is not due", "no_due", true, q => q.redis.zrem(q.bench.key("due"), "retrying")],
-  ["a done task in no index", "no_index", true, q => q.redis.del(q.bench.key("done"))],
-  ["a dead task in no index", "no_index", true, q => q.redis.del(q.bench.key("dead"))],
-  ["a cancelled task in no index", "no_index", true, q => q.redis.del(q.bench.key("cancelled"))],
+  ["a processing task without a lease entry", "no_lease", true, q => q.redis.del(q.direct.key("leases"))],
+  ["a scheduled task that is not due", "no_due", true, q => q.redis.zrem(q.direct.key("due"), "scheduled")],
+  ["a retrying task that is not due", "no_due", true, q => q.redis.zrem(q.direct.key("due"), "retrying")],
+  ["a done task in no index", "no_index", true, q => q.redis.del(q.direct.key("done"))],
+  ["a dead task in no index", "no_index", true, q => q.redis.del(q.direct.key("dead"))],
+  ["a cancelled task in no index", "no_index", true, q => q.redis.del(q.direct.key("cancelled"))],
   [
     "a task that expires and is not among those",
     "no_expiry",
     true,
-    q => q.redis.del(q.bench.key("expiring")),
+    q => q.redis.del(q.direct.key("expiring")),
   ],
   [
     "a task that has lost its unique key",
     "no_owner",
     true,
-    q => q.redis.del(q.bench.key("unique", "waiting")),
+    q => q.redis.del(q.direct.key("unique", "waiting")),
   ],
   [
     "a task whose payload is lost",
     "no_payload",
     false,
-    q => q.redis.del(q.bench.key("payload", "scheduled")),
+    q => q.redis.del(q.direct.key("payload", "scheduled")),
   ],
-  ["a text that nobody can read", "unreadable", false, q => q.redis.set(q.bench.key("task", "mad"), "mad")],
-  ["an entry without a task", "stray_entry", true, q => q.redis.zadd(q.bench.key("done"), 9e12, "nobody")],
+  ["a text that nobody can read", "unreadable", false, q => q.redis.set(q.direct.key("task", "mad"), "mad")],
+  ["an entry without a task", "stray_entry", true, q => q.redis.zadd(q.direct.key("done"), 9e12, "nobody")],
   [
     "an entry of a task that is elsewhere",
     "stray_entry",
     true,
-    q => q.redis.zadd(q.bench.key("leases"), 9e12, "done"),
+    q => q.redis.zadd(q.direct.key("leases"), 9e12, "done"),
   ],
   [
     "an expiry of what does not expire",
     "stray_entry",
     true,
-    q => q.redis.zadd(q.bench.key("expiring"), 9e12, "other"),
+    q => q.redis.zadd(q.direct.key("expiring"), 9e12, "other"),
   ],
   [
     "a payload without a task",
     "stray_payload",
     true,
-    q => q.redis.set(q.bench.key("payload", "nobody"), "1"),
+    q => q.redis.set(q.direct.key("payload", "nobody"), "1"),
   ],
-  ["a second payload", "stray_payload", true, q => q.redis.set(q.bench.key("payload", "other"), "1")],
-  ["a unique key of nobody", "stray_key", true, q => q.redis.set(q.bench.key("unique", "k"), "nobody")],
+  ["a second payload", "stray_payload", true, q => q.redis.set(q.direct.key("payload", "other"), "1")],
+  ["a unique key of nobody", "stray_key", true, q => q.redis.set(q.direct.key("unique", "k"), "nobody")],
   [
     "a unique key of a task that has ended",
     "stray_key",
     true,
-    q => q.redis.set(q.bench.key("unique", "k"), "done"),
+    q => q.redis.set(q.direct.key("unique", "k"), "done"),
   ],
   ["a queue that nobody knows of", "not_registered", true, q => q.redis.srem(QUEUES, q.queue)],
 ]
@@ -151,7 +151,7 @@ describe("the audit finds and mends", () => {
 test("a queue that workers ask, and nobody has ever submitted to, is nothing to warn of", async () => {
   await using q = await audited()
   await q.lease()
-  expect(await q.redis.exists(q.bench.key("stats"))).toBe(1)
+  expect(await q.redis.exists(q.direct.key("stats"))).toBe(1)
   expect(await q.audit(true)).toEqual([])
 })
 
@@ -159,16 +159,16 @@ test("a processing task that had no lease entry is judged as lapsed", async () =
   await using q = await audited()
   await q.submit({ task_id: "a" })
   await q.lease()
-  await q.redis.del(q.bench.key("leases"))
+  await q.redis.del(q.direct.key("leases"))
   await q.audit(true)
-  await until("it is queued again", async () => (await q.bench.field("a", "state")) === "queued")
-  expect(await q.bench.field("a", "crashes")).toBe("1")
+  await until("it is queued again", async () => (await q.direct.field("a", "state")) === "queued")
+  expect(await q.direct.field("a", "crashes")).toBe("1")
 })
 
 test("one orphan among 5,000 queued tasks is found, and handed out with the others", async () => {
   await using q = await audited()
   await q.submitMany(5_000)
-  const list = q.bench.key("ready", "5")
+  const list = q.direct.key("ready", "5")
   const orphan = (await q.redis.lindex(list, 2_345))!
   await q.redis.lrem(list, 1, orphan)
   const sample = `${q.queue}:${orphan}`
@@ -182,7 +182,7 @@ test("one orphan among 5,000 queued tasks is found, and handed out with the othe
 test("after a restore of nothing but tasks they all come back, in the order of their ids, which is that of time", async () => {
   await using q = await audited()
   await q.submitMany(2_000)
-  const list = q.bench.key("ready", "5")
+  const list = q.direct.key("ready", "5")
   const ids = await q.redis.lrange(list, 0, -1)
   await q.redis.del(list, QUEUES)
   const found = await q.audit(true)
@@ -195,17 +195,17 @@ test("bytes that are counted wrongly are put right, and those that nobody limits
   await using q = await audited({ maxQueueBytes: 1_000_000 })
   await oneOfEach(q)
   expect(await q.audit(false)).toEqual([])
-  await q.redis.hincrby(q.bench.key("stats"), "bytes", 5)
+  await q.redis.hincrby(q.direct.key("stats"), "bytes", 5)
   const wrong = { kind: "wrong_bytes", count: 1, sample: q.queue } as const
   expect(await q.audit(false)).toEqual([{ ...wrong, mended: 0 }])
   expect(await q.audit(true)).toEqual([{ ...wrong, mended: 1 }])
   await checkQueue(q.redis, q.queue)
-  await q.redis.hdel(q.bench.key("stats"), "bytes")
+  await q.redis.hdel(q.direct.key("stats"), "bytes")
   expect(await q.audit(true)).toEqual([{ ...wrong, mended: 1 }])
   await checkQueue(q.redis, q.queue)
   await using unlimited = await testBroker()
   await unlimited.call("POST", `/audit?queue=${q.queue}&fix=true`)
-  expect(await q.redis.hexists(q.bench.key("stats"), "bytes")).toBe(0)
+  expect(await q.redis.hexists(q.direct.key("stats"), "bytes")).toBe(0)
 })
 
 test("a healthy queue under load has nothing that is to be mended", async () => {
@@ -243,7 +243,7 @@ test("a task whose payload is lost is shown with null, and spoils no answer", as
   await using q = await audited()
   await q.submit({ task_id: "a", payload: LARGE })
   await q.submit({ task_id: "b", payload: 1 })
-  await q.redis.del(q.bench.key("payload", "a"))
+  await q.redis.del(q.direct.key("payload", "a"))
   const lease = q.call<{ tasks: { payload: unknown }[] }>("/lease", { queues: [q.queue], max: 2 })
   expect((await lease).tasks.map(({ payload }) => payload)).toEqual([null, 1])
   const status = await q.broker.call("GET", `/status/${q.queue}:a`)
@@ -253,7 +253,7 @@ test("a task whose payload is lost is shown with null, and spoils no answer", as
 test("a broker audits by itself, and warns of what it mends", async () => {
   await using q = await audited()
   await q.submitMany(3)
-  await q.redis.del(q.bench.key("ready", "5"))
+  await q.redis.del(q.direct.key("ready", "5"))
   const told: unknown[] = []
   const log = { ...createLog("silent"), warn: (...warning: unknown[]) => told.push(warning) }
   const other = await TaskQueue.open({

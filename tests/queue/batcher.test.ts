@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test"
 import type { Refused } from "../../lib/errors.ts"
 import { Batcher } from "../../lib/queue/batcher.ts"
-import { Bench, testBroker } from "../support/harness.ts"
+import { DirectQueue, testBroker } from "../support/harness.ts"
 import { sharedRedis } from "../support/redis.ts"
 
 interface Call {
@@ -124,11 +124,11 @@ test("past 100,000 items that wait, callers are told to come again, and are serv
 
 test("requests that come together share script calls, and one that is refused sinks no other", async () => {
   await using broker = await testBroker()
-  await using bench = new Bench((await sharedRedis()).socket)
-  const submit = (task: object) => broker.call("POST", "/submit", { queue: bench.name, type: "t", ...task })
+  await using direct = new DirectQueue((await sharedRedis()).socket)
+  const submit = (task: object) => broker.call("POST", "/submit", { queue: direct.name, type: "t", ...task })
   await submit({ task_id: "taken", payload: 1 })
   const calls = async () =>
-    [...(await bench.redis.info("commandstats")).matchAll(/cmdstat_eval(?:sha)?:calls=(\d+)/g)].reduce(
+    [...(await direct.redis.info("commandstats")).matchAll(/cmdstat_eval(?:sha)?:calls=(\d+)/g)].reduce(
       (sum, [, count]) => sum + Number(count),
       0,
     )

@@ -2,15 +2,15 @@
 import { describe, expect, test } from "bun:test"
 import { QUEUES, wakeChannel } from "../../lib/redis/keys.ts"
 import type { LeasedTask } from "../../lib/wire/working.ts"
-import { Bench, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
+import { DirectQueue, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
 import { sharedRedis, testRedis } from "../support/redis.ts"
 
 /** A queue by HTTP, and what its channel tells those who wait. A sweep tells nothing here, and so hides nothing. */
 async function limited(settings: object = { concurrency: 1 }) {
-  const bench = new Bench((await sharedRedis()).socket)
+  const direct = new DirectQueue((await sharedRedis()).socket)
   const broker = await testBroker()
-  const queue = bench.name
-  const listener = bench.redis.duplicate()
+  const queue = direct.name
+  const listener = direct.redis.duplicate()
   const heard: string[] = []
   listener.on("message", (_, message) => heard.push(message))
   await listener.subscribe(wakeChannel(queue))
@@ -23,12 +23,12 @@ async function limited(settings: object = { concurrency: 1 }) {
   const lease = async (): Promise<LeasedTask[]> => (await ask("POST", "/lease", { queues: [queue] })).tasks
   await ask("PUT", `/queues/${queue}/settings`, settings)
   return {
-    ...{ bench, queue, ask, lease },
+    ...{ direct, queue, ask, lease },
     submit: (task: object = {}) => ask("POST", "/submit", { type: "t", queue, ...task }),
     /** Runs it, and answers of how many tasks it told. */
     async told(what: () => Promise<unknown>): Promise<number> {
       const marked = async (mark: string) => {
-        await bench.redis.publish(wakeChannel(queue), mark)
+        await direct.redis.publish(wakeChannel(queue), mark)
         await until("the mark is heard", () => heard.at(-1) === mark)
       }
       await marked("from here")
@@ -40,7 +40,7 @@ async function limited(settings: object = { concurrency: 1 }) {
     async [Symbol.asyncDispose]() {
       listener.disconnect()
       await broker[Symbol.asyncDispose]()
-      await bench[Symbol.asyncDispose]()
+      await direct[Symbol.asyncDispose]()
     },
   }
 }
@@ -86,9 +86,9 @@ test("a sweep that takes back a lapsed lease says that others wait for its place
   await q.submit({ max_crashes: 0 })
   await q.submit()
   const [held] = await q.lease()
-  await q.bench.lapse(held!.id)
+  await q.direct.lapse(held!.id)
   // The task is dead, so none has become ready: what it answers makes the broker that swept look again.
-  const [, waiting] = await q.bench.sweep()
+  const [, waiting] = await q.direct.sweep()
   expect(waiting).toBe(1)
   expect(await q.lease()).toHaveLength(1)
 })
@@ -103,11 +103,11 @@ test("where nothing is limited, an end tells nobody", async () => {
 
 test("who waits at another broker gets the next task when a lease is settled or lapses, also where no sweep is near", async () => {
   await using server = await testRedis()
-  await using bench = new Bench(server.socket, freshName())
-  await bench.redis.sadd(QUEUES, ...Array.from({ length: 400 }, (_, i) => `other${i}`))
+  await using direct = new DirectQueue(server.socket, freshName())
+  await direct.redis.sadd(QUEUES, ...Array.from({ length: 400 }, (_, i) => `other${i}`))
   await using a = await testBroker({}, server.socket)
   await using b = await testBroker({}, server.socket)
-  const queue = bench.name
+  const queue = direct.name
   // biome-ignore lint/suspicious/noExplicitAny: answers of all kinds
   const ask = async (broker: TestBroker, method: string, path: string, body: object): Promise<any> =>
     (await broker.call(method, path, body)).json()
@@ -123,7 +123,7 @@ test("who waits at another broker gets the next task when a lease is settled or 
 
   const [first] = (await lease(a)).tasks
   const waiting = lease(b, 10_000)
-  await until("it waits", async () => (await bench.redis.pubsub("NUMSUB", wakeChannel(queue)))[1] === 1)
+  await until("it waits", async () => (await direct.redis.pubsub("NUMSUB", wakeChannel(queue)))[1] === 1)
   await ask(a, "POST", "/ack", { task_id: first!.id, lease: first!.lease })
   expect((await waiting).tasks.map(({ id }) => id)).toEqual([ids[1]!])
 

@@ -7,7 +7,7 @@ import type { DeadGroup } from "../../lib/wire/dead-letters.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
 import type { QueueView } from "../../lib/wire/managing.ts"
 import type { LeasedTask } from "../../lib/wire/working.ts"
-import { Bench, freshName, testBroker, until } from "../support/harness.ts"
+import { DirectQueue, freshName, testBroker, until } from "../support/harness.ts"
 import { checkQueue } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
 
@@ -20,7 +20,7 @@ async function steered(overrides: Partial<BrokerConfig> = {}) {
   const queue = freshName()
   const broker = await testBroker(overrides)
   const limits = { depth: overrides.maxQueueDepth ?? 0, bytes: overrides.maxQueueBytes ?? 0 }
-  const bench = new Bench(socket, queue, undefined, limits)
+  const direct = new DirectQueue(socket, queue, undefined, limits)
   // biome-ignore lint/suspicious/noExplicitAny: answers of all kinds
   const ask = async (method: string, path: string, body?: unknown): Promise<any> => {
     const answer = await broker.call(method, path, body)
@@ -29,7 +29,7 @@ async function steered(overrides: Partial<BrokerConfig> = {}) {
     return told
   }
   const steered = {
-    ...{ broker, bench, queue, ask },
+    ...{ broker, direct, queue, ask },
     submit: async (task: object = {}): Promise<string> =>
       (await ask("POST", "/submit", { type: "t", queue, ...task })).task_id,
     lease: async (more: object = {}): Promise<LeasedTask[]> =>
@@ -45,9 +45,9 @@ async function steered(overrides: Partial<BrokerConfig> = {}) {
       return leased!.id
     },
     async [Symbol.asyncDispose]() {
-      await checkQueue(bench.redis, queue)
+      await checkQueue(direct.redis, queue)
       await broker[Symbol.asyncDispose]()
-      await bench[Symbol.asyncDispose]()
+      await direct[Symbol.asyncDispose]()
     },
   }
   return steered
@@ -100,7 +100,7 @@ describe("a queue is shown", () => {
     expect(await q.view()).not.toHaveProperty("oldest_waiting_ms")
     const id = await q.submit()
     await q.submit({ priority: 9 })
-    await q.bench.setField(id, "created", Date.now() - 60_000)
+    await q.direct.setField(id, "created", Date.now() - 60_000)
     expect((await q.view()).oldest_waiting_ms).toBeWithin(59_000, 66_000)
   })
 
@@ -185,7 +185,7 @@ describe("a paused queue", () => {
       status: "ok",
     })
     await q.ask("POST", "/ack", { task_id: first!.id, lease: first!.lease })
-    await q.bench.lapse(second!.id)
+    await q.direct.lapse(second!.id)
     expect(await q.lease()).toEqual([])
     expect((await q.view()).depth).toMatchObject({ queued: 1, processing: 0, done: 1 })
   })
@@ -249,7 +249,7 @@ describe("the settings of a queue", () => {
     await q.ask("POST", "/ack", { task_id: first!.id, lease: first!.lease })
     expect(await waiting).toHaveLength(1)
     expect(performance.now() - began).toBeLessThan(700)
-    await q.bench.lapse(second!.id)
+    await q.direct.lapse(second!.id)
     expect(await q.lease({ max: 5 })).toHaveLength(1)
     expect((await set(q, { concurrency: 1 })).depth.processing).toBe(2)
     expect(await q.lease()).toEqual([])
@@ -267,7 +267,7 @@ describe("the settings of a queue", () => {
     // The same again does not fill the bucket; time does, up to the burst.
     await set(q, { rate: { per_second: 1, burst: 3 } })
     expect(await q.lease({ max: 10 })).toHaveLength(0)
-    const past = (ms: number) => q.bench.redis.hincrby(q.bench.key("stats"), "filled", -ms)
+    const past = (ms: number) => q.direct.redis.hincrby(q.direct.key("stats"), "filled", -ms)
     await past(2_000)
     expect(await q.lease({ max: 10 })).toHaveLength(2)
     await past(60_000)
@@ -302,7 +302,7 @@ describe("a purge", () => {
       const purged = await q.ask("POST", `/queues/${q.queue}/purge`, { state })
       expect(purged).toEqual({ purged: count, remaining: 0 })
       expect((await q.view()).depth).toEqual({ ...depth, [state]: 0 })
-      await checkQueue(q.bench.redis, q.queue)
+      await checkQueue(q.direct.redis, q.queue)
       // Its unique key is free.
       if (state === "queued" || state === "delayed") {
         const unique_key = state === "queued" ? "queued" : "retrying"
@@ -333,7 +333,7 @@ describe("a purge", () => {
     await q.submit({ task_id: "b", priority: 9 })
     await q.lease()
     // As it is left behind where a task is given back and dropped elsewhere.
-    await q.bench.redis.rpush(q.bench.key("ready", "5"), "b")
+    await q.direct.redis.rpush(q.direct.key("ready", "5"), "b")
     const purged = await q.ask("POST", `/queues/${q.queue}/purge`, { state: "queued" })
     expect(purged).toEqual({ purged: 0, remaining: 0 })
     expect((await q.view()).depth).toMatchObject({ processing: 1, cancelled: 1 })
@@ -343,7 +343,7 @@ describe("a purge", () => {
     await using q = await steered()
     const id = await q.submit({ delay_ms: HOUR })
     const asked = q.broker.call("GET", `/status/${id}?wait_ms=10000`)
-    for (let marked = false; !marked; ) marked = (await q.bench.field(id, "watched")) !== null
+    for (let marked = false; !marked; ) marked = (await q.direct.field(id, "watched")) !== null
     await q.ask("POST", `/queues/${q.queue}/purge`, { state: "delayed" })
     expect((await asked).status).toBe(404)
   })
@@ -357,10 +357,10 @@ describe("dead tasks", () => {
     const [a, b] = [await q.dead({ type: "a" }, "no mailbox 7"), await q.dead({ type: "b" }, "no mailbox 8")]
     await q.submit({ type: "b", max_crashes: 0 })
     const [task] = await q.lease()
-    await q.bench.lapse(task!.id)
-    await q.bench.sweep()
+    await q.direct.lapse(task!.id)
+    await q.direct.sweep()
     const old = await q.dead({ type: "old" }, "")
-    await q.bench.setField(old, "finished", Date.now() - HOUR)
+    await q.direct.setField(old, "finished", Date.now() - HOUR)
     const found = async (filter: string) => ids(await q.ask("GET", `/dlq?queue=${q.queue}&${filter}`)).sort()
     expect(await found("")).toEqual([a, b, task!.id, old].sort())
     expect(await found("type=b")).toEqual([b, task!.id].sort())
@@ -458,13 +458,13 @@ describe("dead tasks", () => {
     const queue = q.queue
     const retried = await q.ask("POST", "/dlq/retry", { queue, patch: { port: null, much: "less" } })
     expect(retried).toEqual({ requeued: 3, skipped: 0 })
-    await checkQueue(q.bench.redis, queue)
+    await checkQueue(q.direct.redis, queue)
     const payloads = (await q.lease({ max: 3 })).map(({ payload }) => payload)
     expect(payloads).toEqual([{ much: "less" }, { to: "b", much: "less" }, { to: "a", much: "less" }])
     const again = await q.dead({ payload: 1, priority: 9 })
     await q.ask("POST", "/dlq/retry", { queue, patch: { much: LARGE } })
     expect((await q.ask("GET", `/status/${again}`)).payload).toEqual({ much: LARGE })
-    await checkQueue(q.bench.redis, queue)
+    await checkQueue(q.direct.redis, queue)
   })
 
   test("keep to the letter what the patch does not name, however deep it is", async () => {

@@ -47,7 +47,7 @@ describe("redrive", () => {
     await using q = await ServedQueue.open()
     const expired = await q.submit({ expires_in_ms: 60_000 })
     await q.expire(expired)
-    await q.bench.sweep()
+    await q.direct.sweep()
     expect((await q.task(expired)).reason).toBe("expired")
     expect((await q.ask("POST", `/dlq/retry/${expired}`)).status).toBe(200)
     const [task] = await q.lease()

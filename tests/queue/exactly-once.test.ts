@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test"
 import { BrokerProblem } from "../../lib/client.ts"
 import { runsByWorker } from "../support/handlers.ts"
-import { Bench } from "../support/harness.ts"
+import { DirectQueue } from "../support/harness.ts"
 import { directory, startBroker, startWorker, until } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
 
@@ -13,7 +13,7 @@ test("20,000 tasks through 3 brokers and 8 worker processes are run once each", 
   await using all = new AsyncDisposableStack()
   const redis = all.use(await testRedis({ aof: "always" }))
   const runs = all.use(await directory())
-  const bench = all.use(new Bench(redis.socket, "many"))
+  const direct = all.use(new DirectQueue(redis.socket, "many"))
   const brokers = await Promise.all([1, 2, 3].map(async () => all.use(await startBroker(redis.socket))))
   const workers = await Promise.all(
     Array.from({ length: 8 }, async (_, i) =>
@@ -38,7 +38,7 @@ test("20,000 tasks through 3 brokers and 8 worker processes are run once each", 
     }),
   )
   const submitted = performance.now()
-  await until("all done", async () => (await bench.redis.zcard(bench.key("done"))) === TASKS, 50_000)
+  await until("all done", async () => (await direct.redis.zcard(direct.key("done"))) === TASKS, 50_000)
   const done = performance.now()
 
   const ran = (await runsByWorker(runs.path)).flat()
@@ -46,7 +46,7 @@ test("20,000 tasks through 3 brokers and 8 worker processes are run once each", 
   expect(ran.length).toBe(TASKS)
   expect(new Set(ran)).toEqual(new Set(ids))
   expect((await runsByWorker(runs.path)).length).toBe(workers.length)
-  expect(await bench.redis.zcard(bench.key("leases"))).toBe(0)
+  expect(await direct.redis.zcard(direct.key("leases"))).toBe(0)
   for (const { client } of brokers) {
     expect(await client.dlq()).toEqual({ dlq_size: 0, tasks: [] })
     for (const id of ids.filter((_, i) => i % 500 === 0))

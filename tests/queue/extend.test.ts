@@ -6,7 +6,7 @@ test("extend does not re-queue", async () => {
   await using q = await ServedQueue.open()
   const task = await q.leased()
   expect((await q.extend(task, { timeout_ms: 60_000 })).body.status).toBe("ok")
-  await q.bench.sweep()
+  await q.direct.sweep()
   expect(await q.lease()).toEqual([])
   expect(await q.task(task.id)).toMatchObject({ status: "processing", attempt: 1 })
 })

@@ -1,7 +1,7 @@
 /** A lease that lapses: the task returns or dies, and the worker that was late is refused. */
 import { expect, test } from "bun:test"
 import { splitId } from "../../lib/task/id.ts"
-import { Bench } from "../support/harness.ts"
+import { DirectQueue } from "../support/harness.ts"
 import { DAY_MS, ServedQueue } from "../support/served-queue.ts"
 
 test("an ack after the lapse, while another holds the task, is refused though the state is the same", async () => {
@@ -41,14 +41,14 @@ test("a crash is not billed as a failure: with no retries allowed the task survi
 
 test("two brokers that sweep at once take each task back once", async () => {
   await using q = await ServedQueue.open()
-  await using other = new Bench(q.socket, q.queue)
+  await using other = new DirectQueue(q.socket, q.queue)
   const body = Array.from({ length: 200 }, () => ({ type: "t", queue: q.queue }))
   await q.ask("POST", "/submit", body)
   const tasks = await q.lease(200)
   expect(tasks).toHaveLength(200)
-  for (const { id } of tasks) await q.bench.lapse(id)
-  await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 ? other : q.bench).sweep(30)))
-  const ready = await q.bench.redis.lrange(q.bench.key("ready", "5"), 0, -1)
+  for (const { id } of tasks) await q.direct.lapse(id)
+  await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 ? other : q.direct).sweep(30)))
+  const ready = await q.direct.redis.lrange(q.direct.key("ready", "5"), 0, -1)
   expect(ready.sort()).toEqual(tasks.map(({ id }) => splitId(id).localId).sort())
   for (const { id } of tasks.slice(0, 20)) expect((await q.task(id)).crashes).toBe(1)
 })
@@ -60,7 +60,7 @@ test("max_runtime_ms is the hard end of an attempt, however often its lease is e
   const started = (await q.task(task.id)).started_at!
   const { body } = await q.extend(task, { timeout_ms: DAY_MS })
   expect(body).toMatchObject({ status: "ok", lease_expires_at: started + 60_000 })
-  await q.bench.setField(task.id, "started", started - 60_000)
+  await q.direct.setField(task.id, "started", started - 60_000)
   await q.crash(task.id)
   const dead = await q.task(task.id)
   expect(dead).toMatchObject({ status: "dead", reason: "timed_out", crashes: 1, retries: 0 })

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test"
 import type { BrokerConfig } from "../../lib/config/config.ts"
 import { encodeNewTask } from "../../lib/task/record.ts"
-import { Bench, freshName, testBroker } from "../support/harness.ts"
+import { DirectQueue, freshName, testBroker } from "../support/harness.ts"
 import { bytesHeld, bytesSaid, checkQueue, dump, sorted } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
 
@@ -13,11 +13,11 @@ async function limited(limits: Partial<BrokerConfig>) {
   const { socket } = await sharedRedis()
   const queue = freshName()
   const broker = await testBroker({ maxRetries: 0, ...limits })
-  const bench = new Bench(socket, queue)
+  const direct = new DirectQueue(socket, queue)
   const call = async <T>(path: string, body: unknown, init?: RequestInit) =>
     (await (await broker.call("POST", path, body, init)).json()) as T
   return {
-    ...{ broker, bench, call, queue },
+    ...{ broker, direct, call, queue },
     submit: (...tasks: object[]) =>
       call<Answer[]>(
         "/submit",
@@ -31,13 +31,13 @@ async function limited(limits: Partial<BrokerConfig>) {
       return tasks.map(({ id, lease }) => ({ task_id: id, lease }))
     },
     async bytes() {
-      const content = await dump(bench.redis, queue)
+      const content = await dump(direct.redis, queue)
       expect(bytesSaid(content) ?? 0).toBe(bytesHeld(sorted(content)))
       return bytesSaid(content)
     },
     async [Symbol.asyncDispose]() {
-      await checkQueue(bench.redis, queue)
-      await bench[Symbol.asyncDispose]()
+      await checkQueue(direct.redis, queue)
+      await direct[Symbol.asyncDispose]()
       await broker[Symbol.asyncDispose]()
     },
   }
@@ -119,20 +119,20 @@ test("the bytes of a queue are those of the tasks that have not ended, wherever 
 test("what is not limited is not counted", async () => {
   await using q = await limited({ maxQueueDepth: 10 })
   await q.submit({}, {})
-  expect(bytesSaid(await dump(q.bench.redis, q.queue))).toBeUndefined()
+  expect(bytesSaid(await dump(q.direct.redis, q.queue))).toBeUndefined()
 })
 
 test("without limits a submit asks Redis for nothing more", async () => {
-  await using bench = new Bench((await sharedRedis()).socket)
+  await using direct = new DirectQueue((await sharedRedis()).socket)
   const policy = { priority: 5, maxRetries: 0, maxCrashes: 0, timeoutMs: 30_000 }
-  const item = encodeNewTask({ queue: bench.name, type: "a", payload: "{}", policy })
-  await bench.submitEach(1_000, [{ id: "1", ...item }])
-  await bench.redis.config("RESETSTAT")
-  await bench.submitEach(1_000, [
+  const item = encodeNewTask({ queue: direct.name, type: "a", payload: "{}", policy })
+  await direct.submitEach(1_000, [{ id: "1", ...item }])
+  await direct.redis.config("RESETSTAT")
+  await direct.submitEach(1_000, [
     { id: "2", ...item },
     { id: "3", ...item },
   ])
-  const stats = await bench.redis.info("commandstats")
+  const stats = await direct.redis.info("commandstats")
   expect([...stats.matchAll(/^cmdstat_([a-z]+):/gm)].map(([, name]) => name).sort()).toEqual([
     ...["evalsha", "msetnx", "publish", "rpush", "time"],
   ])

@@ -9,7 +9,7 @@ test("result_ttl_ms says how long a done task is kept", async () => {
   const kept = await q.leased({ result_ttl_ms: 5_000 })
   await q.ack(kept)
   const { finished_at } = await q.task(kept.id)
-  const until = await q.bench.redis.zscore(q.bench.key("done"), splitId(kept.id).localId)
+  const until = await q.direct.redis.zscore(q.direct.key("done"), splitId(kept.id).localId)
   expect(Number(until)).toBe(finished_at! + 5_000)
   const gone = await q.leased({ result_ttl_ms: 0 })
   await q.ack(gone)
@@ -41,7 +41,7 @@ describe("retention", () => {
     return tasks.map(({ id }) => id)
   }
   const size = (q: ServedQueue, state: "done" | "dead" | "cancelled") =>
-    q.bench.redis.zcard(q.bench.key(state))
+    q.direct.redis.zcard(q.direct.key(state))
 
   test.each(["done", "dead", "cancelled"] as const)(
     "by count, bounded per call, the oldest first: %s",
@@ -50,13 +50,13 @@ describe("retention", () => {
       const ids = await ended(q, state, 25)
       // Ended one after the other, as far as their scores tell.
       for (const [i, id] of ids.entries())
-        await q.bench.redis.zadd(q.bench.key(state), Date.now() + i, splitId(id).localId)
+        await q.direct.redis.zadd(q.direct.key(state), Date.now() + i, splitId(id).localId)
       const [more] = await q.sweepKeeping({ keep: 5, keep_dead: 5, limit: 8 })
       expect(more).toBe(1)
       expect(await size(q, state)).toBe(17)
       while ((await q.sweepKeeping({ keep: 5, keep_dead: 5, limit: 8 }))[0] === 1);
       expect(
-        (await q.bench.redis.zrange(q.bench.key(state), "0", "-1")).map(local => `${q.queue}:${local}`),
+        (await q.direct.redis.zrange(q.direct.key(state), "0", "-1")).map(local => `${q.queue}:${local}`),
       ).toEqual(ids.slice(20))
       expect((await q.ask("GET", `/status/${ids[0]}`)).status).toBe(404)
     },
@@ -65,7 +65,7 @@ describe("retention", () => {
   test.each(["done", "dead", "cancelled"] as const)("by age, bounded per call: %s", async state => {
     await using q = await ServedQueue.open()
     const ids = await ended(q, state, 20)
-    for (const id of ids.slice(0, 15)) await q.bench.redis.zadd(q.bench.key(state), 1, splitId(id).localId)
+    for (const id of ids.slice(0, 15)) await q.direct.redis.zadd(q.direct.key(state), 1, splitId(id).localId)
     await q.sweepKeeping({ limit: 10 })
     expect(await size(q, state)).toBe(10)
     await q.sweepKeeping({ limit: 10 })

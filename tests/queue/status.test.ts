@@ -26,14 +26,14 @@ describe("status", () => {
       const waiting = other.call("GET", `/status/${task.id}?wait_ms=20000`).then(answer => answer.json())
       await until(
         "the other listens",
-        async () => (await q.bench.redis.pubsub("CHANNELS", endedChannel(q.queue))).length > 0,
+        async () => (await q.direct.redis.pubsub("CHANNELS", endedChannel(q.queue))).length > 0,
       )
       await end(task)
       expect(await waiting).toMatchObject({ status: state })
       expect(performance.now() - from).toBeLessThan(15_000)
       await until(
         "nobody listens",
-        async () => (await q.bench.redis.pubsub("CHANNELS", endedChannel(q.queue))).length === 0,
+        async () => (await q.direct.redis.pubsub("CHANNELS", endedChannel(q.queue))).length === 0,
       )
     }
   })
@@ -46,7 +46,7 @@ describe("status", () => {
     const wait = (id: string) => q.ask("GET", `/status/${id}?wait_ms=10000`)
     const first = [wait(one!.id), wait(one!.id)]
     const second = wait(two!.id)
-    const watched = async ({ id }: LeasedTask) => (await q.bench.field(id, "watched")) === "1"
+    const watched = async ({ id }: LeasedTask) => (await q.direct.field(id, "watched")) === "1"
     await until("all wait", async () => (await watched(one!)) && (await watched(two!)))
     await q.ack(one!)
     for (const { body } of await Promise.all(first)) expect(body.status).toBe("done")

@@ -22,7 +22,7 @@ test.each<[string, (q: ServedQueue) => Promise<void>]>([
     "expired",
     async q => {
       await q.expire(await q.submit({ unique_key: "k", expires_in_ms: 60_000 }))
-      await q.bench.sweep()
+      await q.direct.sweep()
     },
   ],
   [
@@ -70,7 +70,7 @@ test("on_duplicate replaces the payload of one that waits, from small to large a
   for (const payload of [large, "small again", large, [1, 2]]) {
     expect(await send(payload)).toEqual({ status: "duplicate", task_id, duplicate: true, replaced: true })
     expect((await q.task(task_id)).payload).toEqual(payload)
-    await checkQueue(q.bench.redis, q.queue)
+    await checkQueue(q.direct.redis, q.queue)
   }
   expect(await send("kept", { on_duplicate: "keep" })).not.toHaveProperty("replaced")
   const [task] = await q.lease()

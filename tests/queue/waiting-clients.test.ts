@@ -1,7 +1,7 @@
 /** Clients that wait for tasks at two brokers on one Redis: who is woken, when and in which order. */
 import { expect, test } from "bun:test"
 import { encodeNewTask } from "../../lib/task/record.ts"
-import { Bench, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
+import { DirectQueue, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
 import { checkQueue } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
 
@@ -15,21 +15,21 @@ const PLAIN = {
   policy: { priority: 5, maxRetries: 3, maxCrashes: 3, timeoutMs: 30_000 },
 }
 
-/** Two brokers and a bench on one Redis, and a queue that only this test uses. */
+/** Two brokers and direct access to one Redis, and a queue that only this test uses. */
 async function two() {
   const { socket } = await sharedRedis()
   const here = await testBroker({}, socket)
   const there = await testBroker({}, socket)
-  const bench = new Bench(socket)
+  const direct = new DirectQueue(socket)
   return {
     here,
     there,
-    bench,
-    queue: bench.name,
+    direct,
+    queue: direct.name,
     async [Symbol.asyncDispose]() {
       await here[Symbol.asyncDispose]()
       await there[Symbol.asyncDispose]()
-      await bench[Symbol.asyncDispose]()
+      await direct[Symbol.asyncDispose]()
     },
   }
 }
@@ -79,24 +79,24 @@ async function wait(broker: TestBroker, queues: string | string[], wishes: Body 
 }
 
 /** Until this broker hears of new tasks in the queue, and has looked once after it began to listen. */
-async function listening(bench: Bench, brokers: number): Promise<void> {
-  const channel = bench.key("wake")
-  await until("all listen", async () => (await bench.redis.pubsub("NUMSUB", channel))[1] === brokers)
-  await quiet(bench)
+async function listening(direct: DirectQueue, brokers: number): Promise<void> {
+  const channel = direct.key("wake")
+  await until("all listen", async () => (await direct.redis.pubsub("NUMSUB", channel))[1] === brokers)
+  await quiet(direct)
 }
 
 /** Until no script has run for a while. Brokers look at each queue about once a second all the same. */
-async function quiet(bench: Bench): Promise<void> {
+async function quiet(direct: DirectQueue): Promise<void> {
   for (let last = -1; ; ) {
-    const now = await scriptCalls(bench)
+    const now = await scriptCalls(direct)
     if (now === last) return
     last = now
     await Bun.sleep(30)
   }
 }
 
-async function scriptCalls(bench: Bench): Promise<number> {
-  const stats = await bench.redis.info("commandstats")
+async function scriptCalls(direct: DirectQueue): Promise<number> {
+  const stats = await direct.redis.info("commandstats")
   return [...stats.matchAll(/^cmdstat_(?:evalsha|eval|evalsha_ro|eval_ro):calls=(\d+)/gm)].reduce(
     (sum, [, calls]) => sum + Number(calls),
     0,
@@ -108,10 +108,10 @@ const state = async (broker: TestBroker, id: string) =>
 
 test("each submit wakes exactly one waiter, in the order in which they came", async () => {
   await using _ = await two()
-  const { here, there, bench, queue } = _
+  const { here, there, direct, queue } = _
   const waiters: Waiting[] = []
   for (let i = 0; i < 5; i++) waiters.push(await wait(here, queue))
-  await listening(bench, 1)
+  await listening(direct, 1)
   for (const [i, waiter] of waiters.entries()) {
     const id = await submit(i % 2 ? here : there, queue)
     expect(await waiter.answer).toMatchObject([{ id, status: "processing", attempt: 1 }])
@@ -122,16 +122,16 @@ test("each submit wakes exactly one waiter, in the order in which they came", as
 
 test("tasks of one submit go round the waiters: everybody gets one before anybody gets two", async () => {
   await using _ = await two()
-  const { here, there, bench, queue } = _
+  const { here, there, direct, queue } = _
   const waiters: Waiting[] = []
   for (let i = 0; i < 10; i++) waiters.push(await wait(here, queue, { max: 10 }))
-  await listening(bench, 1)
+  await listening(direct, 1)
   const ids = await submitMany(there, queue, 10)
   const got = await Promise.all(waiters.map(async ({ answer }) => (await answer).map(task => task.id)))
   expect(got).toEqual(ids.map(id => [id]))
   const more: Waiting[] = []
   for (let i = 0; i < 3; i++) more.push(await wait(here, queue, { max: 10 }))
-  await quiet(bench)
+  await quiet(direct)
   await submitMany(there, queue, 8)
   expect((await Promise.all(more.map(({ answer }) => answer))).map(tasks => tasks.length)).toEqual([3, 3, 2])
 })
@@ -140,13 +140,13 @@ test("a waiter may take a thousand tasks at once, and gets what there is", async
   await using _ = await two()
   const { here, queue } = _
   const many = await wait(here, queue, { max: 1_000 })
-  await listening(_.bench, 1)
+  await listening(_.direct, 1)
   const ids = await submitMany(here, queue, 1_000)
   expect((await many.answer).map(task => task.id)).toEqual(ids)
   const more = await submitMany(here, queue, 700)
   const answer = await here.call("POST", "/lease", { queues: [queue], max: 1_000, wait_ms: 20_000 })
   expect(((await answer.json()) as { tasks: Body[] }).tasks.map(task => task.id)).toEqual(more)
-  await checkQueue(_.bench.redis, queue)
+  await checkQueue(_.direct.redis, queue)
 })
 
 test("where nothing comes the answer is empty, at about the time", async () => {
@@ -213,7 +213,7 @@ test("a waiter whose client left gets no task: it is there for the next, uncharg
 
 test("a client that leaves just before its task comes costs the task a release at most", async () => {
   await using _ = await two()
-  const { here, bench, queue } = _
+  const { here, direct, queue } = _
   for (let round = 0; round < 30; round++) {
     const leaver = await wait(here, queue)
     const next = await wait(here, queue)
@@ -228,12 +228,12 @@ test("a client that leaves just before its task comes costs the task a release a
     await here.call("POST", "/ack", { task_id: id })
   }
   expect(here.queue.waiting).toBe(0)
-  await checkQueue(bench.redis, queue)
+  await checkQueue(direct.redis, queue)
 })
 
 test("a lapsed lease wakes a waiter on another broker", async () => {
   await using _ = await two()
-  const { here, there, bench, queue } = _
+  const { here, there, direct, queue } = _
   const id = await submit(here, queue, { timeout_ms: 300 })
   await here.call("POST", "/lease", { queues: [queue] })
   const began = performance.now()
@@ -241,17 +241,17 @@ test("a lapsed lease wakes a waiter on another broker", async () => {
   expect(await waiter.answer).toMatchObject([{ id, attempt: 2 }])
   expect(performance.now() - began).toBeLessThan(700)
   expect(await state(there, id)).toMatchObject({ crashes: 1, retries: 0 })
-  await bench.redis.del(bench.key("leases"))
+  await direct.redis.del(direct.key("leases"))
 })
 
 test("a lapsed lease that no broker knew the time of is found by a look at the queue, and wakes a waiter", async () => {
   await using _ = await two()
-  const { here, there, bench, queue } = _
+  const { here, there, direct, queue } = _
   const id = await submit(here, queue, { timeout_ms: 3_600_000 })
   await here.call("POST", "/lease", { queues: [queue] })
   const waiter = await wait(there, queue)
-  await listening(bench, 1)
-  await bench.lapse(id)
+  await listening(direct, 1)
+  await direct.lapse(id)
   expect(await waiter.answer).toMatchObject([{ id, attempt: 2 }])
 })
 
@@ -273,7 +273,7 @@ test("a retry out of the dead-letter queue wakes a waiter on another broker", as
   await here.call("POST", "/lease", { queues: [queue] })
   await here.call("POST", "/ack", { task_id: id, status: "failed" })
   const waiter = await wait(there, queue)
-  await listening(_.bench, 1)
+  await listening(_.direct, 1)
   await here.call("POST", `/dlq/retry/${id}`)
   expect(await waiter.answer).toMatchObject([{ id, attempt: 2, retries: 0 }])
 })
@@ -285,7 +285,7 @@ test("a failed and a released task wake a waiter on another broker", async () =>
   await here.call("POST", "/lease", { queues: [queue] })
   for (const status of ["failed", "released"]) {
     const waiter = await wait(there, queue)
-    await listening(_.bench, 1)
+    await listening(_.direct, 1)
     await here.call("POST", "/ack", { task_id: id, status })
     expect(await waiter.answer).toMatchObject([{ id, retries: 1 }])
   }
@@ -293,13 +293,13 @@ test("a failed and a released task wake a waiter on another broker", async () =>
 
 test("a delay that a broker learns of only by looking ends on time", async () => {
   await using _ = await two()
-  const { here, bench, queue } = _
+  const { here, direct, queue } = _
   const waiter = await wait(here, queue)
-  await listening(bench, 1)
+  await listening(direct, 1)
   // Straight into Redis, as by a broker that died since.
   const delay = 1_500
   const began = performance.now()
-  await bench.scripts.call("submit", queue, { ttl: 1_000 }, [
+  await direct.scripts.call("submit", queue, { ttl: 1_000 }, [
     { id: "T", ...encodeNewTask({ ...PLAIN, when: `+${delay}` }) },
   ])
   expect(await waiter.answer).toMatchObject([{ id: idOf(queue, "T") }])
@@ -308,24 +308,24 @@ test("a delay that a broker learns of only by looking ends on time", async () =>
 
 test("a task whose hint got lost is found by the next look at its queue", async () => {
   await using _ = await two()
-  const { here, bench, queue } = _
+  const { here, direct, queue } = _
   const waiter = await wait(here, queue)
-  await listening(bench, 1)
-  await bench.redis.set(bench.key("task", "T"), `queued 0 0 0 ? 0 0 0 1\n${encodeNewTask(PLAIN).body}`)
-  await bench.redis.rpush(bench.key("ready", "5"), "T")
+  await listening(direct, 1)
+  await direct.redis.set(direct.key("task", "T"), `queued 0 0 0 ? 0 0 0 1\n${encodeNewTask(PLAIN).body}`)
+  await direct.redis.rpush(direct.key("ready", "5"), "T")
   expect(await waiter.answer).toMatchObject([{ id: idOf(queue, "T") }])
 })
 
 test("a broker whose subscription broke listens again, and looks for what it missed", async () => {
   await using _ = await two()
-  const { here, bench, queue } = _
+  const { here, direct, queue } = _
   for (let round = 0; round < 3; round++) {
     const waiters = [await wait(here, queue), await wait(here, queue)]
-    await listening(bench, 1)
-    await bench.redis.call("CLIENT", "KILL", "TYPE", "pubsub")
+    await listening(direct, 1)
+    await direct.redis.call("CLIENT", "KILL", "TYPE", "pubsub")
     // Nobody listens now: this hint goes nowhere.
     const missed = await submit(here, queue)
-    await listening(bench, 1)
+    await listening(direct, 1)
     expect(await waiters[0]!.answer).toMatchObject([{ id: missed }])
     const id = await submit(here, queue)
     expect(await waiters[1]!.answer).toMatchObject([{ id }])
@@ -336,14 +336,14 @@ test("a task that comes while the first waiter of its queue settles in is handed
   const { socket } = await sharedRedis()
   await using broker = await testBroker({}, socket)
   for (let round = 0; round < 100; round++) {
-    await using bench = new Bench(socket)
-    await bench.redis.ping()
-    const got = broker.call("GET", `/get?queue=${bench.name}&wait_ms=20000`)
+    await using direct = new DirectQueue(socket)
+    await direct.redis.ping()
+    const got = broker.call("GET", `/get?queue=${direct.name}&wait_ms=20000`)
     // Somewhere between its first try and the moment from which it hears of new tasks.
     for (const end = performance.now() + Math.random() * 2; performance.now() < end; )
       await new Promise<void>(resolve => setImmediate(resolve))
     const began = performance.now()
-    await bench.scripts.call("submit", bench.name, { ttl: 1_000 }, [{ id: "T", ...encodeNewTask(PLAIN) }])
+    await direct.scripts.call("submit", direct.name, { ttl: 1_000 }, [{ id: "T", ...encodeNewTask(PLAIN) }])
     expect((await got).status).toBe(200)
     // The sweeper's look would find it too, within a second.
     expect([round, Math.round(performance.now() - began)]).toEqual([round, expect.any(Number)])
@@ -353,22 +353,22 @@ test("a task that comes while the first waiter of its queue settles in is handed
 
 test("two hundred who wait cost Redis next to nothing", async () => {
   await using _ = await two()
-  const { here, there, bench, queue } = _
+  const { here, there, direct, queue } = _
   const waiters: Waiting[] = []
   for (let i = 0; i < 200; i++) waiters.push(await wait(i % 2 ? here : there, queue))
-  await listening(bench, 2)
+  await listening(direct, 2)
   const commands = async () =>
-    Number(/^total_commands_processed:(\d+)/m.exec(await bench.redis.info("stats"))![1])
+    Number(/^total_commands_processed:(\d+)/m.exec(await direct.redis.info("stats"))![1])
   const before = await commands()
   await Bun.sleep(2_000)
   // Two brokers look at one queue about once a second; a look is a script with some ten commands in it.
   expect((await commands()) - before).toBeLessThan(150)
-  const scripts = await scriptCalls(bench)
+  const scripts = await scriptCalls(direct)
   await submit(here, queue)
   await until("one is served", () => waiters.some(({ got }) => got !== undefined))
-  await quiet(bench)
+  await quiet(direct)
   // Each broker tries once for one task: nobody else is woken by it.
-  expect((await scriptCalls(bench)) - scripts).toBeLessThan(10)
+  expect((await scriptCalls(direct)) - scripts).toBeLessThan(10)
   expect(waiters.filter(({ got }) => got !== undefined)).toHaveLength(1)
 })
 
@@ -389,7 +389,7 @@ test("on shutdown those who wait are answered empty, and who comes later gets no
 
 test("in a storm of submits and of clients that come and go, each task is handed out once", async () => {
   await using _ = await two()
-  const { here, there, bench, queue } = _
+  const { here, there, direct, queue } = _
   const received = new Map<string, number>()
   const cut = new Set<Promise<unknown>>()
   const TASKS = 500
@@ -428,9 +428,9 @@ test("in a storm of submits and of clients that come and go, each task is handed
   await Promise.all(cut)
   calm = true
   const count = async () => ({
-    ready: await bench.redis.llen(bench.key("ready", "5")),
-    leased: await bench.redis.zcard(bench.key("leases")),
-    done: await bench.redis.zcard(bench.key("done")),
+    ready: await direct.redis.llen(direct.key("ready", "5")),
+    leased: await direct.redis.zcard(direct.key("leases")),
+    done: await direct.redis.zcard(direct.key("done")),
   })
   // A client may be gone after its answer was sent: its tasks stay leased. Where all clients wait, no answer is
   // under way to one that lives, so what has been leased for long (a broker may be late to see one leave) is theirs.
@@ -440,11 +440,11 @@ test("in a storm of submits and of clients that come and go, each task is handed
     const { ready, leased, done } = await count()
     if (ready > 0 || leased + done < TASKS) return false
     if (here.queue.waiting + there.queue.waiting < CLIENTS) return done === TASKS
-    for (const local of await bench.redis.zrange(bench.key("leases"), "0", "-1")) {
-      const started = Number(await bench.field(local, "started"))
+    for (const local of await direct.redis.zrange(direct.key("leases"), "0", "-1")) {
+      const started = Number(await direct.field(local, "started"))
       if (lapsed.has(local) || Date.now() - started < 2_000) continue
       lapsed.add(local)
-      await bench.lapse(local)
+      await direct.lapse(local)
     }
     return done === TASKS
   })
@@ -454,5 +454,5 @@ test("in a storm of submits and of clients that come and go, each task is handed
   await Promise.all(clients)
   expect(received.size).toBe(TASKS)
   expect([...received].filter(([, times]) => times > 1)).toEqual([])
-  await checkQueue(bench.redis, queue)
+  await checkQueue(direct.redis, queue)
 })

@@ -85,7 +85,7 @@ describe("a hint goes out wherever work becomes ready:", () => {
 
 test("delays, lapses and expiries come on time also where thousands of queues wait for their turn", async () => {
   await using q = await ServedQueue.open()
-  await q.bench.redis.sadd(QUEUES, ...Array.from({ length: 5_000 }, (_, i) => `other${i}`))
+  await q.direct.redis.sadd(QUEUES, ...Array.from({ length: 5_000 }, (_, i) => `other${i}`))
   await using broker = await testBroker({}, q.socket)
   const queue = freshName()
   const ask = async (path: string, body: object): Promise<Reply["body"]> =>
@@ -96,7 +96,7 @@ test("delays, lapses and expiries come on time also where thousands of queues wa
     const waiting = lease(10_000)
     await until(
       "it waits",
-      async () => (await q.bench.redis.pubsub("CHANNELS", wakeChannel(queue))).length > 0,
+      async () => (await q.direct.redis.pubsub("CHANNELS", wakeChannel(queue))).length > 0,
     )
     return waiting
   }

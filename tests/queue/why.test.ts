@@ -6,7 +6,7 @@ import { ServedQueue } from "../support/served-queue.ts"
 describe("why", () => {
   test("tells the cause of every state", async () => {
     await using q = await ServedQueue.open()
-    const { bench } = q
+    const { direct } = q
     const delayed = await q.submit({ delay_ms: 60_000 })
     expect(await q.why(delayed)).toMatchObject({
       cause: "delayed",
@@ -22,7 +22,7 @@ describe("why", () => {
     const waiting = await q.why(last)
     expect(waiting).toMatchObject({ cause: "waiting", ahead: 1, polled_at: expect.any(Number) })
     expect(waiting.why).toContain("1 task goes first")
-    await bench.redis.hset(bench.key("stats"), "polled", Date.now() - 120_000)
+    await direct.redis.hset(direct.key("stats"), "polled", Date.now() - 120_000)
     const alone = await q.why(last)
     expect(alone.cause).toBe("no_workers")
     expect(alone.why).toContain("for 120.")

@@ -8,7 +8,7 @@ import { createLog } from "../../lib/log.ts"
 import { DRAINS_CHANNEL, RATES, WORKERS, WORKERS_DRAINS, WORKERS_SEEN } from "../../lib/redis/keys.ts"
 import type { QueueView, WorkersAnswer, WorkerView } from "../../lib/wire/managing.ts"
 import { Worker, workerInfo } from "../../worker.ts"
-import { Bench, freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
+import { DirectQueue, freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { workerProcess } from "../support/processes.ts"
 import { sharedRedis, testRedis } from "../support/redis.ts"
 
@@ -18,11 +18,11 @@ async function fleet(count = 1, overrides: Partial<BrokerConfig> = {}, socket?: 
   const brokers: TestBroker[] = []
   for (let i = 0; i < count; i++) brokers.push(await testBroker(overrides, redis as string | RedisAddress))
   const queue = freshName()
-  const bench = new Bench(redis, queue)
+  const direct = new DirectQueue(redis, queue)
   const clients = brokers.map(({ url }) => new Client({ url, token: TOKEN, timeoutMs: 2_000 }))
   const all = new AsyncDisposableStack()
   const fleet = {
-    ...{ brokers, bench, queue, clients, broker: brokers[0]!, client: clients[0]! },
+    ...{ brokers, direct, queue, clients, broker: brokers[0]!, client: clients[0]! },
     /** A worker of ours in this process. It ends with the test. */
     worker(name: string, handlers: Record<string, Handler> = {}, at = 0): Worker {
       const worker = new Worker({
@@ -41,15 +41,15 @@ async function fleet(count = 1, overrides: Partial<BrokerConfig> = {}, socket?: 
     /** It was seen so long ago for the last time. */
     async age(name: string, ms: number): Promise<void> {
       for (const { queue } of brokers) await queue.workers.flush()
-      const about = JSON.parse((await bench.redis.hget(WORKERS, name))!)
+      const about = JSON.parse((await direct.redis.hget(WORKERS, name))!)
       for (const queue of Object.keys(about.queues)) about.queues[queue] -= ms
-      await bench.redis.hset(WORKERS, name, JSON.stringify(about))
-      await bench.redis.zincrby(WORKERS_SEEN, -ms, name)
+      await direct.redis.hset(WORKERS, name, JSON.stringify(about))
+      await direct.redis.zincrby(WORKERS_SEEN, -ms, name)
     },
     async [Symbol.asyncDispose]() {
       await all.disposeAsync()
       for (const broker of brokers) await broker[Symbol.asyncDispose]()
-      await bench[Symbol.asyncDispose]()
+      await direct[Symbol.asyncDispose]()
     },
   }
   return fleet
@@ -148,7 +148,7 @@ describe("a worker is listed", () => {
     await f.age("frozen", 61_000)
     await until("it is stale", async () => (await f.seen("frozen"))?.state === "stale")
     expect(await f.seen("frozen")).toMatchObject({ in_hand: 1, tasks: [task_id] })
-    await f.bench.lapse(task_id)
+    await f.direct.lapse(task_id)
     expect(await f.seen("frozen")).toMatchObject({ state: "gone", in_hand: 0, tasks: [] })
     await f.client.lease({ queues: [f.queue], worker: "frozen" })
     expect(await f.seen("frozen")).toMatchObject({ state: "live" })
@@ -161,19 +161,19 @@ describe("a worker is listed", () => {
     await f.client.drainWorker("yesterday")
     await f.age("yesterday", 86_500_000)
     const crowd = Array.from({ length: 10_000 }, (_, i) => `crowd${i}`)
-    await f.bench.redis.zadd(WORKERS_SEEN, ...crowd.flatMap((name, i) => [Date.now() - 1e6 + i, name]))
+    await f.direct.redis.zadd(WORKERS_SEEN, ...crowd.flatMap((name, i) => [Date.now() - 1e6 + i, name]))
     const about = JSON.stringify({ first: 1, done: 0, failed: 0, queues: {} })
-    await f.bench.redis.hset(WORKERS, ...crowd.flatMap(name => [name, about]))
+    await f.direct.redis.hset(WORKERS, ...crowd.flatMap(name => [name, about]))
     await see("today")
     expect((await f.client.workers({ cursor: "toda" })).workers).toMatchObject([{ worker: "today" }])
-    expect(await f.bench.redis.zcard(WORKERS_SEEN)).toBe(10_000)
-    expect(await f.bench.redis.hlen(WORKERS)).toBe(10_000)
-    expect(await f.bench.redis.hmget(WORKERS, "yesterday", "crowd0", "today")).toEqual([
+    expect(await f.direct.redis.zcard(WORKERS_SEEN)).toBe(10_000)
+    expect(await f.direct.redis.hlen(WORKERS)).toBe(10_000)
+    expect(await f.direct.redis.hmget(WORKERS, "yesterday", "crowd0", "today")).toEqual([
       null,
       null,
       expect.any(String),
     ])
-    expect(await f.bench.redis.hlen(WORKERS_DRAINS)).toBe(0)
+    expect(await f.direct.redis.hlen(WORKERS_DRAINS)).toBe(0)
   })
 
   test("though Redis was away, with what was counted meanwhile, and though it has lost all", async () => {
@@ -207,7 +207,7 @@ describe("a worker is listed", () => {
     await using redis = await testRedis()
     await using f = await fleet(1, {}, redis.socket)
     const written = async () => {
-      const stats = await f.bench.redis.info("commandstats")
+      const stats = await f.direct.redis.info("commandstats")
       return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1] ?? 0)
     }
     for (let i = 0; i < 300; i++) f.broker.queue.workers.recordRequest({ worker: `w${i}` }, ["a", "b"])
@@ -339,17 +339,17 @@ describe("a worker that is told to drain", () => {
     await using f = await fleet()
     await f.client.work({ worker: "w", instance: "one" })
     await f.client.drainWorker("w")
-    await using late = await testBroker({}, f.bench.redis.options.path!)
+    await using late = await testBroker({}, f.direct.redis.options.path!)
     const told = async (instance: string) =>
       (await json(late.call("POST", "/work", { worker: "w", instance }))).drain
     await until("it knows", () => told("one"))
     expect(await told("two")).toBe(false)
     // Undone behind its back, as where a message is lost.
-    await f.bench.redis.hdel(WORKERS_DRAINS, "w")
+    await f.direct.redis.hdel(WORKERS_DRAINS, "w")
     expect(await told("one")).toBe(true)
-    await f.bench.redis.call("CLIENT", "KILL", "TYPE", "pubsub")
+    await f.direct.redis.call("CLIENT", "KILL", "TYPE", "pubsub")
     await until("it has looked again", async () => !(await told("one")))
-    expect((await f.bench.redis.pubsub("NUMSUB", DRAINS_CHANNEL))[1]).toBeGreaterThan(0)
+    expect((await f.direct.redis.pubsub("NUMSUB", DRAINS_CHANNEL))[1]).toBeGreaterThan(0)
   })
 
   test("must have been seen", async () => {
@@ -358,7 +358,7 @@ describe("a worker that is told to drain", () => {
       const answer = await f.broker.call(method, "/workers/nobody/drain")
       expect([answer.status, (await json(answer)).code]).toEqual([404, "worker_not_found"])
     }
-    expect(await f.bench.redis.exists(WORKERS_DRAINS)).toBe(0)
+    expect(await f.direct.redis.exists(WORKERS_DRAINS)).toBe(0)
   })
 })
 
@@ -433,12 +433,12 @@ describe("a queue is shown", () => {
     await using f = await fleet()
     await f.client.submit({ type: "t", queue: f.queue })
     expect((await f.client.queue(f.queue)).rates.submitted).toBeGreaterThan(0)
-    const keys = await f.bench.redis.keys(`${RATES.replace("{", "\\{")}*`)
+    const keys = await f.direct.redis.keys(`${RATES.replace("{", "\\{")}*`)
     expect(keys.length).toBeGreaterThan(0)
     for (const key of keys) {
-      expect(await f.bench.redis.pttl(key)).toBeWithin(60_000, 120_001)
+      expect(await f.direct.redis.pttl(key)).toBeWithin(60_000, 120_001)
       const slice = Number(key.slice(RATES.length))
-      await f.bench.redis.rename(key, `${RATES}${slice - 12}`)
+      await f.direct.redis.rename(key, `${RATES}${slice - 12}`)
     }
     expect((await f.client.queue(f.queue)).rates.submitted).toBe(0)
   })

@@ -3,14 +3,14 @@ import { expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
 import { connect, createServer, type Socket } from "node:net"
 import { wakeChannel } from "../../lib/redis/keys.ts"
-import { Bench, freshName, testBroker, until } from "../support/harness.ts"
+import { DirectQueue, freshName, testBroker, until } from "../support/harness.ts"
 import { testRedis } from "../support/redis.ts"
 import { answered, type Body, FORGED_LEASE, post, problem, submitted } from "../support/requests.ts"
 
 test("with Redis full, submit is refused while leases are taken, extended, failed, released and acknowledged", async () => {
   await using server = await testRedis({ args: ["--maxmemory", "6mb", "--maxmemory-policy", "noeviction"] })
   await using broker = await testBroker({}, server.socket)
-  await using bench = new Bench(server.socket, "default")
+  await using direct = new DirectQueue(server.socket, "default")
   const big = { type: "a", payload: "x".repeat(20_000) }
   const fill = async (task: Body) => {
     for (let i = 0; i < 5_000; i++) {
@@ -21,7 +21,7 @@ test("with Redis full, submit is refused while leases are taken, extended, faile
   }
   expect(await fill(big)).toMatchObject({ status: 503, code: "out_of_memory" })
   // Well under what is used: no buffer that is freed in between makes room.
-  await bench.redis.config("SET", "maxmemory", "2mb")
+  await direct.redis.config("SET", "maxmemory", "2mb")
   for (const queue of ["default", freshName()])
     expect(await problem(post(broker, "/submit", { type: "a", queue }))).toMatchObject({
       code: "out_of_memory",
@@ -43,7 +43,7 @@ test("with Redis full, submit is refused while leases are taken, extended, faile
     await using second = await testBroker({}, server.socket)
     expect((await post(second, "/ack", { ...kept, status: "done" })).status).toBe(200)
   }
-  await bench.redis.config("SET", "maxmemory", "0")
+  await direct.redis.config("SET", "maxmemory", "0")
   expect((await post(broker, "/submit", big)).status).toBe(200)
 })
 
@@ -158,8 +158,8 @@ test("a waiter that waited when Redis went is served when it is back", async () 
   const waiting = answered(broker.call("GET", "/get?wait_ms=15000"))
   await until("it waits", () => broker.queue.waiting === 1)
   {
-    await using bench = new Bench(server.socket)
-    const { redis } = bench
+    await using direct = new DirectQueue(server.socket)
+    const { redis } = direct
     const channel = wakeChannel("default")
     await until("it listens", async () => (await redis.pubsub("CHANNELS", channel)).length === 1)
   }
@@ -193,16 +193,16 @@ test("/readyz is 503 while Redis reads its data, and 200 only when a submit work
 test("/readyz is 503 while Redis may evict tasks, and tells how safe writes are", async () => {
   await using server = await testRedis({ aof: "everysec" })
   await using broker = await testBroker({}, server.socket)
-  await using bench = new Bench(server.socket)
+  await using direct = new DirectQueue(server.socket)
   const ready = () => fetch(`${broker.url}/readyz`)
   expect(await answered(ready())).toMatchObject({ status: "ready", durability: "everysec" })
-  await bench.redis.config("SET", "maxmemory-policy", "allkeys-lru")
+  await direct.redis.config("SET", "maxmemory-policy", "allkeys-lru")
   expect(await problem(ready())).toMatchObject({
     status: 503,
     code: "not_ready",
     detail: expect.stringContaining("noeviction"),
   })
-  await bench.redis.config("SET", "maxmemory-policy", "noeviction")
-  await bench.redis.config("SET", "appendfsync", "always")
+  await direct.redis.config("SET", "maxmemory-policy", "noeviction")
+  await direct.redis.config("SET", "appendfsync", "always")
   expect(await answered(ready())).toMatchObject({ durability: "always" })
 })

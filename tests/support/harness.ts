@@ -35,8 +35,8 @@ export async function until(what: string, holds: () => unknown, ms = 30_000): Pr
   }
 }
 
-/** Straight access to a Redis: keys, scripts, and time, which moves by writing a deadline in the past. */
-export class Bench implements AsyncDisposable {
+/** Direct access to one queue in Redis: keys, scripts and deadlines. Tests move time by writing a deadline in the past. */
+export class DirectQueue implements AsyncDisposable {
   readonly redis: Redis
   readonly scripts: Scripts
 

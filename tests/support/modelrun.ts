@@ -5,7 +5,7 @@ import { Redis } from "ioredis"
 import { prepareScript, SCRIPTS, type ScriptName, scriptText } from "../../lib/redis/scripts.ts"
 import { onOneConnection, type Runner } from "../../lib/redis/store.ts"
 import { encodeNewTask } from "../../lib/task/record.ts"
-import { Bench } from "./harness.ts"
+import { DirectQueue } from "./harness.ts"
 import { bytesHeld, bytesSaid, contradictionsOf, dump, sorted } from "./invariants.ts"
 import { type Asked, ended, type Known, LATER_MS, Model, type Said } from "./model.ts"
 import { testRedis } from "./redis.ts"
@@ -47,14 +47,14 @@ class Real {
   tokens = 0
   made = 0
   constructor(
-    readonly bench: Bench,
+    readonly direct: DirectQueue,
     readonly queue: string,
   ) {}
 
   token = () => String(++this.tokens).padStart(22, "0")
-  call: Bench["scripts"]["call"] = (name, _, args, items) =>
-    this.bench.scripts.call(name, this.queue, args, items)
-  key = (name: Parameters<Bench["key"]>[0], id = "") => this.bench.key(name, id)
+  call: DirectQueue["scripts"]["call"] = (name, _, args, items) =>
+    this.direct.scripts.call(name, this.queue, args, items)
+  key = (name: Parameters<DirectQueue["key"]>[0], id = "") => this.direct.key(name, id)
 }
 
 type Step = fc.AsyncCommand<Model, Real>
@@ -102,7 +102,7 @@ class Submit extends Command {
   async once(model: Model, real: Real) {
     const all = this.all.map(asked => ({ ...asked, id: asked.id || `n${++real.made}` }))
     const expected = all.map(asked => model.submit(asked))
-    const answer = await real.bench.submitEach(LATER_MS, all.map(submitItem))
+    const answer = await real.direct.submitEach(LATER_MS, all.map(submitItem))
     return { expected, answer }
   }
   words = () => `submit(${this.all.map(askedInWords).join("; ")})`
@@ -151,7 +151,7 @@ class Lease extends Command {
   async once(model: Model, real: Real) {
     const tokens = Array.from({ length: this.count }, real.token)
     const expected = model.lease(tokens)
-    const [, ...tasks] = await real.bench.leaseEach(
+    const [, ...tasks] = await real.direct.leaseEach(
       { limit: 1_000, retention: LATER_MS, tokens: tokens.join("") },
       { worker: "w", slots: this.count },
     )
@@ -229,7 +229,7 @@ class Settle extends Command {
       retry,
       text: outcome === "released" ? "" : text,
     }))
-    const answers = await real.bench.settleEach(LATER_MS, items)
+    const answers = await real.direct.settleEach(LATER_MS, items)
     return { expected, answer: answers.map(answer => answer.slice(0, 2)) }
   }
   words = () => `ack(${this.said.map((said, i) => endInWords(said, this.all[i]!)).join("; ")})`
@@ -338,7 +338,7 @@ class Pass extends OfTask {
     if (task === undefined || task.state === "queued" || task.past > 0) return { expected: 0, answer: 0 }
     task.past = model.tick()
     const place = ended(task) ? task.state : task.state === "processing" ? "leases" : "due"
-    await real.bench.redis.zadd(real.key(place as "done"), "XX", task.past, task.id)
+    await real.direct.redis.zadd(real.key(place as "done"), "XX", task.past, task.id)
     return { expected: 0, answer: 0 }
   }
   words = () => `timePasses(${this.id})`
@@ -351,8 +351,8 @@ class Overrun extends OfTask {
     if (task?.state !== "processing" || !task.limited || task.overrun > 0) return { expected: 0, answer: 0 }
     const started = model.tick()
     task.past = task.overrun = started + RUNTIME_MS
-    await real.bench.setField(task.id, "started", started)
-    await real.bench.redis.zadd(real.key("leases"), "XX", task.past, task.id)
+    await real.direct.setField(task.id, "started", started)
+    await real.direct.redis.zadd(real.key("leases"), "XX", task.past, task.id)
     return { expected: 0, answer: 0 }
   }
   words = () => `hardEndComes(${this.id})`
@@ -365,7 +365,7 @@ class Expire extends OfTask {
     if (task === undefined || !task.expiring || ended(task) || task.expired > 0)
       return { expected: 0, answer: 0 }
     task.expired = model.tick()
-    await real.bench.expire(task.id, task.expired)
+    await real.direct.expire(task.id, task.expired)
     return { expected: 0, answer: 0 }
   }
   words = () => `expiryComes(${this.id})`
@@ -373,7 +373,7 @@ class Expire extends OfTask {
 
 /** Each task in one place, and all that there is on either side the same. */
 async function compare(model: Model, real: Real, after: string): Promise<void> {
-  const content = await dump(real.bench.redis, real.queue)
+  const content = await dump(real.direct.redis, real.queue)
   deepStrictEqual(contradictionsOf(content), [], `${after}: what contradicts the layout`)
   const whole = sorted(content)
   const { tasks, payloads, unique, ready } = whole
@@ -510,8 +510,8 @@ export async function checkModel({ runs, seed, patch, onFailure = "throw" }: Mod
   let lives = 0
   const property = fc.asyncProperty(fc.commands(commands, { maxCommands: 60, size: "max" }), async steps => {
     const run = (redis: Redis) => (patch ? patching(onOneConnection(redis), patch) : onOneConnection(redis))
-    await using bench = new Bench(server.socket, `m${++lives}`, run, LIMITS)
-    await fc.asyncModelRun(() => ({ model: new Model(), real: new Real(bench, bench.name) }), steps)
+    await using direct = new DirectQueue(server.socket, `m${++lives}`, run, LIMITS)
+    await fc.asyncModelRun(() => ({ model: new Model(), real: new Real(direct, direct.name) }), steps)
     await control.flushdb()
   })
   try {

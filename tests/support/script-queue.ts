@@ -4,7 +4,7 @@ import { newTokens } from "../../lib/task/lease-token.ts"
 import type { Policy } from "../../lib/task/policy.ts"
 import { encodeNewTask } from "../../lib/task/record.ts"
 import type { Leased } from "../../lib/task/task.ts"
-import { Bench } from "../support/harness.ts"
+import { DirectQueue } from "../support/harness.ts"
 import { type Dump, dump as dumpAll } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
 
@@ -41,7 +41,7 @@ export interface TaskOptions extends Pick<Policy, "backoff"> {
 }
 
 /** The scripts, with what a test does not care about filled in. */
-export class ScriptQueue extends Bench {
+export class ScriptQueue extends DirectQueue {
   async submit(ids: string | string[], wishes: TaskOptions = {}) {
     const {
       delay = 0,

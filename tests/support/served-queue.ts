@@ -4,7 +4,7 @@ import type { BrokerConfig } from "../../lib/config/config.ts"
 import type { Attempt, TaskView, WhyAnswer } from "../../lib/wire/inspecting.ts"
 import type { Submit } from "../../lib/wire/submitting.ts"
 import type { LeasedTask, WorkAnswer } from "../../lib/wire/working.ts"
-import { Bench, type TestBroker, testBroker } from "../support/harness.ts"
+import { DirectQueue, type TestBroker, testBroker } from "../support/harness.ts"
 import { checkQueue } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
 
@@ -22,16 +22,16 @@ export class ServedQueue implements AsyncDisposable {
   private constructor(
     readonly socket: string,
     readonly broker: TestBroker,
-    readonly bench: Bench,
+    readonly direct: DirectQueue,
   ) {}
 
   static async open(overrides: Partial<BrokerConfig> = {}): Promise<ServedQueue> {
     const { socket } = await sharedRedis()
-    return new ServedQueue(socket, await testBroker(overrides, socket), new Bench(socket))
+    return new ServedQueue(socket, await testBroker(overrides, socket), new DirectQueue(socket))
   }
 
   get queue(): string {
-    return this.bench.name
+    return this.direct.name
   }
 
   async ask(
@@ -90,19 +90,19 @@ export class ServedQueue implements AsyncDisposable {
 
   /** The lease lapses, and a sweep takes the task back. */
   async crash(id: string): Promise<void> {
-    await this.bench.lapse(id)
-    await this.bench.sweep()
+    await this.direct.lapse(id)
+    await this.direct.sweep()
   }
 
   /** Its delay is over, and a sweep finds it. */
   async becomeDue(id: string): Promise<void> {
-    await this.bench.due(id)
-    await this.bench.sweep()
+    await this.direct.due(id)
+    await this.direct.sweep()
   }
 
   /** The time has come after which it must not start. */
   async expire(id: string): Promise<void> {
-    await this.bench.expire(id)
+    await this.direct.expire(id)
   }
 
   /** A task that is dead, its one attempt failed. */
@@ -114,12 +114,12 @@ export class ServedQueue implements AsyncDisposable {
 
   sweepKeeping(keep: { limit?: number; keep?: number; keep_dead?: number; dead_retention?: number }) {
     const bounds = { limit: 1_000, retention: DAY_MS, dead_retention: DAY_MS, keep: 1e9, keep_dead: 1e9 }
-    return this.bench.scripts.call("sweep", this.queue, { ...bounds, ...keep, polled: 0 })
+    return this.direct.scripts.call("sweep", this.queue, { ...bounds, ...keep, polled: 0 })
   }
 
   async [Symbol.asyncDispose]() {
-    await checkQueue(this.bench.redis, this.queue)
+    await checkQueue(this.direct.redis, this.queue)
     await this.broker[Symbol.asyncDispose]()
-    await this.bench[Symbol.asyncDispose]()
+    await this.direct[Symbol.asyncDispose]()
   }
 }

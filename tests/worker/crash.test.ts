@@ -8,7 +8,7 @@ import { join } from "node:path"
 import { BrokerProblem, BrokerUnreachable, type Client } from "../../lib/client.ts"
 import type { Submit } from "../../lib/wire/submitting.ts"
 import { runsByWorker } from "../support/handlers.ts"
-import { Bench } from "../support/harness.ts"
+import { DirectQueue } from "../support/harness.ts"
 import { directory, startBroker, startWorker, until } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
 
@@ -38,7 +38,7 @@ class Recorder {
 
   constructor(
     readonly clients: readonly Client[],
-    readonly bench: Bench,
+    readonly direct: DirectQueue,
     workers = 6,
   ) {
     this.#loops = Array.from({ length: workers }, (_, i) => this.#work(clients[i % clients.length]!))
@@ -52,12 +52,12 @@ class Recorder {
   async #work(client: Client): Promise<void> {
     while (!this.#stopped) {
       const { tasks } = await persist(() =>
-        client.lease({ queues: [this.bench.name], max: 10, wait_ms: 20 }, { timeoutMs: 2_000 }),
+        client.lease({ queues: [this.direct.name], max: 10, wait_ms: 20 }, { timeoutMs: 2_000 }),
       )
       this.inHand += tasks.length
       for (const { id, lease } of tasks) {
         // Now and then one that comes too late: its lease has lapsed while it worked.
-        if (Math.random() < 0.05) await this.bench.lapse(id).catch(() => {})
+        if (Math.random() < 0.05) await this.direct.lapse(id).catch(() => {})
         await Bun.sleep(Math.random() * 3)
         try {
           const { status } = await persist(() => client.ack({ task_id: id, lease, status: "done" }))
@@ -111,14 +111,14 @@ async function crowd(all: AsyncDisposableStack) {
   const use = <T extends AsyncDisposable>(what: T) => all.use(what)
   const redis = use(await testRedis({ aof: "always" }))
   const runs = use(await directory())
-  const bench = use(new Bench(redis.socket, "recorded"))
-  const processes = use(new Bench(redis.socket, "processes"))
-  for (const { redis } of [bench, processes]) redis.on("error", () => {})
+  const direct = use(new DirectQueue(redis.socket, "recorded"))
+  const processes = use(new DirectQueue(redis.socket, "processes"))
+  for (const { redis } of [direct, processes]) redis.on("error", () => {})
   const brokers = [use(await startBroker(redis.socket)), use(await startBroker(redis.socket))]
   const clients = brokers.map(({ client }) => client)
   const worker = use(await startWorker(brokers[0]!.url, runs, { QUEUES: processes.name }))
-  const recorder = new Recorder(clients, bench)
-  const submitters = [bench, processes].map(
+  const recorder = new Recorder(clients, direct)
+  const submitters = [direct, processes].map(
     ({ name }) =>
       new Submitter(clients, {
         type: "record",
@@ -143,7 +143,7 @@ async function crowd(all: AsyncDisposableStack) {
     /** Everybody finishes; then what must hold is looked at. */
     async finish() {
       for (const submitter of submitters) await submitter.stop()
-      for (const each of [bench, processes])
+      for (const each of [direct, processes])
         await until(`all tasks of ${each.name} done`, async () => {
           await lapseAll(each)
           return (await unfinished(each)) === 0
@@ -156,7 +156,10 @@ async function crowd(all: AsyncDisposableStack) {
       // Each ack that was accepted is of one lease, and that is the one by which Redis has the task done.
       for (const [id, leases] of recorder.accepted) {
         expect(new Set(leases).size).toBe(1)
-        expect([await bench.field(id, "state"), await bench.field(id, "lease")]).toEqual(["done", leases[0]!])
+        expect([await direct.field(id, "state"), await direct.field(id, "lease")]).toEqual([
+          "done",
+          leases[0]!,
+        ])
       }
       for (const id of recorded) expect(recorder.accepted.has(id)).toBeTrue()
       const ran = new Set((await runsByWorker(runs.path)).flat())
@@ -167,18 +170,18 @@ async function crowd(all: AsyncDisposableStack) {
 }
 
 /** What nobody finishes any more is taken from who had it. Whoever still had it is told so, and it is done again. */
-async function lapseAll(bench: Bench): Promise<void> {
-  const leases = bench.key("leases")
-  const ids = await bench.redis.zrange(leases, "0", "-1")
-  await Promise.all(ids.map(id => bench.redis.zadd(leases, "XX", 1, id)))
+async function lapseAll(direct: DirectQueue): Promise<void> {
+  const leases = direct.key("leases")
+  const ids = await direct.redis.zrange(leases, "0", "-1")
+  await Promise.all(ids.map(id => direct.redis.zadd(leases, "XX", 1, id)))
   await Bun.sleep(100)
 }
 
-async function unfinished(bench: Bench): Promise<number> {
+async function unfinished(direct: DirectQueue): Promise<number> {
   const ready = Array.from({ length: 10 }, (_, priority) =>
-    bench.redis.llen(bench.key("ready", `${priority}`)),
+    direct.redis.llen(direct.key("ready", `${priority}`)),
   )
-  const sets = (["leases", "due", "dead"] as const).map(name => bench.redis.zcard(bench.key(name)))
+  const sets = (["leases", "due", "dead"] as const).map(name => direct.redis.zcard(direct.key(name)))
   const counts = await Promise.all([...ready, ...sets])
   return counts.reduce((sum, count) => sum + count, 0)
 }
@@ -250,10 +253,10 @@ test("kill -9 of all of them at once: the next start finds every task", async ()
 async function pair(all: AsyncDisposableStack) {
   const redis = all.use(await testRedis())
   const runs = all.use(await directory())
-  const bench = all.use(new Bench(redis.socket, "default"))
+  const direct = all.use(new DirectQueue(redis.socket, "default"))
   const { url, client } = all.use(await startBroker(redis.socket))
   return {
-    bench,
+    direct,
     client,
     // One task at a time: a worker that is stopped has no long poll open then, which would take the task again.
     startWorker: async () => all.use(await startWorker(url, runs, { CONCURRENCY: "1" })),
@@ -274,7 +277,7 @@ test("a worker killed in mid-task loses the task to another, and the lapse count
   const { task_id: id } = await scene.client.submit({ type: "hold" })
   await scene.begun(1)
   await first.kill9()
-  await scene.bench.lapse(id)
+  await scene.direct.lapse(id)
   await scene.startWorker()
   await scene.begun(2)
   await scene.go()
@@ -290,7 +293,7 @@ test("a task that kills its worker each time ends in the dead-letter queue as cr
     const worker = await scene.startWorker()
     expect(await worker.ended()).toBe("SIGKILL")
     expect(await scene.client.status(id)).toMatchObject({ status: "processing", attempt })
-    await scene.bench.lapse(id)
+    await scene.direct.lapse(id)
   }
   await scene.until(id, "dead")
   const { dlq_size, tasks } = await scene.client.dlq()
@@ -305,7 +308,7 @@ test("a worker stopped past its lease wakes, and its late ack is refused", async
   const { task_id: id } = await scene.client.submit({ type: "hold" })
   await scene.begun(1)
   sleeper.signal("SIGSTOP")
-  await scene.bench.lapse(id)
+  await scene.direct.lapse(id)
   const [task] = (await scene.client.lease({ wait_ms: 5_000 })).tasks
   expect(task).toMatchObject({ id, attempt: 2 })
   await scene.go()
