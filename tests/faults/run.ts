@@ -1,7 +1,6 @@
 /** One run: everybody starts, faults come as they were drawn, all is healed and drained, and the checker judges. */
 import { existsSync, mkdtempSync, rmSync } from "node:fs"
 import { until } from "../support/processes.ts"
-import { BrokerSeat, type Casting, ClientSeat, plantedSign, WorkerSeat } from "./participants.ts"
 import {
   type Counts,
   type Ending,
@@ -11,11 +10,12 @@ import {
   OF_LOSS,
   type Violation,
 } from "./checker.ts"
-import { checkForgotten, checkKeys, LastWord } from "./final-checks.ts"
 import { type Done, drawFaults, Havoc, kindsOf, type Scene } from "./faults.ts"
+import { checkForgotten, checkKeys, LastWord } from "./final-checks.ts"
 import { readHistory } from "./history.ts"
-import { type Story, shortestStory, timesOf } from "./timeline.ts"
+import { BrokerSeat, type Casting, ClientSeat, plantedSign, WorkerSeat } from "./participants.ts"
 import { singleServer, type Target } from "./target.ts"
+import { type Story, shortestStory, timesOf } from "./timeline.ts"
 import { PLAIN_QUEUE, QUEUES } from "./workload.ts"
 
 export interface Options {
