@@ -35,10 +35,6 @@ const ROOMS: Rules = {
   config: ["wire"],
   redis: ["config", "task", "wire"],
   "lib/redis/scripts.ts": ["lua"],
-  // These scripts are not declared in lib/redis/scripts.ts yet.
-  "lib/observe/event-writer.ts": ["lua"],
-  "lib/observe/rates.ts": ["lua"],
-  "lib/queue/worker-registry.ts": ["lua"],
   lua: [],
   task: ["wire"],
   wire: [],

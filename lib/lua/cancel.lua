@@ -6,9 +6,10 @@
   cost       O(n log D), D = delayed tasks
   invariant  a cancelled task is never handed out again ]]
 local retention = ARGV[1]
+local first, fields_each = 2, 1
 
 local answers = {}
-for i = 2, #ARGV do
+for i = first, #ARGV, fields_each do
   local id = ARGV[i]
   local t = open(id)
   local state, code = t and t.state or "", nil

@@ -1,17 +1,16 @@
 #!lua
---[[ tell: put events into their stream, which keeps the newest, and none that is too old.
-  arguments  most: how many it keeps; kept: for how many ms; then for each: event, queue, task, data
+--[[ events-append: append events to the stream, and remove its oldest entries.
+  arguments  max_events: how many events the stream keeps (approximately); retention: ms that it keeps an event; then for
+             each: event (its name), queue, task ("" if the event is not about one), data (JSON)
   answers    nothing
-  cost       O(n); some more where much is too old ]]
-local stream = KEYS[1]
-local most, kept = unpack(ARGV)
+  cost       O(n + entries removed)
+  invariant  refused if Redis is out of memory: events are the first thing to give up ]]
+local stream = unpack(KEYS)
+local max_events, retention = unpack(ARGV)
 local first, fields_each = 3, 4
-
-local clock = redis.call("TIME")
-local oldest = clock[1] * 1000 - kept
 
 for i = first, #ARGV, fields_each do
   local event, queue, task, data = unpack(ARGV, i, i + fields_each - 1)
-  redis.call("XADD", stream, "MAXLEN", "~", most, "*", "event", event, "queue", queue, "task", task, "data", data)
+  redis.call("XADD", stream, "MAXLEN", "~", max_events, "*", "event", event, "queue", queue, "task", task, "data", data)
 end
-redis.call("XTRIM", stream, "MINID", "~", string.format("%d", oldest))
+redis.call("XTRIM", stream, "MINID", "~", int(now - retention))

@@ -1,4 +1,4 @@
---[[ moves: the third part of the prelude: the transitions that several scripts share. ]]
+--[[ moves: the transitions that several scripts share. ]]
 local MAX_RELEASES = 100 -- a release does not use up a retry; this bound stops endless releases
 local MAX_HISTORY = 10 -- the newest finished attempts are kept
 

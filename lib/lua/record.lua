@@ -1,29 +1,14 @@
---[[ record: the first part of the prelude of every queue script: the queue's keys, the clock, and the text of a task.
-  The prelude has three parts, which lib/redis/scripts.ts joins: record.lua, collect.lua (collected writes) and moves.lua
-  (transitions that several scripts share). A script reads the tasks it needs, changes them, and commits.
-  The preceding line, written by lib/redis/scripts.ts, defines the limits of a queue: max_depth and max_bytes (0: no limit).
+--[[ record: the keys of a queue and the text of a task.
+  lib/redis/scripts.ts puts four files before every queue script: clock.lua, record.lua, collect.lua (collected writes)
+  and moves.lua (transitions that several scripts share). A script reads the tasks it needs, changes them, and commits.
+  The script's first line after the shebang, written by lib/redis/scripts.ts, defines the limits of a queue: max_depth and max_bytes (0: no limit).
   If max_bytes is set, `bytes` in `stats` counts what all tasks that have not ended occupy. ]]
 local task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, settings, wake, ended = unpack(KEYS)
 
 -- Locals for what runs per task: a global is looked up by name at each use.
 local ARGV, find, match, sub, byte = ARGV, string.find, string.match, string.sub, string.byte
 
-local clock = redis.call("TIME") -- read once: the clock advances while a script runs
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 math.randomseed(clock[2]) -- otherwise every script would draw the same numbers
-
--- Formats a time or count. Lua formats a number again at each concatenation or command, which costs more than any
--- Redis command; one batch uses the same few numbers over and over.
-local texts_of_numbers = {}
-local function int(number)
-  local text = texts_of_numbers[number]
-  if not text then
-    text = string.format("%d", number)
-    texts_of_numbers[number] = text
-  end
-  return text
-end
-local now_text = int(now)
 
 local CHUNK = 4000 -- values in one command; unpack fails near 8,000
 

@@ -9,14 +9,12 @@
  *   4. Where writing begins anew the stream says `gap`. So who reads on from an id hears of whatever may be missing.
  */
 import { randomBytes } from "node:crypto"
-import tell from "../lua/events-append.lua" with { type: "text" }
-import { EVENT_STREAM, LISTENING } from "../redis/keys.ts"
-import { prepareScript } from "../redis/scripts.ts"
+import { LISTENING } from "../redis/keys.ts"
+import { type Item, runShared } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
 import { EVENTS, type EventData, type EventName } from "../wire/events.ts"
 import { type Counters, MAX_QUEUES, OTHER, type QueueCounters } from "./counters.ts"
 
-const TELL = prepareScript(tell)
 const FLUSH_MS = 50
 const SECOND_MS = 1_000
 /** What a broker tells one by one in a second: of what every task goes through, and of all else. */
@@ -41,8 +39,8 @@ export class EventWriter {
   #closed = false
   #routine = 0
   #others = 0
-  /** Four texts each, as lua/tell.lua takes them. */
-  #buffer: string[] = []
+  /** Events that the next flush writes. */
+  #buffer: Item<"eventsAppend">[] = []
   /** What was to be written, and was not. */
   #lost = false
   #skipped = new Map<string, number>()
@@ -123,17 +121,18 @@ export class EventWriter {
 
   #write(event: EventName, queue: string, id: string, facts: Facts): void {
     const data = { ...(queue && { queue }), ...(id && { task_id: id }), ...facts }
-    this.#buffer.push(event, queue, id, JSON.stringify(data))
+    this.#buffer.push({ event, queue, task: id, data: JSON.stringify(data) })
     this.#flushing ??= setTimeout(() => void this.#flush(), FLUSH_MS).unref()
   }
 
   async #flush(): Promise<void> {
     clearTimeout(this.#flushing)
     this.#flushing = undefined
-    const told = this.#buffer.splice(0)
-    if (told.length === 0) return
+    const events = this.#buffer.splice(0)
+    if (events.length === 0) return
     try {
-      await this.store.run(TELL, [EVENT_STREAM], [MAX_EVENTS, RETENTION_MS, ...told], false)
+      const bounds = { max_events: MAX_EVENTS, retention: RETENTION_MS }
+      await runShared(this.store, "eventsAppend", bounds, events)
     } catch {
       this.#lost = true // Redis is away or full
     }

@@ -2,12 +2,8 @@
  * How fast things happen in each queue, at all brokers together. Each adds what it has counted (counters.ts) every few
  * seconds, for the queues where something happened, to the slice of time that it is; slices expire.
  */
-
-import add from "../lua/rates-add.lua" with { type: "text" }
-import read from "../lua/rates-read.lua" with { type: "text" }
 import { Flusher } from "../redis/flusher.ts"
-import { RATES } from "../redis/keys.ts"
-import { prepareScript } from "../redis/scripts.ts"
+import { runShared } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
 import { EVENTS } from "../wire/events.ts"
 import type { Rates as RatesOf } from "../wire/managing.ts"
@@ -20,9 +16,6 @@ const SLICES = 12
 const KEEP_MS = 2 * SLICES * SLICE_MS
 /** Queues in one call: well below 1 ms of Redis' time. */
 const MAX_QUEUES_PER_CALL = 200
-
-const ADD = prepareScript(add)
-const READ = prepareScript(read)
 
 export class Rates {
   /** What was told so far, of each queue. */
@@ -40,8 +33,12 @@ export class Rates {
     const rates = new Map<string, RatesOf>()
     for (let from = 0; from < queues.length; from += MAX_QUEUES_PER_CALL) {
       const some = queues.slice(from, from + MAX_QUEUES_PER_CALL)
-      const reply = await this.store.run(READ, [RATES], [SLICE_MS, SLICES, ...some], false)
-      const [ms, ...sums] = reply as [number, ...string[]]
+      const [ms, ...sums] = await runShared(
+        this.store,
+        "ratesRead",
+        { slice: SLICE_MS, slices: SLICES },
+        some.map(queue => ({ queue })),
+      )
       some.forEach((queue, i) => {
         const counts = sums[i]!.split(" ")
         const perSecond = EVENTS.map((event, i) => [event, perSecondOf(Number(counts[i] ?? 0), ms)])
@@ -72,9 +69,9 @@ export class Rates {
     }
     for (let from = 0; from < news.length; from += MAX_QUEUES_PER_CALL) {
       const some = news.slice(from, from + MAX_QUEUES_PER_CALL)
-      const items = some.flatMap(({ queue, more }) => [queue, more.join(" ")])
+      const items = some.map(({ queue, more }) => ({ queue, counts: more.join(" ") }))
       try {
-        await this.store.run(ADD, [RATES], [SLICE_MS, KEEP_MS, ...items], false)
+        await runShared(this.store, "ratesAdd", { slice: SLICE_MS, retention: KEEP_MS }, items)
       } catch {
         return
       }

@@ -8,12 +8,9 @@
  *      broker or a worker dies.
  */
 import { Refused } from "../errors.ts"
-import drain from "../lua/workers-drain.lua" with { type: "text" }
-import known from "../lua/workers-list.lua" with { type: "text" }
-import seen from "../lua/workers-seen.lua" with { type: "text" }
 import { Flusher } from "../redis/flusher.ts"
-import { DRAINS_CHANNEL, WORKERS, WORKERS_DRAINS, WORKERS_SEEN } from "../redis/keys.ts"
-import { prepareScript, type Scripts } from "../redis/scripts.ts"
+import { WORKERS_DRAINS } from "../redis/keys.ts"
+import { runShared, type Scripts } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
 import { joinId } from "../task/id.ts"
 import type { Leased, Settled } from "../task/task.ts"
@@ -41,10 +38,6 @@ const MAX_LEASES_PER_QUEUE = 10_000
 const MAX_QUEUES_AT_ONCE = 100
 const MAX_TASK_IDS_PER_WORKER = 10
 const MAX_WORKER_NAMES_PER_QUEUE = 20
-
-const SEEN = prepareScript(seen)
-const LIST = prepareScript(known)
-const DRAIN = prepareScript(drain)
 
 /** A worker as its request describes it; `worker` is "" if the request names none. */
 export type WorkerIdentity = Pick<Demand, "worker" | "instance" | "host" | "version">
@@ -213,8 +206,7 @@ export class WorkerRegistry {
     const found = workers.find(known => known.worker === worker)
     if (found === undefined) throw workerNotFound(worker)
     requireQueues(Object.keys(found.queues))
-    const keys = [WORKERS, WORKERS_DRAINS, DRAINS_CHANNEL]
-    const since = (await this.parts.store.run(DRAIN, keys, [worker, on ? 1 : 0], true)) as number
+    const since = await runShared(this.parts.store, "workersDrain", { name: worker, on: on ? 1 : 0 })
     if (since < 0) throw workerNotFound(worker)
     await this.refreshDrains()
     return since
@@ -263,25 +255,25 @@ export class WorkerRegistry {
     this.#sightings = new Map()
     for (let from = 0; from < all.length; from += MAX_WORKERS_PER_CALL) {
       const now = performance.now()
-      const args = all.slice(from, from + MAX_WORKERS_PER_CALL).flatMap(([worker, sighting]) => {
+      const items = all.slice(from, from + MAX_WORKERS_PER_CALL).map(([worker, sighting]) => {
         const { lastAt, done, failed, instance, host, version } = sighting
         const agoByQueue = Object.fromEntries(
           [...sighting.queues].map(([queue, at]) => [queue, Math.round(now - at)]),
         )
-        return [
-          worker,
-          Math.round(now - lastAt),
-          JSON.stringify(agoByQueue),
+        return {
+          name: worker,
+          ago: Math.round(now - lastAt),
+          queues: JSON.stringify(agoByQueue),
           done,
           failed,
           instance,
           host,
           version,
-        ]
+        }
       })
       try {
-        const keys = [WORKERS, WORKERS_SEEN, WORKERS_DRAINS]
-        await this.parts.store.run(SEEN, keys, [KEEP_MS, MAX_WORKERS, ...args], false)
+        const bounds = { retention: KEEP_MS, max_workers: MAX_WORKERS }
+        await runShared(this.parts.store, "workersSeen", bounds, items)
         this.#cache = undefined
       } catch {
         this.#putBack(all.slice(from))
@@ -325,15 +317,12 @@ export class WorkerRegistry {
     const found = new Map<string, KnownWorker>()
     let now = 0
     for (let cursor = "0", first = true; first || cursor !== "0"; first = false) {
-      const keys = [WORKERS, WORKERS_SEEN]
-      const reply = await this.parts.store.run(LIST, keys, [cursor, MAX_WORKERS_PER_READ], false)
-      const [time, next, ...flat] = reply as [number, string, ...string[]]
+      const page = { cursor, count: MAX_WORKERS_PER_READ }
+      const [time, next, ...workers] = await runShared(this.parts.store, "workersList", page)
       now = time
       cursor = next
-      for (let i = 0; i < flat.length; i += 3) {
-        const worker = flat[i]!
-        found.set(worker, { ...JSON.parse(flat[i + 1]!), worker, lastAt: Number(flat[i + 2]) })
-      }
+      for (const [worker, about, seenAt] of workers)
+        found.set(worker, { ...JSON.parse(about), worker, lastAt: Number(seenAt) })
     }
     const workers = [...found.values()].sort((a, b) => (a.worker < b.worker ? -1 : 1))
     return { now, workers }

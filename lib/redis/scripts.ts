@@ -1,12 +1,14 @@
 /**
- * The Lua scripts as typed functions: what goes in and what comes out of each, and nothing else. A script is
- * called for one queue, gets all keys of that queue, and decides one transition for many tasks at once.
+ * The Lua scripts as typed functions: the arguments and the reply of each. A queue script runs on the keys of one queue
+ * and applies one transition to many tasks. The others run on keys that are about no single queue.
  */
 import { createHash } from "node:crypto"
 import auditQueue from "../lua/audit-queue.lua" with { type: "text" }
 import cancel from "../lua/cancel.lua" with { type: "text" }
+import clock from "../lua/clock.lua" with { type: "text" }
 import collect from "../lua/collect.lua" with { type: "text" }
 import deleteDead from "../lua/delete-dead.lua" with { type: "text" }
+import eventsAppend from "../lua/events-append.lua" with { type: "text" }
 import extend from "../lua/extend.lua" with { type: "text" }
 import inspect from "../lua/inspect.lua" with { type: "text" }
 import lease from "../lua/lease.lua" with { type: "text" }
@@ -17,6 +19,8 @@ import pause from "../lua/pause.lua" with { type: "text" }
 import purge from "../lua/purge.lua" with { type: "text" }
 import queueState from "../lua/queue-state.lua" with { type: "text" }
 import queueStates from "../lua/queue-states.lua" with { type: "text" }
+import ratesAdd from "../lua/rates-add.lua" with { type: "text" }
+import ratesRead from "../lua/rates-read.lua" with { type: "text" }
 import record from "../lua/record.lua" with { type: "text" }
 import retryDead from "../lua/retry-dead.lua" with { type: "text" }
 import settings from "../lua/settings.lua" with { type: "text" }
@@ -25,15 +29,34 @@ import submit from "../lua/submit.lua" with { type: "text" }
 import sweep from "../lua/sweep.lua" with { type: "text" }
 import watch from "../lua/watch.lua" with { type: "text" }
 import why from "../lua/why.lua" with { type: "text" }
+import workersDrain from "../lua/workers-drain.lua" with { type: "text" }
+import workersList from "../lua/workers-list.lua" with { type: "text" }
+import workersSeen from "../lua/workers-seen.lua" with { type: "text" }
 import type { RawTask } from "../task/record.ts"
 import type { Reason, State } from "../wire/fields.ts"
 import type { Fault } from "../wire/operating.ts"
 import { asRefusal } from "./faults.ts"
-import { queueKeys } from "./keys.ts"
+import {
+  DRAINS_CHANNEL,
+  EVENT_STREAM,
+  queueKeys,
+  RATES,
+  WORKERS,
+  WORKERS_DRAINS,
+  WORKERS_SEEN,
+} from "./keys.ts"
 import type { Runner, Script } from "./store.ts"
 
-/** Each script with its arguments as the script's own first lines name them: those before, and those of each item. */
-export const SCRIPTS = {
+interface Declaration {
+  source: string
+  /** The arguments that are passed once, in the order of the script's first `unpack(ARGV)`. */
+  args: readonly string[]
+  /** The arguments that are passed for each item. */
+  each: readonly string[]
+}
+
+/** Scripts that run on the keys of one queue. */
+export const QUEUE_SCRIPTS = {
   submit: {
     source: submit,
     args: ["ttl"],
@@ -65,14 +88,53 @@ export const SCRIPTS = {
   pause: { source: pause, args: ["on", "reason"], each: [] },
   settings: { source: settings, args: ["concurrency", "per_second", "burst"], each: [] },
   page: { source: page, args: ["place", "limit", "score", "id", "bare"], each: [] },
-} as const satisfies Record<string, { source: string; args: readonly string[]; each: readonly string[] }>
+} as const satisfies Record<string, Declaration>
 
-export type ScriptName = keyof typeof SCRIPTS
+/** Scripts that are about no single queue. `keys` has the names and the order of the script's `unpack(KEYS)`. */
+export const SHARED_SCRIPTS = {
+  eventsAppend: {
+    source: eventsAppend,
+    keys: { stream: EVENT_STREAM },
+    args: ["max_events", "retention"],
+    each: ["event", "queue", "task", "data"],
+  },
+  ratesAdd: {
+    source: ratesAdd,
+    keys: { prefix: RATES },
+    args: ["slice", "retention"],
+    each: ["queue", "counts"],
+  },
+  ratesRead: { source: ratesRead, keys: { prefix: RATES }, args: ["slice", "slices"], each: ["queue"] },
+  workersSeen: {
+    source: workersSeen,
+    keys: { about: WORKERS, seen: WORKERS_SEEN, drains: WORKERS_DRAINS },
+    args: ["retention", "max_workers"],
+    each: ["name", "ago", "queues", "done", "failed", "instance", "host", "version"],
+  },
+  workersList: {
+    source: workersList,
+    keys: { about: WORKERS, seen: WORKERS_SEEN },
+    args: ["cursor", "count"],
+    each: [],
+  },
+  workersDrain: {
+    source: workersDrain,
+    keys: { about: WORKERS, drains: WORKERS_DRAINS, channel: DRAINS_CHANNEL },
+    args: ["name", "on"],
+    each: [],
+  },
+} as const satisfies Record<string, Declaration & { keys: Record<string, string> }>
+
+const ALL_SCRIPTS = { ...QUEUE_SCRIPTS, ...SHARED_SCRIPTS }
+
+export type ScriptName = keyof typeof QUEUE_SCRIPTS
+export type SharedScriptName = keyof typeof SHARED_SCRIPTS
+type AnyScript = keyof typeof ALL_SCRIPTS
 type Value = string | number
-type Arguments<N extends ScriptName> = { [K in (typeof SCRIPTS)[N]["args"][number]]: Value }
-type Item<N extends ScriptName> = { [K in (typeof SCRIPTS)[N]["each"][number]]: Value }
+type Arguments<N extends AnyScript> = { [K in (typeof ALL_SCRIPTS)[N]["args"][number]]: Value }
+export type Item<N extends AnyScript> = { [K in (typeof ALL_SCRIPTS)[N]["each"][number]]: Value }
 
-export type SubmitWord =
+export type SubmitCode =
   | "queued"
   | "scheduled"
   | "replay_queued"
@@ -85,7 +147,7 @@ export type SubmitWord =
   | "exists"
   | "full_depth"
   | "full_bytes"
-export type SettleWord =
+export type SettleCode =
   | "acknowledged"
   | "requeued"
   | "moved_to_dlq"
@@ -94,33 +156,49 @@ export type SettleWord =
   | "lease_lost"
   | "not_leased"
   | "unknown"
-export type ExtendWord = "ok" | "cancelled" | "lease_lost" | "unknown"
-export type CancelWord = "cancelled" | "cancelling" | "ended" | "unknown"
+export type ExtendCode = "ok" | "cancelled" | "lease_lost" | "unknown"
+export type CancelCode = "cancelled" | "cancelling" | "ended" | "unknown"
 
-/** What each script answers: one entry an item, but for lease, sweep, page, queueState, leasesByWorker, pause, settings, purge and audit, or one word that is true of all. */
+/** The reply of each script, as its header describes it. */
 export interface Replies {
-  submit: "queued" | [word: SubmitWord, id: string][]
+  submit: "queued" | [code: SubmitCode, id: string][]
   lease: [nextEvent: number, handed: string[], lapsed: number, died: number, timeouts?: string[]]
   settle:
     | "acknowledged"
-    | [word: SettleWord, retries: number, attempt: number, state: State, reason?: Reason][]
-  extend: [word: ExtendWord, deadline: number, attempt: number, state: State][]
+    | [code: SettleCode, retries: number, attempt: number, state: State, reason?: Reason][]
+  extend: [code: ExtendCode, deadline: number, attempt: number, state: State][]
   sweep: [more: 0 | 1, waiting: 0 | 1, nextEvent: number, lapsed: number, died: number, timeouts?: string[]]
-  cancel: [word: CancelWord, state: State][]
+  cancel: [code: CancelCode, state: State][]
   retryDead: ("requeued" | "not_dead" | "duplicate")[]
   watch: ("watched" | "ended" | "unknown")[]
   inspect: (RawTask | null)[]
   why: (
     | [
-        ...[now: number, polled: string, ahead: number, position: number],
-        ...[paused: string, reason: string, limited: 0 | 1, task: RawTask],
+        now: number,
+        polled: string,
+        ahead: number,
+        position: number,
+        paused: string,
+        reason: string,
+        limited: 0 | 1,
+        task: RawTask,
       ]
     | null
   )[]
   queueState: [
-    ...[now: number, polled: string, paused: string, reason: string],
-    ...[concurrency: string, perSecond: string, burst: string, oldest: number],
-    ...[due: number, leases: number, done: number, dead: number, cancelled: number],
+    now: number,
+    polled: string,
+    paused: string,
+    reason: string,
+    concurrency: string,
+    perSecond: string,
+    burst: string,
+    oldest: number,
+    due: number,
+    leases: number,
+    done: number,
+    dead: number,
+    cancelled: number,
     ...ready: number[],
   ]
   queueStates: string
@@ -136,66 +214,117 @@ export interface Replies {
     ...faults: [index: number, fault: Fault, mended: 0 | 1, lease: string][],
   ]
   page: [size: number, ...entries: [score: string, id: string, task: RawTask | null][]]
+  eventsAppend: null
+  ratesAdd: "added"
+  ratesRead: [coveredMs: number, ...sums: string[]]
+  workersSeen: number
+  workersList: [now: number, cursor: string, ...workers: [name: string, about: string, seenAt: string][]]
+  workersDrain: number
 }
 
-/** How many tasks of a queue may wait, and how many bytes its tasks may hold, before submits are refused; 0: none. */
+/** How many tasks of a queue may wait, and how many bytes its tasks may hold, before submits are refused; 0: no limit. */
 export interface Limits {
   depth: number
   bytes: number
 }
 const NO_LIMITS: Limits = { depth: 0, bytes: 0 }
 
-/** What every queue script starts with. */
-const PRELUDE = [record, collect, moves].join("\n")
+const isQueueScript = (name: AnyScript): name is ScriptName => name in QUEUE_SCRIPTS
 
-/** A script as Redis receives it: its shebang, the limits, the prelude, and its own lines. */
-export function scriptText(source: string, { depth, bytes } = NO_LIMITS): string {
+/** The text of a script that is sent to Redis: its shebang, a line with the limits, the shared files, its own lines. */
+export function scriptText(name: AnyScript, { depth, bytes } = NO_LIMITS): string {
+  const { source } = ALL_SCRIPTS[name]
   const end = source.indexOf("\n")
-  const limits = `local max_depth, max_bytes = ${depth}, ${bytes}`
-  return `${source.slice(0, end)}\n${limits}\n${PRELUDE}\n${source.slice(end + 1)}`
+  const before = isQueueScript(name)
+    ? [`local max_depth, max_bytes = ${depth}, ${bytes}`, clock, record, collect, moves]
+    : [clock]
+  return [source.slice(0, end), ...before, source.slice(end + 1)].join("\n")
 }
 
-/** Of what these write nobody is told: a failover may undo it, and it is then done again. */
-const SAFE_TO_LOSE: ReadonlySet<ScriptName> = new Set(["sweep", "watch", "auditQueue"])
+/**
+ * Scripts whose writes need not reach a replica before they are answered: if a failover undoes them, they are made again
+ * (sweep, watch, auditQueue), or only statistics and events are lost.
+ */
+const SAFE_TO_LOSE: ReadonlySet<AnyScript> = new Set([
+  "sweep",
+  "watch",
+  "auditQueue",
+  "eventsAppend",
+  "ratesAdd",
+  "workersSeen",
+])
 
 export const prepareScript = (text: string): Script => ({
   text,
   sha: createHash("sha1").update(text).digest("hex"),
 })
 
-const prepareAll = (limits: Limits) =>
-  Object.fromEntries(
-    Object.entries(SCRIPTS).map(([name, { source }]) => {
-      const writes = !source.slice(0, source.indexOf("\n")).includes("no-writes")
-      const told = writes && !SAFE_TO_LOSE.has(name as ScriptName)
-      return [name, { ...prepareScript(scriptText(source, limits)), told }]
-    }),
-  ) as Record<ScriptName, Script & { told: boolean }>
+interface Prepared extends Script {
+  mustReplicate: boolean
+}
 
+function prepare(name: AnyScript, limits?: Limits): Prepared {
+  const text = scriptText(name, limits)
+  const writes = !text.slice(0, text.indexOf("\n")).includes("no-writes")
+  return { ...prepareScript(text), mustReplicate: writes && !SAFE_TO_LOSE.has(name) }
+}
+
+const prepareAll = <N extends AnyScript>(scripts: Record<N, Declaration>, limits?: Limits) =>
+  Object.fromEntries(Object.keys(scripts).map(name => [name, prepare(name as AnyScript, limits)])) as Record<
+    N,
+    Prepared
+  >
+
+/** The arguments in the order in which the script unpacks them. */
+function flatten<N extends AnyScript>(name: N, args: Arguments<N>, items: readonly Item<N>[]): Value[] {
+  const declared = ALL_SCRIPTS[name]
+  const flat: Value[] = []
+  for (const field of declared.args) flat.push(args[field as keyof Arguments<N>])
+  for (const item of items) for (const field of declared.each) flat.push(item[field as keyof Item<N>])
+  return flat
+}
+
+const SHARED = prepareAll(SHARED_SCRIPTS)
+
+/** Runs a script that is about no single queue. */
+export async function runShared<N extends SharedScriptName>(
+  runner: Runner,
+  name: N,
+  args: Arguments<N>,
+  items: readonly Item<N>[] = [],
+): Promise<Replies[N]> {
+  const keys = Object.values(SHARED_SCRIPTS[name].keys)
+  const script = SHARED[name]
+  return (await runner.run(script, keys, flatten(name, args, items), script.mustReplicate)) as Replies[N]
+}
+
+/** Runs the scripts of queues. */
 export class Scripts {
-  readonly #prepared: ReturnType<typeof prepareAll>
+  readonly #prepared: Record<ScriptName, Prepared>
 
   constructor(
     private readonly runner: Runner,
     readonly limits = NO_LIMITS,
   ) {
-    this.#prepared = prepareAll(limits)
+    this.#prepared = prepareAll(QUEUE_SCRIPTS, limits)
   }
 
-  /** Runs a script for a queue. Faults of Redis come as Refused. `told`: somebody is told of what it writes. */
+  /** Runs a script on a queue. Throws Refused if Redis fails. `mustReplicate`: its writes must not be lost. */
   async call<N extends ScriptName>(
     name: N,
     queue: string,
     args: Arguments<N>,
     items: readonly Item<N>[] = [],
-    told = this.#prepared[name].told,
+    mustReplicate = this.#prepared[name].mustReplicate,
   ): Promise<Replies[N]> {
-    const declared = SCRIPTS[name]
-    const flat: Value[] = []
-    for (const field of declared.args) flat.push(args[field as keyof Arguments<N>])
-    for (const item of items) for (const field of declared.each) flat.push(item[field as keyof Item<N>])
+    const flat = flatten(name, args, items)
     try {
-      return (await this.runner.run(this.#prepared[name], queueKeys(queue), flat, told)) as Replies[N]
+      return (await this.runner.run(
+        this.#prepared[name],
+        queueKeys(queue),
+        flat,
+        mustReplicate,
+      )) as Replies[N]
     } catch (error) {
       throw asRefusal(error)
     }

@@ -13,13 +13,13 @@ export interface Script {
   sha: string
 }
 
-/** What runs scripts. `keys` are of one slot. `told`: somebody is told of what it writes, so it must not be lost. */
+/** Runs scripts. All `keys` are in one slot. `mustReplicate`: a caller is answered, so the writes must not be lost. */
 export interface Runner {
   run(
     script: Script,
     keys: readonly string[],
     args: readonly (string | number)[],
-    told: boolean,
+    mustReplicate: boolean,
   ): Promise<unknown>
 }
 
@@ -92,19 +92,19 @@ export class Store implements Runner {
     script: Script,
     keys: readonly string[],
     args: readonly (string | number)[],
-    told: boolean,
+    mustReplicate: boolean,
   ): Promise<unknown> {
     return this.#at(keys[0]!, ({ redis, replicated }) =>
       evaluate(script, keys, args, command =>
-        told && replicated ? replicated.run(command) : send(redis, command),
+        mustReplicate && replicated ? replicated.run(command) : send(redis, command),
       ),
     )
   }
 
-  /** One command, about the key that is its first argument. `told` as with scripts. */
-  command(command: Command, told = false): Promise<unknown> {
+  /** One command, about the key that is its first argument. `mustReplicate`: as for scripts. */
+  command(command: Command, mustReplicate = false): Promise<unknown> {
     return this.#at(String(command[1]), ({ redis, replicated }) =>
-      told && replicated ? replicated.run(command) : send(redis, command),
+      mustReplicate && replicated ? replicated.run(command) : send(redis, command),
     )
   }
 

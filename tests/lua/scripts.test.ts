@@ -1,48 +1,67 @@
-/** The text of the Lua scripts: their headers, arguments, flags and answers match their declarations. */
+/** The text of the Lua scripts: their headers, keys, arguments, flags and answers match their declarations. */
 import { describe, expect, test } from "bun:test"
 import { readdir } from "node:fs/promises"
 import { join } from "node:path"
 import { QUEUE_KEY_NAMES } from "../../lib/redis/keys.ts"
-import { SCRIPTS, type ScriptName, scriptText } from "../../lib/redis/scripts.ts"
+import {
+  QUEUE_SCRIPTS,
+  type ScriptName,
+  SHARED_SCRIPTS,
+  type SharedScriptName,
+  scriptText,
+} from "../../lib/redis/scripts.ts"
 
 const words = (text: string) => text.split(",").map(word => word.trim())
 
-const names = Object.keys(SCRIPTS) as ScriptName[]
+const queueScripts = Object.keys(QUEUE_SCRIPTS) as ScriptName[]
+const sharedScripts = Object.keys(SHARED_SCRIPTS) as SharedScriptName[]
+const names = [...queueScripts, ...sharedScripts]
+const ALL = { ...QUEUE_SCRIPTS, ...SHARED_SCRIPTS }
+const isShared = (name: ScriptName | SharedScriptName): name is SharedScriptName => name in SHARED_SCRIPTS
 
 const kebab = (name: string) => name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
 
-test("the prelude unpacks the keys in the order in which lib/redis/keys.ts gives them", async () => {
-  const prelude = await Bun.file(join(import.meta.dir, "../../lib/lua/record.lua")).text()
-  expect(words(/^local (.+) = unpack\(KEYS\)$/m.exec(prelude)![1]!)).toEqual(QUEUE_KEY_NAMES)
+/** The files that lib/redis/scripts.ts puts before the lines of a script. */
+const PARTS = ["clock.lua", "record.lua", "collect.lua", "moves.lua"]
+
+test("record.lua unpacks the keys in the order in which lib/redis/keys.ts passes them", async () => {
+  const record = await Bun.file(join(import.meta.dir, "../../lib/lua/record.lua")).text()
+  expect(words(/^local (.+) = unpack\(KEYS\)$/m.exec(record)![1]!)).toEqual(QUEUE_KEY_NAMES)
 })
 
-test("every file of lib/lua that is about a queue is declared", async () => {
-  const files = (await readdir(join(import.meta.dir, "../../lib/lua"))).filter(
-    file => /\.lua$/.test(file) && !/^(record|collect|moves|events-|rates-|workers-)/.test(file),
-  )
-  expect(files.sort()).toEqual(names.map(name => `${kebab(name)}.lua`).sort())
+test("every file of lib/lua is a declared script, or a part of them", async () => {
+  const files = (await readdir(join(import.meta.dir, "../../lib/lua"))).filter(file => file.endsWith(".lua"))
+  expect(files.sort()).toEqual([...names.map(name => `${kebab(name)}.lua`), ...PARTS].sort())
+  expect(names).toHaveLength(25)
 })
 
 describe.each(names)("%s.lua", name => {
-  const { source, args, each } = SCRIPTS[name]
+  const { source, args, each } = ALL[name]
+
+  test("names its keys as its declaration does", () => {
+    const keys = /^local (.+) = unpack\(KEYS\)$/m.exec(source)?.[1]
+    expect(keys === undefined ? [] : words(keys)).toEqual(
+      isShared(name) ? Object.keys(SHARED_SCRIPTS[name].keys) : [],
+    )
+  })
 
   test("names its arguments as its declaration does", () => {
     const before =
       /^local (.+) = unpack\(ARGV\)$/m.exec(source)?.[1] ?? /^local (\w+) = ARGV\[1\]$/m.exec(source)?.[1]
     expect(before === undefined ? [] : words(before)).toEqual([...args])
-    const item = /^ *local (.+) = (?:unpack\(ARGV, i, i \+ fields_each - 1\)|ARGV\[i\], ARGV\[i \+ 1\].*)$/m
-    const named = item.exec(source)?.[1]
+    const named =
+      /^ *local (.+) = (?:unpack\(ARGV, i, i \+ fields_each - 1\)|ARGV\[i\], ARGV\[i \+ 1\].*)$/m.exec(
+        source,
+      )?.[1] ?? /^ *local (\w+) = ARGV\[i\]$/m.exec(source)?.[1]
     if (named !== undefined) {
-      // `extras` is a function of the prelude: what is asked beside it has another name.
+      // `extras` is a function of record.lua, so the argument has another name.
       expect(words(named).map(word => (word === "asked" ? "extras" : word))).toEqual([...each])
       expect(source).toContain(`\nlocal first, fields_each = ${args.length + 1}, ${each.length}\n`)
       expect(source).toContain("\nfor i = first, #ARGV, fields_each do\n")
     } else if (/ipairs\(ARGV\)/.test(source)) {
       expect([...args]).toEqual([])
       expect(/^for _, (\w+) in ipairs\(ARGV\) do/m.exec(source)?.[1]).toBe(each.join())
-    } else if (name === "cancel")
-      expect(source).toContain(`\nfor i = ${args.length + 1}, #ARGV do\n  local ${each.join()} = ARGV[i]\n`)
-    else if (each.length > 0) {
+    } else if (each.length > 0) {
       const fields = `${args.length + 1}, ${each.length}`
       expect(source).toContain(`\nlocal workers_from, fields_each, token_size = ${fields}, 22\n`)
       expect(source).toContain("\nfor i = workers_from, #ARGV, fields_each do ")
@@ -50,7 +69,7 @@ describe.each(names)("%s.lua", name => {
     } else expect(source).not.toMatch(/#ARGV/)
   })
 
-  test("tells of its arguments in the order of its declaration", () => {
+  test("describes its arguments in the order of its declaration", () => {
     let rest = /^ {2}(?:arguments|for each) +(.+?)^ {2}answers /ms.exec(source)?.[1] ?? ""
     for (const word of [...args, ...each]) {
       const at = new RegExp(`\\b${word}\\b`).exec(rest)
@@ -69,40 +88,42 @@ describe.each(names)("%s.lua", name => {
     expect(/^ {2}(arguments|for each) +/m.test(page)).toBe(args.length + each.length > 0)
   })
 
-  test("frees memory where it may run without it, and says so where it only reads", () => {
+  test("may run without memory unless it adds tasks or events, and declares whether it only reads", () => {
     const flags = /^#!lua flags=(.+)$/m.exec(source)?.[1]
-    const reads = !/HSET|HDEL|make_ready|requeue_or_mark_dead|commit\(\)|UNLINK|MSET/.test(source)
-    expect(flags).toBe(name === "submit" ? undefined : reads ? "no-writes" : "allow-oom")
+    const reads = !/HSET|HDEL|XADD|ZADD|make_ready|requeue_or_mark_dead|commit\(\)|UNLINK|MSET/.test(source)
+    const needsMemory = name === "submit" || name === "eventsAppend"
+    expect(flags).toBe(needsMemory ? undefined : reads ? "no-writes" : "allow-oom")
   })
 
   test("touches no key but those it was given, spells none, and reads the clock once", () => {
-    const text = scriptText(source)
+    const text = scriptText(name)
     expect(text).toStartWith("#!lua")
     expect(text).not.toMatch(/tq:|"\{|SMEMBERS|LREM|KEYS\[/)
-    // Only a page reads a list, and only its own part of it; only backoff leaves something to chance.
+    // Only `page` reads a list, and only its own part of it. Only the backoff is random.
     expect(text.match(/"LRANGE"/g)?.length ?? 0).toBe(name === "page" ? 1 : 0)
     expect(source).not.toContain("math.random")
-    expect(text.match(/math\.random\(\)/g)).toHaveLength(1)
+    expect(text.match(/math\.random\(\)/g)?.length ?? 0).toBe(isShared(name) ? 0 : 1)
     expect(text.match(/"TIME"/g)).toHaveLength(1)
   })
 })
 
-test("a script and its declaration answer the same words", () => {
-  const said = (name: ScriptName) =>
-    new Set([...SCRIPTS[name].source.split("]]")[0]!.matchAll(/"([a-z_]+)"/g)].map(([, word]) => word))
-  const also = (name: ScriptName, ...words: string[]) => said(name).difference(new Set(words))
-  expect(also("submit", "replace")).toEqual(
+test("a script and its declaration answer the same codes", () => {
+  const codesOf = (name: ScriptName, ...others: string[]) =>
+    new Set(
+      [...QUEUE_SCRIPTS[name].source.split("]]")[0]!.matchAll(/"([a-z_]+)"/g)].map(([, code]) => code),
+    ).difference(new Set(others))
+  expect(codesOf("submit", "replace")).toEqual(
     new Set([
       ...["queued", "scheduled", "replay_queued", "replay_scheduled", "replay_duplicate", "replay_replaced"],
       ...["conflict", "duplicate", "replaced", "exists", "full_depth", "full_bytes"],
     ]),
   )
-  expect(said("extend")).toEqual(new Set(["ok", "cancelled", "lease_lost", "unknown"]))
-  expect(said("deleteDead")).toEqual(new Set(["deleted", "not_dead"]))
-  expect(said("retryDead")).toEqual(new Set(["requeued", "not_dead", "duplicate"]))
-  expect(said("cancel")).toEqual(new Set(["cancelled", "cancelling", "ended", "unknown"]))
-  expect(said("watch")).toEqual(new Set(["watched", "ended", "unknown"]))
-  expect(also("settle", "no", "retrying", "done", "failed", "returned")).toEqual(
+  expect(codesOf("extend")).toEqual(new Set(["ok", "cancelled", "lease_lost", "unknown"]))
+  expect(codesOf("deleteDead")).toEqual(new Set(["deleted", "not_dead"]))
+  expect(codesOf("retryDead")).toEqual(new Set(["requeued", "not_dead", "duplicate"]))
+  expect(codesOf("cancel")).toEqual(new Set(["cancelled", "cancelling", "ended", "unknown"]))
+  expect(codesOf("watch")).toEqual(new Set(["watched", "ended", "unknown"]))
+  expect(codesOf("settle", "no", "retrying", "done", "failed", "returned")).toEqual(
     new Set([
       ...["acknowledged", "requeued", "moved_to_dlq", "released", "cancelled"],
       ...["lease_lost", "not_leased", "unknown"],

@@ -2,7 +2,7 @@
 import { deepStrictEqual } from "node:assert"
 import fc from "fast-check"
 import { Redis } from "ioredis"
-import { prepareScript, SCRIPTS, type ScriptName, scriptText } from "../../lib/redis/scripts.ts"
+import { prepareScript, type ScriptName, scriptText } from "../../lib/redis/scripts.ts"
 import { onOneConnection, type Runner } from "../../lib/redis/store.ts"
 import { encodeNewTask } from "../../lib/task/record.ts"
 import { DirectQueue } from "./harness.ts"
@@ -27,7 +27,7 @@ export interface Patch {
 
 /** The text of a script with the patch; throws where the line is not there, or not alone. */
 export function patched({ script, line, becomes }: Patch): string {
-  const text = scriptText(SCRIPTS[script].source, LIMITS)
+  const text = scriptText(script, LIMITS)
   const found = text.split(line).length - 1
   if (found !== 1) throw new Error(`"${line}" stands ${found} times in ${script}.lua, and not once`)
   return text.replace(line, () => becomes)
@@ -35,7 +35,7 @@ export function patched({ script, line, becomes }: Patch): string {
 
 /** Runs the patched script in the place of its original. */
 function patching(runner: Runner, patch: Patch): Runner {
-  const original = scriptText(SCRIPTS[patch.script].source, LIMITS)
+  const original = scriptText(patch.script, LIMITS)
   const other = prepareScript(patched(patch))
   return {
     run: (script, ...rest) => runner.run(script.text === original ? other : script, ...rest),

@@ -1,0 +1,16 @@
+--[[ clock: the time of Redis, and numbers as text. The first part of every script, joined by lib/redis/scripts.ts. ]]
+local clock = redis.call("TIME") -- read once: the clock advances while a script runs
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+-- Formats a time or count. Lua formats a number again at each concatenation or command, which costs more than any
+-- Redis command; one batch uses the same few numbers over and over.
+local texts_of_numbers = {}
+local function int(number)
+  local text = texts_of_numbers[number]
+  if not text then
+    text = string.format("%d", number)
+    texts_of_numbers[number] = text
+  end
+  return text
+end
+local now_text = int(now)
