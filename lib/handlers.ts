@@ -1,37 +1,37 @@
-/** What a worker runs: one function for each type of task, its own or out of the module that HANDLERS names. */
+/** Handlers: one function per task type, either built in or from the module that HANDLERS names. */
 import { resolve } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { pathToFileURL } from "node:url"
 import { ConfigError } from "./config/config.ts"
 import type { Ack, LeasedTask } from "./wire/working.ts"
 
-/** `Checkpoint` is what the handler of this type keeps: nothing checks that an earlier version kept the same. */
+/** `Checkpoint` is the type of this handler's checkpoints. Nothing checks that an earlier version stored the same type. */
 export interface HandlerContext<Checkpoint = unknown> {
-  /** `checkpoint` is what an attempt before kept last. */
+  /** `checkpoint` is the last one that an earlier attempt stored. */
   task: LeasedTask & { checkpoint?: Checkpoint }
   /**
-   * Fires when the handler should let go. Its reason is a LeaseLost (another worker may have the task), a
-   * TaskCancelled, or a WorkerStopping; what the handler then gives back or throws counts for nothing.
+   * Fires when the handler should stop. Its reason is a LeaseLost (another worker may have the task), a TaskCancelled, or
+   * a WorkerStopping. The result or error of the handler is then ignored.
    */
   signal: AbortSignal
-  /** The trace context that calls of this handler's own should carry: of its span where there are spans, else the task's. */
+  /** The trace context for the handler's own calls: that of its span if tracing is on, otherwise the task's. */
   traceparent: string | undefined
-  /** How far it is: any JSON of up to 1,024 bytes, which /status shows within about a second. */
+  /** Reports progress: any JSON of up to 1,024 bytes. /status shows it within about a second. */
   progress(value: unknown): void
-  /** What the next attempt needs to go on from here: any JSON of up to 16,384 bytes. Resolves once it is kept. */
+  /** Stores what the next attempt needs to continue: any JSON of up to 16,384 bytes. Resolves when it is stored. */
   checkpoint(value: Checkpoint): Promise<void>
-  /** A line for the worker's log; /status shows the first 500 characters of the newest 20. */
+  /** Writes a line to the worker's log. /status shows the newest 20 lines, cut to 500 characters each. */
   log(message: string): void
 }
 
-/** Thrown by a handler: the task fails for good, without another attempt. */
+/** A handler throws this to fail the task without another attempt. */
 export class Fatal extends Error {
   override readonly name = "Fatal"
 }
 
 const MAX_RETRY_IN_MS = 30 * 86_400_000
 
-/** Thrown by a handler: the attempt fails, and the next one, if any is left, begins in `ms` whatever the backoff. */
+/** A handler throws this to fail the attempt. The next one, if any is left, starts in `ms`, whatever the backoff. */
 export class RetryIn extends Error {
   override readonly name = "RetryIn"
   readonly ms: number
@@ -42,15 +42,15 @@ export class RetryIn extends Error {
   }
 }
 
-/** What it gives back becomes the task's result; what it throws, the task's error. It may run twice for one task. */
+/** Its return value becomes the task's result, and what it throws the task's error. It may run twice for one task. */
 export type Handler<Payload = unknown, Checkpoint = unknown> = (
   payload: Payload,
   context: HandlerContext<Checkpoint>,
 ) => Promise<unknown> | unknown
-/** A Map, so that a type named `constructor` finds nothing. */
+/** A Map, so that a task type such as `constructor` finds no handler. */
 export type Handlers = ReadonlyMap<string, Handler<never, never>>
 
-/** For trying things out. */
+/** Handlers for trying the system out. */
 export const BUILT_IN: Readonly<Record<string, Handler>> = {
   echo: payload => payload,
 
@@ -63,13 +63,13 @@ export const BUILT_IN: Readonly<Record<string, Handler>> = {
   sleep: async (payload, { signal }) => {
     const ms = member(payload, "ms")
     if (typeof ms !== "number" || !(ms >= 0 && ms <= 86_400_000))
-      throw new TypeError('sleep takes {"ms": number}, of at most a day')
+      throw new TypeError('sleep takes {"ms": number} with at most 86400000 ms (one day)')
     await sleep(ms, undefined, { signal })
     return { slept_ms: ms }
   },
 
   fail: payload => {
-    throw new Error(String(member(payload, "message") ?? "failed as it was told to"))
+    throw new Error(String(member(payload, "message") ?? "failed as requested"))
   },
 }
 
@@ -79,7 +79,7 @@ function member(payload: unknown, name: string): unknown {
     : undefined
 }
 
-/** The built-in handlers, and over them those of the user's module: its default export, or its export `handlers`. */
+/** Loads the built-in handlers and those of the user's module, which take precedence. */
 export async function loadHandlers(path: string | undefined): Promise<Handlers> {
   const handlers = new Map(Object.entries(BUILT_IN))
   if (path === undefined) return handlers

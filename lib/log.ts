@@ -2,13 +2,13 @@ export type Fields = Readonly<Record<string, unknown>>
 export type Log = Record<"debug" | "info" | "warn" | "error", (message: string, fields?: Fields) => void>
 
 const RANK: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3, silent: 4 }
-/** JSON.stringify escapes C0 alone; these are DEL, C1, the separators of lines, and the bidirectional marks. */
+/** JSON.stringify escapes only C0. These are DEL, C1, the line separators, and the bidirectional marks. */
 const UNSAFE_CHARACTERS = /[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
 const MAX_VALUE_LENGTH = 10_000
-/** What most lines are about stands first, in this order; the rest as it was given. */
+/** The most common fields come first, in this order. The others follow as given. */
 const LEADING_FIELDS = ["task_id", "queue", "type", "attempt", "worker", "by", "request_id", "trace_id"]
 const LINES_PER_SECOND = 10
-/** The name that each line carries as `process`; undefined: lines carry none. */
+/** The value of the field `process` in each line; undefined omits the field. */
 let processName: string | undefined
 
 /** Adds this name to all later lines, for processes that share one terminal or one log. */
@@ -19,7 +19,7 @@ export function nameProcess(name: string): void {
 /** The name given by `nameProcess`, if any. */
 export const nameOfProcess = (): string | undefined => processName
 
-/** `write` and `terminal` are there for tests. console.error, as it survives a reader that has gone. */
+/** `write` and `terminal` are for tests. Lines are written by console.error, because it survives a closed pipe. */
 export function createLog(
   level: LogLevel,
   // On a terminal console.error writes in red, which would make every line look like an error.
@@ -39,20 +39,20 @@ export function createLog(
 }
 
 /**
- * For what may happen at any rate: so many lines a second of each message, and when that second is over one that
- * tells how many were left out. Messages must be constant. Whoever asks for `debug` gets all of that.
+ * Limits repeating messages to a number of lines per second, each. After that second one line reports how many were
+ * omitted. Messages must be constant. Lines of the level `debug` are not limited.
  */
 export function rateLimited(log: Log, linesPerSecond = LINES_PER_SECOND, secondMs = 1_000): Log {
   let counts = new Map<string, { level: keyof Log; message: string; count: number }>()
-  const secondIsOver = () => {
-    const over = counts
+  const reportOmitted = () => {
+    const previous = counts
     counts = new Map()
-    for (const { level, message, count } of over.values())
+    for (const { level, message, count } of previous.values())
       if (count > linesPerSecond)
         log[level]("Log lines were omitted", { of: message, omitted: count - linesPerSecond })
   }
   const at = (level: keyof Log) => (message: string, fields?: Fields) => {
-    if (counts.size === 0) setTimeout(secondIsOver, secondMs).unref()
+    if (counts.size === 0) setTimeout(reportOmitted, secondMs).unref()
     const key = `${level} ${message}`
     const kind = counts.get(key) ?? { level, message, count: 0 }
     counts.set(key, kind)
@@ -77,7 +77,7 @@ function formatForTerminal(time: string, level: string, message: string, fields:
   return `${time} ${level.padEnd(5)} ${prefix}${safeJson(message).slice(1, -1).replaceAll('\\"', '"')}${facts.join("")}`
 }
 
-/** Member by member, so that a value which cannot be shown costs only itself. */
+/** Formats each member separately, so that a value that cannot be formatted does not lose the others. */
 function formatAsJson({ time, level, process, message, ...fields }: Fields): string {
   const members = Object.entries({ time, level, process, message, ...fields }).filter(
     ([, value]) => value !== undefined,
@@ -85,7 +85,7 @@ function formatAsJson({ time, level, process, message, ...fields }: Fields): str
   return `{${members.map(([name, value]) => `${safeJson(name)}:${safeJson(value)}`).join(",")}}`
 }
 
-/** Logging must not throw, whatever it is given. */
+/** Logging must not throw for any value. */
 function safeJson(value: unknown): string {
   try {
     const text = JSON.stringify(value, replaceValue) ?? "null"

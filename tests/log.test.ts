@@ -252,7 +252,7 @@ describe("the worker tells", () => {
     await broker.until(() => told(broker, "The lease of a task was lost") !== undefined)
     expect(told(broker, "The lease of a task was lost")).toMatchObject({
       task_id: id,
-      why: "its time ran out before the broker gave it more",
+      why: "the broker did not extend it in time",
     })
   })
 

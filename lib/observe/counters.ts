@@ -1,10 +1,13 @@
 import type { EVENTS } from "../wire/events.ts"
 
-/** What a broker has counted since its start, as plain numbers: to count must cost nothing. metrics.ts tells it. */
+/**
+ * What a broker has counted since its start. These are plain numbers, because counting must cost next to nothing.
+ * metrics.ts exports them, rates.ts and event-writer.ts read the differences.
+ */
 
-/** Queues with numbers of their own; all that come after them are counted together. */
+/** Number of queues that are counted separately. All further queues are counted together as OTHER. */
 export const MAX_QUEUES = 1_000
-/** Queues with histograms of their own, which are most of a page of /metrics. */
+/** Number of queues with histograms of their own. Histograms make up most of a page of /metrics. */
 const MAX_QUEUES_WITH_HISTOGRAMS = 100
 export const OTHER = "other"
 
@@ -13,7 +16,7 @@ const CALL_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5,
 const SIZES = [1, 3, 10, 30, 100, 300]
 
 export class Histogram {
-  /** How many were at most each bound, and above the one before; at the end those above all. */
+  /** The number of values per bucket; the last bucket counts the values above all bounds. */
   readonly counts: number[]
   count = 0
   sum = 0
@@ -31,7 +34,7 @@ export class Histogram {
   }
 }
 
-/** Of one queue. What happened to tasks, by what Redis answered to this broker: a repeated ack counts twice. */
+/** The counters of one queue. They count what Redis answered to this broker, so a repeated ack counts twice. */
 export class QueueCounters implements Record<(typeof EVENTS)[number], number> {
   submitted = 0
   leased = 0
@@ -40,12 +43,12 @@ export class QueueCounters implements Record<(typeof EVENTS)[number], number> {
   released = 0
   lapsed = 0
   dead = 0
-  /** From the submit to the first lease. */
+  /** Seconds from the submit to the first lease. */
   readonly wait: Histogram
-  /** From a lease to the ack that names it. */
+  /** Seconds from a lease to the ack with that lease. */
   readonly run: Histogram
 
-  /** `shared`: whose histograms these are; undefined: its own. */
+  /** `shared` lends its histograms; if it is undefined, the queue gets its own. */
   constructor(
     readonly queue: string,
     shared?: QueueCounters,
@@ -57,11 +60,11 @@ export class QueueCounters implements Record<(typeof EVENTS)[number], number> {
 
 export class Counters {
   readonly queues = new Map<string, QueueCounters>()
-  /** Those with histograms of their own. */
+  /** The queues with histograms of their own. */
   readonly withHistograms: QueueCounters[] = []
   readonly roundTrip = new Histogram(CALL_SECONDS)
   readonly sweepLag = new Histogram(CALL_SECONDS)
-  /** Items in one call of a script. */
+  /** Number of items per script call. */
   readonly batchSizes = {
     submit: new Histogram(SIZES),
     settle: new Histogram(SIZES),
@@ -71,7 +74,7 @@ export class Counters {
   forQueue(queue: string): QueueCounters {
     const found = this.queues.get(queue)
     if (found !== undefined) return found
-    // Of more than MAX_TIMED queues one is OTHER.
+    // `>`, because OTHER itself is one of the entries.
     if (queue !== OTHER && this.queues.size > MAX_QUEUES) return this.forQueue(OTHER)
     const shared =
       queue !== OTHER && this.queues.size >= MAX_QUEUES_WITH_HISTOGRAMS ? this.forQueue(OTHER) : undefined

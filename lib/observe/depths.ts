@@ -1,54 +1,58 @@
 /** How many tasks of each state the queues hold, read for /metrics. */
 import type { Scripts } from "../redis/scripts.ts"
 
-/** How many queues share a call, where one server has all of them: 2 ms of Redis' time. */
+/** Number of queues per script call if one server holds all of them. A call takes 2 ms of Redis' time. */
 export const MAX_DEPTHS_PER_CALL = 100
 
-/** Of how many is asked at a time: the calls of others come in between. */
+/** Number of queues that are read at the same time. Between these groups Redis can serve other calls. */
 export const MAX_DEPTHS_AT_ONCE = 300
 
-/** What a queue holds now, as /metrics tells it. */
+/** The contents of one queue, as /metrics exports them. */
 export interface Depth {
   queue: string
-  /** How many are queued, delayed (scheduled or retrying), processing, done, dead and cancelled. */
+  /** The numbers of tasks that are queued, delayed (scheduled or retrying), processing, done, dead and cancelled. */
   counts: readonly number[]
-  /** Since when the oldest that is ready waits, in ms since 1970; Infinity: none does. */
+  /** When the oldest ready task began to wait, in ms since 1970; Infinity if no task is ready. */
   oldestAt: number
-  /** When somebody last asked for tasks, likewise; 0: never. */
+  /** When a worker last polled the queue, in ms since 1970; 0 if none ever did. */
   polledAt: number
 }
 
+/** The answer of one script call, and the queues that it was about. */
 export interface CachedDepths {
   names: string
   text: string
   depths: readonly Depth[]
 }
 
-/** What queues hold. Of a call that tells what it told before, nothing is read again. */
+/** Reads the depths of queues. If a call answers the same text as last time, the parsed result is reused. */
 export class Depths {
   #previous: readonly CachedDepths[] = []
 
-  async read(scripts: Scripts, queues: readonly string[], aCall: number): Promise<Depth[]> {
-    const told: CachedDepths[] = []
+  async read(scripts: Scripts, queues: readonly string[], perCall: number): Promise<Depth[]> {
+    const answers: CachedDepths[] = []
     for (let at = 0; at < queues.length; at += MAX_DEPTHS_AT_ONCE) {
-      const some = queues.slice(at, at + MAX_DEPTHS_AT_ONCE)
-      const calls = Array.from({ length: Math.ceil(some.length / aCall) }, async (_, i) => {
-        const called = some.slice(i * aCall, (i + 1) * aCall)
+      const group = queues.slice(at, at + MAX_DEPTHS_AT_ONCE)
+      const calls = Array.from({ length: Math.ceil(group.length / perCall) }, async (_, i) => {
+        const called = group.slice(i * perCall, (i + 1) * perCall)
         const names = called.join(" ")
         const text = await scripts.call("queueStates", called[0]!, { queues: names })
-        const before = this.#previous[at / aCall + i]
+        const before = this.#previous[at / perCall + i]
         return before?.names === names && before.text === text
           ? before
           : { names, text, depths: readDepths(called, text) }
       })
-      told.push(...(await Promise.all(calls)))
+      answers.push(...(await Promise.all(calls)))
     }
-    this.#previous = told
-    return told.flatMap(({ depths }) => depths)
+    this.#previous = answers
+    return answers.flatMap(({ depths }) => depths)
   }
 }
 
-/** Nothing but numbers, each behind the other, and nothing where there is none: at every scrape, for 1,000 queues. */
+/**
+ * Parses the answer of the script: eight numbers per queue, each followed by one separator; a missing number is empty.
+ * It reads digit by digit because it runs for 1,000 queues at every scrape.
+ */
 export function readDepths(queues: readonly string[], text: string): Depth[] {
   let at = 0
   const next = () => {

@@ -1,12 +1,13 @@
 /**
- * Events, read: those who listen at this broker. It reads the stream that lib/observe/event-writer.ts writes once for all of them,
- * by polling, and not at all where nobody listens.
- *   1. The first to come has LISTENING set and published before it is answered: what it does next is told.
- *   2. One who comes again with the id of its last event reads on from there by itself, page by page, until it has
- *      reached the place of all the others, and then hears with them. Each has its own place, and is told only of
- *      what comes after it: nothing twice, and nothing left out.
- *   3. Where the stream does not reach back that far, or Redis was away, it is told `gap`.
- *   4. Who does not read what it is sent is cut off, and waited for by nobody. It may come again with its last id.
+ * Serves GET /events. One poll loop per broker reads the stream that lib/observe/event-writer.ts writes, for all
+ * subscribers of this broker. It stops when there are none.
+ *   1. For the first subscriber, LISTENING is set and published before the answer begins. So every event after the
+ *      answer is written.
+ *   2. A client that reconnects with its last event id reads from there, page by page, until it reaches the position of
+ *      the poll loop; then it joins the others. Each subscriber has its own position and gets only later entries, so
+ *      it receives nothing twice and misses nothing.
+ *   3. If the stream does not reach back far enough, or Redis was unreachable, the subscriber gets `gap`.
+ *   4. A client that does not read is disconnected, so that it delays no other. It can reconnect with its last id.
  */
 import { Refused } from "../errors.ts"
 import { EVENT_STREAM, LISTENING } from "../redis/keys.ts"
@@ -15,24 +16,27 @@ import type { EventName } from "../wire/events.ts"
 import { writeEvent } from "../wire/sse.ts"
 
 export interface EventFilter {
-  /** undefined: all. */
+  /** undefined means all queues. */
   queues: readonly string[] | undefined
   task: string | undefined
   events: readonly EventName[] | undefined
 }
 
 const MAX_SUBSCRIBERS = 200
-/** What one may leave unread, beside what the system holds for it. */
+/** How much a subscriber may leave unread, in addition to the socket buffers. */
 const MAX_UNREAD_BYTES = 262_144
-/** How long LISTENING lives, and how often it is set anew. */
+/** How long LISTENING lives, and how often it is renewed. */
 const LISTENING_MS = 80_000
 const REFRESH_MS = 20_000
 const POLL_MS = 100
 const RETRY_POLL_MS = 500
 const ENTRIES_PER_READ = 1_000
-/** Bun and proxies cut what is silent; and so one whose filter matches little still has an id that the stream holds. */
+/**
+ * Bun and proxies close silent connections. The heartbeat also carries the newest id, so that a client whose filter
+ * matches little can still resume from an id that the stream holds.
+ */
 const HEARTBEAT_MS = 15_000
-/** When clients come again: not all of a broker's at once. */
+/** How long clients wait before they reconnect. It is random, so that they do not all reconnect at once. */
 const retryMs = () => 500 + Math.floor(Math.random() * 1_500)
 
 interface Entry {
@@ -40,105 +44,107 @@ interface Entry {
   event: EventName
   queue: string
   task: string
-  /** JSON. */
+  /** The facts of the event as a JSON object, without the time. */
   data: string
 }
 
 export class EventFeed {
   readonly #subscribers = new Set<Subscriber>()
   #closed = false
+  /** The id of the last entry that the poll loop has read. */
   #last = "0-0"
-  #began: Promise<void> | undefined
+  #started: Promise<void> | undefined
   #timers: Timer[] = []
   #poll: Timer | undefined
-  /** Redis was away: things may have been missed. */
+  /** Redis was unreachable, so events may be missing. */
   #gap = false
 
-  /** `heard`: somebody listens, for so many ms at least. */
+  /** `onAnnounce` is called whenever this feed announces that it listens for at least so many ms. */
   constructor(
     private readonly command: (command: Command) => Promise<unknown>,
-    private readonly heard: (ms: number) => void,
+    private readonly onAnnounce: (ms: number) => void,
   ) {}
 
   get size(): number {
     return this.#subscribers.size
   }
 
-  /** What happens from now on, or has since `after`, as server-sent events until the client leaves, or `until`. */
+  /** Streams the events from now on, or those since the id `after`, until the client leaves or until the time `until`. */
   async listen(
     filter: EventFilter,
     after: string | undefined,
     signal: AbortSignal,
     until?: number,
   ): Promise<ReadableStream> {
-    if (this.#closed) throw new Refused("overloaded", { detail: "This broker is about to end: ask another." })
+    if (this.#closed)
+      throw new Refused("overloaded", { detail: "This broker is shutting down: use another broker." })
     if (this.#subscribers.size >= MAX_SUBSCRIBERS)
       throw new Refused("overloaded", {
-        detail: `${MAX_SUBSCRIBERS} listen to events at this broker already: ask another broker.`,
+        detail: `This broker already has ${MAX_SUBSCRIBERS} clients of /events: use another broker.`,
       })
-    let over: Timer | undefined
-    const listener = new Subscriber(filter, () => {
-      clearTimeout(over)
-      this.#leave(listener)
+    let endTimer: Timer | undefined
+    const subscriber = new Subscriber(filter, () => {
+      clearTimeout(endTimer)
+      this.#remove(subscriber)
     })
-    this.#subscribers.add(listener)
+    this.#subscribers.add(subscriber)
     try {
-      this.#began ??= this.#begin()
-      await this.#began
+      this.#started ??= this.#start()
+      await this.#started
     } catch (error) {
-      listener.end()
+      subscriber.end()
       throw error
     }
-    signal.addEventListener("abort", () => listener.end())
-    if (signal.aborted || this.#closed) listener.end()
-    else if (until !== undefined) over = setTimeout(() => listener.end(), until - Date.now())
-    listener.send(
+    signal.addEventListener("abort", () => subscriber.end())
+    if (signal.aborted || this.#closed) subscriber.end()
+    else if (until !== undefined) endTimer = setTimeout(() => subscriber.end(), until - Date.now())
+    subscriber.send(
       `retry: ${retryMs()}\n${writeEvent(after ?? this.#last, "listening", withTime(this.#last, "{}"))}`,
     )
-    if (after === undefined) listener.join(this.#last)
-    else void this.#catchUp(listener, after).catch(() => listener.disconnect())
-    return listener.stream
+    if (after === undefined) subscriber.join(this.#last)
+    else void this.#catchUp(subscriber, after).catch(() => subscriber.disconnect())
+    return subscriber.stream
   }
 
-  /** Redis is there again, or another is. */
+  /** Called when Redis is reachable again. It may be another server after a failover. */
   onReconnect(): void {
     if (this.#subscribers.size === 0) return
     this.#gap = true
     void this.#announce().catch(() => {})
   }
 
-  /** Ends all in order, for good. */
+  /** Ends all streams in order and accepts no more subscribers. */
   close(): void {
     this.#closed = true
-    for (const listener of this.#subscribers) listener.end()
+    for (const subscriber of this.#subscribers) subscriber.end()
   }
 
-  async #begin(): Promise<void> {
+  async #start(): Promise<void> {
     try {
       await this.#announce()
       this.#last = await this.#newest()
     } catch (error) {
-      this.#began = undefined
+      this.#started = undefined
       throw error
     }
     if (this.#subscribers.size === 0) return
     this.#timers = [
       setInterval(() => void this.#announce().catch(() => {}), REFRESH_MS),
-      setInterval(() => this.#beat(), HEARTBEAT_MS),
+      setInterval(() => this.#sendHeartbeat(), HEARTBEAT_MS),
     ]
     this.#pollIn(POLL_MS)
   }
 
-  #leave(listener: Subscriber): void {
-    this.#subscribers.delete(listener)
+  #remove(subscriber: Subscriber): void {
+    this.#subscribers.delete(subscriber)
     if (this.#subscribers.size > 0) return
     for (const timer of this.#timers) clearInterval(timer)
     clearTimeout(this.#poll)
-    this.#began = undefined
+    this.#started = undefined
     this.#gap = false
   }
 
-  /** All brokers write what happens from now on. */
+  /** Makes all brokers write events from now on. */
   async #announce(): Promise<void> {
     if ((await this.command(["EXISTS", LISTENING])) === 0)
       await this.command([
@@ -149,7 +155,7 @@ export class EventFeed {
       ])
     await this.command(["SET", LISTENING, "1", "PX", LISTENING_MS])
     await this.command(["PEXPIRE", EVENT_STREAM, LISTENING_MS * 2])
-    this.heard(LISTENING_MS)
+    this.onAnnounce(LISTENING_MS)
     await this.command(["PUBLISH", LISTENING, LISTENING_MS])
   }
 
@@ -169,68 +175,68 @@ export class EventFeed {
   }
 
   async #read(): Promise<void> {
-    const began = this.#began
+    const started = this.#started
     let next = POLL_MS
     try {
       if (this.#gap) {
         const newest = await this.#newest()
         this.#gap = false
-        // Another Redis, with a clock behind: its ids would look like old ones.
-        if (compare(newest, this.#last) < 0) this.#last = newest
-        for (const listener of this.#subscribers) if (listener.isLive) listener.sendGap(this.#last)
+        // The clock of another Redis may be behind. Its ids would look like old ones.
+        if (compareIds(newest, this.#last) < 0) this.#last = newest
+        for (const subscriber of this.#subscribers) if (subscriber.isLive) subscriber.sendGap(this.#last)
       }
       const entries = await this.#after(this.#last)
-      if (began !== this.#began) return
+      if (started !== this.#started) return
       if (entries.length > 0) this.#last = entries.at(-1)!.id
-      for (const listener of this.#subscribers) if (listener.isLive) listener.deliver(entries)
+      for (const subscriber of this.#subscribers) if (subscriber.isLive) subscriber.deliver(entries)
       if (entries.length === ENTRIES_PER_READ) next = 0
     } catch {
       next = RETRY_POLL_MS
     }
-    if (began === this.#began) this.#pollIn(next)
+    if (started === this.#started) this.#pollIn(next)
   }
 
-  #beat(): void {
-    for (const listener of this.#subscribers) listener.send(`:\nid: ${this.#last}\n\n`)
+  #sendHeartbeat(): void {
+    for (const subscriber of this.#subscribers) subscriber.send(`:\nid: ${this.#last}\n\n`)
   }
 
-  async #catchUp(listener: Subscriber, after: string): Promise<void> {
+  async #catchUp(subscriber: Subscriber, after: string): Promise<void> {
     const [first] = await this.#after("0-0", 1)
     const newest = await this.#newest()
-    let place = after
-    if (first === undefined || compare(after, first.id) < 0 || compare(after, newest) > 0) {
-      if (compare(after, newest) > 0) place = newest
-      // The first may say so itself.
-      if (first?.event !== "gap" || place !== after) listener.sendGap(place)
+    let position = after
+    if (first === undefined || compareIds(after, first.id) < 0 || compareIds(after, newest) > 0) {
+      if (compareIds(after, newest) > 0) position = newest
+      // If the first entry is itself a gap, it will be delivered.
+      if (first?.event !== "gap" || position !== after) subscriber.sendGap(position)
     }
-    listener.position = place
-    // It hears with the others once it has read all that: else the next event would have it cut off.
-    for (await listener.drained(); compare(place, this.#last) < 0; await listener.drained()) {
-      if (listener.hasEnded) return
-      const entries = await this.#after(place)
+    subscriber.position = position
+    // It joins the others only after it has read the backlog. Otherwise the next event would disconnect it.
+    for (await subscriber.drained(); compareIds(position, this.#last) < 0; await subscriber.drained()) {
+      if (subscriber.hasEnded) return
+      const entries = await this.#after(position)
       if (entries.length === 0) break
-      listener.deliver(entries)
-      place = entries.at(-1)!.id
+      subscriber.deliver(entries)
+      position = entries.at(-1)!.id
     }
-    listener.join(place)
+    subscriber.join(position)
   }
 }
 
 class Subscriber {
   readonly stream: ReadableStream<Uint8Array>
-  /** The id of what it was told last, or that was passed over. */
+  /** The id of the last entry that was delivered or filtered out. */
   position = "0-0"
   hasEnded = false
-  /** It hears with the others. */
+  /** Whether it gets its entries from the poll loop; before that it catches up on its own. */
   isLive = false
   #controller!: ReadableStreamDefaultController<Uint8Array>
-  #wanted = Promise.withResolvers<void>()
+  #pulled = Promise.withResolvers<void>()
   readonly #queues: ReadonlySet<string> | undefined
   readonly #events: ReadonlySet<EventName> | undefined
 
   constructor(
     private readonly filter: EventFilter,
-    private readonly left: () => void,
+    private readonly onEnd: () => void,
   ) {
     this.#queues = filter.queues && new Set(filter.queues)
     this.#events = filter.events && new Set<EventName>([...filter.events, "gap", "skipped"])
@@ -239,24 +245,24 @@ class Subscriber {
         start: controller => {
           this.#controller = controller
         },
-        pull: () => this.#wanted.resolve(),
+        pull: () => this.#pulled.resolve(),
         cancel: () => this.#leave(),
       },
       new ByteLengthQueuingStrategy({ highWaterMark: MAX_UNREAD_BYTES }),
     )
   }
 
-  /** It has reached the others, or begins with them. */
-  join(place: string): void {
-    this.position = place
+  /** Gets its entries from the poll loop from now on. */
+  join(position: string): void {
+    this.position = position
     this.isLive = true
   }
 
-  /** Those that it asked for, of these and after its place. */
+  /** Sends those of the entries that are after its position and match its filter. */
   deliver(entries: readonly Entry[]): void {
     let text = ""
     for (const entry of entries) {
-      if (compare(entry.id, this.position) <= 0) continue
+      if (compareIds(entry.id, this.position) <= 0) continue
       this.position = entry.id
       const data = this.#dataOf(entry)
       if (data !== undefined) text += writeEvent(entry.id, entry.event, withTime(entry.id, data))
@@ -264,10 +270,10 @@ class Subscriber {
     if (text !== "") this.send(text)
   }
 
-  /** Something may be missing. It goes on from `place`. */
-  sendGap(place: string): void {
-    if (compare(place, this.position) < 0) this.position = place
-    this.send(writeEvent(undefined, "gap", withTime(place, "{}")))
+  /** Says that events may be missing, and continues from `position` if that is earlier than its own. */
+  sendGap(position: string): void {
+    if (compareIds(position, this.position) < 0) this.position = position
+    this.send(writeEvent(undefined, "gap", withTime(position, "{}")))
   }
 
   send(text: string): void {
@@ -276,22 +282,22 @@ class Subscriber {
     else this.disconnect()
   }
 
-  /** Resolves when it has read all it was sent so far. */
+  /** Resolves when the client has read everything that was sent so far. */
   async drained(): Promise<void> {
     while (!this.hasEnded && this.#controller.desiredSize! < MAX_UNREAD_BYTES) {
-      this.#wanted = Promise.withResolvers()
-      await this.#wanted.promise
+      this.#pulled = Promise.withResolvers()
+      await this.#pulled.promise
     }
   }
 
-  /** Ends in order. */
+  /** Ends the stream in order. */
   end(): void {
     if (this.hasEnded) return
     this.#leave()
     this.#controller.close()
   }
 
-  /** Drops what it has not read, and its connection. Without an error, which Bun would print. */
+  /** Drops the unread data and the connection. It passes no error, because Bun would print it. */
   disconnect(): void {
     if (this.hasEnded) return
     this.#leave()
@@ -301,11 +307,11 @@ class Subscriber {
   #leave(): void {
     if (this.hasEnded) return
     this.hasEnded = true
-    this.#wanted.resolve()
-    this.left()
+    this.#pulled.resolve()
+    this.onEnd()
   }
 
-  /** What it is told of this; undefined: nothing. */
+  /** The data of this entry that it may see; undefined if its filter does not match. */
   #dataOf({ event, queue, task, data }: Entry): string | undefined {
     if (event === "gap") return data
     if (this.#events?.has(event) === false) return undefined
@@ -316,7 +322,7 @@ class Subscriber {
     return this.#ofQueues(data)
   }
 
-  /** Numbers of many queues: only of its own. */
+  /** `counts` and `skipped` have numbers of many queues. Keeps only those that the filter names. */
   #ofQueues(data: string): string | undefined {
     const { queues, ...rest } = JSON.parse(data) as { queues: Record<string, unknown>; others?: true }
     const own = Object.entries(queues).filter(([queue]) => this.#queues!.has(queue))
@@ -325,22 +331,26 @@ class Subscriber {
   }
 }
 
-/** Fields come as name and value, in the order in which they were written. */
+/** `fields` alternates names and values, in the order in which they were written. */
 type RawEntry = [id: string, fields: string[]]
 const readEntry = ([id, fields]: RawEntry): Entry => ({
-  ...{ id, event: fields[1] as EventName, queue: fields[3]!, task: fields[5]!, data: fields[7]! },
+  id,
+  event: fields[1] as EventName,
+  queue: fields[3]!,
+  task: fields[5]!,
+  data: fields[7]!,
 })
 
 const partsOf = (id: string): [ms: number, count: number] => {
   const dash = id.indexOf("-")
   return dash < 0 ? [Number(id), 0] : [Number(id.slice(0, dash)), Number(id.slice(dash + 1))]
 }
-const compare = (a: string, b: string): number => {
+const compareIds = (a: string, b: string): number => {
   const [ms, count] = partsOf(a)
   const [otherMs, otherCount] = partsOf(b)
   return ms - otherMs || count - otherCount
 }
 
-/** Data with the time of its id, which is Redis' own. */
+/** Adds the time of the entry, which Redis set as part of its id. */
 const withTime = (id: string, data: string): string =>
   `{"at":${partsOf(id)[0]}${data === "{}" ? "" : ","}${data.slice(1)}`

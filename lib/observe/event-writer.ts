@@ -1,12 +1,14 @@
 /**
- * Events, written: what this broker does to tasks and queues, told to those who listen, at whichever broker
- * (lib/observe/event-feed.ts reads them). Where nobody listens it costs one look at a boolean, and nothing is written.
- *   1. A broker with listeners keeps the key LISTENING alive and publishes so; the key outlives the last of them
- *      by a minute, so that one who comes again finds what happened meanwhile.
- *   2. Every broker then puts what happens through it into the stream, some times a second, within a budget: what
- *      is beyond it is counted, and told as `skipped`. What is rare, as a task that dies, has a budget of its own.
- *   3. Once a second it writes how many of what it has counted in that second: a flood is told by numbers.
- *   4. Where writing begins anew the stream says `gap`. So who reads on from an id hears of whatever may be missing.
+ * Publishes what this broker does to tasks and queues to a Redis stream; lib/observe/event-feed.ts reads it. If no client
+ * listens, an event costs one check of a boolean, and nothing is written.
+ *   1. A broker with clients of /events keeps the key LISTENING alive and announces it by pub/sub. The key outlives the
+ *      last client by a minute, so that a client that reconnects gets the events in between.
+ *   2. While the key exists, every broker appends its events to the stream, every 50 ms, within a budget per second. The
+ *      excess is counted and published as `skipped`. Rare events, such as a dead task, have a budget of their own.
+ *   3. Once per second a broker publishes how many events of each kind it has counted, so that a flood still shows in
+ *      numbers.
+ *   4. When writing starts after a pause, the stream gets a `gap`. So a client that resumes from an id learns that
+ *      events may be missing.
  */
 import { randomBytes } from "node:crypto"
 import { LISTENING } from "../redis/keys.ts"
@@ -17,14 +19,14 @@ import { type Counters, MAX_QUEUES, OTHER, type QueueCounters } from "./counters
 
 const FLUSH_MS = 50
 const SECOND_MS = 1_000
-/** What a broker tells one by one in a second: of what every task goes through, and of all else. */
+/** Events that every task goes through. Per second a broker publishes so many of these, and so many others. */
 const ROUTINE: ReadonlySet<EventName> = new Set(["submitted", "scheduled", "leased", "done"])
 const ROUTINE_PER_SECOND = 400
 const OTHERS_PER_SECOND = 200
-/** The stream keeps the newest so many events (250 bytes each), none older than five minutes. */
+/** The stream keeps at most this many events, at about 250 bytes each, and none older than five minutes. */
 const MAX_EVENTS = 10_000
 const RETENTION_MS = 300_000
-/** Of so many queues, the busiest, the numbers are told. */
+/** `counts` and `skipped` cover this many of the busiest queues. */
 const MAX_QUEUES_PER_EVENT = 100
 const ERROR_CHARACTERS = 200
 
@@ -32,76 +34,78 @@ type Facts = Omit<EventData, "at" | "queue" | "task_id">
 type Counts = Record<(typeof EVENTS)[number], number>
 
 export class EventWriter {
-  /** What tells this broker's numbers from others'. */
+  /** Identifies this broker in `counts` and `skipped`. */
   readonly #broker = randomBytes(4).toString("hex")
-  #on = false
-  #until = 0
+  #active = false
+  #activeUntil = 0
   #closed = false
-  #routine = 0
-  #others = 0
+  /** What is left of this second's budgets. */
+  #routineLeft = 0
+  #othersLeft = 0
   /** Events that the next flush writes. */
   #buffer: Item<"eventsAppend">[] = []
-  /** What was to be written, and was not. */
+  /** Whether events could not be written. */
   #lost = false
   #skipped = new Map<string, number>()
+  /** The counts that were published last, per queue. */
   #counted = new Map<string, Counts>()
-  #second: Timer | undefined
-  #flushing: Timer | undefined
+  #tickTimer: Timer | undefined
+  #flushTimer: Timer | undefined
 
   constructor(
     private readonly store: Pick<Store, "command" | "run">,
     private readonly counters: Counters,
   ) {}
 
-  /** Whether somebody listens, as far as is known here. */
+  /** Whether a client listens, as far as this broker knows. */
   get active(): boolean {
-    return this.#on
+    return this.#active
   }
 
-  /** Somebody listens, for so many ms from now at least. */
+  /** A client listens for at least so many ms from now. */
   keepActive(ms: number): void {
     if (this.#closed) return
-    this.#until = Math.max(this.#until, performance.now() + ms)
-    if (this.#on) return
-    this.#on = true
+    this.#activeUntil = Math.max(this.#activeUntil, performance.now() + ms)
+    if (this.#active) return
+    this.#active = true
     this.#refill()
     this.#counted = new Map([...this.counters.queues].map(([queue, of]) => [queue, countsOf(of)]))
-    this.#second = setInterval(() => this.#tick(), SECOND_MS).unref()
+    this.#tickTimer = setInterval(() => this.#tick(), SECOND_MS).unref()
   }
 
-  /** Asks whether somebody listens. `late`: it may have been said, and not been heard here. */
+  /** Asks Redis whether a client listens. `late` means that this broker may have missed the announcement. */
   async checkListeners(late: boolean): Promise<void> {
     const ms = Number(await this.store.command(["PTTL", LISTENING]))
     if (ms <= 0) return
-    const missed = late && !this.#on
+    const missed = late && !this.#active
     this.keepActive(ms)
     if (missed) this.#write("gap", "", "", {})
   }
 
-  /** Whether somebody is to be told of this, one by one. What is beyond the budget is counted here. */
+  /** Whether to publish this event individually. Counts the events beyond the budget. */
   admits(event: EventName, queue: string): boolean {
-    if (!this.#on) return false
-    if (ROUTINE.has(event) ? this.#routine-- > 0 : this.#others-- > 0) return true
+    if (!this.#active) return false
+    if (ROUTINE.has(event) ? this.#routineLeft-- > 0 : this.#othersLeft-- > 0) return true
     this.#skip(queue)
     return false
   }
 
-  /** Of a task. Ask `wants` first. */
+  /** Publishes an event of a task. Call `admits` first. */
   publishTaskEvent(event: EventName, queue: string, id: string, { error, ...facts }: Facts = {}): void {
     const cut = error ? { error: error.slice(0, ERROR_CHARACTERS).toWellFormed() } : {}
     this.#write(event, queue, id, { ...facts, ...cut })
   }
 
-  /** Of a queue. */
+  /** Publishes an event of a queue, if the budget admits it. */
   publishQueueEvent(event: EventName, queue: string, facts: Facts = {}): void {
     if (this.admits(event, queue)) this.#write(event, queue, "", facts)
   }
 
-  /** Writes what is still to be written. */
+  /** Writes the remaining events. */
   async close(): Promise<void> {
-    if (this.#on) this.#tick()
+    if (this.#active) this.#tick()
     this.#closed = true
-    this.#end()
+    this.#deactivate()
     await this.#flush()
   }
 
@@ -110,31 +114,31 @@ export class EventWriter {
   }
 
   #refill(): void {
-    this.#routine = ROUTINE_PER_SECOND
-    this.#others = OTHERS_PER_SECOND
+    this.#routineLeft = ROUTINE_PER_SECOND
+    this.#othersLeft = OTHERS_PER_SECOND
   }
 
-  #end(): void {
-    this.#on = false
-    clearInterval(this.#second)
+  #deactivate(): void {
+    this.#active = false
+    clearInterval(this.#tickTimer)
   }
 
   #write(event: EventName, queue: string, id: string, facts: Facts): void {
     const data = { ...(queue && { queue }), ...(id && { task_id: id }), ...facts }
     this.#buffer.push({ event, queue, task: id, data: JSON.stringify(data) })
-    this.#flushing ??= setTimeout(() => void this.#flush(), FLUSH_MS).unref()
+    this.#flushTimer ??= setTimeout(() => void this.#flush(), FLUSH_MS).unref()
   }
 
   async #flush(): Promise<void> {
-    clearTimeout(this.#flushing)
-    this.#flushing = undefined
+    clearTimeout(this.#flushTimer)
+    this.#flushTimer = undefined
     const events = this.#buffer.splice(0)
     if (events.length === 0) return
     try {
       const bounds = { max_events: MAX_EVENTS, retention: RETENTION_MS }
       await runShared(this.store, "eventsAppend", bounds, events)
     } catch {
-      this.#lost = true // Redis is away or full
+      this.#lost = true // Redis is unreachable or full
     }
   }
 
@@ -146,7 +150,7 @@ export class EventWriter {
     if (counts.length > 0) this.#write("counts", "", "", this.#byQueue(counts))
     if (this.#skipped.size > 0) this.#write("skipped", "", "", this.#byQueue([...this.#skipped]))
     this.#skipped.clear()
-    if (performance.now() > this.#until) this.#end()
+    if (performance.now() > this.#activeUntil) this.#deactivate()
   }
 
   #byQueue(numbers: [queue: string, of: number | Partial<Counts>][]): Facts {
@@ -157,11 +161,11 @@ export class EventWriter {
     return { broker: this.#broker, queues: Object.fromEntries(busiest), ...(others && { others }) }
   }
 
-  /** What was counted since the last time, of each queue where that is anything. */
+  /** The counts since the last call, for each queue that has any. */
   #newCounts(): [queue: string, counts: Partial<Counts>][] {
     const changed: [string, Partial<Counts>][] = []
     for (const [queue, of] of this.counters.queues) {
-      // Those that are counted together belong to nobody.
+      // Beyond MAX_QUEUES this entry counts many queues together.
       if (queue === OTHER && this.counters.queues.size >= MAX_QUEUES) continue
       const before = this.#counted.get(queue)
       const counts: Partial<Counts> = {}
@@ -181,5 +185,11 @@ export class EventWriter {
 }
 
 const countsOf = ({ submitted, leased, done, failed, released, lapsed, dead }: QueueCounters): Counts => ({
-  ...{ submitted, leased, done, failed, released, lapsed, dead },
+  submitted,
+  leased,
+  done,
+  failed,
+  released,
+  lapsed,
+  dead,
 })

@@ -1,7 +1,7 @@
 /**
- * GET /metrics: what queues hold, as Redis tells it, and what this broker has counted. All names begin with `tq_`. A
- * page takes some read-only calls, for the first 1,000 queues, and is written at most once a second, a metric at a time,
- * so that whatever else the broker does goes on in between.
+ * GET /metrics: the depths of queues in Redis, and the counters of this broker. All names begin with `tq_`. A page takes
+ * a few read-only calls to Redis, for the first 1,000 queues. It is written at most once per second, one metric at a
+ * time, so that the broker serves other requests in between.
  */
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import { type Counter, collectDefaultMetrics, Registry } from "prom-client"
@@ -11,7 +11,7 @@ import type { Depth } from "./depths.ts"
 import { histogram, MetricsPage, QueueFamily, type QueueMetric, valuesOf } from "./prometheus-page.ts"
 
 const FRESH_MS = 1_000
-/** How often the event loop is looked at. */
+/** The resolution of the event loop's delay. */
 const LAG_EVERY_MS = 100
 
 type Labels = Record<string, string>
@@ -20,46 +20,56 @@ export const CONTENT_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
 
 const STATES = ["queued", "delayed", "processing", "done", "dead", "cancelled"] as const
 
-/** Times, and not for how long: only what has happened changes a line, and `time() -` tells the rest. */
-const OF_DEPTHS: QueueMetric<Depth>[] = [
+/** Gauges are points in time, not ages: an age would change every line at every scrape. `time() - …` is the age. */
+const DEPTH_METRICS: QueueMetric<Depth>[] = [
   {
-    ...{ name: "tq_tasks", type: "gauge", help: "Tasks in Redis, of the first 1,000 queues." },
+    name: "tq_tasks",
+    type: "gauge",
+    help: "Tasks in Redis, for the first 1,000 queues.",
     heads: label => STATES.map(state => `{${label},state="${state}"}`),
     values: ({ counts }) => counts,
   },
   {
-    ...{ name: "tq_oldest_waiting_timestamp_seconds", type: "gauge" },
-    help: "Since when the oldest task that is ready waits: its submit or its newest attempt. +Inf: none waits.",
+    name: "tq_oldest_waiting_timestamp_seconds",
+    type: "gauge",
+    help: "Time since which the oldest ready task waits: its submit or its newest attempt. +Inf if none waits.",
     heads: label => [`{${label}}`],
     values: ({ oldestAt }) => [oldestAt / 1_000],
   },
   {
-    ...{ name: "tq_last_poll_timestamp_seconds", type: "gauge" },
-    help: "When somebody last asked for tasks; 0: never.",
+    name: "tq_last_poll_timestamp_seconds",
+    type: "gauge",
+    help: "Time of the last poll by a worker; 0 if there was none.",
     heads: label => [`{${label}}`],
     values: ({ polledAt }) => [polledAt / 1_000],
   },
 ]
 
-const OF_MEASURES: QueueMetric<QueueCounters>[] = [
+const COUNTER_METRICS: QueueMetric<QueueCounters>[] = [
   {
-    ...{ name: "tq_task_events_total", type: "counter" },
-    help: "What happened to tasks, by what Redis answered here.",
+    name: "tq_task_events_total",
+    type: "counter",
+    help: "Task events that this broker has counted.",
     heads: label => EVENTS.map(event => `{${label},event="${event}"}`),
-    // They only grow.
-    mark: of => of.submitted + of.leased + of.done + of.failed + of.released + of.lapsed + of.dead,
+    // The counters only grow, so the sum changes whenever one of them does.
+    version: of => of.submitted + of.leased + of.done + of.failed + of.released + of.lapsed + of.dead,
     values: of => EVENTS.map(event => of[event]),
   },
 ]
 
-const OF_TIMED: QueueMetric<QueueCounters>[] = [
+const HISTOGRAM_METRICS: QueueMetric<QueueCounters>[] = [
   histogram(
     "tq_task_wait_seconds",
-    "From the submit to the first lease, delays included.",
+    "Time from submit to first lease, including delays.",
     TASK_SECONDS,
     ({ wait }) => wait,
   ),
-  histogram("tq_task_run_seconds", "From a lease to the ack that names it.", TASK_SECONDS, ({ run }) => run),
+  histogram(
+    "tq_task_run_seconds",
+    "Time from a lease to the ack with that lease.",
+    TASK_SECONDS,
+    ({ run }) => run,
+  ),
 ]
 
 /** The part of the broker's task queue that a page reads. */
@@ -71,32 +81,32 @@ export interface MeteredQueue {
 }
 
 export class Metrics {
-  readonly #ofDepths = OF_DEPTHS.map(told => new QueueFamily(told))
-  readonly #ofMeasures = OF_MEASURES.map(told => new QueueFamily(told))
-  readonly #ofTimed = OF_TIMED.map(told => new QueueFamily(told))
-  readonly #families = [...this.#ofDepths, ...this.#ofMeasures, ...this.#ofTimed]
+  readonly #depthFamilies = DEPTH_METRICS.map(metric => new QueueFamily(metric))
+  readonly #counterFamilies = COUNTER_METRICS.map(metric => new QueueFamily(metric))
+  readonly #histogramFamilies = HISTOGRAM_METRICS.map(metric => new QueueFamily(metric))
+  readonly #families = [...this.#depthFamilies, ...this.#counterFamilies, ...this.#histogramFamilies]
   #page: MetricsPage | undefined
   #bytes: Promise<Buffer> | undefined
-  /** When the page was ready; Infinity: it is being written. */
+  /** When the page was ready; Infinity while it is being written. */
   #readyAt = -Infinity
-  #held: readonly Depth[] = []
+  #depths: readonly Depth[] = []
   #registry: Registry | undefined
   #redisUp = false
 
-  /** `freshMs` is there for tests, as is `written`. */
+  /** `freshMs` and `written` are for tests. */
   constructor(
     private readonly queue: MeteredQueue,
     private readonly freshMs = FRESH_MS,
   ) {}
 
-  /** Of how many queues each metric was written so far: what pages cost. */
+  /** For each metric, for how many queues values were written so far. It shows what pages cost. */
   get written(): Record<string, number> {
-    return Object.fromEntries(this.#families.map(of => [of.told.name, of.written]))
+    return Object.fromEntries(this.#families.map(family => [family.metric.name, family.written]))
   }
 
   /**
-   * The page; who asks within a second gets the same one. To be copied at once, as a Response does: the next is written
-   * over it.
+   * The page. Calls within a second get the same one. The caller must copy it at once, as a Response does, because the
+   * next page overwrites it.
    */
   async page(): Promise<Buffer> {
     if (this.#bytes === undefined || performance.now() - this.#readyAt > this.freshMs) {
@@ -107,76 +117,77 @@ export class Metrics {
   }
 
   async #write(): Promise<Buffer> {
-    // Not before the first scrape: a broker that nobody scrapes watches no event loop.
+    // On the first scrape, so that a broker without Prometheus does not watch its event loop.
     this.#registry ??= this.#register()
     const registry = this.#registry
     const depths = await this.queue.control.depths().catch(() => undefined)
     this.#redisUp = depths !== undefined
     const { counters } = this.queue
-    const held = depths ?? []
-    // From 0 on, so that a first event is a growth.
-    if (held.some(({ queue }, i) => queue !== this.#held[i]?.queue))
-      for (const { queue } of held) counters.forQueue(queue)
-    this.#held = held
+    const rows = depths ?? []
+    // Start each queue's counters at 0, so that Prometheus sees the first event as an increase.
+    if (rows.some(({ queue }, i) => queue !== this.#depths[i]?.queue))
+      for (const { queue } of rows) counters.forQueue(queue)
+    this.#depths = rows
     const counted = [...counters.queues.values()]
-    // Left out where it has seen nothing: idle queues are to make no page long.
-    const timed = ({ told }: QueueFamily<QueueCounters>) =>
-      counters.withHistograms.filter(of => told.mark?.(of) !== 0)
+    // Omit empty histograms, so that idle queues do not lengthen the page.
+    const nonEmpty = ({ metric }: QueueFamily<QueueCounters>) =>
+      counters.withHistograms.filter(row => metric.version?.(row) !== 0)
     const updates = [
-      ...this.#ofDepths.map(family => () => family.update(held)),
-      ...this.#ofMeasures.map(family => () => family.update(counted)),
-      ...this.#ofTimed.map(family => () => family.update(timed(family))),
+      ...this.#depthFamilies.map(family => () => family.update(rows)),
+      ...this.#counterFamilies.map(family => () => family.update(counted)),
+      ...this.#histogramFamilies.map(family => () => family.update(nonEmpty(family))),
     ]
     for (const update of updates) {
-      // At once: should the rest fail, nobody would know of it at the next scrape.
+      // Drop the page at once: if the rest of this scrape fails, the next one must still know that lines have moved.
       if (update()) this.#page = undefined
       await new Promise(resolve => setImmediate(resolve))
     }
     const rest = await registry.metrics()
-    const kept = this.#page?.with(rest)
-    if (kept !== undefined) return kept
+    const patched = this.#page?.withRest(rest)
+    if (patched !== undefined) return patched
     this.#page = new MetricsPage(this.#families, rest)
-    return this.#page.with(rest)!
+    return this.#page.withRest(rest)!
   }
 
   #register(): Registry {
     const registry = new Registry()
-    // prom-client asks a metric's `get` when it writes a page; so ours need not be its own, which are slower to count with.
-    const tell = (type: string, name: string, help: string, values: () => object[]) => {
+    // prom-client calls a metric's `get` when it writes a page. So ours can be plain objects: counting with prom-client's
+    // own metrics is slower.
+    const register = (type: string, name: string, help: string, values: () => object[]) => {
       const get = async () => ({ name, help, type, values: values(), aggregator: "sum" })
       registry.registerMetric({ name, help, type, get } as unknown as Counter)
     }
     const gauge = (name: string, help: string, value: () => number) =>
-      tell("gauge", name, help, () => [{ labels: {}, value: value() }])
+      register("gauge", name, help, () => [{ labels: {}, value: value() }])
     const histograms = (name: string, help: string, all: [Labels, Histogram][]) =>
-      tell("histogram", name, help, () => all.flatMap(([labels, of]) => linesOf(name, labels, of)))
+      register("histogram", name, help, () => all.flatMap(([labels, of]) => linesOf(name, labels, of)))
     const { counters } = this.queue
 
-    gauge("tq_redis_up", "1 where Redis answered this scrape.", () => Number(this.#redisUp))
-    histograms("tq_redis_call_seconds", "What scripts took, there and back.", [[{}, counters.roundTrip]])
+    gauge("tq_redis_up", "1 if Redis answered this scrape, else 0.", () => Number(this.#redisUp))
+    histograms("tq_redis_call_seconds", "Round trip of script calls.", [[{}, counters.roundTrip]])
     histograms(
       "tq_group_items",
-      "Items that one call of a script carried.",
+      "Items per script call.",
       Object.entries(counters.batchSizes).map(([script, sizes]) => [{ script }, sizes]),
     )
-    histograms("tq_sweep_lag_seconds", "How late sweeps began.", [[{}, counters.sweepLag]])
-    gauge("tq_long_polls", "Requests that wait for tasks here.", () => this.queue.waiting)
+    histograms("tq_sweep_lag_seconds", "Delay with which sweeps began.", [[{}, counters.sweepLag]])
+    gauge("tq_long_polls", "Requests that wait for tasks at this broker.", () => this.queue.waiting)
 
     collectDefaultMetrics({ register: registry, prefix: "tq_", eventLoopMonitoringPrecision: LAG_EVERY_MS })
-    // What it tells of Node's inside is empty with Bun, but for the event loop's lag, and that takes half a millisecond.
+    // With Bun its metrics about Node's internals are empty, except the event loop's lag, which takes half a millisecond.
     for (const { name } of registry.getMetricsAsArray())
       if (name.startsWith("tq_nodejs_")) registry.removeSingleMetric(name)
     const lag = monitorEventLoopDelay({ resolution: LAG_EVERY_MS })
     lag.enable()
-    const late = (what: string, nanoseconds: () => number) =>
+    const lagGauge = (statistic: string, nanoseconds: () => number) =>
       gauge(
-        `tq_nodejs_eventloop_lag_${what}_seconds`,
-        `How late the event loop was since the last scrape: ${what}.`,
+        `tq_nodejs_eventloop_lag_${statistic}_seconds`,
+        `Delay of the event loop since the last scrape: ${statistic}.`,
         () => nanoseconds() / 1e9,
       )
-    late("p50", () => lag.percentile(50))
-    late("p99", () => lag.percentile(99))
-    late("max", () => {
+    lagGauge("p50", () => lag.percentile(50))
+    lagGauge("p99", () => lag.percentile(99))
+    lagGauge("max", () => {
       const { max } = lag
       lag.reset()
       return max

@@ -1,11 +1,12 @@
 /**
- * The spans of a task's life, by OpenTelemetry's conventions for messaging, and how they get to a collector.
- *   - send      in the broker, around a submit. A task whose caller sent no `traceparent` gets this span's.
- *   - receive   in the broker, for each answer that hands tasks out.
+ * The spans of a task, by OpenTelemetry's conventions for messaging, and their export to a collector.
+ *   - send      in the broker, around a submit. A task without a `traceparent` gets the one of this span.
+ *   - receive   in the broker, for each answer that hands out tasks.
  *   - process   in the worker, around the handler.
- *   - settle    in the worker, around the request that carries acks, and in the broker, around what it does.
- * What is about one task is a child of that task's context; what is about several has a trace of its own and links
- * to theirs. Spans wait for their collector in a queue of bounded length, and no task ever waits for them.
+ *   - settle    in the worker, around a request that carries acks, and in the broker, around the acks.
+ * A span about one task is a child of that task's context. A span about several tasks is a child of the request's
+ * context, or starts a trace of its own, and links to the tasks. Spans wait for the collector in a bounded queue; tasks
+ * never wait for them.
  */
 import {
   type Attributes,
@@ -54,14 +55,14 @@ import { TRACEPARENT } from "../wire/traceparent.ts"
 import type { LeasedTask } from "../wire/working.ts"
 
 const SYSTEM = "task_queue"
-/** At some 2 KB each: 8 MB. */
+/** A span takes about 2 KB, so together 8 MB. */
 const MAX_BUFFERED_SPANS = 4_096
 const SPANS_PER_REQUEST = 512
 const EXPORT_INTERVAL_MS = 1_000
-/** Names and errors are others' text. */
+/** Names and errors come from clients and can be long. */
 const MAX_VALUE_LENGTH = 1_024
 const MAX_LINKS = 128
-/** How long the last spans have at the end. */
+/** How long sending the last spans may take at exit. */
 const FLUSH_MS = 2_000
 
 export interface SpanOptions {
@@ -69,29 +70,29 @@ export interface SpanOptions {
   part: "broker" | "worker"
   serviceName: string | undefined
   sampler: (typeof SAMPLERS)[number]
-  /** Of the `traceidratio` samplers. */
+  /** For the `traceidratio` samplers. */
   ratio: number
 }
 
-/** What a span is about. */
+/** The facts that become a span's name and attributes. */
 interface SpanSubject {
   operation: "send" | "receive" | "process" | "settle"
   kind: SpanKind
   queues: readonly string[]
-  /** The task, where it is one. */
+  /** The first task. It is recorded only if there is no other. */
   id?: string | undefined
-  /** How many tasks it is about. */
+  /** The number of tasks. */
   count: number
   worker?: string | undefined
 }
 
 export class Spans {
   readonly #tracer: Tracer
-  /** The context of each handler's span, for the ack that comes after. */
+  /** The context of each handler's span, to which the span of its ack belongs. */
   readonly #processed = new WeakMap<LeasedTask, SpanContext>()
 
   static start({ endpoint, part, serviceName, sampler, ratio }: SpanOptions, log: Log): Spans {
-    // What the exporter has to say of its own variables, and of spans that found no room.
+    // The SDK warns about invalid variables of its own, and about spans that it dropped.
     const diagnostics = rateLimited(log, 1)
     const warn = (message: string) => diagnostics.warn("Traces", { note: message })
     diag.setLogger(
@@ -100,7 +101,7 @@ export class Spans {
     )
     const url = `${endpoint.replace(/\/+$/, "")}/v1/traces`
     const provider = new TracerProvider({
-      // The last one that names something wins.
+      // Later entries override earlier ones.
       resource: defaultResource()
         .merge(serviceNamed(`task-queue-${part}`))
         .merge(detectResources({ detectors: [serviceInstanceIdDetector, resourceAttributesEnvDetector] }))
@@ -116,10 +117,10 @@ export class Spans {
         }),
       ],
     })
-    // A handler's own instrumentation finds the span that it runs in; a broker runs nobody else's code.
+    // In a worker the span is made available to the instrumentation of handlers. A broker runs no code of users.
     const global = part === "worker"
     if (global) {
-      // Where the handlers' module has set up its own, that stands.
+      // If the handlers' module has registered its own manager, keep it.
       const manager = new AsyncLocalStorageContextManager()
       if (!context.setGlobalContextManager(manager.enable())) manager.disable()
       trace.setGlobalTracerProvider(provider)
@@ -135,7 +136,7 @@ export class Spans {
     this.#tracer = provider.getTracer("task-queue")
   }
 
-  /** A submit. Tasks that have no context get this span's, so that what becomes of them is joined to it. */
+  /** Traces a submit. Tasks without a context get the one of this span, so that their later spans belong to it. */
   async traceSubmit(
     headers: Headers,
     tasks: NewTask[],
@@ -144,11 +145,13 @@ export class Spans {
     if (tasks.length === 0) return run()
     const caller = contextFromHeaders(headers)
     const contexts = tasks.map(({ traceparent }) => parseContext(traceparent))
-    // Those that the header names, all have.
+    // Tasks with the context of the request need no link: it is the parent.
     const linked =
-      caller === undefined ? contexts : contexts.map(its => (isSameSpan(its, caller) ? undefined : its))
+      caller === undefined
+        ? contexts
+        : contexts.map(context => (isSameSpan(context, caller) ? undefined : context))
     const queues = tasks.map(({ queue }) => queue)
-    const span = this.#begin(
+    const span = this.#startSpan(
       { operation: "send", kind: SpanKind.PRODUCER, queues, count: tasks.length },
       linked,
       caller,
@@ -165,19 +168,19 @@ export class Spans {
     return answers
   }
 
-  /** Tasks were handed out to one who has asked since `askedAt`, or from when the first of them was there. */
-  recordLeases(tasks: readonly Leased[], worker: string, askedAt: number): void {
+  /** Records that tasks were leased. The span starts at `pollStartedAt`, or when the first of them became ready. */
+  recordLeases(tasks: readonly Leased[], worker: string, pollStartedAt: number): void {
     const [first] = tasks
     if (first === undefined) return
     const now = Date.now()
-    const startTime = Math.max(askedAt, now - Math.max(...tasks.map(({ waitedMs }) => waitedMs)))
+    const startTime = Math.max(pollStartedAt, now - Math.max(...tasks.map(({ waitedMs }) => waitedMs)))
     const queues = tasks.map(({ queue }) => queue)
-    const about = { operation: "receive", kind: SpanKind.CLIENT, queues, count: tasks.length } as const
+    const subject = { operation: "receive", kind: SpanKind.CLIENT, queues, count: tasks.length } as const
     const contexts = tasks.map(({ extra }) => (extra === undefined ? undefined : contextFromMembers(extra)))
-    this.#begin({ ...about, id: first.id, worker }, contexts, undefined, startTime).end(now)
+    this.#startSpan({ ...subject, id: first.id, worker }, contexts, undefined, startTime).end(now)
   }
 
-  /** What the broker does for acks. Who sends them names their trace in a header. */
+  /** Traces acks in the broker. The worker sends the parent context in a header. */
   async traceSettle<T>(
     headers: Headers,
     acks: readonly { id: string }[],
@@ -188,14 +191,14 @@ export class Spans {
     const [first] = acks
     if (first === undefined) return run()
     const queues = acks.map(({ id }) => queueOf(id))
-    const about = { operation: "settle", kind: SpanKind.SERVER, queues, count: acks.length } as const
-    const span = this.#begin({ ...about, id: first.id, worker }, [], contextFromHeaders(headers))
+    const subject = { operation: "settle", kind: SpanKind.SERVER, queues, count: acks.length } as const
+    const span = this.#startSpan({ ...subject, id: first.id, worker }, [], contextFromHeaders(headers))
     const result = await recordFailures(span, run, answersOf)
     span.end()
     return result
   }
 
-  /** The request of a worker that carries the acks of these tasks. */
+  /** Traces a worker's request that carries the acks of these tasks. */
   async traceAckRequest<T>(
     tasks: readonly LeasedTask[],
     worker: string,
@@ -204,9 +207,9 @@ export class Spans {
     const [first] = tasks
     if (first === undefined) return run(undefined)
     const queues = tasks.map(({ queue }) => queue)
-    const about = { operation: "settle", kind: SpanKind.CLIENT, queues, count: tasks.length } as const
+    const subject = { operation: "settle", kind: SpanKind.CLIENT, queues, count: tasks.length } as const
     const contexts = tasks.map(task => this.#processed.get(task) ?? parseContext(task.traceparent))
-    const span = this.#begin({ ...about, id: first.id, worker }, contexts)
+    const span = this.#startSpan({ ...subject, id: first.id, worker }, contexts)
     try {
       return await run(traceparentOf(span.spanContext()))
     } catch (error) {
@@ -217,45 +220,45 @@ export class Spans {
     }
   }
 
-  /** A handler's run. `run` gets the context that its own calls are to carry, and never rejects. */
+  /** Traces a handler. `run` gets the context for the handler's own calls. It must not reject. */
   async traceHandler(
     task: LeasedTask,
     worker: string,
     signal: AbortSignal,
     run: (traceparent: string) => Promise<Outcome>,
   ): Promise<Outcome> {
-    const about = { operation: "process", kind: SpanKind.CONSUMER, queues: [task.queue], count: 1 } as const
+    const subject = { operation: "process", kind: SpanKind.CONSUMER, queues: [task.queue], count: 1 } as const
     const parent = parseContext(task.traceparent, task.tracestate)
-    const span = this.#begin({ ...about, id: task.id, worker }, [parent])
+    const span = this.#startSpan({ ...subject, id: task.id, worker }, [parent])
     span.setAttributes({ "tq.task.type": task.type, "tq.task.attempt": task.attempt })
     this.#processed.set(task, span.spanContext())
     const outcome = await context.with(trace.setSpan(context.active(), span), () =>
       run(traceparentOf(span.spanContext())),
     )
     const { status = "done", error = "" } = outcome
-    // Whatever it gave back, it counts for nothing.
-    const letGo = signal.aborted ? String((signal.reason as Error).name) : undefined
-    span.setAttribute("tq.task.outcome", letGo ?? status)
-    if (status === "failed" || letGo !== undefined) {
-      span.setAttribute("error.type", letGo ?? /^[\w.]{1,64}(?=:)/.exec(error)?.[0] ?? "failed")
+    // The outcome of an aborted handler is ignored.
+    const abortReason = signal.aborted ? String((signal.reason as Error).name) : undefined
+    span.setAttribute("tq.task.outcome", abortReason ?? status)
+    if (status === "failed" || abortReason !== undefined) {
+      span.setAttribute("error.type", abortReason ?? /^[\w.]{1,64}(?=:)/.exec(error)?.[0] ?? "failed")
       span.setStatus({ code: SpanStatusCode.ERROR, message: error.slice(0, MAX_VALUE_LENGTH) })
     }
     span.end()
     return outcome
   }
 
-  /** Sends what waits, for as long as that may take. */
+  /** Sends the buffered spans, for at most FLUSH_MS. */
   async close(): Promise<void> {
-    const over = new AbortController()
-    await Promise.race([this.provider.shutdown().catch(() => {}), pause(FLUSH_MS, over.signal)])
-    over.abort()
+    const sent = new AbortController()
+    await Promise.race([this.provider.shutdown().catch(() => {}), pause(FLUSH_MS, sent.signal)])
+    sent.abort()
     if (!this.global) return
     trace.disable()
     context.disable()
   }
 
-  /** Of one task: a child of its context. Of several: the child of `parent`, if there is one, with links to theirs. */
-  #begin(
+  /** A span about one task is a child of its context. Otherwise `parent` is the parent, if any, and the tasks are linked. */
+  #startSpan(
     { operation, kind, queues, id, count, worker }: SpanSubject,
     contexts: readonly (SpanContext | undefined)[],
     parent = count === 1 ? contexts[0] : undefined,
@@ -272,9 +275,9 @@ export class Spans {
     else if (id !== undefined) attributes["messaging.message.id"] = id
     if (worker) attributes["messaging.client.id"] = worker
     const links = contexts
-      .filter(its => its !== undefined && its !== parent)
+      .filter(context => context !== undefined && context !== parent)
       .slice(0, MAX_LINKS)
-      .map(its => ({ context: its! }))
+      .map(context => ({ context: context! }))
     return this.#tracer.startSpan(
       queue === undefined ? operation : `${operation} ${queue}`,
       { kind, attributes, links, ...(startTime === undefined ? {} : { startTime }) },
@@ -283,7 +286,7 @@ export class Spans {
   }
 }
 
-/** Tells once that a collector is away, and once that it is back; the rest of the SDK hears that all went well. */
+/** Logs once when the collector cannot be reached, and once when it is back. It reports success to the SDK either way. */
 class OutageLoggingExporter implements SpanExporter {
   #lost = 0
 
@@ -330,29 +333,29 @@ const serviceNamed = (name: string) => resourceFromAttributes({ "service.name": 
 const contextOf = (parent: SpanContext | undefined): Context =>
   parent === undefined ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, parent)
 
-/** undefined where it is no context, as one of zeros. */
+/** Returns undefined if it is not a valid context, for example one of zeros. */
 function parseContext(
   traceparent: string | null | undefined,
   tracestate?: string | null,
 ): SpanContext | undefined {
   if (!traceparent || !TRACEPARENT.test(traceparent)) return undefined
   const [, traceId, spanId, flags] = traceparent.split("-") as [string, string, string, string]
-  const found: SpanContext = { traceId, spanId, traceFlags: Number.parseInt(flags, 16) & 1, isRemote: true }
-  if (tracestate) found.traceState = createTraceState(tracestate)
-  return isSpanContextValid(found) ? found : undefined
+  const parsed: SpanContext = { traceId, spanId, traceFlags: Number.parseInt(flags, 16) & 1, isRemote: true }
+  if (tracestate) parsed.traceState = createTraceState(tracestate)
+  return isSpanContextValid(parsed) ? parsed : undefined
 }
 
 const contextFromHeaders = (headers: Headers): SpanContext | undefined =>
   parseContext(headers.get("traceparent"), headers.get("tracestate"))
 
-/** Of a task's further members: not that of a label with the same name. */
+/** Reads the context from a task's further members, but not from a label with the same name. */
 function contextFromMembers(extra: string): SpanContext | undefined {
   if (!extra.includes('"traceparent"')) return undefined
   try {
     const { traceparent, tracestate } = JSON.parse(`{${extra}}`)
     return parseContext(traceparent, tracestate)
   } catch {
-    return undefined // spoilt in Redis: that is no reason to hand nothing out
+    return undefined // damaged in Redis: the task must still be handed out
   }
 }
 
@@ -362,7 +365,7 @@ const isSameSpan = (a: SpanContext | undefined, b: SpanContext): boolean =>
 const traceparentOf = ({ traceId, spanId, traceFlags }: SpanContext): string =>
   `00-${traceId}-${spanId}-${(traceFlags & 1) === 1 ? "01" : "00"}`
 
-/** Ends the span where it throws. */
+/** Marks the span as failed if an item was refused. If `run` throws, it also ends the span. */
 async function recordFailures<T>(
   span: Span,
   run: () => Promise<T>,
@@ -386,7 +389,7 @@ function markFailed(span: Span, error: unknown): void {
   span.setStatus({ code: SpanStatusCode.ERROR })
 }
 
-/** An address may name a user and a password. */
+/** The URL without user name, password and query. */
 function withoutSecrets(url: string): string {
   const { origin, pathname } = new URL(url)
   return origin + pathname

@@ -1,6 +1,6 @@
 /**
- * Trace contexts as they are on the wire, and whether spans are made. What makes them is not loaded unless an
- * endpoint is given: lib/observe/spans.ts, and all that it needs, comes by a dynamic import then.
+ * Starts tracing if an OTLP endpoint is configured. Otherwise lib/observe/spans.ts and the OpenTelemetry packages are
+ * not loaded at all.
  */
 import type { BrokerConfig, WorkerConfig } from "../config/config.ts"
 import type { Log } from "../log.ts"
@@ -11,7 +11,7 @@ type TraceConfig = Pick<
   "otelExporterOtlpEndpoint" | "otelServiceName" | "otelTracesSampler" | "otelTracesSamplerArg"
 >
 
-/** undefined: nobody wants spans. */
+/** Returns undefined if no endpoint is configured. */
 export async function startSpans(
   config: TraceConfig,
   part: "broker" | "worker",

@@ -352,7 +352,7 @@ export class Conversation {
       const answer = answers[i]!
       const next = this.#nextAck(ack, lease.task, answer)
       if (next !== undefined) again.push({ ack: next, lease })
-      else lease.dropUpdate(new Error("not kept: the attempt is over"))
+      else lease.dropUpdate(new Error("not stored: the attempt is over"))
       if (next === ack) failures.push(answer as BrokerProblem)
     })
     this.#pendingAcks = [...this.#pendingAcks.slice(leaving.length), ...again]

@@ -1,35 +1,36 @@
+/** A lease that a worker holds: its deadlines, its abort signal, and the updates of its handler that are to be sent. */
 import { type Extend, type LeasedTask, MAX_CHECKPOINT_BYTES, MAX_PROGRESS_BYTES } from "../wire/working.ts"
 
 const MAX_LOG_LINES = 20
 const MAX_LINE_LENGTH = 500
-/** Progress and log lines wait this long for company; a checkpoint, which its handler waits for, does not. */
+/** Progress and log lines are collected for this long. A checkpoint is sent at once, because its handler waits for it. */
 const BATCH_UPDATES_MS = 1_000
 
-/** A reason of a handler's signal: another worker may have the task now. */
+/** An abort reason: another worker may have the task now. */
 export class LeaseLost extends Error {
   override readonly name = "LeaseLost"
 }
 
-/** A reason of a handler's signal: somebody cancelled the task. */
+/** An abort reason: the task was cancelled. */
 export class TaskCancelled extends Error {
   override readonly name = "TaskCancelled"
 }
 
-/** What is to be told. */
+/** What the next request reports about the task. */
 interface Update {
   /** By performance.now(). */
   sendAt: number
   progress?: unknown
   checkpoint?: unknown
   log: string[]
-  /** Those who wait for their checkpoint to be kept. */
+  /** The promises of checkpoints that the broker has not stored yet. */
   waiting: PromiseWithResolvers<void>[]
 }
 
 export class HeldLease {
   readonly #abort = new AbortController()
   readonly #endsAt: number
-  /** By performance.now(), as all times here. */
+  /** By performance.now(), like all times in this class. */
   lapsesAt: number
   extendAt: number
   #update: Update | undefined
@@ -40,11 +41,11 @@ export class HeldLease {
 
   constructor(
     readonly task: LeasedTask,
-    /** Called when there is news to tell. */
+    /** Called when there is an update to send. */
     private readonly onUpdate: () => void,
   ) {
     const now = performance.now()
-    // However often it is extended, the broker ends the attempt then.
+    // The broker ends the attempt at this time, however often it is extended.
     this.#endsAt = now + (task.max_runtime_ms ?? Number.POSITIVE_INFINITY)
     this.lapsesAt = Math.min(now + task.timeout_ms, this.#endsAt)
     this.extendAt = now + task.timeout_ms / 3
@@ -54,23 +55,23 @@ export class HeldLease {
     return this.#abort.signal
   }
 
-  /** Tells the handler to let go. The first reason stands. */
+  /** Aborts the handler. Only the first reason counts. */
   abort(reason: Error): void {
     this.#abort.abort(reason)
   }
 
-  /** When there is news to tell; Infinity: there is none. */
+  /** When to send the pending update; Infinity if there is none. */
   get updateAt(): number {
     return this.#update?.sendAt ?? Number.POSITIVE_INFINITY
   }
 
   get lapseReason(): string {
     return this.lapsesAt === this.#endsAt
-      ? "its max_runtime_ms are over"
-      : "its time ran out before the broker gave it more"
+      ? "it reached its max_runtime_ms"
+      : "the broker did not extend it in time"
   }
 
-  /** Whether the request under way carries news. */
+  /** Whether the request in flight carries an update. */
   get hasSentUpdate(): boolean {
     return this.#sent !== undefined
   }
@@ -88,22 +89,22 @@ export class HeldLease {
   }
 
   checkpoint(value: unknown): Promise<void> {
-    const kept = Promise.withResolvers<void>()
-    // Not every handler waits for it.
-    kept.promise.catch(() => {})
+    const stored = Promise.withResolvers<void>()
+    // A handler need not await it.
+    stored.promise.catch(() => {})
     try {
       const copy = jsonCopy("checkpoint", value, MAX_CHECKPOINT_BYTES)
-      if (this.#closed) throw this.lost ?? new Error("not kept: the attempt is over")
-      const news = this.#collect(0)
-      news.checkpoint = copy
-      news.waiting.push(kept)
+      if (this.#closed) throw this.lost ?? new Error("not stored: the attempt is over")
+      const update = this.#collect(0)
+      update.checkpoint = copy
+      update.waiting.push(stored)
     } catch (error) {
-      kept.reject(error)
+      stored.reject(error)
     }
-    return kept.promise
+    return stored.promise
   }
 
-  /** The item of a request that leaves now. */
+  /** The item for a request that is sent now. */
   takeExtension(): Extend {
     const { id, lease } = this.task
     const { sendAt: _, waiting: __, log = [], ...values } = this.#update ?? {}
@@ -112,7 +113,7 @@ export class HeldLease {
     return { task_id: id, lease, ...values, ...(log.length > 0 ? { log } : {}) }
   }
 
-  /** The broker has done what the request that left at `sentAt` asked. */
+  /** Called when the broker has extended the lease. The request was sent at `sentAt`. */
   markExtended(sentAt: number): void {
     this.lapsesAt = Math.min(sentAt + this.task.timeout_ms, this.#endsAt)
     this.extendAt = sentAt + this.task.timeout_ms / 3
@@ -120,30 +121,31 @@ export class HeldLease {
     this.#sent = undefined
   }
 
-  /** It is not known whether the broker has done it: what was told is told again, `againMs` from now. */
+  /** Called when it is unknown whether the broker has extended the lease. Repeats the update `againMs` from now. */
   retryUpdate(againMs: number): void {
-    const [sent, news] = [this.#sent, this.#update]
+    const [sent, newer] = [this.#sent, this.#update]
     this.#sent = undefined
     if (sent !== undefined)
       this.#update = {
         ...sent,
-        ...news,
+        ...newer,
         sendAt: sent.sendAt,
-        log: [...sent.log, ...(news?.log ?? [])].slice(-MAX_LOG_LINES),
-        waiting: [...sent.waiting, ...(news?.waiting ?? [])],
+        log: [...sent.log, ...(newer?.log ?? [])].slice(-MAX_LOG_LINES),
+        waiting: [...sent.waiting, ...(newer?.waiting ?? [])],
       }
-    // However long the broker asks to be left alone: after the lease has lapsed is too late.
+    // Even if the broker asks for a longer pause, the retry must come before the lease lapses.
     this.extendAt = performance.now() + Math.min(againMs, this.task.timeout_ms / 6)
   }
 
-  /** What was to be told will not be: the broker does not take it, or nobody may tell it any more. */
+  /** Drops the update, because the broker refused it or the attempt is over. */
   dropUpdate(why: Error): void {
-    for (const news of [this.#sent, this.#update]) for (const { reject } of news?.waiting ?? []) reject(why)
+    for (const update of [this.#sent, this.#update])
+      for (const { reject } of update?.waiting ?? []) reject(why)
     this.#sent = undefined
     this.#update = undefined
   }
 
-  /** The attempt is over: what it has told so far may still go, and nothing after it. */
+  /** The attempt is over. The pending update may still be sent; later ones are ignored. */
   close(): void {
     this.#closed = true
   }
@@ -165,10 +167,10 @@ export class HeldLease {
   }
 }
 
-/** A copy of a value as JSON has it, so that nothing the handler does later changes what is told. */
+/** A copy of the value as JSON, so that the handler cannot change it after the call. */
 function jsonCopy(what: string, value: unknown, maxBytes: number): unknown {
   const text = JSON.stringify(value)
-  if (text === undefined) throw new TypeError(`${what} takes JSON, and not a value of type ${typeof value}`)
+  if (text === undefined) throw new TypeError(`${what} takes JSON, not a value of type ${typeof value}`)
   if (Buffer.byteLength(text) > maxBytes)
     throw new RangeError(`${what} takes at most ${maxBytes} bytes of JSON`)
   return JSON.parse(text)

@@ -1,7 +1,7 @@
 /**
- * A worker's view of a broker that does not answer: how long to wait before asking again, for ever, and a line
- * in the log when it begins, changes and ends rather than at each try. Waits grow exponentially and are
- * jittered, so that a fleet of workers does not come back in step.
+ * Tracks an outage of the broker: how long the worker waits before the next try, and the log lines. The worker retries
+ * forever. It logs when an outage begins, changes and ends, not at every try. Waits grow exponentially and have jitter,
+ * so that a fleet of workers does not reconnect at the same moment.
  */
 import { BrokerProblem } from "../client.ts"
 import type { Log } from "../log.ts"
@@ -19,14 +19,14 @@ export class Outage {
 
   constructor(
     private readonly log: Log,
-    /** What does not happen meanwhile, as the log puts it. */
+    /** What the outage prevents, as the beginning of a log message. */
     private readonly effect: string,
     private readonly delays: Delays = { firstMs: 100, capMs: 5_000 },
-    /** The token was refused: the chance to look for another. */
+    /** Called when the broker refuses the token, to look for a new one. */
     private readonly onUnauthorized: () => void = () => {},
   ) {}
 
-  /** Takes note of a failure and answers how many ms to wait. */
+  /** Records a failure and returns how many ms to wait. */
   recordFailure(error: Error): number {
     this.#log(error)
     const { firstMs, capMs } = this.delays
@@ -34,9 +34,11 @@ export class Outage {
     if (unauthorized) this.onUnauthorized()
     const ceiling = unauthorized ? capMs : Math.min(capMs, firstMs * 2 ** Math.min(this.#failures, 20))
     this.#failures++
-    const asked = error instanceof BrokerProblem ? (error.retryAfterMs ?? 0) : 0
+    const retryAfterMs = error instanceof BrokerProblem ? (error.retryAfterMs ?? 0) : 0
     const jitter = 0.5 + Math.random() / 2
-    return asked > 0 ? Math.min(asked, MAX_RETRY_AFTER_MS) + ceiling * (jitter - 0.5) : ceiling * jitter
+    return retryAfterMs > 0
+      ? Math.min(retryAfterMs, MAX_RETRY_AFTER_MS) + ceiling * (jitter - 0.5)
+      : ceiling * jitter
   }
 
   recordSuccess(): void {

@@ -1,4 +1,4 @@
-/** Runs a handler to its end and puts what came out of it into an ack. Never rejects. */
+/** Runs a handler and turns its result or error into the outcome of an ack. Never rejects. */
 import {
   Fatal,
   type Handler,
@@ -29,7 +29,7 @@ export async function runHandler(
   }
 }
 
-/** A copy of the result as JSON has it, so that nothing the handler does later can spoil the batch it goes in. */
+/** Copies the result as JSON, so that the handler cannot change it later and a bad value cannot break the whole batch. */
 function doneOutcome(result: unknown): Outcome {
   if (result === undefined) return { status: "done" }
   try {
@@ -53,7 +53,7 @@ function unknownType(type: string, handlers: Handlers): string {
   return `this worker has no handler for type ${JSON.stringify(type)}; it knows ${known.slice(0, MAX_TYPES).join(", ")}${more}`
 }
 
-/** Handlers throw anything, also what throws again when it is looked at. */
+/** Handlers may throw anything, even values that throw again when they are formatted. */
 export function formatError(thrown: unknown, frames = MAX_FRAMES): string {
   try {
     if (!(thrown instanceof Error))

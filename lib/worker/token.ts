@@ -1,4 +1,4 @@
-/** The token a worker presents: API_SECRET_TOKEN, else the one that a broker on this machine left in its data directory. */
+/** The token that a worker sends: API_SECRET_TOKEN, or else the one that a broker on this machine wrote to DATA_DIR. */
 import { join } from "node:path"
 import type { WorkerConfig } from "../config/config.ts"
 import type { Log } from "../log.ts"
@@ -14,7 +14,7 @@ export class Token {
     return this.#value
   }
 
-  /** Waits for the file where it is needed and not there yet; undefined where the signal fires first. */
+  /** Waits for the file if it is needed and does not exist yet. Returns undefined if the signal fires first. */
   static async find(
     { apiToken, dataDir }: Pick<WorkerConfig, "apiToken" | "dataDir">,
     log: Log,
@@ -22,9 +22,9 @@ export class Token {
   ): Promise<Token | undefined> {
     const token = new Token(apiToken === undefined ? join(dataDir, "token") : undefined)
     token.#value = apiToken ?? ""
-    for (let told = false; !signal.aborted; told = true) {
+    for (let logged = false; !signal.aborted; logged = true) {
       if (await token.refresh()) return token
-      if (!told)
+      if (!logged)
         log.info(
           `Waiting for ${token.file}, which a broker on this machine creates when it starts. ` +
             "For a broker on another machine, set API_SECRET_TOKEN to its token and BROKER_URL to its address",
@@ -34,10 +34,10 @@ export class Token {
     return undefined
   }
 
-  /** Reads the file again, as a broker may have made a new token. Answers whether there is a token. */
+  /** Reads the file again, because a broker may have created a new token. Returns whether there is a token. */
   async refresh(): Promise<boolean> {
     if (this.file === undefined) return true
-    // Missing, half written or not readable for us: what we have stays.
+    // If the file is missing, incomplete or unreadable, keep the current token.
     const text = await Bun.file(this.file)
       .text()
       .catch(() => "")

@@ -33,7 +33,7 @@ export const operating: ProseOf<"operating"> = {
     problems: {
       bad_request: { field: "queue", detail: "`queue` must be a list of 1 to 100 names." },
       overloaded: {
-        detail: "200 clients listen to events at this broker already: connect to another broker.",
+        detail: "This broker already has 200 clients of /events: use another broker.",
       },
     },
   },
