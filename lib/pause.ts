@@ -1,4 +1,4 @@
-/** Resolves when the time is up or the signal fires, whichever is first. */
+/** Resolves after `ms`, or when the signal fires, whichever comes first. */
 export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   if (signal?.aborted) return Promise.resolve()
   return new Promise(resolve => {

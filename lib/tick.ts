@@ -1,16 +1,16 @@
 /**
- * The end of a tick: what reaches the broker in it shares calls, and the calls share a write to Redis. One
- * setImmediate for all, and not a microtask: microtasks run between two requests of the same tick.
+ * The end of a tick: requests that arrive in the same tick share script calls, and the calls share a write to Redis.
+ * It uses one setImmediate for all callbacks. Microtasks would be too early: they run between two requests of a tick.
  */
-let due: (() => void)[] = []
+let callbacks: (() => void)[] = []
 
-/** Runs at the end of this tick, in order; what is asked for meanwhile runs behind it, in the same. It must not throw. */
-export function atTickEnd(run: () => void): void {
-  if (due.push(run) === 1) setImmediate(runAll)
+/** Runs `callback` at the end of this tick, in order. Callbacks added by callbacks run in the same tick. None may throw. */
+export function atTickEnd(callback: () => void): void {
+  if (callbacks.push(callback) === 1) setImmediate(runAll)
 }
 
 function runAll(): void {
-  // It may grow while it runs.
-  for (const run of due) run()
-  due = []
+  // The array may grow while this loop runs.
+  for (const callback of callbacks) callback()
+  callbacks = []
 }
