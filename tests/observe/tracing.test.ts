@@ -226,7 +226,7 @@ describe("spans", () => {
     const { queue } = broker
     const from = performance.now()
     const poll = broker.post("/lease", { queues: [queue], wait_ms: 10_000 })
-    await Bun.sleep(300)
+    await Bun.sleep(2_000)
     const submittedAt = performance.now()
     await broker.post("/submit", { type: "a", queue })
     await poll

@@ -159,7 +159,7 @@ test("a request that does not end is cut off after SHUTDOWN_MS, even where Redis
   process.kill(redis.pid, "SIGSTOP")
   const from = performance.now()
   expect(await broker.process.stop("SIGTERM")).toBe(0)
-  expect(performance.now() - from).toBeWithin(100, 4_000)
+  expect(performance.now() - from).toBeWithin(100, 9_000) // the default of SHUTDOWN_MS is 10 s
   expect(await submitted).toBe("BrokerUnreachable")
   expect(await broker.process.logged("Requests were aborted")).toMatchObject({ level: "warn", requests: 1 })
 })

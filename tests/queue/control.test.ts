@@ -7,7 +7,14 @@ import type { DeadGroup } from "../../lib/wire/dead-letters.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
 import type { QueueView } from "../../lib/wire/managing.ts"
 import type { LeasedTask } from "../../lib/wire/working.ts"
-import { DirectQueue, freshName, testBroker, until } from "../support/harness.ts"
+import {
+  DirectQueue,
+  freshName,
+  rarelyCheckingBroker,
+  registerAmongMany,
+  testBroker,
+  until,
+} from "../support/harness.ts"
 import { checkQueue } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
 
@@ -15,12 +22,15 @@ const HOUR = 3_600_000
 const LARGE = "x".repeat(1_000)
 
 /** A queue of its own, by HTTP. What is left of it must hold together. */
-async function steered(overrides: Partial<BrokerConfig> = {}) {
+async function steered(overrides: Partial<BrokerConfig> = {}, { checkRarely = false } = {}) {
   const { socket } = await sharedRedis()
   const queue = freshName()
-  const broker = await testBroker(overrides)
   const limits = { depth: overrides.maxQueueDepth ?? 0, bytes: overrides.maxQueueBytes ?? 0 }
   const direct = new DirectQueue(socket, queue, undefined, limits)
+  if (checkRarely) await registerAmongMany(direct.redis, queue)
+  const startBroker = () => testBroker(overrides, socket)
+  const start = () => (checkRarely ? rarelyCheckingBroker(direct.redis, startBroker) : startBroker())
+  const broker = await start()
   // biome-ignore lint/suspicious/noExplicitAny: answers of all kinds
   const ask = async (method: string, path: string, body?: unknown): Promise<any> => {
     const answer = await broker.call(method, path, body)
@@ -29,7 +39,11 @@ async function steered(overrides: Partial<BrokerConfig> = {}) {
     return told
   }
   const steered = {
-    ...{ broker, direct, queue, ask },
+    broker,
+    startAnother: start,
+    direct,
+    queue,
+    ask,
     submit: async (task: object = {}): Promise<string> =>
       (await ask("POST", "/submit", { type: "t", queue, ...task })).task_id,
     lease: async (more: object = {}): Promise<LeasedTask[]> =>
@@ -158,8 +172,8 @@ describe("a paused queue", () => {
   })
 
   test("lets long polls of every broker wait on, and wakes them at once when it is resumed", async () => {
-    await using q = await steered()
-    await using other = await testBroker()
+    await using q = await steered({}, { checkRarely: true })
+    await using other = await q.startAnother()
     await q.pause()
     await q.submit()
     await q.submit()
@@ -169,10 +183,8 @@ describe("a paused queue", () => {
     })
     const early = await Promise.race([...polls, Bun.sleep(300)])
     expect(early).toBeUndefined()
-    const began = performance.now()
     await q.resume()
     expect((await Promise.all(polls)).map(({ tasks }) => tasks.length)).toEqual([1, 1])
-    expect(performance.now() - began).toBeLessThan(900)
   })
 
   test("takes acks, extends and retries, and takes back what lapses", async () => {
@@ -233,7 +245,7 @@ describe("the settings of a queue", () => {
   })
 
   test("limit how many of its tasks run at a time", async () => {
-    await using q = await steered()
+    await using q = await steered({}, { checkRarely: true })
     await many(q, 5)
     expect((await set(q, { concurrency: 2 })).settings).toEqual({ concurrency: 2 })
     const [first, second, ...more] = await q.lease({ max: 5 })
@@ -244,11 +256,9 @@ describe("the settings of a queue", () => {
     expect(why).toMatchObject({ cause: "limited", ahead: 1 })
     // Who waits gets one as soon as another has ended, by an ack or a lapse.
     const waiting = q.lease({ wait_ms: 10_000 })
-    await Bun.sleep(50)
-    const began = performance.now()
+    await until("it waits", () => q.broker.queue.waiting === 1)
     await q.ask("POST", "/ack", { task_id: first!.id, lease: first!.lease })
     expect(await waiting).toHaveLength(1)
-    expect(performance.now() - began).toBeLessThan(700)
     await q.direct.lapse(second!.id)
     expect(await q.lease({ max: 5 })).toHaveLength(1)
     expect((await set(q, { concurrency: 1 })).depth.processing).toBe(2)
@@ -258,7 +268,7 @@ describe("the settings of a queue", () => {
   })
 
   test("limit how fast its tasks are handed out", async () => {
-    await using q = await steered()
+    await using q = await steered({}, { checkRarely: true })
     await many(q, 100)
     const { settings } = await set(q, { rate: { per_second: 1, burst: 3 } })
     expect(settings).toEqual({ rate: { per_second: 1, burst: 3 } })
@@ -274,9 +284,7 @@ describe("the settings of a queue", () => {
     expect(await q.lease({ max: 10 })).toHaveLength(3)
     expect((await set(q, { rate: { per_second: 50 } })).settings.rate).toEqual({ per_second: 50, burst: 50 })
     expect(await q.lease({ max: 50 })).toHaveLength(50)
-    const began = performance.now()
     expect((await q.lease({ wait_ms: 10_000 })).length).toBe(1)
-    expect(performance.now() - began).toBeLessThan(900)
   })
 
   test("let more than a call's worth go out where they allow it", async () => {
@@ -520,12 +528,12 @@ describe("dead tasks", () => {
     // Who leaves has the rest left dead.
     const leaving = new AbortController()
     const left = q.broker
-      .call("POST", "/dlq/retry", { queue, rate: 5 }, { signal: leaving.signal })
+      .call("POST", "/dlq/retry", { queue, rate: 1 }, { signal: leaving.signal })
       .catch(() => {})
     await until("one is back", async () => (await q.view()).depth.dead === 2)
     leaving.abort()
     await left
-    await Bun.sleep(450) // in which two more would have come
+    await Bun.sleep(1_300) // in which another would have come
     expect((await q.view()).depth).toMatchObject({ queued: 10, dead: 2 })
   })
 })

@@ -1,7 +1,16 @@
 /** Clients that wait for tasks at two brokers on one Redis: who is woken, when and in which order. */
 import { expect, test } from "bun:test"
 import { encodeNewTask } from "../../lib/task/record.ts"
-import { DirectQueue, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
+import {
+  DirectQueue,
+  freshName,
+  rarelyCheckingBroker,
+  registerAmongMany,
+  scriptCalls,
+  type TestBroker,
+  testBroker,
+  until,
+} from "../support/harness.ts"
 import { checkQueue } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
 
@@ -16,11 +25,13 @@ const PLAIN = {
 }
 
 /** Two brokers and direct access to one Redis, and a queue that only this test uses. */
-async function two() {
+async function two({ checkRarely = false } = {}) {
   const { socket } = await sharedRedis()
-  const here = await testBroker({}, socket)
-  const there = await testBroker({}, socket)
   const direct = new DirectQueue(socket)
+  if (checkRarely) await registerAmongMany(direct.redis, direct.name)
+  const start = () => testBroker({}, socket)
+  const here = await (checkRarely ? rarelyCheckingBroker(direct.redis, start) : start())
+  const there = await (checkRarely ? rarelyCheckingBroker(direct.redis, start) : start())
   return {
     here,
     there,
@@ -88,19 +99,11 @@ async function listening(direct: DirectQueue, brokers: number): Promise<void> {
 /** Until no script has run for a while. Brokers look at each queue about once a second all the same. */
 async function quiet(direct: DirectQueue): Promise<void> {
   for (let last = -1; ; ) {
-    const now = await scriptCalls(direct)
+    const now = await scriptCalls(direct.redis)
     if (now === last) return
     last = now
     await Bun.sleep(30)
   }
-}
-
-async function scriptCalls(direct: DirectQueue): Promise<number> {
-  const stats = await direct.redis.info("commandstats")
-  return [...stats.matchAll(/^cmdstat_(?:evalsha|eval|evalsha_ro|eval_ro):calls=(\d+)/gm)].reduce(
-    (sum, [, calls]) => sum + Number(calls),
-    0,
-  )
 }
 
 const state = async (broker: TestBroker, id: string) =>
@@ -149,19 +152,24 @@ test("a waiter may take a thousand tasks at once, and gets what there is", async
   await checkQueue(_.direct.redis, queue)
 })
 
-test("where nothing comes the answer is empty, at about the time", async () => {
+test("a poll that gets no task is answered empty when its wait is over", async () => {
   await using broker = await testBroker()
   const queue = freshName()
-  for (const ms of [0, 150]) {
+  const answered: number[] = []
+  const poll = async (ms: number) => {
     const began = performance.now()
     const answers = await Promise.all([
       broker.call("GET", `/get?queue=${queue}&wait_ms=${ms}`),
       broker.call("POST", "/lease", { queues: [queue, freshName()], wait_ms: ms }),
     ])
-    expect(performance.now() - began).toBeWithin(ms - 2, ms + 10_000)
+    answered.push(ms)
+    expect(performance.now() - began).toBeGreaterThanOrEqual(ms - 2)
     expect([answers[0].status, await answers[0].text()]).toEqual([204, ""])
     expect([answers[1].status, await answers[1].json()]).toEqual([200, { tasks: [] }])
   }
+  // The order shows that no poll waits for longer than it asked, however busy the machine is.
+  await Promise.all([800, 150, 0].map(poll))
+  expect(answered).toEqual([0, 150, 800])
   expect(broker.queue.waiting).toBe(0)
 })
 
@@ -232,14 +240,12 @@ test("a client that leaves just before its task comes costs the task a release a
 })
 
 test("a lapsed lease wakes a waiter on another broker", async () => {
-  await using _ = await two()
+  await using _ = await two({ checkRarely: true })
   const { here, there, direct, queue } = _
   const id = await submit(here, queue, { timeout_ms: 300 })
   await here.call("POST", "/lease", { queues: [queue] })
-  const began = performance.now()
   const waiter = await wait(there, queue)
   expect(await waiter.answer).toMatchObject([{ id, attempt: 2 }])
-  expect(performance.now() - began).toBeLessThan(700)
   expect(await state(there, id)).toMatchObject({ crashes: 1, retries: 0 })
   await direct.redis.del(direct.key("leases"))
 })
@@ -255,15 +261,15 @@ test("a lapsed lease that no broker knew the time of is found by a look at the q
   expect(await waiter.answer).toMatchObject([{ id, attempt: 2 }])
 })
 
-test("a delay that ends wakes a waiter on another broker, on time", async () => {
-  await using _ = await two()
+test("a delay that ends wakes a waiter on another broker", async () => {
+  await using _ = await two({ checkRarely: true })
   const { here, there, queue } = _
   const waiter = await wait(there, queue)
   const began = performance.now()
   const id = await submit(here, queue, { delay_ms: 250 })
   expect(await state(here, id)).toMatchObject({ status: "scheduled" })
   expect(await waiter.answer).toMatchObject([{ id }])
-  expect(performance.now() - began).toBeWithin(249, 500)
+  expect(performance.now() - began).toBeGreaterThan(249)
 })
 
 test("a retry out of the dead-letter queue wakes a waiter on another broker", async () => {
@@ -291,19 +297,21 @@ test("a failed and a released task wake a waiter on another broker", async () =>
   }
 })
 
-test("a delay that a broker learns of only by looking ends on time", async () => {
-  await using _ = await two()
-  const { here, direct, queue } = _
-  const waiter = await wait(here, queue)
-  await listening(direct, 1)
-  // Straight into Redis, as by a broker that died since.
-  const delay = 1_500
+test("a broker that finds a delay by checking a queue ends it without another check", async () => {
+  const { socket } = await sharedRedis()
+  await using direct = new DirectQueue(socket)
+  const { name: queue } = direct
+  await registerAmongMany(direct.redis, queue)
+  // Written directly into Redis, as by a broker that has died.
+  const delay = 3_000
   const began = performance.now()
   await direct.scripts.call("submit", queue, { ttl: 1_000 }, [
     { id: "T", ...encodeNewTask({ ...PLAIN, when: `+${delay}` }) },
   ])
+  await using broker = await rarelyCheckingBroker(direct.redis, () => testBroker({}, socket))
+  const waiter = await wait(broker, queue)
   expect(await waiter.answer).toMatchObject([{ id: idOf(queue, "T") }])
-  expect(performance.now() - began).toBeWithin(delay - 5, delay + 100)
+  expect(performance.now() - began).toBeGreaterThan(delay - 5)
 })
 
 test("a task whose hint got lost is found by the next look at its queue", async () => {
@@ -334,20 +342,20 @@ test("a broker whose subscription broke listens again, and looks for what it mis
 
 test("a task that comes while the first waiter of its queue settles in is handed out at once", async () => {
   const { socket } = await sharedRedis()
-  await using broker = await testBroker({}, socket)
-  for (let round = 0; round < 100; round++) {
-    await using direct = new DirectQueue(socket)
-    await direct.redis.ping()
+  const queues = Array.from({ length: 100 }, () => new DirectQueue(socket))
+  await using all = new AsyncDisposableStack()
+  for (const direct of queues) {
+    all.use(direct)
+    await registerAmongMany(direct.redis, direct.name)
+  }
+  await using broker = await rarelyCheckingBroker(queues[0]!.redis, () => testBroker({}, socket))
+  for (const direct of queues) {
     const got = broker.call("GET", `/get?queue=${direct.name}&wait_ms=20000`)
     // Somewhere between its first try and the moment from which it hears of new tasks.
     for (const end = performance.now() + Math.random() * 2; performance.now() < end; )
       await new Promise<void>(resolve => setImmediate(resolve))
-    const began = performance.now()
     await direct.scripts.call("submit", direct.name, { ttl: 1_000 }, [{ id: "T", ...encodeNewTask(PLAIN) }])
     expect((await got).status).toBe(200)
-    // The sweeper's look would find it too, within a second.
-    expect([round, Math.round(performance.now() - began)]).toEqual([round, expect.any(Number)])
-    expect(performance.now() - began).toBeLessThan(200)
   }
 })
 
@@ -363,12 +371,12 @@ test("two hundred who wait cost Redis next to nothing", async () => {
   await Bun.sleep(2_000)
   // Two brokers look at one queue about once a second; a look is a script with some ten commands in it.
   expect((await commands()) - before).toBeLessThan(150)
-  const scripts = await scriptCalls(direct)
+  const scripts = await scriptCalls(direct.redis)
   await submit(here, queue)
   await until("one is served", () => waiters.some(({ got }) => got !== undefined))
   await quiet(direct)
   // Each broker tries once for one task: nobody else is woken by it.
-  expect((await scriptCalls(direct)) - scripts).toBeLessThan(10)
+  expect((await scriptCalls(direct.redis)) - scripts).toBeLessThan(10)
   expect(waiters.filter(({ got }) => got !== undefined)).toHaveLength(1)
 })
 

@@ -55,6 +55,9 @@ async function fleet(count = 1, overrides: Partial<BrokerConfig> = {}, socket?: 
   return fleet
 }
 
+/** How long polls wait, a worker's own too. One that is not woken ends only then. */
+const POLL_MS = 20_000
+
 const gateOf = () => Promise.withResolvers<void>()
 // biome-ignore lint/suspicious/noExplicitAny: answers of all kinds
 const json = async (answer: Response | Promise<Response>): Promise<any> => (await answer).json()
@@ -284,7 +287,7 @@ describe("a worker that is told to drain", () => {
       ...{ BROKER_URL: f.broker.url, API_SECRET_TOKEN: TOKEN, QUEUES: f.queue, WORKER_NAME: "again" },
     }
     await using first = workerProcess(env)
-    const slow = await f.client.submit({ type: "sleep", payload: { ms: 300 }, queue: f.queue })
+    const slow = await f.client.submit({ type: "sleep", payload: { ms: 1_500 }, queue: f.queue })
     await until("it runs", async () => (await f.seen("again"))?.in_hand === 1, 20_000)
     await f.client.drainWorker("again")
     expect(await first.ended()).toBe(0)
@@ -301,15 +304,15 @@ describe("a worker that is told to drain", () => {
     const worker = f.worker("waits", {}, 1)
     await until("it waits", () => f.brokers[1]!.queue.waiting === 1)
     const others = [
-      f.clients[1]!.lease({ queues: [f.queue], wait_ms: 20_000, worker: "other" }),
-      f.broker.call("GET", `/get?queue=${f.queue}&wait_ms=20000&worker=old`),
+      f.clients[1]!.lease({ queues: [f.queue], wait_ms: POLL_MS, worker: "other" }),
+      f.broker.call("GET", `/get?queue=${f.queue}&wait_ms=${POLL_MS}&worker=old`),
     ]
     await until("they wait", () => f.brokers[0]!.queue.waiting + f.brokers[1]!.queue.waiting === 3)
     await f.brokers[1]!.queue.workers.flush()
     const from = performance.now()
     await f.client.drainWorker("waits")
     await worker.drained()
-    expect(performance.now() - from).toBeLessThan(1_000)
+    expect(performance.now() - from).toBeLessThan(5_000)
     await worker.stop()
     // The others wait on.
     expect(f.brokers[0]!.queue.waiting + f.brokers[1]!.queue.waiting).toBe(2)
@@ -317,7 +320,7 @@ describe("a worker that is told to drain", () => {
     const [lease, got] = await Promise.all(others)
     expect(lease).toEqual({ tasks: [], drain: true })
     expect((got as Response).status).toBe(204)
-    expect(performance.now() - from).toBeLessThan(2_000)
+    expect(performance.now() - from).toBeLessThan(5_000)
   })
 
   test("gets no tasks until it is told otherwise, where it names no instance", async () => {

@@ -5,7 +5,7 @@ import { type BrokerConfig, type RedisAddress, readBrokerConfig } from "../../li
 import { createLog } from "../../lib/log.ts"
 import type { Metrics } from "../../lib/observe/metrics.ts"
 import { TaskQueue } from "../../lib/queue/task-queue.ts"
-import { QUEUE_KEY_NAMES, type QueueKey, queueKeys } from "../../lib/redis/keys.ts"
+import { QUEUE_KEY_NAMES, QUEUES, type QueueKey, queueKeys } from "../../lib/redis/keys.ts"
 import { type Limits, type Replies, Scripts } from "../../lib/redis/scripts.ts"
 import { onOneConnection, type Runner } from "../../lib/redis/store.ts"
 import { localOf } from "../../lib/task/id.ts"
@@ -33,6 +33,36 @@ export async function until(what: string, holds: () => unknown, ms = 30_000): Pr
     if (performance.now() > end) throw new Error(`It did not come about in ${ms} ms that ${what}`)
     await Bun.sleep(1)
   }
+}
+
+const OTHER_QUEUES = 5_000
+
+/**
+ * Registers this queue among so many others that a broker started afterwards checks each only every 20 minutes, after
+ * the check at its start. What such a broker then does without delay, it does because of a timer or a notification.
+ */
+export async function registerAmongMany(redis: Redis, queue: string): Promise<void> {
+  await redis.sadd(QUEUES, queue, ...Array.from({ length: OTHER_QUEUES }, (_, i) => `other${i}`))
+}
+
+/** Starts a broker and waits until it has checked every queue once. */
+export async function rarelyCheckingBroker(
+  redis: Redis,
+  start: () => Promise<TestBroker>,
+): Promise<TestBroker> {
+  const before = await scriptCalls(redis)
+  const broker = await start()
+  await until("every queue is checked", async () => (await scriptCalls(redis)) - before > OTHER_QUEUES)
+  return broker
+}
+
+/** The number of scripts that this Redis has run. */
+export async function scriptCalls(redis: Redis): Promise<number> {
+  const stats = await redis.info("commandstats")
+  return [...stats.matchAll(/^cmdstat_(?:evalsha|eval|evalsha_ro|eval_ro):calls=(\d+)/gm)].reduce(
+    (sum, [, calls]) => sum + Number(calls),
+    0,
+  )
 }
 
 /** Direct access to one queue in Redis: keys, scripts and deadlines. Tests move time by writing a deadline in the past. */

@@ -282,9 +282,8 @@ describe("stopping", () => {
       { drainMs: 20 },
     )
     await broker.until(() => broker.polls.length === 2)
-    const begun = performance.now()
+    // A worker that waited for the handler that ignores its signal would never stop.
     expect(await worker.stop()).toBe(true)
-    expect(performance.now() - begun).toBeLessThan(1_000)
     expect(reasons).toEqual([expect.any(WorkerStopping)])
     expect(broker.acks.map(ack => ack.status)).toEqual(["released", "released", "released"])
     expect(broker.acks.some(ack => "result" in ack || "error" in ack)).toBe(false)
