@@ -1,11 +1,12 @@
 /**
- * The worker: takes tasks from the broker, runs their handlers, and says how they ended.
- *   - All that it and the broker say to each other is POST /work, about once a batch (lib/worker/conversation.ts).
- *   - A finished task frees its slot at once; its ack brings the next task.
- *   - Leases are kept alive while handlers run; a task that is lost or cancelled fires its handler's signal.
- *   - The broker away: it asks again for ever, and what it has in hand goes on.
- *   - SIGTERM or SIGINT: no new tasks; those that run get DRAIN_MS, then their signals fire and they are given
- *     back unblamed. A second signal ends it at once. A broker that says `drain` ends it once its tasks have ended.
+ * The worker: leases tasks from the broker, runs their handlers, and acks the outcomes.
+ *   - It talks to the broker only by POST /work, about once per batch (lib/worker/conversation.ts).
+ *   - A finished task frees its slot at once, and the request with its ack fetches the next task.
+ *   - Leases are extended while handlers run. If a lease is lost or its task is cancelled, the handler's signal fires.
+ *   - If the broker is unreachable, it retries forever, and running handlers continue.
+ *   - On SIGTERM or SIGINT it takes no new tasks. Running tasks get DRAIN_MS; then their signals fire and they are
+ *     released, which does not count as a failure. A second signal ends the worker at once.
+ *   - If an operator drains it, it exits when its tasks have ended.
  */
 import { hostname } from "node:os"
 import { Client } from "./lib/client.ts"
@@ -31,15 +32,15 @@ export interface WorkerOptions {
   log: Log
   spans?: Spans | undefined
   name: string
-  /** What /workers is to tell of it. */
+  /** What GET /workers shows about it. */
   info?: WorkerInfo
   queues: string[]
   concurrency: number
-  /** How long running tasks may go on after `stop`. */
+  /** How long running tasks may continue after `stop`. */
   drainMs: number
-  /** How long they have after their signals fired, before they are given back all the same. */
+  /** How long handlers may continue after their signals have fired, before their tasks are released anyway. */
   graceMs?: number
-  /** How long the last acks may take after that. */
+  /** How long to wait for the last acks after that. */
   ackMs?: number
   waitMs?: number
   delays?: Delays
@@ -47,7 +48,7 @@ export interface WorkerOptions {
   onUnauthorized?: () => void
 }
 
-/** The reason of the signals of handlers that are still running when the drain ends. */
+/** The abort reason for handlers that are still running when the drain ends. */
 export class WorkerStopping extends Error {
   override readonly name = "WorkerStopping"
 }
@@ -55,13 +56,13 @@ export class WorkerStopping extends Error {
 export class Worker {
   readonly #options: WorkerOptions
   readonly #conversation: Conversation
-  /** For what may happen to any number of tasks. */
+  /** For messages that many tasks may cause. */
   readonly #limitedLog: Log
   readonly #running = new Set<HeldLease>()
   #stopped: Promise<boolean> | undefined
   #change = Promise.withResolvers<void>()
 
-  /** Begins to ask for tasks. */
+  /** Starts to fetch tasks. */
   constructor(options: WorkerOptions) {
     this.#options = options
     const {
@@ -92,12 +93,12 @@ export class Worker {
     })
   }
 
-  /** Resolves when the broker has asked this worker to end, and nothing runs any more. */
+  /** Resolves when the broker has asked this worker to drain and no task is running. */
   async drained(): Promise<void> {
     while (!(this.#conversation.isDraining && this.#running.size === 0)) await this.#change.promise
   }
 
-  /** Takes no new tasks, drains, and answers whether the broker knows how each task ended. */
+  /** Takes no new tasks and drains. Resolves to whether the broker has answered all acks. */
   stop(): Promise<boolean> {
     this.#stopped ??= this.#drain()
     return this.#stopped
@@ -105,7 +106,7 @@ export class Worker {
 
   #begin(lease: HeldLease): void {
     this.#running.add(lease)
-    // The answer and the stop crossed: given back before its handler has begun.
+    // The task arrived after the stop. Release it before its handler starts.
     if (this.#stopped !== undefined) this.#finish(lease, { status: "released" })
     else void this.#run(lease)
   }
@@ -135,20 +136,21 @@ export class Worker {
     this.#finish(lease, outcome)
   }
 
-  /** Frees the slot, and sends the outcome where the lease still stands and nothing was sent before. */
+  /** Frees the slot, and acks the outcome unless the lease is lost or the task was acked before. */
   #finish(lease: HeldLease, outcome: Outcome): void {
     if (!this.#running.delete(lease)) return
     if (lease.lost !== undefined) this.#conversation.onSlotFreed()
-    // Told to let go, a handler may have left half-way, whatever it gave back: the task is not done, nor to blame.
+    // An aborted handler may have stopped half-way, whatever it returned. So the task is neither done nor failed.
     else this.#conversation.settle(lease, lease.signal.aborted ? { status: "released" } : outcome)
     this.#changed()
   }
 
   /**
-   *   1. The poll is aborted first, so that the broker gives back what it leased for it meanwhile.
-   *   2. Running tasks get their time, and their leases are kept alive.
-   *   3. Then their signals fire, and they get a moment to let go, so that no two workers are in one task.
-   *   4. Whoever does not let go is given back all the same: waiting for the lease to lapse would blame the task.
+   *   1. Abort the poll, so that the broker releases what it has just leased for it.
+   *   2. Let running tasks finish within the drain time. Their leases are still extended.
+   *   3. Fire the signals of those that remain, and give the handlers a moment to stop, so that no two workers run the
+   *      same task.
+   *   4. Release the tasks of handlers that do not stop. A lease that lapses would count as a crash.
    */
   async #drain(): Promise<boolean> {
     const { log, drainMs, graceMs = 1_000, ackMs = 5_000 } = this.#options
@@ -158,7 +160,7 @@ export class Worker {
     })
     this.#conversation.stopFetching()
     await this.#waitUntil(() => this.#running.size === 0, drainMs)
-    const reason = new WorkerStopping("the worker stops, and the time to drain is over")
+    const reason = new WorkerStopping("the worker is stopping and DRAIN_MS has passed")
     for (const lease of this.#running) lease.abort(reason)
     await this.#waitUntil(() => this.#running.size === 0, graceMs)
     for (const lease of this.#running) {
@@ -176,13 +178,13 @@ export class Worker {
     return unansweredAcks === 0
   }
 
-  /** Waits until it holds, or the time is up. */
-  async #waitUntil(holds: () => boolean, ms: number): Promise<void> {
+  /** Waits until the condition holds, for at most `ms`. */
+  async #waitUntil(condition: () => boolean, ms: number): Promise<void> {
     const end = performance.now() + ms
-    const over = new AbortController()
-    const timeUp = pause(ms, over.signal)
-    while (!holds() && performance.now() < end) await Promise.race([this.#change.promise, timeUp])
-    over.abort()
+    const done = new AbortController()
+    const timeUp = pause(ms, done.signal)
+    while (!condition() && performance.now() < end) await Promise.race([this.#change.promise, timeUp])
+    done.abort()
   }
 
   #changed(): void {
@@ -191,20 +193,20 @@ export class Worker {
   }
 }
 
-/** Unique enough for a fleet, and readable: host-pid-random. */
+/** A readable name that is unique enough for a fleet: host-pid-random. */
 export const workerName = (): string =>
   `${hostName().slice(0, 40)}-${process.pid}-${Math.random().toString(36).slice(2, 8)}`
 
 const hostName = (): string => hostname().replace(/[^A-Za-z0-9._-]/g, "-")
 
-/** Of this run of the worker: the next one has another instance. */
+/** Facts about this run of the worker. The next run has another `instance`. */
 export const workerInfo = (): WorkerInfo => ({
   instance: crypto.randomUUID().slice(0, 13),
   host: hostName().slice(0, 64) || "-",
   version,
 })
 
-/** A worker as the configuration has it, or undefined where the signal fires before there is a token. */
+/** Starts a worker from its configuration. Returns undefined if the signal fires before there is a token. */
 export async function startWorker(
   config: WorkerConfig,
   signal: AbortSignal,
@@ -216,11 +218,16 @@ export async function startWorker(
   if (token === undefined) return undefined
   const { brokerUrl, queues, concurrency, drainMs } = config
   const name = config.name ?? workerName()
-  // After the handlers' module, so that what it has set up for itself stands.
+  // After the handlers' module is loaded, so that its own tracing setup takes precedence.
   const spans = await startSpans(config, "worker", log)
   announce(log, "The worker is ready", {
-    ...{ name, broker: brokerUrl, queues, concurrency },
-    ...{ handlers: config.handlers ?? "built in", types: [...handlers.keys()], log_level: config.logLevel },
+    name,
+    broker: brokerUrl,
+    queues,
+    concurrency,
+    handlers: config.handlers ?? "built in",
+    types: [...handlers.keys()],
+    log_level: config.logLevel,
   })
   return new Worker({
     client: new Client({ url: brokerUrl, token: () => token.value }),
@@ -241,14 +248,14 @@ async function main(): Promise<number> {
   const config = readWorkerConfig()
   const log = createLog(config.logLevel)
   const stop = stopSignal()
-  // A promise that a handler let go of must not take the other tasks of this process with it.
+  // A promise that a handler does not await must not end the process, and with it other tasks.
   process.on("unhandledRejection", error =>
     log.error("A promise rejection in a handler was not handled", { error: formatError(error) }),
   )
   const worker = await startWorker(config, stop, { log })
   if (worker === undefined) return 0
-  const told = new Promise(resolve => stop.addEventListener("abort", resolve))
-  if (!stop.aborted) await Promise.race([told, worker.drained()])
+  const stopped = new Promise(resolve => stop.addEventListener("abort", resolve))
+  if (!stop.aborted) await Promise.race([stopped, worker.drained()])
   return (await worker.stop()) ? 0 : 1
 }
 

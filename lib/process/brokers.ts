@@ -1,7 +1,7 @@
 /**
- * BROKERS=n: several broker processes on one port, for machines with more cores than one of them can use. Linux spreads
- * connections over all that listen there (SO_REUSEPORT). The process that was started serves nothing itself: it starts the
- * others, ends them, and starts another in the place of one that ended unexpectedly.
+ * BROKERS=n: several broker processes on one port, for machines with many cores. Linux distributes connections over all
+ * processes that listen there (SO_REUSEPORT). The parent serves no requests. It starts the processes, stops them, and
+ * replaces those that end unexpectedly.
  */
 import { join } from "node:path"
 import type { Subprocess } from "bun"
@@ -13,33 +13,33 @@ import { type Listening, listenError } from "./greeting.ts"
 
 const BROKER = join(import.meta.dir, "../..", "broker.ts")
 const UNDER_START = join(import.meta.dir, "under-start.ts")
-/** The argument of a broker that is one of several; its number follows, from 0. */
+/** The argument of a broker process that is one of several. Its number follows, from 0. */
 const NTH = "--nth"
-/** Before another takes the place of one that ended, so that one that cannot live does not take a core. */
-const AGAIN_MS = 1_000
+/** The pause before a process is replaced, so that one that always fails does not use a whole core. */
+const REPLACE_MS = 1_000
 
 interface Child {
   process: Subprocess
-  /** What it says once it listens; undefined where it ended before. */
+  /** What it reports when it listens; undefined if it ended before that. */
   listening: Promise<Listening | undefined>
 }
 
-/** Runs them until they are told to stop. `listens` is called once, when all do. Gives the exit code. */
+/** Runs the processes until a signal stops them. Calls `onListening` once, when all listen. Returns the exit code. */
 export async function runBrokers(
   { brokers, host, port }: BrokerConfig,
   log: Log,
-  listens: (first: Listening, pids: number[]) => void,
+  onListening: (first: Listening, pids: number[]) => void,
 ): Promise<number> {
-  const refusal = await portFault(host, port)
-  if (refusal !== undefined) {
-    log.error(`The broker cannot start: ${refusal.message}`)
+  const fault = await portFault(host, port)
+  if (fault !== undefined) {
+    log.error(`The broker cannot start: ${fault.message}`)
     return 1
   }
   const running = new Set<Subprocess>()
   const kill = (signal: NodeJS.Signals) => {
     for (const child of running) child.kill(signal)
   }
-  // A frozen one hears nothing else.
+  // At the second signal: a frozen process reacts only to SIGKILL.
   const stop = stopSignal(() => kill("SIGKILL"))
   stop.addEventListener("abort", () => kill("SIGTERM"))
 
@@ -58,7 +58,7 @@ export async function runBrokers(
     return { process: child, listening }
   }
 
-  // The first one alone: what keeps brokers from starting is told once.
+  // Start the first one alone, so that a fault that affects all of them is logged once.
   const all = [start(0)]
   if ((await all[0]!.listening) !== undefined && !stop.aborted)
     for (let nth = 1; nth < brokers; nth++) all.push(start(nth))
@@ -66,20 +66,22 @@ export async function runBrokers(
   const started = first !== undefined && !others.includes(undefined)
   if (!started) kill("SIGTERM")
   if (!started || stop.aborted) return Math.max(...(await Promise.all(all.map(exitCodeOf))))
-  listens(
+  onListening(
     first,
     all.map(({ process }) => process.pid),
   )
 
-  const keep = async (child: Child, nth: number): Promise<number> => {
+  const keepRunning = async (child: Child, nth: number): Promise<number> => {
     for (;;) {
       const code = await exitCodeOf(child)
       if (stop.aborted) return code
       const { pid, exitCode, signalCode } = child.process
       log.error("A broker process ended unexpectedly and is replaced", {
-        ...{ nth, pid, ended_with: exitCode ?? signalCode },
+        nth,
+        pid,
+        ended_with: exitCode ?? signalCode,
       })
-      await pause(AGAIN_MS, stop)
+      await pause(REPLACE_MS, stop)
       if (stop.aborted) return 0
       const next = start(nth)
       void next.listening.then(listening => {
@@ -88,10 +90,10 @@ export async function runBrokers(
       child = next
     }
   }
-  return Math.max(...(await Promise.all(all.map(keep))))
+  return Math.max(...(await Promise.all(all.map(keepRunning))))
 }
 
-/** Why the port cannot be had. Brokers that share one would not be told that others have it already. */
+/** Returns an error if the port is in use. Processes that share a port would not notice that others listen on it. */
 async function portFault(hostname: string, port: number): Promise<Error | undefined> {
   try {
     await Bun.serve({ hostname, port, reusePort: false, fetch: () => new Response() }).stop(true)
@@ -100,18 +102,18 @@ async function portFault(hostname: string, port: number): Promise<Error | undefi
   }
 }
 
-/** SIGTERM comes from here, maybe before the child is ready for it. */
+/** A child that SIGTERM ends before it handles signals counts as stopped in order: the signal came from here. */
 async function exitCodeOf({ process: child }: Child): Promise<number> {
   await child.exited
   return child.exitCode ?? (child.signalCode === "SIGTERM" ? 0 : 1)
 }
 
-/** Which of several this process is; undefined: it is none. Only who starts them can ask for one. */
+/** The number of this process if it is one of several. Only a parent with an IPC channel can pass it. */
 export function nthOf([name, nth]: readonly string[]): number | undefined {
   return name === NTH && process.connected ? Number(nth) : undefined
 }
 
-/** As `stopSignal`; fires also when the process that started this one is gone, as nobody else would end it. */
+/** Like `stopSignal`, but also fires when the parent is gone, because nothing else would stop this process. */
 export function stopWithParent(): AbortSignal {
   const gone = new AbortController()
   process.once("disconnect", () => gone.abort())

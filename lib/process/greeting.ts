@@ -1,22 +1,22 @@
-/** What an operator reads when a broker or a worker has started, or cannot. */
+/** What an operator reads when a broker or a worker has started, or why it cannot start. */
 import { join } from "node:path"
 import type { BrokerConfig, RedisAddress } from "../config/config.ts"
 import type { Log, LogLevel } from "../log.ts"
 import type { RedisState } from "../redis/store.ts"
 
-/** What there is to open in a browser, or to point something at. */
+/** Pages whose addresses the first log line contains. */
 const PAGES = ["dashboard", "swagger", "metrics"] as const
 
-/** What a broker tells of itself once it listens. */
+/** What a broker reports when it listens. */
 export interface Listening {
   url: string
-  /** That of all roles; undefined where there are only those of API_TOKENS. */
+  /** The token with all roles; undefined if there are only those of API_TOKENS. */
   token: string | undefined
-  /** Where Redis is, and how it is set. */
+  /** The address of Redis and its settings. */
   redis: RedisState & { at: string }
 }
 
-/** Where everything of a broker is. `token`: where the one of all roles comes from. */
+/** The fields of the first log line. `token` is the source of the token with all roles, not the token. */
 export const brokerFacts = (
   url: string,
   redis: RedisState & { at: string },
@@ -35,7 +35,7 @@ export const brokerFacts = (
   log_level: level,
 })
 
-/** Where the token is that has all roles, of a broker that has one. */
+/** The source of the broker's tokens: the variable, or the file with the token that the broker created. */
 export function tokenSource({ apiToken, dataDir }: BrokerConfig, token: string | undefined): string {
   if (apiToken !== undefined) return "API_SECRET_TOKEN"
   return token === undefined ? "API_TOKENS" : join(dataDir, "token")
@@ -50,7 +50,7 @@ export function announce(
   message: string,
   facts: Readonly<Record<string, unknown>>,
   terminal: boolean = process.stderr.isTTY === true,
-  // Not in red, which console.error would write in.
+  // Reset the color: console.error writes in red.
   write: (text: string) => void = text => console.error(`\x1b[0m${text}`),
 ): void {
   log.info(message, terminal ? {} : facts)
@@ -59,68 +59,70 @@ export function announce(
   const width = Math.max(...Object.keys(facts).map(name => name.length))
   const lines = Object.entries(facts).map(([name, fact]) => {
     const text = Array.isArray(fact) ? fact.join(", ") : String(fact)
-    // Names of handlers are a stranger's.
+    // Names of handlers are untrusted text.
     return `  ${name.replaceAll("_", " ").padEnd(width)}  ${text.replace(/\p{C}/gu, "?")}`
   })
   write(lines.join("\n"))
 }
 
-/** Lines to paste as they are, for a broker whose token is its own: nobody knows that token yet. */
+/** Commands to paste, for a broker that has created its own token: the operator does not know it yet. */
 export function greeting(url: string, token: string): string {
-  const asked = `-H 'X-API-Token: ${token}'`
+  const header = `-H 'X-API-Token: ${token}'`
   const submit = (task: object) =>
-    `curl -sS ${url}/submit ${asked} -H 'Content-Type: application/json' -d '${JSON.stringify(task)}'`
+    `curl -sS ${url}/submit ${header} -H 'Content-Type: application/json' -d '${JSON.stringify(task)}'`
   return `
-Submit a task, which a worker does (bun run worker.ts, where none runs yet):
+Submit a task (start a worker with: bun run worker.ts):
 
   ${submit({ type: "echo", payload: { hello: "world" } })}
 
-Submit one and see what came of it:
+Submit another and show its status:
 
-  curl -sS ${url}/status/$(${submit({ type: "add", payload: [1, 2, 3] })} | cut -d'"' -f8) ${asked}
+  curl -sS ${url}/status/$(${submit({ type: "add", payload: [1, 2, 3] })} | cut -d'"' -f8) ${header}
 
-See and steer it in a browser, with that token: ${url}/dashboard
-All requests, to try out in a browser: ${url}/swagger
+Dashboard, sign in with this token: ${url}/dashboard
+API documentation: ${url}/swagger
 `
 }
 
-/** What this Redis may lose, where its settings let it; what to set is named. */
+/** Warnings about settings of Redis that can lose tasks, each with what to set. */
 export function redisWarnings({ durability, maxmemoryPolicy, replicas, waitReplicas }: RedisState): string[] {
   const losses = {
     always: [],
-    everysec: ["A power cut may lose what Redis was told in its last second: set appendfsync always"],
-    no: ["A power cut may lose what Redis was told in its last half minute: set appendfsync always"],
+    everysec: ["A power failure may lose the last second of writes to Redis: set appendfsync always"],
+    no: ["A power failure may lose the last 30 seconds of writes to Redis: set appendfsync always"],
     none: [
-      "Redis keeps no append-only file, so its end may lose tasks: set appendonly yes and appendfsync always",
+      "Redis writes no append-only file, so a restart may lose tasks: set appendonly yes and appendfsync always",
     ],
-    unknown: ["Redis does not say how it writes to disk: make sure of appendonly yes and appendfsync always"],
+    unknown: [
+      "Redis does not report how it writes to disk: make sure that it has appendonly yes and appendfsync always",
+    ],
   }[durability]
   const evictions =
     maxmemoryPolicy === "noeviction"
       ? []
       : [
-          "Redis may evict tasks when its memory is full, and /readyz says 503: set maxmemory-policy noeviction",
+          "Redis may evict tasks when its memory is full, so /readyz answers 503: set maxmemory-policy noeviction",
         ]
   const failovers =
     waitReplicas > replicas
       ? [
-          `Redis has ${replicas} replicas connected and WAIT_REPLICAS=${waitReplicas}: nothing is accepted before there are more`,
+          `Redis has ${replicas} connected replicas, fewer than WAIT_REPLICAS=${waitReplicas}: no changes are accepted until more connect`,
         ]
       : replicas > 0 && waitReplicas === 0
         ? [
-            "A failover may lose what the replicas had not got yet: set WAIT_REPLICAS=1, with two replicas or more",
+            "A failover may lose changes that no replica had received: set WAIT_REPLICAS=1 and run two or more replicas",
           ]
         : []
   return [...losses, ...evictions, ...failovers]
 }
 
-/** How this machine reaches the broker. */
+/** The broker's address, as seen from this machine. */
 export function urlOf(host: string, port: number): string {
   if (host === "0.0.0.0" || host === "::") return `http://localhost:${port}`
   return `http://${host.includes(":") ? `[${host}]` : host}:${port}`
 }
 
-/** Where Redis is, without the password that its address may hold. */
+/** The address of Redis without user name and password. */
 export function redisLocation(address: RedisAddress): string {
   if (!("url" in address))
     return ("sentinels" in address ? address.sentinels : address.cluster)
@@ -134,7 +136,7 @@ export function redisLocation(address: RedisAddress): string {
   return url.href
 }
 
-/** Why the port could not be had, as what to do about it. */
+/** An error that says why the port cannot be opened and what to do. */
 export function listenError(
   error: unknown,
   host: string,
@@ -144,15 +146,15 @@ export function listenError(
   switch ((error as { code?: string }).code) {
     case "EADDRINUSE":
       return new Error(
-        `Port ${port} is in use: end what listens there, or set ${variable} to another` +
-          (variable === "PORT" ? " (0: any that is free)" : ""),
+        `Port ${port} is in use: stop the process that listens there, or set ${variable} to another port` +
+          (variable === "PORT" ? " (0: any free port)" : ""),
       )
     case "EACCES":
-      return new Error(`Port ${port} is not for this user: set ${variable} to one of 1024 or more`)
+      return new Error(`This user may not open port ${port}: set ${variable} to 1024 or more`)
     case "EADDRNOTAVAIL":
     case "EINVAL":
       return new Error(
-        `HOST=${host} is not an address of this machine: set it to one, or leave it out for all`,
+        `HOST=${host} is not an address of this machine: set one of its addresses, or unset it to listen on all`,
       )
     default:
       return error instanceof Error ? error : new Error(String(error))

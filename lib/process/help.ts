@@ -1,4 +1,4 @@
-/** What broker.ts, worker.ts and `bun run top` say when asked what they are: `--help`, `--version`. They take nothing else. */
+/** The command line of broker.ts, worker.ts, `bun run top` and `bun run start`. It has only `--help` and `--version`. */
 import { version } from "../../package.json" with { type: "json" }
 import {
   ConfigError,
@@ -10,34 +10,34 @@ import {
 import { VARIABLES, type Variable } from "../config/variables.ts"
 
 const COLUMNS = 80
-const MEANING_AT = 34
+const MEANING_COLUMN = 34
 
 const PROGRAMS = {
   broker: {
     reads: readBrokerConfig,
     about: `\
-The broker of a task queue: takes tasks over HTTP, keeps them in Redis, and
-hands them to workers. Where no Redis is named it runs the machine's own.
+The broker of a task queue: accepts tasks over HTTP, stores them in Redis, and
+hands them to workers. Without an address of Redis it runs its own Redis.
 
-  bun run broker.ts            Ctrl-C or SIGTERM ends it in order
-  bun run worker.ts            a worker, in another terminal
-  PORT=8080 bun run broker.ts  the same on another port`,
+  bun run broker.ts            Ctrl-C or SIGTERM stops it in order
+  bun run worker.ts            starts a worker, in another terminal
+  PORT=8080 bun run broker.ts  listens on another port`,
   },
   worker: {
     reads: readWorkerConfig,
     about: `\
-A worker of a task queue: takes tasks from a broker, runs their handlers, and
-says how they ended. Beside a broker on the same machine it needs no settings.
+A worker of a task queue: leases tasks from a broker, runs their handlers, and
+reports the results. On the same machine as the broker it needs no settings.
 
-  bun run worker.ts            Ctrl-C or SIGTERM ends it in order
+  bun run worker.ts            Ctrl-C or SIGTERM stops it in order
   HANDLERS=./mine.ts QUEUES=mail,default bun run worker.ts`,
   },
   top: {
     reads: readTopConfig,
     about: `\
-The queues of a broker on the terminal, once a second: how many tasks wait, run
-and are dead, for how long, and how many a second. Where its output is no
-terminal it prints them once.
+Shows the task queues of a broker in the terminal, refreshed every second:
+waiting, running and dead tasks, the age of the oldest, and rates. If its
+output is not a terminal, it prints them once and exits.
 
   bun run top
   BROKER_URL=https://broker.example API_SECRET_TOKEN=... bun run top`,
@@ -59,24 +59,26 @@ Both programs read their own settings; these commands list them:
 } as const
 export type Program = keyof typeof PROGRAMS
 
-/** The variables that a program reads, as the README orders them, and what counts where one is not set. */
+/** The variables that a program reads with their defaults, in the order of VARIABLES. */
 export function variablesOf(program: Program): Map<Variable, string | undefined> {
-  const heard = new Map<Variable, string | undefined>()
-  const hear: OnRead = (name, fallback) => {
-    if (fallback !== undefined || !heard.has(name))
-      heard.set(name, fallback === undefined ? undefined : String(fallback))
+  const defaults = new Map<Variable, string | undefined>()
+  const onRead: OnRead = (name, fallback) => {
+    if (fallback !== undefined || !defaults.has(name))
+      defaults.set(name, fallback === undefined ? undefined : String(fallback))
   }
-  PROGRAMS[program].reads?.({}, hear)
-  const names = (Object.keys(VARIABLES) as Variable[]).filter(name => heard.has(name))
-  return new Map(names.map(name => [name, heard.get(name)]))
+  PROGRAMS[program].reads?.({}, onRead)
+  const names = (Object.keys(VARIABLES) as Variable[]).filter(name => defaults.has(name))
+  return new Map(names.map(name => [name, defaults.get(name)]))
 }
 
 export function helpText(program: Program): string {
   const rows = [...variablesOf(program)].map(([name, fallback = ""]) => {
     const head = `  ${name}=${fallback}`
-    const meaning = wrapText(VARIABLES[name], COLUMNS - MEANING_AT).map(line => " ".repeat(MEANING_AT) + line)
-    // What leaves no room beside it stands on a line of its own.
-    if (head.length >= MEANING_AT) return [head, ...meaning].join("\n")
+    const meaning = wrapText(VARIABLES[name], COLUMNS - MEANING_COLUMN).map(
+      line => " ".repeat(MEANING_COLUMN) + line,
+    )
+    // A long name and default get a line of their own.
+    if (head.length >= MEANING_COLUMN) return [head, ...meaning].join("\n")
     return head + meaning.join("\n").slice(head.length)
   })
   return `${PROGRAMS[program].about}
@@ -107,22 +109,22 @@ function wrapText(text: string, width: number): string[] {
   return [...lines, line]
 }
 
-/** Runs a program, unless its arguments ask what it is, or are none that it has. Gives the exit code. */
+/** Runs a program, unless its arguments ask for help or are unknown. Returns the exit code. */
 export async function runProgram(
   program: Program,
   args: readonly string[],
   main: () => Promise<number>,
 ): Promise<number> {
-  const asks = (...names: string[]) => args.some(arg => names.includes(arg))
-  const wrong = args.find(arg => !["--help", "-h", "--version"].includes(arg))
-  if (wrong !== undefined) {
+  const has = (...names: string[]) => args.some(arg => names.includes(arg))
+  const unknown = args.find(arg => !["--help", "-h", "--version"].includes(arg))
+  if (unknown !== undefined) {
     console.error(
-      `${program} takes no ${JSON.stringify(wrong)}: settings are environment variables, listed by --help`,
+      `${program}: unknown argument ${JSON.stringify(unknown)}. Settings are environment variables, listed by --help`,
     )
     return 2
   }
-  if (asks("--help", "-h")) console.log(helpText(program).trimEnd())
-  else if (asks("--version")) console.log(version)
+  if (has("--help", "-h")) console.log(helpText(program).trimEnd())
+  else if (has("--version")) console.log(version)
   if (args.length > 0) return 0
   try {
     return await main()

@@ -1,7 +1,7 @@
 import type { DlqGroupsAnswer } from "../wire/dead-letters.ts"
 import type { QueueView } from "../wire/managing.ts"
 
-/** As GET /workers tells it. */
+/** The parts of an answer of GET /workers that the screen shows. */
 export interface WorkerRow {
   worker: string
   state: string
@@ -13,21 +13,24 @@ export interface WorkerRow {
 export interface ScreenState {
   url: string
   queues: (Omit<QueueView, "rates" | "workers"> & { rates?: Readonly<Record<string, number>> })[]
-  /** undefined: this broker does not tell. */
+  /** undefined if the broker does not list its workers. */
   workers?: WorkerRow[] | undefined
-  /** There are more queues than are shown. */
+  /** Whether the broker has more queues than it returned. */
   more?: boolean
   /** The queue that keys act on. */
   selected?: string | undefined
-  /** What its dead tasks died of, where that is looked at. */
+  /** The groups of dead tasks of the selected queue, while they are shown. */
   groups?: DlqGroupsAnswer["groups"] | undefined
-  /** Why there was no answer; what is shown is old then. */
+  /** Why there was no answer. What is shown is then out of date. */
   fault?: string | undefined
-  /** What came of the last key. */
+  /** The result of the last key press. */
   message?: string | undefined
 }
 
-/** Without control characters, marks that turn the reading direction, and heaps of accents; in at most so many columns. */
+/**
+ * Untrusted text for the terminal: without control characters, bidirectional marks and stacked accents, cut to so many
+ * columns.
+ */
 export function safeText(text: unknown, columns: number): string {
   const plain = String(text)
     .slice(0, 4 * columns + 1)
@@ -48,7 +51,7 @@ const left = (text: unknown, columns: number) => {
 }
 const right = (text: string, columns: number) => text.padStart(columns).slice(0, columns)
 
-/** In at most 7 characters. */
+/** Formats a number in at most 7 characters. */
 export function formatCount(value: unknown): string {
   const number = Number(value)
   if (!Number.isFinite(number)) return "-"
@@ -78,7 +81,7 @@ const RATES: typeof COUNTS = [
   ["FAIL/S", ({ rates }) => formatCount(rates?.failed)],
 ]
 
-/** Every line of the screen, each of at most so many columns; the chosen one begins with `>`. */
+/** The lines of the screen, none longer than `columns`. The selected one begins with `>`. */
 export function renderScreen(
   state: ScreenState,
   { columns, rows }: { columns: number; rows: number },
@@ -98,32 +101,34 @@ export function renderScreen(
     ].join("  "),
     "",
   ]
-  const held = queues.find(({ queue, paused }) => queue === selected && paused)
-  const said = state.message ?? (held === undefined ? "" : `paused: ${held.pause_reason ?? "no reason"}`)
+  const pausedQueue = queues.find(({ queue, paused }) => queue === selected && paused)
+  const message =
+    state.message ??
+    (pausedQueue === undefined ? "" : `paused: ${pausedQueue.pause_reason ?? "no reason given"}`)
   const keys =
-    groups === undefined ? "up/down choose  p pause or resume  enter dead tasks  q quit" : "esc back  q quit"
+    groups === undefined ? "up/down select  p pause or resume  enter dead tasks  q quit" : "esc back  q quit"
   const room = Math.max(1, rows - head.length - 3)
   const body = groups === undefined ? tables(state, columns, room) : groupLines(groups, selected!, columns)
   const lines = [...head, ...body.slice(0, room + 1)]
-  return [...lines, ...new Array(Math.max(0, rows - 2 - lines.length)).fill(""), said, keys]
+  return [...lines, ...new Array(Math.max(0, rows - 2 - lines.length)).fill(""), message, keys]
     .map(line => safeText(line, columns))
     .slice(0, rows)
 }
 
 function tables({ queues, workers = [], selected }: ScreenState, columns: number, room: number): string[] {
-  // In a narrow terminal names come before rates.
-  const told = columns >= 80 && queues.some(({ rates }) => rates !== undefined)
-  const of = told ? [...COUNTS, ...RATES] : COUNTS
+  // A narrow terminal shows no rates, so that names have room.
+  const showRates = columns >= 80 && queues.some(({ rates }) => rates !== undefined)
+  const of = showRates ? [...COUNTS, ...RATES] : COUNTS
   const width = Math.max(8, columns - 8 * of.length - 2)
   const line = (mark: string, name: string, cells: string[]) =>
     `${mark} ${left(name, width)}${cells.map(cell => right(cell, 8)).join("")}`
   const forWorkers = Math.min(workers.length, Math.max(0, Math.floor(room / 3) - 2))
   const space = room - (forWorkers > 0 ? forWorkers + 2 : 0)
-  const chosen = Math.max(
+  const selectedIndex = Math.max(
     0,
     queues.findIndex(({ queue }) => queue === selected),
   )
-  const first = Math.max(0, Math.min(chosen - Math.floor(space / 2), queues.length - space))
+  const first = Math.max(0, Math.min(selectedIndex - Math.floor(space / 2), queues.length - space))
   const title = line(
     " ",
     "QUEUE",
@@ -137,7 +142,7 @@ function tables({ queues, workers = [], selected }: ScreenState, columns: number
       of.map(([, cell]) => cell(queue)),
     )
   })
-  if (rows.length === 0) rows.push("  No queues yet: a queue comes to be with its first task.")
+  if (rows.length === 0) rows.push("  No queues yet. A queue is created by its first task.")
   if (forWorkers === 0) return [title, ...rows]
   const worker = (name: string, cells: string[], of: string) =>
     `  ${left(name, 28)}${cells.map(cell => right(cell, 9)).join("")}  ${of}`
@@ -156,7 +161,7 @@ function tables({ queues, workers = [], selected }: ScreenState, columns: number
 }
 
 function groupLines(groups: DlqGroupsAnswer["groups"], queue: string, columns: number): string[] {
-  if (groups.length === 0) return [`  No task of ${queue} is dead.`]
+  if (groups.length === 0) return [`  Queue ${queue} has no dead tasks.`]
   const line = (dead: string, newest: string, type: string, reason: string, error: string) =>
     `  ${right(dead, 7)}${right(newest, 8)}  ${left(type, 16)} ${left(reason, 10)} ${safeText(error, Math.max(1, columns - 47))}`
   return [

@@ -1,4 +1,4 @@
-/** `bun run top`: the queues of a broker on the terminal, once a second; where there is no terminal, once. */
+/** `bun run top`: shows the queues of a broker in the terminal, refreshed every second. Without a terminal it prints once. */
 import { readTopConfig } from "../config/config.ts"
 import { createLog } from "../log.ts"
 import { pause } from "../pause.ts"

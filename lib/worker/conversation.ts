@@ -1,15 +1,17 @@
 /**
- * What a worker and the broker say to each other, all of it by POST /work:
- *   1. What is to be settled, the leases that are due and the free slots go in one request, the exchange. There is
- *      one at a time, and what comes up meanwhile waits for the next: under load, one request for a whole batch.
- *   2. With nothing to say and slots free, one long poll waits for tasks. What then comes up goes in an exchange
- *      beside it, which asks only for slots that the poll cannot fill.
- *   3. An ack is held and repeated until the broker has answered it, which is safe as it names its lease. Refused
- *      for good, as with a result that is too large, its task is acked as failed with that explanation: it would
- *      otherwise sit until its lease lapses and count as a crash.
- *   4. A request that is refused as a whole is cut in half until one item is alone: a bad item, or a batch that
- *      is too big, costs only itself.
- *   5. The broker away, all waits and is said again, for ever; leases lapse by our clock (lib/worker/held-lease.ts).
+ * The requests between a worker and the broker. All of them are POST /work:
+ *   1. Acks, leases that are due to be extended and free slots go together in one request, the exchange. Only one is in
+ *      flight at a time, and everything that comes up during it waits for the next. So under load one request carries a
+ *      whole batch.
+ *   2. If there is nothing to send and slots are free, one long poll waits for tasks. Acks that come up during it go in an
+ *      exchange beside it, which asks for tasks only if the poll cannot fill the slots.
+ *   3. An ack is kept and repeated until the broker has answered it. That is safe because it names its lease. If the
+ *      broker refuses a result for good, for example because it is too large, the worker acks the task as failed with
+ *      that explanation. Otherwise its lease would lapse, which counts as a crash.
+ *   4. A request that is refused as a whole is halved until one item is alone. So a bad item, or a batch that is too
+ *      large, affects only itself.
+ *   5. While the broker is unreachable, everything is kept and retried forever. Leases lapse by the worker's clock
+ *      (lib/worker/held-lease.ts).
  */
 import { BrokerProblem, type Client, type Worked } from "../client.ts"
 import type { Outcome } from "../handlers.ts"
@@ -21,11 +23,11 @@ import { HeldLease, TaskCancelled } from "./held-lease.ts"
 import type { Outage } from "./outage.ts"
 
 const MAX_BATCH = 1_000
-/** How often the broker is told what changes never: it may have forgotten. */
+/** How often the constant facts about the worker are repeated, because the broker may have forgotten them. */
 const SEND_INFO_EVERY_MS = 60_000
-/** With more acks than this unanswered, no new tasks are taken. */
+/** With this many unanswered acks, the worker fetches no new tasks. */
 const MAX_UNANSWERED_ACKS = 1_000
-/** How long an exchange may take: a third of the shortest lease held, so that there are further tries; within these. */
+/** The time limit of an exchange is a third of the shortest lease held, so that it can be retried, within these bounds. */
 const MIN_EXCHANGE_MS = 500
 const MAX_EXCHANGE_MS = 10_000
 
@@ -37,18 +39,18 @@ export interface ConversationOptions {
   spans?: Spans | undefined
   outage: Outage
   name: string
-  /** What the broker tells operators of this worker; by the `instance` it knows one run from the next. */
+  /** What GET /workers shows about this worker. The `instance` distinguishes this run from the next. */
   info?: WorkerInfo | undefined
   queues: readonly string[]
   waitMs: number
-  /** How many tasks could be begun now. */
+  /** How many tasks could start now. */
   freeSlots: () => number
   onLease: (lease: HeldLease) => void
-  /** Acks have been answered, or the broker has said `drain`. */
+  /** Called when acks were answered or the broker asked for a drain. */
   onChange: () => void
 }
 
-/** An attempt that is over: its ack, and its lease, which may have last news to tell. */
+/** The ack of an attempt that is over, and its lease, which may have a last update to send. */
 interface PendingAck {
   ack: Ack
   lease: HeldLease
@@ -58,13 +60,13 @@ export class Conversation {
   readonly #options: ConversationOptions
   readonly #leases = new Map<string, HeldLease>()
   #pendingAcks: PendingAck[] = []
-  /** How many of both may go in one request. */
+  /** How many acks and extensions together may go in one request. */
   #limit = MAX_BATCH
   #exchanging = false
   #polling = false
-  /** How many tasks the requests under way ask for. */
+  /** How many tasks the requests in flight ask for. */
   #requested = 0
-  /** By performance.now(): nothing but leases that are due is sent before. */
+  /** By performance.now(). Until then only leases that are due are sent. */
   #pausedUntil = 0
   #pollAt = 0
   #infoSentAt = Number.NEGATIVE_INFINITY
@@ -72,26 +74,26 @@ export class Conversation {
   #turn: NodeJS.Immediate | undefined
   readonly #fetching = new AbortController()
   readonly #closed = new AbortController()
-  /** The broker has asked this worker to end. */
+  /** Whether the broker has asked this worker to drain. */
   isDraining = false
 
-  /** Begins to ask for tasks. */
+  /** Starts to fetch tasks. */
   constructor(options: ConversationOptions) {
     this.#options = options
     this.#scheduleTurn()
   }
 
-  /** How many acks await an answer. */
+  /** The number of acks without an answer. */
   get unansweredAcks(): number {
     return this.#pendingAcks.length
   }
 
-  /** Whether nothing is to be settled, nor may tasks be on their way here. */
+  /** Whether no ack is pending and no request in flight can bring tasks. */
   get isIdle(): boolean {
     return this.#pendingAcks.length === 0 && this.#requested === 0
   }
 
-  /** Ends a lease with its ack. A slot may be free now. */
+  /** Queues the ack of a lease. A slot may be free now. */
   settle(lease: HeldLease, outcome: Outcome): void {
     const { id, lease: token } = lease.task
     this.#drop(lease)
@@ -100,24 +102,24 @@ export class Conversation {
     this.#scheduleTurn()
   }
 
-  /** A slot is free, and there is nothing to say about it. */
+  /** Called when a slot is free and there is no ack to send. */
   onSlotFreed(): void {
     this.#scheduleTurn()
   }
 
-  /** Asks for no more tasks. The poll is aborted, so that the broker gives back what it leased for it meanwhile. */
+  /** Fetches no more tasks. Aborts the poll, so that the broker releases what it has just leased for it. */
   stopFetching(): void {
     this.#fetching.abort()
   }
 
-  /** Gives up what has not been answered. */
+  /** Gives up everything that was not answered. */
   close(): void {
     this.stopFetching()
     this.#closed.abort()
     clearTimeout(this.#timer)
   }
 
-  /** At the end of this turn of the event loop, so that all that ends in it goes together. */
+  /** Runs at the end of this turn of the event loop, so that everything that ends in it goes into one request. */
   #scheduleTurn(): void {
     this.#turn ??= setImmediate(() => {
       this.#turn = undefined
@@ -131,18 +133,18 @@ export class Conversation {
     const now = performance.now()
     for (const lease of this.#leases.values()) if (lease.lapsesAt <= now) this.#lose(lease, lease.lapseReason)
     if (!this.#exchanging) {
-      const quiet = now < this.#pausedUntil
+      const paused = now < this.#pausedUntil
       const leases = [...this.#leases.values()]
-      const due = leases.some(({ extendAt, updateAt }) => extendAt <= now || (updateAt <= now && !quiet))
-      if (due || (this.#pendingAcks.length > 0 && !quiet))
+      const due = leases.some(({ extendAt, updateAt }) => extendAt <= now || (updateAt <= now && !paused))
+      if (due || (this.#pendingAcks.length > 0 && !paused))
         void this.#exchange(
-          // With those that are due go those that soon will be.
+          // Leases that will be due soon go along.
           leases.filter(
             ({ extendAt, updateAt, task }) => extendAt <= now + task.timeout_ms / 12 || updateAt <= now,
           ),
-          quiet ? 0 : this.#wanted,
+          paused ? 0 : this.#wanted,
         )
-      else if (!quiet && !this.#polling && now >= this.#pollAt && this.#wanted > 0)
+      else if (!paused && !this.#polling && now >= this.#pollAt && this.#wanted > 0)
         void this.#poll(this.#wanted)
     }
     this.#wakeUp()
@@ -175,15 +177,15 @@ export class Conversation {
     const { client, name, queues, waitMs: wait_ms } = this.#options
     const { signal } = this.#fetching
     const sentAt = performance.now()
-    const self = this.#workerInfo(sentAt)
+    const info = this.#workerInfo(sentAt)
     this.#polling = true
     this.#requested += max
     try {
-      const request = { ...self, worker: name, queues: [...queues], max, wait_ms }
+      const request = { ...info, worker: name, queues: [...queues], max, wait_ms }
       const answer = await client.work(request, { signal })
       this.#recordSuccess()
       this.#applyAnswer(answer)
-      // A broker that is shutting down sends its waiters home early: no reason to storm the next one.
+      // A broker that shuts down answers long polls early. Wait a moment, so as not to flood the next one.
       const early = answer.tasks.length === 0 && performance.now() - sentAt < Math.max(wait_ms / 2, 100)
       if (early) this.#pollAt = performance.now() + 250 + Math.random() * 500
     } catch (error) {
@@ -199,17 +201,17 @@ export class Conversation {
     const { client, name, queues, spans } = this.#options
     const limit = this.#limit
     const leases = due.slice(0, limit)
-    const leaving = this.#pendingAcks.slice(0, limit - leases.length)
+    const acks = this.#pendingAcks.slice(0, limit - leases.length)
     const extended = [
       ...leases,
-      ...leaving.map(({ lease }) => lease).filter(lease => lease.updateAt < Number.POSITIVE_INFINITY),
+      ...acks.map(({ lease }) => lease).filter(lease => lease.updateAt < Number.POSITIVE_INFINITY),
     ]
-    // Alone, an item comes without the demand for tasks, so that a refusal can only be its own.
+    // A single item is sent without a request for tasks, so that a refusal can only concern that item.
     const max = limit === 1 ? 0 : Math.max(0, wanted)
     const request = {
       ...this.#workerInfo(performance.now()),
       worker: name,
-      settle: leaving.map(({ ack }) => ack),
+      settle: acks.map(({ ack }) => ack),
       extend: extended.map(lease => lease.takeExtension()),
       ...(max > 0 ? { queues: [...queues], max } : {}),
     }
@@ -225,21 +227,21 @@ export class Conversation {
       const answer = await (spans === undefined
         ? send()
         : spans.traceAckRequest(
-            leaving.map(({ lease }) => lease.task),
+            acks.map(({ lease }) => lease.task),
             name,
             send,
           ))
-      this.#limit = leaving.length < this.#pendingAcks.length ? Math.min(limit * 2, MAX_BATCH) : MAX_BATCH
-      const late = extended.flatMap((lease, i) => {
+      this.#limit = acks.length < this.#pendingAcks.length ? Math.min(limit * 2, MAX_BATCH) : MAX_BATCH
+      const retried = extended.flatMap((lease, i) => {
         const error = this.#applyExtended(lease, answer.extended[i]!, sentAt)
         return error === undefined ? [] : { lease, error }
       })
-      const failures = [...late.map(({ error }) => error), ...this.#applySettled(leaving, answer.settled)]
+      const failures = [...retried.map(({ error }) => error), ...this.#applySettled(acks, answer.settled)]
       if (failures.length === 0) this.#recordSuccess()
       else
         this.#recordFailure(
           failures[0]!,
-          late.map(({ lease }) => lease),
+          retried.map(({ lease }) => lease),
         )
       this.#applyAnswer(answer)
     } catch (thrown) {
@@ -248,8 +250,8 @@ export class Conversation {
       else if (!refusesBody(error)) this.#recordFailure(error, extended)
       else if (limit > 1) {
         for (const lease of extended) lease.retryUpdate(0)
-        this.#limit = Math.max(1, Math.ceil((leases.length + leaving.length) / 2))
-      } else this.#refusedAlone(error, extended, leaving)
+        this.#limit = Math.max(1, Math.ceil((leases.length + acks.length) / 2))
+      } else this.#refuseSingle(error, extended, acks)
     }
     this.#exchanging = false
     this.#requested -= max
@@ -257,15 +259,15 @@ export class Conversation {
     this.#scheduleTurn()
   }
 
-  /** One item, alone in its request, was refused with it: the news that came along may be why, or it itself is. */
-  #refusedAlone(error: BrokerProblem, extended: readonly HeldLease[], leaving: readonly PendingAck[]): void {
+  /** A request with a single item was refused. The cause is its update, if it carried one, or else the item itself. */
+  #refuseSingle(error: BrokerProblem, extended: readonly HeldLease[], acks: readonly PendingAck[]): void {
     const [lease] = extended
-    if (lease?.hasSentUpdate) this.#updateRefused(lease, error)
-    else if (leaving.length > 0) this.#applySettled(leaving, [error])
+    if (lease?.hasSentUpdate) this.#refuseUpdate(lease, error)
+    else if (acks.length > 0) this.#applySettled(acks, [error])
     else this.#recordFailure(error, extended)
   }
 
-  /** Part of each request; most have no more than the instance. */
+  /** The facts about this worker in a request. Most requests contain only the instance. */
   #workerInfo(now: number): Partial<WorkerInfo> {
     const { info } = this.#options
     if (info === undefined) return {}
@@ -281,12 +283,12 @@ export class Conversation {
 
   #recordFailure(error: Error, extended: readonly HeldLease[] = []): void {
     const againMs = this.#options.outage.recordFailure(error)
-    this.#infoSentAt = Number.NEGATIVE_INFINITY // perhaps not told
+    this.#infoSentAt = Number.NEGATIVE_INFINITY // the broker may not have received it
     this.#pausedUntil = Math.max(this.#pausedUntil, performance.now() + againMs)
     for (const lease of extended) lease.retryUpdate(againMs)
   }
 
-  /** What any answer may bring. */
+  /** Applies the parts that every answer may have. */
   #applyAnswer({ tasks, cancelled, drain }: Worked): void {
     for (const id of cancelled) this.#cancel(this.#leases.get(id))
     for (const task of tasks) this.#begin(task)
@@ -297,7 +299,7 @@ export class Conversation {
 
   #begin(task: LeasedTask): void {
     const before = this.#leases.get(task.id)
-    if (before !== undefined) this.#lose(before, `attempt ${task.attempt} has it now`)
+    if (before !== undefined) this.#lose(before, `attempt ${task.attempt} of the task has started`)
     const lease = new HeldLease(task, () => this.#scheduleTurn())
     this.#leases.set(task.id, lease)
     this.#options.onLease(lease)
@@ -308,7 +310,7 @@ export class Conversation {
   }
 
   #cancel(lease: HeldLease | undefined): void {
-    lease?.abort(new TaskCancelled(`task ${lease.task.id} is cancelled`))
+    lease?.abort(new TaskCancelled(`task ${lease.task.id} was cancelled`))
   }
 
   #lose(lease: HeldLease, why: string): void {
@@ -317,7 +319,7 @@ export class Conversation {
     this.#options.log.warn("The lease of a task was lost", { ...taskFields(lease.task), why })
   }
 
-  /** Answers with what is worth another try. */
+  /** Returns an error if the extension should be retried. */
   #applyExtended(lease: HeldLease, answer: Worked["extended"][number], sentAt: number): Error | undefined {
     const { id } = lease.task
     if (!(answer instanceof BrokerProblem)) {
@@ -331,11 +333,11 @@ export class Conversation {
       return undefined
     }
     if (!lease.hasSentUpdate || !isFinal(answer)) return answer
-    this.#updateRefused(lease, answer)
+    this.#refuseUpdate(lease, answer)
     return undefined
   }
 
-  #updateRefused(lease: HeldLease, error: BrokerProblem): void {
+  #refuseUpdate(lease: HeldLease, error: BrokerProblem): void {
     this.#options.log.error("An update of a task was refused", {
       ...taskFields(lease.task),
       error: error.message,
@@ -344,22 +346,22 @@ export class Conversation {
     lease.retryUpdate(0)
   }
 
-  /** Keeps what is to be sent again, and answers with what is worth another try. */
-  #applySettled(leaving: readonly PendingAck[], answers: Worked["settled"]): Error[] {
+  /** Keeps the acks that must be sent again. Returns the errors of those that should be retried unchanged. */
+  #applySettled(acks: readonly PendingAck[], answers: Worked["settled"]): Error[] {
     const again: PendingAck[] = []
     const failures: Error[] = []
-    leaving.forEach(({ ack, lease }, i) => {
+    acks.forEach(({ ack, lease }, i) => {
       const answer = answers[i]!
       const next = this.#nextAck(ack, lease.task, answer)
       if (next !== undefined) again.push({ ack: next, lease })
       else lease.dropUpdate(new Error("not stored: the attempt is over"))
       if (next === ack) failures.push(answer as BrokerProblem)
     })
-    this.#pendingAcks = [...this.#pendingAcks.slice(leaving.length), ...again]
+    this.#pendingAcks = [...this.#pendingAcks.slice(acks.length), ...again]
     return failures
   }
 
-  /** What to send next for this task, if anything. */
+  /** The ack to send next for this task; undefined if none. */
   #nextAck(ack: Ack, task: LeasedTask, answer: Settled | BrokerProblem): Ack | undefined {
     const { log } = this.#options
     const { status } = ack
@@ -382,9 +384,12 @@ export class Conversation {
   }
 }
 
-/** What a line of the log says of a task. */
+/** The log fields of a task. */
 export const taskFields = ({ id, queue, type, attempt, traceparent }: LeasedTask) => ({
-  ...{ task_id: id, queue, type, attempt },
+  task_id: id,
+  queue,
+  type,
+  attempt,
   trace_id: traceIdOf(traceparent),
 })
 
@@ -396,10 +401,10 @@ const LEASE_LOST_CODES: ReadonlySet<string> = new Set([
 ])
 const isLeaseLost = (error: BrokerProblem): boolean => LEASE_LOST_CODES.has(error.code)
 
-/** Whether the same item can only be answered in the same way again. */
+/** Whether sending the same item again would get the same answer. */
 const isFinal = (error: BrokerProblem): boolean => !error.retryable && error.status < 500
 
-/** What the broker, or a proxy or HTTP server before it, says of a body that it does not like. */
+/** The statuses with which the broker, or a proxy in front of it, refuses a body. */
 const BAD_BODY_STATUSES: ReadonlySet<number> = new Set([400, 403, 413, 422])
 const refusesBody = (error: Error): error is BrokerProblem =>
   error instanceof BrokerProblem && BAD_BODY_STATUSES.has(error.status)

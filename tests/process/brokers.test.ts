@@ -264,7 +264,7 @@ test("without METRICS_PORT several brokers warn of it, and METRICS_PUBLIC holds 
 test("the number that tells one of several which it is, is no argument for others", async () => {
   await using child = new Process({ cmd: [process.execPath, join(ROOT, "broker.ts"), "--nth", "0"] })
   expect(await child.ended()).toBe(2)
-  expect(child.stderr).toStartWith('broker takes no "--nth"')
+  expect(child.stderr).toStartWith('broker: unknown argument "--nth"')
 })
 
 test("what cannot be shared is refused with what would be right", () => {

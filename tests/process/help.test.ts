@@ -77,7 +77,7 @@ test.each(PROGRAMS)(
     expect(h).toEqual(help!)
     expect(v).toEqual({ out: `${version}\n`, errors: "", code: 0 })
     expect([wrong!.out, wrong!.code]).toEqual(["", 2])
-    expect(wrong!.errors).toStartWith(`${program} takes no "--prot\\u001b[2J=1"`)
+    expect(wrong!.errors).toStartWith(`${program}: unknown argument "--prot\\u001b[2J=1"`)
   },
 )
 

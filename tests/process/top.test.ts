@@ -97,7 +97,7 @@ test("the dead tasks of a queue are told by what they died of", () => {
   const lines = renderScreen(seen({ selected: "mail", groups }), { columns: 80, rows: 24 })
   expect(lines[4]!.trim().split(/ +/)).toEqual(["7", "5.0s", "send", "failed", "no", "route", "#"])
   expect(renderScreen(seen({ selected: "mail", groups: [] }), { columns: 80, rows: 24 })[3]).toContain(
-    "No task of mail is dead.",
+    "Queue mail has no dead tasks.",
   )
 })
 
@@ -191,7 +191,7 @@ test("on a terminal it draws, follows the size, obeys keys, and leaves everythin
   top.terminal.write("p")
   await until("it is resumed", () => !top.picture.includes("[paused]") && top.picture.includes("is resumed"))
   top.terminal.write("\r")
-  await until("its dead are told", () => top.picture.includes(`No task of ${b} is dead.`))
+  await until("its dead are told", () => top.picture.includes(`Queue ${b} has no dead tasks.`))
   top.terminal.write("xq")
   expect(await top.child.exited).toBe(0)
   await until("it is put back", () => top.text.endsWith("\x1b[?25h\x1b[?1049l"))
