@@ -18,12 +18,12 @@ import { startSpans } from "./lib/observe/tracing.ts"
 import { pause } from "./lib/pause.ts"
 import { announce } from "./lib/process/greeting.ts"
 import { runProgram } from "./lib/process/help.ts"
+import { Token } from "./lib/process/token.ts"
 import { stopSignal } from "./lib/signals.ts"
 import { Conversation, taskFields, type WorkerInfo } from "./lib/worker/conversation.ts"
 import type { HeldLease } from "./lib/worker/held-lease.ts"
 import { type Delays, Outage } from "./lib/worker/outage.ts"
 import { formatError, runHandler } from "./lib/worker/run-handler.ts"
-import { Token } from "./lib/worker/token.ts"
 import { version } from "./package.json" with { type: "json" }
 
 export interface WorkerOptions {

@@ -26,12 +26,10 @@ const ROOMS: Rules = {
   "broker.ts": ["process", "http", "queue", ...BELOW_QUEUE],
   "worker.ts": ["process", "worker", "client.ts", "handlers.ts", "config", ...TRACING],
   process: ["queue", ...BELOW_QUEUE],
-  "lib/process/top.ts": ["lib/worker/token.ts"],
   http: ["queue", ...BELOW_QUEUE],
   worker: ["client.ts", "handlers.ts", "config", "wire", ...TRACING],
   queue: BELOW_QUEUE,
   observe: ["redis", "config", "task", "wire"],
-  "lib/observe/spans.ts": ["handlers.ts"],
   config: ["wire"],
   redis: ["config", "task", "wire"],
   "lib/redis/scripts.ts": ["lua"],
@@ -49,8 +47,19 @@ const ROOMS: Rules = {
 }
 
 const TOP_LEVEL = [
-  ...["package.json", "tsconfig.json", "bunfig.toml", "bun.lock", "broker.ts", "worker.ts", "lib", "tests"],
-  ...["docker-compose.yml", "Dockerfile", "README.md", "CHANGELOG.md", "LICENSE"],
+  "package.json",
+  "tsconfig.json",
+  "bunfig.toml",
+  "bun.lock",
+  "broker.ts",
+  "worker.ts",
+  "lib",
+  "tests",
+  "docker-compose.yml",
+  "Dockerfile",
+  "README.md",
+  "CHANGELOG.md",
+  "LICENSE",
 ]
 
 /** What git tracks, or would track once it is added. */

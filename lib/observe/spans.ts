@@ -46,13 +46,12 @@ import {
 } from "@opentelemetry/sdk-trace"
 import type { SAMPLERS } from "../config/config.ts"
 import { type Each, Refused } from "../errors.ts"
-import type { Outcome } from "../handlers.ts"
 import { type Log, rateLimited } from "../log.ts"
 import { pause } from "../pause.ts"
 import { queueOf } from "../task/id.ts"
 import type { Leased, NewTask, Submitted } from "../task/task.ts"
 import { TRACEPARENT } from "../wire/traceparent.ts"
-import type { LeasedTask } from "../wire/working.ts"
+import type { Ack, LeasedTask } from "../wire/working.ts"
 
 const SYSTEM = "task_queue"
 /** A span takes about 2 KB, so together 8 MB. */
@@ -221,7 +220,7 @@ export class Spans {
   }
 
   /** Traces a handler. `run` gets the context for the handler's own calls. It must not reject. */
-  async traceHandler(
+  async traceHandler<Outcome extends Pick<Ack, "status" | "error">>(
     task: LeasedTask,
     worker: string,
     signal: AbortSignal,

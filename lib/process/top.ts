@@ -5,8 +5,8 @@ import { pause } from "../pause.ts"
 import { stopSignal } from "../signals.ts"
 import type { DlqGroupsAnswer } from "../wire/dead-letters.ts"
 import type { QueuesAnswer } from "../wire/managing.ts"
-import { Token } from "../worker/token.ts"
 import { runProgram } from "./help.ts"
+import { Token } from "./token.ts"
 import { renderScreen, type ScreenState, safeText, type WorkerRow } from "./top-screen.ts"
 
 const EVERY_MS = 1_000
