@@ -14,6 +14,9 @@ import { submit } from "./rows/submit.ts"
 import { work } from "./rows/work.ts"
 
 export const ROWS: readonly Row[] = [
-  ...[life, lifeAlways, single, singleAlways],
+  life,
+  lifeAlways,
+  single,
+  singleAlways,
   ...[submit, work, brokers, listening, scrape, latency, bytes, backlog, queues, idle, burst, batch, memory],
 ]

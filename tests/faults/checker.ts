@@ -350,9 +350,23 @@ function settlingOf(told: Told, lease: string, outcome: string): Settling {
 }
 
 export const noCounts = (): Counts => ({
-  ...{ tasks: 0, kept: 0, recovered: 0, vanished: 0, duplicates: 0, done: 0, dead: 0, cancelled: 0 },
-  ...{ handedOut: 0, again: 0, runs: 0, runsAgain: 0, lapsed: 0, lateAcksRefused: 0, unseen: 0 },
-  ...{ calls: 0, unanswered: 0 },
+  tasks: 0,
+  kept: 0,
+  recovered: 0,
+  vanished: 0,
+  duplicates: 0,
+  done: 0,
+  dead: 0,
+  cancelled: 0,
+  handedOut: 0,
+  again: 0,
+  runs: 0,
+  runsAgain: 0,
+  lapsed: 0,
+  lateAcksRefused: 0,
+  unseen: 0,
+  calls: 0,
+  unanswered: 0,
 })
 
 type Wrong = (check: Check, what: string) => void

@@ -76,7 +76,9 @@ async function deafThenOrphaned(
 }
 
 const failover = (weight: number, lasts: [number, number], run: TargetFault["run"]): TargetFault => ({
-  ...{ weight, lasts, run },
+  weight,
+  lasts,
+  run,
   failover: true,
 })
 

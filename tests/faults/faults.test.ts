@@ -59,7 +59,14 @@ test("of a Cluster's three masters each has a queue, and a queue to probe it by"
 })
 
 const BATCH: Batch = {
-  ...{ from: 1, count: 1, queue: "q", priority: 5, retries: 1, crashes: 1, timeoutMs: 100, keyed: "key" },
+  from: 1,
+  count: 1,
+  queue: "q",
+  priority: 5,
+  retries: 1,
+  crashes: 1,
+  timeoutMs: 100,
+  keyed: "key",
 }
 const submitted: Entry[] = [
   ["submit", 0, 1, BATCH],
@@ -137,7 +144,9 @@ const BROKEN: Record<Check, Seen> = {
       ["submitted", 5, 1, ["q:a"]],
       ["submit", 6, 2, { ...BATCH, from: 41, unique: true }],
       ["submitted", 8, 2, ["q:b"]],
-      ...[leased(1, 10), ran(1, 20), ...acked(1, 30)],
+      leased(1, 10),
+      ran(1, 20),
+      ...acked(1, 30),
       ["leased", 40, [[41, "q:b", "1.y", 40, 140]]],
       ["ran", 41, [[41, "1.y"]]],
       ["ack", 42, 9, [[41, "q:b", "1.y", "done"]]],
@@ -214,7 +223,9 @@ describe("the checker finds nothing wrong with", () => {
         ...acked(1, 20, "moved_to_dlq", "failed"),
         ["redrive", 30, 8, 1, "q:a"],
         ["redriven", 31, 8, "requeued_from_dlq"],
-        ...[leased(2, 40), ran(2, 41), ...acked(2, 42)],
+        leased(2, 40),
+        ran(2, 41),
+        ...acked(2, 42),
       ],
       listed: [{ status: "done", attempt: 2 }],
       complete: true,
@@ -222,7 +233,8 @@ describe("the checker finds nothing wrong with", () => {
     "one whose worker named no lease": {
       entries: [
         ...submitted,
-        ...[leased(1, 10), ran(1, 20)],
+        leased(1, 10),
+        ran(1, 20),
         ["ack", 30, 8, [[1, "q:a", "", "done"]]],
         ["acked", 31, 8, ["acknowledged"]],
       ],
@@ -254,7 +266,8 @@ describe("a link", () => {
   async function echo(all: DisposableStack) {
     let served = ""
     const server = Bun.listen({
-      ...{ hostname: "127.0.0.1", port: 0 },
+      hostname: "127.0.0.1",
+      port: 0,
       socket: {
         data(socket, bytes) {
           served += bytes.toString()
@@ -266,7 +279,8 @@ describe("a link", () => {
     const link = all.use(new Link("test", { hostname: "127.0.0.1", port: server.port }))
     const state = { heard: "", closed: false }
     const socket = await Bun.connect({
-      ...{ hostname: "127.0.0.1", port: link.port },
+      hostname: "127.0.0.1",
+      port: link.port,
       socket: {
         data(_, bytes) {
           state.heard += bytes.toString()
@@ -312,7 +326,8 @@ describe("a link", () => {
   test("passes many megabytes whole and in order, to a side that reads slowly", async () => {
     const bytes = new Uint8Array(20_000_000).map((_, i) => (i * 31) & 255)
     using server = Bun.serve({
-      ...{ hostname: "127.0.0.1", port: 0 },
+      hostname: "127.0.0.1",
+      port: 0,
       fetch: async request => new Response(await request.bytes()),
     })
     using link = new Link("test", { hostname: "127.0.0.1", port: server.port! })

@@ -63,16 +63,14 @@ interface Kind {
 const LINKS = ["clients", "workers", "redis"] as const
 const LINK_WORDS = { clients: "client-broker", workers: "worker-broker", redis: "broker-redis" } as const
 const WEIGHT_OF_LINK_FAULT: Record<LinkFault, number> = {
-  ...{
-    dropReply: 4,
-    cutRequest: 2,
-    cutReply: 2,
-    blackHole: 2,
-    late: 3,
-    slow: 1.5,
-    deafServer: 1.5,
-    deafClient: 1.5,
-  },
+  dropReply: 4,
+  cutRequest: 2,
+  cutReply: 2,
+  blackHole: 2,
+  late: 3,
+  slow: 1.5,
+  deafServer: 1.5,
+  deafClient: 1.5,
 }
 /** A trick waits for a request; the others last. */
 const LASTS: Record<LinkFault, [number, number]> = {

@@ -140,7 +140,9 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
     throw new Error(`"${planted}" was never loaded`)
   const files = [...clients.map(({ file }) => file), ...workers.flatMap(({ files }) => files)]
   const judged = await judge(files, listed, Math.ceil(options.tasks / SLICE), {
-    ...{ complete, resultTtlMs, uncounted: target.uncounted },
+    complete,
+    resultTtlMs,
+    uncounted: target.uncounted,
   })
   const { violations, allowed } = await partedByLoss(judged.violations, target.mayLose ? faults : [], files)
   const own = judged.refusals["!internal"]
@@ -148,9 +150,13 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
   await recoveriesOfWorkers(faults, workers)
   return {
     options,
-    ...{ redis: target.name, mayLose: target.mayLose },
+    redis: target.name,
+    mayLose: target.mayLose,
     ...judged,
-    ...{ faults, violations, allowed, ofTheWhole },
+    faults,
+    violations,
+    allowed,
+    ofTheWhole,
     shortest: await shortestStory(violations, files),
     ownDeaths: workers.reduce((sum, { ownDeaths }) => sum + ownDeaths, 0),
     askedAgain: last.askedAgain,
@@ -203,7 +209,10 @@ async function everybody(
     return all.use(new WorkerSeat(casting, i, part))
   })
   const plain: WorkerSeat["part"] = {
-    ...{ urls: urls("workers"), kind: "plain", queues: [PLAIN_QUEUE], concurrency: 1 },
+    urls: urls("workers"),
+    kind: "plain",
+    queues: [PLAIN_QUEUE],
+    concurrency: 1,
   }
   workers.push(all.use(new WorkerSeat(casting, workers.length, plain)))
   await Promise.all(workers.map(worker => worker.start()))

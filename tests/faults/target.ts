@@ -57,9 +57,13 @@ export async function singleServer(): Promise<Target> {
   const server = await testRedis({
     aof: "always",
     args: [
-      ...["--maxmemory-policy", "noeviction", "--aof-load-truncated", "yes"],
+      "--maxmemory-policy",
+      "noeviction",
+      "--aof-load-truncated",
+      "yes",
       // The file is read at each restart: it is kept short.
-      ...["--auto-aof-rewrite-min-size", "16mb"],
+      "--auto-aof-rewrite-min-size",
+      "16mb",
     ],
   })
   const address: Address = { unix: server.socket }

@@ -51,7 +51,13 @@ export interface Batch {
 export const NUMBERS_A_CLIENT = 100_000_000
 
 const DEEDS: Record<Exclude<Deed, "poison">, number> = {
-  ...{ done: 900, flaky: 50, bad: 15, forget: 10, slow: 5, late: 5, release: 15 },
+  done: 900,
+  flaky: 50,
+  bad: 15,
+  forget: 10,
+  slow: 5,
+  late: 5,
+  release: 15,
 }
 
 export interface Pace {

@@ -5,8 +5,26 @@ import { MARK, TEXTS } from "./document.ts"
 
 /** None is a wait that would hold up the run. */
 const VALUES: unknown[] = [
-  ...[null, true, false, 0, 1, -1, 0.5, -0, 1e15, 2 ** 53, 2 ** 31, -(2 ** 63), 1e308],
-  ...["", "5", "0", [], {}, [[]], [null]],
+  null,
+  true,
+  false,
+  0,
+  1,
+  -1,
+  0.5,
+  -0,
+  1e15,
+  2 ** 53,
+  2 ** 31,
+  -(2 ** 63),
+  1e308,
+  "",
+  "5",
+  "0",
+  [],
+  {},
+  [[]],
+  [null],
   ...[
     { __proto__: null },
     { length: 1 },
@@ -20,8 +38,20 @@ const VALUES: unknown[] = [
 /** A copy, as what takes it may be changed further. */
 const odd = (chance: Chance) => structuredClone(chance.one(VALUES))
 const NAMES = [
-  ...["__proto__", "constructor", "prototype", "toJSON", "then", "length", "", MARK, "Type", "type "],
-  ...["payload", "id", "status", "$ref"],
+  "__proto__",
+  "constructor",
+  "prototype",
+  "toJSON",
+  "then",
+  "length",
+  "",
+  MARK,
+  "Type",
+  "type ",
+  "payload",
+  "id",
+  "status",
+  "$ref",
 ]
 
 export type Parts = {
@@ -53,7 +83,10 @@ export function changeValue(holder: { it: unknown }, chance: Chance): void {
     case "add":
       if (typeof value === "object" && value !== null && !Array.isArray(value))
         Object.defineProperty(value, chance.one(NAMES), {
-          ...{ value: odd(chance), enumerable: true, configurable: true, writable: true },
+          value: odd(chance),
+          enumerable: true,
+          configurable: true,
+          writable: true,
         })
       else if (Array.isArray(value)) value.push(odd(chance))
       break
@@ -87,8 +120,18 @@ export function changeQuery({ query }: Parts, chance: Chance): void {
   const text = () =>
     String(
       chance.one([
-        ...["", "0", "-1", "1e3", "0x10", "00", "1.0", "999999999999999999999", "a,b", ",", "a,,b"],
-        ...[...TEXTS],
+        "",
+        "0",
+        "-1",
+        "1e3",
+        "0x10",
+        "00",
+        "1.0",
+        "999999999999999999999",
+        "a,b",
+        ",",
+        "a,,b",
+        ...TEXTS,
       ]),
     )
   const name =
@@ -130,8 +173,24 @@ export function changeText(body: Buffer, chance: Chance): Buffer {
     case 2:
       return cut(
         chance.one([
-          ...['"', "\\", "{", "}", "[", "]", ",", ":", " ", "\n", "\t", "\0", "/*x*/", "//", "e", "-"],
-          ...["\\u0000", "\\ud800"],
+          '"',
+          "\\",
+          "{",
+          "}",
+          "[",
+          "]",
+          ",",
+          ":",
+          " ",
+          "\n",
+          "\t",
+          "\0",
+          "/*x*/",
+          "//",
+          "e",
+          "-",
+          "\\u0000",
+          "\\ud800",
         ]),
         chance.between(0, 1),
       )
@@ -142,8 +201,19 @@ export function changeText(body: Buffer, chance: Chance): Buffer {
         text.replace(
           /\d+/,
           chance.one([
-            ...["1e999", "-1e999", "NaN", "Infinity", "01", "+1", "0x1", ".5", "1.", "1_0"],
-            ...["12345678901234567890", "1.0", "5e0"],
+            "1e999",
+            "-1e999",
+            "NaN",
+            "Infinity",
+            "01",
+            "+1",
+            "0x1",
+            ".5",
+            "1.",
+            "1_0",
+            "12345678901234567890",
+            "1.0",
+            "5e0",
           ]),
         ),
       )
@@ -226,9 +296,16 @@ export function changeHeaders(parts: Parts, chance: Chance): boolean {
       set(
         "Content-Type",
         chance.one([
-          ...["", "text/plain", "application/json;", "APPLICATION/JSON"],
-          ...["application/json; charset=utf-16", "application/jsonp", "application/json, text/html"],
-          ...["multipart/form-data; boundary=x", MARK, "application/x-www-form-urlencoded"],
+          "",
+          "text/plain",
+          "application/json;",
+          "APPLICATION/JSON",
+          "application/json; charset=utf-16",
+          "application/jsonp",
+          "application/json, text/html",
+          "multipart/form-data; boundary=x",
+          MARK,
+          "application/x-www-form-urlencoded",
         ]),
       )
       return true
@@ -264,8 +341,17 @@ export function changeHeaders(parts: Parts, chance: Chance): boolean {
     case 9:
       headers.push([
         chance.one([
-          ...["X-Long", "Cookie", "traceparent", "tracestate", "User-Agent", "Accept", "Range"],
-          ...["If-None-Match", "Accept-Encoding", "Origin", "X-Forwarded-For"],
+          "X-Long",
+          "Cookie",
+          "traceparent",
+          "tracestate",
+          "User-Agent",
+          "Accept",
+          "Range",
+          "If-None-Match",
+          "Accept-Encoding",
+          "Origin",
+          "X-Forwarded-For",
         ]),
         chance.one([long, MARK, "*", "bytes=0-", "gzip"]),
       ])
@@ -304,8 +390,18 @@ export function changePath(parts: Parts, chance: Chance): void {
   const { path } = parts
   const id = chance.one([
     ...[
-      ...["..", ".", "%2e%2e", "%2e%2e%2f%2e%2e%2fhealthz", "..%5c..%5chealthz", "%00", "%ff", "%zz"],
-      ...["%", "a%20b", "a%2Fb", "%7Bx%7D:a"],
+      "..",
+      ".",
+      "%2e%2e",
+      "%2e%2e%2f%2e%2e%2fhealthz",
+      "..%5c..%5chealthz",
+      "%00",
+      "%ff",
+      "%zz",
+      "%",
+      "a%20b",
+      "a%2Fb",
+      "%7Bx%7D:a",
     ],
     ...[
       "a:b:c",

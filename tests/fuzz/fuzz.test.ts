@@ -50,7 +50,11 @@ test("an answer that is not as it must be is noticed, whatever is wrong with it"
       },
     ).wrong
   const problem = (code: string, more: object = {}, status = 400) => ({
-    ...{ error: "no", code, status, title: "No", ...more },
+    error: "no",
+    code,
+    status,
+    title: "No",
+    ...more,
   })
   expect(wrong(200, { status: "queued", task_id: "a" })).toBeUndefined()
   expect(wrong(400, problem("bad_request"))).toBeUndefined()

@@ -64,8 +64,11 @@ const ODD_MS = 300
 export async function fuzz({ requests, seed, round = 10_000, tell = () => {} }: Options): Promise<Result> {
   await using server = await testRedis()
   await using broker = await startBroker(server.socket, {
-    ...{ DONE_RETENTION_MS: "500", DEAD_RETENTION_MS: "500", IDEMPOTENCY_TTL_MS: "1000" },
-    ...{ DONE_RETENTION_COUNT: "200", DEAD_RETENTION_COUNT: "200" },
+    DONE_RETENTION_MS: "500",
+    DEAD_RETENTION_MS: "500",
+    IDEMPOTENCY_TTL_MS: "1000",
+    DONE_RETENTION_COUNT: "200",
+    DEAD_RETENTION_COUNT: "200",
   })
   const redis = new Redis(server.socket)
   using _ = { [Symbol.dispose]: () => redis.disconnect() }

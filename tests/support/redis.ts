@@ -35,9 +35,22 @@ export async function testRedis({ aof = "no", args = [] }: TestRedisOptions = {}
   const start = async () => {
     const server = Bun.spawn({
       cmd: [
-        ...["redis-server", "--dir", dir, "--unixsocket", socket, "--port", "0", "--save", ""],
-        ...["--appendonly", aof === "no" ? "no" : "yes", "--appendfsync", aof],
-        ...["--logfile", `${dir}/redis.log`, ...args],
+        "redis-server",
+        "--dir",
+        dir,
+        "--unixsocket",
+        socket,
+        "--port",
+        "0",
+        "--save",
+        "",
+        "--appendonly",
+        aof === "no" ? "no" : "yes",
+        "--appendfsync",
+        aof,
+        "--logfile",
+        `${dir}/redis.log`,
+        ...args,
       ],
       stdio: ["ignore", "inherit", "inherit"],
     })

@@ -166,13 +166,36 @@ function redisNode(
 ): RedisNode {
   const port = freePort()
   const cmd = [
-    ...["redis-server", "--dir", dir, "--bind", HOST, "--port", `${port}`, "--save", ""],
-    ...["--appendonly", aof === "no" ? "no" : "yes", "--appendfsync", aof, "--appenddirname", `aof-${port}`],
-    ...["--dbfilename", `${port}.rdb`, "--repl-diskless-sync-delay", "0", "--maxmemory-policy", "noeviction"],
+    "redis-server",
+    "--dir",
+    dir,
+    "--bind",
+    HOST,
+    "--port",
+    `${port}`,
+    "--save",
+    "",
+    "--appendonly",
+    aof === "no" ? "no" : "yes",
+    "--appendfsync",
+    aof,
+    "--appenddirname",
+    `aof-${port}`,
+    "--dbfilename",
+    `${port}.rdb`,
+    "--repl-diskless-sync-delay",
+    "0",
+    "--maxmemory-policy",
+    "noeviction",
     ...(password === undefined
       ? []
       : [
-          ...["--requirepass", password, "--masteruser", "replica", "--masterauth", password],
+          "--requirepass",
+          password,
+          "--masteruser",
+          "replica",
+          "--masterauth",
+          password,
           ...INSIDERS.flatMap(name => ["--user", name, "on", `>${password}`, "~*", "&*", "+@all"]),
         ]),
     ...args,
@@ -279,7 +302,8 @@ export async function sentinelTrio(options: TopologyOptions = {}): Promise<Senti
       return now!
     }
     return {
-      ...{ servers, sentinels },
+      servers,
+      sentinels,
       master: () => master(),
       promoted: old => master(old),
       replicated: replicas => inStep(() => master(), replicas),
@@ -333,9 +357,13 @@ export async function redisCluster(options: TopologyOptions = {}): Promise<Redis
           "--cluster-port",
           `${bus}`,
         ],
-        ...["--cluster-node-timeout", `${options.downAfterMs ?? 1_000}`, "--cluster-announce-ip", HOST],
+        "--cluster-node-timeout",
+        `${options.downAfterMs ?? 1_000}`,
+        "--cluster-announce-ip",
+        HOST,
         // A replica stays with its master, also where another has lost its own.
-        ...["--cluster-allow-replica-migration", "no"],
+        "--cluster-allow-replica-migration",
+        "no",
       ]),
     )
     await Promise.all(nodes.map(each => all.use(each).start()))
@@ -379,7 +407,8 @@ export async function redisCluster(options: TopologyOptions = {}): Promise<Redis
       return nodes.find(({ port }) => port === range?.[2][1])
     }
     return {
-      ...{ nodes, owner },
+      nodes,
+      owner,
       async promoted(old, slot) {
         let now: RedisNode | undefined
         await until("another master", async () => {
