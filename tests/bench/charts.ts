@@ -1,4 +1,4 @@
-/** Charts as SVG, with a ground of their own, so that they can be read on a light page and on a dark one. */
+/** Draws charts as SVG with their own background, so that they are readable on light and dark pages. */
 import { LineChart } from "echarts/charts"
 import { GridComponent, LegendComponent, TitleComponent } from "echarts/components"
 import { init, use } from "echarts/core"

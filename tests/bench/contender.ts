@@ -1,4 +1,4 @@
-/** What all contenders can do, and how much of it a slice of the bench asks. */
+/** The interface of all contenders, and the load of one slice of a measurement. */
 import { cpuSeconds, ownCpuSeconds } from "./cpu.ts"
 
 /** 85 bytes as JSON. */
@@ -11,26 +11,26 @@ export const PAYLOAD = {
 
 export interface Load {
   tasks: number
-  /** How many tasks one request carries. */
+  /** Tasks per request. */
   perRequest: number
-  /** How many requests are under way at a time. */
+  /** Requests in flight at a time. */
   lanes: number
 }
 
 export interface Contender extends AsyncDisposable {
   readonly name: string
-  /** Its processes; the client is this one. */
+  /** Its processes. The client is the bench's own process. */
   readonly servers: Readonly<Record<string, number>>
-  /** Resolves when all tasks are kept. */
+  /** Resolves when all tasks are stored. */
   submit(load: Load): Promise<void>
-  /** Gets ready to work, which is not timed. */
+  /** Prepares to work. This is not timed. */
   beginWork?(load: Load): Promise<void>
-  /** Resolves when as many tasks are taken, done and acknowledged. */
+  /** Resolves when this many tasks are leased and acknowledged. */
   work(load: Load): Promise<void>
   endWork?(): Promise<void>
 }
 
-/** CPU seconds for 1,000 tasks, by process. */
+/** CPU seconds per 1,000 tasks, by process. */
 export type Cpu = Record<string, number>
 
 export interface Slice {
@@ -40,7 +40,7 @@ export interface Slice {
   cpu: Cpu
 }
 
-/** All tasks are submitted, then all are worked off: the best case of every peer, as no worker ever waits. */
+/** Submits all tasks, then works on all of them. This is the best case of every contender, as no worker ever waits. */
 export async function wholeLife(contender: Contender, load: Load): Promise<Slice> {
   await contender.beginWork?.(load)
   const submit = await timed(contender, load.tasks, () => contender.submit(load))
@@ -52,13 +52,13 @@ export async function wholeLife(contender: Contender, load: Load): Promise<Slice
   return { perSecond, submitPerSecond: submit.perSecond, workPerSecond: work.perSecond, cpu }
 }
 
-/** How many tasks a second, and at which cost. */
+/** Returns tasks per second and CPU cost. */
 export async function timed(
   { servers }: Pick<Contender, "servers">,
   tasks: number,
   action: () => Promise<void>,
 ): Promise<{ perSecond: number; cpu: Cpu }> {
-  // What the contender before left behind is not this one's to clear away.
+  // Garbage of the previous contender must not be collected during this slice.
   Bun.gc(true)
   const used = () => ({
     client: ownCpuSeconds(),
@@ -73,7 +73,7 @@ export async function timed(
   return { perSecond: tasks / seconds, cpu }
 }
 
-/** Runs `slot` in all lanes until the tasks of the load are given out, `perRequest` to each. */
+/** Runs `slot` in all lanes until all tasks of the load are distributed, `perRequest` at a time. */
 export async function inLanes(
   { tasks, perRequest, lanes }: Load,
   slot: (count: number, lane: number, number: number) => Promise<void>,

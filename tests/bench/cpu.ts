@@ -1,18 +1,18 @@
-/** What processes have used so far, out of /proc (Linux). */
+/** CPU time and memory of processes, read from /proc (Linux). */
 import { readFileSync } from "node:fs"
 
-/** The unit of /proc: `getconf CLK_TCK`, 100 on every Linux that Bun runs on. */
+/** Clock ticks per second in /proc: `getconf CLK_TCK`, which is 100 on every Linux that Bun supports. */
 const TICKS_PER_SECOND = 100
 
 /** CPU seconds, user and system. */
 export function cpuSeconds(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, "latin1")
-  // The name, in brackets, may hold anything: the fields are counted from behind it.
+  // The name, in parentheses, may contain anything, so the fields are counted from after it.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
 }
 
-/** CPU milliseconds of its first thread, for what is too short for ticks. */
+/** CPU milliseconds of the main thread, for durations that are too short for clock ticks. */
 export function firstThreadMs(pid: number): number {
   return Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, "latin1").split(" ")[0]) / 1e6
 }

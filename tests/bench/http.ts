@@ -1,6 +1,6 @@
 /**
- * As little of an HTTP client as the bench needs, because it shares the cores with what it measures: one request
- * at a time on a connection, requests as ready-made text, answers framed by Content-Length and left as text.
+ * A minimal HTTP client for the bench, which shares the cores with what it measures: one request at a time per
+ * connection, requests as prepared bytes, answers framed by Content-Length and not parsed.
  */
 import type { Socket } from "bun"
 
@@ -9,7 +9,7 @@ export class Connection {
   #unsent: Uint8Array | undefined
   #ended: Error | undefined
   #text = ""
-  /** Where the answer's body begins and ends in #text; NaN while its head is not there. */
+  /** Start and end of the answer's body in #text; NaN until the head has arrived. */
   #bodyAt = Number.NaN
   #endAt = Number.NaN
   #answered: { resolve: (body: string) => void; reject: (error: Error) => void } | undefined
@@ -30,9 +30,9 @@ export class Connection {
     return connection
   }
 
-  /** Sends a request and gives the body of its answer. Anything but a 2xx throws. */
+  /** Sends a request and returns the body of the answer. Throws if the status is not 2xx. */
   send(request: Uint8Array): Promise<string> {
-    // A broker closes what is silent for 40 s.
+    // A broker closes connections that are idle for 40 s.
     if (this.#ended) return Promise.reject(this.#ended)
     return new Promise((resolve, reject) => {
       this.#answered = { resolve, reject }
@@ -77,7 +77,7 @@ export class Connection {
   }
 }
 
-/** The bytes of a POST of JSON. */
+/** The bytes of a POST request with a JSON body. */
 export function post(path: string, token: string, body: string): Uint8Array {
   return Buffer.from(
     `POST ${path} HTTP/1.1\r\nHost: bench\r\nX-API-Token: ${token}\r\nContent-Type: application/json\r\n` +

@@ -1,4 +1,4 @@
-/** The lines of throughput: what each contender gave, and how one compares with another. */
+/** Lines about throughput: the result of each contender, and ratios between contenders. */
 import type { Cpu, Slice } from "./contender.ts"
 import type { Line } from "./row.ts"
 import { median } from "./statistics.ts"
@@ -17,14 +17,14 @@ export function line(slices: Slices, { name }: Named, unit = "tasks/s"): Line {
   }
 }
 
-/** With the rates of its two halves. */
+/** Notes the rates of submitting and working, too. */
 export function lifeLine(slices: Slices<Slice>, named: Named): Line {
   const rate = (of: "submitPerSecond" | "workPerSecond") =>
     `${(median(slices.get(named.name)!.map(slice => slice[of])) / 1_000).toFixed(1)} k/s`
   return { ...line(slices, named), note: `submit ${rate("submitPerSecond")}, work ${rate("workPerSecond")}` }
 }
 
-/** A line that also says how many times `under` is in `over`, which must reach `atLeast`. */
+/** A line with the ratio `over` ÷ `under`, which must be at least `atLeast`. */
 export function compared(told: Line, over: Line, under: Line, atLeast?: number): Line {
   return {
     ...told,
@@ -36,8 +36,8 @@ export function compared(told: Line, over: Line, under: Line, atLeast?: number):
   }
 }
 
-/** The line of a peer, and how many times as much ours does. */
+/** The line of another queue, with the ratio of our queue to it. */
 export const against = (peer: Line, ours: Line, atLeast?: number) => compared(peer, ours, peer, atLeast)
 
-/** Our line, and how much of a ceiling it reaches. */
+/** Our line, with its ratio to an upper bound. */
 export const under = (ceiling: Line, ours: Line, atLeast?: number) => compared(ours, ours, ceiling, atLeast)

@@ -1,4 +1,4 @@
-/** Where the figures come from: machine, versions, settings. */
+/** The conditions of a measurement: machine, versions, settings. */
 import { cpus, loadavg, totalmem } from "node:os"
 import { join } from "node:path"
 import { ROOT } from "../support/processes.ts"

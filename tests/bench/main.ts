@@ -1,4 +1,4 @@
-/** `bun run bench`: what this queue does in a second, beside its peers and the ceilings, on one machine in one run. */
+/** `bun run bench`: measures this queue, other queues and upper bounds on one machine in one run. */
 import { mkdir } from "node:fs/promises"
 import { join } from "node:path"
 import { draw } from "./charts.ts"
@@ -22,7 +22,7 @@ async function main(argv: readonly string[]): Promise<number> {
     try {
       results.push({ row, lines: await row.measure({ ...options, progress }) })
     } catch (error) {
-      // The others are still worth having.
+      // Continue: the other rows are still useful.
       failed = true
       console.error(error)
       results.push({ row, lines: [{ contender: "–", unit: "", values: [], note: `failed: ${error}` }] })
@@ -33,7 +33,7 @@ async function main(argv: readonly string[]): Promise<number> {
   console.log(`${about.date} UTC, ${about.machine}, load average at the start ${about.load}\n`)
   console.log(`${about.versions}\n`)
   console.log(`${about.settings}\n`)
-  console.log(`${rounds}. Each round has its own ratio; the table shows their median.\n`)
+  console.log(`${rounds}. Each round has its own ratio. The table shows the median.\n`)
   for (const { row } of results) console.log(`- ${row.name}: ${row.title}`)
   console.log(`\n${table(results.map(({ row, lines }) => ({ name: row.name, lines })))}`)
 
@@ -48,7 +48,7 @@ async function main(argv: readonly string[]): Promise<number> {
 function chosen(only: readonly string[], quick: boolean): Row[] {
   const unknown = only.filter(name => !ROWS.some(row => row.name === name))
   if (unknown.length > 0)
-    throw new Error(`--only ${unknown}: there are ${ROWS.map(({ name }) => name).join(", ")}`)
+    throw new Error(`--only ${unknown}: unknown row. The rows are ${ROWS.map(({ name }) => name).join(", ")}`)
   return ROWS.filter(({ name, long }) => (only.length > 0 ? only.includes(name) : !(quick && long)))
 }
 
@@ -61,7 +61,7 @@ async function writeCharts(dir: string, results: readonly { row: Row; lines: Lin
   }
 }
 
-// Its servers end with it (tests/support/redis.ts, tests/support/processes.ts).
+// Its servers end with this process (tests/support/redis.ts, tests/support/processes.ts).
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => process.exit(130))
 
 try {

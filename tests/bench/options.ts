@@ -1,4 +1,4 @@
-/** What the command line asks of `bun run bench`. */
+/** The command-line options of `bun run bench`. */
 import { parseArgs } from "node:util"
 
 export interface Options {
@@ -11,12 +11,12 @@ export interface Options {
 }
 
 export const USAGE = `bun run bench [--quick] [--only row,…] [--rounds n] [--json FILE] [--out DIR] [--tasks n]
-  --quick   less of everything: under 2 minutes instead of under 15
-  --only    these rows alone
-  --rounds  how often each contender has its turn (3; with --quick 2)
-  --json    writes all figures, each round's, to this file
-  --out     writes the charts, as SVG, into this directory
-  --tasks   how many tasks the row \`memory\` passes through (2000000)`
+  --quick   fewer tasks and rounds: under 2 minutes instead of under 15
+  --only    measures only these rows
+  --rounds  turns of each contender (default: 3; with --quick 2)
+  --json    writes the figures of every round to this file
+  --out     writes the charts as SVG into this directory
+  --tasks   tasks in the row \`memory\` (default: 2000000)`
 
 export function readOptions(argv: readonly string[]): Options {
   const { values } = parseArgs({

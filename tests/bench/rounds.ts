@@ -1,7 +1,7 @@
-/** Contenders in turn, A B C A B C, so that a change of the machine's mood meets all of them. */
+/** Runs contenders in turn (A B C A B C), so that changes in the machine's load affect all of them. */
 import type { Run } from "./row.ts"
 
-/** No slice of any row comes near: whoever takes this long is stuck. */
+/** Every slice takes much less than this. A contender that exceeds it is stuck. */
 const SLICE_LIMIT_MS = 120_000
 
 export interface Turn<T> {
@@ -9,10 +9,10 @@ export interface Turn<T> {
   slice: () => Promise<T>
 }
 
-/** A service runs for days: what counts is code that has been compiled, on all sides. */
+/** Warm-up turns. A service runs for days, so compiled code is what matters for all contenders. */
 const WARM_UPS = 2
 
-/** What each gave in each round, by name. The first turns, which warm everything up, do not count. */
+/** The results of each contender per round, by name. Warm-up turns do not count. */
 export async function alternate<T>(run: Run, turns: readonly Turn<T>[]): Promise<Map<string, T[]>> {
   const results = new Map<string, T[]>(turns.map(({ name }) => [name, []]))
   for (let round = 1 - WARM_UPS; round <= run.rounds; round++) {

@@ -1,31 +1,31 @@
-/** A row of the bench: what it measures, and the lines that come of it. */
+/** A row of the bench: what it measures, and the lines that it produces. */
 import type { Cpu } from "./contender.ts"
 
 export interface Line {
   contender: string
   unit: string
-  /** One value a round. */
+  /** One value per round. */
   values: number[]
-  /** One a round. */
+  /** One entry per round. */
   cpu?: Cpu[]
-  /** Round by round, so that what disturbs a round disturbs both sides of its ratio. */
+  /** One ratio per round, so that a disturbance of a round affects both sides of its ratio. */
   ratio?: { of: string; values: number[] }
-  /** What the median of the ratio, or else of the values, must reach. */
+  /** The target for the median of the ratio or, without a ratio, of the values. */
   target?: { atLeast: number } | { atMost: number }
   note?: string
-  /** Where it stands in the chart of its row. */
+  /** Its x value in the chart of the row. */
   at?: number
 }
 
 export interface Run {
   quick: boolean
   rounds: number
-  /** How many tasks the row `memory` passes through. */
+  /** The number of tasks in the row `memory`. */
   memoryTasks: number
   progress(text: string): void
 }
 
-/** Drawn over a logarithmic x, out of the lines that say where they stand. */
+/** A chart with a logarithmic x axis, drawn from the lines that have `at`. */
 export interface Chart {
   file: string
   title: string
@@ -37,13 +37,13 @@ export interface Chart {
 export interface Row {
   name: string
   title: string
-  /** Left out of `--quick`. */
+  /** Whether `--quick` skips it. */
   long?: boolean
   measure(run: Run): Promise<Line[]>
   chart?: Chart
 }
 
-/** A line for what is not there. */
+/** The line of a contender that is not installed. */
 export const absent = (contender: string): Line => ({
   contender,
   unit: "",

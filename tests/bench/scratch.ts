@@ -1,4 +1,4 @@
-/** A directory for the files of servers that are no Redis, gone when the bench ends, however it ends. */
+/** A directory for the files of servers other than Redis. It is removed when the bench ends, also if it fails. */
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
 import { join } from "node:path"
 

@@ -1,4 +1,4 @@
-/** The lines of all rows as one table, in Markdown that a terminal shows well too. */
+/** The lines of all rows as one Markdown table that is readable in a terminal. */
 import type { Cpu } from "./contender.ts"
 import type { Line } from "./row.ts"
 import { median } from "./statistics.ts"
@@ -40,7 +40,7 @@ function cellsOf({ contender, unit, values, cpu, ratio, target, note = "" }: Lin
   ]
 }
 
-/** The sum, and what it is made of. */
+/** The sum and its parts. */
 function cpuText(rounds: readonly Cpu[]): string {
   const parts = Object.keys(rounds[0]!).map(part => [part, median(rounds.map(cpu => cpu[part]!))] as const)
   const sum = parts.reduce((sum, [, seconds]) => sum + seconds, 0)
@@ -58,7 +58,7 @@ function range(values: readonly number[]): string {
   return values.length === 1 ? middle : `${middle} (${number(min)}–${number(max)})`
 }
 
-/** Three digits that count. */
+/** Three significant digits. */
 function number(value: number): string {
   if (Math.abs(value) >= 1_000) return Math.round(value).toLocaleString("en-US")
   return value.toFixed(value === 0 || Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2)

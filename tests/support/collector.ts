@@ -1,7 +1,7 @@
-/** What takes in spans as a collector does: OTLP over HTTP, as JSON. */
+/** A trace collector that receives spans by OTLP over HTTP, as JSON. */
 import { until } from "./harness.ts"
 
-/** The numbers of the protocol. */
+/** The numbers of span kinds in OTLP. */
 export const KIND = { server: 2, client: 3, producer: 4, consumer: 5 }
 
 export interface ReceivedSpan {
@@ -12,7 +12,7 @@ export interface ReceivedSpan {
   spanId: string
   parentSpanId: string | undefined
   attributes: Record<string, unknown>
-  /** The ids of the spans that it names, of whatever trace. */
+  /** The ids of the linked spans, which may belong to other traces. */
   links: string[]
   failed: boolean
   tookMs: number
@@ -20,7 +20,7 @@ export interface ReceivedSpan {
 
 export class Collector implements AsyncDisposable {
   spans: ReceivedSpan[] = []
-  /** Status of its answers. */
+  /** The status of every answer. */
   status = 200
   requests = 0
   headers: Headers | undefined
@@ -41,10 +41,10 @@ export class Collector implements AsyncDisposable {
     return `http://127.0.0.1:${this.#server.port}`
   }
 
-  /** The span of this name, as soon as it has come. */
+  /** Waits for a span with this name and returns it. */
   async span(name: string, holds: (span: ReceivedSpan) => unknown = () => true): Promise<ReceivedSpan> {
     const found = () => this.spans.find(span => span.name === name && holds(span))
-    await until(`a span "${name}" comes`, found, 15_000)
+    await until(`a span "${name}" arrives`, found, 15_000)
     return found()!
   }
 

@@ -14,10 +14,10 @@ export async function table(path: string, header: string): Promise<string[][]> {
   return lines.slice(2, end).map(line => line.slice(2, -2).split(" | "))
 }
 
-/** A cell without the marks of code. */
+/** A cell without backticks. */
 export const bare = (cell: string) => cell.replaceAll("`", "")
 
-/** The first block of code of this language after a heading. */
+/** The first code block in this language after a heading. */
 export async function code(path: string, heading: string, language: string): Promise<string> {
   const section = `\n${await read(path)}`.split(`\n${heading}\n`)[1]
   const block = section?.split(`\`\`\`${language}\n`)[1]

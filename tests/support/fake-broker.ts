@@ -1,11 +1,11 @@
-/** A broker whose answers a test scripts, on a port of its own. It leases what it is given and says yes. */
+/** A broker on its own port whose answers a test can script. By default it leases its tasks and accepts every ack. */
 import { Client } from "../../lib/client.ts"
 import { BUILT_IN, type Handler } from "../../lib/handlers.ts"
 import { createLog } from "../../lib/log.ts"
 import type { Ack, Extend, LeasedTask, Work } from "../../lib/wire/working.ts"
 import { Worker, type WorkerOptions } from "../../worker.ts"
 
-/** A whole answer of its own, the answers to its items, or undefined for the usual. */
+/** A complete response, the answers to the items, or undefined for the default answer. */
 type Answer = Response | unknown[] | undefined
 type Script = (body: never, request: Request) => Answer | Promise<Answer>
 
@@ -13,10 +13,10 @@ export const problem = (status: number, code: string, headers = {}): Response =>
   Response.json({ error: code, code, status, title: code }, { status, headers })
 
 export class FakeBroker implements AsyncDisposable {
-  /** All requests to /work that were answered or wait, and those of them that ask for tasks. */
+  /** All requests to /work that were answered or are waiting, and those among them that ask for tasks. */
   readonly works: Work[] = []
   readonly polls: Work[] = []
-  /** Those that were answered, in order. */
+  /** The answered acks, in order. */
   readonly acks: Ack[] = []
   readonly ackBatches: Ack[][] = []
   readonly extendBatches: Extend[][] = []
@@ -37,12 +37,12 @@ export class FakeBroker implements AsyncDisposable {
   }
   #port = this.#server.port!
 
-  /** `settle` and `extend` get their part of a /work that has one, `fetch` the whole of one that asks for tasks. */
+  /** `settle` and `extend` get that part of a /work request; `fetch` gets the whole body of one that asks for tasks. */
   on(what: "settle" | "extend" | "fetch" | "/ack" | "/lease" | "/work", script: Script): void {
     this.#script[what] = script
   }
 
-  /** What each answer from now on says besides: its ids that are cancelled, and whether to drain. */
+  /** Members of every further answer: the ids of cancelled tasks, and whether the worker should drain. */
   readonly says = { cancelled: [] as string[], drain: false }
 
   task(task: Partial<LeasedTask> = {}): LeasedTask {
@@ -75,11 +75,12 @@ export class FakeBroker implements AsyncDisposable {
     return worker
   }
 
-  /** Waits until it holds; fails loudly where it never does. */
+  /** Waits until the condition holds. After 30 s it throws, with the worker's log. */
   async until(holds: () => boolean, what = holds.toString()): Promise<void> {
     const end = performance.now() + 30_000
     while (!holds()) {
-      if (performance.now() > end) throw new Error(`never came true: ${what}\n${this.lines.join("\n")}`)
+      if (performance.now() > end)
+        throw new Error(`This did not become true within 30 s: ${what}\n${this.lines.join("\n")}`)
       await Bun.sleep(2)
     }
   }

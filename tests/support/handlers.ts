@@ -1,4 +1,4 @@
-/** The handlers that worker processes run in tests. Each run is a line in a file of the worker's own in $RUNS. */
+/** The handlers of worker processes in tests. Each worker has a file in $RUNS, with one line per run of a handler. */
 import { existsSync, openSync, writeSync } from "node:fs"
 import { readdir, readFile } from "node:fs/promises"
 import { join } from "node:path"
@@ -7,7 +7,7 @@ import type { Handler, HandlerContext } from "../../lib/handlers.ts"
 
 let file: number | undefined
 
-/** O_APPEND and one write: nothing of it is lost when the worker is killed, and lines do not mix. */
+/** O_APPEND and a single write: no line is lost if the worker is killed, and lines are never interleaved. */
 function record({ task }: HandlerContext): void {
   file ??= openSync(join(process.env.RUNS!, `worker-${process.pid}`), "a")
   writeSync(file, `${task.id} ${task.attempt}\n`)
@@ -16,14 +16,14 @@ function record({ task }: HandlerContext): void {
 const handlers: Record<string, Handler> = {
   record: (_, context) => record(context),
 
-  /** Runs until the file `go` is there. */
+  /** Runs until the file `go` exists. */
   hold: async (_, context) => {
     record(context)
     while (!existsSync(join(process.env.RUNS!, "go"))) await sleep(5, undefined, { signal: context.signal })
     return "held"
   },
 
-  /** Takes its worker with it. */
+  /** Kills its own worker. */
   kill: (_, context) => {
     record(context)
     process.kill(process.pid, "SIGKILL")
@@ -31,7 +31,7 @@ const handlers: Record<string, Handler> = {
 }
 export default handlers
 
-/** The ids of all runs, by worker. */
+/** The task ids of all runs, by worker. */
 export async function runsByWorker(path: string): Promise<string[][]> {
   const files = (await readdir(path)).filter(name => name.startsWith("worker-"))
   const texts = await Promise.all(files.map(name => readFile(join(path, name), "utf8")))

@@ -1,4 +1,4 @@
-/** What tests stand on: a queue of their own on real Redis, a broker on a port of its own, and time that moves. */
+/** The basis of most tests: direct access to a queue in a real Redis, and a broker in this process. */
 import { Redis } from "ioredis"
 import { createBroker } from "../../broker.ts"
 import { type BrokerConfig, type RedisAddress, readBrokerConfig } from "../../lib/config/config.ts"
@@ -20,17 +20,17 @@ let names = 0
 type Items<N extends "submit" | "settle"> = NonNullable<Parameters<typeof Scripts.prototype.call<N>>[3]>
 
 type SettleItem = Items<"settle">[number]
-/** `retry` may be left out. */
+/** `retry` is optional. */
 type SettleItems = (Omit<SettleItem, "retry"> & Partial<Pick<SettleItem, "retry">>)[]
 
-/** A queue's name that no other test uses. */
+/** A queue name that no other test uses. */
 export const freshName = () => `t${process.pid}-${names++}`
 
-/** Waits for what happens by itself, and soon: it looks every millisecond and gives up loudly. */
+/** Waits until the condition holds, which it checks every millisecond. After `ms` it throws. */
 export async function until(what: string, holds: () => unknown, ms = 30_000): Promise<void> {
   const end = performance.now() + ms
   while (!(await holds())) {
-    if (performance.now() > end) throw new Error(`It did not come about in ${ms} ms that ${what}`)
+    if (performance.now() > end) throw new Error(`Not within ${ms} ms: ${what}`)
     await Bun.sleep(1)
   }
 }
@@ -77,7 +77,7 @@ export class DirectQueue implements AsyncDisposable {
     limits?: Limits,
   ) {
     this.redis = new Redis(socket)
-    this.redis.on("error", () => {}) // each command says so itself
+    this.redis.on("error", () => {}) // each command reports it
     this.scripts = new Scripts(run(this.redis), limits)
   }
 
@@ -85,13 +85,13 @@ export class DirectQueue implements AsyncDisposable {
     return queueKeys(this.name)[QUEUE_KEY_NAMES.indexOf(name)]! + id
   }
 
-  /** The submit script, with an answer for each item where it gives one word for all. */
+  /** Runs the submit script. If the script answers one code for all items, it is repeated for each item. */
   async submitEach(ttl: number, items: Items<"submit">): Promise<Exclude<Replies["submit"], string>> {
     const answers = await this.scripts.call("submit", this.name, { ttl }, items)
     return answers === "queued" ? items.map(({ id }) => ["queued", String(id)]) : answers
   }
 
-  /** The settle script, with an answer for each item where it gives one word for all. */
+  /** Runs the settle script. If the script answers one code for all items, it is repeated for each item. */
   async settleEach(retention: number, items: SettleItems): Promise<Exclude<Replies["settle"], string>> {
     const answers = await this.scripts.call(
       "settle",
@@ -102,7 +102,7 @@ export class DirectQueue implements AsyncDisposable {
     return answers === "acknowledged" ? items.map(() => ["acknowledged", 0, 0, "done"]) : answers
   }
 
-  /** The lease script: when the next event is, and the tasks, their ids as they are within the queue. */
+  /** Runs the lease script. Returns the time of the next event and the tasks, with ids local to the queue. */
   async leaseEach(
     asked: { limit: number; retention: number; tokens: string },
     ...workers: { worker: string; slots: number }[]
@@ -111,13 +111,13 @@ export class DirectQueue implements AsyncDisposable {
     return [nextEvent, ...readLeased(this.name, handed).map(task => ({ ...task, id: localOf(task.id) }))]
   }
 
-  /** What stands in a task's text under this name; null where the task or the field is not there. */
+  /** A field of a task's record; null if the task or the field does not exist. */
   async field(id: string, name: string): Promise<string | null> {
     const text = await this.redis.get(this.key("task", localOf(id)))
     return text === null ? null : (fieldsOf(text)[name] ?? null)
   }
 
-  /** Writes one word of the first line of a task's text, or its policy. */
+  /** Writes one field of the first line of a task's record, or its policy. */
   async setField(
     id: string,
     name: (typeof HEADER_FIELDS)[number] | "policy",
@@ -130,19 +130,19 @@ export class DirectQueue implements AsyncDisposable {
     await this.redis.set(key, lines.join("\n"))
   }
 
-  /** The time has come, now or as given, after which this task must not start. */
+  /** Moves the expiry of this task to `at`, by default into the past. */
   async expire(id: string, at = 1): Promise<void> {
     const policy = (await this.field(id, "policy"))!.split(" ")
     await this.setField(id, "policy", policy.with(5, String(at)).join(" "))
     await this.redis.zadd(this.key("expiring"), "XX", at, localOf(id))
   }
 
-  /** The lease of this task has just lapsed. */
+  /** Moves the end of this task's lease into the past. */
   async lapse(id: string): Promise<void> {
     await this.redis.zadd(this.key("leases"), "XX", 1, localOf(id))
   }
 
-  /** The time of this delayed task has just come. */
+  /** Moves the due time of this delayed task into the past. */
   async due(id: string): Promise<void> {
     await this.redis.zadd(this.key("due"), "XX", 1, localOf(id))
   }
@@ -166,18 +166,18 @@ export class DirectQueue implements AsyncDisposable {
 
 export const testConfig = (overrides: Partial<BrokerConfig> = {}): BrokerConfig => ({
   ...readBrokerConfig({ API_SECRET_TOKEN: TOKEN, HOST: "127.0.0.1", PORT: "0", LOG_LEVEL: "error" }),
-  auditIntervalMs: 0, // or it would mend what a test breaks
+  auditIntervalMs: 0, // the audit would repair what a test breaks
   ...overrides,
 })
 
 export interface TestBroker extends AsyncDisposable {
   url: string
   queue: TaskQueue
-  /** A request with the token and, where there is a body, as JSON; a string body is sent as it is. */
+  /** Sends a request with the token. A body is sent as JSON, a string body unchanged. */
   call(method: string, path: string, body?: unknown, init?: RequestInit): Promise<Response>
 }
 
-/** A broker in this process, on a port of its own, on the shared Redis or the one named. */
+/** Starts a broker in this process on its own port, with the shared Redis or the given one. */
 export async function testBroker(
   overrides: Partial<BrokerConfig> = {},
   redis?: string | RedisAddress,

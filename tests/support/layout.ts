@@ -16,7 +16,7 @@ interface Import {
 const IMPORT =
   /(?:^|[\n;}]\s*)(?:import|export)\s(?:[^"';]*?\sfrom\s+)?"(\.[^"]+)"|\bimport\(\s*"(\.[^"]+)"\s*\)/g
 
-/** Every import of another file of the repository, in the order of the files. */
+/** Every import of another file of the repository, in file order. */
 export function importsOf(files: Files): Import[] {
   const found: Import[] = []
   for (const [from, text] of files)
@@ -99,7 +99,7 @@ export function anchorsOf(text: string): Set<string> {
 
 const withoutCode = (text: string) => text.replace(/^(```+)[^\n]*\n.*?^\1 *$/gms, "")
 
-/** One line for each relative link in a document that leads nowhere. `exists` is asked with paths from the root. */
+/** One line for each broken relative link in a document. `exists` gets paths relative to the root. */
 export function brokenLinks(documents: Files, exists: (path: string) => boolean): string[] {
   const faults: string[] = []
   for (const [path, text] of documents)

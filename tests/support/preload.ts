@@ -3,5 +3,6 @@ import { endSharedRedis } from "./redis.ts"
 
 afterAll(endSharedRedis)
 
-// What a test starts must not be killed under it. Of several files this holds for the first: package.json says it for all.
+// Processes that a test starts must not be killed by its timeout. This call affects only the first test file; the scripts
+// in package.json pass --timeout for all.
 setDefaultTimeout(60_000)

@@ -1,4 +1,4 @@
-/** Brokers and workers as real processes, each ended by its own id when its test is over, however it ends. */
+/** Brokers and workers as real processes. Each is ended by its process id when its test ends, also if the test fails. */
 import { mkdtemp, readFile, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -10,19 +10,19 @@ export const ROOT = join(import.meta.dir, "../..")
 type Env = Record<string, string>
 type LogLine = { message: string; level: string } & Record<string, unknown>
 
-/** Takes the process along where the tests themselves are killed (Linux). */
+/** Ends the process if the tests themselves are killed (Linux). */
 const LEASH = Bun.which("setpriv") === null ? [] : ["setpriv", "--pdeathsig", "KILL"]
 
 export interface Launch {
   cmd: string[]
-  /** All of its environment, but for where programs are. */
+  /** The whole environment of the process, apart from PATH and HOME. */
   env?: Env
-  /** Where it runs; the root's own .env would be read in the root. */
+  /** The working directory. In the root of the repository, Bun would read its .env file. */
   cwd?: string
-  /** In a process group of its own, as a terminal gives it. */
+  /** Runs it in its own process group, as a terminal does. */
   ownGroup?: boolean
-  /** What it sends by `process.send`. */
-  heard?: (message: unknown) => void
+  /** Receives what the process sends by `process.send`. */
+  onMessage?: (message: unknown) => void
 }
 
 export class Process implements AsyncDisposable {
@@ -32,13 +32,13 @@ export class Process implements AsyncDisposable {
   readonly #ended: Promise<unknown>
   #changed = Promise.withResolvers<void>()
 
-  constructor({ cmd, env = {}, cwd = tmpdir(), ownGroup = false, heard }: Launch) {
+  constructor({ cmd, env = {}, cwd = tmpdir(), ownGroup = false, onMessage }: Launch) {
     this.#child = Bun.spawn([...LEASH, ...cmd], {
       stdio: ["ignore", "pipe", "pipe"],
       env: { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? tmpdir(), ...env },
       cwd,
       detached: ownGroup,
-      ...(heard === undefined ? {} : { ipc: heard }),
+      ...(onMessage === undefined ? {} : { ipc: onMessage }),
     })
     const { stdout, stderr, exited } = this.#child
     this.#ended = Promise.all([
@@ -52,7 +52,7 @@ export class Process implements AsyncDisposable {
     return this.#child.pid
   }
 
-  /** What it has logged so far. What is not JSON is not its log. */
+  /** Its log lines so far. Lines that are not JSON are skipped. */
   get log(): LogLine[] {
     return this.stderr
       .slice(0, this.stderr.lastIndexOf("\n") + 1)
@@ -65,7 +65,7 @@ export class Process implements AsyncDisposable {
     return this.#child.exitCode === null && this.#child.signalCode === null
   }
 
-  /** The log line with this message, as soon as it is there. */
+  /** Waits for the log line with this message and returns it. */
   async logged(message: string): Promise<LogLine> {
     for (;;) {
       const change = this.#changed.promise
@@ -81,7 +81,7 @@ export class Process implements AsyncDisposable {
     }
   }
 
-  /** Tells it something, where it was launched with `heard`. One that has ended hears nothing. */
+  /** Sends a message to a process that was launched with `onMessage`. Does nothing if it has ended. */
   send(message: object): void {
     if (this.running) this.#child.send(message)
   }
@@ -91,7 +91,7 @@ export class Process implements AsyncDisposable {
     this.#child.kill(signal)
   }
 
-  /** Its exit code, or the signal that ended it, once all it wrote has been read. */
+  /** Waits for its end and output. Returns its exit code, or the signal that ended it. */
   async ended(): Promise<number | NodeJS.Signals> {
     await this.#ended
     return this.#child.signalCode ?? this.#child.exitCode!
@@ -102,7 +102,7 @@ export class Process implements AsyncDisposable {
     return this.ended()
   }
 
-  /** Ends it as a crash would: without a chance to do anything. */
+  /** Ends it as a crash would, without a chance to clean up. */
   async kill9(): Promise<void> {
     await this.stop("SIGKILL")
   }
@@ -139,13 +139,13 @@ export interface RunningBroker extends AsyncDisposable {
   client: Client
 }
 
-/** A broker that listens on a port of its own, on the Redis of this socket. */
+/** Starts a broker on its own port, with the Redis at this socket. */
 export async function startBroker(socket: string, env: Env = {}): Promise<RunningBroker> {
   const token = { API_SECRET_TOKEN: TOKEN, REDIS_URL: socket }
   return listening(brokerProcess({ ...token, HOST: "127.0.0.1", PORT: "0", ...env }), TOKEN)
 }
 
-/** Waits until it listens; ends it where it does not. */
+/** Waits until the broker listens, and kills it if it does not. */
 export async function listening(process: Process, token: string): Promise<RunningBroker> {
   try {
     const url = String((await process.logged("The broker is listening")).url)
@@ -163,7 +163,7 @@ export async function listening(process: Process, token: string): Promise<Runnin
   }
 }
 
-/** A worker that polls, with the handlers of tests/support/handlers.ts, which write into `runs`. */
+/** Starts a worker with the handlers in handlers.ts, which record their runs in the directory `runs`. */
 export async function startWorker(url: string, runs: Directory, env: Env = {}): Promise<Process> {
   const worker = workerProcess({
     BROKER_URL: url,
@@ -185,7 +185,7 @@ export interface Directory extends AsyncDisposable {
   path: string
 }
 
-/** A directory of the test's own. A Redis that a killed broker left in it is ended with it. */
+/** A temporary directory. Disposal also ends a Redis that a killed broker left running in it. */
 export async function directory(): Promise<Directory> {
   const path = await mkdtemp("/tmp/tq-run-")
   return {
@@ -198,13 +198,13 @@ export async function directory(): Promise<Directory> {
   }
 }
 
-/** The number of the Redis that a broker runs in its data directory. */
+/** The process id of the Redis that a broker runs in this data directory. */
 export async function embeddedPid(dataDir: string): Promise<number | undefined> {
   const text = await readFile(join(dataDir, "redis.pid"), "utf8").catch(() => "")
   return text === "" ? undefined : Number(text)
 }
 
-/** A process that has ended but that its parent, often init, has not yet taken note of is not alive. */
+/** Whether the process is running. A zombie, whose parent has not reaped it yet, is not. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
@@ -215,7 +215,7 @@ export function isAlive(pid: number): boolean {
   return !["", "Z"].includes(stdout.toString().trim().slice(0, 1))
 }
 
-/** Waits until it holds, looking often: for what another process does. `what` says what was waited for. */
+/** Waits until the condition, which depends on another process, holds; checks it every 5 ms. */
 export async function until(what: string, holds: () => unknown, limitMs = 30_000): Promise<void> {
   const end = performance.now() + limitMs
   while (!(await holds())) {
@@ -225,8 +225,8 @@ export async function until(what: string, holds: () => unknown, limitMs = 30_000
 }
 
 /**
- * The first of so many ports in a row that were free a moment ago. They are none of those that the system gives to
- * connections and to listeners on port 0, so that nobody takes them by chance before they are used.
+ * Finds `count` consecutive free ports and returns the first. They are outside the range that the system assigns to
+ * connections and to listeners on port 0, so that another process is unlikely to take them before they are used.
  */
 export function freePorts(count: number): number {
   for (;;) {
@@ -236,12 +236,12 @@ export function freePorts(count: number): number {
         Bun.listen({ hostname: "127.0.0.1", port, socket: { data() {} } }).stop(true)
       return first
     } catch {
-      // Taken: elsewhere, then.
+      // One of the ports is taken: try other ports.
     }
   }
 }
 
-/** A port that was free a moment ago, for what cannot be started on port 0. */
+/** A port that is free now, for programs that cannot listen on port 0. */
 export function freePort(): number {
   const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } })
   const { port } = listener

@@ -1,28 +1,28 @@
-/** Redis servers of the tests' own, each on a Unix socket in a directory of its own. */
+/** Redis servers for tests, each on a Unix socket in its own temporary directory. */
 import { mkdtemp } from "node:fs/promises"
 import { Redis } from "ioredis"
 
 export interface TestRedisOptions {
-  /** When writes reach the disk; "no" keeps no file at all, so a restart is empty. */
+  /** `appendfsync`. "no" disables the append-only file, so a restart is empty. */
   aof?: "always" | "everysec" | "no"
   args?: readonly string[]
 }
 
 export interface TestRedis extends AsyncDisposable {
   readonly socket: string
-  /** A restart changes it. */
+  /** Changes with each restart. */
   readonly pid: number
-  /** Ends it as a crash would, at once. */
+  /** Ends it immediately, as a crash would. */
   kill9(): Promise<void>
-  /** Starts it again on the same socket and files, after a clean end if it runs. */
+  /** Starts it again on the same socket and files. If it is running, it is stopped cleanly first. */
   restart(): Promise<void>
 }
 
 export async function testRedis({ aof = "no", args = [] }: TestRedisOptions = {}): Promise<TestRedis> {
-  // Short, as a socket's address holds about 100 bytes.
+  // The path must be short: a socket address holds about 100 bytes.
   const dir = await mkdtemp("/tmp/tq-test-")
   const socket = `${dir}/redis.sock`
-  // Ends the server even where the tests are killed: its standard input closes with them.
+  // Ends the server even if the tests are killed, because its standard input then closes.
   const warden = Bun.spawn(
     ["sh", "-c", 'while read -r pid; do last=$pid; done; kill -9 $last; rm -rf "$0"', dir],
     {
@@ -88,7 +88,7 @@ export async function testRedis({ aof = "no", args = [] }: TestRedisOptions = {}
   }
 }
 
-/** Whether it answers PING: it listens before it has read its data. */
+/** Whether it answers PING. Redis listens before it has loaded its data. */
 async function isReady(socket: string): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>()
   const connection = await Bun.connect({
@@ -107,7 +107,7 @@ async function isReady(socket: string): Promise<boolean> {
 
 let shared: Promise<TestRedis> | undefined
 
-/** The one server of this test process, emptied at each call: for tests that do not harm it. */
+/** The shared server of this test process, flushed at each call. For tests that do not stop or reconfigure it. */
 export async function sharedRedis(): Promise<TestRedis> {
   shared ??= testRedis()
   const server = await shared

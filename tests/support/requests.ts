@@ -6,10 +6,10 @@ import type { TestBroker } from "../support/harness.ts"
 
 export type Body = Record<string, unknown>
 
-/** A lease in the right form that was never given out. */
+/** A well-formed lease token that no broker has issued. */
 export const FORGED_LEASE = `1.${"x".repeat(22)}`
 
-/** An error as every client may rely on it: its status, and the members that say what is wrong. */
+/** Checks the members that every error answer must have, and returns its body. */
 export async function problem(answer: Response | Promise<Response>): Promise<Body & { code: string }> {
   const response = await answer
   expect(response.headers.get("content-type")).toBe("application/problem+json")
@@ -33,7 +33,7 @@ export async function submitted(broker: TestBroker, task: unknown): Promise<stri
   return ((await answer.json()) as { task_id: string }).task_id
 }
 
-/** What the socket says to exactly these bytes, for requests that fetch would not send. */
+/** Sends exactly these bytes and returns the answer, for requests that fetch would not send. */
 export function raw(broker: TestBroker, bytes: string): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>()
   let text = ""
@@ -48,6 +48,6 @@ export function raw(broker: TestBroker, bytes: string): Promise<string> {
   return promise
 }
 
-/** The text of the payload, or result, in an answer's text: our answers have it behind its name and before what follows. */
+/** Whether the text of an answer contains this member with exactly this JSON text as its value. */
 export const hasMember = (text: string, member: string, value: string) =>
   text.includes(`"${member}":${value}`)

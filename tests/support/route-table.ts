@@ -6,7 +6,7 @@ export interface RouteRow {
   /** Method and path, as `POST /submit`. */
   route: string
   roles: readonly string[]
-  /** The statuses of answers that are no problems. */
+  /** The statuses of successful answers. */
   success: number[]
   problems: string[]
 }

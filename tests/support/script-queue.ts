@@ -1,4 +1,4 @@
-/** One queue, driven by calling the Lua scripts directly, with defaults for everything that a test does not care about. */
+/** One queue, driven by direct calls of the Lua scripts, with defaults for all arguments. */
 import { expect } from "bun:test"
 import { newTokens } from "../../lib/task/lease-token.ts"
 import type { Policy } from "../../lib/task/policy.ts"
@@ -8,7 +8,7 @@ import { DirectQueue } from "../support/harness.ts"
 import { type Dump, dump as dumpAll } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
 
-/** Has a key of its own. */
+/** A payload that is long enough for its own Redis key. */
 export const LONG = `"${"payload ".repeat(40)}"`
 
 export const HOUR = 3_600_000
@@ -17,13 +17,13 @@ export const STALE = `1.${"s".repeat(22)}`
 
 export const BACKOFF = { kind: "fixed", delay_ms: HOUR, jitter: false } as const
 
-/** All that there is but `stats`, which tells of polls and not of tasks. */
+/** The contents of a queue without `stats`, which changes with polls. */
 export async function dump(...args: Parameters<typeof dumpAll>): Promise<Dump> {
   const { stats, ...content } = await dumpAll(...args)
   return content
 }
 
-/** A retry with the payload as it is. */
+/** The arguments of a retry that keeps the payload. */
 export const SAME_PAYLOAD = { inline: "", large: "" }
 
 export const NO_NEWS = { progress: "", checkpoint: "", log: "" }
@@ -40,7 +40,7 @@ export interface TaskOptions extends Pick<Policy, "backoff"> {
   timeoutMs?: number
 }
 
-/** The scripts, with what a test does not care about filled in. */
+/** A queue with one method per script. Every method has defaults for its arguments. */
 export class ScriptQueue extends DirectQueue {
   async submit(ids: string | string[], wishes: TaskOptions = {}) {
     const {
@@ -72,7 +72,7 @@ export class ScriptQueue extends DirectQueue {
     return this.leaseEach({ limit, retention: HOUR, tokens }, { worker: "w", slots: count })
   }
 
-  /** A thousand and more: one call hands out 300 at most, and says 0, "ask again", where it was asked for more. */
+  /** Leases any number of tasks. One call leases at most 300; if more were requested, its next event is 0: "call again". */
   async leaseMany(count: number) {
     const tasks: Leased[] = []
     while (tasks.length < count) {
@@ -84,7 +84,7 @@ export class ScriptQueue extends DirectQueue {
     return tasks
   }
 
-  /** Takes the first task and gives back its lease. */
+  /** Leases the first task and returns its id and lease. */
   async leaseOne(): Promise<{ id: string; lease: string }> {
     const [, task] = await this.lease()
     return { id: task!.id, lease: task!.lease }
@@ -111,7 +111,7 @@ export class ScriptQueue extends DirectQueue {
     return answer!
   }
 
-  /** How many tasks were deleted. */
+  /** Returns how many tasks were deleted. */
   async purge(place: string, limit = 10) {
     const [, purged] = await this.scripts.call("purge", this.name, { place, limit })
     return purged
@@ -132,7 +132,7 @@ export class ScriptQueue extends DirectQueue {
     return answer!
   }
 
-  /** The end of this task's retention has come. */
+  /** Moves the end of this task's retention into the past. */
   async age(set: "done" | "dead" | "cancelled", id: string) {
     await this.redis.zadd(this.key(set), "XX", 1, id)
   }
@@ -157,7 +157,7 @@ export const makeDead = async (queue: ScriptQueue, wishes: TaskOptions = {}) => 
   return lease
 }
 
-/** 1 where a sweep of one task found one. */
+/** Sweeps at most one task; returns 1 if the sweep found one. */
 export const sweepOne = async (queue: ScriptQueue) => (await queue.sweep(1))[0]
 
 export const makeRetrying = async (queue: ScriptQueue, wishes: TaskOptions = {}) => {

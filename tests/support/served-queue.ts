@@ -13,11 +13,11 @@ export const DAY_MS = 86_400_000
 export interface Reply {
   status: number
   headers: Headers
-  // biome-ignore lint/suspicious/noExplicitAny: each test says what it expects
+  // biome-ignore lint/suspicious/noExplicitAny: each test states what it expects
   body: any
 }
 
-/** One queue, a broker (or two) that serves it, and the words that the tests use. */
+/** One queue, a broker that serves it, and one method per operation of a client. */
 export class ServedQueue implements AsyncDisposable {
   private constructor(
     readonly socket: string,
@@ -49,7 +49,7 @@ export class ServedQueue implements AsyncDisposable {
     }
   }
 
-  /** One task; answers its id. */
+  /** Submits one task and returns its id. */
   async submit(asked: Partial<Submit> = {}): Promise<string> {
     const { status, body } = await this.ask("POST", "/submit", { type: "t", queue: this.queue, ...asked })
     expect([status, body]).toEqual([200, expect.anything()])
@@ -60,7 +60,7 @@ export class ServedQueue implements AsyncDisposable {
     return (await this.ask("POST", "/lease", { queues: [this.queue], max, worker: "w1" })).body.tasks
   }
 
-  /** A task in the hands of a worker. */
+  /** Submits and leases one task. */
   async leased(asked: Partial<Submit> = {}): Promise<LeasedTask> {
     await this.submit(asked)
     const [task] = await this.lease()
@@ -88,24 +88,24 @@ export class ServedQueue implements AsyncDisposable {
     return (await this.ask("POST", "/work", { queues: [this.queue], ...asked })).body
   }
 
-  /** The lease lapses, and a sweep takes the task back. */
+  /** Lets the lease lapse, and sweeps. */
   async crash(id: string): Promise<void> {
     await this.direct.lapse(id)
     await this.direct.sweep()
   }
 
-  /** Its delay is over, and a sweep finds it. */
+  /** Ends the delay, and sweeps. */
   async becomeDue(id: string): Promise<void> {
     await this.direct.due(id)
     await this.direct.sweep()
   }
 
-  /** The time has come after which it must not start. */
+  /** Moves the expiry of the task into the past. */
   async expire(id: string): Promise<void> {
     await this.direct.expire(id)
   }
 
-  /** A task that is dead, its one attempt failed. */
+  /** Creates a dead task, whose only attempt failed. */
   async dead(asked: Partial<Submit> = {}): Promise<string> {
     const task = await this.leased({ max_retries: 0, ...asked })
     expect((await this.ack(task, { status: "failed", error: "no" })).body.status).toBe("moved_to_dlq")

@@ -1,4 +1,4 @@
-/** Whole set-ups of Redis for tests, on ports of their own: a master with replicas and Sentinels, and a Cluster. */
+/** Redis topologies for tests, on their own ports: a master with replicas and Sentinels, and a Cluster. */
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
 import { Redis } from "ioredis"
 import type { HostPort } from "../../lib/config/config.ts"
@@ -6,25 +6,25 @@ import { freePort, Process, until } from "./processes.ts"
 
 const HOST = "127.0.0.1"
 /**
- * A Sentinel pings once a second, and after each failover it connects anew: where a server counts as down any sooner,
- * one failover is at times followed by a second from a master that is well.
+ * How long a server must be silent before it counts as down. A Sentinel pings once per second and reconnects after each
+ * failover. With a shorter time, a second failover from a healthy master sometimes follows.
  */
 const DOWN_AFTER_MS = 1_500
-/** How long a server may take to answer one command. */
+/** The time limit for one command. */
 const ANSWER_MS = 3_000
 
 export interface TopologyOptions {
-  /** "no" keeps no file at all, so a restart is empty. */
+  /** `appendfsync`. "no" disables the append-only file, so a restart is empty. */
   aof?: "always" | "everysec" | "no"
-  /** What servers and Sentinels ask of who connects. */
+  /** The password that servers and Sentinels require. */
   password?: string
-  /** How long a server is silent before it counts as down. */
+  /** How long a server must be silent before it counts as down. */
   downAfterMs?: number
-  /** Of each master; 2 with Sentinels and 1 in a Cluster, where it is not said. */
+  /** Replicas per master. The default is 2 with Sentinels and 1 in a Cluster. */
   replicas?: number
 }
 
-/** One server process, which can be hurt and brought back. */
+/** One server process, with methods that make it fail and recover. */
 export class RedisNode implements AsyncDisposable {
   #process: Process | undefined
 
@@ -55,7 +55,7 @@ export class RedisNode implements AsyncDisposable {
     return this
   }
 
-  /** One command, on a connection of its own. Whoever is frozen does not answer: it is given up soon. */
+  /** Sends one command on a new connection. Times out quickly, because a frozen server does not answer. */
   async call(name: string, ...args: (string | number)[]): Promise<unknown> {
     const redis = new Redis({
       ...this.at,
@@ -66,7 +66,7 @@ export class RedisNode implements AsyncDisposable {
       maxRetriesPerRequest: 0,
       enableReadyCheck: false,
     })
-    redis.on("error", () => {}) // the command says so itself
+    redis.on("error", () => {}) // the command reports it
     try {
       return await redis.call(name, ...args)
     } finally {
@@ -86,13 +86,13 @@ export class RedisNode implements AsyncDisposable {
     this.#process!.signal("SIGCONT")
   }
 
-  /** Throws out its replicas and the Sentinels, and lets them in no more: its clients notice nothing. */
+  /** Disconnects its replicas and the Sentinels and rejects them from now on. Clients do not notice. */
   async cutOff(from: readonly (typeof INSIDERS)[number][] = INSIDERS): Promise<void> {
     for (const name of from) await this.call("ACL", "SETUSER", name, "off")
     for (const name of from) await this.call("CLIENT", "KILL", "USER", name)
   }
 
-  /** As a replica: hears no more of this master, and cannot come back to it. */
+  /** Cuts this replica off from its master for good. */
   async leave(master: RedisNode): Promise<void> {
     await this.call("CONFIG", "SET", "masteruser", "nobody")
     const link = String(await this.call("CLIENT", "LIST", "TYPE", "master"))
@@ -103,7 +103,7 @@ export class RedisNode implements AsyncDisposable {
     for (const name of INSIDERS) await this.call("ACL", "SETUSER", name, "on")
   }
 
-  /** Of a server that cannot be asked: none. */
+  /** Returns nothing if the server does not answer. */
   async role(): Promise<"master" | "in step" | "behind" | "none"> {
     const [role, , , link] = (await this.call("ROLE").catch(() => ["none"])) as string[]
     if (role === "slave") return link === "connected" ? "in step" : "behind"
@@ -124,28 +124,28 @@ export class RedisNode implements AsyncDisposable {
   }
 }
 
-/** Resolves when so many replicas have all that the master has: who that is, is asked each time. */
+/** Resolves when this many replicas have all data of the master, which is looked up at each try. */
 const inStep = (master: () => Promise<RedisNode>, replicas: number): Promise<void> =>
   until(`${replicas} replicas`, async () => {
     const reached = await (await master()).call("WAIT", replicas, 500).catch(() => 0)
     return Number(reached) >= replicas
   })
 
-/** A server that takes itself for a master is told otherwise by Sentinels after ten seconds. */
+/** Sentinels demote a server that wrongly considers itself a master after ten seconds. */
 const WHOLE_MS = 60_000
 
-/** Whether there are so many masters among these, and all others are their replicas. */
+/** Whether this many of the nodes are masters and all others are their replicas. */
 async function inPlace(nodes: readonly RedisNode[], masters: number): Promise<boolean> {
   const roles = await Promise.all(nodes.map(each => each.role()))
   const count = (role: string) => roles.filter(each => each === role).length
   return count("master") === masters && count("in step") === nodes.length - masters
 }
 
-/** Resolves when so many replicas of an empty master confirm at once what is new: not in their first second. */
+/** Resolves when this many replicas of an empty master confirm a write at once, which takes them about a second. */
 async function confirming(master: RedisNode, replicas: number): Promise<void> {
   let key = 0
   await until(`${replicas} replicas that confirm`, async () => {
-    // In a Cluster it may take some keys to find one of this node's.
+    // In a Cluster, several keys may have to be tried to find one that this node owns.
     while (!(await master.call("INCR", key).catch(() => false))) key++
     return Number(await master.call("WAIT", replicas, 50)) >= replicas
   })
@@ -153,12 +153,12 @@ async function confirming(master: RedisNode, replicas: number): Promise<void> {
 }
 
 /**
- * Whom replicas and Sentinels log in as where there is a password, so that a master can be cut off from either while
- * its clients still reach it.
+ * The users that replicas and Sentinels log in as if there is a password, so that a master can be cut off from them
+ * while its clients still reach it.
  */
 const INSIDERS = ["replica", "sentinel"] as const
 
-/** A server, not yet started. */
+/** A server that is not started yet. */
 function redisNode(
   dir: string,
   { aof = "no", password }: TopologyOptions,
@@ -203,7 +203,7 @@ function redisNode(
   return new RedisNode(port, cmd, password)
 }
 
-/** A directory, and what stands in it: all ended, then removed. */
+/** A directory and the servers in it. Disposal ends the servers, then removes the directory. */
 async function place() {
   const all = new AsyncDisposableStack()
   const dir = await mkdtemp("/tmp/tq-topology-")
@@ -213,19 +213,19 @@ async function place() {
 
 export interface SentinelTrio extends AsyncDisposable {
   readonly sentinels: readonly RedisNode[]
-  /** The first is the master at the start. */
+  /** The first server is the master at the start. */
   readonly servers: readonly RedisNode[]
-  /** Whom all Sentinels name: after a failover they hear of it one after the other. */
+  /** The master that all Sentinels name. After a failover they learn of it one after the other. */
   master(): Promise<RedisNode>
-  /** Resolves when all name another than this one. */
+  /** Resolves when all Sentinels name another master than this one. */
   promoted(old: RedisNode): Promise<RedisNode>
-  /** Resolves when the master has so many replicas. */
+  /** Resolves when this many replicas are in sync with the master. */
   replicated(replicas: number): Promise<void>
-  /** Resolves when all servers are up, each in its place, and the Sentinels see it so: a failover can follow. */
+  /** Resolves when all servers are up in their roles and the Sentinels know it. Then a failover can follow. */
   whole(): Promise<void>
 }
 
-/** A master, two replicas and three Sentinels that watch over them as `mymaster`. */
+/** A master, two replicas and three Sentinels that monitor them as `mymaster`. */
 export async function sentinelTrio(options: TopologyOptions = {}): Promise<SentinelTrio> {
   const { all, dir } = await place()
   try {
@@ -237,7 +237,7 @@ export async function sentinelTrio(options: TopologyOptions = {}): Promise<Senti
     await Promise.all(servers.slice(1).map(each => each.start()))
     await confirming(first, 2)
 
-    // Told of each other at the start, as they would take seconds to find out.
+    // Introduce the Sentinels to each other: discovery would take seconds.
     const ids = [1, 2, 3].map(n => `${n}`.repeat(40))
     const ports = ids.map(freePort)
     const known = (mine: number) => [
@@ -328,19 +328,19 @@ export async function sentinelTrio(options: TopologyOptions = {}): Promise<Senti
 }
 
 export interface RedisCluster extends AsyncDisposable {
-  /** Three masters, then a replica of each in the same order, and again. */
+  /** Three masters, then one replica of each in the same order, and so on. */
   readonly nodes: readonly RedisNode[]
-  /** Who has this slot, as a node says that is not `but`. */
+  /** The owner of this slot, according to a node other than `but`. */
   owner(slot: number, but?: RedisNode): Promise<RedisNode | undefined>
-  /** Resolves when another than this one has the slot. */
+  /** Resolves when another node than this one owns the slot. */
   promoted(old: RedisNode, slot: number): Promise<RedisNode>
   /** The replicas of this master. */
   replicasOf(master: RedisNode): Promise<RedisNode[]>
-  /** Resolves when all nodes are up, each in its place: a failover can follow. */
+  /** Resolves when all nodes are up in their roles. Then a failover can follow. */
   whole(): Promise<void>
 }
 
-/** A Cluster of three masters with a replica each, or more. */
+/** A Cluster of three masters with one or more replicas each. */
 export async function redisCluster(options: TopologyOptions = {}): Promise<RedisCluster> {
   const { all, dir } = await place()
   try {
@@ -361,7 +361,7 @@ export async function redisCluster(options: TopologyOptions = {}): Promise<Redis
         `${options.downAfterMs ?? 1_000}`,
         "--cluster-announce-ip",
         HOST,
-        // A replica stays with its master, also where another has lost its own.
+        // A replica stays with its master, even if another master has lost all its replicas.
         "--cluster-allow-replica-migration",
         "no",
       ]),
@@ -425,7 +425,7 @@ export async function redisCluster(options: TopologyOptions = {}): Promise<Redis
       async whole() {
         await until("the nodes are in their places", () => inPlace(nodes, 3), WHOLE_MS)
         await everyone("cluster_state:ok")
-        // Who was replaced must know it before its slots are asked for.
+        // A replaced master must know that before its slots are queried.
         const views = () => Promise.all(nodes.map(each => each.call("CLUSTER", "SLOTS").then(mastersIn)))
         await until("the nodes agree", async () => new Set(await views()).size === 1)
       },
@@ -437,7 +437,7 @@ export async function redisCluster(options: TopologyOptions = {}): Promise<Redis
   }
 }
 
-/** Who has which slots, as one node sees it. */
+/** The owners of all slots, as one node sees them. */
 const mastersIn = (slots: unknown): string =>
   (slots as [number, number, [string, number]][])
     .map(([from, to, [, port]]) => `${from}-${to} ${port}`)

@@ -1,4 +1,4 @@
-/** The ceiling of /submit, as a process: Elysia that validates the same body, answers a constant, and keeps nothing. */
+/** The upper bound for /submit, as a process: Elysia validates the same body, answers a constant and stores nothing. */
 import { Elysia } from "elysia"
 import { Submit } from "../../../lib/wire/submitting.ts"
 
@@ -7,7 +7,7 @@ const HEADERS = { "content-type": "application/json", "cache-control": "no-store
 
 const app = new Elysia({ precompile: true })
   .post("/submit", () => new Response(ANSWER, { headers: HEADERS }), { body: Submit })
-  // As broker.ts listens.
+  // The same options as in broker.ts.
   .listen({
     hostname: "127.0.0.1",
     port: 0,

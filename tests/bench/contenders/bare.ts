@@ -1,4 +1,4 @@
-/** The ceiling of /submit: Elysia in a process of its own, sent the very requests that ours is sent. */
+/** The upper bound for /submit: Elysia in its own process, with exactly the requests that our broker gets. */
 import { join } from "node:path"
 import { Process } from "../../support/processes.ts"
 import { inLanes, type Load } from "../contender.ts"

@@ -1,11 +1,11 @@
-/** beanstalkd with its binlog over its own text protocol on a Unix socket; commands are pipelined by `perRequest`. */
+/** beanstalkd with its binlog, over its text protocol on a Unix socket. `perRequest` commands are pipelined. */
 import { stat } from "node:fs/promises"
 import type { Socket } from "bun"
 import { Process, until } from "../../support/processes.ts"
 import { type Contender, inLanes, PAYLOAD } from "../contender.ts"
 import { scratchDirectory } from "../scratch.ts"
 
-/** How often the binlog is synced: `-f`. Its default is every 50 ms; 0 means always. */
+/** Interval of binlog syncs: `-f`. The default is 50 ms; 0 means after each write. */
 export async function startBeanstalkd(fsyncMs: number): Promise<Contender | undefined> {
   if (Bun.which("beanstalkd") === null) return undefined
   await using opened = new AsyncDisposableStack()
@@ -53,7 +53,7 @@ export async function startBeanstalkd(fsyncMs: number): Promise<Contender | unde
   }
 }
 
-/** A connection that sends many commands at once and waits for as many lines. */
+/** A connection that sends many commands at once and waits for the given number of lines. */
 class Pipeline {
   #socket!: Socket
   #unsent: Buffer | undefined

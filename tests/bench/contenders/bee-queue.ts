@@ -1,4 +1,4 @@
-/** bee-queue over its native protocol, as fast as its options make it: no events, no jobs held in memory. */
+/** bee-queue over its native protocol, with its fastest options: no events, no jobs kept in memory. */
 import BeeQueue from "bee-queue"
 import { testRedis } from "../../support/redis.ts"
 import { type Contender, inLanes, type Load, PAYLOAD } from "../contender.ts"

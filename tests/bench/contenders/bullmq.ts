@@ -1,4 +1,4 @@
-/** BullMQ over its native protocol, with its defaults: it keeps finished jobs and writes its stream of events. */
+/** BullMQ over its native protocol, with its defaults: it keeps finished jobs and writes an event stream. */
 import { type ConnectionOptions, Queue, Worker } from "bullmq"
 import { testRedis } from "../../support/redis.ts"
 import { type Contender, inLanes, type Load, PAYLOAD } from "../contender.ts"

@@ -1,4 +1,4 @@
-/** NATS JetStream with its file store: a work queue that is fetched in batches. An ack is sent, not answered. */
+/** NATS JetStream with its file store: a work queue that is fetched in batches. Acks are not answered. */
 import { AckPolicy, type Consumer, connect, RetentionPolicy, StorageType } from "nats"
 import { freePort, Process, until } from "../../support/processes.ts"
 import { type Contender, inLanes, PAYLOAD } from "../contender.ts"

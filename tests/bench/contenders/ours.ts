@@ -1,7 +1,7 @@
 /**
- * This queue over HTTP: one broker process, where a row asks for no more, and its Redis. The load comes from raw
- * connections with ready-made requests, and ids and leases are cut out of the answers as text: with one task per request,
- * `fetch` and JSON cost this process 36 µs of CPU a submit, and this 18. The bench would else measure its own client.
+ * This queue over HTTP: its Redis and one broker process, unless a row uses more. The load comes from raw connections
+ * with prepared requests, and ids and leases are cut out of the answers as text. With one task per request, `fetch` and
+ * JSON cost this process 36 µs of CPU per submit, and this client 18 µs. Otherwise the bench would measure its client.
  */
 import { TOKEN } from "../../support/harness.ts"
 import { freePorts, startBroker } from "../../support/processes.ts"
@@ -13,11 +13,11 @@ import type { RedisSettings } from "../settings.ts"
 export interface OursOptions {
   redis: RedisSettings
   name?: string
-  /** Requests go to these in turn. */
+  /** Requests go to these queues in turn. */
   queues?: readonly string[]
-  /** Work by /work, which settles and fetches in one request, instead of /lease and /ack. */
+  /** Uses /work, which settles and leases in one request, instead of /lease and /ack. */
   byWork?: boolean
-  /** How many processes share the port. */
+  /** The number of broker processes on the port. */
   brokers?: number
 }
 
@@ -48,16 +48,16 @@ export class Ours implements Contender {
     this.name = options.name ?? (options.byWork ? "ours, by /work" : "ours")
   }
 
-  /** Another way of working on the same broker and tasks. */
+  /** Another client that works in another way on the same broker and tasks. */
   byWork(): Contender {
     return new Ours({ ...this.#options, byWork: true }, this.redis, this.broker, new AsyncDisposableStack())
   }
 
-  /** Of several brokers the one that started them is left out: it does nothing. */
+  /** With several brokers, the process that started them is left out, as it is idle. */
   get servers(): { broker: number; redis: number } & Record<string, number> {
     const { process } = this.broker
-    const told = process.log.find(({ message }) => message === "The broker is listening")
-    const [broker = process.pid, ...others] = (told?.brokers ?? []) as number[]
+    const listening = process.log.find(({ message }) => message === "The broker is listening")
+    const [broker = process.pid, ...others] = (listening?.brokers ?? []) as number[]
     const numbered = others.map((pid, i) => [`broker ${i + 2}`, pid] as const)
     return { broker, ...Object.fromEntries(numbered), redis: this.redis.pid }
   }
@@ -82,7 +82,7 @@ export class Ours implements Contender {
       for (let left = count; left > 0; ) {
         const tasks = await connection.send(this.#lease(this.#queueOf(number), left))
         const [acks, taken] = acksOf(tasks)
-        if (taken === 0) throw new Error(`nothing came, and ${left} tasks are to do`)
+        if (taken === 0) throw new Error(`no task was leased, and ${left} are left`)
         left -= taken
         const body = load.perRequest === 1 ? acks : `[${acks}]`
         refuseProblems(await connection.send(post("/ack", TOKEN, body)))
@@ -90,7 +90,7 @@ export class Ours implements Contender {
     })
   }
 
-  /** The last request of each lane settles alone. */
+  /** The last request of each lane only settles. */
   async #workByWork(load: Load, connections: readonly Connection[]): Promise<void> {
     const held = connections.map(() => "")
     const exchange = async (lane: number, max: number, queue: string) => {
@@ -104,7 +104,7 @@ export class Ours implements Contender {
     await inLanes(load, async (count, lane, number) => {
       for (let left = count; left > 0; ) {
         const taken = await exchange(lane, left, this.#queueOf(number))
-        if (taken === 0) throw new Error(`nothing came, and ${left} tasks are to do`)
+        if (taken === 0) throw new Error(`no task was leased, and ${left} are left`)
         left -= taken
       }
     })
@@ -151,7 +151,7 @@ export function submission(queue: string, count: number, payload: unknown = PAYL
   return post("/submit", TOKEN, count === 1 ? task : `[${Array(count).fill(task)}]`)
 }
 
-/** The acks of the tasks in an answer, as JSON without brackets, and how many they are. */
+/** The acks for the tasks in an answer, as JSON without brackets, and their number. */
 export function acksOf(answer: string): [acks: string, count: number] {
   let acks = ""
   let count = 0
@@ -166,7 +166,7 @@ export function acksOf(answer: string): [acks: string, count: number] {
   return [acks, count]
 }
 
-/** An item that was refused has the member `error`; nothing else in these answers has. */
+/** Only refused items have the member `error` in these answers. */
 function refuseProblems(answer: string): void {
   if (answer.includes('"error"')) throw new Error(`refused: ${answer.slice(0, 500)}`)
 }

@@ -1,4 +1,4 @@
-/** A broker, as a process, that makes a page of /metrics at every scrape: where one may be a second old, none costs much. */
+/** A broker process that renders /metrics at every scrape. By default the page is cached for a second, which would hide its cost. */
 
 import { createLog } from "../../../lib/log.ts"
 import { Metrics } from "../../../lib/observe/metrics.ts"

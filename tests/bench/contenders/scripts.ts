@@ -1,4 +1,4 @@
-/** The ceiling of /work: the same scripts, sent straight to the Redis of `ours` in a pipeline. */
+/** The upper bound for /work: the same scripts, sent directly to the Redis of `ours` in a pipeline. */
 import { Redis } from "ioredis"
 import { Scripts } from "../../../lib/redis/scripts.ts"
 import { onOneConnection } from "../../../lib/redis/store.ts"
@@ -8,8 +8,8 @@ import { inLanes, type Load } from "../contender.ts"
 import type { Ours } from "./ours.ts"
 
 /**
- * Leases up to `max` tasks, acks them, and says how many they were. All that the bench knows of the scripts'
- * arguments stands here.
+ * Leases up to `max` tasks, acks them and returns their number. Only this function of the bench knows the arguments of
+ * the scripts.
  */
 async function leaseAndSettle(scripts: Scripts, max: number): Promise<number> {
   const bounds = { limit: 300, retention: 86_400_000, tokens: newTokens(max) }
@@ -35,7 +35,7 @@ export function scriptsOf({ redis, servers }: Ours) {
       inLanes(load, async count => {
         for (let left = count; left > 0; ) {
           const done = await leaseAndSettle(scripts, left)
-          if (done === 0) throw new Error(`nothing came, and ${left} tasks are to do`)
+          if (done === 0) throw new Error(`no task was leased, and ${left} are left`)
           left -= done
         }
       }),

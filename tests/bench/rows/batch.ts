@@ -1,4 +1,4 @@
-/** What carrying many tasks in one request brings, here and elsewhere. */
+/** The gain from many tasks per request, for this queue and others. */
 import { type Load, wholeLife } from "../contender.ts"
 import { startBeanstalkd } from "../contenders/beanstalkd.ts"
 import { startBeeQueue } from "../contenders/bee-queue.ts"
@@ -11,9 +11,9 @@ import { withAof } from "../settings.ts"
 import { median } from "../statistics.ts"
 
 const SIZES = [1, 3, 10, 30, 100, 300, 1_000]
-/** About so many tasks are in flight, in at least 4 requests and at most 64. */
+/** About this many tasks are in flight, in 4 to 64 requests. */
 const IN_FLIGHT = 400
-/** So many rounds make a chart. */
+/** Rounds for the chart. */
 const MAX_ROUNDS = 3
 
 const load = (perRequest: number): Load => ({

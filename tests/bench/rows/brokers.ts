@@ -1,4 +1,4 @@
-/** Whether two processes on one port do more than one, and what that costs. */
+/** The gain and cost of two broker processes on one port. */
 import { type Load, wholeLife } from "../contender.ts"
 import { Ours } from "../contenders/ours.ts"
 import { lifeLine, under } from "../lines.ts"
@@ -6,7 +6,7 @@ import { alternate } from "../rounds.ts"
 import type { Line, Row } from "../row.ts"
 import { withAof } from "../settings.ts"
 
-/** So many connections that neither of two is left without its share. */
+/** Enough connections that both brokers get their share. */
 const lanes = 64
 
 export const brokers: Row = {
@@ -25,7 +25,7 @@ export const brokers: Row = {
     const lines: Line[] = []
     for (const load of loads) {
       const turns = [one, two].map(ours => ({
-        name: `${ours.name}, ${load.perRequest} a request`,
+        name: `${ours.name}, ${load.perRequest} per request`,
         slice: () => wholeLife(ours, load),
       }))
       const slices = await alternate(run, turns)

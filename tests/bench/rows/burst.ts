@@ -1,4 +1,4 @@
-/** A hundred thousand tasks due, or leases lapsing, at one instant, while others submit. */
+/** 100,000 tasks become due, or leases lapse, at one instant, while another client submits. */
 import { Redis } from "ioredis"
 import { TOKEN } from "../../support/harness.ts"
 import { inLanes } from "../contender.ts"
@@ -8,16 +8,16 @@ import type { Line, Row, Run } from "../row.ts"
 import { withAof } from "../settings.ts"
 import { quantile } from "../statistics.ts"
 
-/** To get ready; workers then lease as workers do, so that no call is long because much was asked of it. */
+/** Tasks per request of the preparation. Afterwards requests are small, so that no script call is long only because of its size. */
 const PER_REQUEST = 1_000
 const LEASED_AT_ONCE = 100
 const LANES = 8
-/** What is left between being ready and the instant, at least. */
+/** The minimum time between the end of the preparation and the instant. */
 const READY_MS = 2_000
-/** How long before the instant the other submits begin. */
+/** How long before the instant the other client begins to submit. */
 const WARM_MS = 500
 const SLOW_US = 5_000
-/** How often somebody else submits, one task to another queue. */
+/** Interval at which the other client submits one task to another queue. */
 const SUBMIT_EVERY_MS = 5
 
 type Instant = "due" | "lapsing"
@@ -38,7 +38,7 @@ async function instant(run: Run, kind: Instant): Promise<Line[]> {
   const preparing = await connect()
   const redis = new Redis({ path: ours.redis.socket })
 
-  run.progress(`${tasks} tasks ${kind}: getting ready`)
+  run.progress(`${tasks} tasks ${kind}: preparing`)
   const at = kind === "due" ? await schedule(preparing, tasks) : await hold(preparing, tasks)
   await redis.config("SET", "slowlog-log-slower-than", SLOW_US, "slowlog-max-len", 10_000)
   await redis.slowlog("RESET")
@@ -52,7 +52,7 @@ async function instant(run: Run, kind: Instant): Promise<Line[]> {
   run.progress(`${tasks} tasks ${kind}`)
   const begin = performance.now()
   const request = leaseRequest(2_000)
-  // Those who come for more when all are given out wait in vain, and are not counted.
+  // Polls that arrive after all tasks are leased end empty and are not counted.
   let last = begin
   await leaseAll(connections, tasks, async connection => {
     const count = countOf(await connection.send(request))
@@ -71,18 +71,18 @@ async function instant(run: Run, kind: Instant): Promise<Line[]> {
   for (const connection of [...preparing, ...connections, submitter]) connection.close()
   const contender = kind === "due" ? "ours, due" : "ours, lapsing"
   return [
-    { contender, unit: "s until all are handed on", values: [seconds], target: { atMost: 3 } },
+    { contender, unit: "s until all are leased", values: [seconds], target: { atMost: 3 } },
     {
       contender,
       unit: `calls over ${SLOW_US / 1_000} ms`,
       values: [slow.length],
       target: { atMost: 0 },
-      // As Redis' clock tells: where the system takes it from its core meanwhile, that is in it.
+      // By the clock of Redis: time in which the system preempts Redis is included.
       note: `of ${calls}; median ${ms(p50)}, p99 ${ms(p99)}, worst ${worstMs.toFixed(1)} ms`,
     },
     {
       contender,
-      unit: "ms, submit p99 meanwhile",
+      unit: "ms, submit p99 during the burst",
       values: [quantile(times, 0.99)],
       target: { atMost: 50 },
       note: `${times.length} submits`,
@@ -95,7 +95,7 @@ const countOf = (answer: string) => answer.split('"id":"').length - 1
 const leaseRequest = (waitMs: number) =>
   post("/lease", TOKEN, JSON.stringify({ max: LEASED_AT_ONCE, wait_ms: waitMs }))
 
-/** Repeats it in all lanes until so many tasks have been given out. */
+/** Repeats the call in all lanes until this many tasks have been leased. */
 async function leaseAll(
   connections: readonly Connection[],
   tasks: number,
@@ -109,13 +109,13 @@ async function leaseAll(
         const count = await slot(connection)
         left -= count
         empty = count > 0 ? 0 : empty + 1
-        if (left > 0 && empty > 100) throw new Error(`${left} of ${tasks} tasks never came`)
+        if (left > 0 && empty > 100) throw new Error(`${left} of ${tasks} tasks were never leased`)
       }
     }),
   )
 }
 
-/** Submits tasks that are all due at the time it gives. */
+/** Submits tasks that are all due at the time that it returns. */
 async function schedule(connections: readonly Connection[], tasks: number): Promise<number> {
   const submitDue = async (tasks: number, queue: string, at: number) => {
     const task = JSON.stringify({ type: "mail", queue, payload: {}, run_at: at })
@@ -123,7 +123,7 @@ async function schedule(connections: readonly Connection[], tasks: number): Prom
     const load = { tasks, perRequest: PER_REQUEST, lanes: connections.length }
     await inLanes(load, async (_, lane) => void (await connections[lane]!.send(request)))
   }
-  // How long it will take is known from a tenth of it, which goes elsewhere.
+  // The duration is estimated from a tenth of the tasks, submitted to another queue.
   const begin = Date.now()
   await submitDue(tasks / 10, "much-later", begin + 3_600_000)
   const at = Math.round(Date.now() + READY_MS + (Date.now() - begin) * 15)
@@ -131,9 +131,9 @@ async function schedule(connections: readonly Connection[], tasks: number): Prom
   return inTime(at)
 }
 
-/** Leases tasks, and sets all leases to lapse at the time it gives. */
+/** Leases tasks and sets all leases to lapse at the time that it returns. */
 async function hold(connections: readonly Connection[], tasks: number): Promise<number> {
-  // Their leases outlast the preparation, however slow it is.
+  // The leases are long enough for any preparation.
   const task = JSON.stringify({ type: "mail", payload: {}, timeout_ms: 600_000 })
   const request = post("/submit", TOKEN, `[${Array(PER_REQUEST).fill(task)}]`)
   const load = { tasks, perRequest: PER_REQUEST, lanes: connections.length }
@@ -146,7 +146,7 @@ async function hold(connections: readonly Connection[], tasks: number): Promise<
     held.push(...leased)
     return leased.length
   })
-  // To extend takes about as long as to lease.
+  // Extending takes about as long as leasing.
   const at = Math.round(Date.now() + READY_MS + (Date.now() - begin) * 1.5)
   await inLanes(load, async (count, lane) => {
     const timeout_ms = at - Date.now()
@@ -157,11 +157,11 @@ async function hold(connections: readonly Connection[], tasks: number): Promise<
 }
 
 function inTime(at: number): number {
-  if (Date.now() > at - WARM_MS) throw new Error("the instant came before all was ready for it")
+  if (Date.now() > at - WARM_MS) throw new Error("the instant came before the preparation was complete")
   return at
 }
 
-/** Submits a task every now and then, to a queue apart; how long each took, in ms. */
+/** Submits a task at intervals to another queue, and returns how long each took, in ms. */
 function submitting(connection: Connection) {
   const times: number[] = []
   let over = false
@@ -174,7 +174,7 @@ function submitting(connection: Connection) {
       await Bun.sleep(SUBMIT_EVERY_MS)
     }
   })()
-  run.catch(() => {}) // end() tells it
+  run.catch(() => {}) // end() reports it
   return {
     async end() {
       over = true

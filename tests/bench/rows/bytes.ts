@@ -1,4 +1,4 @@
-/** Bytes of Redis memory that a waiting task takes, by the size of its payload. */
+/** Redis memory of a waiting task in bytes, by the size of its payload. */
 import { Queue } from "bullmq"
 import { Redis } from "ioredis"
 import { startBroker } from "../../support/processes.ts"
@@ -12,7 +12,7 @@ const TASKS = 20_000
 const PER_REQUEST = 100
 const SIZES = [50, 500, 5_000]
 
-/** As JSON it has this many bytes. */
+/** A payload of this many bytes as JSON. */
 const payloadOf = (size: number) => ({ text: "x".repeat(size - '{"text":""}'.length) })
 
 export const bytes: Row = {
@@ -51,14 +51,14 @@ export const bytes: Row = {
   },
 }
 
-/** Bytes per task by which filling a new Redis makes it grow. */
+/** Memory growth of a new Redis per task, in bytes. */
 async function growth(fill: (socket: string) => Promise<void>): Promise<number> {
   await using server = await testRedis(withAof("no"))
   const redis = new Redis({ path: server.socket })
   const used = async () => Number(/used_memory:(\d+)/.exec(await redis.info("memory"))![1])
   const before = await used()
   await fill(server.socket)
-  // Redis gives back what the connections held a little later.
+  // Redis frees the buffers of the connections a little later.
   await Bun.sleep(200)
   const grown = (await used()) - before
   redis.disconnect()

@@ -1,4 +1,4 @@
-/** What a thousand workers that wait cost, and whom a submit wakes. */
+/** The cost of a thousand waiting workers, and how many of them one submit wakes. */
 import { Redis } from "ioredis"
 import { TOKEN } from "../../support/harness.ts"
 import { Ours, submission } from "../contenders/ours.ts"
@@ -8,7 +8,7 @@ import type { Row } from "../row.ts"
 import { withAof } from "../settings.ts"
 
 const POLLS = 1_000
-/** These wait on one queue; each of the others has a queue to itself. */
+/** This many wait on one queue. Each of the others has its own queue. */
 const TOGETHER = 100
 const SETTLE_MS = 3_000
 
@@ -47,7 +47,7 @@ export const idle: Row = {
     const cpuBefore = cpuSeconds(ours.servers.broker)
     await Bun.sleep(seconds * 1_000)
     const cpu = cpuSeconds(ours.servers.broker) - cpuBefore
-    // The first look at the counter counts itself as one; no one else asks this Redis anything.
+    // The first INFO counts itself as one command. No other client uses this Redis.
     const issued = (await commands()) - commandsBefore - 1
 
     const submitter = await Connection.open(ours.broker.url)

@@ -1,4 +1,4 @@
-/** How soon a handler starts on an idle queue: a worker that polls, in this process, and a submit to it. */
+/** Time from submit to handler on an idle queue, with a polling worker in this process. */
 import { Worker as BullWorker, Queue } from "bullmq"
 import { Client } from "../../../lib/client.ts"
 import { createLog } from "../../../lib/log.ts"
@@ -14,10 +14,10 @@ import type { Line, Row } from "../row.ts"
 import { withAof } from "../settings.ts"
 import { quantile } from "../statistics.ts"
 
-/** Until the worker has acked, and waits again. */
+/** Time for the worker to ack and to wait again. */
 const IDLE_MS = 10
 
-/** Submits a task; resolves when that is answered. */
+/** Submits a task and resolves when the submit is answered. */
 type Submit = () => Promise<unknown>
 
 export const latency: Row = {

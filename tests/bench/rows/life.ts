@@ -1,4 +1,4 @@
-/** The whole life of tasks, submit to acknowledged, against the peers. */
+/** The whole life of tasks, from submit to ack, compared with other queues. */
 import { type Contender, type Load, wholeLife } from "../contender.ts"
 import { startBeanstalkd } from "../contenders/beanstalkd.ts"
 import { startBeeQueue } from "../contenders/bee-queue.ts"
@@ -14,7 +14,7 @@ const everysec = withAof("everysec")
 const always = withAof("always")
 
 const batches = (quick: boolean): Load => ({ tasks: quick ? 8_000 : 64_000, perRequest: 100, lanes: 16 })
-/** Fewer where everything waits for the disk: a beanstalkd that syncs each put does 3,000 a second. */
+/** Fewer tasks if each write waits for the disk: beanstalkd with a sync per put reaches 3,000 per second. */
 const synced = (quick: boolean): Load => ({ ...batches(quick), tasks: quick ? 3_200 : 32_000 })
 const singles = (quick: boolean): Load => ({ tasks: quick ? 2_000 : 20_000, perRequest: 1, lanes: 64 })
 

@@ -1,4 +1,4 @@
-/** What it costs to be looked at: an open dashboard, and somebody who hears all events. */
+/** The cost of an open dashboard and of a client that receives all events. */
 import { TOKEN } from "../../support/harness.ts"
 import { type Load, wholeLife } from "../contender.ts"
 import { Ours } from "../contenders/ours.ts"
@@ -7,18 +7,18 @@ import { alternate } from "../rounds.ts"
 import type { Row } from "../row.ts"
 import { withAof } from "../settings.ts"
 
-/** As the page asks beside its events. */
+/** The interval at which the dashboard polls, in addition to events. */
 const PAGE_MS = 2_000
 
 export const listening: Row = {
   name: "listening",
   title:
-    "whole life, 100 per request, everysec, with a dashboard open and all events heard, against nobody there",
+    "whole life, 100 per request, everysec, with an open dashboard and a subscriber to all events, against neither",
   async measure(run) {
     await using stack = new AsyncDisposableStack()
     const redis = withAof("everysec")
-    const alone = stack.use(await Ours.start({ redis, name: "ours, nobody there" }))
-    const seen = stack.use(await Ours.start({ redis, name: "ours, looked at" }))
+    const alone = stack.use(await Ours.start({ redis, name: "ours, no dashboard" }))
+    const seen = stack.use(await Ours.start({ redis, name: "ours, with dashboard" }))
     stack.use(await look(seen.broker.url))
     const load: Load = { tasks: run.quick ? 16_000 : 64_000, perRequest: 100, lanes: 16 }
     const slices = await alternate(
@@ -30,7 +30,7 @@ export const listening: Row = {
   },
 }
 
-/** Somebody hears all there is to hear, and a page asks for the queues. */
+/** One client receives all events, and one polls as the dashboard does. */
 async function look(url: string): Promise<AsyncDisposable> {
   const leaving = new AbortController()
   const asked = { headers: { "x-api-token": TOKEN }, signal: leaving.signal }

@@ -1,4 +1,4 @@
-/** Whether a broker that has seen millions of tasks holds more memory than one that has seen some. */
+/** Whether the memory of a broker grows with the number of tasks that it has handled. */
 import { Ours } from "../contenders/ours.ts"
 import { residentBytes } from "../cpu.ts"
 import type { Row } from "../row.ts"
@@ -6,7 +6,7 @@ import { withAof } from "../settings.ts"
 import { median } from "../statistics.ts"
 
 const STEPS = 20
-/** Larger by less is flat: the runtime gives memory back when it likes to. */
+/** Growth below this ratio counts as flat, because the runtime frees memory at unpredictable times. */
 const FLAT = 1.1
 
 export const memory: Row = {

@@ -1,4 +1,4 @@
-/** Whether the queue stays as fast with much in it, and with many of them. */
+/** Whether speed depends on the number of waiting tasks and on the number of queues. */
 import { type Cpu, type Load, wholeLife } from "../contender.ts"
 import { Ours } from "../contenders/ours.ts"
 import { lifeLine, under } from "../lines.ts"
@@ -20,7 +20,7 @@ export const backlog: Row = {
     const each: Ours[] = []
     for (const waiting of levels) {
       const name = `ours, ${waiting.toLocaleString("en-US")} waiting`
-      run.progress(`getting ready: ${name}`)
+      run.progress(`preparing: ${name}`)
       const ours = stack.use(await Ours.start({ redis, name }))
       await ours.submit({ tasks: waiting, perRequest: 1_000, lanes: 4 })
       each.push(ours)
@@ -55,7 +55,7 @@ export const queues: Row = {
   },
 }
 
-/** The first is the usual case, and the last the hard one, which must reach so much of it. */
+/** The first is the usual case. The last is the hard case and must reach this ratio to the first. */
 async function measure(run: Run, each: readonly Ours[], atLeast: number): Promise<Line[]> {
   const turns = each.map(ours => ({ name: ours.name, slice: () => wholeLife(ours, load(run.quick)) }))
   const slices = await alternate(run, turns)

@@ -1,4 +1,4 @@
-/** What a scrape of /metrics costs a broker that is at work on 1,000 queues. */
+/** The cost of a scrape of /metrics for a broker that is busy with 1,000 queues. */
 import { join } from "node:path"
 import { TOKEN } from "../../support/harness.ts"
 import { listening, Process } from "../../support/processes.ts"
@@ -14,15 +14,17 @@ import { median } from "../statistics.ts"
 const QUEUES = 1_000
 const PER_REQUEST = 10
 const PAIRS = 30
-/** 5,000 tasks a second, a quarter to half of what the broker can: where it does all that it can, a pause makes the next
- * batches larger, and what the scrape costs cannot be told from what that saves. */
+/**
+ * 5,000 tasks per second, a quarter to half of the maximum. At the maximum, a pause makes the following batches larger,
+ * and the cost of the scrape could not be separated from what that saves.
+ */
 const EVERY_MS = 2
 
 export const scrape: Row = {
   name: "scrape",
   long: true,
   title:
-    "processor time that a scrape of /metrics takes of the broker's thread, under 5,000 submits/s that change all of 1,000 queues",
+    "CPU time of the broker's thread for a scrape of /metrics, under 5,000 submits/s that change all of 1,000 queues",
   async measure(run) {
     await using stack = new AsyncDisposableStack()
     const redis = stack.use(await testRedis(withAof("no")))
@@ -41,7 +43,7 @@ export const scrape: Row = {
     })
     const connections = await Promise.all(requests.map(() => Connection.open(broker.url)))
     const scraper = await Connection.open(broker.url)
-    /** The time that the broker needs for a task to each queue, and for a scrape meanwhile. */
+    /** CPU time of the broker for one task to each queue, with and without a scrape. */
     const sweep = async (scraped: boolean) => {
       const before = firstThreadMs(pid)
       const begin = performance.now()
@@ -68,7 +70,7 @@ export const scrape: Row = {
         unit: "ms",
         values: rounds.map(pairs => median(pairs.map(({ alone, scraped }) => scraped - alone))),
         target: { atMost: 5 },
-        note: `beside ${median(rounds.flat().map(({ alone }) => alone)).toFixed(0)} ms for the submits`,
+        note: `in addition to ${median(rounds.flat().map(({ alone }) => alone)).toFixed(0)} ms for the submits`,
       },
     ]
   },

@@ -1,4 +1,4 @@
-/** What a submit costs beyond an HTTP request that keeps nothing. */
+/** The cost of a submit compared with an HTTP request that stores nothing. */
 import { type Load, timed } from "../contender.ts"
 import { startBare } from "../contenders/bare.ts"
 import { Ours } from "../contenders/ours.ts"

@@ -1,4 +1,4 @@
-/** How much of what the scripts can do the broker passes on. */
+/** The throughput of /work compared with that of its scripts alone. */
 import { type Load, timed } from "../contender.ts"
 import { Ours } from "../contenders/ours.ts"
 import { scriptsOf } from "../contenders/scripts.ts"
@@ -14,7 +14,7 @@ export const work: Row = {
     await using stack = new AsyncDisposableStack()
     const ours = stack.use(await Ours.start({ redis: withAof("everysec") }))
     const byWork = stack.use(ours.byWork())
-    // On the same Redis: it empties the queue that the broker fills.
+    // It uses the same Redis and empties the queue that the broker fills.
     const scripts = stack.use(scriptsOf(ours))
     const load: Load = { tasks: run.quick ? 10_000 : 40_000, perRequest: 100, lanes: 4 }
     const turn = (contender: typeof byWork | typeof scripts) => ({
