@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
---[[ cancel: end tasks that nobody works on, and mark those that somebody does: their worker hears of it when it
-  extends, and whatever it then says, or does not say until its lease lapses, the task ends as cancelled.
+--[[ cancel: end waiting tasks, and mark leased ones. The worker of a marked task learns of it when it extends the lease; the
+  task ends as cancelled when the worker settles it, whatever the outcome, or when its lease lapses.
   arguments  retention: ms that a cancelled task is kept; then for each: id
   answers    for each {code, state}: "cancelled" | "cancelling" | "ended" (done or dead) | "unknown"
   cost       O(n log D), D = delayed tasks
-  invariant  a cancelled task is never handed out again ]]
+  invariant  a cancelled task is never leased again ]]
 local retention = ARGV[1]
 local first, fields_each = 2, 1
 

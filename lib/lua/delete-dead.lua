@@ -3,7 +3,7 @@
   for each   id
   answers    "deleted" | "not_dead"
   cost       O(n log D), D = dead tasks
-  invariant  a task that is not dead, also one that was retried a moment ago, is left alone ]]
+  invariant  never deletes a task in another state, even one that was dead a moment ago ]]
 local answers = {}
 for _, id in ipairs(ARGV) do
   local t = open(id)

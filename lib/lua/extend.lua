@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
---[[ extend: move the deadline of a lease that the caller still holds, and keep what it tells of its progress.
-  for each   id, lease, timeout (ms from now; "" as the task was submitted), progress, checkpoint (JSON; ""
-             leaves what is there), log (lines; "" none)
-  answers    for each {code, deadline, attempt, state}; the words:
-             "ok"            also where the deadline is the attempt's hard end, which nothing moves
-             "cancelled"     it holds the lease, but the task is to end: ack it
-             "lease_lost"    another attempt holds it, or it lapsed
+--[[ extend: move the deadline of a lease that the caller still holds, and store progress, checkpoint and log lines.
+  for each   id, lease, timeout (ms from now; "": as submitted), progress, checkpoint (JSON; "" keeps the stored value),
+             log (lines; "" none)
+  answers    for each {code, deadline, attempt, state}; the codes:
+             "ok"            the deadline is never later than the end of the attempt's max_runtime
+             "cancelled"     the caller holds the lease, but the task is being cancelled and should be acked
+             "lease_lost"    another attempt holds the task, or the lease lapsed
              "unknown"       no such task
   cost       O(n log L), L = live leases
-  invariant  the task stays where it is: extending never makes it ready ]]
+  invariant  the task stays leased: extending never makes it ready ]]
 local first, fields_each = 1, 6
 local MAX_LOG_LINES = 20
 

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
---[[ inspect: all there is to know of tasks.
+--[[ inspect: read tasks.
   for each   id
-  answers    {id, text, payload where it has its own key, lease deadline, due time} | false where there is no such task
+  answers    {id, text, payload if it has its own key, lease deadline, due time} | false if there is no such task
   cost       O(n) ]]
 local answers = {}
 for _, id in ipairs(ARGV) do answers[#answers + 1] = read_raw(id) end

@@ -1,11 +1,11 @@
 #!lua flags=no-writes
---[[ page: a page of the tasks in one place: a zset, the highest score first, or a ready list, the oldest first.
-  arguments  place: "due" | "leases" | "done" | "dead" | "cancelled", or a priority; limit; score, id: the last entry
-             of the page before ("" from the start); in a list the score is its index; bare: 1 leaves payloads that have
-             keys of their own out
-  answers    {size, {score, id, described task | false}, ...}   false: an id that a task no more has left behind
-  cost       O(log² N + limit) in a zset; O(index + limit) in a list
-  invariant  a page of a zset goes on where the one before ended, also if that entry has left or newer ones came ]]
+--[[ page: list one page of the tasks in one place: a zset from the highest score down, or a ready list from its head.
+  arguments  place: "due" | "leases" | "done" | "dead" | "cancelled", or a priority; limit; score, id: the last entry of the
+             previous page ("" for the first page); for a list the score is the index; bare: 1 omits payloads that have
+             their own keys
+  answers    {size, {score, id, raw task | false}, ...}   false: a stale id whose task was deleted
+  cost       O(log² N + limit) for a zset; O(index + limit) for a list
+  invariant  a page of a zset continues where the previous one ended, even if that entry has left or new ones arrived ]]
 local place, limit, score, id, bare = unpack(ARGV)
 limit = tonumber(limit)
 

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
---[[ pause: stop handing out tasks of a queue, or start again, which wakes the clients that wait for tasks.
-  arguments  on: 1 pauses, 0 resumes; reason: why, for people ("" none)
-  answers    since when it is paused; 0: it is not
+--[[ pause: stop leasing the tasks of a queue, or resume it, which wakes waiting clients.
+  arguments  on: 1 pauses, 0 resumes; reason: shown to people ("" none)
+  answers    ms since which the queue is paused; 0: it is not
   cost       O(10)
-  invariant  a queue that is paused twice is paused since the first time, for the newest reason ]]
+  invariant  pausing a paused queue keeps the time and replaces the reason ]]
 local on, reason = unpack(ARGV)
 
 if on == "1" then

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
---[[ purge: delete the first tasks of one place. Those that somebody works on are in none of these.
-  arguments  place: "due" | "done" | "dead" | "cancelled", or a priority: its ready list; limit: entries at most
-  answers    {looked (how many entries were taken out), purged (how many tasks went with them)}
+--[[ purge: delete the first tasks of one place. Leased tasks are in none of these places.
+  arguments  place: "due" | "done" | "dead" | "cancelled", or the priority of a ready list; limit: how many entries
+  answers    {how many entries were removed, how many tasks were deleted with them}
   cost       O(limit log N)
-  invariant  what belongs to a task goes with it: payload, unique key, bytes, its time to expire ]]
+  invariant  deletes with each task its payload, unique key, byte count and expiry ]]
 local place, limit = unpack(ARGV)
 
 local SETS = { due = due, done = done, dead = dead, cancelled = cancelled }

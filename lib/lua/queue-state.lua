@@ -1,11 +1,11 @@
 #!lua flags=no-writes
---[[ queue-state: how many tasks of a queue stand where, since when they wait, and how the queue is set.
-  answers    {now, polled (when somebody last asked for tasks; "" never), paused (since when; "" it is not), reason (of
-             the pause), concurrency, per_second, burst (its settings; each "" where it has no such limit), oldest (since
-             when the longest waiting of those that go next waits: its submit or its newest attempt; 0: none waits), due,
-             leases, done, dead, cancelled (how many are in each), then how many are in each ready list, from priority 0}
-  cost       O(100) at most, for ids that no task has left behind at the heads of ready lists
-  invariant  a ready list may count ids whose tasks have left it; the others count exactly ]]
+--[[ queue-state: how many tasks of a queue are in each place, how long they have waited, and the settings of the queue.
+  answers    {now, polled (ms of the last poll; "" never), paused (ms since; "" not paused), reason (of the pause),
+             concurrency, per_second, burst (settings; "" no limit), oldest (ms since which the longest waiting task among
+             the heads of the ready lists waits: its submit or its newest attempt; 0: none waits), due, leases, done, dead,
+             cancelled (their sizes), then the size of each ready list, from priority 0}
+  cost       O(100) at most, for stale ids at the heads of ready lists
+  invariant  the sizes are exact, except that ready lists may contain stale ids ]]
 local answer = { now, redis.call("HGET", stats, "polled") or "" }
 for _, value in ipairs(redis.call("HMGET", settings, "paused", "reason", "concurrency", "per_second", "burst")) do
   answer[#answer + 1] = value or ""

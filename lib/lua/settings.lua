@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
---[[ settings: how many tasks of a queue run at a time, and how fast they are handed out. Wakes waiting clients.
-  arguments  concurrency: leases at a time; per_second: tasks a second; burst: how many at once after a rest; each ""
-             where there is no limit
+--[[ settings: set how many tasks of a queue run at a time and how fast they are leased. Wakes waiting clients.
+  arguments  concurrency: leases at a time; per_second: tasks per second; burst: tasks that may be leased at once after an
+             idle period; each "" for no limit
   answers    "set"
   cost       O(10)
-  invariant  what was handed out stays so; a rate that is another than before begins with a full burst ]]
+  invariant  live leases are not affected; a changed rate starts with a full burst ]]
 local concurrency, per_second, burst = unpack(ARGV)
 
 local before = redis.call("HMGET", settings, "per_second", "burst")

@@ -1,18 +1,19 @@
 #!lua flags=allow-oom
---[[ sweep: take back lapsed leases, end what has expired, promote what is due, and delete finished tasks that
-  are past their retention or too many.
-  arguments  limit: how many it moves, and how many of each it deletes, at most; retention, dead_retention: ms that a
-             cancelled and a dead task is kept; keep, keep_dead: how many done or cancelled, and how many dead ones are
-             kept; polled: 1 where workers wait at this broker
-  answers    {moved, waiting, next_event, lapsed, died_count, timeouts}     moved: 1 where there may be more; waiting: 1 where
-             something is ready; lapsed, died_count: how many leases have lapsed, and how many tasks are now dead;
-             timeouts: which, where there are any, one line per timeout, `event reason attempt worker id`
+--[[ sweep: end lapsed leases and expired tasks, make tasks ready whose delay is over, and delete ended tasks that are past
+  their retention or too many.
+  arguments  limit: how many tasks it moves, and how many of each state it deletes; retention, dead_retention: ms that a
+             cancelled and a dead task is kept; keep, keep_dead: how many done or cancelled tasks (each) and how many dead
+             ones are kept; polled: 1 if workers wait at this broker
+  answers    {more (1: there may be more to do), waiting (1: a ready list is not empty), next_event (see next_event), lapsed,
+             died_count, timeouts}
+             lapsed, died_count: how many leases lapsed and how many tasks died; timeouts: one line per timeout,
+             `event reason attempt worker id`; absent if there was none
   cost       O(limit log N)
-  invariant  safe to run on every broker at once: what one has moved, the next does not find ]]
+  invariant  safe to run on all brokers at once: a task that one has moved is not found by the next ]]
 local limit, retention, dead_retention, keep, keep_dead, polled = unpack(ARGV)
 limit = tonumber(limit)
 
--- The entry with the lowest score is the one that goes first.
+-- Deletes tasks up to this score, or else those above `most`, the lowest score first.
 local function trim(set, score, most)
   local ids = redis.call("ZRANGE", set, "-inf", score, "BYSCORE", "LIMIT", 0, limit)
   local excess = redis.call("ZCARD", set) - most

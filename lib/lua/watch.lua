@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
---[[ watch: ask to be told on the `ended` channel when tasks end. The mark stays: telling costs little.
+--[[ watch: publish the end of tasks on the `ended` channel. The mark stays until the task is deleted or retried.
   for each   id
-  answers    "watched" | "ended" (it has already) | "unknown"
+  answers    "watched" | "ended" (already) | "unknown"
   cost       O(n)
-  invariant  nothing is published for a task that nobody ever watched ]]
+  invariant  nothing is published for a task that was never watched ]]
 local answers = {}
 for _, id in ipairs(ARGV) do
   local t = open(id)

@@ -1,15 +1,15 @@
 #!lua flags=no-writes
---[[ why: what a person needs to know who asks why a task has not run.
+--[[ why: the facts that explain why a task has not run.
   for each   id
-  answers    {now, polled (when somebody last asked this queue for tasks; "" never), ahead (ready tasks of a higher
-             priority), position (its index in its own list; -1 not among the first 10,000), paused (since when the
-             queue is; "" it is not), reason (of the pause), limited
-             (1: no more may go out now by its settings), described task} | false
+  answers    {now, polled (ms of the last poll; "" never), ahead (how many ready tasks have a higher priority), position
+             (index in its ready list; -1: not among the first 10,000), paused (ms since the queue is; "" not paused),
+             reason (of the pause), limited (1: the settings of the queue allow no lease now), raw task} | false if there is
+             no such task
   cost       O(10,000) at most, for the position ]]
 local answers = {}
 for _, id in ipairs(ARGV) do
-  local described = read_raw(id)
-  if described then
+  local raw = read_raw(id)
+  if raw then
     local priority = tonumber(read_policy(open(id).policy).priority)
     local ahead = 0
     for above = priority + 1, 9 do ahead = ahead + redis.call("LLEN", ready .. above) end
@@ -19,7 +19,7 @@ for _, id in ipairs(ARGV) do
       unpack(redis.call("HMGET", settings, "paused", "reason", "concurrency", "per_second", "burst"))
     local limited = allowance(concurrency, per_second, burst) == 0 and 1 or 0
     answers[#answers + 1] =
-      { now, polled or "", ahead, position or -1, paused or "", reason or "", limited, described }
+      { now, polled or "", ahead, position or -1, paused or "", reason or "", limited, raw }
   else
     answers[#answers + 1] = false
   end
