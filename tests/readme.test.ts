@@ -5,25 +5,9 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { type Env, readBrokerConfig, readWorkerConfig } from "../lib/config/config.ts"
 import { Fatal, loadHandlers } from "../lib/handlers.ts"
-import { TRANSITIONS } from "../lib/task/transitions.ts"
 import { PROBLEMS } from "../lib/wire/problem.ts"
 import { bare, code, read, root, table } from "./support/documents.ts"
 import { type TestBroker, TOKEN, testBroker, until } from "./support/harness.ts"
-
-test("the transitions are those of the code", async () => {
-  expect(await table("lib/task/README.md", "| from | event | to | refused when |")).toEqual(
-    TRANSITIONS.map(({ from, event, to, refused }) => [from, event, to, refused]),
-  )
-})
-
-test("the drawing has every state that a task can be in, and every event", async () => {
-  const drawing = await code("lib/task/README.md", "## The life of a task", "")
-  for (const { from, event, to } of TRANSITIONS) {
-    for (const word of [from, to].filter(word => word !== "–")) expect(drawing).toContain(word)
-    // The label of an arrow may be broken into two lines.
-    for (const word of event.split(": ")) expect(drawing).toContain(word)
-  }
-})
 
 test("the codes of errors, with their statuses, are those of the code", async () => {
   const rows = await table("lib/http/protocol.md", "| code | status | meaning | do next |")

@@ -38,7 +38,7 @@ function readTasksQuery(query: URLSearchParams) {
   const matches = (task: Task) => {
     if (type !== undefined && task.type !== type) return false
     if (meta.length === 0) return true
-    const labels = new Map(Object.entries(JSON.parse(`{${task.extra ?? ""}}`).meta ?? {}))
+    const labels = new Map(Object.entries(JSON.parse(`{${task.memberJson ?? ""}}`).meta ?? {}))
     return meta.every(([name, value]) => labels.get(name) === value)
   }
   return { ...page, matches: type === undefined && meta.length === 0 ? undefined : matches }
@@ -75,7 +75,7 @@ export function writeTask(task: Task): string {
     log: task.log.length > 0 ? task.log : undefined,
   }
   const texts =
-    (task.extra === undefined ? "" : `,${task.extra}`) +
+    (task.memberJson === undefined ? "" : `,${task.memberJson}`) +
     (task.progress === undefined ? "" : `,"progress":${task.progress}`) +
     (task.checkpoint === undefined ? "" : `,"checkpoint":${task.checkpoint}`) +
     (task.result === undefined ? "" : `,"result":${task.result}`)

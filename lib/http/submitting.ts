@@ -79,7 +79,7 @@ function readSubmits(
     const trace = submit.traceparent ?? traceparent
     const state = submit.tracestate ?? (submit.traceparent === undefined ? tracestate : undefined)
     // Most tasks have none of these.
-    const extra =
+    const memberJson =
       submit.meta === undefined && trace === undefined && state === undefined
         ? ""
         : JSON.stringify({ meta: submit.meta, traceparent: trace, tracestate: state }).slice(1, -1)
@@ -97,7 +97,7 @@ function readSubmits(
             : undefined,
       expiresInMs: submit.expires_in_ms,
       localId: submit.task_id,
-      extra,
+      memberJson,
       traceparent: trace,
       policy: {
         priority: submit.priority ?? own?.priority ?? DEFAULT_PRIORITY,

@@ -237,13 +237,13 @@ const writeExtended = ({ id, code, leaseExpiresAt }: Extended): string =>
   `{"status":"${code}","task_id":"${id}","lease_expires_at":${leaseExpiresAt}}`
 
 function writeLeased(task: Leased): string {
-  const { policy, extra, checkpoint } = task
+  const { policy, memberJson, checkpoint } = task
   return (
     `{"id":"${task.id}","type":${task.type},"payload":${task.payload},"status":"processing",` +
     `"retries":${task.retries},"max_retries":${policy.maxRetries},"queue":"${task.queue}","attempt":${task.attempt},` +
     `"lease":"${task.lease}","timeout_ms":${policy.timeoutMs},"lease_expires_at":${task.leaseExpiresAt}` +
     (policy.maxRuntimeMs ? `,"max_runtime_ms":${policy.maxRuntimeMs}` : "") +
-    (extra === undefined ? "" : `,${extra}`) +
+    (memberJson === undefined ? "" : `,${memberJson}`) +
     (checkpoint === undefined ? "}" : `,"checkpoint":${checkpoint}}`)
   )
 }

@@ -158,7 +158,7 @@ export class Spans {
     const own = traceparentOf(span.spanContext())
     for (const task of tasks)
       if (task.traceparent === undefined)
-        task.extra = `${task.extra ? `${task.extra},` : ""}"traceparent":"${own}"`
+        task.memberJson = `${task.memberJson ? `${task.memberJson},` : ""}"traceparent":"${own}"`
     const answers = await recordFailures(span, run, answers => answers)
     const [only] = answers
     if (answers.length === 1 && !(only instanceof Refused))
@@ -175,7 +175,9 @@ export class Spans {
     const startTime = Math.max(pollStartedAt, now - Math.max(...tasks.map(({ waitedMs }) => waitedMs)))
     const queues = tasks.map(({ queue }) => queue)
     const subject = { operation: "receive", kind: SpanKind.CLIENT, queues, count: tasks.length } as const
-    const contexts = tasks.map(({ extra }) => (extra === undefined ? undefined : contextFromMembers(extra)))
+    const contexts = tasks.map(({ memberJson }) =>
+      memberJson === undefined ? undefined : contextFromMembers(memberJson),
+    )
     this.#startSpan({ ...subject, id: first.id, worker }, contexts, undefined, startTime).end(now)
   }
 

@@ -1,24 +1,24 @@
-/** What the submitter of a task asked for (priority, budgets, time limits, backoff), and the line that stores it. */
+/** The policy of a task (priority, budgets, time limits, backoff), and the line that stores it. */
 import type { Backoff } from "../wire/submitting.ts"
 
 export const DEFAULT_PRIORITY = 5
 
-/** What the submitter asked. Only retry-dead changes it; a task keeps it as one line, which lua/record.lua reads. */
+/** What a submit sets for all attempts of its task. README.md describes the line that stores it. */
 export interface Policy {
   priority: number
   maxRetries: number
   maxCrashes: number
   timeoutMs: number
-  /** The hard end of an attempt; 0: none. */
+  /** Limit of one attempt, regardless of extends; 0: none. */
   maxRuntimeMs?: number
-  /** No attempt starts later; 0: never too late. Of a new task the submit script sets it, by Redis' clock. */
+  /** No attempt starts after this time; 0: none. The submit script sets it for a new task, by the clock of Redis. */
   expiresAt?: number
-  /** How long a done task is kept; -1: as the broker keeps them. */
+  /** How long the done task is kept; -1: the retention of the broker. */
   resultTtlMs?: number
   backoff?: Backoff | undefined
 }
 
-/** Most tasks ask for nothing special: their line ends after four numbers. `expires`: an expiry is to follow. */
+/** Encodes a policy; most end after four numbers. `expires`: the submit script will set the expiry, so its place is kept. */
 export function encodePolicy(policy: Policy, expires = false): string {
   const { priority, maxRetries, maxCrashes, timeoutMs, maxRuntimeMs = 0, resultTtlMs = -1, backoff } = policy
   const short = `${priority} ${maxRetries} ${maxCrashes} ${timeoutMs}`
@@ -28,12 +28,14 @@ export function encodePolicy(policy: Policy, expires = false): string {
   return `${long} ${backoff.kind} ${backoff.delay_ms} ${backoff.max_ms ?? 0} ${backoff.jitter === false ? 0 : 1}`
 }
 
-const policies = new Map<string, Policy>()
+const MAX_CACHED = 1_000
+const cache = new Map<string, Policy>()
 
-export function readPolicy(text: string): Policy {
-  const known = policies.get(text)
-  if (known !== undefined) return known
-  const [priority, maxRetries, maxCrashes, timeoutMs, maxRuntimeMs = "0", expiresAt = "0"] = text.split(
+/** Decodes what the broker needs of a policy line. Only the scripts read the result TTL and the backoff. */
+export function readPolicy(line: string): Policy {
+  const cached = cache.get(line)
+  if (cached !== undefined) return cached
+  const [priority, maxRetries, maxCrashes, timeoutMs, maxRuntimeMs = "0", expiresAt = "0"] = line.split(
     " ",
     6,
   )
@@ -45,8 +47,8 @@ export function readPolicy(text: string): Policy {
     maxRuntimeMs: Number(maxRuntimeMs),
     expiresAt: Number(expiresAt),
   }
-  // Most tasks are asked for in the same few ways; with an expiry each is its own.
-  if (policies.size >= 1_000) policies.clear()
-  policies.set(text, policy)
+  // Most tasks share a few policy lines, but every line with an expiry is different.
+  if (cache.size >= MAX_CACHED) cache.clear()
+  cache.set(line, policy)
   return policy
 }

@@ -1,24 +1,24 @@
-/** The record of a task in Redis: its only encoder and decoder in TypeScript. README.md describes the format. */
+/** The record of a task in Redis, which README.md describes: its only encoder and decoder in TypeScript. */
 
 import { REASONS, STATES } from "../wire/fields.ts"
 import { joinId } from "./id.ts"
 import { encodePolicy, readPolicy } from "./policy.ts"
 import type { Leased, NewTask, Task } from "./task.ts"
 
-/** A payload longer than this (in UTF-16 units) has a key of its own, so that no transition writes it again. */
+/** A payload longer than this (in UTF-16 units) has its own key, so that no transition writes it again. */
 const MAX_INLINE = 256
 
-/** What the submit script needs of a task's text: all from the policy on, and the payload if that is large. */
+/** The part of a new task's text that the broker writes, from the policy on, and the payload if it is large. */
 function encodeBody(policy: string, type: string, payload: string): { body: string; large: string } {
   const { inline, large } = inlineOrLarge(payload)
   return { body: `${policy}\n\n${JSON.stringify(type)}\n${inline}`, large }
 }
 
-/** Where a payload is to stand: in the task's own text, or under a key of its own. */
+/** A payload is stored either within the task's text or under its own key; the other one is "". */
 export const inlineOrLarge = (payload: string): { inline: string; large: string } =>
   payload.length > MAX_INLINE ? { inline: "", large: payload } : { inline: payload, large: "" }
 
-/** The first line of a task's text; lua/record.lua says what stands in it. */
+/** The columns of the first line. */
 export const HEADER_FIELDS = [
   "state",
   "finished",
@@ -30,24 +30,47 @@ export const HEADER_FIELDS = [
   "releases",
   "created",
 ] as const
+type Columns<Names extends readonly string[]> = { [K in keyof Names]: string }
 
-/** A task's text as lua/record.lua describes it, cut into its lines. Neither line before the payload holds a line end. */
-function splitRecord(text: string) {
-  let at = 0
-  const line = () => {
-    const end = text.indexOf("\n", at)
-    const found = text.slice(at, end)
-    at = end + 1
-    return found
-  }
-  const head = line().split(" ")
-  const policy = line()
-  const rare = line()
-  const type = line()
-  return { head, policy, rare, type, payload: text.slice(at) }
+/** The parts of a task's text, as stored. */
+export interface StoredTask extends Record<(typeof HEADER_FIELDS)[number], string> {
+  policy: string
+  /** A JSON object, or "". */
+  extras: string
+  type: string
+  /** "" if the payload has its own key. */
+  payload: string
 }
 
-/** What few tasks have. */
+/** Splits a task's text. Only the payload, which is last, may contain line ends. */
+export function splitRecord(text: string): StoredTask {
+  let at = 0
+  const nextLine = () => {
+    const end = text.indexOf("\n", at)
+    const line = text.slice(at, end)
+    at = end + 1
+    return line
+  }
+  const columns = nextLine().split(" ") as unknown as Columns<typeof HEADER_FIELDS>
+  const [state, finished, lease, started, worker, retries, crashes, releases, created] = columns
+  return {
+    state,
+    finished,
+    lease,
+    started,
+    worker,
+    retries,
+    crashes,
+    releases,
+    created,
+    policy: nextLine(),
+    extras: nextLine(),
+    type: nextLine(),
+    payload: text.slice(at),
+  }
+}
+
+/** Members that few tasks have. */
 interface Extras {
   extra?: string
   unique?: string
@@ -63,113 +86,116 @@ interface Extras {
   settled?: string
 }
 
-const readRare = (text: string): Extras => (text === "" ? {} : JSON.parse(text))
+const readExtras = (text: string): Extras => (text === "" ? {} : JSON.parse(text))
 
-/** For a payload that Redis has lost, so that it does not spoil an answer that has others as well. */
-const LOST = "null"
+/** Replaces a payload that Redis has lost, so that the other tasks of the answer can still be read. */
+const LOST_PAYLOAD = "null"
 
-/** The tasks that a lease call has handed out: id and text of each, and its payload where the text does not hold it. */
+/** The tasks in the reply of a lease call: the id and text of each, and its payload if that has its own key. */
 export function readLeased(queue: string, handed: readonly string[]): Leased[] {
   const tasks: Leased[] = []
   for (let i = 0; i < handed.length; ) {
     const id = handed[i++]!
     const text = handed[i++]!
     const large = text.endsWith("\n") ? handed[i++] : ""
-    const { head, policy: asked, rare, type, payload } = splitRecord(text)
-    const { extra, checkpoint } = readRare(rare)
-    const policy = readPolicy(asked)
-    const started = Number(head[3])
+    const stored = splitRecord(text)
+    const { extra: memberJson, checkpoint } = readExtras(stored.extras)
+    const policy = readPolicy(stored.policy)
+    const started = Number(stored.started)
     tasks.push({
       id: joinId(queue, id),
       queue,
-      type,
-      payload: large || payload || LOST,
-      lease: head[2]!,
-      worker: head[4]!,
-      attempt: Number.parseInt(head[2]!, 10),
-      waitedMs: started - Number(head[8]),
-      retries: Number(head[5]),
+      type: stored.type,
+      payload: large || stored.payload || LOST_PAYLOAD,
+      lease: stored.lease,
+      worker: stored.worker,
+      attempt: attemptOf(stored.lease),
+      waitedMs: started - Number(stored.created),
+      retries: Number(stored.retries),
       policy,
       leaseExpiresAt: started + Math.min(policy.timeoutMs, policy.maxRuntimeMs || Number.POSITIVE_INFINITY),
-      extra,
+      memberJson,
       checkpoint,
     })
   }
   return tasks
 }
 
+/** The attempt number of a lease; 0 if the task was never leased. */
+const attemptOf = (lease: string): number => Number.parseInt(lease, 10)
+
+/** A task as read_raw in lua/record.lua returns it. `payload`: null unless it has its own key. */
 export type RawTask = [
   id: string,
   text: string,
   payload: string | null,
-  lease: string | null,
-  due: string | null,
+  leaseExpiresAt: string | null,
+  dueAt: string | null,
 ]
 
-export function readTask(queue: string, [local, text, large, leaseExpiresAt, dueAt]: RawTask): Task {
-  const { head, policy, rare, type, payload } = splitRecord(text)
-  const [state, finished, lease, started, worker, retries, crashes, releases, created] = head
-  const few = readRare(rare)
-  const optional = <K extends keyof Task>(name: K, value: Task[K] | undefined) =>
-    value === undefined || value === "" || value === 0 ? {} : { [name]: value }
-  const lines = (joined: string | undefined) => (joined === undefined ? [] : joined.split("\n"))
-  return {
-    id: joinId(queue, local),
+export function readTask(queue: string, [localId, text, large, leaseExpiresAt, dueAt]: RawTask): Task {
+  const stored = splitRecord(text)
+  const extras = readExtras(stored.extras)
+  const task: Task = {
+    id: joinId(queue, localId),
     queue,
-    state: oneOf(STATES, state),
-    type: JSON.parse(type),
-    payload: (large ?? payload) || LOST,
-    policy: readPolicy(policy),
-    attempt: Number.parseInt(lease!, 10),
-    retries: Number(retries),
-    crashes: Number(crashes),
-    releases: Number(releases),
-    createdAt: Number(created),
-    ...optional("startedAt", Number(started)),
-    ...optional("finishedAt", Number(finished)),
-    ...optional("dueAt", Number(dueAt)),
-    ...optional("leaseExpiresAt", Number(leaseExpiresAt)),
-    ...optional("worker", worker === "?" ? undefined : worker),
-    ...optional("cancelRequestedAt", few.cancel),
-    ...optional("uniqueKey", few.unique),
-    ...optional("extra", few.extra),
-    ...optional("progress", few.progress),
-    ...optional("checkpoint", few.checkpoint),
-    log: lines(few.log),
-    history: lines(few.history),
-    ...optional("result", few.result),
-    ...optional("error", few.error),
-    ...optional("reason", few.reason === undefined ? undefined : oneOf(REASONS, few.reason)),
+    state: oneOf(STATES, stored.state),
+    type: JSON.parse(stored.type),
+    payload: (large ?? stored.payload) || LOST_PAYLOAD,
+    policy: readPolicy(stored.policy),
+    attempt: attemptOf(stored.lease),
+    retries: Number(stored.retries),
+    crashes: Number(stored.crashes),
+    releases: Number(stored.releases),
+    createdAt: Number(stored.created),
+    log: linesOf(extras.log),
+    history: linesOf(extras.history),
   }
+  if (stored.started !== "0") task.startedAt = Number(stored.started)
+  if (stored.finished !== "0") task.finishedAt = Number(stored.finished)
+  if (dueAt !== null) task.dueAt = Number(dueAt)
+  if (leaseExpiresAt !== null) task.leaseExpiresAt = Number(leaseExpiresAt)
+  if (stored.worker !== "?") task.worker = stored.worker
+  if (extras.cancel) task.cancelRequestedAt = extras.cancel
+  if (extras.unique) task.uniqueKey = extras.unique
+  if (extras.extra) task.memberJson = extras.extra
+  if (extras.progress) task.progress = extras.progress
+  if (extras.checkpoint) task.checkpoint = extras.checkpoint
+  if (extras.result) task.result = extras.result
+  if (extras.error) task.error = extras.error
+  if (extras.reason) task.reason = oneOf(REASONS, extras.reason)
+  return task
 }
 
-function oneOf<const T extends readonly string[]>(words: T, word: string | undefined): T[number] {
-  if (word !== undefined && words.includes(word)) return word
-  throw new Error(`Redis holds a word that this version does not know: ${JSON.stringify(word)}`)
+const linesOf = (joined: string | undefined): string[] => (joined === undefined ? [] : joined.split("\n"))
+
+function oneOf<const T extends readonly string[]>(names: T, found: string): T[number] {
+  if (names.includes(found)) return found
+  throw new Error(`A task in Redis has a value that this version does not know: ${JSON.stringify(found)}`)
 }
 
-/** A new task as the submit script reads it. `extras`: what few tasks ask for; "" if nothing. */
+/** A new task as the submit script takes it. `extras`: "" if the task asks for nothing beyond its policy. */
 export function encodeNewTask({
   type,
   payload,
   policy,
   when,
   expiresInMs,
-  extra,
+  memberJson,
   idempotency,
   unique,
 }: NewTask) {
-  const text = encodeBody(encodePolicy(policy, expiresInMs !== undefined), type, payload)
-  if (!extra && !when && expiresInMs === undefined && idempotency === undefined && unique === undefined)
-    return { ...text, extras: "" }
+  const { body, large } = encodeBody(encodePolicy(policy, expiresInMs !== undefined), type, payload)
+  if (!memberJson && !when && expiresInMs === undefined && idempotency === undefined && unique === undefined)
+    return { body, large, extras: "" }
   const extras = JSON.stringify({
     when,
     expires: expiresInMs,
-    extra: extra || undefined,
+    extra: memberJson || undefined,
     key: idempotency?.key,
     print: idempotency?.print,
     unique: unique?.key,
     mode: unique?.replace ? "replace" : undefined,
   })
-  return { ...text, extras }
+  return { body, large, extras }
 }

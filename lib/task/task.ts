@@ -1,29 +1,29 @@
-/** What a task is: its members, the requests that change it, and what those requests answer. */
+/** The types of a task: its members, the requests that change it, and their answers. */
 import type { Reason, State } from "../wire/fields.ts"
 import type { Policy } from "./policy.ts"
 
-/** A task handed out. `type` and `payload` are JSON text, as they were submitted. */
+/** A leased task. `type` and `payload` are JSON text, as submitted. */
 export interface Leased {
   id: string
   queue: string
   type: string
   payload: string
   lease: string
-  /** "?": it said no name. */
+  /** "?": it gave no name. */
   worker: string
   attempt: number
-  /** From the submit to this lease. */
+  /** Time from the submit to this lease. */
   waitedMs: number
   retries: number
   policy: Policy
   leaseExpiresAt: number
-  /** Further members for the worker, as JSON without braces; undefined: none. */
-  extra: string | undefined
+  /** Further members for the worker, as JSON without braces. */
+  memberJson: string | undefined
   /** JSON text. */
   checkpoint: string | undefined
 }
 
-/** All there is to know of a task. `payload`, `result`, `progress` and `checkpoint` are JSON text. */
+/** A task with all its members. `payload`, `result`, `progress` and `checkpoint` are JSON text. */
 export interface Task {
   id: string
   queue: string
@@ -43,12 +43,12 @@ export interface Task {
   worker?: string
   cancelRequestedAt?: number
   uniqueKey?: string
-  /** Members of the answer as JSON without braces. */
-  extra?: string
+  /** Further members for the worker, as JSON without braces. */
+  memberJson?: string
   progress?: string
   checkpoint?: string
   log: string[]
-  /** Attempts before the newest, oldest first, each as JSON text. */
+  /** Finished attempts, oldest first, each as JSON text. */
   history: string[]
   result?: string
   error?: string
@@ -60,17 +60,17 @@ export interface NewTask {
   type: string
   payload: string
   policy: Policy
-  /** When it is ready: "+ms" from now, or a time in ms since 1970; undefined: at once. */
+  /** When the task becomes ready: "+ms" from now, or a time in ms since 1970; undefined: at once. */
   when?: string | undefined
-  /** After that no attempt starts. */
+  /** No attempt starts after this time. */
   expiresInMs?: number | undefined
-  /** The id within its queue; undefined: a new one. */
+  /** The id within its queue; undefined: the broker generates one. */
   localId?: string | undefined
   /** Further members for the worker, as JSON without braces. */
-  extra?: string | undefined
-  /** The trace that its caller named, which stands in `extra`. */
+  memberJson?: string | undefined
+  /** The trace context of the submit, which `memberJson` also contains. */
   traceparent?: string | undefined
-  /** The same key and print give the first answer again. */
+  /** A submit with the same key and print gets the first answer again. */
   idempotency?: { key: string; print: string } | undefined
   unique?: { key: string; replace: boolean } | undefined
 }
@@ -81,7 +81,7 @@ export interface Settlement {
   lease?: string | undefined
   /** The result of `done` as JSON text, or the error of `failed`. */
   text?: string | undefined
-  /** Of failed: "no" further attempt, or the next one in this many ms. */
+  /** For `failed`: "no" further attempt, or ms until the next one; undefined: budget and backoff decide. */
   retry?: "no" | number | undefined
 }
 
@@ -89,7 +89,7 @@ export interface Extension {
   id: string
   lease: string
   timeoutMs?: number | undefined
-  /** JSON text; what is left out stays as it is. */
+  /** JSON text; undefined keeps the stored value. */
   progress?: string | undefined
   checkpoint?: string | undefined
   log?: readonly string[] | undefined

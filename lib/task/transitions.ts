@@ -1,13 +1,13 @@
 /**
- * The state machine: from · event · to · refused when. README.md prints it, the tests walk it. An event is
- * one script; a state is one place in Redis.
+ * The state machine: every transition, and when the script refuses it. README.md contains the same table, and the tests
+ * iterate over it. An event is one script; a state is one place in Redis.
  */
 export const TRANSITIONS = [
   { from: "–", event: "submit", to: "queued", refused: "the id or its unique key is taken" },
   { from: "–", event: "submit: delayed", to: "scheduled", refused: "the id or its unique key is taken" },
-  { from: "scheduled", event: "sweep: due", to: "queued", refused: "its time has not come" },
-  { from: "retrying", event: "sweep: due", to: "queued", refused: "its time has not come" },
-  { from: "queued", event: "lease", to: "processing", refused: "older or more urgent tasks wait" },
+  { from: "scheduled", event: "sweep: due", to: "queued", refused: "the time has not come" },
+  { from: "retrying", event: "sweep: due", to: "queued", refused: "the time has not come" },
+  { from: "queued", event: "lease", to: "processing", refused: "other tasks are ahead of it" },
   { from: "processing", event: "extend", to: "processing", refused: "the lease is not the newest" },
   { from: "processing", event: "settle: done", to: "done", refused: "the lease is not the newest" },
   {
@@ -37,7 +37,7 @@ export const TRANSITIONS = [
   },
   {
     from: "processing",
-    event: "settle: cancelled meanwhile",
+    event: "settle: cancel requested",
     to: "cancelled",
     refused: "the lease is not the newest",
   },
@@ -56,7 +56,7 @@ export const TRANSITIONS = [
   { from: "processing", event: "sweep: lapsed, none left", to: "dead", refused: "the lease has time left" },
   {
     from: "processing",
-    event: "sweep: lapsed, cancelled meanwhile",
+    event: "sweep: lapsed, cancel requested",
     to: "cancelled",
     refused: "the lease has time left",
   },
@@ -64,18 +64,18 @@ export const TRANSITIONS = [
   { from: "scheduled", event: "cancel", to: "cancelled", refused: "it has ended" },
   { from: "queued", event: "cancel", to: "cancelled", refused: "it has ended" },
   { from: "retrying", event: "cancel", to: "cancelled", refused: "it has ended" },
-  { from: "scheduled", event: "sweep: expired", to: "dead", refused: "its time has not come" },
-  { from: "queued", event: "sweep: expired", to: "dead", refused: "its time has not come" },
-  { from: "retrying", event: "sweep: expired", to: "dead", refused: "its time has not come" },
+  { from: "scheduled", event: "sweep: expired", to: "dead", refused: "the time has not come" },
+  { from: "queued", event: "sweep: expired", to: "dead", refused: "the time has not come" },
+  { from: "retrying", event: "sweep: expired", to: "dead", refused: "the time has not come" },
   { from: "dead", event: "retry dead", to: "queued", refused: "it is not dead, or its unique key is taken" },
-  { from: "scheduled", event: "purge", to: "–", refused: "it is elsewhere by then" },
-  { from: "queued", event: "purge", to: "–", refused: "it is elsewhere by then" },
-  { from: "retrying", event: "purge", to: "–", refused: "it is elsewhere by then" },
-  { from: "done", event: "purge", to: "–", refused: "it is elsewhere by then" },
-  { from: "dead", event: "purge", to: "–", refused: "it is elsewhere by then" },
-  { from: "cancelled", event: "purge", to: "–", refused: "it is elsewhere by then" },
+  { from: "scheduled", event: "purge", to: "–", refused: "it has left that place" },
+  { from: "queued", event: "purge", to: "–", refused: "it has left that place" },
+  { from: "retrying", event: "purge", to: "–", refused: "it has left that place" },
+  { from: "done", event: "purge", to: "–", refused: "it has left that place" },
+  { from: "dead", event: "purge", to: "–", refused: "it has left that place" },
+  { from: "cancelled", event: "purge", to: "–", refused: "it has left that place" },
   { from: "dead", event: "delete dead", to: "–", refused: "it is not dead" },
-  { from: "done", event: "sweep: retention over", to: "–", refused: "its time has not come" },
-  { from: "dead", event: "sweep: retention over", to: "–", refused: "its time has not come" },
-  { from: "cancelled", event: "sweep: retention over", to: "–", refused: "its time has not come" },
+  { from: "done", event: "sweep: retention over", to: "–", refused: "the time has not come" },
+  { from: "dead", event: "sweep: retention over", to: "–", refused: "the time has not come" },
+  { from: "cancelled", event: "sweep: retention over", to: "–", refused: "the time has not come" },
 ] as const

@@ -213,7 +213,7 @@ const WALKS: Record<Name, Walk> = {
   "processing · settle: failed, with backoff · retrying": settling("failed", "requeued", 1, {
     backoff: BACKOFF,
   }),
-  "processing · settle: cancelled meanwhile · cancelled": {
+  "processing · settle: cancel requested · cancelled": {
     ...settling("failed", "cancelled", 0),
     to: async queue => {
       const lease = await submitAndLease(queue)
@@ -234,7 +234,7 @@ const WALKS: Record<Name, Walk> = {
   "processing · sweep: lapsed, crashes left · queued": lapsing({ maxCrashes: 1 }),
   "processing · sweep: lapsed, none left · dead": lapsing({ maxCrashes: 0 }),
   "processing · sweep: lapsed, with backoff · retrying": lapsing({ backoff: BACKOFF }),
-  "processing · sweep: lapsed, cancelled meanwhile · cancelled": {
+  "processing · sweep: lapsed, cancel requested · cancelled": {
     ...lapsing({}),
     to: async queue => {
       await submitAndLease(queue)

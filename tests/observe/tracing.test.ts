@@ -318,7 +318,7 @@ describe("the collector", () => {
     const log = createLog("info", line => void lines.push(JSON.parse(line)), false)
     const config = { ...testConfig(), otelExporterOtlpEndpoint: collector.url }
     const spans = (await startSpans(config, "broker", log))!
-    const task = { id: "a", queue: "q", waitedMs: 0, extra: "spoilt" } as Leased
+    const task = { id: "a", queue: "q", waitedMs: 0, memberJson: "spoilt" } as Leased
     for (let i = 0; i < 10_000; i++) spans.recordLeases([task], "w", Date.now())
     await until("there is room again", () => collector.spans.length > 2_000)
     spans.recordLeases([task], "w", Date.now())

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test"
 import type { BrokerConfig } from "../../lib/config/config.ts"
 import { encodeNewTask } from "../../lib/task/record.ts"
 import { DirectQueue, freshName, testBroker } from "../support/harness.ts"
-import { bytesHeld, bytesSaid, checkQueue, dump, sorted } from "../support/invariants.ts"
+import { bytesHeld, bytesRecorded, checkQueue, dump, sorted } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
 
 type Answer = { status: string | number; code?: string; detail?: string; task_id: string; lease: string }
@@ -32,8 +32,8 @@ async function limited(limits: Partial<BrokerConfig>) {
     },
     async bytes() {
       const content = await dump(direct.redis, queue)
-      expect(bytesSaid(content) ?? 0).toBe(bytesHeld(sorted(content)))
-      return bytesSaid(content)
+      expect(bytesRecorded(content) ?? 0).toBe(bytesHeld(sorted(content)))
+      return bytesRecorded(content)
     },
     async [Symbol.asyncDispose]() {
       await checkQueue(direct.redis, queue)
@@ -119,7 +119,7 @@ test("the bytes of a queue are those of the tasks that have not ended, wherever 
 test("what is not limited is not counted", async () => {
   await using q = await limited({ maxQueueDepth: 10 })
   await q.submit({}, {})
-  expect(bytesSaid(await dump(q.direct.redis, q.queue))).toBeUndefined()
+  expect(bytesRecorded(await dump(q.direct.redis, q.queue))).toBeUndefined()
 })
 
 test("without limits a submit asks Redis for nothing more", async () => {

@@ -9,9 +9,9 @@ import { QUEUE_KEY_NAMES, QUEUES, type QueueKey, queueKeys } from "../../lib/red
 import { type Limits, type Replies, Scripts } from "../../lib/redis/scripts.ts"
 import { onOneConnection, type Runner } from "../../lib/redis/store.ts"
 import { localOf } from "../../lib/task/id.ts"
-import { HEADER_FIELDS, readLeased } from "../../lib/task/record.ts"
+import { type HEADER_FIELDS, readLeased } from "../../lib/task/record.ts"
 import type { Leased } from "../../lib/task/task.ts"
-import { cut, fieldsOf } from "./invariants.ts"
+import { fieldsOf, readStored, writeStored } from "./invariants.ts"
 import { sharedRedis } from "./redis.ts"
 
 export const TOKEN = "a-token-for-tests"
@@ -124,10 +124,8 @@ export class DirectQueue implements AsyncDisposable {
     value: string | number,
   ): Promise<void> {
     const key = this.key("task", localOf(id))
-    const lines = cut((await this.redis.get(key))!)
-    if (name === "policy") lines[1] = String(value)
-    else lines[0] = lines[0].split(" ").with(HEADER_FIELDS.indexOf(name), String(value)).join(" ")
-    await this.redis.set(key, lines.join("\n"))
+    const stored = readStored((await this.redis.get(key))!)
+    await this.redis.set(key, writeStored({ ...stored, [name]: String(value) }))
   }
 
   /** Moves the expiry of this task to `at`, by default into the past. */

@@ -1,8 +1,8 @@
-/** What must hold of a queue's keys after every step, whatever happened before. */
+/** Checks the invariants of a queue's keys, which must hold after every step. */
 import type { Redis } from "ioredis"
 import { QUEUE_KEY_NAMES, type QueueKey, queueKeys } from "../../lib/redis/keys.ts"
 import { readPolicy } from "../../lib/task/policy.ts"
-import { HEADER_FIELDS } from "../../lib/task/record.ts"
+import { HEADER_FIELDS, type StoredTask, splitRecord } from "../../lib/task/record.ts"
 
 const bare = Object.fromEntries(
   QUEUE_KEY_NAMES.map((name, i) => [name, queueKeys("\u0000")[i]!.split("\u0000}:")[1]!]),
@@ -31,19 +31,27 @@ const FIELDS: Record<string, { has: string[]; hasNot: string[] }> = {
   cancelled: { has: ["finished"], hasNot: ["reason", "result"] },
 }
 
-/** In UTF-16 units: what a task's own text holds of a payload. */
+/** The longest payload, in UTF-16 units, that is stored in the text of its task. */
 const MAX_INLINE = 256
 
-type Lines = [head: string, policy: string, rare: string, type: string, payload: string]
+/** The text of a task with these parts. */
+export const writeStored = (stored: StoredTask): string =>
+  [
+    HEADER_FIELDS.map(name => stored[name]).join(" "),
+    stored.policy,
+    stored.extras,
+    stored.type,
+    stored.payload,
+  ].join("\n")
 
-/** A task's text cut into its lines; the last one, the payload, may hold line ends. Throws where there are fewer. */
-export function cut(text: string): Lines {
-  const parts = /^([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([\s\S]*)$/.exec(text)
-  if (parts === null) throw new Error(`This is no task's text: ${JSON.stringify(text)}`)
-  return parts.slice(1) as Lines
+/** The parts of a task's text. Throws if the text has other columns or fewer lines. */
+export function readStored(text: string): StoredTask {
+  const stored = splitRecord(text)
+  if (writeStored(stored) !== text) throw new Error(`Not the text of a task: ${JSON.stringify(text)}`)
+  return stored
 }
 
-/** The first line: the names of what may be absent, and how that is spelled. */
+/** How the first line spells the columns that may be absent. */
 const ABSENT: Partial<Record<(typeof HEADER_FIELDS)[number], string>> = {
   finished: "0",
   lease: "0",
@@ -51,27 +59,24 @@ const ABSENT: Partial<Record<(typeof HEADER_FIELDS)[number], string>> = {
   worker: "?",
 }
 
-/** A task's text by names: its first line's, `policy`, `type`, `payload` and the rare ones, where they are there. */
+/** The fields of a task's text that are present: columns, `policy`, `type`, `payload` and the extras. */
 export function fieldsOf(text: string): Record<string, string> {
-  const [head, policy, rare, type, payload] = cut(text)
-  const words = head.split(" ")
-  if (words.length !== HEADER_FIELDS.length) throw new Error(`This is no task's first line: ${head}`)
+  const stored = readStored(text)
+  const { policy, type, payload } = stored
   const fields: Record<string, string> = { policy, type }
-  HEADER_FIELDS.forEach((name, i) => {
-    if (words[i] !== ABSENT[name]) fields[name] = words[i]!
-  })
+  for (const name of HEADER_FIELDS) if (stored[name] !== ABSENT[name]) fields[name] = stored[name]
   if (payload !== "") fields.payload = payload
-  if (rare === "") return fields
-  const few = Object.entries(JSON.parse(rare) as Record<string, string | number>)
-  if (few.length === 0) throw new Error("A task that has nothing rare says so with an empty line")
-  for (const [name, value] of few) {
-    if (name in fields || name in ABSENT) throw new Error(`${name} stands among the rare ones`)
+  if (stored.extras === "") return fields
+  const extras = Object.entries(JSON.parse(stored.extras) as Record<string, string | number>)
+  if (extras.length === 0) throw new Error("The extras of a task without any must be an empty line")
+  for (const [name, value] of extras) {
+    if (name in fields || name in ABSENT) throw new Error(`${name} is a column, but is among the extras`)
     fields[name] = String(value)
   }
   return fields
 }
 
-/** All keys of a queue by what stands behind its name, with their content. */
+/** The content of all keys of a queue, by the part of the key after the queue. */
 export type Dump = Record<string, unknown>
 
 export async function dump(redis: Redis, queue: string): Promise<Dump> {
@@ -103,14 +108,14 @@ async function read(redis: Redis, key: string): Promise<unknown> {
     case "zset":
       return pairs(await redis.zrange(key, "0", "-1", "WITHSCORES"))
     default:
-      return "something that this layout does not know"
+      return "a type that no key of this layout has"
   }
 }
 
 const pairs = (flat: string[]): Record<string, number> =>
   Object.fromEntries(flat.filter((_, i) => i % 2 === 0).map((id, i) => [id, Number(flat[i * 2 + 1])]))
 
-/** A dump sorted by what it tells: the tasks, where each id stands, and who holds which unique key. */
+/** A dump by kind: the tasks, the places that list each id, payloads, the owners of unique keys, ready lists. */
 export function sorted(content: Dump) {
   const tasks = new Map<string, Record<string, string>>()
   const places = new Map<string, string[]>()
@@ -119,7 +124,7 @@ export function sorted(content: Dump) {
   const expiring = new Set<string>()
   const ready = new Map<number, string[]>()
   const unknown: string[] = []
-  const stands = (id: string, place: string) => places.set(id, [...(places.get(id) ?? []), place])
+  const listIn = (id: string, place: string) => places.set(id, [...(places.get(id) ?? []), place])
   for (const [key, value] of Object.entries(content)) {
     const after = (prefix: string) => (key.startsWith(prefix) ? key.slice(prefix.length) : undefined)
     if (after(bare.task) !== undefined) tasks.set(after(bare.task)!, fieldsOf(value as string))
@@ -127,16 +132,16 @@ export function sorted(content: Dump) {
     else if (after(bare.unique) !== undefined) unique.set(after(bare.unique)!, value as string)
     else if (/^\d$/.test(after(bare.ready) ?? "")) {
       ready.set(Number(after(bare.ready)), value as string[])
-      for (const id of value as string[]) stands(id, key)
+      for (const id of value as string[]) listIn(id, key)
     } else if (key === bare.expiring) for (const id of Object.keys(value as object)) expiring.add(id)
-    else if (PLACES.has(key)) for (const id of Object.keys(value as object)) stands(id, key)
+    else if (PLACES.has(key)) for (const id of Object.keys(value as object)) listIn(id, key)
     else if (key !== bare.stats && key !== bare.settings && after(bare.record) === undefined)
       unknown.push(key)
   }
   return { tasks, places, payloads, unique, expiring, ready, unknown }
 }
 
-/** What the tasks that have not ended hold: their types and payloads. */
+/** The bytes of the types and payloads of all tasks that have not ended. */
 export function bytesHeld({ tasks, payloads }: ReturnType<typeof sorted>): number {
   const bytes = (text = "") => Buffer.byteLength(text)
   let sum = 0
@@ -145,21 +150,21 @@ export function bytesHeld({ tasks, payloads }: ReturnType<typeof sorted>): numbe
   return sum
 }
 
-/** What a queue is said to hold; undefined where nobody counts. */
-export function bytesSaid(content: Dump): number | undefined {
-  const said = (content[bare.stats] as Record<string, string> | undefined)?.bytes
-  return said === undefined ? undefined : Number(said)
+/** The recorded byte count of a queue; undefined if it has no byte limit. */
+export function bytesRecorded(content: Dump): number | undefined {
+  const bytes = (content[bare.stats] as Record<string, string> | undefined)?.bytes
+  return bytes === undefined ? undefined : Number(bytes)
 }
 
-/** Every way in which these keys contradict the layout; an empty list where all is well. */
+/** Every way in which these keys contradict the layout; empty if there is none. */
 export function contradictionsOf(content: Dump): string[] {
   const whole = sorted(content)
   const { tasks, places, payloads, unique, expiring, unknown } = whole
-  const wrong = unknown.map(key => `the key ${key} is none of the layout's`)
-  // An id may linger in a ready list after its task has left it.
+  const wrong = unknown.map(key => `the key ${key} is not in the layout`)
+  // Ready lists may contain stale ids.
   for (const [id, where] of places)
     for (const place of where)
-      if (PLACES.has(place) && !tasks.has(id)) wrong.push(`${id} stands in ${place} and is no task`)
+      if (PLACES.has(place) && !tasks.has(id)) wrong.push(`${id} is in ${place} but is no task`)
   for (const id of payloads.keys()) if (!tasks.has(id)) wrong.push(`the payload of ${id} has no task`)
   for (const [key, id] of unique) {
     const owner = tasks.get(id)
@@ -174,8 +179,8 @@ export function contradictionsOf(content: Dump): string[] {
     const expected = state === "queued" ? [] : [PLACE_OF[state]]
     if (FIELDS[state] === undefined) wrong.push(`${id} has the state ${state}`)
     if (indexed.length !== expected.length || indexed[0] !== expected[0])
-      wrong.push(`${id} is ${state}, so it stands in [${expected}], and not in [${indexed}]`)
-    if (state === "queued" && !found.includes(list)) wrong.push(`${id} is queued and not in ${list}`)
+      wrong.push(`${id} is ${state}, so it must be in [${expected}], but is in [${indexed}]`)
+    if (state === "queued" && !found.includes(list)) wrong.push(`${id} is queued but not in ${list}`)
     for (const name of ["type", "policy", "created", ...(FIELDS[state]?.has ?? [])])
       if (fields[name] === undefined) wrong.push(`${id} is ${state} without ${name}`)
     for (const name of FIELDS[state]?.hasNot ?? [])
@@ -183,25 +188,24 @@ export function contradictionsOf(content: Dump): string[] {
     if (payloads.has(id) === (fields.payload !== undefined))
       wrong.push(`${id} has ${payloads.has(id) ? "two payloads" : "no payload"}`)
     if ((fields.payload?.length ?? 0) > MAX_INLINE || (payloads.get(id)?.length ?? Infinity) <= MAX_INLINE)
-      wrong.push(
-        `the payload of ${id} is ${payloads.has(id) ? "small" : "large"} and stands in the wrong place`,
-      )
+      wrong.push(`the payload of ${id} is ${payloads.has(id) ? "small" : "large"} and is in the wrong place`)
     const expires = (readPolicy(fields.policy!).expiresAt ?? 0) > 0 && WAITING.has(state)
     if (expires !== expiring.has(id))
       wrong.push(`${id} is ${state} and ${expiring.has(id) ? "" : "not "}among the expiring`)
     if (fields.unique !== undefined && !ENDED.has(state) && unique.get(fields.unique) !== id)
       wrong.push(`${id} is ${state}, and its unique key belongs to ${unique.get(fields.unique) ?? "nobody"}`)
   }
-  for (const id of expiring) if (!tasks.has(id)) wrong.push(`${id} expires and is no task`)
-  const said = bytesSaid(content) ?? bytesHeld(whole)
-  if (said !== bytesHeld(whole)) wrong.push(`the tasks hold ${bytesHeld(whole)} bytes, and not ${said}`)
+  for (const id of expiring) if (!tasks.has(id)) wrong.push(`${id} is in expiring but is no task`)
+  const recorded = bytesRecorded(content) ?? bytesHeld(whole)
+  if (recorded !== bytesHeld(whole))
+    wrong.push(`the tasks hold ${bytesHeld(whole)} bytes, but ${recorded} are recorded`)
   return wrong
 }
 
 export const contradictions = async (redis: Redis, queue: string): Promise<string[]> =>
   contradictionsOf(await dump(redis, queue))
 
-/** Throws with all that is wrong. */
+/** Throws an error that lists all contradictions. */
 export async function checkQueue(redis: Redis, queue: string): Promise<void> {
   const wrong = await contradictions(redis, queue)
   if (wrong.length > 0) throw new Error(`Queue ${queue}:\n${wrong.join("\n")}`)

@@ -6,7 +6,7 @@ import { prepareScript, type ScriptName, scriptText } from "../../lib/redis/scri
 import { onOneConnection, type Runner } from "../../lib/redis/store.ts"
 import { encodeNewTask } from "../../lib/task/record.ts"
 import { DirectQueue } from "./harness.ts"
-import { bytesHeld, bytesSaid, contradictionsOf, dump, sorted } from "./invariants.ts"
+import { bytesHeld, bytesRecorded, contradictionsOf, dump, sorted } from "./invariants.ts"
 import { type Asked, ended, type Known, LATER_MS, Model, type Said } from "./model.ts"
 import { testRedis } from "./redis.ts"
 
@@ -377,7 +377,7 @@ async function compare(model: Model, real: Real, after: string): Promise<void> {
   deepStrictEqual(contradictionsOf(content), [], `${after}: what contradicts the layout`)
   const whole = sorted(content)
   const { tasks, payloads, unique, ready } = whole
-  deepStrictEqual(bytesSaid(content) ?? 0, bytesHeld(whole), `${after}: the bytes that tasks hold`)
+  deepStrictEqual(bytesRecorded(content) ?? 0, bytesHeld(whole), `${after}: the bytes that tasks hold`)
   const isThere = Object.fromEntries(
     [...tasks].map(([id, fields]) => [
       id,
