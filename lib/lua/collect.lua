@@ -21,7 +21,7 @@ local lapsed, died_count = 0, 0 -- how many leases lapsed and how many tasks die
 -- How many bytes count for a task: its type and payload as JSON text, which do not change until it ends.
 -- rest: the task's text from the type on.
 local function size_of(id, rest)
-  return #rest + (byte(rest, -1) == 10 and redis.call("STRLEN", payload .. id) or 0)
+  return #rest + (has_own_payload(rest) and redis.call("STRLEN", payload .. id) or 0)
 end
 
 -- Adds to the queue's byte count; a negative number subtracts. Call it only if max_bytes is set.

@@ -1,20 +1,10 @@
 #!lua flags=allow-oom
---[[ retry-dead: give dead tasks a new life in their queue, with all budgets back at nought.
-  for each   id, inline, large (a new payload: within the task's text, or with a key of its own; both "": the old one)
-  answers    "requeued" | "not_dead" | "duplicate" (another task holds its unique key by now)
+--[[ retry-dead: requeue dead tasks with all budgets at 0.
+  for each   id; inline, large: a new payload, within the task's text or under its own key; both "": keep the payload
+  answers    "requeued" | "not_dead" | "duplicate" (another task holds the unique key now)
   cost       O(n log D), D = dead tasks
-  invariant  attempt numbers go on: a lease of the former life stays lost ]]
+  invariant  attempt numbers continue, so a lease from before the task died stays lost ]]
 local first, fields_each = 1, 3
-
-local function replace_payload(t, inline, large)
-  extras(t)
-  t.rest = string.match(t.rest, "^[^\n]*\n") .. inline
-  if large == "" then
-    redis.call("UNLINK", payload .. t.id)
-  else
-    redis.call("SET", payload .. t.id, large)
-  end
-end
 
 local answers = {}
 for i = first, #ARGV, fields_each do
@@ -31,8 +21,7 @@ for i = first, #ARGV, fields_each do
       leave(dead, id)
       make_ready(id, read_policy(t.policy).priority)
       if key then redis.call("SET", unique .. key, id) end
-      -- The time by which it was to start belongs to its former life.
-      t.policy = string.gsub(t.policy, "^(%d+ %d+ %d+ %d+ %d+) %d+", "%1 0")
+      t.policy = with_expiry(t.policy, "0") -- the expiry of the submit no longer applies
       t.state, t.finished, t.retries, t.crashes, t.releases = "queued", "0", "0", "0", "0"
       extras(t).reason, extras(t).cancel, extras(t).watched = nil, nil, nil
       if inline ~= "" or large ~= "" then replace_payload(t, inline, large) end

@@ -1,7 +1,6 @@
 /** sweep: lapsed leases, due tasks and retention, also when thousands are due at the same millisecond. */
 import { expect, test } from "bun:test"
-import { newTokens } from "../../lib/task/lease-token.ts"
-import { checkQueue, cut } from "../support/invariants.ts"
+import { checkQueue } from "../support/invariants.ts"
 import { testRedis } from "../support/redis.ts"
 import { dump, HOUR, LONG, ScriptQueue, scriptQueue, type TaskOptions } from "../support/script-queue.ts"
 
@@ -25,45 +24,6 @@ test("a lapse counts as a crash and not as a failure, up to max_crashes, and the
     expect(await queue.field("T", "retries")).toBe("0")
     await checkQueue(queue.redis, queue.name)
   }
-})
-
-test("a lapse comes to the same straight from text to text as through the table", async () => {
-  for (const text of ["{}", LONG])
-    for (const worker of ["w", "?"])
-      for (const maxCrashes of [0, 1, 2]) {
-        const seen = []
-        for (const plain of [true, false]) {
-          await using queue = await scriptQueue()
-          await queue.submit("T", { maxCrashes, text, priority: 7 })
-          // A backoff of nothing is none, but is no plain policy.
-          if (!plain) await queue.setField("T", "policy", `7 3 ${maxCrashes} 30000 0 0 -1 fixed 0 0 0`)
-          const steps = []
-          for (let lapse = 0; lapse <= maxCrashes; lapse++) {
-            const asked = { limit: 1_000, retention: HOUR, tokens: newTokens(1) }
-            await queue.leaseEach(asked, { worker, slots: 1 })
-            await queue.lapse("T")
-            const bounds = {
-              limit: 9,
-              retention: HOUR,
-              dead_retention: HOUR,
-              keep: 9,
-              keep_dead: 9,
-              polled: 0,
-            }
-            const [, waiting, , ...befell] = await queue.scripts.call("sweep", queue.name, bounds)
-            const [first, , ...rest] = cut((await queue.redis.get(queue.key("task", "T")))!)
-            const ready = await queue.redis.lrange(queue.key("ready", "7"), 0, -1)
-            const told = [first, ...rest]
-              .join("\n")
-              .replace(/\.[\w-]{22} /g, ". ")
-              .replace(/\d{13}/g, "ms")
-            steps.push({ waiting, befell, told: told.split("\n"), ready })
-            await checkQueue(queue.redis, queue.name)
-          }
-          seen.push(steps)
-        }
-        expect(seen[0]).toEqual(seen[1]!)
-      }
 })
 
 test("a task whose retention is over leaves nothing behind, its large payload included", async () => {

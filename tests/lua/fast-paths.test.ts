@@ -1,0 +1,210 @@
+/** The fast paths of the scripts: each gives the same records, sets and answers as the general path. */
+import { afterAll, expect, test } from "bun:test"
+import type { Redis } from "ioredis"
+import { prepareScript } from "../../lib/redis/scripts.ts"
+import { onOneConnection, type Runner } from "../../lib/redis/store.ts"
+import type { Policy } from "../../lib/task/policy.ts"
+import { encodeNewTask } from "../../lib/task/record.ts"
+import { DirectQueue } from "../support/harness.ts"
+import { contradictionsOf, dump } from "../support/invariants.ts"
+import { sharedRedis } from "../support/redis.ts"
+import { HOUR, LONG, NO_NEWS } from "../support/script-queue.ts"
+
+interface Edit {
+  find: string
+  replace: string
+}
+
+/** How to switch off each fast path, and how to break it, so that the comparison can be seen to notice. */
+const FAST_PATHS: Record<string, { general: Edit; broken: Edit }> = {
+  "submit: one MSETNX for tasks without extras": {
+    general: { find: 'if ARGV[i + 3] ~= "" or created[id] ~= nil then', replace: "if true then" },
+    broken: {
+      find: "for i = first, #ARGV, fields_each do enqueue(i) end",
+      replace: "for i = first + fields_each, #ARGV, fields_each do enqueue(i) end",
+    },
+  },
+  "lease: the text from the old one": {
+    general: {
+      find: 'local text = leased_text(attempt .. "." .. token, next_worker(), rest)',
+      replace: `local t = parse(id, loaded[id])
+        t.state, t.finished, t.lease, t.started = "processing", "0", attempt .. "." .. token, now_text
+        t.worker = next_worker()
+        local text = text_of(t)`,
+    },
+    broken: {
+      find: 'leased_text(attempt .. "." .. token, next_worker(), rest)',
+      replace: 'leased_text("1." .. token, next_worker(), rest)',
+    },
+  },
+  "settle: done without a result": {
+    general: {
+      find: 'if outcome == "done" and text == "" and end_without_extras(id, keys[at], lease) then',
+      replace: "if false then",
+    },
+    broken: { find: "local ttl = policy.result_ttl\n", replace: "local ttl = -1\n" },
+  },
+  "sweep: lapsed without extras": {
+    general: {
+      find: "local t = not lapse_without_extras(id, keys[i]) and open(id)",
+      replace: "local t = open(id)",
+    },
+    broken: {
+      find: "lapsed_text(before, int(crashes + 1), after,",
+      replace: "lapsed_text(before, int(crashes + 2), after,",
+    },
+  },
+}
+
+/** Runs scripts by a clock that only the test moves, with this edit in each script that contains its text. */
+class EditedRunner {
+  seconds = 1_764_000_000
+  edited = 0
+  constructor(readonly edit?: Edit) {}
+
+  on(redis: Redis): Runner {
+    const runner = onOneConnection(redis)
+    return {
+      run: (script, ...rest) => {
+        let text = replaceOnce(script.text, 'redis.call("TIME")', `{ "${this.seconds}", "0" }`)
+        if (this.edit !== undefined && text.includes(this.edit.find)) {
+          text = replaceOnce(text, this.edit.find, this.edit.replace)
+          this.edited++
+        }
+        return runner.run(prepareScript(text), ...rest)
+      },
+    }
+  }
+}
+
+function replaceOnce(text: string, find: string, replacement: string): string {
+  const parts = text.split(find)
+  if (parts.length !== 2) throw new Error(`"${find}" occurs ${parts.length - 1} times`)
+  return parts.join(replacement)
+}
+
+/** Numbers from 0 up to a bound, the same for the same seed (mulberry32). */
+function randomNumbers(seed: number) {
+  let state = seed
+  return (bound: number) => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) % bound
+  }
+}
+
+type Random = ReturnType<typeof randomNumbers>
+
+/** Two of three tasks have no extras, and half of the policies are the short ones. */
+function randomTask(random: Random) {
+  const policy: Policy = {
+    priority: random(3) + 4,
+    maxRetries: random(3),
+    maxCrashes: random(3),
+    timeoutMs: 30_000,
+  }
+  if (random(8) === 0) policy.maxRuntimeMs = 20_000
+  if (random(6) === 0) policy.resultTtlMs = HOUR * (1 + random(3))
+  if (random(8) === 0) policy.backoff = { kind: "fixed", delay_ms: 60_000, jitter: false }
+  const special = random(3) === 0
+  return encodeNewTask({
+    queue: "",
+    type: "mail",
+    payload: ["{}", '{"a":1}', LONG][random(3)]!,
+    policy,
+    when: special && random(2) === 0 ? "+60000" : undefined,
+    expiresInMs: special && random(2) === 0 ? 90_000 : undefined,
+    unique: special && random(3) === 0 ? { key: `u${random(4)}`, replace: random(2) === 0 } : undefined,
+    idempotency: special && random(3) === 0 ? { key: `k${random(4)}`, print: `p${random(2)}` } : undefined,
+  })
+}
+
+/** What a batch of random calls leaves in Redis, and answers. */
+async function history(seed: number, edit?: Edit) {
+  const runner = new EditedRunner(edit)
+  const { socket } = await sharedRedis()
+  await using bench = new DirectQueue(socket, undefined, redis => runner.on(redis), {
+    depth: 0,
+    bytes: 1_000_000_000,
+  })
+  const random = randomNumbers(seed)
+  const seen: unknown[] = []
+  const leases: { id: string; lease: string }[] = []
+  let tokens = 0
+  const any = <T>(values: readonly T[]) => values[random(values.length)]!
+  for (let round = 0; round < 6; round++) {
+    for (let batch = 0; batch < 4; batch++) {
+      const items = Array.from({ length: 1 + random(6) }, () => ({
+        id: `t${random(80)}`,
+        ...randomTask(random),
+      }))
+      seen.push(await bench.submitEach(HOUR, items))
+    }
+    for (const worker of ["w", "?"]) {
+      const slots = 1 + random(8)
+      const token = Array.from({ length: slots }, () => String(++tokens).padStart(22, "0")).join("")
+      const [nextEvent, ...tasks] = await bench.leaseEach(
+        { limit: 100, retention: HOUR, tokens: token },
+        { worker, slots },
+      )
+      // The runs use queues of different names.
+      seen.push(nextEvent, ...tasks.map(({ queue: _, ...task }) => task))
+      leases.push(...tasks.map(({ id, lease }) => ({ id, lease })))
+    }
+    if (leases.length > 0) {
+      const { id, lease } = any(leases)
+      seen.push(await bench.scripts.call("cancel", bench.name, { retention: HOUR }, [{ id: any(leases).id }]))
+      const item = { id, lease, timeout: "", ...NO_NEWS, checkpoint: '"half"' }
+      seen.push(await bench.scripts.call("extend", bench.name, {}, [item]))
+      const settlements = Array.from({ length: 6 }, () => {
+        const { id, lease } = any(leases.slice(-12))
+        const outcome = any(["done", "done", "done", "failed", "released"] as const)
+        const text = outcome === "done" && random(2) === 0 ? '"result"' : ""
+        return { id, lease: any([lease, lease, lease, "", `1.${"x".repeat(22)}`]), outcome, text }
+      })
+      seen.push(await bench.settleEach(HOUR, settlements))
+    }
+    if (random(2) === 0) runner.seconds += any([40, 100])
+    const bounds = { limit: 100, retention: HOUR, dead_retention: HOUR, keep: 1e9, keep_dead: 1e9, polled: 0 }
+    seen.push(await bench.scripts.call("sweep", bench.name, bounds))
+    const content = await dump(bench.redis, bench.name)
+    expect(contradictionsOf(content)).toEqual([])
+    seen.push(content)
+  }
+  return { seen, edited: runner.edited }
+}
+
+test("two runs of the same calls give the same records, sets and answers", async () => {
+  expect((await history(1)).seen).toEqual((await history(1)).seen)
+})
+
+const SEEDS = Array.from({ length: 20 }, (_, i) => i + 1)
+const original = new Map<number, Promise<unknown[]>>()
+const originalOf = (seed: number) => {
+  const known = original.get(seed) ?? history(seed).then(({ seen }) => seen)
+  original.set(seed, known)
+  return known
+}
+afterAll(() => original.clear())
+
+test.each(Object.entries(FAST_PATHS))(
+  "%s: the general path gives the same records, sets and answers",
+  async (_, { general }) => {
+    for (const seed of SEEDS) {
+      const { seen, edited } = await history(seed, general)
+      expect(edited).toBeGreaterThan(0)
+      expect({ seed, seen }).toEqual({ seed, seen: await originalOf(seed) })
+    }
+  },
+)
+
+test.each(Object.entries(FAST_PATHS))("%s: a fast path that differs is noticed", async (_, { broken }) => {
+  const differs = async (seed: number) => {
+    const result = await history(seed, broken).catch(error => ({ seen: [String(error)] }))
+    return !Bun.deepEquals(result.seen, await originalOf(seed))
+  }
+  let found = false
+  for (const seed of SEEDS) found ||= await differs(seed)
+  expect(found).toBe(true)
+})
