@@ -26,6 +26,7 @@ const ROOMS: Rules = {
   "broker.ts": ["process", "http", "queue", ...BELOW_QUEUE],
   "worker.ts": ["process", "worker", "client.ts", "handlers.ts", "config", ...TRACING],
   process: ["queue", ...BELOW_QUEUE],
+  "lib/process/top.ts": ["client.ts"],
   http: ["queue", ...BELOW_QUEUE],
   worker: ["client.ts", "handlers.ts", "config", "wire", ...TRACING],
   queue: BELOW_QUEUE,

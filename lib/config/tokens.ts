@@ -1,15 +1,64 @@
+/** API tokens: their roles, their queues, and how API_TOKENS is read. */
 import { ROLES, type Role } from "../wire/fields.ts"
+import { QUEUE_NAME, type Reader } from "./reader.ts"
 
 export { ROLES, type Role }
 
-/** What is known of a token. Not the token: who reads our memory or the configuration cannot present it. */
+/** An API token. It holds a hash, so that memory and configuration do not reveal the token. */
 export interface ApiToken {
   name: string
   roles: readonly Role[]
-  /** The only queues that it is for; undefined: all. */
+  /** The queues that the token is bound to; undefined: all queues. */
   queues: readonly string[] | undefined
   /** SHA-256, as hex. */
   hash: string
 }
 
 export const hashOf = (token: string): string => Bun.SHA256.hash(token, "hex")
+
+/** Splits at the first colons, so that the token may contain colons. */
+export const TOKEN_ENTRY = /^([A-Za-z0-9._-]{1,64}):([a-z+]+)(?:@([A-Za-z0-9._+-]+))?:([\x21-\x7e]+)$/
+
+export const MIN_TOKEN_LENGTH = 16
+
+/**
+ * API_TOKENS: entries `name:role+role@queue+queue:token`, separated by commas or white space. A line that begins with #
+ * is a comment. Error messages name an entry by its position, because any part of it may be the token. undefined: unset.
+ */
+export function readTokens(read: Reader, apiToken: string | undefined): ApiToken[] | undefined {
+  const text = read.textOrFile("API_TOKENS")
+  if (text === undefined) return undefined
+  const entries = text
+    .replace(/^[ \t]*#.*$/gm, "")
+    .split(/[\s,]+/)
+    .filter(entry => entry !== "")
+  const faults = entries.length > 0 ? [] : ["there is none"]
+  const places = new Map(apiToken === undefined ? [] : [[hashOf(apiToken), "API_SECRET_TOKEN"]])
+  const tokens = entries.flatMap((entry, i): ApiToken[] => {
+    const place = `entry ${i + 1}`
+    const fault = (what: string) => {
+      faults.push(`${place} ${what}`)
+      return []
+    }
+    const [, name, roleList, queueList, secret] = TOKEN_ENTRY.exec(entry) ?? []
+    if (name === undefined) return fault("has not these parts")
+    const roles = roleList!.split("+")
+    if (!roles.every(role => (ROLES as readonly string[]).includes(role)))
+      return fault(`has a role that is none of ${ROLES.join(", ")}`)
+    const queues = queueList?.split("+")
+    if (queues?.some(queue => !QUEUE_NAME.test(queue))) return fault("has a queue that is no queue's name")
+    const hash = /^sha256:([\da-f]{64})$/i.exec(secret!)?.[1]?.toLowerCase()
+    if (hash === undefined && (secret!.startsWith("sha256:") || secret!.length < MIN_TOKEN_LENGTH))
+      return fault(`ends neither in ${MIN_TOKEN_LENGTH} characters or more nor in sha256: and 64 hex digits`)
+    const token = { name, roles: roles as Role[], queues, hash: hash ?? hashOf(secret!) }
+    const same = places.get(token.hash)
+    if (same !== undefined) return fault(`has the token of ${same}`)
+    places.set(token.hash, place)
+    return [token]
+  })
+  if (faults.length === 0) return tokens
+  return read.fault(
+    `API_TOKENS must be entries as name:role+role:token or name:role+role@queue+queue:token, divided by commas: ${faults.join("; ")}`,
+    [],
+  )
+}

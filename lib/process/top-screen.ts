@@ -1,20 +1,12 @@
 import type { DlqGroupsAnswer } from "../wire/dead-letters.ts"
-import type { QueueView } from "../wire/managing.ts"
+import type { QueueView, WorkerView } from "../wire/managing.ts"
 
-/** The parts of an answer of GET /workers that the screen shows. */
-export interface WorkerRow {
-  worker: string
-  state: string
-  in_hand: number
-  done: number
-  failed: number
-  queues: readonly string[]
-}
+/** What the screen of `top` shows. */
 export interface ScreenState {
   url: string
   queues: (Omit<QueueView, "rates" | "workers"> & { rates?: Readonly<Record<string, number>> })[]
   /** undefined if the broker does not list its workers. */
-  workers?: WorkerRow[] | undefined
+  workers?: Pick<WorkerView, "worker" | "state" | "in_hand" | "done" | "failed" | "queues">[] | undefined
   /** Whether the broker has more queues than it returned. */
   more?: boolean
   /** The queue that keys act on. */

@@ -1,20 +1,19 @@
 /** `bun run top`: shows the queues of a broker in the terminal, refreshed every second. Without a terminal it prints once. */
+import { Client } from "../client.ts"
 import { readTopConfig } from "../config/config.ts"
 import { createLog } from "../log.ts"
 import { pause } from "../pause.ts"
 import { stopSignal } from "../signals.ts"
-import type { DlqGroupsAnswer } from "../wire/dead-letters.ts"
-import type { QueuesAnswer } from "../wire/managing.ts"
 import { runProgram } from "./help.ts"
 import { Token } from "./token.ts"
-import { renderScreen, type ScreenState, safeText, type WorkerRow } from "./top-screen.ts"
+import { renderScreen, type ScreenState, safeText } from "./top-screen.ts"
 
-const EVERY_MS = 1_000
+const REFRESH_MS = 1_000
 const ANSWER_MS = 5_000
 const SHOWN_QUEUES = 1_000
 
 const ESC = "\x1b"
-/** Several presses may come as one piece; an arrow is three characters. */
+/** One chunk of input may contain several key presses. An arrow key is three characters. */
 const KEYS = new RegExp(`${ESC}\\[[A-Z]|[\\s\\S]`, "g")
 
 async function main(): Promise<number> {
@@ -22,22 +21,15 @@ async function main(): Promise<number> {
   const stop = stopSignal()
   const token = await Token.find(config, createLog("info"), stop)
   if (token === undefined) return 0
-  const ask = async <T>(method: string, path: string): Promise<T> => {
-    const signal = AbortSignal.any([stop, AbortSignal.timeout(ANSWER_MS)])
-    const answer = await fetch(config.brokerUrl.replace(/\/+$/, "") + path, {
-      ...{ method, signal, headers: { "X-API-Token": token.value } },
-    })
-    if (answer.ok) return (await answer.json()) as T
-    const { error, detail } = (await answer.json().catch(() => ({}))) as Record<string, string>
-    throw new Error([answer.status, error, detail].filter(word => word !== undefined).join(" "))
-  }
+  const client = new Client({ url: config.brokerUrl, token: () => token.value, timeoutMs: ANSWER_MS })
+  const options = { signal: stop }
   const state: ScreenState = { url: config.brokerUrl, queues: [] }
-  const look = async () => {
+  const refresh = async () => {
     try {
-      const { queues, next } = await ask<QueuesAnswer>("GET", `/queues?limit=${SHOWN_QUEUES}`)
+      const { queues, next } = await client.queues({ limit: SHOWN_QUEUES }, options)
       state.queues = queues
       state.more = next !== undefined
-      state.workers = await ask<{ workers: WorkerRow[] }>("GET", "/workers?limit=100").then(
+      state.workers = await client.workers({ limit: 100 }, options).then(
         ({ workers }) => workers,
         () => undefined,
       )
@@ -48,7 +40,7 @@ async function main(): Promise<number> {
       void token.refresh()
     }
   }
-  await look()
+  await refresh()
   const { stdout, stdin } = process
   if (!stdout.isTTY) {
     if (state.fault === undefined) {
@@ -65,29 +57,28 @@ async function main(): Promise<number> {
     stdout.write(`\x1b[H${styled.join("\r\n")}\x1b[J`)
   }
   const quit = new AbortController()
-  const choose = (by: number) => {
+  const moveSelection = (step: number) => {
     const at = state.queues.findIndex(({ queue }) => queue === state.selected)
-    state.selected = state.queues[Math.max(0, Math.min(at + by, state.queues.length - 1))]?.queue
+    state.selected = state.queues[Math.max(0, Math.min(at + step, state.queues.length - 1))]?.queue
   }
   const press = async (key: string) => {
     const { selected, groups } = state
     state.message = undefined
     if (key === "q" || key === "\x03") return quit.abort()
     if (groups !== undefined) state.groups = undefined
-    else if (key === "\x1b[A" || key === "k") choose(-1)
-    else if (key === "\x1b[B" || key === "j") choose(1)
+    else if (key === "\x1b[A" || key === "k") moveSelection(-1)
+    else if (key === "\x1b[B" || key === "j") moveSelection(1)
     else if (key === "p" && selected !== undefined) {
       const paused = state.queues.find(({ queue }) => queue === selected)?.paused
-      await ask("POST", `/queues/${encodeURIComponent(selected)}/${paused ? "resume" : "pause"}`)
+      if (paused) await client.resumeQueue(selected, options)
+      else await client.pauseQueue(selected, {}, options)
       state.message = `${selected} is ${paused ? "resumed" : "paused"}`
-      await look()
+      await refresh()
     } else if (key === "\r" && selected !== undefined)
-      state.groups = (
-        await ask<DlqGroupsAnswer>("GET", `/dlq/groups?queue=${encodeURIComponent(selected)}`)
-      ).groups
+      state.groups = (await client.dlqGroups({ queue: selected }, options)).groups
     draw()
   }
-  // At every end, once more than needed: what is said of an error must not go down with the screen.
+  // Runs at every exit, even twice: an error message must not disappear with the alternate screen.
   const restore = () => {
     if (stdin.isTTY) stdin.setRawMode(false)
     stdout.write("\x1b[?25h\x1b[?1049l")
@@ -104,12 +95,12 @@ async function main(): Promise<number> {
         draw()
       })
   })
-  const over = AbortSignal.any([stop, quit.signal])
+  const ended = AbortSignal.any([stop, quit.signal])
   try {
-    while (!over.aborted) {
+    while (!ended.aborted) {
       draw()
-      await pause(EVERY_MS, over)
-      if (!over.aborted) await look()
+      await pause(REFRESH_MS, ended)
+      if (!ended.aborted) await refresh()
     }
     return 0
   } finally {

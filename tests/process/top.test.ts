@@ -38,7 +38,7 @@ test("a queue is a line: how many tasks are where, and how long the oldest waits
 
 test("rates and workers are told by brokers that know them", () => {
   const rates = { submitted: 1.25, leased: 1, done: 1_250, failed: 0 }
-  const workers = [
+  const workers: ScreenState["workers"] = [
     { worker: "a-1", state: "live", in_hand: 3, done: 10, failed: 1, queues: ["mail"] },
     { worker: "b-2", state: "stale", in_hand: 1, done: 7, failed: 0, queues: ["mail", "push"] },
   ]
@@ -64,7 +64,12 @@ test("a paused queue is marked, however long its name is, and the chosen one say
 test("every size is filled and none exceeded, and the chosen queue stays in sight", () => {
   const queues = Array.from({ length: 200 }, (_, i) => queue(`queue-${i}`))
   const workers = Array.from({ length: 50 }, (_, i) => ({
-    ...{ worker: `worker-${i}`, state: "live", in_hand: 1, done: 1, failed: 1, queues: ["a"] },
+    worker: `worker-${i}`,
+    state: "live" as const,
+    in_hand: 1,
+    done: 1,
+    failed: 1,
+    queues: ["a"],
   }))
   for (const columns of [20, 80, 133])
     for (const rows of [8, 24, 60])
@@ -220,7 +225,7 @@ test("a broker that does not answer, or refuses the token, is told with exit cod
   await using broker = await brokerWith()
   for (const [url, token, why] of [
     ["http://127.0.0.1:1", TOKEN, "No answer from http://127.0.0.1:1: "],
-    [broker.url, "another-token", "401 Unauthorized"],
+    [broker.url, "another-token", "Unauthorized (401 unauthorized)"],
   ] as const) {
     const child = Bun.spawn(command, { env: reach(url, token), stdout: "pipe", stderr: "pipe" })
     expect(await child.stderr.text()).toContain(why)
