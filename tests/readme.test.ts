@@ -3,7 +3,6 @@ import { expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { type Env, readBrokerConfig, readWorkerConfig } from "../lib/config/config.ts"
 import { Fatal, loadHandlers } from "../lib/handlers.ts"
 import { PROBLEMS } from "../lib/wire/problem.ts"
 import { bare, code, read, root, table } from "./support/documents.ts"
@@ -13,63 +12,6 @@ test("the codes of errors, with their statuses, are those of the code", async ()
   const rows = await table("lib/http/protocol.md", "| code | status | meaning | do next |")
   expect(rows.map(([code, status]) => [bare(code!), Number(status)])).toEqual(
     Object.entries(PROBLEMS).map(([code, { status }]) => [code, status]),
-  )
-})
-
-/** The variables that a reader asks for, and what it makes of an empty environment. */
-function variables(reader: (env: Env) => object): Map<string, string> {
-  const asked = new Set<string>()
-  const env = new Proxy({}, { get: (_, name) => void asked.add(String(name)) })
-  const config = reader(env) as Record<string, unknown>
-  const member = (name: string) => name.toLowerCase().replace(/_(.)/g, (_, letter) => letter.toUpperCase())
-  return new Map([...asked].map(name => [name, String(config[member(name)] ?? "–")]))
-}
-
-test("the variables, who reads them and their defaults are those of lib/config/config.ts", async () => {
-  const broker = variables(readBrokerConfig)
-  const worker = variables(readWorkerConfig)
-  broker.set("REDIS_PORT", "6379") // no member of its own: it becomes part of redisUrl
-  expect(readBrokerConfig({ REDIS_HOST: "a", API_SECRET_TOKEN: "b" }).redisUrl).toBe("redis://a:6379")
-  broker.set("DONE_RETENTION_COUNT", String(readBrokerConfig({}).doneKept))
-  broker.set("DEAD_RETENTION_COUNT", String(readBrokerConfig({}).deadKept))
-  broker.set("BACKOFF_KIND", "none") // all four become `backoff`
-  expect(readBrokerConfig({}).backoff).toBeUndefined()
-  const { backoff } = readBrokerConfig({ BACKOFF_KIND: "fixed" })
-  broker.set("BACKOFF_DELAY_MS", String(backoff!.delay_ms))
-  broker.set("BACKOFF_MAX_MS", String(backoff!.max_ms))
-  broker.set("BACKOFF_JITTER", String(backoff!.jitter))
-  const readers = (name: string) => (broker.has(name) ? (worker.has(name) ? "both" : "broker") : "worker")
-  const rows = await table("lib/config/README.md", "| variable | read by | default | meaning |")
-  for (const [name] of rows.filter(([, by]) => by === "Compose"))
-    expect(await read("docker-compose.yml")).toContain(`\${${bare(name!)}`)
-  expect(
-    rows
-      .filter(([, by]) => by !== "Compose")
-      .map(([name, by, fallback]) => [bare(name!), by, bare(fallback!)])
-      .sort(),
-  ).toEqual([...new Map([...broker, ...worker])].map(([name, value]) => [name, readers(name), value]).sort())
-})
-
-test("the settings of the front page are those of the full table", async () => {
-  const header = "| variable | read by | default | meaning |"
-  const known = (await table("lib/config/README.md", header)).map(row => row.slice(0, 3))
-  for (const row of await table("README.md", header)) expect(known).toContainEqual(row.slice(0, 3))
-})
-
-test("Compose passes every variable of a broker and a worker on, or sets it", async () => {
-  const compose = await read("docker-compose.yml")
-  // What has no use there: it brings its own Redis, one server, and each worker has a name of its own.
-  const none = /^(REDIS_(?!URL|TIMEOUT)|WAIT_REPLICAS|DATA_DIR|WORKER_NAME)/
-  const asked = [...variables(readBrokerConfig).keys(), ...variables(readWorkerConfig).keys()]
-  for (const name of asked.filter(name => !none.test(name))) expect(compose).toContain(`      ${name}: `)
-})
-
-test(".env.example has every variable", async () => {
-  const names = [...(await read(".env.example")).matchAll(/^#? ?([A-Z_]+)=/gm)].map(([, name]) => name!)
-  expect([...new Set(names)].sort()).toEqual(
-    (await table("lib/config/README.md", "| variable | read by | default | meaning |"))
-      .map(([name]) => bare(name!))
-      .sort(),
   )
 })
 
