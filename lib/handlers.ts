@@ -2,7 +2,7 @@
 import { resolve } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { pathToFileURL } from "node:url"
-import { ConfigError } from "./config/config.ts"
+import { ConfigError } from "./config/reader.ts"
 import type { Ack, LeasedTask } from "./wire/working.ts"
 
 /** `Checkpoint` is the type of this handler's checkpoints. Nothing checks that an earlier version stored the same type. */

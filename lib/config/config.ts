@@ -25,25 +25,24 @@ export function readBrokerConfig(env: Env = process.env, onRead: OnRead = () => 
   const given = (["REDIS_URL", "REDIS_SENTINELS", "REDIS_CLUSTER"] as const).filter(
     name => read.text(name) !== undefined,
   )
-  if (given.length > 1)
-    read.fault(`${given.join(" and ")} name different servers: set only one of them`, undefined)
+  if (given.length > 1) read.fault(`${given.join(" and ")} are both set: set only one of them`, undefined)
   if (redisHost !== undefined && given.length > 0 && given[0] !== "REDIS_URL")
-    read.fault(`${given[0]} and REDIS_HOST name different servers: set only one of them`, undefined)
+    read.fault(`${given[0]} and REDIS_HOST are both set: set only one of them`, undefined)
   const own = given.length === 0 && redisHost === undefined
   if ((redisPassword ?? redisUsername) !== undefined && (own || given[0] === "REDIS_URL"))
     read.fault(
-      "REDIS_USERNAME and REDIS_PASSWORD go with REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER; with REDIS_URL they " +
-        "stand in the address, as redis://user:password@host",
+      "REDIS_USERNAME and REDIS_PASSWORD require REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER; with REDIS_URL, write " +
+        "them in the address: redis://user:password@host",
       undefined,
     )
   if (waitReplicas > 0 && own)
-    read.fault("WAIT_REPLICAS needs a Redis with replicas: the broker's own has none", undefined)
+    read.fault("WAIT_REPLICAS requires a Redis with replicas: the broker's own Redis has none", undefined)
   const apiToken = read.token()
   const tokens = readTokens(read, apiToken)
   if (!own && [read.text("API_SECRET_TOKEN"), tokens].every(given => given === undefined))
     read.fault(
-      "API_SECRET_TOKEN must be set where REDIS_URL, REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER is: every request " +
-        "carries it in X-API-Token (make one: openssl rand -hex 32); or API_TOKENS",
+      "API_SECRET_TOKEN must be set with REDIS_URL, REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER, unless API_TOKENS is: " +
+        "clients send it in X-API-Token (create one: openssl rand -hex 32)",
       undefined,
     )
   return read.finish({
@@ -88,16 +87,25 @@ function readPorts(read: Reader) {
   const metricsPort = read.integer("METRICS_PORT", 0, 0, 65_535)
   const last = metricsPort + brokers - 1
   if (brokers > 1 && port === 0)
-    read.fault("BROKERS above 1 needs a PORT: with 0 each of them would get another", undefined)
+    read.fault(
+      "BROKERS above 1 requires a fixed PORT: with 0 each process would get a different port",
+      undefined,
+    )
   if (brokers > 1 && process.platform !== "linux")
-    read.fault("BROKERS above 1 needs Linux, which spreads connections over processes on one port", undefined)
+    read.fault(
+      "BROKERS above 1 requires Linux, which distributes connections over processes on one port",
+      undefined,
+    )
   if (metricsPort > 0 && last > 65_535)
     read.fault(
-      `METRICS_PORT must leave room for a port each: BROKERS=${brokers} would take them to ${last}`,
+      `METRICS_PORT is too high: with BROKERS=${brokers} the last process would need port ${last}`,
       undefined,
     )
   if (metricsPort > 0 && port >= metricsPort && port <= last)
-    read.fault(`METRICS_PORT and PORT must differ: the metrics take ${metricsPort} to ${last}`, undefined)
+    read.fault(
+      `METRICS_PORT and PORT must differ: metrics use the ports ${metricsPort} to ${last}`,
+      undefined,
+    )
   return { port, brokers, metricsPort }
 }
 
@@ -133,12 +141,12 @@ export function readWorkerConfig(env: Env = process.env, onRead: OnRead = () => 
     .map(name => name.trim())
   if (queues.length > 100 || !queues.every(name => QUEUE_NAME.test(name)))
     read.fault(
-      "QUEUES must be 1 to 100 names divided by commas, each of 1 to 64 characters out of A-Z a-z 0-9 . _ -",
+      "QUEUES must be 1 to 100 names separated by commas, each of 1 to 64 characters from A-Z a-z 0-9 . _ -",
       [],
     )
   const name = read.text("WORKER_NAME")
   if (name !== undefined && !QUEUE_NAME.test(name))
-    read.fault("WORKER_NAME must have 1 to 64 characters out of A-Z a-z 0-9 . _ -", undefined)
+    read.fault("WORKER_NAME must have 1 to 64 characters from A-Z a-z 0-9 . _ -", undefined)
   return read.finish({
     ...readConnection(read),
     queues,
@@ -188,5 +196,5 @@ export type RedisAddress =
   /** `redis://`, `rediss://`, `unix:///path`, or a bare `/path` of a Unix socket. */
   | { url: string }
   | { sentinels: readonly HostPort[]; master: string; sentinelPassword?: string | undefined }
-  /** Some of the nodes: the others are learnt from them. */
+  /** Some of the nodes. The client learns the others from them. */
   | { cluster: readonly HostPort[] }

@@ -80,7 +80,7 @@ export class Reader {
       .split(",")
       .map(node => /^(\[[\da-fA-F:]+\]|[\w.-]+)(?::(\d{1,5}))?$/.exec(node.trim()))
     if (nodes.some(node => node === null || Number(node[2] ?? port) > 65_535 || node[2] === "0"))
-      return this.fault(`${name} must be addresses as host:port, divided by commas`, undefined)
+      return this.fault(`${name} must be addresses host:port, separated by commas`, undefined)
     return nodes.map(node => ({ host: node![1]!.replace(/[[\]]/g, ""), port: Number(node![2] ?? port) }))
   }
 
@@ -88,7 +88,7 @@ export class Reader {
     const value = this.text("API_SECRET_TOKEN")
     if (value === undefined || /^[\x21-\x7e]+$/.test(value)) return value
     return this.fault(
-      "API_SECRET_TOKEN must be printable ASCII without spaces, as it is sent in a header",
+      "API_SECRET_TOKEN must be printable ASCII without spaces, because it is sent in a header",
       undefined,
     )
   }

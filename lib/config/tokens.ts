@@ -32,7 +32,7 @@ export function readTokens(read: Reader, apiToken: string | undefined): ApiToken
     .replace(/^[ \t]*#.*$/gm, "")
     .split(/[\s,]+/)
     .filter(entry => entry !== "")
-  const faults = entries.length > 0 ? [] : ["there is none"]
+  const faults = entries.length > 0 ? [] : ["it contains no entry"]
   const places = new Map(apiToken === undefined ? [] : [[hashOf(apiToken), "API_SECRET_TOKEN"]])
   const tokens = entries.flatMap((entry, i): ApiToken[] => {
     const place = `entry ${i + 1}`
@@ -41,24 +41,26 @@ export function readTokens(read: Reader, apiToken: string | undefined): ApiToken
       return []
     }
     const [, name, roleList, queueList, secret] = TOKEN_ENTRY.exec(entry) ?? []
-    if (name === undefined) return fault("has not these parts")
+    if (name === undefined) return fault("does not have this form")
     const roles = roleList!.split("+")
     if (!roles.every(role => (ROLES as readonly string[]).includes(role)))
-      return fault(`has a role that is none of ${ROLES.join(", ")}`)
+      return fault(`has a role other than ${ROLES.join(", ")}`)
     const queues = queueList?.split("+")
-    if (queues?.some(queue => !QUEUE_NAME.test(queue))) return fault("has a queue that is no queue's name")
+    if (queues?.some(queue => !QUEUE_NAME.test(queue))) return fault("has an invalid queue name")
     const hash = /^sha256:([\da-f]{64})$/i.exec(secret!)?.[1]?.toLowerCase()
     if (hash === undefined && (secret!.startsWith("sha256:") || secret!.length < MIN_TOKEN_LENGTH))
-      return fault(`ends neither in ${MIN_TOKEN_LENGTH} characters or more nor in sha256: and 64 hex digits`)
+      return fault(
+        `must end in a token of at least ${MIN_TOKEN_LENGTH} characters, or in sha256: and 64 hex digits`,
+      )
     const token = { name, roles: roles as Role[], queues, hash: hash ?? hashOf(secret!) }
     const same = places.get(token.hash)
-    if (same !== undefined) return fault(`has the token of ${same}`)
+    if (same !== undefined) return fault(`has the same token as ${same}`)
     places.set(token.hash, place)
     return [token]
   })
   if (faults.length === 0) return tokens
   return read.fault(
-    `API_TOKENS must be entries as name:role+role:token or name:role+role@queue+queue:token, divided by commas: ${faults.join("; ")}`,
+    `API_TOKENS must contain entries name:role+role:token or name:role+role@queue+queue:token, separated by commas: ${faults.join("; ")}`,
     [],
   )
 }

@@ -1,12 +1,7 @@
 /** The command line of broker.ts, worker.ts, `bun run top` and `bun run start`. It has only `--help` and `--version`. */
 import { version } from "../../package.json" with { type: "json" }
-import {
-  ConfigError,
-  type OnRead,
-  readBrokerConfig,
-  readTopConfig,
-  readWorkerConfig,
-} from "../config/config.ts"
+import { readBrokerConfig, readTopConfig, readWorkerConfig } from "../config/config.ts"
+import { ConfigError, type OnRead } from "../config/reader.ts"
 import { VARIABLES, type Variable } from "../config/variables.ts"
 
 const COLUMNS = 80

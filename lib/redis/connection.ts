@@ -7,7 +7,8 @@ import {
   type SentinelConnectionOptions,
   SentinelConnector,
 } from "ioredis"
-import type { HostPort, RedisAddress } from "../config/config.ts"
+import type { RedisAddress } from "../config/config.ts"
+import type { HostPort } from "../config/reader.ts"
 import type { Log } from "../log.ts"
 import { atTickEnd } from "../tick.ts"
 

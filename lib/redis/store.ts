@@ -1,6 +1,6 @@
 /** Redis as the queue sees it: scripts and commands by the key they are about, wherever that key is. */
 import { type Redis, Command as RedisCommand } from "ioredis"
-import type { HostPort } from "../config/config.ts"
+import type { HostPort } from "../config/reader.ts"
 import type { Log } from "../log.ts"
 import { type RedisTarget, type Topology, topologyOf } from "./connection.ts"
 import { asRefusal } from "./faults.ts"

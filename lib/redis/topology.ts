@@ -6,7 +6,7 @@
  * This is not ioredis' own Cluster, which has queues and retries of its own, and may send a write twice.
  */
 import type { Redis } from "ioredis"
-import type { HostPort } from "../config/config.ts"
+import type { HostPort } from "../config/reader.ts"
 import type { Log } from "../log.ts"
 import { commandConnection, connect, type RedisTarget } from "./connection.ts"
 import { ReplicatedWrites } from "./replicated.ts"

@@ -1,6 +1,7 @@
 /** Configuration read from environment variables: defaults, and every fault at once. */
 import { expect, test } from "bun:test"
-import { ConfigError, type Env, readBrokerConfig, readWorkerConfig } from "../../lib/config/config.ts"
+import { readBrokerConfig, readWorkerConfig } from "../../lib/config/config.ts"
+import { ConfigError, type Env } from "../../lib/config/reader.ts"
 
 function problems(read: (env: Env) => unknown, env: Env): readonly string[] {
   try {

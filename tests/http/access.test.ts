@@ -4,7 +4,8 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createBroker } from "../../broker.ts"
-import { type ConfigError, type Env, readBrokerConfig } from "../../lib/config/config.ts"
+import { readBrokerConfig } from "../../lib/config/config.ts"
+import type { ConfigError, Env } from "../../lib/config/reader.ts"
 import { hashOf, ROLES, type Role } from "../../lib/config/tokens.ts"
 import { ACCESS } from "../../lib/http/access.ts"
 import { createLog, type Fields } from "../../lib/log.ts"
@@ -52,7 +53,7 @@ test("tokens may be in a file, one per line, with comments", async () => {
     ["ci", hashOf(secretOf("b"))],
   ])
   await Bun.write(path, "# nothing\n")
-  expect(problems({ API_TOKENS_FILE: path })).toEqual([expect.stringContaining("there is none")])
+  expect(problems({ API_TOKENS_FILE: path })).toEqual([expect.stringContaining("it contains no entry")])
   await rm(join(path, ".."), { recursive: true })
   expect(problems({ API_TOKENS_FILE: path })[0]).toBe("API_TOKENS_FILE cannot be read: ENOENT")
   expect(problems({ API_TOKENS_FILE: path, API_TOKENS: "x" })).toContain(
@@ -77,18 +78,19 @@ test("invalid entries are reported in one line, by position and without their to
   ]
   const found = problems({ API_SECRET_TOKEN: TOKEN, API_TOKENS: entries.join() })
   expect(found).toHaveLength(1)
-  expect(found[0]).toStartWith("API_TOKENS must be entries as name:role+role:token")
+  expect(found[0]).toStartWith("API_TOKENS must contain entries name:role+role:token")
   expect(found[0]).not.toContain("s3cret")
   expect(found[0]!.slice(found[0]!.indexOf("entry 1")).split("; ")).toEqual([
-    ...[1, 2, 3].map(place => `entry ${place} has not these parts`),
-    "entry 4 has not these parts",
-    "entry 5 has a role that is none of submit, work, operate, read",
-    ...["entry 6 has not these parts", "entry 7 has not these parts"],
+    ...[1, 2, 3].map(place => `entry ${place} does not have this form`),
+    "entry 4 does not have this form",
+    "entry 5 has a role other than submit, work, operate, read",
+    ...["entry 6 does not have this form", "entry 7 does not have this form"],
     ...[8, 9].map(
-      place => `entry ${place} ends neither in 16 characters or more nor in sha256: and 64 hex digits`,
+      place =>
+        `entry ${place} must end in a token of at least 16 characters, or in sha256: and 64 hex digits`,
     ),
-    "entry 11 has the token of entry 10",
-    "entry 12 has the token of API_SECRET_TOKEN",
+    "entry 11 has the same token as entry 10",
+    "entry 12 has the same token as API_SECRET_TOKEN",
   ])
 })
 

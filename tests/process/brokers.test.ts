@@ -1,7 +1,8 @@
 /** BROKERS=n: several processes on one port, as one broker to whoever asks; and METRICS_PORT. */
 import { expect, test } from "bun:test"
 import { join } from "node:path"
-import { type ConfigError, type Env, readBrokerConfig } from "../../lib/config/config.ts"
+import { readBrokerConfig } from "../../lib/config/config.ts"
+import type { ConfigError, Env } from "../../lib/config/reader.ts"
 import { Connection, post } from "../bench/http.ts"
 import { DirectQueue, TOKEN } from "../support/harness.ts"
 import {
@@ -280,20 +281,20 @@ test("what cannot be shared is refused with what would be right", () => {
     expect(problems({ BROKERS: bad })).toEqual(["BROKERS must be a whole number from 1 to 64"])
   expect(problems({ METRICS_PORT: "65536" })).toEqual(["METRICS_PORT must be a whole number from 0 to 65535"])
   expect(problems({ BROKERS: "2", PORT: "0" })).toEqual([
-    "BROKERS above 1 needs a PORT: with 0 each of them would get another",
+    "BROKERS above 1 requires a fixed PORT: with 0 each process would get a different port",
   ])
   expect(problems({ BROKERS: "64", METRICS_PORT: "65473" })).toEqual([
-    "METRICS_PORT must leave room for a port each: BROKERS=64 would take them to 65536",
+    "METRICS_PORT is too high: with BROKERS=64 the last process would need port 65536",
   ])
   expect(problems({ BROKERS: "2", PORT: "5001", METRICS_PORT: "5000" })).toEqual([
-    "METRICS_PORT and PORT must differ: the metrics take 5000 to 5001",
+    "METRICS_PORT and PORT must differ: metrics use the ports 5000 to 5001",
   ])
   expect(problems({ BROKERS: "2", PORT: "5002", METRICS_PORT: "5000" })).toEqual([2])
   expect(problems({ PORT: "5000", METRICS_PORT: "5000" })).toHaveLength(1)
   const platform = Object.getOwnPropertyDescriptor(process, "platform")!
   Object.defineProperty(process, "platform", { value: "darwin" })
   try {
-    expect(problems({ BROKERS: "2" })[0]).toStartWith("BROKERS above 1 needs Linux")
+    expect(problems({ BROKERS: "2" })[0]).toStartWith("BROKERS above 1 requires Linux")
     expect(problems({ BROKERS: "1" })).toEqual([1])
   } finally {
     Object.defineProperty(process, "platform", platform)

@@ -4,12 +4,8 @@
  */
 import { expect, setDefaultTimeout, test } from "bun:test"
 import { BrokerProblem, BrokerUnreachable, Client } from "../../lib/client.ts"
-import {
-  type ConfigError,
-  type RedisAddress,
-  readBrokerConfig,
-  redisAddress,
-} from "../../lib/config/config.ts"
+import { type RedisAddress, readBrokerConfig, redisAddress } from "../../lib/config/config.ts"
+import type { ConfigError } from "../../lib/config/reader.ts"
 import { keyOf } from "../../lib/redis/keys.ts"
 import { slotOf } from "../../lib/redis/topology.ts"
 import { freshName, type TestBroker, TOKEN, testBroker } from "../support/harness.ts"

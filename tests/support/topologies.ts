@@ -1,7 +1,7 @@
 /** Redis topologies for tests, on their own ports: a master with replicas and Sentinels, and a Cluster. */
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
 import { Redis } from "ioredis"
-import type { HostPort } from "../../lib/config/config.ts"
+import type { HostPort } from "../../lib/config/reader.ts"
 import { freePort, Process, until } from "./processes.ts"
 
 const HOST = "127.0.0.1"
