@@ -81,16 +81,16 @@ function faultOf({ path, schema, type }: ValueError): Fault {
 
 function unknownMember(name: string, known: readonly string[]): string {
   const suggestion = suggestionFor(name, known)
-  const start =
-    suggestion === undefined ? "Unknown member." : `Unknown member: did you mean \`${suggestion}\`?`
-  return `${start} Known members: ${known.join(", ")}.`
+  return suggestion === undefined
+    ? `Unknown member. Known members: ${known.join(", ")}.`
+    : `Unknown member: did you mean \`${suggestion}\`?`
 }
 
 /** A name from the client is repeated only if it can be nothing but a name. */
 const fieldOf = (name: string) => (/^[A-Za-z0-9_-]{1,40}$/.test(name) ? { field: name } : {})
 
 function describe(schema: TSchema): string {
-  const text = schema.description === undefined ? "" : ` (${schema.description})`
+  const text = schema.description === undefined ? "" : `: ${schema.description}`
   if (schema.anyOf)
     return `one of ${schema.anyOf.map((one: TSchema) => JSON.stringify(one.const)).join(", ")}`
   switch (schema.type) {
@@ -102,7 +102,7 @@ function describe(schema: TSchema): string {
         ? `a string${text}`
         : `a string of ${schema.minLength ?? 0} to ${schema.maxLength} characters${text}`
     case "array":
-      return `a list of ${schema.minItems ?? 0} to ${schema.maxItems}, each ${describe(schema.items)}`
+      return `a list of ${schema.minItems ?? 0} to ${schema.maxItems} items, each ${describe(schema.items)}`
     case "boolean":
       return `true or false${text}`
     case "object":

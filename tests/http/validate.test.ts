@@ -26,21 +26,26 @@ test.each([
     Submit,
     {},
     "type",
-    "`type` is missing: it must be a string of 1 to 200 characters (which handler runs it).",
+    "`type` is missing: it must be a string of 1 to 200 characters: the name of the handler that runs the task.",
   ],
-  [Submit, { type: "" }, "type", "`type` must be a string of 1 to 200 characters (which handler runs it)."],
+  [
+    Submit,
+    { type: "" },
+    "type",
+    "`type` must be a string of 1 to 200 characters: the name of the handler that runs the task.",
+  ],
   [
     Submit,
     { type: "a", priority: 10 },
     "priority",
-    "`priority` must be a whole number from 0 to 9 (9 goes first (default 5)).",
+    "`priority` must be a whole number from 0 to 9: 9 is leased first (default 5).",
   ],
   [Submit, { type: "a", queue: "a b" }, "queue", "`queue` must be a string: 1 to 64 of A-Z a-z 0-9 . _ -."],
   [
     Submit,
-    { type: "a", typo: 1 },
-    "typo",
-    `Unknown member: did you mean \`type\`? Known members: ${[
+    { type: "a", colour: 1 },
+    "colour",
+    `Unknown member. Known members: ${[
       ...["type", "payload", "queue", "priority", "max_retries", "max_crashes", "timeout_ms"],
       ...["max_runtime_ms", "expires_in_ms", "backoff", "result_ttl_ms", "meta", "traceparent", "tracestate"],
       ...["task_id", "unique_key", "on_duplicate", "run_at", "delay_ms"],
@@ -57,7 +62,7 @@ test.each([
     LeaseRequest,
     { queues: "a" },
     "queues",
-    "`queues` must be a list of 1 to 100, each a string: 1 to 64 of A-Z a-z 0-9 . _ -.",
+    "`queues` must be a list of 1 to 100 items, each a string: 1 to 64 of A-Z a-z 0-9 . _ -.",
   ],
 ] as const)(
   "%#: a check names the invalid member and says what would be valid",
@@ -165,6 +170,5 @@ test.each([
 
 test("a refusal repeats the suggestion, not the unknown name", () => {
   const { detail } = refusal(() => checker(Submit)({ type: "a", maxRetries: 1 }))
-  expect(detail).toStartWith("Unknown member: did you mean `max_retries`? Known members: type, ")
-  expect(detail).not.toContain("maxRetries")
+  expect(detail).toBe("Unknown member: did you mean `max_retries`?")
 })
