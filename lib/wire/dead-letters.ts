@@ -16,29 +16,29 @@ import { TaskView } from "./inspecting.ts"
 
 export const AgeMs = Type.Integer({ minimum: 0, maximum: 366 * DAY_MS })
 
-/** Which dead tasks: those of which all that is given is true. */
+/** Selects dead tasks: all members that are given must match. */
 export const deadFilter = {
   queue: Type.Optional(QueueName),
   type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "only of this type" })),
   reason: Type.Optional(
     Type.Union(
       REASONS.map(reason => Type.Literal(reason)),
-      { description: "why they are dead" },
+      { description: "why the tasks are dead" },
     ),
   ),
   error: Type.Optional(
-    Type.String({ minLength: 1, maxLength: 200, description: "a part of the error's text" }),
+    Type.String({ minLength: 1, maxLength: 200, description: "text that the error contains" }),
   ),
   fingerprint: Type.Optional(
-    Type.String({ pattern: "^[0-9a-f]{16}$", description: "of a group, as /dlq/groups told it" }),
+    Type.String({ pattern: "^[0-9a-f]{16}$", description: "the fingerprint of a group from /dlq/groups" }),
   ),
   older_than_ms: Type.Optional({
     ...AgeMs,
-    description: "dead for longer than this, in ms, by the broker's clock",
+    description: "dead for longer than this, in ms, by the clock of the broker",
   }),
   newer_than_ms: Type.Optional({
     ...AgeMs,
-    description: "dead for less than this, in ms, by the broker's clock",
+    description: "dead for less than this, in ms, by the clock of the broker",
   }),
 }
 
@@ -50,14 +50,14 @@ export const DlqQuery = Type.Object(
       Type.Integer({ minimum: 1, maximum: 1_000, description: "tasks on a page (default 100)" }),
     ),
     cursor: Type.Optional(
-      Type.String({ pattern: "^[A-Za-z0-9_-]{1,300}$", description: "`next` of the page before" }),
+      Type.String({ pattern: "^[A-Za-z0-9_-]{1,300}$", description: "the `next` of the previous page" }),
     ),
   },
   closed,
 )
 
 export const DlqAnswer = Type.Object({
-  dlq_size: Type.Integer({ description: "how many there are in all, not on this page" }),
+  dlq_size: Type.Integer({ description: "all dead tasks, not only those on this page" }),
   tasks: Type.Array(TaskView),
   next: NextPage,
 })
@@ -68,18 +68,19 @@ export type DlqAnswer = Static<typeof DlqAnswer>
 export const DlqGroupsQuery = Type.Object({ ...deadFilter, cursor: Cursor }, closed)
 
 export const DeadGroup = Type.Object({
-  fingerprint: Type.String({ description: "the same for the same type, reason and error; a filter" }),
+  fingerprint: Type.String({ description: "identifies the group; usable as a filter" }),
   type: Type.String(),
   reason: Type.Union(REASONS.map(reason => Type.Literal(reason))),
   error: Type.String({
-    description: "with <n>, <hex>, <uuid> and <text> where it had numbers, hex, UUIDs and quotations",
+    description:
+      "the error, with <n>, <hex>, <uuid> and <text> in place of numbers, hex, UUIDs and quoted text",
   }),
   count: Type.Integer(),
   first_at: Type.Integer({ description: "when the first of them died" }),
   last_at: Type.Integer({ description: "when the last of them died" }),
   sample: Type.Object(
     { task_id: Type.String(), error: Type.Optional(Type.String()) },
-    { description: "the newest" },
+    { description: "the newest task of the group" },
   ),
 })
 
@@ -87,7 +88,7 @@ export type DeadGroup = Static<typeof DeadGroup>
 
 export const DlqGroupsAnswer = Type.Object({
   groups: Type.Array(DeadGroup, {
-    description: "the largest first; of the next page add those with the same fingerprint",
+    description: "the largest first; across pages, add up groups with the same fingerprint",
   }),
   next: Next,
 })
@@ -103,7 +104,7 @@ export const DlqPurge = Type.Object({ ...deadFilter, limit: AtMost, cursor: Curs
 export type DlqPurge = Static<typeof DlqPurge>
 
 export const DlqPurged = Type.Object({
-  purged: Type.Integer({ description: "how many were deleted, or, of a dry run, would be" }),
+  purged: Type.Integer({ description: "how many tasks were deleted; with dry_run, how many would be" }),
   next: Next,
 })
 
@@ -114,7 +115,7 @@ export const MAX_PATCH_BYTES = 16_384
 export const RetryTask = Type.Object(
   {
     payload: Type.Optional(
-      Type.Unknown({ description: "any JSON, in place of the payload that it had; absent: it stays" }),
+      Type.Unknown({ description: "any JSON: the new payload; absent: the payload stays unchanged" }),
     ),
   },
   closed,
@@ -128,20 +129,23 @@ export const RetryMany = Type.Object(
     dry_run: DryRun,
     patch: Type.Optional(
       Type.Unknown({
-        description:
-          "a JSON merge patch (RFC 7396) on each payload, of up to 16,384 bytes, its objects up to 20 deep",
+        description: "a JSON merge patch (RFC 7396) for each payload, of at most 16,384 bytes and 20 levels",
       }),
     ),
     canary: Type.Optional(
-      Type.Boolean({ description: "true: one first, and the others only if it is done within `wait_ms`" }),
+      Type.Boolean({
+        description: "true: retry one task first, and the others only if it is done within `wait_ms`",
+      }),
     ),
-    wait_ms: Type.Optional({ ...WaitMs, description: "with canary: how long to wait for its end, in ms" }),
+    wait_ms: Type.Optional({
+      ...WaitMs,
+      description: "with canary: how long to wait for the end of the first task, in ms",
+    }),
     rate: Type.Optional(
       Type.Integer({
         minimum: 1,
         maximum: 1_000,
-        description:
-          "how many a second: the call then goes on for up to 10 s, with as many as that allows (default: all at once)",
+        description: "tasks per second; the call then runs for at most 10 s (default: all at once)",
       }),
     ),
   },
@@ -151,14 +155,17 @@ export const RetryMany = Type.Object(
 export type RetryMany = Static<typeof RetryMany>
 
 export const RetriedMany = Type.Object({
-  requeued: Type.Integer({ description: "how many wait again, or, of a dry run, would" }),
+  requeued: Type.Integer({ description: "how many tasks were retried; with dry_run, how many would be" }),
   skipped: Type.Integer({
-    description: "how many were left: another task has their unique key, or they were dead no more",
+    description: "how many were skipped: another task holds their unique key, or they were no longer dead",
   }),
   canary: Type.Optional(
     Type.Object(
-      { task_id: Type.String(), state: Type.Optional({ ...State, description: "absent: it is gone" }) },
-      { description: "the one that went first; the others did only where it is done" },
+      {
+        task_id: Type.String(),
+        state: Type.Optional({ ...State, description: "absent: the task was deleted" }),
+      },
+      { description: "the task that was retried first; the others were retried only if it is done" },
     ),
   ),
   next: Next,

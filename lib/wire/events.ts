@@ -1,3 +1,4 @@
+/** Event names and data. Without TypeBox, so that the dashboard can import this file. */
 import type { QueueSettings } from "./queue-settings.ts"
 
 export const EVENTS = ["submitted", "leased", "done", "failed", "released", "lapsed", "dead"] as const
@@ -27,27 +28,27 @@ export const EVENT_NAMES = [
 
 export type EventName = (typeof EVENT_NAMES)[number]
 
-/** What an event tells, as its name needs. */
+/** The data of an event. Which members it has depends on its name. */
 export interface EventData {
-  /** By Redis' clock, when it was told: up to a tenth of a second after it happened. */
+  /** When the event was published, by the clock of Redis: up to 100 ms after it happened. */
   at: number
   queue?: string
   task_id?: string
   type?: string
   worker?: string
   attempt?: number
-  /** Of `lapsed` and `dead`; of `paused`, what the operator said. */
+  /** With `lapsed` and `dead`: why. With `paused`: the reason that the operator gave. */
   reason?: string
-  /** Of `failed`: the first 200 characters. */
+  /** With `failed`: the first 200 characters of the error. */
   error?: string
-  /** Of `settings`: those that hold now. */
+  /** With `settings`: the new settings. */
   settings?: QueueSettings
-  /** Of `purged`: the state, and how many. */
+  /** With `purged`: the state of the deleted tasks, and their number. */
   state?: string
   purged?: number
-  /** Of `counts` and `skipped`: whose numbers these are, and of which queues. */
+  /** With `counts` and `skipped`: the broker that counted, and its numbers per queue. */
   broker?: string
   queues?: Record<string, Record<string, number> | number>
-  /** There are numbers of further queues, which are left out. */
+  /** The numbers of further queues are left out. */
   others?: true
 }

@@ -22,7 +22,7 @@ export const QueueName = Type.String({
 
 export const TaskId = Type.String({
   pattern: "^([A-Za-z0-9._-]{1,64}:)?[A-Za-z0-9._-]{1,64}$",
-  description: "an id as /submit answered it",
+  description: "a task_id as /submit returned it",
 })
 
 export const WorkerName = Type.String({
@@ -32,7 +32,7 @@ export const WorkerName = Type.String({
 
 export const Lease = Type.String({
   pattern: "^[0-9]{1,9}\\.[A-Za-z0-9_-]{22}$",
-  description: "a lease as the task carried it",
+  description: "the lease of the task as the broker sent it",
 })
 
 export const WaitMs = Type.Integer({
@@ -60,7 +60,7 @@ export const Meta = Type.Record(
 export const Queues = Type.Array(QueueName, {
   minItems: 1,
   maxItems: 100,
-  description: "queues, tried in this order",
+  description: "queue names, tried in this order",
 })
 
 /** The members of the contract, the same in every answer that shows a task. */
@@ -83,22 +83,22 @@ export const State = Type.Union(STATES.map(state => Type.Literal(state)))
 export type State = (typeof STATES)[number]
 
 export const NextPage = Type.Optional(
-  Type.String({ description: "give it as `cursor` for the next page; absent on the last" }),
+  Type.String({ description: "pass it as `cursor` to get the next page; absent on the last page" }),
 )
 
 export const Cursor = Type.Optional(
-  Type.String({ pattern: "^[A-Za-z0-9_-]{1,300}$", description: "`next` of the answer before" }),
+  Type.String({ pattern: "^[A-Za-z0-9_-]{1,300}$", description: "the `next` of the previous answer" }),
 )
 
 export const Next = Type.Optional(
   Type.String({
     description:
-      "there may be more: give it as `cursor`, with the same filter, though this time none matched",
+      "more tasks may match, also if none matched in this call: repeat it with this as `cursor` and the same filter",
   }),
 )
 
 export const DryRun = Type.Optional(
-  Type.Boolean({ description: "true: only tell what would be done (default false)" }),
+  Type.Boolean({ description: "true: change nothing, only count (default false)" }),
 )
 
 /** One object or an array of up to 1,000. */

@@ -27,14 +27,14 @@ export const TaskView = Type.Object({
   attempt: Type.Integer(),
   crashes: Type.Integer({ description: "leases that lapsed" }),
   max_crashes: Type.Integer(),
-  releases: Type.Integer({ description: "times it was given back unblamed" }),
+  releases: Type.Integer({ description: "how often the task was released" }),
   timeout_ms: Type.Integer(),
   created_at: Type.Integer(),
-  started_at: Type.Optional(Type.Integer({ description: "when the newest attempt began" })),
+  started_at: Type.Optional(Type.Integer({ description: "when the newest attempt started" })),
   finished_at: Type.Optional(Type.Integer()),
   due_at: Type.Optional(Type.Integer({ description: "when a scheduled or retrying task is ready" })),
   lease_expires_at: Type.Optional(Type.Integer()),
-  worker: Type.Optional(Type.String({ description: "who has or had it" })),
+  worker: Type.Optional(Type.String({ description: "the worker that has or had the task" })),
   max_runtime_ms: Type.Optional(Type.Integer()),
   expires_at: Type.Optional(Type.Integer()),
   unique_key: Type.Optional(Type.String()),
@@ -45,13 +45,17 @@ export const TaskView = Type.Object({
   progress: Type.Optional(Type.Unknown()),
   checkpoint: Type.Optional(Type.Unknown()),
   log: Type.Optional(Type.Array(Type.String())),
-  attempts: Type.Optional(Type.Array(Attempt, { description: "the newest last; up to 11" })),
+  attempts: Type.Optional(
+    Type.Array(Attempt, {
+      description: "the newest last; at most 11",
+    }),
+  ),
   result: Type.Optional(Type.Unknown()),
-  error: Type.Optional(Type.String({ description: "of the newest failure" })),
+  error: Type.Optional(Type.String({ description: "the error of the newest failure" })),
   reason: Type.Optional(
     Type.Union(
       REASONS.map(reason => Type.Literal(reason)),
-      { description: "why it is dead" },
+      { description: "why the task is dead" },
     ),
   ),
 })
@@ -60,24 +64,24 @@ export type TaskView = Static<typeof TaskView>
 
 /** The query of GET /status/:id. */
 export const StatusQuery = Type.Object(
-  { wait_ms: Type.Optional({ ...WaitMs, description: "how long to wait for its end, in ms" }) },
+  { wait_ms: Type.Optional({ ...WaitMs, description: "how long to wait for the end of the task, in ms" }) },
   closed,
 )
 
-/** The query of GET /tasks, but for `meta.<name>`. */
+/** The query of GET /tasks, without `meta.<name>`. */
 export const TasksQuery = Type.Object(
   {
     queue: Type.Optional(QueueName),
     state: Type.Union(
       STATES.map(state => Type.Literal(state)),
-      { description: "where the tasks stand" },
+      { description: "the state of the tasks" },
     ),
     type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "only of this type" })),
     limit: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 1_000, description: "tasks on a page (default 100)" }),
     ),
     cursor: Type.Optional(
-      Type.String({ pattern: "^[A-Za-z0-9_-]{1,300}$", description: "`next` of the page before" }),
+      Type.String({ pattern: "^[A-Za-z0-9_-]{1,300}$", description: "the `next` of the previous page" }),
     ),
   },
   closed,
@@ -87,7 +91,7 @@ export const TasksAnswer = Type.Object({
   tasks: Type.Array(TaskView),
   next: Type.Optional(
     Type.String({
-      description: "give it as `cursor` for the next page, which may be there though this one is empty",
+      description: "pass it as `cursor` to get the next page, also if this page is empty",
     }),
   ),
 })
@@ -112,14 +116,14 @@ export const WhyAnswer = Type.Object({
     ].map(cause => Type.Literal(cause)),
     { description: "for programs" },
   ),
-  ahead: Type.Optional(Type.Integer({ description: "ready tasks that go first" })),
+  ahead: Type.Optional(Type.Integer({ description: "how many ready tasks are leased before this one" })),
   position_at_least: Type.Optional(Type.Boolean({ description: "`ahead` is a lower bound" })),
   due_at: Type.Optional(Type.Integer()),
   worker: Type.Optional(Type.String()),
   started_at: Type.Optional(Type.Integer()),
   lease_expires_at: Type.Optional(Type.Integer()),
-  polled_at: Type.Optional(Type.Integer({ description: "when somebody last asked this queue for tasks" })),
-  paused_at: Type.Optional(Type.Integer({ description: "since when its queue is paused" })),
+  polled_at: Type.Optional(Type.Integer({ description: "when a worker last polled this queue" })),
+  paused_at: Type.Optional(Type.Integer({ description: "when its queue was paused" })),
   pause_reason: Type.Optional(Type.String()),
 })
 

@@ -10,14 +10,14 @@ export const QueuesQuery = Type.Object(
     limit: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 1_000, description: "queues on a page (default 100)" }),
     ),
-    cursor: Type.Optional({ ...QueueName, description: "`next` of the page before" }),
+    cursor: Type.Optional({ ...QueueName, description: "the `next` of the previous page" }),
   },
   closed,
 )
 
 export const Rates = Type.Object(
   Object.fromEntries(EVENTS.map(event => [event, Type.Number()])) as Record<(typeof EVENTS)[number], TNumber>,
-  { description: "how many of each a second, over the last minute, at all brokers" },
+  { description: "events per second over the last minute, at all brokers" },
 )
 
 export type Rates = Static<typeof Rates>
@@ -36,28 +36,28 @@ export const QueueView = Type.Object({
       dead: Type.Integer(),
       cancelled: Type.Integer(),
     },
-    { description: "how many tasks are there" },
+    { description: "how many tasks are in each state" },
   ),
   queued_by_priority: Type.Record(Type.String({ pattern: "^[0-9]$" }), Type.Integer(), {
-    description: "how many of the queued ones have each priority; those that none has are left out",
+    description: "queued tasks per priority, without the priorities that have none",
   }),
   oldest_waiting_ms: Type.Optional(
     Type.Integer({
       description:
-        "how long the task that goes next has waited, since its submit or its newest attempt; of several priorities the longest",
+        "how long the next task has waited since its submit or its newest attempt; the longest over all priorities",
     }),
   ),
-  polled_at: Type.Optional(Type.Integer({ description: "when somebody last asked this queue for tasks" })),
-  paused: Type.Boolean({ description: "true: it takes submits and hands out nothing" }),
+  polled_at: Type.Optional(Type.Integer({ description: "when a worker last polled this queue" })),
+  paused: Type.Boolean({ description: "true: the queue accepts submits and hands out no tasks" }),
   paused_at: Type.Optional(Type.Integer()),
   pause_reason: Type.Optional(Type.String()),
   settings: QueueSettings,
   workers: Type.Object(
     {
       count: Type.Integer(),
-      names: Type.Array(Type.String(), { description: "the first 20, by name" }),
+      names: Type.Array(Type.String(), { description: "the first 20 by name" }),
     },
-    { description: "those with a name that asked for its tasks in the last minute" },
+    { description: "named workers that polled the queue in the last minute" },
   ),
   rates: Rates,
 })
@@ -74,7 +74,7 @@ export type QueuesAnswer = Static<typeof QueuesAnswer>
 export const Pause = Type.Object(
   {
     reason: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 200, description: "why, for people; /why repeats it" }),
+      Type.String({ minLength: 1, maxLength: 200, description: "the reason, for people; /why shows it" }),
     ),
   },
   closed,
@@ -85,12 +85,12 @@ export type Pause = Static<typeof Pause>
 export const Paused = Type.Object({
   status: Type.Union([Type.Literal("paused"), Type.Literal("resumed")]),
   queue: Type.String(),
-  paused_at: Type.Optional(Type.Integer({ description: "of the first pause, where it was paused before" })),
+  paused_at: Type.Optional(Type.Integer({ description: "when the queue was first paused" })),
 })
 
 export type Paused = Static<typeof Paused>
 
-/** The places that can be emptied, as `depth` of a queue names them. */
+/** The states whose tasks can be purged, as `depth` of a queue names them. */
 export const PURGEABLE = ["queued", "delayed", "done", "dead", "cancelled"] as const
 
 export type Purgeable = (typeof PURGEABLE)[number]
@@ -99,7 +99,7 @@ export const Purge = Type.Object(
   {
     state: Type.Union(
       PURGEABLE.map(state => Type.Literal(state)),
-      { description: "which tasks: as `depth` of the queue names them" },
+      { description: "the state of the tasks, as `depth` of the queue names it" },
     ),
     limit: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 10_000, description: "how many at most (default 1000)" }),
@@ -112,8 +112,8 @@ export const Purge = Type.Object(
 export type Purge = Static<typeof Purge>
 
 export const Purged = Type.Object({
-  purged: Type.Integer({ description: "how many tasks were deleted, or, of a dry run, would be" }),
-  remaining: Type.Integer({ description: "how many are left there" }),
+  purged: Type.Integer({ description: "how many tasks were deleted; with dry_run, how many would be" }),
+  remaining: Type.Integer({ description: "how many tasks remain in this state" }),
 })
 
 export type Purged = Static<typeof Purged>
@@ -121,11 +121,11 @@ export type Purged = Static<typeof Purged>
 /** The query of GET /workers. */
 export const WorkersQuery = Type.Object(
   {
-    queue: Type.Optional({ ...QueueName, description: "only those that asked for its tasks" }),
+    queue: Type.Optional({ ...QueueName, description: "only workers that polled this queue" }),
     limit: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 1_000, description: "workers on a page (default 100)" }),
     ),
-    cursor: Type.Optional({ ...WorkerName, description: "`next` of the page before" }),
+    cursor: Type.Optional({ ...WorkerName, description: "the `next` of the previous page" }),
   },
   closed,
 )
@@ -140,16 +140,16 @@ export const WorkerView = Type.Object({
     WORKER_STATES.map(state => Type.Literal(state)),
     {
       description:
-        "live: seen in the last minute; draining: as well, and it is to end; stale: not seen for a minute, and has tasks in hand; gone: not seen, and has none",
+        "live: seen in the last minute; draining: live, and told to stop; stale: not seen for a minute, but holds tasks; gone: not seen for a minute and holds none",
     },
   ),
   host: Type.Optional(Type.String()),
   version: Type.Optional(Type.String()),
-  queues: Type.Array(Type.String(), { description: "which it asked for tasks: the newest 32" }),
+  queues: Type.Array(Type.String(), { description: "the queues that it polled: the newest 32" }),
   first_seen_at: Type.Integer(),
-  last_seen_at: Type.Integer({ description: "when its newest request came, a few seconds late" }),
-  in_hand: Type.Integer({ description: "live leases; of each queue the first 10,000 are looked at" }),
-  tasks: Type.Array(Type.String(), { description: "up to ten of those" }),
+  last_seen_at: Type.Integer({ description: "the time of its newest request, a few seconds late" }),
+  in_hand: Type.Integer({ description: "live leases; only the first 10,000 of each queue are counted" }),
+  tasks: Type.Array(Type.String(), { description: "at most ten of these tasks" }),
   done: Type.Integer({ description: "since it was first seen" }),
   failed: Type.Integer({ description: "since it was first seen" }),
   draining_since: Type.Optional(Type.Integer()),
@@ -167,7 +167,7 @@ export type WorkersAnswer = Static<typeof WorkersAnswer>
 export const Drained = Type.Object({
   status: Type.Union([Type.Literal("draining"), Type.Literal("drain_ended")]),
   worker: Type.String(),
-  draining_since: Type.Optional(Type.Integer({ description: "of the first time, where it was told before" })),
+  draining_since: Type.Optional(Type.Integer({ description: "when the drain was first requested" })),
 })
 
 export type Drained = Static<typeof Drained>

@@ -3,10 +3,10 @@ import { type Static, Type } from "@sinclair/typebox"
 import { EVENT_NAMES } from "./events.ts"
 import { closed, QueueName, Queues, ROLES, TaskId } from "./fields.ts"
 
-/** Of Redis' streams. */
+/** The id of an entry of a Redis stream. */
 export const EventId = Type.String({
   pattern: "^[0-9]{1,15}(-[0-9]{1,15})?$",
-  description: "an id as an event carried it: those after it are told first, as far as they are kept",
+  description: "the id of an event: the stored events after it are sent first",
 })
 
 /** The query of GET /events. */
@@ -34,7 +34,7 @@ export const AuditQuery = Type.Object(
     queue: Type.Optional(QueueName),
     fix: Type.Optional(
       Type.Union([Type.Literal("true"), Type.Literal("false")], {
-        description: "true: mend what is found (default false: only tell)",
+        description: "true: repair what is found (default false: only report)",
       }),
     ),
   },
@@ -60,16 +60,16 @@ export const FAULTS = [
 export type Fault = (typeof FAULTS)[number]
 
 export const AuditAnswer = Type.Object({
-  complete: Type.Boolean({ description: "false: the time was over before all was looked at" }),
+  complete: Type.Boolean({ description: "false: the time limit was reached before everything was checked" }),
   looked: Type.Object(
     {
       queues: Type.Integer(),
       tasks: Type.Integer(),
-      payloads: Type.Integer({ description: "those with a key of their own" }),
+      payloads: Type.Integer({ description: "payloads that are stored under a key of their own" }),
       unique_keys: Type.Integer(),
-      entries: Type.Integer({ description: "of the sorted sets" }),
+      entries: Type.Integer({ description: "entries of the sorted sets" }),
     },
-    { description: "how many of each; what moves meanwhile may count twice" },
+    { description: "how many of each were checked; a task that moves during the audit may count twice" },
   ),
   found: Type.Array(
     Type.Object({
@@ -77,26 +77,29 @@ export const AuditAnswer = Type.Object({
       count: Type.Integer(),
       mended: Type.Integer(),
       sample: Type.String({
-        description: "one of those: a task, a unique key as its queue has it, or a queue",
+        description: "an example: a task, a unique key or a queue",
       }),
     }),
-    { description: "what should not be, by kind; empty where all is well" },
+    { description: "the inconsistencies by kind; empty if there are none" },
   ),
 })
 
 export type AuditAnswer = Static<typeof AuditAnswer>
 
-/** Every word that `code` can be. Which status goes with it stands in errors.ts. */
 export const SignIn = Type.Object(
-  { token: Type.String({ minLength: 1, maxLength: 2_000, description: "as X-API-Token has it" }) },
+  { token: Type.String({ minLength: 1, maxLength: 2_000, description: "a token of this broker" }) },
   closed,
 )
 
 export const SessionView = Type.Object({
-  name: Type.String({ description: "of the token" }),
+  name: Type.String({ description: "the name of the token" }),
   roles: Type.Array(Type.Union(ROLES.map(role => Type.Literal(role)))),
-  queues: Type.Optional(Type.Array(QueueName, { description: "the only ones it is for; absent: all" })),
-  csrf: Type.Optional(Type.String({ description: "for X-CSRF-Token; absent where the request had a token" })),
+  queues: Type.Optional(
+    Type.Array(QueueName, { description: "the queues that the token is bound to; absent: all" }),
+  ),
+  csrf: Type.Optional(
+    Type.String({ description: "the value for X-CSRF-Token; absent if the request carried a token" }),
+  ),
   expires_at: Type.Optional(Type.Integer({ description: "by the broker's clock" })),
 })
 

@@ -10,7 +10,7 @@ export const TaskDefaults = Type.Object(
   {
     ...closed,
     minProperties: 1,
-    description: "what its tasks get where their submits do not say; before the broker's own defaults",
+    description: "values for tasks whose submit omits them, before the defaults of the broker",
   },
 )
 
@@ -20,7 +20,7 @@ export const QueueSettings = Type.Object(
   {
     defaults: Type.Optional(TaskDefaults),
     concurrency: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 1_000_000, description: "how many tasks run at a time" }),
+      Type.Integer({ minimum: 1, maximum: 1_000_000, description: "how many tasks may be leased at a time" }),
     ),
     rate: Type.Optional(
       Type.Object(
@@ -28,13 +28,13 @@ export const QueueSettings = Type.Object(
           per_second: Type.Integer({
             minimum: 1,
             maximum: 100_000,
-            description: "tasks handed out a second",
+            description: "tasks handed out per second",
           }),
           burst: Type.Optional(
             Type.Integer({
               minimum: 1,
               maximum: 100_000,
-              description: "how many at once after a rest (default: per_second)",
+              description: "how many at once after a quiet period (default: per_second)",
             }),
           ),
         },
@@ -42,7 +42,7 @@ export const QueueSettings = Type.Object(
       ),
     ),
   },
-  { ...closed, description: "what is left out has no limit, or no defaults" },
+  { ...closed, description: "a member that is omitted removes that limit or those defaults" },
 )
 
 export type QueueSettings = Static<typeof QueueSettings>

@@ -14,49 +14,53 @@ export const Backoff = Type.Object(
     delay_ms: Type.Integer({
       minimum: 1,
       maximum: 30 * DAY_MS,
-      description: "before the first retry, in ms",
+      description: "the delay before the first retry, in ms",
     }),
     max_ms: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 30 * DAY_MS, description: "never longer than this, in ms" }),
+      Type.Integer({ minimum: 1, maximum: 30 * DAY_MS, description: "the longest delay, in ms" }),
     ),
     jitter: Type.Optional(
       Type.Boolean({
-        description: "true (the default): any time from 0 to the delay, so that retries do not come together",
+        description: "true (the default): a random time between 0 and the delay, so that retries spread out",
       }),
     ),
   },
-  { ...closed, description: "how long to wait before another attempt" },
+  { ...closed, description: "how long to wait before the next attempt" },
 )
 
 export type Backoff = Static<typeof Backoff>
 
 export const Traceparent = Type.String({
   pattern: "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
-  description: "W3C trace context; the request's own header serves as well",
+  description: "W3C trace context; default: the traceparent header of the request",
 })
 
 export const Submit = Type.Object(
   {
-    type: Type.String({ minLength: 1, maxLength: 200, description: "which handler runs it" }),
+    type: Type.String({
+      minLength: 1,
+      maxLength: 200,
+      description: "the name of the handler that runs the task",
+    }),
     payload: Type.Optional(
-      Type.Unknown({ description: "any JSON; comes back exactly as it was sent (default {})" }),
+      Type.Unknown({ description: "any JSON; workers get it exactly as it was sent (default {})" }),
     ),
     queue: Type.Optional(QueueName),
     priority: Type.Optional(
-      Type.Integer({ minimum: 0, maximum: 9, description: "9 goes first (default 5)" }),
+      Type.Integer({ minimum: 0, maximum: 9, description: "9 is leased first (default 5)" }),
     ),
     max_retries: Type.Optional(
       Type.Integer({
         minimum: 0,
         maximum: 1_000,
-        description: "failures allowed before the dead-letter queue",
+        description: "failures allowed before the task is dead (default: the broker's MAX_RETRIES)",
       }),
     ),
     max_crashes: Type.Optional(
       Type.Integer({
         minimum: 0,
         maximum: 1_000,
-        description: "lapsed leases allowed before the dead-letter queue",
+        description: "lapsed leases allowed before the task is dead (default: the broker's MAX_CRASHES)",
       }),
     ),
     timeout_ms: Type.Optional(TimeoutMs),
@@ -64,14 +68,14 @@ export const Submit = Type.Object(
       Type.Integer({
         minimum: 100,
         maximum: 30 * DAY_MS,
-        description: "the hard end of an attempt, in ms, however often its lease is extended",
+        description: "how long an attempt may run at most, in ms, however often its lease is extended",
       }),
     ),
     expires_in_ms: Type.Optional(
       Type.Integer({
         minimum: 1,
         maximum: 366 * DAY_MS,
-        description: "no attempt starts later than this, in ms",
+        description: "how long after the submit an attempt may still start, in ms",
       }),
     ),
     backoff: Type.Optional(Backoff),
@@ -79,7 +83,7 @@ export const Submit = Type.Object(
       Type.Integer({
         minimum: 0,
         maximum: 366 * DAY_MS,
-        description: "how long it is kept once done, in ms",
+        description: "how long the task is kept after it is done, in ms",
       }),
     ),
     meta: Type.Optional(Meta),
@@ -96,18 +100,19 @@ export const Submit = Type.Object(
     ),
     on_duplicate: Type.Optional(
       Type.Union([Type.Literal("keep"), Type.Literal("replace")], {
-        description: "with unique_key: what becomes of a waiting duplicate's payload (default keep)",
+        description:
+          "with unique_key: keep or replace the payload of the waiting task that holds the key (default keep)",
       }),
     ),
     run_at: Type.Optional(
       Type.Integer({
         minimum: 0,
         maximum: 4_102_444_800_000,
-        description: "not before this time, in ms since 1970",
+        description: "the earliest start, in ms since 1970",
       }),
     ),
     delay_ms: Type.Optional(
-      Type.Integer({ minimum: 0, maximum: 366 * DAY_MS, description: "not before this many ms from now" }),
+      Type.Integer({ minimum: 0, maximum: 366 * DAY_MS, description: "the earliest start, in ms from now" }),
     ),
   },
   closed,
@@ -119,19 +124,19 @@ export const Submitted = Type.Object({
   status: Type.Union([Type.Literal("queued"), Type.Literal("scheduled"), Type.Literal("duplicate")]),
   task_id: Type.String(),
   replayed: Type.Optional(
-    Type.Literal(true, { description: "asked before under this key: this is the first answer" }),
+    Type.Literal(true, { description: "the key was used before: this is the first answer again" }),
   ),
   duplicate: Type.Optional(
-    Type.Literal(true, { description: "this task holds the unique key: no other was made" }),
+    Type.Literal(true, { description: "this task already holds the unique key, and no task was created" }),
   ),
-  replaced: Type.Optional(Type.Literal(true, { description: "its payload was replaced" })),
+  replaced: Type.Optional(Type.Literal(true, { description: "the payload of the task was replaced" })),
 })
 
 export type Submitted = Static<typeof Submitted>
 
 export const Cancelled = Type.Object({
   status: Type.Union([Type.Literal("cancelled"), Type.Literal("cancelling")], {
-    description: "cancelling: a worker has it, and hears of it when it extends",
+    description: "cancelling: a worker runs the task and learns of it when it extends",
   }),
   task_id: Type.String(),
 })

@@ -14,13 +14,13 @@ import {
 } from "./fields.ts"
 import { Problem } from "./problem.ts"
 
-/** What a worker tells of itself beside its name. */
+/** What a worker reports about itself beside its name. */
 export const workerSelf = {
   instance: Type.Optional(
     Type.String({
       pattern: "^[A-Za-z0-9._-]{1,32}$",
       description:
-        "1 to 32 of A-Z a-z 0-9 . _ - that another run of the worker under its name has not: it is not told to drain in its place",
+        "1 to 32 of A-Z a-z 0-9 . _ -, different for each run of the worker: a drain of a previous run does not apply to it",
     }),
   ),
   host: Type.Optional(
@@ -63,16 +63,14 @@ export const Ack = Type.Object(
     lease: Type.Optional(Lease),
     result: Type.Optional(Type.Unknown({ description: "any JSON, with done" })),
     error: Type.Optional(
-      Type.String({ description: "why it failed, with failed; kept up to 8,192 characters" }),
+      Type.String({ description: "with failed: the error message; the first 8,192 characters are kept" }),
     ),
-    retry: Type.Optional(
-      Type.Boolean({ description: "with failed: false sends it to the dead-letter queue at once" }),
-    ),
+    retry: Type.Optional(Type.Boolean({ description: "with failed: false makes the task dead at once" })),
     retry_in_ms: Type.Optional(
       Type.Integer({
         minimum: 0,
         maximum: 30 * DAY_MS,
-        description: "with failed: instead of the backoff, in ms",
+        description: "with failed: the delay before the next attempt, in ms, instead of the backoff",
       }),
     ),
   },
@@ -104,17 +102,19 @@ export const Extend = Type.Object(
     task_id: TaskId,
     lease: Lease,
     timeout_ms: Type.Optional(TimeoutMs),
-    progress: Type.Optional(Type.Unknown({ description: "any JSON of up to 1,024 bytes, shown by /status" })),
+    progress: Type.Optional(
+      Type.Unknown({ description: "any JSON of at most 1,024 bytes, shown by /status" }),
+    ),
     checkpoint: Type.Optional(
       Type.Unknown({
-        description: "any JSON of up to 16,384 bytes: the next attempt gets it as task.checkpoint",
+        description: "any JSON of at most 16,384 bytes; the next attempt gets it as task.checkpoint",
       }),
     ),
     log: Type.Optional(
       Type.Array(Type.String({ maxLength: 500 }), {
         minItems: 1,
         maxItems: 20,
-        description: "lines; the newest 20 are kept",
+        description: "log lines; the newest 20 are kept",
       }),
     ),
   },
@@ -125,7 +125,7 @@ export type Extend = Static<typeof Extend>
 
 export const Extended = Type.Object({
   status: Type.Union([Type.Literal("ok"), Type.Literal("cancelled")], {
-    description: "cancelled: stop, and ack it",
+    description: "cancelled: stop working on the task, and ack it",
   }),
   task_id: Type.String(),
   lease_expires_at: Type.Integer(),
@@ -137,12 +137,14 @@ export const LeasedTask = Type.Object({
   ...contractTask,
   status: Type.Literal("processing"),
   queue: Type.String(),
-  attempt: Type.Integer({ description: "never goes back: usable as a fencing number" }),
-  lease: Type.String({ description: "present it with ack and extend" }),
+  attempt: Type.Integer({ description: "increases with each lease: usable as a fencing token" }),
+  lease: Type.String({ description: "send it with ack and extend" }),
   timeout_ms: Type.Integer(),
   max_runtime_ms: Type.Optional(Type.Integer()),
   lease_expires_at: Type.Integer(),
-  checkpoint: Type.Optional(Type.Unknown({ description: "as an attempt before left it with /extend" })),
+  checkpoint: Type.Optional(
+    Type.Unknown({ description: "the checkpoint that a previous attempt stored with /extend" }),
+  ),
   meta: Type.Optional(Meta),
   traceparent: Type.Optional(Type.String()),
   tracestate: Type.Optional(Type.String()),
@@ -158,18 +160,18 @@ export const GetQuery = Type.Object(
 
 export const LeaseAnswer = Type.Object({
   tasks: Type.Array(LeasedTask),
-  drain: Type.Optional(Type.Literal(true, { description: "finish what is in hand and ask for no more" })),
+  drain: Type.Optional(Type.Literal(true, { description: "finish the tasks you have and stop polling" })),
 })
 
 export type LeaseAnswer = Static<typeof LeaseAnswer>
 
-/** The worker's whole protocol in one call. */
+/** The whole protocol of a worker in one request. */
 export const Work = Type.Object(
   {
     worker: Type.Optional(WorkerName),
     ...workerSelf,
-    settle: Type.Optional(Type.Array(Ack, { maxItems: 1_000, description: "up to 1,000 acks" })),
-    extend: Type.Optional(Type.Array(Extend, { maxItems: 1_000, description: "up to 1,000 leases" })),
+    settle: Type.Optional(Type.Array(Ack, { maxItems: 1_000, description: "at most 1,000 acks" })),
+    extend: Type.Optional(Type.Array(Extend, { maxItems: 1_000, description: "at most 1,000 extends" })),
     queues: Type.Optional(Queues),
     max: Type.Optional(
       Type.Integer({ minimum: 0, maximum: 1_000, description: "how many tasks at most (default 0: none)" }),
@@ -189,9 +191,9 @@ export const WorkAnswer = Type.Object({
   extended: Type.Array(Type.Union([Extended, Problem]), {
     description: "per item of extend: the answer of /extend",
   }),
-  lost: Type.Array(Type.String({ description: "ids whose lease is lost: stop, and drop what they give" })),
-  cancelled: Type.Array(Type.String({ description: "ids that are cancelled: stop, and ack them" })),
-  drain: Type.Boolean({ description: "true: finish what is in hand and ask for no more" }),
+  lost: Type.Array(Type.String({ description: "ids whose lease is lost: stop, and drop their results" })),
+  cancelled: Type.Array(Type.String({ description: "ids of cancelled tasks: stop, and ack them" })),
+  drain: Type.Boolean({ description: "true: finish the tasks you have and stop polling" }),
 })
 
 export type WorkAnswer = Static<typeof WorkAnswer>

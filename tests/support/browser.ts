@@ -1,6 +1,6 @@
 /**
- * A real Chromium, driven as a person drives it: by roles, names and keys. Whatever the page's console calls an
- * error fails the test, and so does a violation of its security policy, or what axe-core calls serious.
+ * Drives a real Chromium as a user does: by roles, names and keys. Errors on the page's console, which include violations
+ * of its security policy, are collected so that a test can fail on them.
  */
 import { mkdir, mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
@@ -9,7 +9,7 @@ import axe from "axe-core"
 import puppeteer, { type Browser, type CDPSession, type Page } from "puppeteer-core"
 import { until } from "./harness.ts"
 
-/** Where it is, if it is; Ubuntu's `chromium-browser` is only a hint to a snap. */
+/** The path of Chromium, if it is installed. Ubuntu's `chromium-browser` only points to a snap. */
 export const chromium = ["chromium", "google-chrome", "chrome"]
   .map(name => Bun.which(name))
   .find(path => path !== null)
@@ -18,12 +18,12 @@ export interface Look {
   width?: number
   height?: number
   dark?: boolean
-  /** Faults that the test is about. */
+  /** Console errors that the test expects. */
   expect?: RegExp
 }
 
 export class TestBrowser implements AsyncDisposable {
-  /** What the pages' consoles called errors. Who has a test must look here when it is over. */
+  /** Errors on the consoles of all pages. Each test must check that the list is empty. */
   readonly faults: string[] = []
 
   private constructor(
@@ -32,12 +32,12 @@ export class TestBrowser implements AsyncDisposable {
   ) {}
 
   static async start(): Promise<TestBrowser> {
-    if (chromium === undefined) throw new Error("There is no Chromium here: `.ci/setup test` brings it")
+    if (chromium === undefined) throw new Error("Chromium is not installed: `.ci/setup test` installs it")
     const profile = await mkdtemp(join(tmpdir(), "tq-chromium-"))
     const browser = await puppeteer.launch({
       executablePath: chromium,
       userDataDir: profile,
-      // Its sandbox needs what a container's root has not; it is shown only our own pages.
+      // The sandbox does not work for root in a container, and the browser opens only our own pages.
       args: [
         "--process-per-site",
         "--no-sandbox",
@@ -50,14 +50,14 @@ export class TestBrowser implements AsyncDisposable {
     return new TestBrowser(browser, profile)
   }
 
-  /** A new page, with no cookies. (A context of its own would be a process of its own, and take a second.) */
+  /** Opens a page and deletes all cookies. (A browser context per page would need a process and a second each.) */
   async page(look: Look = {}): Promise<TestPage> {
     const page = await this.browser.newPage()
     await this.browser.deleteCookie(...(await this.browser.cookies()))
     await page.setViewport({ width: look.width ?? 1_200, height: look.height ?? 900 })
     await page.emulateMediaFeatures([
       { name: "prefers-color-scheme", value: look.dark ? "dark" : "light" },
-      // What moves would be seen half-way by axe and on pictures.
+      // axe and the pictures would catch animations halfway.
       { name: "prefers-reduced-motion", value: "reduce" },
     ])
     const testPage = new TestPage(page, await page.createCDPSession(), this.faults)
@@ -72,7 +72,7 @@ export class TestBrowser implements AsyncDisposable {
   }
 }
 
-/** What a person can see, and may click or write into. */
+/** A visible element. */
 export class Found {
   constructor(
     readonly page: Page,
@@ -96,7 +96,7 @@ export class Found {
   async click(): Promise<void> {
     await this.session.send("DOM.scrollIntoViewIfNeeded", { backendNodeId: this.backendNodeId })
     const middle = await this.#middle()
-    if (middle === undefined) throw new Error("What is to be clicked is not to be seen")
+    if (middle === undefined) throw new Error("The element to click is not visible")
     await this.page.mouse.click(...middle)
   }
 
@@ -145,12 +145,12 @@ export class TestPage implements AsyncDisposable {
     if (!this.#expected?.test(text)) this.faults.push(text)
   }
 
-  /** Faults from now on that are what the test is about: a broker that is away, a session that has ended. */
+  /** Ignores console errors that match, such as those of a broker that is down or a session that has ended. */
   expectFaults(like: RegExp): void {
     this.#expected = like
   }
 
-  /** An element by its role and accessible name, or else its text, as soon as it is there. */
+  /** Waits for a visible element by its role and its accessible name or text. */
   async find(role: string, name?: string | RegExp): Promise<Found> {
     let found: Found | undefined
     await this.#until(`there is ${role} ${name ?? ""} on the page`, async () => {
@@ -160,7 +160,7 @@ export class TestPage implements AsyncDisposable {
     return found!
   }
 
-  /** The same, if it is there now. */
+  /** Returns such an element if it is visible now. */
   async seen(role: string, name?: string | RegExp): Promise<Found | undefined> {
     const { session, page } = this
     try {
@@ -172,7 +172,7 @@ export class TestPage implements AsyncDisposable {
         if (await found.visible()) return found
       }
     } catch {
-      // The page was about to change.
+      // The page changed during the query.
     }
     return undefined
   }
@@ -189,7 +189,7 @@ export class TestPage implements AsyncDisposable {
     await found.click()
   }
 
-  /** Writes into a field in place of what was there. */
+  /** Replaces the text of a field. */
   async fill(name: string, text: string): Promise<void> {
     const field = await this.find("textbox", name)
     await field.focus()
@@ -201,7 +201,7 @@ export class TestPage implements AsyncDisposable {
     else await keyboard.sendCharacter(text)
   }
 
-  /** All that a person reads. */
+  /** The visible text of the page. */
   text(): Promise<string> {
     return this.page.evaluate("document.body.innerText") as Promise<string>
   }
@@ -211,15 +211,15 @@ export class TestPage implements AsyncDisposable {
     await this.#until(`the page says ${like}`, async () => holds(await this.text()))
   }
 
-  /** How far it can be pushed to the side, which it should not. */
+  /** How many pixels the page can be scrolled sideways. It should be 0. */
   overflow(): Promise<number> {
     return this.page.evaluate(
-      // Less than nothing where room is kept for a scroll bar.
+      // Negative if space is reserved for a scroll bar.
       "Math.max(0, document.documentElement.scrollWidth - document.documentElement.clientWidth)",
     ) as Promise<number>
   }
 
-  /** What axe-core calls serious or critical, with where it is. */
+  /** The accessibility violations that axe-core rates serious or critical. */
   async barriers(): Promise<string[]> {
     await this.page.evaluate(axe.source)
     const { violations } = (await this.page.evaluate(
@@ -230,7 +230,7 @@ export class TestPage implements AsyncDisposable {
       .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 200)).join(" | ")}`)
   }
 
-  /** A picture for people, into the folder that SCREENSHOTS names, if any. */
+  /** Saves a picture of the page to the folder in SCREENSHOTS, if it is set. */
   async picture(name: string): Promise<void> {
     const folder = process.env.SCREENSHOTS
     if (!folder) return
