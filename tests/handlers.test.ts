@@ -6,7 +6,7 @@ import { Fatal, type Handler, loadHandlers, RetryIn } from "../lib/handlers.ts"
 import { FakeBroker } from "./support/fake-broker.ts"
 
 describe("outcomes", () => {
-  test("a result goes back with the lease it was made under", async () => {
+  test("a result is sent with the lease of its attempt", async () => {
     await using broker = new FakeBroker()
     const task = broker.task({ payload: { hello: ["world", null] } })
     broker.worker()
@@ -16,7 +16,7 @@ describe("outcomes", () => {
     ])
   })
 
-  test("a handler that gives nothing back leaves no result", async () => {
+  test("a handler that returns nothing leaves no result", async () => {
     await using broker = new FakeBroker()
     broker.task({ type: "quiet" })
     broker.worker({ quiet: () => {} })
@@ -24,7 +24,7 @@ describe("outcomes", () => {
     expect(broker.acks[0]).not.toHaveProperty("result")
   })
 
-  test("an unknown type fails with the types that this worker knows", async () => {
+  test("a task of an unknown type fails with the list of known types", async () => {
     await using broker = new FakeBroker()
     broker.task({ type: "constructor" })
     broker.worker({ mail: () => {} })
@@ -100,7 +100,7 @@ describe("outcomes", () => {
   })
 })
 
-describe("what a handler throws decides what comes next", () => {
+describe("what a handler throws decides about the next attempt", () => {
   test.each<[string, Error, object]>([
     ["Fatal", new Fatal("no such customer"), { retry: false }],
     ["RetryIn", new RetryIn(1_500.4, "rate limited"), { retry_in_ms: 1_500 }],
@@ -116,7 +116,7 @@ describe("what a handler throws decides what comes next", () => {
 })
 
 describe("the module that HANDLERS names", () => {
-  test("adds to the built-in handlers and overrides them; one that is no map of functions is refused with what is wrong", async () => {
+  test("adds to the built-in handlers and overrides them; an invalid one is refused with the reason", async () => {
     const dir = await mkdtemp(join(tmpdir(), "handlers-"))
     try {
       const file = async (name: string, text: string) => {

@@ -15,7 +15,7 @@ function keptLog(level: "debug" | "info" = "info") {
 }
 
 describe("a line", () => {
-  test("begins with what most are about, in one order, however it was given", () => {
+  test("begins with the common fields in a fixed order, however they were given", () => {
     const texts: string[] = []
     const fields = { error: "x", trace_id: "t", request_id: "r", by: "b", queue: "q", task_id: "i" }
     createLog("info", line => texts.push(line), false).warn("A task is dead", fields)
@@ -29,8 +29,8 @@ describe("a line", () => {
   })
 })
 
-describe("lines that come at any rate", () => {
-  test("are so many a second of each kind, and then one that tells how many were left out", async () => {
+describe("repeating lines", () => {
+  test("are limited per second and message, and then one line reports how many were omitted", async () => {
     const { lines, log } = keptLog("debug")
     const often = rateLimited(log, 3, 20)
     for (let i = 0; i < 50; i++) often.warn("A", { i })
@@ -55,7 +55,7 @@ describe("a request", () => {
     await use(broker, lines, freshName())
   }
 
-  test("that names itself is answered with that name, whatever comes of it", () =>
+  test("with an id gets that id in every answer", () =>
     broker(async ({ call }, _, queue) => {
       const headers = { "x-request-id": "mine/1.a-B:=@+" }
       const ask = async (method: string, path: string, body?: unknown, more = {}) => {
@@ -71,7 +71,7 @@ describe("a request", () => {
       expect(await ask("GET", "/healthz")).toEqual([200, id])
     }))
 
-  test("that does not gets a name where something is told of it, and else none", () =>
+  test("without an id gets one only if something about it is logged or refused", () =>
     broker(async ({ call }, _, queue) => {
       const submitted = await call("POST", "/submit", { type: "a", queue })
       expect(submitted.headers.get("x-request-id")).toBeNull()
@@ -93,7 +93,7 @@ describe("a request", () => {
     }),
   )
 
-  test("stands in the log by its name, with who asked and the trace", () =>
+  test("is logged with its id, the name of the token and the trace", () =>
     broker(async ({ call }, lines, queue) => {
       const { task_id } = (await (await call("POST", "/submit", { type: "a", queue })).json()) as {
         task_id: string
@@ -112,7 +112,7 @@ describe("a request", () => {
       ])
     }))
 
-  test("that met a fault of the broker carries its name in the problem, for the log", async () => {
+  test("that hits a fault of the broker has its id in the problem and in the log", async () => {
     const { lines, log } = keptLog()
     await using broker = await testBroker({}, undefined, log)
     broker.queue.cancel = () => {
@@ -133,8 +133,8 @@ describe("a request", () => {
   })
 })
 
-describe("the broker tells", () => {
-  test("that a task is dead: which, of what, and who said so", async () => {
+describe("the broker logs", () => {
+  test("that a task is dead, with the reason and the worker", async () => {
     const { lines, log } = keptLog()
     await using broker = await testBroker({}, undefined, log)
     const queue = freshName()
@@ -159,7 +159,7 @@ describe("the broker tells", () => {
     expect(lines[1]).toMatchObject({ ...about, worker: "w-7", request_id: "of/work" })
   })
 
-  test("that leases have lapsed, and that tasks are dead of it", async () => {
+  test("that leases have lapsed, and that tasks died of it", async () => {
     const { lines, log } = keptLog()
     const { socket } = await sharedRedis()
     await using broker = await testBroker({}, undefined, log)
@@ -180,7 +180,7 @@ describe("the broker tells", () => {
     for (const line of lines) expect(line).toMatchObject({ level: "warn", queue })
   })
 
-  test("with the reason that the task has, where a failure would be tried after its time", async () => {
+  test("the task's own reason if a failure would be retried after its expiry", async () => {
     const { lines, log } = keptLog()
     await using broker = await testBroker({}, undefined, log)
     const queue = freshName()
@@ -192,7 +192,7 @@ describe("the broker tells", () => {
     expect(lines).toMatchObject([{ message: "A task is dead", task_id, reason: "expired" }])
   })
 
-  test("of an operation on many tasks when it is requested, and when it is interrupted", async () => {
+  test("a bulk operation when it is requested and when it is interrupted", async () => {
     const { lines, log } = keptLog()
     await using broker = await testBroker({}, undefined, log)
     const queue = freshName()
@@ -227,7 +227,7 @@ describe("the broker tells", () => {
   })
 })
 
-describe("the worker tells", () => {
+describe("the worker logs", () => {
   const told = (broker: FakeBroker, message: string) =>
     broker.lines.map(line => JSON.parse(line)).find(line => line.message === message)
 
@@ -256,7 +256,7 @@ describe("the worker tells", () => {
     })
   })
 
-  test("of tasks that fail by the thousand no more than some a second", async () => {
+  test("thousands of failing tasks with only a few lines per second", async () => {
     await using broker = new FakeBroker()
     for (let i = 0; i < 500; i++) broker.task({ type: "fail" })
     broker.worker({}, { concurrency: 100 })

@@ -13,7 +13,7 @@ function problems(read: (env: Env) => unknown, env: Env): readonly string[] {
   return []
 }
 
-test("with nothing set a broker has its defaults, runs Redis itself and makes its token", () => {
+test("without settings a broker has its defaults, its own Redis and its own token", () => {
   expect(readBrokerConfig({})).toMatchObject({
     port: 5000,
     redisUrl: undefined,
@@ -29,7 +29,7 @@ test("with nothing set a broker has its defaults, runs Redis itself and makes it
   })
 })
 
-test("with nothing set a worker asks the broker of its machine", () => {
+test("without settings a worker uses the broker on its machine", () => {
   expect(readWorkerConfig({})).toMatchObject({
     brokerUrl: "http://localhost:5000",
     apiToken: undefined,
@@ -49,7 +49,7 @@ test("configuration is frozen, and the same for the same variables", () => {
   expect(env).toEqual({ PORT: "1", API_SECRET_TOKEN: "t", REDIS_URL: "redis://h" })
 })
 
-test("an empty variable counts as one that is not set", () => {
+test("an empty variable counts as unset", () => {
   const empty = {
     PORT: "",
     REDIS_URL: "",
@@ -63,7 +63,7 @@ test("an empty variable counts as one that is not set", () => {
   expect(readWorkerConfig(empty)).toEqual(readWorkerConfig({}))
 })
 
-test("a broker is told of all bad variables at once, each with what would be right", () => {
+test("all invalid variables of a broker are listed at once, each with what is valid", () => {
   const found = problems(readBrokerConfig, {
     PORT: "65536",
     REDIS_URL: "http://x",
@@ -101,7 +101,7 @@ test("a broker is told of all bad variables at once, each with what would be rig
   expect(new ConfigError(found).message.split("\n")).toHaveLength(found.length + 1)
 })
 
-test("a worker is told of all bad variables at once", () => {
+test("all invalid variables of a worker are listed at once", () => {
   const found = problems(readWorkerConfig, {
     BROKER_URL: "localhost:5000",
     API_SECRET_TOKEN: "tökén",
@@ -124,19 +124,19 @@ test("a worker is told of all bad variables at once", () => {
   )
 })
 
-test("what is secret is not repeated by what says that it is wrong", () => {
+test("error messages do not contain secrets", () => {
   const secret = { API_SECRET_TOKEN: "s3cret token", REDIS_URL: "http://user:s3cret@host" }
   for (const line of problems(readBrokerConfig, secret)) expect(line).not.toContain("s3cret")
 })
 
-test("a Redis of one's own needs a token of one's own", () => {
+test("an external Redis requires a configured token", () => {
   for (const env of [{ REDIS_URL: "redis://h" }, { REDIS_HOST: "h" }])
     expect(problems(readBrokerConfig, env)).toEqual([
       expect.stringMatching(/^API_SECRET_TOKEN must be set .*openssl rand/),
     ])
 })
 
-test("the address of Redis may be a URL, a socket, or the host that the original read", () => {
+test("the address of Redis may be a URL, a socket, or a host as in the original system", () => {
   const url = (env: Env) => readBrokerConfig({ API_SECRET_TOKEN: "t", ...env }).redisUrl
   expect(url({ REDIS_HOST: "h" })).toBe("redis://h:6379")
   expect(url({ REDIS_HOST: "h", REDIS_PORT: "1" })).toBe("redis://h:1")
@@ -145,7 +145,7 @@ test("the address of Redis may be a URL, a socket, or the host that the original
   expect(url({ REDIS_URL: "unix:///run/redis.sock" })).toBe("unix:///run/redis.sock")
 })
 
-test("queues are named with commas, and spaces beside them do not matter", () => {
+test("queue names are separated by commas, with optional spaces", () => {
   expect(readWorkerConfig({ QUEUES: "a, b ,c" }).queues).toEqual(["a", "b", "c"])
   for (const QUEUES of [",", "a,", "a,,b", Array(101).fill("a").join(",")])
     expect(problems(readWorkerConfig, { QUEUES })).toHaveLength(1)

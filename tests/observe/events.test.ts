@@ -83,7 +83,7 @@ async function lease(broker: TestBroker, queue: string, worker = "w1") {
   return { task_id: tasks[0]!.id, lease: tasks[0]!.lease }
 }
 
-test("each thing that happens to a task is told, and of which task, worker and attempt", async () => {
+test("every event of a task is published, with its task, worker and attempt", async () => {
   const queue = freshName()
   await using broker = await testBroker()
   await using direct = new DirectQueue(socket, queue)
@@ -156,7 +156,7 @@ test("each thing that happens to a task is told, and of which task, worker and a
   expect(listener.text).not.toMatch(/[0-9]\.[A-Za-z0-9_-]{22}/)
 })
 
-test("a sweep tells what lapsed and died as well", async () => {
+test("a sweep publishes lapsed and dead tasks", async () => {
   const queue = freshName()
   await using broker = await testBroker()
   await using direct = new DirectQueue(socket, queue)
@@ -169,7 +169,7 @@ test("a sweep tells what lapsed and died as well", async () => {
   expect(listener.of("lapsed", "dead").map(({ task_id }) => task_id)).toEqual([id, id])
 })
 
-test("what is done to a queue is told, and what each queue did in a second", async () => {
+test("actions on a queue are published, and the counts of each queue per second", async () => {
   const queue = freshName()
   await using broker = await testBroker()
   await using listener = await ear(broker.url, `queue=${queue}`)
@@ -204,7 +204,7 @@ function countsOf(listener: Awaited<ReturnType<typeof ear>>, queue: string): Rec
   return sums
 }
 
-test("it is heard at whichever broker, from the moment that the answer begins", async () => {
+test("events reach the clients of every broker, from the moment the answer begins", async () => {
   const queue = freshName()
   await using redis = await testRedis()
   await using here = await testBroker({}, redis.socket)
@@ -220,7 +220,7 @@ test("it is heard at whichever broker, from the moment that the answer begins", 
   client.disconnect()
 })
 
-test("filters choose queues, a task and events", async () => {
+test("filters select queues, a task and events", async () => {
   const [mine, other] = [freshName(), freshName()]
   await using broker = await testBroker()
   const ears = await Promise.all(
@@ -251,7 +251,7 @@ test("filters choose queues, a task and events", async () => {
   }
 })
 
-test("a wrong filter is refused", async () => {
+test("an invalid filter is refused", async () => {
   await using broker = await testBroker()
   for (const query of [
     "queue=a/b",
@@ -266,7 +266,7 @@ test("a wrong filter is refused", async () => {
   expect((await broker.call("GET", "/events", undefined, { headers })).status).toBe(400)
 })
 
-test("a bound token hears of its queues alone, also where numbers of many are told", async () => {
+test("a token bound to queues sees only the events and counts of its queues", async () => {
   const [mine, other] = [freshName(), freshName()]
   const bound = { "x-api-token": "the-token-of-a-bound-one" }
   const hash = hashOf(bound["x-api-token"])
@@ -284,7 +284,7 @@ test("a bound token hears of its queues alone, also where numbers of many are to
   expect(same.text).not.toContain(other)
 })
 
-test("one who comes again with its last id hears what happened meanwhile, once and in order", async () => {
+test("a client that reconnects with its last id gets what it missed, once and in order", async () => {
   const queue = freshName()
   await using broker = await testBroker()
   const first = await ear(broker.url, `queue=${queue}`)
@@ -316,7 +316,7 @@ async function stream(): Promise<[id: string, fields: string[]][]> {
   return entries
 }
 
-test("where the stream reaches back no further, or nobody listened meanwhile, there is a gap", async () => {
+test("a gap is sent if the stream does not reach back far enough or nobody listened in between", async () => {
   const queue = freshName()
   await using broker = await testBroker()
   await using redis = new DirectQueue(socket)
@@ -350,7 +350,7 @@ test("where the stream reaches back no further, or nobody listened meanwhile, th
   await ahead.until("submitted")
 })
 
-test("nothing is written where nobody listens, and a minute after the last has left it ends", async () => {
+test("nothing is written while nobody listens, and writing ends a minute after the last client left", async () => {
   await using redis = await testRedis()
   await using broker = await testBroker({}, redis.socket)
   const commands = new DirectQueue(redis.socket)
@@ -385,7 +385,7 @@ async function flood(broker: TestBroker, queue: string, tasks: number) {
     )
 }
 
-test("a flood is told by its numbers, and what is rare is told all the same", async () => {
+test("a flood is published as counts, and rare events are still published individually", async () => {
   const queue = freshName()
   await using broker = await testBroker()
   await using listener = await ear(broker.url)
@@ -425,7 +425,7 @@ test("the stream is bounded", async () => {
   client.disconnect()
 })
 
-test("who does not read is cut off, and the others hear on", async () => {
+test("a client that does not read is disconnected, and the others continue", async () => {
   const queue = freshName()
   await using redis = await testRedis()
   await using broker = await testBroker({}, redis.socket)
@@ -448,7 +448,7 @@ test("who does not read is cut off, and the others hear on", async () => {
   await until("its connection ends", () => slow.closed())
 })
 
-test("a replay waits for who reads slowly, and loses nothing", async () => {
+test("a replay waits for a slow client and loses nothing", async () => {
   await using redis = await testRedis()
   await using broker = await testBroker({}, redis.socket)
   await using listener = await ear(broker.url, "event=done")
@@ -513,7 +513,7 @@ function writer(refused = 0) {
   return { events, written }
 }
 
-test("a broker ceases to write when nobody has said for a while that somebody listens", async () => {
+test("a broker stops writing when no listener was announced for a while", async () => {
   const { events } = writer()
   events.keepActive(1)
   expect(events.active).toBe(true)
@@ -521,7 +521,7 @@ test("a broker ceases to write when nobody has said for a while that somebody li
   expect(events.admits("done", "q")).toBe(false)
 })
 
-test("where what happened cannot be written, a gap tells of it later", async () => {
+test("events that cannot be written become a gap later", async () => {
   const { events, written } = writer(1)
   events.keepActive(60_000)
   events.publishQueueEvent("paused", "q")
@@ -530,7 +530,7 @@ test("where what happened cannot be written, a gap tells of it later", async () 
   await events.close()
 })
 
-test("a stream ends with the session that asked for it", async () => {
+test("a stream ends when its session ends", async () => {
   await using broker = await testBroker()
   const now = Date.now()
   const { value } = new Sessions([
@@ -545,7 +545,7 @@ test("a stream ends with the session that asked for it", async () => {
   expect((await fetch(`${broker.url}/events`, { headers })).status).toBe(401)
 })
 
-test("no more than 200 listen at a broker", async () => {
+test("a broker accepts at most 200 clients", async () => {
   await using broker = await testBroker()
   const ears = await Promise.all(Array.from({ length: 200 }, () => ear(broker.url, "event=done")))
   const answer = await broker.call("GET", "/events")
@@ -557,7 +557,7 @@ test("no more than 200 listen at a broker", async () => {
   await Promise.all(ears.map(listener => listener.leave()))
 })
 
-test("a broker that stops ends its streams in order, and tells when to come again", async () => {
+test("a broker that stops ends its streams in order and says when to reconnect", async () => {
   await using broker = await testBroker()
   await using listener = await ear(broker.url)
   expect(listener.text).toMatch(/^retry: \d+\n/)
@@ -567,7 +567,7 @@ test("a broker that stops ends its streams in order, and tells when to come agai
   expect((await broker.call("GET", "/events")).status).toBe(503)
 })
 
-test("the stream stays open while Redis is away, says that something may be missing, and goes on", async () => {
+test("the stream stays open while Redis is unreachable, sends a gap, and continues", async () => {
   const queue = freshName()
   await using redis = await testRedis()
   await using here = await testBroker({}, redis.socket)
@@ -591,7 +591,7 @@ test("the stream stays open while Redis is away, says that something may be miss
   client.disconnect()
 })
 
-test("a Redis that was away and has lost nothing leaves a gap all the same", async () => {
+test("an outage of Redis that lost nothing also causes a gap", async () => {
   await using redis = await testRedis({ aof: "always" })
   await using broker = await testBroker({}, redis.socket)
   await using listener = await ear(broker.url)
@@ -599,7 +599,7 @@ test("a Redis that was away and has lost nothing leaves a gap all the same", asy
   await listener.until("gap")
 })
 
-test("a broker that missed the news looks for itself, and says so", async () => {
+test("a broker that missed the announcement of a listener finds it by itself, and sends a gap", async () => {
   const queue = freshName()
   await using redis = await testRedis()
   await using here = await testBroker({}, redis.socket)
@@ -623,7 +623,8 @@ test("a type or an error cannot forge an event", async () => {
   await submit(broker, queue, { type, max_retries: 0 })
   await broker.call("POST", "/ack", {
     ...(await lease(broker, queue)),
-    ...{ status: "failed", error: hostile + "x".repeat(5_000) },
+    status: "failed",
+    error: hostile + "x".repeat(5_000),
   })
   await listener.until("dead")
   expect(listener.names()).toEqual(["submitted", "leased", "failed", "dead"])
@@ -635,7 +636,7 @@ test("a type or an error cannot forge an event", async () => {
   expect(listener.text).not.toContain("\r")
 })
 
-test("the client listens, and goes on where it was when its broker is another", async () => {
+test("the client resumes at another broker where it stopped", async () => {
   const queue = freshName()
   await using redis = await testRedis()
   const start = () =>

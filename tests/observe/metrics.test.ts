@@ -81,7 +81,7 @@ function faultsOf(text: string): string[] {
   return faults
 }
 
-test("what happens to tasks is counted, by queue", async () => {
+test("task events are counted per queue", async () => {
   const { socket } = await sharedRedis()
   const queue = freshName()
   await using broker = await testBroker({}, socket)
@@ -123,7 +123,7 @@ test("what happens to tasks is counted, by queue", async () => {
   expect(valuesOf(text, "tq_last_poll_timestamp_seconds", queue)[""]).toBeWithin(...ago(5, 0))
 })
 
-test("a task that is dead of one release too many is counted as dead, and logged as such", async () => {
+test("a task that dies of too many releases is counted and logged as dead", async () => {
   const { socket } = await sharedRedis()
   const queue = freshName()
   const lines: [message: string, fields: object][] = []
@@ -144,7 +144,7 @@ test("a task that is dead of one release too many is counted as dead, and logged
   expect(lines).toEqual([["A task is dead", expect.objectContaining({ task_id, queue, reason: "released" })]])
 })
 
-test("the oldest that waits, and that nobody ever asked for it, are told", async () => {
+test("the age of the oldest waiting task is exported, and that no worker ever polled", async () => {
   const { socket } = await sharedRedis()
   const queue = freshName()
   await using broker = await testBroker({}, socket)
@@ -165,7 +165,7 @@ test("the oldest that waits, and that nobody ever asked for it, are told", async
   expect((await waits).status).toBe(200)
 })
 
-test("who waits for tasks polls still, beside a queue that nobody polls, and after a while", async () => {
+test("a worker that waits in a long poll counts as polling", async () => {
   await using redis = await testRedis()
   await using broker = await testBroker({}, redis.socket)
   await broker.call("POST", "/submit", [
@@ -185,7 +185,7 @@ test("who waits for tasks polls still, beside a queue that nobody polls, and aft
   await waits
 })
 
-test("a queue that has counted nothing yet joins the page, so that its first event is a growth", async () => {
+test("a queue without events has counters at 0, so that its first event is an increase", async () => {
   const counters = new Counters()
   const depths = async () => []
   const metrics = new Metrics({ counters, control: { depths }, waiting: 0 } as unknown as TaskQueue, -1)
@@ -195,7 +195,7 @@ test("a queue that has counted nothing yet joins the page, so that its first eve
   }
 })
 
-test("the page is valid, with Prometheus' own check where that is there", async () => {
+test("the page is valid, also for promtool if it is installed", async () => {
   await using broker = await testBroker()
   const idle = freshName()
   await broker.call("POST", "/submit", { type: "a", queue: freshName() })
@@ -220,7 +220,7 @@ test("the page is valid, with Prometheus' own check where that is there", async 
   if (promtool) expect(await check(["check", "metrics"], text)).toBe("")
 })
 
-test("the page is made at most once a second, however many ask", async () => {
+test("the page is written at most once per second, however many scrapes there are", async () => {
   await using broker = await testBroker()
   const { control } = broker.queue
   const { depths } = control
@@ -234,7 +234,7 @@ test("the page is made at most once a second, however many ask", async () => {
   expect(asked).toBe(1)
 })
 
-test("many queues share a call to Redis, and only what has changed is written anew", async () => {
+test("many queues share a call to Redis, and only changed values are written", async () => {
   await using redis = await testRedis()
   await using broker = await testBroker({}, redis.socket)
   const names = Array.from({ length: 250 }, (_, i) => `queue-${i}`)
@@ -278,7 +278,7 @@ test("many queues share a call to Redis, and only what has changed is written an
   expect(faultsOf(after)).toEqual([])
 })
 
-test("a page of 1,000 queues holds up nothing for long: it is written in pieces", async () => {
+test("a page of 1,000 queues is written in pieces, so that it blocks nothing for long", async () => {
   const counters = new Counters()
   for (let i = 0; i < 1_000; i++) counters.forQueue(`queue-${i}`).wait.observe(i)
   const depths = async () => []
@@ -292,7 +292,7 @@ test("a page of 1,000 queues holds up nothing for long: it is written in pieces"
   expect(turns).toBeGreaterThanOrEqual(7)
 })
 
-test("a number is written into its place, whether it is longer or shorter than before", async () => {
+test("a value is overwritten in place, whether it is longer or shorter than before", async () => {
   const counters = new Counters()
   const control = { depths: async () => depths }
   const queue = { counters, control, waiting: 0 } as unknown as TaskQueue
@@ -315,7 +315,7 @@ test("a number is written into its place, whether it is longer or shorter than b
   }
 })
 
-test("who has got a page keeps it as it was, and no two are written at once", async () => {
+test("a page that was sent does not change, and no two pages are written at once", async () => {
   const counters = new Counters()
   const counted = counters.forQueue("a")
   const depths = async () => []
@@ -329,12 +329,13 @@ test("who has got a page keeps it as it was, and no two are written at once", as
   expect(valuesOf(String(second), "tq_task_events_total", "a")).toMatchObject({ done: 22 })
 })
 
-test("a page that could not be written leaves nothing out of the next one", async () => {
+test("after a page that could not be written, the next one is complete", async () => {
   const counters = new Counters()
   const depths = async () => []
   let waiting = () => 0
   const queue = {
-    ...{ counters, control: { depths } },
+    counters,
+    control: { depths },
     get waiting() {
       return waiting()
     },
@@ -351,7 +352,7 @@ test("a page that could not be written leaves nothing out of the next one", asyn
   expect(valuesOf(String(await metrics.page()), "tq_task_events_total", "b")).toMatchObject({ done: 0 })
 })
 
-test("tasks of every state and priority are counted, and the oldest of all that are ready is told", async () => {
+test("tasks of every state and priority are counted, and the oldest ready one is found", async () => {
   await using redis = await testRedis()
   await using broker = await testBroker({}, redis.socket)
   await using direct = new DirectQueue(redis.socket, "a")
@@ -378,7 +379,7 @@ test("tasks of every state and priority are counted, and the oldest of all that 
   expect((await broker.queue.control.depths())[0]).toMatchObject({ oldestAt: 7_000 })
 })
 
-test("a name that nobody can submit to is still one label", async () => {
+test("an invalid queue name in Redis is still a valid label", async () => {
   const name = 'a"} 1\n\\\u202e'
   const counters = new Counters()
   counters.forQueue(name).submitted++
@@ -391,7 +392,7 @@ test("a name that nobody can submit to is still one label", async () => {
   if (promtool) expect(await check(["check", "metrics"], text)).toBe("")
 })
 
-test("while Redis is away the rest is told", async () => {
+test("while Redis is unreachable, the other metrics are exported", async () => {
   await using redis = await testRedis()
   await using broker = await testBroker({ redisTimeoutMs: 200 }, redis.socket)
   await broker.call("POST", "/submit", { type: "a" })
@@ -403,7 +404,7 @@ test("while Redis is away the rest is told", async () => {
   expect(faultsOf(text)).toEqual([])
 })
 
-test("past 1,000 queues the rest is counted together, and a page stays bounded", async () => {
+test("beyond 1,000 queues the rest is counted together, so that a page stays bounded", async () => {
   const counters = new Counters()
   for (let i = 0; i < 5_000; i++) {
     counters.forQueue(`q${i}`).submitted++
@@ -424,7 +425,7 @@ test("past 1,000 queues the rest is counted together, and a page stays bounded",
   expect(faultsOf(text)).toEqual([])
 })
 
-test("/metrics needs the role read and no bond to queues, unless METRICS_PUBLIC is set", async () => {
+test("/metrics requires a token with the role read that is not bound to queues, unless METRICS_PUBLIC is set", async () => {
   const API_TOKENS = "prom:read:the-token-of-prometheus,one:read@emails:the-token-of-one-queue"
   const { tokens } = readBrokerConfig({ API_TOKENS })
   await using broker = await testBroker({ tokens })
@@ -439,7 +440,7 @@ test("/metrics needs the role read and no bond to queues, unless METRICS_PUBLIC 
   expect((await fetch(`${open.url}/dlq`)).status).toBe(401)
 })
 
-test("a lease tells its age for 6 days, and 17 of its characters are chance", () => {
+test("a lease token contains its age, up to 6 days, and 17 random characters", () => {
   const now = Date.now()
   const leases = newTokens(300, now).match(/.{22}/g)!
   expect(leases).toHaveLength(300)
@@ -454,7 +455,7 @@ test("a lease tells its age for 6 days, and 17 of its characters are chance", ()
 const named = (text: string) =>
   new Set([...text.matchAll(/\btq_[a-z0-9_]+/g)].map(([name]) => name.replace(/_(bucket|sum|count)$/, "")))
 
-test("alerts, dashboard and README name metrics that there are", async () => {
+test("alerts, dashboard and README name existing metrics", async () => {
   await using broker = await testBroker()
   const queue = freshName()
   await broker.call("POST", "/submit", { type: "a", queue })
@@ -484,7 +485,7 @@ test("alerts, dashboard and README name metrics that there are", async () => {
   for (const { title, targets } of panels) expect([title, targets.length > 0]).toEqual([title, true])
 })
 
-test.skipIf(promtool === null)("the alerts fire when they should, as promtool tries them out", async () => {
+test.skipIf(promtool === null)("the alerts fire when they should, in promtool's tests", async () => {
   const broker = (name: string, values: string, more = "") =>
     ["a", "b"].map(instance => ({ series: `${name}{queue="q",instance="${instance}"${more}}`, values }))
   const fires = (alertname: string, severity: string) => [
@@ -517,7 +518,8 @@ test.skipIf(promtool === null)("the alerts fire when they should, as promtool tr
     )
     await Bun.write(join(folder, "alerts.yml"), rules)
     const tests = cases.map(([alert, severity, input_series]) => ({
-      ...{ interval: "1m", input_series },
+      interval: "1m",
+      input_series,
       alert_rule_test: fires(alert, severity),
     }))
     await Bun.write(path, JSON.stringify({ rule_files: ["alerts.yml"], tests }))

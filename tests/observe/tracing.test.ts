@@ -57,7 +57,7 @@ async function tracedBroker(endpoint: string, overrides: Partial<ReturnType<type
 }
 
 describe("spans", () => {
-  test("submit, lease, handler and ack of a task are one trace, begun by the broker", async () => {
+  test("submit, lease, handler and ack of a task are one trace, started by the broker", async () => {
     await using collector = new Collector()
     await using broker = await tracedBroker(collector.url)
     const { queue } = broker
@@ -121,7 +121,7 @@ describe("spans", () => {
     ])
   })
 
-  test("a label that is named like a context is none", async () => {
+  test("a label named traceparent is not a trace context", async () => {
     await using collector = new Collector()
     await using broker = await tracedBroker(collector.url)
     const { queue } = broker
@@ -131,7 +131,7 @@ describe("spans", () => {
     expect((await collector.span(`receive ${queue}`)).parentSpanId).toBe(spanId)
   })
 
-  test("a caller's trace goes on, and its task keeps the caller's context to the letter", async () => {
+  test("the caller's trace continues, and the task keeps the caller's context unchanged", async () => {
     await using collector = new Collector()
     await using broker = await tracedBroker(collector.url)
     const { queue } = broker
@@ -152,7 +152,7 @@ describe("spans", () => {
     await collector.span(`send ${queue}`, ({ parentSpanId }) => parentSpanId === SPAN)
   })
 
-  test("what is about several tasks has a trace of its own, and links to theirs", async () => {
+  test("a span about several tasks has a trace of its own and links to theirs", async () => {
     await using collector = new Collector()
     await using broker = await tracedBroker(collector.url)
     const { queue } = broker
@@ -187,7 +187,7 @@ describe("spans", () => {
     ).toEqual(received.links.toSorted())
   })
 
-  test("failures are told: of a handler, of a handler that let go, and of an ack that comes too late", async () => {
+  test("failures are recorded: of a handler, of an aborted handler, and of a late ack", async () => {
     await using collector = new Collector()
     await using broker = await tracedBroker(collector.url)
     const { queue } = broker
@@ -221,7 +221,7 @@ describe("spans", () => {
     expect(lost.attributes["error.type"]).toBe("task_not_found")
   })
 
-  test("a long poll that found its task late began when the task was there", async () => {
+  test("the span of a long poll starts when its task became ready", async () => {
     await using collector = new Collector()
     await using broker = await tracedBroker(collector.url)
     const { queue } = broker
@@ -239,7 +239,7 @@ describe("spans", () => {
 })
 
 describe("sampling", () => {
-  test("with always_off nothing is sent, and the task says so to whoever works on it", async () => {
+  test("with always_off nothing is sent, and the task passes that decision on", async () => {
     await using collector = new Collector()
     await using broker = await tracedBroker(collector.url, { otelTracesSampler: "parentbased_always_off" })
     const { queue } = broker
@@ -252,7 +252,7 @@ describe("sampling", () => {
     expect(collector.spans.map(({ traceId }) => traceId)).toEqual([TRACE])
   })
 
-  test("a caller that does not sample is followed as well", async () => {
+  test("the decision of a caller that does not sample is followed", async () => {
     await using collector = new Collector()
     await using broker = await tracedBroker(collector.url)
     const { queue } = broker
@@ -296,7 +296,7 @@ describe("the collector", () => {
     expect(broker.lines.filter(line => line.message === "Traces cannot be sent").length).toBeLessThan(3)
   })
 
-  test("back again: that is told, with how much was lost", async () => {
+  test("logs that it is back, and how many spans were lost", async () => {
     await using collector = new Collector()
     collector.status = 400
     await using broker = await tracedBroker(collector.url)
@@ -313,7 +313,7 @@ describe("the collector", () => {
     expect(broker.lines.filter(line => line.message === "Traces cannot be sent").length).toBe(1)
   })
 
-  test("that is slow gets no more spans than wait at a time, and that is told", async () => {
+  test("gets no more spans than the buffer holds if it is slow, and the loss is logged", async () => {
     await using collector = new Collector()
     const lines: Fields[] = []
     const log = createLog("info", line => void lines.push(JSON.parse(line)), false)
@@ -328,7 +328,7 @@ describe("the collector", () => {
     expect(lines).toContainEqual(expect.objectContaining({ note: expect.stringContaining("Dropped") }))
   })
 
-  test("its password stands in no line of the log", async () => {
+  test("has its password in no log line", async () => {
     await using broker = await tracedBroker("http://me:secret-word@127.0.0.1:1")
     expect(broker.lines.some(line => line.message === "Traces are sent")).toBeTrue()
     expect(JSON.stringify(broker.lines)).not.toContain("secret-word")
@@ -336,7 +336,7 @@ describe("the collector", () => {
 })
 
 describe("processes", () => {
-  test("what waits to be sent goes at a stop, under the names that are set", async () => {
+  test("buffered spans are sent at a stop, under the configured names", async () => {
     await using collector = new Collector()
     await using runs = await directory()
     const env = {
@@ -369,7 +369,7 @@ describe("processes", () => {
     )
   })
 
-  test("where no endpoint is set, nothing that makes spans is loaded", async () => {
+  test("without an endpoint no tracing code is loaded", async () => {
     // prom-client brings OpenTelemetry's API: a few functions that do nothing.
     const script = `
       const { startBroker } = await import(${JSON.stringify(join(ROOT, "broker.ts"))})
@@ -403,7 +403,7 @@ describe("processes", () => {
   })
 })
 
-test("without spans a handler is told the task's own context", async () => {
+test("without tracing a handler gets the task's own context", async () => {
   await using broker = await tracedBroker("http://127.0.0.1:1", { otelExporterOtlpEndpoint: undefined })
   const { queue } = broker
   const heard: unknown[] = []

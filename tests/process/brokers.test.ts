@@ -63,7 +63,7 @@ async function connectionToEach(all: AsyncDisposableStack, { url, pages }: { url
   )
 }
 
-test("each of two processes answers some, and what is submitted at one is leased and finished at the other", async () => {
+test("two processes share the connections, and tasks submitted at one are finished at the other", async () => {
   await using all = new AsyncDisposableStack()
   const broker = await startTwo(all)
   const [first, second] = await connectionToEach(all, broker)
@@ -81,7 +81,7 @@ test("each of two processes answers some, and what is submitted at one is leased
   }
 })
 
-test("a session, the dashboard's parts and events are the same at whichever process", async () => {
+test("sessions, the dashboard and events work the same at every process", async () => {
   await using all = new AsyncDisposableStack()
   const broker = await startTwo(all)
   const { url } = broker
@@ -114,7 +114,7 @@ test("a session, the dashboard's parts and events are the same at whichever proc
   }
 })
 
-test("SIGTERM answers the long polls of all, ends all with 0, and leaves none", async () => {
+test("SIGTERM answers all long polls, and all processes exit with 0", async () => {
   await using all = new AsyncDisposableStack()
   const { process, pids, url, redis } = await startTwo(all)
   const direct = all.use(new DirectQueue(redis.socket))
@@ -126,7 +126,7 @@ test("SIGTERM answers the long polls of all, ends all with 0, and leaves none", 
   expect(process.stdout).toBe("")
 })
 
-test("with a Redis of their own the greeting is printed once, and they end it with them, also where their parent is killed", async () => {
+test("with their own Redis the greeting is printed once, and they stop it, even if their parent is killed", async () => {
   await using dir = await directory()
   await using parent = brokerProcess(two(), dir.path)
   const pids = await pidsOf(parent)
@@ -138,7 +138,7 @@ test("with a Redis of their own the greeting is printed once, and they end it wi
   await gone([...pids, redisPid])
 })
 
-test("a parent that is killed while its brokers start leaves none", async () => {
+test("a parent that is killed while its brokers start leaves no process behind", async () => {
   await using redis = await testRedis()
   await using direct = new DirectQueue(redis.socket)
   const names = async () => String(await direct.redis.client("LIST"))
@@ -148,12 +148,15 @@ test("a parent that is killed while its brokers start leaves none", async () => 
   await until("none is there", async () => !(await names()).includes("name=tq-broker"))
 })
 
-test("in the place of one that is killed comes another, and meanwhile the others answer", async () => {
+test("a killed process is replaced, and the others answer in the meantime", async () => {
   await using all = new AsyncDisposableStack()
   const { process: parent, pids, url, pages } = await startTwo(all)
   process.kill(pids[1]!, "SIGKILL")
   expect(await parent.logged("ended unexpectedly")).toMatchObject({
-    ...{ level: "error", nth: 1, pid: pids[1], ended_with: "SIGKILL" },
+    level: "error",
+    nth: 1,
+    pid: pids[1],
+    ended_with: "SIGKILL",
   })
   expect((await ask(`${url}/readyz`)).status).toBe(200)
   const next = await parent.logged("A broker process is listening")
@@ -167,7 +170,7 @@ test("in the place of one that is killed comes another, and meanwhile the others
   await gone([...pids, ...listens().map(({ pid }) => Number(pid))])
 })
 
-test("a second signal ends also one that is frozen", async () => {
+test("a second signal also ends a frozen process", async () => {
   await using all = new AsyncDisposableStack()
   const { process: parent, pids } = await startTwo(all)
   process.kill(pids[0]!, "SIGSTOP")
@@ -181,7 +184,7 @@ test("a second signal ends also one that is frozen", async () => {
   await gone(pids)
 })
 
-test("a port that others have is refused, in one line, whether they share it or not", async () => {
+test("a port in use is refused in one line, whether its owner shares it or not", async () => {
   await using all = new AsyncDisposableStack()
   const { env, redis } = await startTwo(all)
   using taken = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } })
@@ -195,10 +198,11 @@ test("a port that others have is refused, in one line, whether they share it or 
   }
 })
 
-test("where the first cannot start this is told once; where another cannot, all end with 1", async () => {
+test("if the first process cannot start, that is logged once; if another cannot, all exit with 1", async () => {
   await using nowhere = brokerProcess({
     ...two(),
-    ...{ API_SECRET_TOKEN: TOKEN, REDIS_URL: "redis://127.0.0.1:1" },
+    API_SECRET_TOKEN: TOKEN,
+    REDIS_URL: "redis://127.0.0.1:1",
   })
   expect(await nowhere.ended()).toBe(1)
   expect(nowhere.log.filter(({ message }) => message.includes("cannot start"))).toHaveLength(1)
@@ -215,7 +219,7 @@ test("where the first cannot start this is told once; where another cannot, all 
   expect(String(await direct.redis.client("LIST"))).not.toContain("name=tq-broker")
 })
 
-test("bun run start ends all of them", async () => {
+test("bun run start stops all of them", async () => {
   await using dir = await directory()
   const env = two()
   await using start = new Process({
@@ -230,7 +234,7 @@ test("bun run start ends all of them", async () => {
   expect(pids.filter(isAlive)).toEqual([])
 })
 
-test("METRICS_PORT of one broker answers GET /metrics alone, to those whom the main port would", async () => {
+test("METRICS_PORT serves only GET /metrics, with the access rules of the main port", async () => {
   await using redis = await testRedis()
   const port = freePorts(1)
   const url = `http://127.0.0.1:${port}`
@@ -251,7 +255,7 @@ test("METRICS_PORT of one broker answers GET /metrics alone, to those whom the m
   expect(await broker.process.stop()).toBe(0)
 })
 
-test("without METRICS_PORT several brokers warn of it, and METRICS_PUBLIC holds for it too", async () => {
+test("several brokers without METRICS_PORT log a warning, and METRICS_PUBLIC applies to the metrics port", async () => {
   await using redis = await testRedis()
   await using silent = await startBroker(redis.socket, { ...two(), METRICS_PORT: "" })
   expect((await silent.process.logged("set METRICS_PORT")).level).toBe("warn")
@@ -262,13 +266,13 @@ test("without METRICS_PORT several brokers warn of it, and METRICS_PUBLIC holds 
   for (const { process } of [silent, open]) expect(await process.stop()).toBe(0)
 })
 
-test("the number that tells one of several which it is, is no argument for others", async () => {
+test("the argument --nth is refused without a parent", async () => {
   await using child = new Process({ cmd: [process.execPath, join(ROOT, "broker.ts"), "--nth", "0"] })
   expect(await child.ended()).toBe(2)
   expect(child.stderr).toStartWith('broker: unknown argument "--nth"')
 })
 
-test("what cannot be shared is refused with what would be right", () => {
+test("settings that several brokers cannot share are refused with an explanation", () => {
   const problems = (env: Env) => {
     try {
       return [readBrokerConfig(env).brokers]

@@ -34,7 +34,7 @@ test(".env.example names every variable, with its default", () => {
   expect(readWorkerConfig(example)).toEqual(readWorkerConfig({}))
 })
 
-test("Compose hands every variable on, but those that mean nothing in a container", () => {
+test("Compose passes on every variable that has a use in a container", () => {
   const given = (service: string) => Object.keys(compose.services[service]!.environment!).sort()
   const without = (names: string[], ...left: string[]) => names.filter(name => !left.includes(name)).sort()
   // Compose brings the one Redis that REDIS_URL names.
@@ -43,7 +43,7 @@ test("Compose hands every variable on, but those that mean nothing in a containe
   expect(given("worker")).toEqual(without(worker, "DATA_DIR", "WORKER_NAME"))
 })
 
-test("Compose publishes the broker only, and no service can write its image or has capabilities", () => {
+test("Compose publishes only the broker, and services have a read-only root and no capabilities", () => {
   for (const [name, service] of Object.entries(compose.services)) {
     expect(service.read_only).toBeTrue()
     expect(service.cap_drop).toEqual(["ALL"])

@@ -17,7 +17,10 @@ const fileOf = (program: Program) =>
 
 async function run(program: Program, ...args: string[]) {
   const child = Bun.spawn([process.execPath, fileOf(program), ...args], {
-    ...{ cwd: "/tmp", env: { PATH: process.env.PATH ?? "", PORT: "none" }, stdout: "pipe", stderr: "pipe" },
+    cwd: "/tmp",
+    env: { PATH: process.env.PATH ?? "", PORT: "none" },
+    stdout: "pipe",
+    stderr: "pipe",
   })
   const [out, errors, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited])
   return { out, errors, code }
@@ -43,7 +46,7 @@ test("lib/config/README.md, help and lib/config/config.ts name the same variable
   }
 })
 
-test("what the reader asks the environment for is what it tells of", () => {
+test("a reader reports exactly the variables that it reads", () => {
   for (const [program, read] of [
     ["broker", readBrokerConfig],
     ["worker", readWorkerConfig],
@@ -55,7 +58,7 @@ test("what the reader asks the environment for is what it tells of", () => {
 })
 
 test.each(PROGRAMS)(
-  "the help of %s fits a terminal and begins with what it is and how to start it",
+  "the help of %s fits a terminal and starts with what the program is and how to start it",
   program => {
     const lines = helpText(program).split("\n")
     expect(Math.max(...lines.map(line => line.length))).toBeLessThanOrEqual(80)
@@ -82,16 +85,16 @@ test.each(PROGRAMS)(
 )
 
 const redis = {
-  ...{
-    at: "/tmp/redis.sock",
-    version: "7.0.15",
-    maxmemoryPolicy: "noeviction",
-    durability: "always" as const,
-  },
-  ...{ topology: "single" as const, replicas: 0, waitReplicas: 0 },
+  at: "/tmp/redis.sock",
+  version: "7.0.15",
+  maxmemoryPolicy: "noeviction",
+  durability: "always" as const,
+  topology: "single" as const,
+  replicas: 0,
+  waitReplicas: 0,
 }
 
-test("on a terminal each fact has a line, elsewhere all are one line of JSON", () => {
+test("on a terminal each fact has its own line, otherwise all are in one line of JSON", () => {
   const facts = brokerFacts("http://localhost:5000", redis, ".data/token", "info")
   const logged: string[] = []
   const written: string[] = []
@@ -114,7 +117,7 @@ test("on a terminal each fact has a line, elsewhere all are one line of JSON", (
     expect(lines.map(line => line.trim().split(/ {2,}/))).toContainEqual([name!, text!])
 })
 
-test("a terminal is not obeyed by a name, and told nothing where the log is not", () => {
+test("names cannot control the terminal, and facts are hidden if the log level hides them", () => {
   const written: string[] = []
   const facts = { types: ["a", "\x1b[2J\u202e"], log_level: "info" }
   announce(createLog("silent"), "The worker is ready", facts, true, text => written.push(text))
@@ -125,14 +128,14 @@ test("a terminal is not obeyed by a name, and told nothing where the log is not"
   expect(written).toHaveLength(1)
 })
 
-test("where the token is, is told: in a variable, in a file, or in tokens with roles", () => {
+test("the source of the token is shown: a variable, a file, or API_TOKENS", () => {
   const config = readBrokerConfig({ DATA_DIR: "/d" })
   expect(tokenSource(config, "made")).toBe("/d/token")
   expect(tokenSource(readBrokerConfig({ API_SECRET_TOKEN: "s" }), "s")).toBe("API_SECRET_TOKEN")
   expect(tokenSource(config, undefined)).toBe("API_TOKENS")
 })
 
-test("a broker that starts says where everything is, and it is there", async () => {
+test("the addresses that a broker logs at its start work", async () => {
   await using dir = await directory()
   await using broker = await listening(
     brokerProcess({ HOST: "127.0.0.1", PORT: "0", DATA_DIR: join(dir.path, ".data") }),

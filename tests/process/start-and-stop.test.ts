@@ -53,7 +53,7 @@ async function paste(line: string) {
   return JSON.parse(await shell.stdout.text())
 }
 
-test("with nothing configured it starts, and the lines it prints do a task when they are pasted", async () => {
+test("without configuration it starts, and the printed commands run a task", async () => {
   await using dir = await directory()
   await using broker = await firstStart(dir)
   await using worker = workerProcess({ BROKER_URL: broker.url }, dir.path)
@@ -96,7 +96,7 @@ test("Ctrl-C that arrives twice, as through a shell, does not cut the stop short
   expect(isAlive(broker.redisPid)).toBeFalse()
 })
 
-test("a stop right after work keeps what was counted last, and warns of nothing", async () => {
+test("a stop right after work keeps the last counts and logs no warning", async () => {
   await using redis = await testRedis()
   await using first = await startBroker(redis.socket)
   await first.client.submit({ type: "echo" })
@@ -112,7 +112,7 @@ test("a stop right after work keeps what was counted last, and warns of nothing"
   expect(await told("/workers")).toContain('"w1"')
 })
 
-test("SIGTERM answers long polls empty and ends with 0", async () => {
+test("SIGTERM answers long polls without tasks, and the broker exits with 0", async () => {
   await using redis = await testRedis()
   await using direct = new DirectQueue(redis.socket)
   await using broker = await startBroker(redis.socket)
@@ -142,7 +142,7 @@ async function heldSubmit(all: AsyncDisposableStack, env: Record<string, string>
   return { redis, broker, submitted, goOn: () => direct.redis.client("UNPAUSE") }
 }
 
-test("SIGTERM finishes the requests it has, and takes no new connections", async () => {
+test("SIGTERM lets requests finish and refuses new connections", async () => {
   await using all = new AsyncDisposableStack()
   const { broker, submitted, goOn } = await heldSubmit(all)
   broker.process.signal("SIGTERM")
@@ -153,7 +153,7 @@ test("SIGTERM finishes the requests it has, and takes no new connections", async
   expect(await broker.process.ended()).toBe(0)
 })
 
-test("a request that does not end is cut off after SHUTDOWN_MS, even where Redis is frozen", async () => {
+test("a request that does not end is aborted after SHUTDOWN_MS, even if Redis is frozen", async () => {
   await using all = new AsyncDisposableStack()
   const { redis, broker, submitted } = await heldSubmit(all, { SHUTDOWN_MS: "100" })
   process.kill(redis.pid, "SIGSTOP")
@@ -164,7 +164,7 @@ test("a request that does not end is cut off after SHUTDOWN_MS, even where Redis
   expect(await broker.process.logged("Requests were aborted")).toMatchObject({ level: "warn", requests: 1 })
 })
 
-test("a start with bad values names every one of them and ends with 1", async () => {
+test("a start with invalid values names all of them and exits with 1", async () => {
   const bad = { LOG_LEVEL: "loud", API_SECRET_TOKEN: "two words" }
   await using broker = brokerProcess({ ...bad, PORT: "70000", MAX_RETRIES: "-1", REDIS_URL: "localhost" })
   await using worker = workerProcess({ ...bad, CONCURRENCY: "0", QUEUES: "a b", BROKER_URL: "localhost" })
@@ -187,7 +187,7 @@ test("REDIS_URL without a token is refused with what to do", async () => {
   expect(broker.stderr).toContain("openssl rand -hex 32")
 })
 
-test("a Redis that is not there is told with the reason, and without a stack", async () => {
+test("an unreachable Redis is logged with the reason and without a stack", async () => {
   await using broker = brokerProcess({ ...LOCAL, REDIS_URL: "redis://127.0.0.1:1", API_SECRET_TOKEN: TOKEN })
   expect(await broker.ended()).toBe(1)
   const line = await broker.logged("cannot start")
@@ -195,7 +195,7 @@ test("a Redis that is not there is told with the reason, and without a stack", a
   expect(broker.stderr).not.toContain("    at ")
 })
 
-test("a port in use is told in one line, and no Redis is left behind", async () => {
+test("a port in use is logged in one line, and no Redis is left behind", async () => {
   await using dir = await directory()
   using taken = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } })
   await using broker = brokerProcess({ ...LOCAL, PORT: `${taken.port}` }, dir.path)
@@ -206,7 +206,7 @@ test("a port in use is told in one line, and no Redis is left behind", async () 
   expect(await embeddedPid(join(dir.path, ".data"))).toBeUndefined()
 })
 
-test("REDIS_HOST, which the original read, is used", async () => {
+test("REDIS_HOST of the original system is supported", async () => {
   const port = `${freePort()}`
   await using _redis = await testRedis({ args: ["--port", port, "--bind", "127.0.0.1"] })
   await using broker = brokerProcess({
@@ -237,7 +237,7 @@ async function holding(all: AsyncDisposableStack, env: Record<string, string>) {
   return { client, worker, id, go: () => writeFile(join(runs.path, "go"), "") }
 }
 
-test("a worker on SIGTERM finishes the task in its hands", async () => {
+test("a worker finishes its task on SIGTERM", async () => {
   await using all = new AsyncDisposableStack()
   const { client, worker, id, go } = await holding(all, {})
   worker.signal("SIGTERM")
@@ -247,7 +247,7 @@ test("a worker on SIGTERM finishes the task in its hands", async () => {
   expect(await client.status(id)).toMatchObject({ status: "done", result: "held", attempt: 1 })
 })
 
-test("a worker on SIGTERM gives back, unblamed, what does not end within DRAIN_MS", async () => {
+test("a worker on SIGTERM releases tasks that do not end within DRAIN_MS, without counting a failure", async () => {
   await using all = new AsyncDisposableStack()
   const { client, worker, id } = await holding(all, { DRAIN_MS: "50" })
   expect(await worker.stop("SIGTERM")).toBe(0)
@@ -262,8 +262,12 @@ for (const signal of ["SIGINT", "SIGTERM"] as const)
     await using start = new Process({
       cmd: [process.execPath, "run", "start"],
       env: {
-        ...{ HOST: "127.0.0.1", PORT: port, BROKER_URL: url, DATA_DIR: join(dir.path, ".data") },
-        ...{ HANDLERS: join(import.meta.dir, "../support/handlers.ts"), RUNS: dir.path },
+        HOST: "127.0.0.1",
+        PORT: port,
+        BROKER_URL: url,
+        DATA_DIR: join(dir.path, ".data"),
+        HANDLERS: join(import.meta.dir, "../support/handlers.ts"),
+        RUNS: dir.path,
       },
       cwd: ROOT,
       ownGroup: true,

@@ -26,7 +26,7 @@ const seen = (more: Partial<ScreenState> = {}): ScreenState => ({
   ...more,
 })
 
-test("a queue is a line: how many tasks are where, and how long the oldest waits", () => {
+test("each queue has a line with its counts and the age of the oldest task", () => {
   const lines = renderScreen(seen({ selected: "mail" }), { columns: 80, rows: 24 })
   expect(lines).toHaveLength(24)
   expect(lines[0]).toStartWith("http://broker:5000  ")
@@ -36,7 +36,7 @@ test("a queue is a line: how many tasks are where, and how long the oldest waits
   expect(lines.at(-1)).toContain("q quit")
 })
 
-test("rates and workers are told by brokers that know them", () => {
+test("rates and workers are shown if the broker reports them", () => {
   const rates = { submitted: 1.25, leased: 1, done: 1_250, failed: 0 }
   const workers: ScreenState["workers"] = [
     { worker: "a-1", state: "live", in_hand: 3, done: 10, failed: 1, queues: ["mail"] },
@@ -53,7 +53,7 @@ test("rates and workers are told by brokers that know them", () => {
   ])
 })
 
-test("a paused queue is marked, however long its name is, and the chosen one says why", () => {
+test("a paused queue is marked, however long its name is, and the selected one shows the reason", () => {
   const name = "q".repeat(64)
   const queues = [queue(name, { paused: true, pause_reason: "the mail server is down" })]
   const lines = renderScreen(seen({ queues, selected: name }), { columns: 80, rows: 24 })
@@ -61,7 +61,7 @@ test("a paused queue is marked, however long its name is, and the chosen one say
   expect(lines.at(-2)).toBe("paused: the mail server is down")
 })
 
-test("every size is filled and none exceeded, and the chosen queue stays in sight", () => {
+test("every terminal size is filled exactly, and the selected queue stays visible", () => {
   const queues = Array.from({ length: 200 }, (_, i) => queue(`queue-${i}`))
   const workers = Array.from({ length: 50 }, (_, i) => ({
     worker: `worker-${i}`,
@@ -81,13 +81,13 @@ test("every size is filled and none exceeded, and the chosen queue stays in sigh
       }
 })
 
-test("no answer is told, beside what was there before", () => {
+test("a missing answer is shown beside the previous state", () => {
   const lines = renderScreen(seen({ fault: "503 Redis is away" }), { columns: 80, rows: 24 })
   expect(lines[0]).toContain("NO ANSWER: 503 Redis is away")
   expect(lines[4]).toContain("mail")
 })
 
-test("the dead tasks of a queue are told by what they died of", () => {
+test("the dead tasks of a queue are grouped by their cause", () => {
   const at = Date.now() - 5_000
   const sample = { task_id: "mail.1", error: "no route 7" }
   const group = {
@@ -106,7 +106,7 @@ test("the dead tasks of a queue are told by what they died of", () => {
   )
 })
 
-test("what others wrote moves no cursor, turns no text round and takes no more room than it has", () => {
+test("untrusted text cannot move the cursor, reverse text or exceed its column", () => {
   const hostile = [
     "\x1b[2J\x1b]0;title\x07",
     "\u202eevil\u2066",
@@ -139,7 +139,9 @@ test("numbers and times fit their columns", () => {
 
 const command = [process.execPath, join(import.meta.dir, "../../lib/process/top.ts")]
 const reach = (url: string, token = TOKEN) => ({
-  ...{ PATH: process.env.PATH ?? "", BROKER_URL: url, API_SECRET_TOKEN: token },
+  PATH: process.env.PATH ?? "",
+  BROKER_URL: url,
+  API_SECRET_TOKEN: token,
 })
 
 /** Runs it on a terminal of its own. */
@@ -176,7 +178,7 @@ async function brokerWith(...queues: string[]): Promise<TestBroker> {
   return broker
 }
 
-test("on a terminal it draws, follows the size, obeys keys, and leaves everything as it was", async () => {
+test("on a terminal it draws, follows the size, reacts to keys, and restores the screen", async () => {
   const [a, b] = [freshName(), freshName()].sort() as [string, string]
   await using broker = await brokerWith(a, b)
   await using top = onTerminal(broker)
@@ -202,7 +204,7 @@ test("on a terminal it draws, follows the size, obeys keys, and leaves everythin
   await until("it is put back", () => top.text.endsWith("\x1b[?25h\x1b[?1049l"))
 })
 
-test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)("after %s the terminal is as it was", async signal => {
+test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)("%s restores the terminal", async signal => {
   await using broker = await brokerWith()
   await using top = onTerminal(broker)
   await until("it draws", () => top.picture.includes("No queues yet"))
@@ -211,7 +213,7 @@ test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)("after %s the terminal is as
   await until("it is put back", () => top.text.endsWith("\x1b[?25h\x1b[?1049l"))
 })
 
-test("where there is no terminal it prints the queues once, without a word for one", async () => {
+test("without a terminal it prints the queues once, without control characters", async () => {
   const name = freshName()
   await using broker = await brokerWith(name)
   const child = Bun.spawn(command, { env: reach(broker.url), stdout: "pipe" })
@@ -221,7 +223,7 @@ test("where there is no terminal it prints the queues once, without a word for o
   expect(text).toMatch(/^[\n -~]+$/)
 })
 
-test("a broker that does not answer, or refuses the token, is told with exit code 1", async () => {
+test("a broker that does not answer or refuses the token causes a message and exit code 1", async () => {
   await using broker = await brokerWith()
   for (const [url, token, why] of [
     ["http://127.0.0.1:1", TOKEN, "No answer from http://127.0.0.1:1: "],

@@ -195,7 +195,7 @@ async function allDone(clients: readonly Client[], ids: readonly string[]): Prom
   }
 }
 
-test("kill -9 of a worker in mid-work: what it had in hand is done by another", async () => {
+test("kill -9 of a worker: another worker does its tasks", async () => {
   await using all = new AsyncDisposableStack()
   const scene = await crowd(all)
   await scene.progress()
@@ -208,7 +208,7 @@ test("kill -9 of a worker in mid-work: what it had in hand is done by another", 
   await scene.finish()
 })
 
-test("kill -9 of a broker in mid-work: its clients go on with the one that takes its place", async () => {
+test("kill -9 of a broker: its clients continue with its replacement", async () => {
   await using all = new AsyncDisposableStack()
   const scene = await crowd(all)
   await scene.progress()
@@ -221,7 +221,7 @@ test("kill -9 of a broker in mid-work: its clients go on with the one that takes
   await scene.finish()
 })
 
-test("kill -9 of Redis in mid-work: all that was acknowledged is there again", async () => {
+test("kill -9 of Redis: everything that was acknowledged is still there", async () => {
   await using all = new AsyncDisposableStack()
   const scene = await crowd(all)
   await scene.progress()
@@ -270,7 +270,7 @@ async function pair(all: AsyncDisposableStack) {
   }
 }
 
-test("a worker killed in mid-task loses the task to another, and the lapse counts as a crash", async () => {
+test("the task of a killed worker goes to another, and the lapse counts as a crash", async () => {
   await using all = new AsyncDisposableStack()
   const scene = await pair(all)
   const first = await scene.startWorker()
@@ -285,7 +285,7 @@ test("a worker killed in mid-task loses the task to another, and the lapse count
   expect(await scene.client.status(id)).toMatchObject({ attempt: 2, crashes: 1, retries: 0, result: "held" })
 })
 
-test("a task that kills its worker each time ends in the dead-letter queue as crashed", async () => {
+test("a task that kills every worker ends as dead with the reason crashed", async () => {
   await using all = new AsyncDisposableStack()
   const scene = await pair(all)
   const { task_id: id } = await scene.client.submit({ type: "kill", max_crashes: 2 })
@@ -301,7 +301,7 @@ test("a task that kills its worker each time ends in the dead-letter queue as cr
   expect(tasks[0]).toMatchObject({ id, reason: "crashed", crashes: 3, retries: 0 })
 })
 
-test("a worker stopped past its lease wakes, and its late ack is refused", async () => {
+test("a worker that wakes after its lease lapsed has its ack refused", async () => {
   await using all = new AsyncDisposableStack()
   const scene = await pair(all)
   const sleeper = await scene.startWorker()

@@ -13,7 +13,7 @@ const untilTold = (signal: AbortSignal) =>
   new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)))
 
 describe("leases", () => {
-  test("leases of running tasks are extended together, for as long as the handlers run", async () => {
+  test("leases of running tasks are extended together, as long as the handlers run", async () => {
     await using broker = new FakeBroker()
     const gate = Promise.withResolvers<void>()
     const signals: AbortSignal[] = []
@@ -33,7 +33,7 @@ describe("leases", () => {
     expect(broker.extendBatches.length).toBe(before)
   })
 
-  test("a handler whose lease is lost hears of it, its result is dropped, and the others go on", async () => {
+  test("a handler whose lease is lost is aborted, its result is dropped, and the others continue", async () => {
     await using broker = new FakeBroker()
     const [lost, kept] = [1, 2].map(() => broker.task({ type: "wait", timeout_ms: 1_500 }))
     const gate = Promise.withResolvers<void>()
@@ -79,7 +79,7 @@ describe("leases", () => {
     expect(broker.acks).toEqual([])
   })
 
-  test("a failed try to extend is made good before the lease lapses, whatever Retry-After says", async () => {
+  test("a failed extend is retried before the lease lapses, whatever Retry-After says", async () => {
     await using broker = new FakeBroker()
     let tries = 0
     broker.on("extend", () =>
@@ -112,7 +112,7 @@ describe("cancelled", () => {
     expect(broker.acks).toEqual([{ task_id: task.id, lease: task.lease, status: "released" }])
   })
 
-  test("a handler that does not heed it keeps its lease until it ends", async () => {
+  test("a handler that ignores its signal keeps its lease until it ends", async () => {
     await using broker = new FakeBroker()
     const gate = Promise.withResolvers<void>()
     broker.on("extend", (batch: Extend[]) =>
@@ -140,7 +140,7 @@ test("an attempt ends with its max_runtime_ms, however often its lease is extend
   expect(broker.acks).toEqual([])
 })
 
-describe("what a handler tells", () => {
+describe("updates of a handler", () => {
   test("a checkpoint is sent at once, and its promise resolves when the broker has it", async () => {
     await using broker = new FakeBroker()
     const { id, lease } = broker.task({ type: "long", checkpoint: { at: 6 } })
@@ -161,7 +161,7 @@ describe("what a handler tells", () => {
     expect(broker.acks[0]!.result).toBe(1)
   })
 
-  test("progress and log lines go together, within a second or with the ack", async () => {
+  test("progress and log lines are sent together, within a second or with the ack", async () => {
     await using broker = new FakeBroker()
     for (const ms of [0, 1_200]) broker.task({ type: "busy", payload: ms })
     broker.worker({
@@ -188,7 +188,7 @@ describe("what a handler tells", () => {
     }
   })
 
-  test("a checkpoint that cannot be kept is told to its handler: too large, lost, or after the end", async () => {
+  test("a checkpoint that cannot be stored rejects: too large, lease lost, or attempt over", async () => {
     await using broker = new FakeBroker()
     const errors: unknown[] = []
     let after: (() => Promise<void>) | undefined
@@ -209,7 +209,7 @@ describe("what a handler tells", () => {
     await expect(after!()).rejects.toThrow("the attempt is over")
   })
 
-  test("news that the broker refuses costs neither the lease nor the result", async () => {
+  test("an update that the broker refuses affects neither the lease nor the result", async () => {
     await using broker = new FakeBroker()
     broker.on("extend", (batch: Extend[]) =>
       batch.some(item => "checkpoint" in item) ? problem(400, "bad_request") : undefined,

@@ -50,7 +50,7 @@ describe("polling", () => {
     ])
   })
 
-  test("what ends while a poll waits is settled beside it, for tasks that the poll cannot take", async () => {
+  test("tasks that end during a poll are acked beside it", async () => {
     await using broker = new FakeBroker()
     const gates = [1, 2].map(() => Promise.withResolvers<void>())
     for (const n of [0, 1]) broker.task({ type: "wait", payload: n })
@@ -68,7 +68,7 @@ describe("polling", () => {
     expect([broker.mostPollsAtOnce, broker.pollsUnderWay]).toEqual([1, 1])
   })
 
-  test("those that finish together are acked together", async () => {
+  test("tasks that finish together are acked together", async () => {
     await using broker = new FakeBroker()
     for (let n = 0; n < 4; n++) broker.task()
     broker.worker()
@@ -76,7 +76,7 @@ describe("polling", () => {
     expect(broker.ackBatches.map(batch => batch.length)).toEqual([4])
   })
 
-  test("a broker that is away is asked again until it is back", async () => {
+  test("an unreachable broker is retried until it is back", async () => {
     await using broker = new FakeBroker()
     await broker.stop()
     broker.worker()
@@ -88,7 +88,7 @@ describe("polling", () => {
     expect(broker.lines.some(line => line.includes("The broker answers again"))).toBe(true)
   })
 
-  test("a refused token is said plainly, once, and tried again", async () => {
+  test("a refused token is logged once, and retried", async () => {
     await using broker = new FakeBroker()
     let refusals = 0
     broker.on("fetch", () => (++refusals <= 3 ? problem(401, "unauthorized") : undefined))
@@ -98,7 +98,7 @@ describe("polling", () => {
     expect(broker.lines.filter(line => line.includes("refuses the token of this worker"))).toHaveLength(1)
   })
 
-  test("Retry-After is heeded", async () => {
+  test("Retry-After is respected", async () => {
     await using broker = new FakeBroker()
     const asked: number[] = []
     broker.on("fetch", () => {
@@ -112,7 +112,7 @@ describe("polling", () => {
 })
 
 describe("with a real broker", () => {
-  test("1,000 instant tasks in 50 slots take about one request a batch", async () => {
+  test("1,000 instant tasks in 50 slots take about one request per batch", async () => {
     await using broker = await testBroker()
     const queue = freshName()
     const client = new Client({ url: broker.url, token: TOKEN })
@@ -143,7 +143,7 @@ describe("with a real broker", () => {
     expect(requests).toBeLessThan(40)
   })
 
-  test("a task tells how far it is, is cancelled, and ends as cancelled", async () => {
+  test("a task reports progress, is cancelled, and ends as cancelled", async () => {
     await using broker = await testBroker()
     const queue = freshName()
     const client = new Client({ url: broker.url, token: TOKEN })
@@ -180,7 +180,7 @@ describe("with a real broker", () => {
 })
 
 describe("acks", () => {
-  test("an ack is repeated, the same, until a broker that was away answers it", async () => {
+  test("an ack is repeated unchanged until an unreachable broker is back and answers it", async () => {
     await using broker = new FakeBroker()
     const seen: Ack[] = []
     broker.on("settle", (batch: Ack[]) => {
@@ -194,7 +194,7 @@ describe("acks", () => {
     expect(seen).toEqual([ack, ack, ack, ack])
   })
 
-  test("an ack outlives a broker that dies and comes back", async () => {
+  test("an ack survives a broker that dies and comes back", async () => {
     await using broker = new FakeBroker()
     const gate = Promise.withResolvers<string>()
     broker.task({ type: "wait" })
@@ -208,7 +208,7 @@ describe("acks", () => {
     expect(broker.acks[0]!.result).toBe("kept")
   })
 
-  test("an ack that comes too late is logged and dropped, and the others stand", async () => {
+  test("a late ack is logged and dropped, and the others are kept", async () => {
     await using broker = new FakeBroker()
     const [late, good] = [broker.task(), broker.task()]
     let requests = 0
@@ -265,7 +265,7 @@ describe("stopping", () => {
     expect(broker.polls).toHaveLength(2)
   })
 
-  test("tasks that outlast the drain are told, and given back unblamed", async () => {
+  test("tasks that outlast the drain are aborted and released without a failure", async () => {
     await using broker = new FakeBroker()
     const reasons: unknown[] = []
     for (const type of ["heeds", "swallows", "ignores"]) broker.task({ type })
@@ -289,7 +289,7 @@ describe("stopping", () => {
     expect(broker.acks.some(ack => "result" in ack || "error" in ack)).toBe(false)
   })
 
-  test("a worker that stops without its broker says how much went unanswered", async () => {
+  test("a worker that stops without its broker logs how many acks were not answered", async () => {
     await using broker = new FakeBroker()
     broker.on("settle", () => problem(503, "redis_unavailable"))
     broker.task()
@@ -299,7 +299,7 @@ describe("stopping", () => {
     expect(broker.lines.some(line => line.includes('"unanswered":1'))).toBe(true)
   })
 
-  test("SIGTERM ends the process with 0 after the drain, and a second one at once", async () => {
+  test("SIGTERM ends the process with 0 after the drain, and a second SIGTERM at once", async () => {
     await using broker = new FakeBroker()
     const env = { ...process.env, BROKER_URL: broker.url, API_SECRET_TOKEN: "secret", DRAIN_MS: "60000" }
     const spawn = () =>
@@ -322,8 +322,8 @@ describe("stopping", () => {
   })
 })
 
-describe("asked to drain by the broker", () => {
-  test("a worker finishes what it has, takes nothing more, and is drained", async () => {
+describe("drained by the broker", () => {
+  test("a worker finishes its tasks, takes no more, and is drained", async () => {
     await using broker = new FakeBroker()
     const gate = Promise.withResolvers<void>()
     broker.task({ type: "wait" })
@@ -346,7 +346,7 @@ describe("asked to drain by the broker", () => {
 })
 
 describe("starting", () => {
-  test("a worker waits for the token that a broker on its machine makes, and takes a new one when refused", async () => {
+  test("a worker waits for the token of a broker on its machine, and reads a new one when it is refused", async () => {
     await using broker = new FakeBroker()
     const dir = await mkdtemp(join(tmpdir(), "worker-"))
     try {
@@ -376,7 +376,7 @@ describe("starting", () => {
     }
   })
 
-  test("a worker's own name is one that the broker takes", () => {
+  test("the name that a worker creates is valid for the broker", () => {
     expect(workerName()).toMatch(/^[A-Za-z0-9._-]{1,64}$/)
   })
 })
