@@ -1,4 +1,4 @@
-/** Programs in other languages, as users would write them, against a broker. */
+/** Runs client programs in other languages, as users would write them, against a broker. */
 import { expect, test } from "bun:test"
 import { join } from "node:path"
 import { freshName, TOKEN, testBroker } from "../support/harness.ts"

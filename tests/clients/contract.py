@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Walks the original's wire contract against a live broker, as a client of the original would.
+"""Checks the wire contract of the original system against a running broker, as a client of that system would.
 
 Standard library only. BROKER_URL (default http://localhost:5000) and API_SECRET_TOKEN. The default queue must
-be empty, as the order of tasks is looked at. With --visibility SECONDS (the broker's visibility timeout) it
-also lets one lease lapse. Exit code 0 and "contract kept", or 1 and the first thing that differs.
+be empty, because the order of tasks is checked. With --visibility SECONDS (the broker's visibility timeout) it
+also lets one lease lapse. Exit code 0 and "contract kept", or 1 and the first difference.
 """
 import argparse
 import json
@@ -25,7 +25,7 @@ class Differs(Exception):
 
 
 def call(method, path, body=MISSING, token=TOKEN):
-    """Answers (status, parsed body); the body is None where there was none."""
+    """Returns (status, parsed body). The body is None if the answer has none."""
     headers = {} if token is None else {"X-API-Token": token}
     data = b"" if method == "POST" else None
     if body is not MISSING:
@@ -41,7 +41,7 @@ def call(method, path, body=MISSING, token=TOKEN):
     try:
         return status, json.loads(text) if text else None
     except ValueError:
-        raise Differs(f"{method} {path} answered {status} with what is not JSON: {text[:200]!r}") from None
+        raise Differs(f"{method} {path} answered {status} with a body that is not JSON: {text[:200]!r}") from None
 
 
 def same(what, got, want):
@@ -50,7 +50,7 @@ def same(what, got, want):
 
 
 def expect(what, answer, code, /, **members):
-    """The answer has this status code and these members; others may stand beside them."""
+    """Checks that the answer has this status code and these members. Other members are allowed."""
     got, body = answer
     if got != code:
         raise Differs(f"{what}: got {got} ({body!r}), the contract says {code}")
@@ -88,7 +88,7 @@ def ack(task_id, status=MISSING):
 
 def nothing_waits(what):
     answer = call("GET", "/get")
-    same(f"{what}: GET /get where nothing waits", answer, (204, None))
+    same(f"{what}: GET /get with an empty queue", answer, (204, None))
 
 
 def every_request_needs_the_token():
@@ -152,7 +152,7 @@ def retries_end_in_the_dead_letter_queue_and_come_back():
         expect("status", call("GET", f"/status/{task}"), 200, status="dead", retries=max_retries + 1)
         dlq = expect("dlq", call("GET", "/dlq"), 200, dlq_size=before + 1)
         found = [dead for dead in dlq["tasks"] if dead["id"] == task]
-        same("times the dead task stands in the dlq", len(found), 1)
+        same("number of times the dead task is listed in the dlq", len(found), 1)
         for name, value in {"type": "dies", "payload": {"n": max_retries}, "status": "dead", "retries": max_retries + 1, "max_retries": max_retries}.items():
             same(f"dead task: {name}", found[0].get(name, MISSING), value)
         expect("dlq retry", call("POST", f"/dlq/retry/{task}"), 200, status="requeued_from_dlq", task_id=task)
@@ -182,7 +182,7 @@ def a_lapsed_lease_is_handed_out_again(seconds):
     nothing_waits("while it is leased")
     until = time.monotonic() + seconds + 10
     time.sleep(max(0, seconds - 0.2))
-    nothing_waits("before its time is up")
+    nothing_waits("before its lease lapses")
     while True:
         status, body = call("GET", "/get")
         if status == 200:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""One task's life, in the standard library: submitted twice and made once, carried on by a second worker from the
-checkpoint of the first, and all of the workers' part by /work. BROKER_URL, API_SECRET_TOKEN, and QUEUE, which
-should be one that nobody else uses. Exit code 0, or 1 and what went wrong.
+"""The life of one task, with the standard library only: submitted twice under one idempotency key and created once, then
+continued by a second attempt from the checkpoint of the first, through /work. Uses BROKER_URL, API_SECRET_TOKEN, and
+QUEUE, which no other program should use. Exit code 0, or 1 and the error.
 """
 import json
 import os
@@ -16,7 +16,7 @@ QUEUE = os.environ.get("QUEUE", f"life-{os.getpid()}")
 
 
 def post(path, body, **headers):
-    """The broker's answer. Whatever gets none is asked again: each request here is safe to repeat."""
+    """Returns the broker's answer. A request without an answer is repeated, which is safe for every request here."""
     headers = {"X-API-Token": TOKEN, "Content-Type": "application/json", **headers}
     request = urllib.request.Request(BROKER_URL + path, json.dumps(body).encode(), headers)
     for pause in (0.1, 0.5, 2, 5, None):
@@ -35,7 +35,7 @@ def post(path, body, **headers):
 
 
 def submit_once():
-    # The key names what is asked, and is made once: a submit whose answer was lost is sent again under it.
+    # The key identifies the submit and is created once. If the answer is lost, the submit is repeated with the same key.
     key = str(uuid.uuid4())
     order = {"type": "count", "payload": {"to": 4}, "queue": QUEUE, "max_retries": 1}
     first = post("/submit", order, **{"Idempotency-Key": key})
@@ -45,7 +45,7 @@ def submit_once():
 
 
 def count(task, fail_at=None):
-    """Counts on from the checkpoint. Gives back the ack that ends the attempt."""
+    """Continues to count from the checkpoint. Returns the ack that ends the attempt."""
     at = task.get("checkpoint", {"at": 0})["at"]
     mine = {"task_id": task["id"], "lease": task["lease"]}
     while at < task["payload"]["to"]:
@@ -61,7 +61,7 @@ def count(task, fail_at=None):
 
 def main():
     task_id = submit_once()
-    # One request settles what ended, extends what runs and fetches what is next; an idle worker waits in it.
+    # One request settles finished tasks, extends running ones and leases the next. An idle worker waits in it.
     settle, results = [], []
     while True:
         ask = {"worker": "python", "queues": [QUEUE], "settle": settle, "max": 1, "wait_ms": 500}

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""A worker as the original was: polls GET /get, runs the task, acks with task_id and status alone.
+"""A worker like that of the original system: polls GET /get, runs the task, acks with task_id and status alone.
 
-Standard library only. BROKER_URL (default http://localhost:5000) and API_SECRET_TOKEN as ever.
-A task of type "fail", or with a true "fail" in its payload, fails; every other is done.
+Standard library only. BROKER_URL (default http://localhost:5000) and API_SECRET_TOKEN.
+A task of type "fail", or with a true "fail" in its payload, fails. Every other task succeeds.
 
     worker.py [--tasks N] [--idle SECONDS] [--pause SECONDS]
 
-Ends after N tasks or when nothing came for SECONDS (both default to never), with exit code 0, and prints a
-line for each task: its id, status and what the broker said.
+Ends with exit code 0 after N tasks or after SECONDS without a task (default for both: never). Prints one line per
+task: its id, its status and the broker's answer.
 """
 import argparse
 import json
@@ -19,12 +19,12 @@ import urllib.request
 
 BROKER_URL = os.environ.get("BROKER_URL", "http://localhost:5000").rstrip("/")
 HEADERS = {"X-API-Token": os.environ.get("API_SECRET_TOKEN", "")}
-# The machine's proxy settings are not for the broker.
+# Ignore the proxy settings of the machine.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def call(method, path, body=None):
-    """Answers (status, parsed body or None); OSError where the broker cannot be reached."""
+    """Returns (status, parsed body or None). Raises OSError if the broker cannot be reached."""
     headers = dict(HEADERS)
     data = None
     if body is not None:
@@ -43,14 +43,14 @@ def call(method, path, body=None):
 def execute(task):
     payload = task["payload"]
     if task["type"] == "fail" or (isinstance(payload, dict) and payload.get("fail")):
-        raise RuntimeError("failed as it was told to")
+        raise RuntimeError("the payload requests a failure")
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--tasks", type=int, default=None)
     parser.add_argument("--idle", type=float, default=None)
-    parser.add_argument("--pause", type=float, default=1.0, help="seconds between polls where nothing waits")
+    parser.add_argument("--pause", type=float, default=1.0, help="seconds between polls while no task is waiting")
     options = parser.parse_args()
     finished, busy_at = 0, time.monotonic()
     while options.tasks is None or finished < options.tasks:

@@ -20,7 +20,7 @@ export const CHECKS = [
 ] as const
 export type Check = (typeof CHECKS)[number]
 
-/** What may come of a write that Redis took and lost. Nothing else does. */
+/** The only violations that can result from a write that Redis accepted and then lost. */
 export const OF_LOSS: ReadonlySet<Check> = new Set([
   "lost",
   "made twice",
@@ -51,15 +51,15 @@ export interface Listed {
   retries: number
   crashes: number
   releases: number
-  /** Redis' clock; undefined: it has not ended. */
+  /** By the clock of Redis; undefined if it has not ended. */
   finishedAt: number | undefined
 }
 
 export interface Ending {
-  /** Whether done tasks are still there, so that each must be listed. */
+  /** Whether done tasks are kept, so that each must be listed. */
   complete: boolean
   resultTtlMs: number
-  /** Leases may have been taken back without a count, as too few replicas had confirmed them. */
+  /** Whether leases may have been returned without being counted, because too few replicas had confirmed them. */
   uncounted: boolean
 }
 
@@ -71,7 +71,7 @@ interface Grant {
   expires: number
 }
 
-/** What became of one way to settle one lease. */
+/** The answers to one outcome of one lease. */
 interface Settling {
   lease: string
   outcome: string
@@ -82,25 +82,25 @@ interface Settling {
 interface Told {
   batch: Batch | undefined
   ids: Set<string>
-  /** How many submits of it were sent, and how many of those were refused for certain. */
+  /** How many submits of the task were sent, and how many of those were certainly refused. */
   sent: number
   refused: number
-  /** How many of these told of another task that holds its unique key. */
+  /** How many of these named another task that holds the unique key. */
   duplicates: number
-  /** When it was first sent, and first answered that it is kept. */
+  /** When it was first sent, and first confirmed. */
   sentAt: number
   keptAt: number
   grants: Grant[]
   settlings: Settling[]
   ran: Map<string, number>
   cancels: { at: number; word: string }[]
-  /** When it was first asked to be cancelled, and to be given a new life. */
+  /** When its cancellation and its retry from the dead-letter queue were first requested. */
   cancelAt: number
   redriveAt: number
   listed: Listed[]
 }
 
-/** What certainly was not kept. Every other "try again" may have been. */
+/** Refusals after which the task was certainly not stored. After every other retryable refusal it may be stored. */
 const NOT_KEPT = new Set(["!out_of_memory", "!overloaded"])
 const MAYBE = new Set(["!redis_unavailable", "!not_replicated", "!internal", "!unknown", "!not_ready"])
 const TERMINAL = new Set(["acknowledged", "moved_to_dlq", "cancelled"])
@@ -116,27 +116,27 @@ export interface Counts {
   tasks: number
   kept: number
   recovered: number
-  /** Submits that nobody was told of and that made nothing. */
+  /** Submits without an answer that created no task. */
   vanished: number
-  /** Submits that made nothing, as another task had their unique key. */
+  /** Submits that created no task, because another task held the unique key. */
   duplicates: number
   done: number
   dead: number
   cancelled: number
   handedOut: number
-  /** Hand-outs of a task after its first. */
+  /** Leases of a task after its first. */
   again: number
   runs: number
   runsAgain: number
   lapsed: number
   lateAcksRefused: number
-  /** Tasks whose end nobody saw: the answer to their ack was lost, and their retention was over when it was asked again. */
+  /** Tasks whose end was not observed: the answer to the ack was lost, and the task was deleted before the ack was repeated. */
   unseen: number
   calls: number
   unanswered: number
 }
 
-/** All that was told of the tasks of one slice: those whose number leaves `slice` when divided by `slices`. */
+/** Everything recorded about the tasks of one slice: those whose number modulo `slices` is `slice`. */
 export class Ledger {
   readonly #tasks = new Map<number, Told>()
   readonly #refusals = new Map<string, number>()
@@ -148,7 +148,7 @@ export class Ledger {
     readonly slices: number,
   ) {}
 
-  /** How often each refusal was answered. */
+  /** How often each refusal occurred. */
   get refusals(): Record<string, number> {
     return Object.fromEntries(this.#refusals)
   }
@@ -178,7 +178,7 @@ export class Ledger {
     return told
   }
 
-  /** Reads one process' history. */
+  /** Reads the history of one process. */
   async read(entries: AsyncIterable<Entry>): Promise<void> {
     const batches = new Map<number, Batch>()
     const acks = new Map<number, Acked[]>()
@@ -303,14 +303,14 @@ export class Ledger {
     told?.listed.push(task)
   }
 
-  /** Calls for each way in which a task broke a promise. */
+  /** Calls `wrong` for each violation of a guarantee. */
   judge(ending: Ending, counts: Counts, wrong: (violation: Violation) => void): void {
     for (const [n, told] of this.#tasks)
       judge(n, told, ending, counts, (check, what) => wrong({ check, n, what }))
     this.#judgeUnique(wrong)
   }
 
-  /** Of those with the same key each must have been able to end before the next was made. */
+  /** Among tasks with the same unique key, each must have been able to end before the next was created. */
   #judgeUnique(wrong: (violation: Violation) => void): void {
     const unique = [...this.#tasks].filter(([, { batch, keptAt }]) => batch?.unique && keptAt < Infinity)
     const byKey = Map.groupBy(unique, ([n, { batch }]) => `${batch!.queue} ${uniqueKeyOf(n)}`)
@@ -318,18 +318,22 @@ export class Ledger {
       for (const [n, { keptAt, ...told }] of same)
         for (const [other, { sentAt, keptAt: made }] of same)
           if (sentAt > keptAt && made < mayEndAt(told, keptAt))
-            wrong({ check: "unique", n, what: `${other} was made while it had not ended, with the same key` })
+            wrong({
+              check: "unique",
+              n,
+              what: `task ${other} with the same unique key was created before it had ended`,
+            })
   }
 }
 
-/** Before that it had certainly not ended: nobody had said so, and nothing had lapsed. */
+/** The earliest time at which it can have ended: its end was answered, or a lease lapsed. */
 function mayEndAt(
   { batch, settlings, grants, cancelAt, listed }: Omit<Told, "keptAt">,
   keptAt: number,
 ): number {
   return Math.min(
     cancelAt,
-    // Leases whose answers were lost lapse too, and nobody but Redis knows of them.
+    // Leases whose answers were lost lapse too, and only Redis knows them.
     ...listed.map(({ finishedAt = Number.POSITIVE_INFINITY }) => finishedAt),
     keptAt + (batch?.expiresMs ?? Number.POSITIVE_INFINITY) - SLACK_MS,
     ...settlings.map(({ firstCall }) => firstCall),
@@ -337,7 +341,7 @@ function mayEndAt(
   )
 }
 
-/** A time to live counts from when a task was made, which may be so much before its submitter heard of it. */
+/** Expiry counts from the creation of a task, which may be this much earlier than the answer to its submit. */
 const SLACK_MS = 10_000
 
 function settlingOf(told: Told, lease: string, outcome: string): Settling {
@@ -386,14 +390,14 @@ function judge(n: number, told: Told, ending: Ending, counts: Counts, wrong: Wro
   else counts.vanished++
 
   if (batch === undefined) {
-    wrong("unexpected", `nobody submitted number ${n}: ${[...ids]}`)
+    wrong("unexpected", `task ${n} was never submitted, but exists: ${[...ids]}`)
     return
   }
   if (exists && !kept && sent === refused + duplicates)
-    wrong("unexpected", "its submit was refused, and it is there")
-  if (ids.size > 1) wrong("made twice", `one submit made ${[...ids].join(" and ")}`)
+    wrong("unexpected", "its submit was refused, but it exists")
+  if (ids.size > 1) wrong("made twice", `one submit created ${[...ids].join(" and ")}`)
 
-  // What was dead and may have been given a new life ends once more.
+  // A dead task that may have been retried ends a second time.
   const ended = (word: string) =>
     TERMINAL.has(word) && !(word === "moved_to_dlq" && told.redriveAt < Number.POSITIVE_INFINITY)
   const ends = settlings.flatMap(({ lease, answers }) => {
@@ -402,8 +406,8 @@ function judge(n: number, told: Told, ending: Ending, counts: Counts, wrong: Wro
   })
   const cancelledAt = Math.min(...cancels.filter(({ word }) => word === "cancelled").map(({ at }) => at))
   const cancellingAt = Math.min(...cancels.filter(({ word }) => accepted(word)).map(({ at }) => at))
-  // Who names no lease does not repeat an ack for ever, as it might end another's attempt: it may never hear that it
-  // has ended its own, and when the task is forgotten nobody can.
+  // A worker that names no lease does not repeat an ack without limit, because it might end another worker's attempt.
+  // It may therefore never learn that its ack succeeded, and once the task is deleted nobody can.
   const unseen = settlings.some(
     ({ lease, answers }) =>
       answers[0]?.word === "!task_not_found" ||
@@ -419,7 +423,7 @@ function judge(n: number, told: Told, ending: Ending, counts: Counts, wrong: Wro
   if ((kept || exists) && !over && !(unseen && status === undefined && !ending.complete))
     wrong(
       "lost",
-      `it was ${kept ? "answered" : "handed out"} and ${status === undefined ? "is nowhere" : `is still ${status}`}`,
+      `it was ${kept ? "confirmed" : "leased"} and ${status === undefined ? "is missing" : `is still ${status}`}`,
     )
 
   const finishers = new Set(ends.map(({ lease }) => lease))
@@ -432,16 +436,19 @@ function judge(n: number, told: Told, ending: Ending, counts: Counts, wrong: Wro
     if (granted > endedAt)
       wrong(
         "after its end",
-        `lease ${lease} was given ${granted - endedAt} ms after the answer that it had ended`,
+        `lease ${lease} was granted ${granted - endedAt} ms after the answer that the task had ended`,
       )
 
   const expired = keptAt + (batch.expiresMs ?? Number.POSITIVE_INFINITY)
   for (const { lease, granted } of grants)
     if (granted > expired && !(told.redriveAt < granted))
-      wrong("after its end", `lease ${lease} was given ${granted - expired} ms after it had expired`)
+      wrong("after its end", `lease ${lease} was granted ${granted - expired} ms after the task had expired`)
   for (const { lease, granted, expires } of grants)
     if (batch.runtimeMs !== undefined && expires > granted + batch.runtimeMs)
-      wrong("over budget", `lease ${lease} was to last ${expires - granted} ms, of ${batch.runtimeMs}`)
+      wrong(
+        "over budget",
+        `lease ${lease} lasts ${expires - granted} ms, but at most ${batch.runtimeMs} ms are allowed`,
+      )
 
   judgeListed(told, batch, ends[0]?.word, ending, kept || exists, wrong)
 }
@@ -459,7 +466,7 @@ function judgeLeases({ grants, settlings }: Told, wrong: Wrong): void {
     if (next.granted < before.expires && !acked)
       wrong(
         "two leases",
-        `lease ${next.lease} was given ${before.expires - next.granted} ms before ${before.lease} lapsed`,
+        `lease ${next.lease} was granted ${before.expires - next.granted} ms before ${before.lease} lapsed`,
       )
   }
 }
@@ -483,19 +490,19 @@ function judgeSettlings(
     if (newer !== undefined)
       wrong(
         "old lease",
-        `the ack of ${lease} was taken, sent ${firstCall - newer.granted} ms after ${newer.lease} was given`,
+        `the ack of ${lease} was accepted, sent ${firstCall - newer.granted} ms after ${newer.lease} was granted`,
       )
     if (outcome !== "done") continue
     const ranAt = lease === "" ? Math.min(...ran.values()) : (ran.get(lease) ?? Number.POSITIVE_INFINITY)
-    if (!(ranAt <= firstCall)) wrong("not run", `acked as done under ${lease}`)
+    if (!(ranAt <= firstCall)) wrong("not run", `it was acked as done under ${lease}, but no handler ran`)
     if (taken.word === "acknowledged" && cancellingAt < firstCall)
       wrong(
         "answered otherwise",
-        `done under ${lease}, though it was told ${firstCall - cancellingAt} ms before that it is cancelled`,
+        `done under ${lease}, ${firstCall - cancellingAt} ms after the answer that it is being cancelled`,
       )
     const otherwise = answers.find(
       ({ word, at }) =>
-        // An ack that names no lease may have come before somebody had one.
+        // An ack that names no lease may have arrived before the task was leased.
         !(lease === "" && at < taken.at) &&
         word !== taken.word &&
         !(word === "!task_not_found" && at - taken.at >= resultTtlMs),
@@ -503,7 +510,7 @@ function judgeSettlings(
     if (otherwise !== undefined)
       wrong(
         "answered otherwise",
-        `done under ${lease} was answered ${taken.word}, and once ${otherwise.word}`,
+        `done under ${lease} was answered ${taken.word}, and another time ${otherwise.word}`,
       )
   }
 }
@@ -525,7 +532,7 @@ function judgeListed(
   }
   const { status, attempt, retries, crashes, releases, reason } = task
   if (ended !== undefined && status !== STATUS_OF[ended])
-    wrong("one state", `it was answered ${ended}, and is ${status}`)
+    wrong("one state", `it was answered as ${ended}, but is ${status}`)
   const spare = status === "dead" ? 1 : 0
   if (
     retries > batch.retries + (reason === "failed" ? spare : 0) ||
@@ -533,11 +540,11 @@ function judgeListed(
   )
     wrong(
       "over budget",
-      `${retries} failures of ${batch.retries}, ${crashes} crashes of ${batch.crashes}, ${status}`,
+      `${retries} failures of ${batch.retries} allowed, ${crashes} crashes of ${batch.crashes} allowed; it is ${status}`,
     )
   if (reason === "expired" && batch.expiresMs === undefined)
-    wrong("one state", "it has expired, and nobody asked for that")
-  // A new life counts from nought, while attempts go on.
+    wrong("one state", "it expired, but has no expiry")
+  // A retry of a dead task resets the counters but not the attempts.
   if (redriveAt < Number.POSITIVE_INFINITY) return
   const failed = new Set(
     settlings
@@ -548,9 +555,9 @@ function judgeListed(
       .map(({ lease }) => lease),
   )
   if (failed.size > retries)
-    wrong("counts", `${failed.size} failures were accepted, and it counts ${retries}`)
+    wrong("counts", `${failed.size} failures were accepted, but it counts ${retries}`)
   const charged = retries + crashes + releases
-  // The attempt that ended it is charged to a counter, but for the one that did it or was cancelled.
+  // Every attempt is counted as failed, crashed or released, except one that succeeded or was cancelled.
   const most = status === "done" || status === "cancelled" ? charged + 1 : charged
   const least = status === "done" ? charged + 1 : charged
   const over = status === "done" || status === "dead" || status === "cancelled"

@@ -1,6 +1,6 @@
 /**
- * A client process: submits what the seed has it submit, and repeats what is safe to repeat until it is answered.
- * One that follows a killed one draws the same again, and leaves out what stands in that one's history.
+ * A client process: submits the tasks drawn from the seed, and repeats requests that are safe to repeat until they are
+ * answered. The replacement of a killed client draws the same tasks and skips those in the history of the old one.
  */
 
 import { existsSync } from "node:fs"
@@ -8,7 +8,7 @@ import { BrokerProblem, Client } from "../../lib/client.ts"
 import { Recorder, readHistory } from "./history.ts"
 import { type Allowance, type ClientPart, type Progress, partOf, TOKEN } from "./parts.ts"
 import { Chance } from "./seed.ts"
-import { type Batch, drawBatch, keyOf, NUMBERS_A_CLIENT, type Payload, tasksOf } from "./workload.ts"
+import { type Batch, drawBatch, keyOf, NUMBERS_PER_CLIENT, type Payload, tasksOf } from "./workload.ts"
 
 const TIMEOUT_MS = 1_500
 
@@ -20,12 +20,12 @@ const AGAIN = new Set(
 )
 
 const part = partOf<ClientPart>()
-/** Of the batches that were sent before, by their first number: whether they were answered for good. */
+/** For each batch that was sent before, by its first number: whether it has a final answer. */
 const before = new Map<number, boolean>()
 const recorder = new Recorder(part.history, await remembered())
 const brokers = part.urls.map(url => new Client({ url, token: TOKEN, timeoutMs: TIMEOUT_MS }))
 const chance = Chance.of(part.seed, `client ${part.index}`)
-const first = part.index * NUMBERS_A_CLIENT
+const first = part.index * NUMBERS_PER_CLIENT
 
 let allowed = 0
 let drawn = 0
@@ -42,7 +42,7 @@ function wake(): void {
   change = Promise.withResolvers<void>()
 }
 
-/** Reads what was done before, and answers how many calls that took. */
+/** Reads the history of the previous process and returns its number of calls. */
 async function remembered(): Promise<number> {
   if (!existsSync(part.history)) return 0
   let calls = 0
@@ -63,7 +63,7 @@ async function remembered(): Promise<number> {
 const anyBroker = () => brokers[Math.floor(Math.random() * brokers.length)]!
 const word = (error: unknown) => (error instanceof BrokerProblem ? `!${error.code}` : "")
 
-/** Answered for good: a word, and not that it should be tried again. */
+/** Whether this is a final answer: neither missing nor retryable. */
 async function submit(batch: Batch): Promise<string[] | undefined> {
   const tasks = tasksOf(batch, part.seed, part.pace, part.resultTtlMs)
   const call = recorder.call()
@@ -88,7 +88,7 @@ async function submit(batch: Batch): Promise<string[] | undefined> {
     return answers.map((answer, i) => ("task_id" in answer && ids[i]![0] !== "=" ? answer.task_id : ids[i]!))
   } catch (error) {
     if (error instanceof BrokerProblem && !error.retryable) {
-      // A refusal of the whole request is an answer to each of its tasks.
+      // A refusal of the whole request applies to each of its tasks.
       const refusals = tasks.map(() => word(error))
       recorder.write("submitted", Date.now(), call, refusals)
       return refusals
@@ -101,7 +101,7 @@ async function submit(batch: Batch): Promise<string[] | undefined> {
 const cancel = (n: number, id: string) =>
   persist("cancel", "cancelled", n, id, async () => (await anyBroker().cancel(id)).status)
 
-/** Asks until there is an answer. */
+/** Repeats the call until it is answered. */
 async function persist(
   asked: "cancel" | "redrive",
   answered: "cancelled" | "redriven",
@@ -123,7 +123,7 @@ async function persist(
   }
 }
 
-/** Gives one of the dead a new life. */
+/** Retries one dead task. */
 async function redrive(queue: string): Promise<void> {
   const dead = await anyBroker()
     .dlq({ queue, limit: 1 })
@@ -134,7 +134,7 @@ async function redrive(queue: string): Promise<void> {
   await persist("redrive", "redriven", n, task.id, async () => (await anyBroker().retryDead(task.id)).status)
 }
 
-/** What goes on beside the lanes. */
+/** Work in the background of the lanes. */
 const beside = new Set<Promise<void>>()
 function aside(what: Promise<void>): void {
   const done = what.finally(() => beside.delete(done))
@@ -174,5 +174,5 @@ async function lane(): Promise<void> {
 process.send!("ready")
 await Promise.all(Array.from({ length: part.lanes }, lane))
 await Promise.all(beside)
-// Whoever started it ends it, once it has heard this.
+// The run ends this process when it receives this message.
 process.send!({ made, finished: true } satisfies Progress)

@@ -1,11 +1,11 @@
 /**
- * Sentinel and Cluster as a run's Redis. Nothing is kept on disk: what a killed master had, its replicas have or
- * nobody. What a fault does, by its kind:
- *   killed                another is promoted; then who was killed comes back, empty, as a replica
- *   frozen                it wakes after another was promoted, takes itself for the master, and must step down
- *   replicas cut off      for a moment the master answers what no replica hears of, and then dies
- *   one replica cut off   the same, and the other replica hears it: of the two the right one must be promoted
- *   split                 its clients still reach the master, and go on; its replicas and the Sentinels do not
+ * Sentinel and Cluster as the Redis of a run. Nothing is kept on disk: the data of a killed master exists only on its
+ * replicas. The kinds of faults:
+ *   killed                another server is promoted; the killed one comes back empty, as a replica
+ *   frozen                it wakes after another was promoted, considers itself the master, and must step down
+ *   replicas cut off      for a moment the master answers requests that no replica receives, and then dies
+ *   one replica cut off   the same, but the other replica receives them: this replica must be promoted
+ *   split                 clients still reach the master and continue; its replicas and the Sentinels do not reach it
  */
 import { Redis } from "ioredis"
 import { slotOf } from "../../lib/redis/topology.ts"
@@ -14,7 +14,7 @@ import type { Over, Target, TargetFault } from "./target.ts"
 import { QUEUES } from "./workload.ts"
 
 const PASSWORD = "secret"
-/** How long replicas hear nothing: not so long that they count as down, as those are not promoted. */
+/** How long replicas are cut off: too short to count as down, because such replicas are not promoted. */
 const SHORT: [number, number] = [50, 400]
 
 const list = (nodes: readonly RedisNode[]) => nodes.map(({ port }) => `127.0.0.1:${port}`).join(",")
@@ -25,24 +25,24 @@ function adminOf(node: RedisNode, password?: string): Redis {
     ...(password !== undefined && { password }),
     maxRetriesPerRequest: 0,
   })
-  redis.on("error", () => {}) // each command says so itself
+  redis.on("error", () => {}) // each command reports it
   return redis
 }
 
-/** A master with its replicas, and what goes with it. */
+/** A master with its replicas, and operations on them. */
 interface Group {
   master: RedisNode
   replicas: RedisNode[]
-  /** Resolves when another is the master. */
+  /** Resolves when another server is the master. */
   promoted(): Promise<unknown>
   restart(node: RedisNode): Promise<void>
-  /** Resolves when all are in their places. */
+  /** Resolves when all servers are in their roles. */
   whole(): Promise<void>
-  /** WAIT_REPLICAS asks for as many as there are: the successor takes nothing until who was replaced is back. */
+  /** Whether WAIT_REPLICAS equals the number of replicas: then the new master accepts no writes until the old one is back. */
   needsAll: boolean
 }
 
-/** Waits for the successor. `restore` brings back who was replaced. */
+/** Waits for the new master. `restore` brings back the old one. */
 async function replaced(
   { promoted, whole, needsAll }: Group,
   restore: () => Promise<unknown>,
@@ -59,7 +59,7 @@ async function replaced(
   }
 }
 
-/** For so long these hear nothing from their master; then it dies, and they go on with what they have. */
+/** Cuts these replicas off from their master for `ms`, then kills the master. */
 async function deafThenOrphaned(
   { master }: Group,
   replicas: readonly RedisNode[],
@@ -67,7 +67,7 @@ async function deafThenOrphaned(
 ): Promise<void> {
   const links = await Promise.all(replicas.map(each => each.call("CLIENT", "LIST", "TYPE", "master")))
   for (const each of replicas) each.freeze()
-  // Else what it sends meanwhile would wait for them in their sockets.
+  // Otherwise data that it sends meanwhile would wait in their sockets.
   for (const link of links)
     await master.call("CLIENT", "KILL", "ADDR", / laddr=(\S+)/.exec(String(link))![1]!)
   await Bun.sleep(ms)
@@ -82,7 +82,7 @@ const failover = (weight: number, lasts: [number, number], run: TargetFault["run
   failover: true,
 })
 
-/** `of`: the group that is hit. */
+/** `of` selects the group that the fault hits. */
 function faultsOf(of: (which: number) => Promise<Group>): Record<string, TargetFault> {
   const settled = ({ whole }: Group): Over => ({ at: Date.now(), restore: whole })
   return {
@@ -189,8 +189,8 @@ export async function sentinels(waitReplicas: number): Promise<Target> {
 const slotOfQueue = (queue: string) => slotOf(`{${queue}}`)
 
 /**
- * Three masters with so many replicas each; every master has one of the queues. Nodes elect by what they last heard of
- * each other: of several replicas one that was cut off may win, and what only the others have is gone.
+ * Three masters with this many replicas each; every master has one of the queues. Nodes vote by their last information
+ * about each other: a replica that was cut off may win the election, and data that only the others have is lost.
  */
 export async function cluster(waitReplicas: number, replicas: number): Promise<Target> {
   const nodes = await redisCluster({ replicas })

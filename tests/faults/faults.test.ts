@@ -1,6 +1,6 @@
 /**
- * The short form of `bun run faults`: a seeded run in which no promise breaks, one with a planted bug that must be
- * found, and what the two stand on: the checker, told of each way to break a promise, and the links.
+ * A short form of `bun run faults`: a seeded run without violations, and one that must find a planted bug. Also tests
+ * of the checker, with every kind of violation, and of the links.
  */
 import { describe, expect, setDefaultTimeout, test } from "bun:test"
 import { slotOf } from "../../lib/redis/topology.ts"
@@ -16,32 +16,32 @@ import { runFaults } from "./run.ts"
 import { Chance } from "./seed.ts"
 import { type Batch, drawBatch, PROBE_QUEUES, QUEUES } from "./workload.ts"
 
-// They take about 15 s, and longer where others need the machine.
+// The runs take about 15 s, and longer on a busy machine.
 setDefaultTimeout(120_000)
 
 const SHORT = { ...SMALL, faults: 10, tasks: 1_000 }
 
-// Both wait more than they work.
-test.concurrent("real processes under faults out of a seed: nothing lost, nothing doubled", async () => {
+// Both runs mostly wait, so they run concurrently.
+test.concurrent("real processes under faults drawn from a seed: no task is lost or finished twice", async () => {
   const result = await runFaults({ ...SHORT, seed: 20 })
   if (broken(result)) throw new Error(page(result))
   expect(result.counts).toMatchObject({ tasks: 1_000, unseen: 0 })
   expect(result.faults.length).toBe(10)
 })
 
-test.concurrent("a planted bug turns such a run red", async () => {
-  const planted = "a task that is given back is dropped"
+test.concurrent("such a run finds a planted bug", async () => {
+  const planted = "a released task is dropped"
   expect(signsOf(await runFaults({ ...SHORT, faults: 2, seed: 1, planted }))).toContain("lost")
 })
 
-test("every piece that a planted bug replaces stands in its file exactly once", async () => {
+test("every text that a planted bug replaces occurs in its file exactly once", async () => {
   for (const { file, edits } of BUGS) {
     const text = await Bun.file(new URL(`../../${file}`, import.meta.url)).text()
     for (const [find] of edits) expect([file, find, text.split(find).length - 1]).toEqual([file, find, 1])
   }
 })
 
-test("the same seed draws the same faults and the same work, and another seed others", () => {
+test("a seed always draws the same faults and tasks, and another seed draws others", () => {
   const kinds = kindsOf({ faults: {} } as never)
   const drawn = (seed: number) => [
     drawFaults(seed, 50, kinds, { gapMs: 100, leaseMs: 500 }),
@@ -51,7 +51,7 @@ test("the same seed draws the same faults and the same work, and another seed ot
   expect(drawn(5)).not.toEqual(drawn(6))
 })
 
-test("of a Cluster's three masters each has a queue, and a queue to probe it by", () => {
+test("each of a Cluster's three masters has a queue and a probe queue", () => {
   for (const queues of [QUEUES, PROBE_QUEUES]) {
     const masters = queues.map(queue => Math.floor((slotOf(`{${queue}}`) * 3) / 16_384))
     expect(masters.sort()).toEqual([0, 1, 2])
@@ -262,7 +262,7 @@ describe("the checker finds nothing wrong with", () => {
 })
 
 describe("a link", () => {
-  /** An echo behind a link, and a connection to it; `heard` is what has come back. */
+  /** An echo server behind a link, and a connection to it. `heard` is the data that came back. */
   async function echo(all: DisposableStack) {
     let served = ""
     const server = Bun.listen({
@@ -316,7 +316,7 @@ describe("a link", () => {
     expect({ served: served(), heard: state.heard.slice(5), closed: state.closed }).toEqual(expected)
     link.heal()
     await Bun.sleep(150)
-    // What was only late arrives; who has missed something hears so.
+    // Data that was only late arrives. A connection that missed data is closed.
     expect({ late: late && state.heard.slice(5), closed: state.closed }).toEqual({
       late,
       closed: late === "",

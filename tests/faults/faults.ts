@@ -1,4 +1,4 @@
-/** The faults: which there are, how they are drawn from the seed, how each is done, and how soon it was over. */
+/** The faults: their kinds, how they are drawn from the seed, how each is injected, and how long the recovery took. */
 import { Client } from "../../lib/client.ts"
 import type { BrokerSeat, ClientSeat, WorkerSeat } from "./participants.ts"
 import { TOKEN } from "./parts.ts"
@@ -14,10 +14,10 @@ export interface Scene {
   clients: ClientSeat[]
 }
 
-/** A fault as it was drawn: nothing of it depends on how the run goes. */
+/** A fault as drawn. It does not depend on the course of the run. */
 export interface Drawn {
   kind: string
-  /** From 0 to below 1 each: whom it hits, and in which way. */
+  /** From 0 to below 1 each: select the victim and the variant. */
   victim: number
   which: number
   lastsMs: number
@@ -25,21 +25,21 @@ export interface Drawn {
   gapMs: number
 }
 
-/** A fault as it went. Times by the machine's clock. */
+/** A fault as it happened. Times are by the clock of the machine. */
 export interface Done extends Drawn {
   on: string
   beganAt: number
-  /** Whether another Redis took over. */
+  /** Whether another Redis server took over. */
   failover: boolean
-  /** When the cause was gone: what was killed could be started, what was frozen goes on, another was promoted. */
+  /** When the cause was gone: the killed process could be started, the frozen one continued, another server was promoted. */
   healedAt: number
-  /** When Redis, which was away, answered again. */
+  /** When Redis, which was down, answered again. */
   backAt?: number
-  /** When the first call came through after that; undefined: it is to be found in the worker's history. */
+  /** When the first call succeeded after that; undefined if it must be read from the worker's history. */
   recoveredAt?: number
-  /** The brokers whose calls it touches; other faults of these blur its recovery. */
+  /** The brokers that it affects. Other faults of the same brokers distort its recovery time. */
   touches: number[]
-  /** The worker that it hit. */
+  /** The worker that it affects. */
   worker?: number
 }
 
@@ -47,9 +47,9 @@ interface Act {
   on: string
   touches: number[]
   worker?: number
-  /** Calls by which recovery is seen. */
+  /** The calls that show recovery. */
   probes: string[]
-  /** Does it, waits, and undoes it; answers when it was healed. */
+  /** Injects the fault, waits, and undoes it. Returns when it was undone. */
   run(): Promise<number | Over>
 }
 
@@ -72,7 +72,7 @@ const WEIGHT_OF_LINK_FAULT: Record<LinkFault, number> = {
   deafServer: 1.5,
   deafClient: 1.5,
 }
-/** A trick waits for a request; the others last. */
+/** How long each fault lasts. Some wait for a request during this time. */
 const LASTS: Record<LinkFault, [number, number]> = {
   dropReply: [50, 400],
   cutRequest: [50, 300],
@@ -214,8 +214,8 @@ export function kindsOf(target: Target): Record<string, Kind> {
 }
 
 /**
- * The kinds' durations are for leases of a second and more, and follow `leaseMs`; `gapMs` is the mean pause. With
- * `failovers` there are as many faults as it takes until that many of them are failovers.
+ * The durations of the kinds are for leases of at least a second and scale with `leaseMs`. `gapMs` is the mean pause. With
+ * `failovers`, faults are drawn until that many of them are failovers.
  */
 export function drawFaults(
   seed: number,
@@ -242,8 +242,8 @@ export function drawFaults(
   return drawn
 }
 
-/** Does faults, some at a time but never two to the same victim, and sees when calls come through again. */
-export class Havoc {
+/** Injects faults, several at a time but never two into the same victim, and measures when calls succeed again. */
+export class FaultInjector {
   readonly done: Done[] = []
   readonly #active = new Map<string, Promise<void>>()
   #failure: unknown
@@ -297,11 +297,11 @@ export class Havoc {
   }
 }
 
-/** The probe: a submit that Redis must write for, the same each time, in a queue that nobody works on. */
+/** The probe: always the same submit, which Redis must store, in a queue without workers. */
 export const PROBE = { type: "probe", task_id: "probe", delay_ms: 366 * 86_400_000 }
 const PROBE_EVERY_MS = 20
 const PROBE_TIMEOUT_MS = 2_000
-/** Where nothing comes through for so long, something is broken for good. */
+/** If no call succeeds for this long, the run fails. */
 const PROBE_LIMIT_MS = 30_000
 
 async function comesThrough(url: string, queue: string): Promise<void> {
@@ -312,9 +312,10 @@ async function comesThrough(url: string, queue: string): Promise<void> {
     client.submit({ ...PROBE, queue }).then(
       () => answered.resolve(),
       error => {
-        // The broker's word that the task is there already is Redis' word.
+        // The answer that the task already exists comes from Redis, too.
         if (!error.retryable && error.status < 500) answered.resolve()
-        if (tell) answered.reject(new Error(`nothing came through ${url} to ${queue}: ${error.message}`))
+        if (tell)
+          answered.reject(new Error(`no submit to ${queue} through ${url} succeeded: ${error.message}`))
       },
     )
   void ask()

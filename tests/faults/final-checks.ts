@@ -1,4 +1,4 @@
-/** The end of a run, with all healed: every queue is drained, what there is is listed, and Redis' keys are looked at. */
+/** The checks at the end of a run, after all faults: every queue is drained, all tasks are listed, and all Redis keys are checked. */
 import { BrokerProblem, BrokerUnreachable, Client } from "../../lib/client.ts"
 import { splitId } from "../../lib/task/id.ts"
 import type { State } from "../../lib/wire/fields.ts"
@@ -7,7 +7,7 @@ import { checkQueue } from "../support/invariants.ts"
 import { until } from "../support/processes.ts"
 import type { Listed } from "./checker.ts"
 import { PROBE } from "./faults.ts"
-import { BrokerSeat, type Casting } from "./participants.ts"
+import { BrokerSeat, type RunContext } from "./participants.ts"
 import { TOKEN } from "./parts.ts"
 import type { Target } from "./target.ts"
 import { ALL_QUEUES, type Payload, PROBE_QUEUES } from "./workload.ts"
@@ -15,12 +15,12 @@ import { ALL_QUEUES, type Payload, PROBE_QUEUES } from "./workload.ts"
 const WAITING: State[] = ["queued", "scheduled", "retrying", "processing"]
 const ENDED: State[] = ["done", "dead", "cancelled"]
 const PATIENCE_MS = 10_000
-const TOLD_EVERY_MS = 5_000
+const REPORT_EVERY_MS = 5_000
 
-/** A broker past all links, asked again where it says so: its connections may still find out that they are dead. */
-export class LastWord {
+/** A client of a broker that bypasses all links. It retries, because connections of the broker may still be found dead. */
+export class FinalClient {
   readonly #client: Client
-  /** How often that was. */
+  /** The number of retries. */
   askedAgain = 0
 
   constructor(url: string) {
@@ -50,7 +50,7 @@ export class LastWord {
     } while (cursor !== undefined)
   }
 
-  /** Of these queues in these states: one task of each, where there is any. */
+  /** For each of these queues and states, one task, if there is any. */
   async #left(queues: readonly string[], states: readonly State[]): Promise<TaskView[]> {
     const first = async (queue: string, state: State) => {
       for await (const task of this.tasks(queue, state, 1)) return [task]
@@ -63,13 +63,13 @@ export class LastWord {
     return (await this.#left(queues, states)).length === 0
   }
 
-  /** Tells now and then for what it waits. */
+  /** Waits until no task is unfinished. Reports from time to time what is left. */
   async drained(limitMs: number, tell: (line: string) => void): Promise<void> {
-    let toldAt = performance.now()
+    let reportedAt = performance.now()
     const isOver = async () => {
       const left = await this.#left(ALL_QUEUES, WAITING)
-      if (left.length > 0 && performance.now() > toldAt + TOLD_EVERY_MS) {
-        toldAt = performance.now()
+      if (left.length > 0 && performance.now() > reportedAt + REPORT_EVERY_MS) {
+        reportedAt = performance.now()
         for (const task of left) tell(`still there: ${JSON.stringify(task)}`)
       }
       return left.length === 0
@@ -79,7 +79,7 @@ export class LastWord {
 
   forgotten(limitMs: number): Promise<void> {
     return until(
-      "ended tasks are forgotten",
+      "ended tasks are deleted",
       () => this.#empty([...ALL_QUEUES, ...PROBE_QUEUES], ENDED),
       limitMs,
     )
@@ -93,14 +93,14 @@ export class LastWord {
     return listed
   }
 
-  /** What `dlq_size` says is what is listed as dead. */
+  /** Compares `dlq_size` with the number of tasks listed as dead. */
   async checkDlq(listed: readonly Listed[]): Promise<string[]> {
     const wrong: string[] = []
     for (const queue of ALL_QUEUES) {
       const { dlq_size } = await this.ask(client => client.dlq({ queue, limit: 1 }))
       const dead = listed.filter(({ id, status }) => status === "dead" && splitId(id).queue === queue).length
       if (dlq_size !== dead)
-        wrong.push(`the dead-letter queue of ${queue} says ${dlq_size}, and lists ${dead}`)
+        wrong.push(`the dead-letter queue of ${queue} reports ${dlq_size} tasks, but ${dead} are listed`)
     }
     return wrong
   }
@@ -112,7 +112,7 @@ function listedOf(task: TaskView): Listed {
   return { n, id, status, reason, attempt, retries, crashes, releases, finishedAt }
 }
 
-/** What contradicts the layout of the keys. No broker runs: keys that a sweep takes away meanwhile would look torn. */
+/** Finds contradictions among the keys. No broker runs, because keys that a sweep deletes meanwhile would look inconsistent. */
 export async function checkKeys(target: Target): Promise<string[]> {
   const wrong: string[] = []
   for (const queue of [...ALL_QUEUES, ...PROBE_QUEUES]) {
@@ -124,17 +124,17 @@ export async function checkKeys(target: Target): Promise<string[]> {
   return wrong
 }
 
-/** Keys that a queue, and a server beside its queues, may have for good, whatever went through them. */
+/** The keys that a queue, and a server apart from its queues, may keep permanently. */
 const KEYS_FOR_GOOD = 5
 
-/** With nothing to be kept, nothing is left but what is bound to end by itself. The brokers have stopped. */
-export async function checkForgotten(casting: Casting, index: number): Promise<string[]> {
+/** With a retention of zero, only keys that expire may be left. The brokers have stopped. */
+export async function checkForgotten(casting: RunContext, index: number): Promise<string[]> {
   const nothingKept = { DONE_RETENTION_COUNT: "0", DEAD_RETENTION_COUNT: "0" }
   const broker = new BrokerSeat(casting, index, nothingKept)
   try {
     await broker.start()
-    const last = new LastWord(broker.url)
-    // Where no probe was needed there is none.
+    const last = new FinalClient(broker.url)
+    // The probe's queue exists only if a probe was sent.
     for (const queue of PROBE_QUEUES)
       await last.ask(client => client.cancel(`${queue}:${PROBE.task_id}`)).catch(() => {})
     await last.forgotten(60_000)

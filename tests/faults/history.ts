@@ -1,27 +1,27 @@
 /**
- * What happened, as those saw it to whom it happened: each process writes a file of its own, one JSON array a
- * line, its kind first and then the time by the machine's clock, which Redis reads too.
- *   - What is meant to be done is written before it is asked, so that a killed process leaves its intention.
- *   - A line is a whole request, as a rule of 100 tasks: a million tasks are some 200 MB.
- *   - A task is known by its number `n`, which its payload carries: also one whose id nobody was told.
+ * The history of a run: each process writes its own file, with one JSON array per line. The array starts with its kind
+ * and the time by the clock of the machine, which is also the clock of Redis.
+ *   - A call is recorded before it is sent, so that a killed process leaves its intention.
+ *   - A line holds a whole request, usually of 100 tasks. A million tasks take about 200 MB.
+ *   - A task is identified by its number `n` in its payload, even if no client received its id.
  */
 import { openSync, writeSync } from "node:fs"
 import type { Batch } from "./workload.ts"
 
-/** How an ack was answered: the broker's word, or the code of its refusal. */
+/** The answer to an ack: the broker's status, or the code of its refusal. */
 export type Word = string
 
 export type Acked = [n: number, id: string, lease: string, outcome: string]
 
 export type Entry =
-  /** A submit that is about to be sent, for the first time or again. */
+  /** A submit that is about to be sent, for the first time or repeated. */
   | [kind: "submit", at: number, call: number, batch: Batch]
   /**
-   * Its answer: for each task its id, or the refusal as `!code`, or `=id` of the one that holds its unique key; a
-   * task that was given its id answers with "".
+   * Its answer. For each task: its id, the refusal as `!code`, or `=id` of the task that holds its unique key. For a task
+   * that was submitted with an id: "".
    */
   | [kind: "submitted", at: number, call: number, answers: string[]]
-  /** Handed out; `granted` and `expires` by Redis' clock. */
+  /** Leased tasks. `granted` and `expires` are by the clock of Redis. */
   | [
       kind: "leased",
       at: number,
@@ -35,9 +35,9 @@ export type Entry =
   | [kind: "cancelled", at: number, call: number, word: Word]
   | [kind: "redrive", at: number, call: number, n: number, id: string]
   | [kind: "redriven", at: number, call: number, word: Word]
-  /** Any call that got no answer or, before it was looked at, a refusal as a whole. */
+  /** A call without an answer, or one that was refused as a whole. */
   | [kind: "unanswered", at: number, call: number, why: string]
-  /** A call that brought nothing else worth a line: a lease that waited in vain. */
+  /** A call without any other entry: a long poll that ended empty. */
   | [kind: "answered", at: number, call: number]
 
 export class Recorder {
@@ -45,11 +45,11 @@ export class Recorder {
   #lines = ""
   #calls: number
 
-  /** `calls`: how many are in the file already. */
+  /** `calls` is the number of calls that are already in the file. */
   constructor(path: string, calls = 0) {
     this.#file = openSync(path, "a")
     this.#calls = calls
-    // A line that a kill cut short ends here, and is no entry.
+    // A line that was cut short by a kill ends here. Readers skip it.
     if (calls > 0) writeSync(this.#file, "\n")
   }
 
@@ -58,14 +58,14 @@ export class Recorder {
     return ++this.#calls
   }
 
-  /** Written at once: a kill -9 that follows does not undo it. */
+  /** Writes immediately, so that a following kill -9 does not lose it. */
   write(...entry: Entry): void {
     this.later(...entry)
     writeSync(this.#file, this.#lines)
     this.#lines = ""
   }
 
-  /** Written along with the next line that must not be lost. */
+  /** Writes together with the next line that must not be lost. */
   later(...entry: Entry): void {
     this.#lines += `${JSON.stringify(entry)}\n`
   }
@@ -79,7 +79,7 @@ function parsed(line: string): Entry | undefined {
   }
 }
 
-/** The entries of a file. A line that a kill cut short is left out. */
+/** The entries of a file, without a line that was cut short by a kill. */
 export async function* readHistory(path: string): AsyncGenerator<Entry> {
   const text = await Bun.file(path).text()
   let from = 0

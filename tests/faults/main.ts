@@ -1,9 +1,9 @@
 /**
  * bun run faults [--seed N] [--faults N] [--tasks N] [--json FILE] [--topology single|sentinel|cluster]
- * [--wait-replicas N] [--replicas N, of each master of a Cluster] [--failovers N] …: real processes, faults out of a
- * seed, and a report of one page; ends with 1 where a promise was broken. With too few --wait-replicas failovers may lose
- * what was answered: that is counted. The seed gives the schedule and the workload again, not the timing: a failure may
- * take several runs to come again.
+ * [--wait-replicas N] [--replicas N, per master of a Cluster] [--failovers N] …: runs real processes under faults drawn
+ * from a seed and prints a report. The exit code is 1 if a guarantee was violated. With too few --wait-replicas, failovers
+ * may lose answered writes: these are counted. The seed repeats the faults and tasks but not the timing, so it may take
+ * several runs to reproduce a failure.
  */
 import { parseArgs } from "node:util"
 import { cluster, sentinels } from "./failover.ts"
@@ -47,7 +47,7 @@ const given = Object.fromEntries(
   Object.entries(NUMBERS).flatMap(([name, member]) => {
     const value = values[name as keyof typeof NUMBERS]
     if (value === undefined) return []
-    if (!/^\d+$/.test(value)) throw new Error(`--${name} takes a whole number, and not ${value}`)
+    if (!/^\d+$/.test(value)) throw new Error(`--${name} must be a whole number, not ${value}`)
     return [[member, Number(value)]]
   }),
 )

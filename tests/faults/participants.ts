@@ -1,28 +1,28 @@
-/** Those who take part in a run: brokers behind links, workers whose places are filled again, and clients. */
+/** The participants of a run: brokers behind links, and workers and clients, which are replaced when they die. */
 import { join } from "node:path"
 import { listening, Process, ROOT } from "../support/processes.ts"
 import { type ClientPart, PART, type Progress, TOKEN, type WorkerPart } from "./parts.ts"
 import { Link } from "./proxy.ts"
 import type { Target } from "./target.ts"
 
-export interface Casting {
+export interface RunContext {
   target: Target
   directory: string
   seed: number
-  /** A planted bug that its processes have. */
+  /** The planted bug that its processes load. */
   planted: string | undefined
 }
 
 const PRELOAD = join(import.meta.dir, "planted", "preload.ts")
 
-/** A file that is there once a process has loaded the planted bug. */
+/** A file that exists once a process has loaded the planted bug. */
 export const plantedSign = (directory: string) => join(directory, "planted")
 
 function launch(
-  { planted, directory }: Casting,
+  { planted, directory }: RunContext,
   file: string,
   env: Record<string, string>,
-  heard?: (message: never) => void,
+  onMessage?: (message: never) => void,
 ) {
   const preload = planted === undefined ? [] : ["--preload", PRELOAD]
   return new Process({
@@ -31,22 +31,22 @@ function launch(
       ...env,
       ...(planted === undefined ? {} : { PLANTED: planted, PLANTED_SIGN: plantedSign(directory) }),
     },
-    ...(heard === undefined ? {} : { heard: heard as (message: unknown) => void }),
+    ...(onMessage === undefined ? {} : { onMessage: onMessage as (message: unknown) => void }),
   })
 }
 
-/** A broker, the link to Redis that it has to itself, and the links that clients and workers reach it by. */
+/** A broker, its own link to Redis, and the links through which clients and workers reach it. */
 export class BrokerSeat implements AsyncDisposable {
   readonly redis: Link | undefined
   readonly clients: Link
   readonly workers: Link
   readonly #redis: Record<string, string>
   #process: Process | undefined
-  /** Its own address, past the links. */
+  /** Its own address, which bypasses the links. */
   url = ""
 
   constructor(
-    readonly casting: Casting,
+    readonly casting: RunContext,
     readonly index: number,
     readonly env: Record<string, string> = {},
   ) {
@@ -62,7 +62,7 @@ export class BrokerSeat implements AsyncDisposable {
     return this.#process?.running ?? false
   }
 
-  /** Starts it, again and again where Redis is away, as a supervisor would. */
+  /** Starts it. While Redis is down it is restarted again and again, as a supervisor would do. */
   async start(): Promise<void> {
     for (let tries = 1; ; tries++) {
       const started = launch(this.casting, "broker.ts", {
@@ -71,7 +71,7 @@ export class BrokerSeat implements AsyncDisposable {
         REDIS_TIMEOUT_MS: "600",
         HOST: "127.0.0.1",
         PORT: "0",
-        // A cancelled and a dead task are told of at the end; a done one its submitter asks to be forgotten.
+        // Cancelled and dead tasks are listed at the end. Done tasks are deleted after their retention.
         DONE_RETENTION_COUNT: "10000000",
         DEAD_RETENTION_COUNT: "10000000",
         ...this.env,
@@ -108,18 +108,18 @@ export class BrokerSeat implements AsyncDisposable {
   }
 }
 
-/** A place for a worker: whoever dies in it is followed by another, which hears what the dead had left open. */
+/** A worker that is replaced when it dies. The new process repeats the acks that were not answered. */
 export class WorkerSeat implements AsyncDisposable {
   readonly files: string[] = []
   #process: Process | undefined
   #filling: Promise<void> | undefined
   #closed = false
-  /** How many died by their own hand. */
+  /** How many were killed by their own tasks. */
   ownDeaths = 0
   #expected = false
 
   constructor(
-    readonly casting: Casting,
+    readonly casting: RunContext,
     readonly index: number,
     readonly part: Omit<WorkerPart, "history" | "inherits" | "name" | "seed">,
   ) {}
@@ -128,7 +128,7 @@ export class WorkerSeat implements AsyncDisposable {
     return this.#filling === undefined && (this.#process?.running ?? false)
   }
 
-  /** Resolves once it has written down what it inherits: from then on it may be killed. */
+  /** Resolves once the worker has recorded the acks that it takes over. From then on it may be killed. */
   start(): Promise<void> {
     this.#filling ??= this.#fill().finally(() => (this.#filling = undefined))
     return this.#filling
@@ -150,7 +150,7 @@ export class WorkerSeat implements AsyncDisposable {
     this.#process = started
     this.#expected = false
     void started.ended().then(how => {
-      ready.reject(new Error(`${name} ended with ${how} at its start: ${started.stderr}`))
+      ready.reject(new Error(`${name} ended with ${how} during its start: ${started.stderr}`))
       if (this.#expected || this.#closed) return
       if (how !== "SIGKILL") console.error(`${name} ended with ${how}: ${started.stderr}`)
       this.ownDeaths++
@@ -160,7 +160,7 @@ export class WorkerSeat implements AsyncDisposable {
   }
 
   async kill9(): Promise<void> {
-    // Not before it has written down what it inherits.
+    // Wait until it has recorded the acks that it takes over.
     while (this.#filling !== undefined) await this.#filling
     this.#expected = true
     await this.#process?.kill9()
@@ -170,7 +170,7 @@ export class WorkerSeat implements AsyncDisposable {
     this.#process?.signal(signal)
   }
 
-  /** Ends it in order, or by force where that takes too long. */
+  /** Stops it, or kills it if that takes too long. */
   async stop(): Promise<void> {
     this.#closed = true
     await this.#filling
@@ -186,7 +186,7 @@ export class WorkerSeat implements AsyncDisposable {
   }
 }
 
-/** A place for a client: who follows one that was killed goes on where that one's history ends. */
+/** A client that is replaced when it is killed. The new process continues where the history of the old one ends. */
 export class ClientSeat implements AsyncDisposable {
   readonly file: string
   #process: Process
@@ -195,7 +195,7 @@ export class ClientSeat implements AsyncDisposable {
   #replacing = false
 
   constructor(
-    readonly casting: Casting,
+    readonly casting: RunContext,
     readonly part: Omit<ClientPart, "history" | "seed">,
   ) {
     this.file = join(casting.directory, `client-${part.index}.ndjson`)
@@ -208,7 +208,7 @@ export class ClientSeat implements AsyncDisposable {
       this.casting,
       "tests/faults/client.ts",
       { [PART]: JSON.stringify(whole) },
-      // It asks once it can hear the answer.
+      // The client asks when it is ready to receive the answer.
       (progress: Progress | "ready") => {
         if (progress === "ready") started.send({ allowed: this.#allowed })
         else this.#progress = progress
@@ -232,7 +232,7 @@ export class ClientSeat implements AsyncDisposable {
     return this.#progress.finished
   }
 
-  /** Throws where it is gone before it has finished. */
+  /** Throws if the client ended before it had finished. */
   check(): void {
     if (!this.#process.running && !this.#replacing && !this.finished)
       throw new Error(`client ${this.part.index} has ended: ${this.#process.stderr}`)

@@ -1,4 +1,4 @@
-/** What the processes of a run are told when they start, and say to the one that started them. */
+/** The settings of each process of a run, and the messages between the run and its clients. */
 import type { Pace } from "./workload.ts"
 
 export const TOKEN = "a-token-for-faults"
@@ -7,7 +7,7 @@ export interface Part {
   seed: number
   /** Its history file. */
   history: string
-  /** The brokers, each by the address of the link that leads there. */
+  /** The addresses of the links to the brokers. */
   urls: string[]
 }
 
@@ -16,34 +16,34 @@ export interface ClientPart extends Part {
   tasks: number
   pace: Pace
   resultTtlMs: number
-  /** How many submits are under way at a time. */
+  /** Submits in flight at a time. */
   lanes: number
 }
 
 export interface WorkerPart extends Part {
   name: string
   /**
-   * lib's own worker, which speaks POST /work; one as a stranger would write it with /lease and /ack; or one that
-   * knows only GET /get, and acks without naming its lease.
+   * "work" is the product's worker, which uses POST /work. "lease" is a worker that a user might write with /lease and
+   * /ack. "plain" knows only GET /get and acks without a lease.
    */
   kind: "work" | "lease" | "plain"
   queues: string[]
   concurrency: number
-  /** The files of those that had its place before, and died with acks that nobody answered. */
+  /** The histories of its predecessors, which died with unanswered acks. */
   inherits: string[]
 }
 
-/** From the run to a client: how many tasks it may have submitted by now. */
+/** From the run to a client: the number of tasks that it may submit in all so far. */
 export interface Allowance {
   allowed: number
 }
 
-/** From a client: how many tasks it has dealt with. */
+/** From a client: the number of tasks that it has handled. */
 export interface Progress {
   made: number
   finished: boolean
 }
 
-/** A part travels in the environment. */
+/** The settings are passed in the environment. */
 export const PART = "FAULTS_PART"
 export const partOf = <T extends Part>(): T => JSON.parse(process.env[PART]!) as T

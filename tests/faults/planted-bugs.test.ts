@@ -1,4 +1,4 @@
-/** Deliberate bugs in the scripts: each must turn the model check red. The shrunk sequence shows how little it takes. */
+/** Deliberate bugs in the scripts. The model check must find each of them within a short sequence of operations. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test"
 import { checkModel, type Patch, patched } from "../support/modelrun.ts"
 
@@ -6,7 +6,7 @@ setDefaultTimeout(60_000)
 
 const RUNS = 800
 
-/** Settle and submit have a short way for tasks that have nothing rare, and a long one for all others. */
+/** Settle and submit have a fast path for tasks without extras, and a general path for all others. */
 const BUGS: [bug: string, patch: Patch][] = [
   [
     "a token that is not compared",
@@ -140,7 +140,7 @@ describe("the model check finds", () => {
   })
 })
 
-test("a planted bug whose line the script no longer has is told, and not taken for found", () => {
+test("a planted bug whose line is missing in the script is an error, and does not count as found", () => {
   const patch: Patch = { script: "settle", line: "a line that is not there", becomes: "" }
   expect(() => patched(patch)).toThrow("stands 0 times")
 })

@@ -1,14 +1,14 @@
 /**
- * A TCP connection's worst days. A link stands between two processes: it listens on a port of its own, passes
- * every byte on to its target, and does on demand what networks do.
- *   dropReply   the next reply on each connection is thrown away and the connection cut: the command has run
- *   cutRequest  of the next request only the first half arrives, then the connection is cut
+ * A TCP proxy that simulates network faults. A link is between two processes: it listens on its own port, forwards all
+ * bytes to its target, and injects faults on demand.
+ *   dropReply   the next reply on each connection is discarded and the connection is cut: the command has run
+ *   cutRequest  only the first half of the next request arrives, then the connection is cut
  *   cutReply    the same for a reply
- *   blackHole   nothing passes, nobody is told; what was sent meanwhile is never delivered
- *   late        nothing passes, nobody is told; afterwards all of it is delivered, as TCP does: ghosts of old commands
- *   slow        every piece takes so many ms longer, in order
- *   deafServer  the server's side is closed and the client is not told
- *   deafClient  the client's side is closed and the server is not told
+ *   blackHole   no data passes and both sides stay connected; data sent in this time is never delivered
+ *   late        no data passes and both sides stay connected; afterwards all data is delivered, including old commands
+ *   slow        every chunk is delayed by this many ms, in order
+ *   deafServer  the server's side is closed and the client's side stays open
+ *   deafClient  the client's side is closed and the server's side stays open
  */
 import type { Socket } from "bun"
 
@@ -26,10 +26,10 @@ export type LinkFault = (typeof LINK_FAULTS)[number]
 
 export type Address = { unix: string } | { hostname: string; port: number }
 
-/** One direction of a connection: what came from one socket and goes to the other, in order. */
+/** One direction of a connection: the bytes from one socket to the other, in order. */
 class Pipe {
   readonly #waiting: { bytes: Uint8Array; at: number }[] = []
-  /** Set while nothing is to pass. */
+  /** Set while no data may pass. */
   held = false
   delayMs = 0
   #ended = false
@@ -45,13 +45,13 @@ class Pipe {
     const alone = this.#waiting.length === 0 && this.delayMs === 0 && !this.held && to !== undefined
     const written = alone ? Math.max(0, to.write(bytes)) : 0
     if (written === bytes.length) return
-    // Copied: the socket uses its buffer again.
+    // Copied, because the socket reuses its buffer.
     this.#waiting.push({ bytes: bytes.slice(written), at: performance.now() + this.delayMs })
     if (!alone) this.flow()
     else this.from()?.pause()
   }
 
-  /** Passes on what it can, and lets its source rest while the other side does not take it. */
+  /** Forwards as much as possible, and pauses the source while the other side does not accept more. */
   flow(): void {
     const to = this.to()
     if (this.held || to === undefined) return
@@ -74,7 +74,7 @@ class Pipe {
     if (this.#ended) to.end()
   }
 
-  /** Nothing follows: the other side is told once it has all that came before. */
+  /** The source has ended: ends the other side once it has all data. */
   end(): void {
     this.#ended = true
     this.flow()
@@ -83,7 +83,7 @@ class Pipe {
 
 type Trick = "dropReply" | "cutRequest" | "cutReply"
 
-/** A connection from a client, and the one to the server that was made for it. */
+/** A connection from a client and the corresponding connection to the server. */
 class Pair {
   client: Socket<Pair> | undefined
   server: Socket<Pair> | undefined
@@ -96,7 +96,7 @@ class Pair {
     () => this.client,
   )
   trick: Trick | undefined
-  /** Bytes are taken and go nowhere. */
+  /** Discards all bytes. */
   swallows = false
   over = false
   readonly #gone: () => void
@@ -125,7 +125,7 @@ class Pair {
     setTimeout(() => this.end(), 2)
   }
 
-  /** Ends both sides at once, as a reset would. */
+  /** Ends both sides at once, as a TCP reset would. */
   end(): void {
     if (this.over) return
     this.over = true
@@ -136,7 +136,7 @@ class Pair {
 
   closed(side: "client" | "server"): void {
     this[side] = undefined
-    // In a black hole nobody hears of it.
+    // A black hole hides the end of the connection.
     if (this.swallows || this.over) return
     const pipe = side === "client" ? this.requests : this.replies
     pipe.end()
@@ -149,12 +149,12 @@ export class Link implements Disposable {
   readonly #listener
   #mode: "blackHole" | "late" | "slow" | undefined
   #slowMs = 0
-  /** Connections so far. */
+  /** The number of connections so far. */
   connections = 0
 
   constructor(
     readonly name: string,
-    /** Where it leads; a process that starts anew may be elsewhere. */
+    /** The target, which may change when its process is restarted. */
     public target: Address,
   ) {
     this.#listener = Bun.listen<Pair>({
@@ -178,7 +178,7 @@ export class Link implements Disposable {
     return `http://127.0.0.1:${this.port}`
   }
 
-  /** Begins a fault. What it does to a connection that exists depends on the kind; `ms` is how slow slow is. */
+  /** Begins a fault. Its effect on existing connections depends on the kind. `ms` is the delay of `slow`. */
   break(fault: LinkFault, ms = 0): void {
     if (fault === "blackHole" || fault === "late" || fault === "slow") {
       this.#mode = fault
@@ -193,7 +193,7 @@ export class Link implements Disposable {
     } else for (const pair of this.#pairs) pair.trick = fault
   }
 
-  /** All is well again; connections that have missed bytes are cut, as they would be some day. */
+  /** Ends all faults. Connections that have missed bytes are cut, as they would be eventually. */
   heal(): void {
     const mode = this.#mode
     this.#mode = undefined

@@ -1,4 +1,4 @@
-/** What a run comes to, on one page and as figures. */
+/** The report of a run, as a page of text and as JSON. */
 import type { Done } from "./faults.ts"
 import type { Result } from "./run.ts"
 
@@ -13,15 +13,15 @@ interface Spread {
 interface Recovery extends Spread {
   kind: string
   times: number
-  /** How many of them no other fault blurred: of those are the times, in ms. */
+  /** How many of them no other fault distorted. The times, in ms, are of these. */
   clean: number
-  /** Of a failover the same, from when the master failed; the others count from the promotion. */
+  /** The same for a failover, counted from the failure of the master. The other times count from the promotion. */
   fromFault?: Spread
-  /** Of a Redis that was started again the same, from when it had read its data; the others count from its start. */
+  /** The same for a restarted Redis, counted from when it had loaded its data. The other times count from its start. */
   fromReturn?: Spread
 }
 
-/** From the end of the fault to the first call that came through, by kind. */
+/** The time from the end of the fault to the first successful call, by kind. */
 export function recoveries(faults: readonly Done[]): Recovery[] {
   const byKind = Map.groupBy(faults, ({ kind }) => kind)
   return [...byKind]
@@ -35,7 +35,7 @@ export function recoveries(faults: readonly Done[]): Recovery[] {
         ...(of[0]!.failover
           ? { fromFault: spread(clean.map(({ beganAt, recoveredAt }) => recoveredAt! - beganAt)) }
           : {}),
-        // A probe may come through before whoever waits for the server has seen it.
+        // A probe may succeed before the code that waits for the server notices it.
         ...(of[0]!.backAt !== undefined
           ? {
               fromReturn: spread(clean.map(({ backAt, recoveredAt }) => Math.max(0, recoveredAt! - backAt!))),
@@ -51,7 +51,7 @@ function spread(times: number[]): Spread {
   return { medianMs: times[times.length >> 1], worstMs: times.at(-1) }
 }
 
-/** The tasks of which a promise was broken that Redis may break, by promise. */
+/** The numbers of tasks with violations that Redis may cause, by check. */
 const lossOf = ({ allowed }: Result): Record<string, number> =>
   Object.fromEntries(
     [...Map.groupBy(allowed, ({ check }) => check)].map(([check, of]) => [
@@ -60,7 +60,9 @@ const lossOf = ({ allowed }: Result): Record<string, number> =>
     ]),
   )
 
-/** Whether no other fault was in its way between its end and its recovery: one of the same brokers; of a worker's, any broker's. */
+/**
+ * Whether no other fault overlapped its recovery: a fault of the same brokers or, for the fault of a worker, of any broker.
+ */
 function isClean(fault: Done, all: readonly Done[]): boolean {
   const { healedAt, recoveredAt = healedAt, touches } = fault
   return !all.some(
@@ -114,12 +116,12 @@ export function page(result: Result): string {
     `seed ${options.seed}: ${counts.tasks} tasks, ${counts.calls} calls (${counts.unanswered} without an answer), ${result.faults.length} faults`,
     `on ${result.redis}`,
     `workload ${all.workload_s} s, drain ${all.drain_s} s, ${all.tasks_per_second} tasks/s; checked in ${all.check_s} s`,
-    `submits    ${counts.kept} answered, ${counts.recovered} recovered without an answer, ${counts.vanished} without an answer and not there, ${counts.duplicates} whose unique key was taken`,
-    `ends       ${counts.done} done, ${counts.dead} dead, ${counts.cancelled} cancelled, ${counts.unseen} unseen`,
-    `hand-outs  ${counts.handedOut}, of which ${counts.again} again; ${counts.runs} runs, of which ${counts.runsAgain} again`,
-    `leases     ${counts.lapsed} were not settled by their holder; ${counts.lateAcksRefused} late acks refused`,
+    `submits    ${counts.kept} answered, ${counts.recovered} recovered without an answer, ${counts.vanished} without an answer and not stored, ${counts.duplicates} whose unique key was taken`,
+    `ends       ${counts.done} done, ${counts.dead} dead, ${counts.cancelled} cancelled, ${counts.unseen} not observed`,
+    `leases     ${counts.handedOut}, of which ${counts.again} repeated; ${counts.runs} runs, of which ${counts.runsAgain} repeated`,
+    `           ${counts.lapsed} not settled by their holder; ${counts.lateAcksRefused} late acks refused`,
     `refusals   ${list(refusals)}`,
-    `workers    ${all.workers_killed_by_tasks} killed by their tasks, beside the faults`,
+    `workers    ${all.workers_killed_by_tasks} killed by their tasks, in addition to faults`,
     "",
     "fault                                        times  recovery of  median    worst ms",
     ...all.recovery.map(
@@ -151,21 +153,21 @@ export function page(result: Result): string {
   const loss = lossOf(result)
   if (result.mayLose)
     lines.push(
-      `lost: ${loss.lost ?? 0} of ${counts.kept} answered (allowed: so few WAIT_REPLICAS do not rule it out, as Redis' replication is asynchronous)`,
-      `other tasks that a failover took back a step: ${list(loss) || "none"}`,
+      `lost: ${loss.lost ?? 0} of ${counts.kept} confirmed (allowed: with so few WAIT_REPLICAS, the asynchronous replication of Redis may lose writes)`,
+      `other tasks that a failover reverted: ${list(loss) || "none"}`,
     )
   if (!broken(result))
     lines.push(
       result.mayLose ? "nothing else was broken" : "nothing lost, nothing doubled: every promise held",
     )
   else {
-    lines.push(`BROKEN: ${list(all.by_check) || "no task by itself"}`)
+    lines.push(`VIOLATED: ${list(all.by_check) || "no single task"}`)
     lines.push(...ofTheWhole)
     for (const { check, n, what } of violations.slice(0, 10)) lines.push(`  ${check}: task ${n}: ${what}`)
     if (shortest !== undefined)
       lines.push(`the shortest history, of task ${shortest.n}:`, ...shortest.lines.map(line => `  ${line}`))
     lines.push(
-      `again: bun run faults --seed ${options.seed} --${options.failovers === undefined ? `faults ${options.faults}` : `failovers ${options.failovers}`} --tasks ${options.tasks}`,
+      `repeat: bun run faults --seed ${options.seed} --${options.failovers === undefined ? `faults ${options.faults}` : `failovers ${options.failovers}`} --tasks ${options.tasks}`,
     )
   }
   return lines.join("\n")

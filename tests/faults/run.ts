@@ -1,4 +1,4 @@
-/** One run: everybody starts, faults come as they were drawn, all is healed and drained, and the checker judges. */
+/** One run: starts all processes, injects the drawn faults, drains the queues, and runs the checker. */
 import { existsSync, mkdtempSync, rmSync } from "node:fs"
 import { until } from "../support/processes.ts"
 import {
@@ -10,42 +10,42 @@ import {
   OF_LOSS,
   type Violation,
 } from "./checker.ts"
-import { type Done, drawFaults, Havoc, kindsOf, type Scene } from "./faults.ts"
-import { checkForgotten, checkKeys, LastWord } from "./final-checks.ts"
+import { type Done, drawFaults, FaultInjector, kindsOf, type Scene } from "./faults.ts"
+import { checkForgotten, checkKeys, FinalClient } from "./final-checks.ts"
 import { readHistory } from "./history.ts"
-import { BrokerSeat, type Casting, ClientSeat, plantedSign, WorkerSeat } from "./participants.ts"
+import { BrokerSeat, ClientSeat, plantedSign, type RunContext, WorkerSeat } from "./participants.ts"
 import { singleServer, type Target } from "./target.ts"
-import { type Story, shortestStory, timesOf } from "./timeline.ts"
+import { shortestTimeline, type Timeline, timesOf } from "./timeline.ts"
 import { PLAIN_QUEUE, QUEUES } from "./workload.ts"
 
 export interface Options {
   seed: number
   faults: number
-  /** In place of `faults`: there are as many as it takes to have so many failovers among them. */
+  /** Replaces `faults`: faults are drawn until this many of them are failovers. */
   failovers?: number | undefined
   tasks: number
   brokers: number
   workers: number
   clients: number
-  /** Tasks in a large submit, and in a lease. */
+  /** Tasks in a large submit, and in a lease request. */
   batch: number
-  /** The shortest lease. How long faults last follows it: some outlast leases, some do not. */
+  /** The shortest lease. Durations of faults scale with it: some outlast leases, others do not. */
   leaseMs: number
-  /** The mean pause before a fault. */
+  /** The mean pause between faults. */
   gapMs: number
   /** Faults at a time. */
   atOnce: number
-  /** Up to so many tasks, done ones are kept to the end, so that each is looked at; of more, the newest. */
+  /** The number of done tasks that are kept to the end and checked. If there are more, the newest are kept. */
   keepUpTo: number
-  /** How long the drain may take. */
+  /** The time limit of the drain. */
   drainMs: number
   target: () => Promise<Target>
   planted?: string | undefined
-  /** How the names of the faults begin that there are; else there are all. */
+  /** Only faults whose names start with this; default: all. */
   among?: string | undefined
-  /** Leaves the histories where they are. */
+  /** Keeps the histories. */
   keep?: boolean | undefined
-  /** Hears how far it is. */
+  /** Receives progress messages. */
   tell: (line: string) => void
 }
 
@@ -68,33 +68,33 @@ export const DEFAULTS: Options = {
 
 export interface Result {
   options: Options
-  /** What the target is called, and whether its failovers may lose what was answered. */
+  /** The name of the target, and whether its failovers may lose answered writes. */
   redis: string
   mayLose: boolean
   counts: Counts
   refusals: Record<string, number>
   faults: Done[]
   violations: Violation[]
-  /** What failovers broke where Redis may lose what was answered. */
+  /** Violations by failovers, if Redis may lose answered writes. */
   allowed: Violation[]
-  /** What is wrong with the keys in Redis, or with the end of the run: no single task's fault. */
+  /** Faults in the Redis keys or at the end of the run that belong to no single task. */
   ofTheWhole: string[]
-  shortest: Story | undefined
-  /** Workers that their tasks killed. */
+  shortest: Timeline | undefined
+  /** The number of workers that their tasks killed. */
   ownDeaths: number
-  /** Calls that were told to try again when everything was healed. */
+  /** The number of calls that had to be repeated after all faults had ended. */
   askedAgain: number
   workloadMs: number
   drainMs: number
   checkMs: number
 }
 
-/** How long a done task is kept where not all are: longer than anybody takes to repeat an ack. */
+/** The retention of done tasks if not all are kept: longer than any worker takes to repeat an ack. */
 const RESULT_TTL_MS = 60_000
 const DAY_MS = 86_400_000
-/** Tasks that the checker holds in memory at a time. */
+/** The number of tasks that the checker holds in memory at a time. */
 const SLICE = 250_000
-/** Faults that the clients may be behind. */
+/** By how many faults the clients may lag behind. */
 const LAG = 10
 
 export async function runFaults(given: Partial<Options>): Promise<Result> {
@@ -104,14 +104,14 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
   const directory = mkdtempSync("/tmp/tq-faults-")
   const remove = () =>
     keep ? tell(`histories: ${directory}`) : rmSync(directory, { recursive: true, force: true })
-  // Also where somebody ends the run with Ctrl-C.
+  // Also if the run is ended with Ctrl-C.
   process.once("exit", remove)
   all.defer(() => {
     process.off("exit", remove)
     remove()
   })
   const target = all.use(await options.target())
-  const casting: Casting = { target, directory, seed, planted }
+  const casting: RunContext = { target, directory, seed, planted }
   const complete = options.tasks <= options.keepUpTo
   const resultTtlMs = complete ? DAY_MS : RESULT_TTL_MS
   const scene = await everybody(all, casting, options, resultTtlMs)
@@ -123,7 +123,7 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
 
   tell("draining")
   const ofTheWhole: string[] = []
-  const last = new LastWord(brokers[0]!.url)
+  const last = new FinalClient(brokers[0]!.url)
   const drainedFrom = performance.now()
   await last.drained(options.drainMs, tell).catch((error: Error) => ofTheWhole.push(error.message))
   const drainMs = performance.now() - drainedFrom
@@ -146,7 +146,7 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
   })
   const { violations, allowed } = await partedByLoss(judged.violations, target.mayLose ? faults : [], files)
   const own = judged.refusals["!internal"]
-  if (own !== undefined) ofTheWhole.push(`${own} answers were 500: a broker's own fault`)
+  if (own !== undefined) ofTheWhole.push(`${own} answers had status 500`)
   await recoveriesOfWorkers(faults, workers)
   return {
     options,
@@ -157,7 +157,7 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
     violations,
     allowed,
     ofTheWhole,
-    shortest: await shortestStory(violations, files),
+    shortest: await shortestTimeline(violations, files),
     ownDeaths: workers.reduce((sum, { ownDeaths }) => sum + ownDeaths, 0),
     askedAgain: last.askedAgain,
     workloadMs,
@@ -166,10 +166,10 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
   }
 }
 
-/** Of the writes before it a failover takes back no older ones. */
+/** How far back a failover can revert writes. */
 const LOST_WITHIN_MS = 3_000
 
-/** What a lost write explains: of a task that somebody heard something of while a master was on its way out. */
+/** Separates violations that a lost write explains: those of tasks with an entry while a master was failing. */
 async function partedByLoss(violations: Violation[], faults: readonly Done[], files: readonly string[]) {
   const explained = violations.filter(({ check }) => OF_LOSS.has(check))
   const failovers = faults.filter(({ failover }) => failover)
@@ -186,14 +186,14 @@ async function partedByLoss(violations: Violation[], faults: readonly Done[], fi
 
 const numbers = (count: number) => Array.from({ length: count }, (_, i) => i)
 
-/** The part of the whole that the client with this index has. */
+/** The share of the client with this index. */
 const share = (of: number, index: number, clients: number) =>
   Math.floor((of * (index + 1)) / clients) - Math.floor((of * index) / clients)
 
-/** Starts all that take part. */
+/** Starts all participants. */
 async function everybody(
   all: AsyncDisposableStack,
-  casting: Casting,
+  casting: RunContext,
   options: Options,
   resultTtlMs: number,
 ): Promise<Scene> {
@@ -202,7 +202,7 @@ async function everybody(
   await Promise.all(brokers.map(broker => broker.start()))
   const urls = (end: "clients" | "workers") => brokers.map(broker => broker[end].url)
   const workers = numbers(options.workers).map(i => {
-    // Each begins with another queue, so that none is served last by all.
+    // Each starts with another queue, so that no queue is last for all workers.
     const queues = [...QUEUES.slice(i % QUEUES.length), ...QUEUES.slice(0, i % QUEUES.length)]
     const kind = i % 2 === 0 ? "work" : "lease"
     const part = { urls: urls("workers"), kind, queues, concurrency: options.batch } as const
@@ -226,14 +226,14 @@ async function everybody(
   return { target: casting.target, brokers, workers, clients }
 }
 
-/** The faults, and the work along with them: neither is over long before the other. */
+/** Injects the faults while the clients submit, so that both end at about the same time. */
 async function trouble(scene: Scene, options: Options): Promise<Done[]> {
   const { seed, tasks, leaseMs, gapMs, failovers, atOnce, tell } = options
   const { clients } = scene
   const kinds = Object.fromEntries(
     Object.entries(kindsOf(scene.target)).filter(([name]) => name.startsWith(options.among ?? "")),
   )
-  const havoc = new Havoc(scene, kinds, atOnce)
+  const havoc = new FaultInjector(scene, kinds, atOnce)
   const drawn = drawFaults(seed, options.faults, kinds, { gapMs, leaseMs, failovers })
   const faults = drawn.length
   const made = () => {
@@ -266,7 +266,7 @@ async function judge(files: readonly string[], listed: readonly Listed[], slices
     for (const file of files) await ledger.read(readHistory(file))
     for (const task of listed) ledger.list(task)
     ledger.judge(ending, counts, violation => violations.push(violation))
-    // Each slice hears of all calls.
+    // Each slice reads all calls.
     counts.calls = ledger.calls
     counts.unanswered = ledger.unanswered
     refusals = ledger.refusals
@@ -274,7 +274,7 @@ async function judge(files: readonly string[], listed: readonly Listed[], slices
   return { counts, violations, refusals }
 }
 
-/** A worker has recovered with the first answer that it gets after the fault. */
+/** A worker has recovered with its first answer after the fault. */
 async function recoveriesOfWorkers(done: readonly Done[], workers: readonly WorkerSeat[]): Promise<void> {
   for (const { index, files } of workers) {
     const open = done.filter(({ worker }) => worker === index).sort((a, b) => a.healedAt - b.healedAt)

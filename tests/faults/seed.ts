@@ -1,6 +1,6 @@
 /**
- * Chance out of a seed: mulberry32, 32 bits of state, the same numbers on every machine. What is to happen is
- * drawn from it. When it happens is not in its hands: processes and sockets take the time they take.
+ * Random numbers from a seed: mulberry32, with 32 bits of state and the same numbers on every machine. They determine what
+ * happens but not exactly when, because processes and sockets have their own timing.
  */
 export class Chance {
   #state: number
@@ -9,7 +9,7 @@ export class Chance {
     this.#state = seed >>> 0
   }
 
-  /** A source of its own for each name, so that what one draws does not move what another gets. */
+  /** A separate generator for each name, so that draws of one do not change the numbers of another. */
   static of(seed: number, name: string): Chance {
     return new Chance(Bun.hash.xxHash32(name, seed >>> 0))
   }
@@ -23,7 +23,7 @@ export class Chance {
     return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
   }
 
-  /** A whole number of both ends and between. */
+  /** A whole number between both ends, inclusive. */
   between(low: number, high: number): number {
     return low + Math.floor(this.next() * (high - low + 1))
   }
@@ -36,7 +36,7 @@ export class Chance {
     return choices[Math.floor(this.next() * choices.length)]!
   }
 
-  /** One of the names, as often as its weight says. */
+  /** One of the names, with a probability proportional to its weight. */
   weighted<T extends string>(weights: Readonly<Record<T, number>>): T {
     const entries = Object.entries(weights) as [T, number][]
     let left = this.next() * entries.reduce((sum, [, weight]) => sum + weight, 0)

@@ -1,6 +1,6 @@
 /**
- * The Redis that a run has its brokers on, and the faults it can suffer: one server here, Sentinel and Cluster in
- * failover.ts, with kinds of their own. Nothing else of a run knows the difference.
+ * The Redis of a run and its faults. This file has the single server; Sentinel and Cluster, with their own kinds of
+ * faults, are in failover.ts. The rest of a run does not depend on the topology.
  */
 import { appendFile, readdir } from "node:fs/promises"
 import { dirname, join } from "node:path"
@@ -8,51 +8,51 @@ import { Redis } from "ioredis"
 import { testRedis } from "../support/redis.ts"
 import { type Address, Link } from "./proxy.ts"
 
-/** What a fault of Redis is given by its draw. */
+/** The drawn values of a Redis fault. */
 export interface Struck {
   lastsMs: number
-  /** From 0 to below 1: which of several ways. */
+  /** From 0 to below 1: selects the victim or variant. */
   which: number
 }
 
 export interface Over {
-  /** When the cause was gone: as when a killed server could be started, or another was promoted. */
+  /** When the cause was gone, such as when a killed server could be started or another was promoted. */
   at: number
-  /** When Redis, which was away, answered again: its data is read by then. */
+  /** When Redis answered again, after it had loaded its data. */
   backAt?: number
-  /** Brings all back that is still away, once calls come through: after that the next fault may follow. */
+  /** Restores all servers once calls succeed. Then the next fault may follow. */
   restore?(): Promise<void>
 }
 
 /** One kind of fault. */
 export interface TargetFault {
   weight: number
-  /** How long it lasts, drawn from these. */
+  /** The range from which the duration is drawn. */
   lasts: [min: number, max: number]
   /** Whether another server takes over. */
   failover?: boolean
-  /** Does it, and resolves when it is over. */
+  /** Injects the fault and resolves when it is over. */
   run(struck: Struck): Promise<Over>
 }
 
 export interface Target extends AsyncDisposable {
   readonly name: string
   readonly faults: Readonly<Record<string, TargetFault>>
-  /** A way to it for one broker: what its environment says, and the link on that way, where there is one to break. */
+  /** The connection of one broker: its environment variables, and the link in between, if there is one. */
   reach(name: string): { env: Record<string, string>; link?: Link }
   /** Whether there are such links. */
   readonly linked: boolean
-  /** A failover may lose what was answered, as Redis' replication is asynchronous. */
+  /** Whether a failover may lose answered writes, because replication in Redis is asynchronous. */
   readonly mayLose: boolean
-  /** Leases that too few replicas have confirmed are taken back, and not counted. */
+  /** Whether leases that too few replicas confirmed are returned without being counted. */
   readonly uncounted: boolean
-  /** A connection past all links, for checks when all is over, to the server that has this queue. */
+  /** A connection that bypasses all links, to the server that has this queue, for the final checks. */
   admin(queue: string): Promise<Redis>
-  /** One to each server that has keys. */
+  /** A connection to each server that has keys. */
   admins(): Promise<Redis[]>
 }
 
-/** A server with an AOF, `appendfsync always`, and everything that one server can suffer. */
+/** A single server with an append-only file and `appendfsync always`, and its faults. */
 export async function singleServer(): Promise<Target> {
   const server = await testRedis({
     aof: "always",
@@ -61,7 +61,7 @@ export async function singleServer(): Promise<Target> {
       "noeviction",
       "--aof-load-truncated",
       "yes",
-      // The file is read at each restart: it is kept short.
+      // The file is loaded at each restart, so it is kept short.
       "--auto-aof-rewrite-min-size",
       "16mb",
     ],
@@ -69,7 +69,7 @@ export async function singleServer(): Promise<Target> {
   const address: Address = { unix: server.socket }
   const admin = () => {
     const redis = new Redis(server.socket, { maxRetriesPerRequest: 0, enableOfflineQueue: true })
-    redis.on("error", () => {}) // each command says so itself
+    redis.on("error", () => {}) // each command reports it
     return redis
   }
   const restarted = async () => {
@@ -147,11 +147,11 @@ export async function singleServer(): Promise<Target> {
 }
 
 /**
- * What Redis was writing when it died: of a write nobody was answered. It is put behind what is there: to cut off
- * what stands there would lose answered writes, which is a disk's failure and not among those survived.
+ * The incomplete record of a write that was interrupted by the crash and never answered. It is appended. Truncating the
+ * file instead would lose answered writes, which is a disk failure and not covered by the guarantees.
  */
 const HALF_COMMAND = "*4\r\n$4\r\nHSET\r\n$9\r\ncut-short\r\n$5\r\nfie"
-/** A script's writes stand between MULTI and EXEC: without the EXEC none of them counts. */
+/** A script's writes are between MULTI and EXEC. Without the EXEC, Redis ignores all of them. */
 const HALF_TRANSACTION = "*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$9\r\ncut-short\r\n$1\r\n1\r\n"
 
 async function tailOf(socket: string): Promise<string> {

@@ -1,47 +1,50 @@
-/** What was told of one task by everybody, in order: for whoever has to find out why a promise was broken. */
+/** All recorded events of one task in order, to find the cause of a violation. */
 import type { Violation } from "./checker.ts"
 import { readHistory } from "./history.ts"
 
-export interface Story {
+export interface Timeline {
   n: number
   lines: string[]
 }
 
-/** When something was told of each of these tasks. */
+/** The times of all entries about each of these tasks. */
 export async function timesOf(
   tasks: Iterable<number>,
   files: readonly string[],
 ): Promise<Map<number, number[]>> {
   const times = new Map([...tasks].map(n => [n, [] as number[]]))
-  for (const file of files) await tell(file, (n, at) => times.get(n)?.push(at))
+  for (const file of files) await readEntries(file, (n, at) => times.get(n)?.push(at))
   return times
 }
 
-/** So many violations are looked at for the task of which the least is told. */
+/** The number of violations among which the task with the fewest entries is selected. */
 const MOST = 1_000
 
-export async function shortestStory(
+export async function shortestTimeline(
   violations: readonly Violation[],
   files: readonly string[],
-): Promise<Story | undefined> {
-  const told = new Map<number, { at: number; line: string }[]>()
-  for (const { n } of violations.slice(0, MOST)) told.set(n, [])
-  if (told.size === 0) return undefined
+): Promise<Timeline | undefined> {
+  const entries = new Map<number, { at: number; line: string }[]>()
+  for (const { n } of violations.slice(0, MOST)) entries.set(n, [])
+  if (entries.size === 0) return undefined
   for (const file of files)
-    await tell(file, (n, at, line) => {
-      told.get(n)?.push({ at, line })
+    await readEntries(file, (n, at, line) => {
+      entries.get(n)?.push({ at, line })
     })
-  const [n, lines] = [...told].reduce((least, one) => (one[1].length < least[1].length ? one : least))
+  const [n, lines] = [...entries].reduce((least, one) => (one[1].length < least[1].length ? one : least))
   return { n, lines: lines.sort((a, b) => a.at - b.at).map(({ line }) => line) }
 }
 
-async function tell(file: string, heard: (n: number, at: number, line: string) => void): Promise<void> {
+async function readEntries(
+  file: string,
+  onEntry: (n: number, at: number, line: string) => void,
+): Promise<void> {
   const who = file.slice(file.lastIndexOf("/") + 1, file.lastIndexOf("."))
   /** The tasks of each call. */
   const calls = new Map<number, number[]>()
   for await (const entry of readHistory(file)) {
     const at = entry[1]
-    const note = (n: number, text: string) => heard(n, at, `${at} ${who}: ${text}`)
+    const note = (n: number, text: string) => onEntry(n, at, `${at} ${who}: ${text}`)
     const each = (call: number, text: (i: number) => string) => {
       for (const [i, n] of (calls.get(call) ?? []).entries()) note(n, `call ${call}: ${text(i)}`)
     }
@@ -52,12 +55,12 @@ async function tell(file: string, heard: (n: number, at: number, line: string) =
           entry[2],
           Array.from({ length: count }, (_, i) => from + i),
         )
-        each(entry[2], () => `submit ${JSON.stringify(rest)}, one of ${count}`)
+        each(entry[2], () => `submit ${JSON.stringify(rest)}, one task of ${count}`)
         break
       }
       case "leased":
         for (const [n, id, lease, granted, expires] of entry[2])
-          note(n, `handed out ${id} under ${lease}, from ${granted} to ${expires}`)
+          note(n, `leased ${id} under ${lease}, from ${granted} to ${expires}`)
         break
       case "ran":
         for (const [n, lease] of entry[2]) note(n, `ran under ${lease}`)

@@ -1,6 +1,6 @@
 /**
- * A worker process, of either kind, that writes down what it was handed and what it was answered. What a killed
- * one left unanswered, the next in its place repeats: without the answer nobody could say whether the task ended.
+ * A worker process of any kind, which records its leases and the answers to its acks. The replacement of a killed worker
+ * repeats its unanswered acks: without the answer, the checker could not know whether the task ended.
  */
 import { BrokerProblem, BrokerUnreachable, type CallOptions, Client, type Worked } from "../../lib/client.ts"
 import type { Handler } from "../../lib/handlers.ts"
@@ -19,7 +19,7 @@ const part = partOf<WorkerPart>()
 const recorder = new Recorder(part.history)
 const brokers = part.urls.map(url => new Client({ url, token: TOKEN, timeoutMs: TIMEOUT_MS }))
 const stop = stopSignal()
-/** The number of the task that each lease is of. */
+/** The task number of each lease. */
 const numbers = new Map<string, number>()
 
 const anyBroker = () => brokers[Math.floor(Math.random() * brokers.length)]!
@@ -80,10 +80,10 @@ function unanswered(call: number, error: unknown): void {
 const ran = (task: LeasedTask) =>
   recorder.later("ran", Date.now(), [[numbers.get(task.lease) ?? -1, task.lease]])
 
-/** How long a late task runs, in leases: the ack of the first comes while the second still works. */
+/** How long a late task runs, in leases: the first worker acks while the second still works. */
 const lateBy = ({ attempt }: LeasedTask) => (attempt === 1 ? 1.2 : 0.5)
 
-/** Acks until each has its answer. */
+/** Repeats the acks until each is answered. */
 async function ack(acks: readonly Ack[]): Promise<void> {
   for (let left = acks; left.length > 0; ) {
     const call = recorder.call()
@@ -99,7 +99,7 @@ async function ack(acks: readonly Ack[]): Promise<void> {
   }
 }
 
-/** What the dead have sent and were not answered. */
+/** The unanswered acks of the predecessors. */
 async function inheritance(): Promise<Ack[]> {
   const open = new Map<string, Ack>()
   for (const path of part.inherits) {
@@ -108,7 +108,7 @@ async function inheritance(): Promise<Ack[]> {
       if (entry[0] === "ack") {
         calls.set(entry[2], entry[3])
         for (const [n, task_id, lease, status] of entry[3]) {
-          if (lease === "") continue // later it might be taken for another attempt's
+          if (lease === "") continue // without a lease, a repeated ack might settle another attempt
           numbers.set(lease, n)
           open.set(lease, { task_id, lease, status: status as "done" })
         }
@@ -122,14 +122,14 @@ async function inheritance(): Promise<Ack[]> {
   return [...open.values()]
 }
 
-/** What goes on beside the loops, and is waited for at the end. */
+/** Background work that is awaited at the end. */
 const beside = new Set<Promise<void>>()
 function aside(what: Promise<void>): void {
   const done = what.finally(() => beside.delete(done))
   beside.add(done)
 }
 
-/** A stranger's worker: leases some, does them, acks them together. */
+/** A worker as a user might write it: leases several tasks, runs them and acks them together. */
 async function leaseLoop(): Promise<void> {
   while (!stop.aborted) {
     const call = recorder.call()
@@ -171,12 +171,12 @@ async function leaseLoop(): Promise<void> {
       }
     }
     await ack(acks)
-    // Somebody whose answer was slow may ask twice: the answer must be the same.
+    // A worker whose answer was slow may repeat its ack. The answer must be the same.
     if (Math.random() < 0.05) await ack(acks)
   }
 }
 
-/** One task at a time, and no leases: who acks speaks for whoever holds it. */
+/** One task at a time, without leases: such an ack applies to whichever worker holds the task. */
 async function plainLoop(): Promise<void> {
   for (let turn = 0; !stop.aborted; turn++) {
     const call = recorder.call()
@@ -209,14 +209,14 @@ async function plainLoop(): Promise<void> {
           break
         }
         unanswered(acking, error)
-        // Asked again it might fail the next attempt, too.
+        // A repeated failure might fail the next attempt, too.
         if (fails) break
       }
     }
   }
 }
 
-/** Works for longer than the lease, and extends it; tells whether it still holds it in the end. */
+/** Works for longer than the lease and extends it. Returns whether it still holds the lease at the end. */
 async function slowly(task: LeasedTask): Promise<boolean> {
   for (let i = 0; i < 4; i++) {
     await Bun.sleep(task.timeout_ms / 3)
@@ -234,7 +234,7 @@ async function slowly(task: LeasedTask): Promise<boolean> {
   return true
 }
 
-/** The product's worker with a client that writes down what passes. */
+/** The product's worker, with a client that records all calls. */
 function productWorker(): Worker {
   const work = async (request: Work, options?: CallOptions): Promise<Worked> => {
     const call = recorder.call()
@@ -263,7 +263,7 @@ function productWorker(): Worker {
         if (task.attempt <= 2) throw new Error("flaky")
         break
       case "late":
-        // Nothing of this process moves at first, its extends neither.
+        // Blocks the whole process at first, including its extends.
         if (first) Bun.sleepSync(task.timeout_ms * lateBy(task))
         else await Bun.sleep(task.timeout_ms * lateBy(task))
         break

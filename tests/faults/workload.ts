@@ -1,30 +1,30 @@
 import type { Submit } from "../../lib/wire/submitting.ts"
 import { Chance } from "./seed.ts"
 
-/** Of a Cluster's three masters each has one of these, and one of the probes'. */
+/** Each of a Cluster's three masters has one of these queues and one of the probe queues. */
 export const QUEUES = ["faults-a", "faults-c", "faults-d"]
 export const PROBE_QUEUES = ["faults-probe", "faults-probe-a", "faults-probe-c"]
-/** For workers that know only GET /get and an ack that names no lease. */
+/** The queue for workers that know only GET /get and acks without a lease. */
 export const PLAIN_QUEUE = "faults-plain"
 export const ALL_QUEUES = [...QUEUES, PLAIN_QUEUE]
 
 /**
- * What a task does when it runs; its payload says so.
- *   done     ends well                       flaky    fails at its first attempts, then ends well
- *   bad      fails each time                 forget   a first worker never says a word about it
- *   slow     outlives its lease and extends  late     outlives its lease at first, and acks all the same
- *   release  is given back once              poison   kills its worker each time
+ * What a task does when it runs, as its payload states.
+ *   done     succeeds                          flaky    fails at its first attempts, then succeeds
+ *   bad      fails each time                   forget   its first worker never acks it
+ *   slow     exceeds its lease and extends it  late     exceeds its first lease without an extend, and is acked late
+ *   release  is released once                  poison   kills its worker each time
  */
 export type Deed = "done" | "flaky" | "bad" | "forget" | "slow" | "late" | "release" | "poison"
 
 export interface Payload {
   n: number
   do: Deed
-  /** So long that the payload does not fit where short ones are kept. */
+  /** Makes the payload so long that it is stored under its own key. */
   pad?: string
 }
 
-/** Tasks that are submitted together, all in the same words. */
+/** Tasks that are submitted together, with the same options. */
 export interface Batch {
   from: number
   count: number
@@ -33,22 +33,22 @@ export interface Batch {
   retries: number
   crashes: number
   timeoutMs: number
-  /** How the submit is made safe to repeat; "none": it is not, and not repeated. */
+  /** How the submit is made safe to repeat. With "none" it is not safe and not repeated. */
   keyed: "none" | "key" | "id"
   delayMs?: number
   backoffMs?: number
   exponential?: boolean
   pad?: boolean
-  /** Not to start later than so long after it was made. */
+  /** Expiry: the task must not start later than this long after its creation. */
   expiresMs?: number
-  /** How long one attempt may take, however often it is extended. */
+  /** The time limit of one attempt, including all extends. */
   runtimeMs?: number
-  /** Tasks that share a few unique keys. */
+  /** Whether the tasks share a few unique keys. */
   unique?: boolean
 }
 
-/** Client c makes the tasks from c * this on. */
-export const NUMBERS_A_CLIENT = 100_000_000
+/** The tasks of client c are numbered from c times this. */
+export const NUMBERS_PER_CLIENT = 100_000_000
 
 const DEEDS: Record<Exclude<Deed, "poison">, number> = {
   done: 900,
@@ -61,11 +61,11 @@ const DEEDS: Record<Exclude<Deed, "poison">, number> = {
 }
 
 export interface Pace {
-  /** Tasks of a large batch. */
+  /** The number of tasks in a large batch. */
   batch: number
   /** The shortest lease; others are up to three times as long. */
   leaseMs: number
-  /** One of so many tasks that may kill their workers does. */
+  /** One in this many of the tasks that may kill their workers does so. */
   poisonOneOf: number
 }
 
@@ -88,7 +88,7 @@ export function drawBatch(chance: Chance, from: number, most: number, pace: Pace
   if (chance.maybe(0.05) && batch.delayMs === undefined)
     batch.expiresMs = chance.between(100, 3 * pace.leaseMs)
   if (chance.maybe(0.05)) {
-    // Slow tasks are too slow for it, each time.
+    // Slow tasks always exceed it.
     batch.runtimeMs = 1.2 * batch.timeoutMs
     batch.crashes = Math.min(batch.crashes, 2)
   }
@@ -100,13 +100,13 @@ export function drawBatch(chance: Chance, from: number, most: number, pace: Pace
   return batch
 }
 
-/** So few keys that some of a queue's tasks meet. */
+/** There are so few keys that some tasks of a queue share one. */
 export const uniqueKeyOf = (n: number): string => `u${n % 40}`
 
 export const idOf = (n: number): string => `n${n}`
 export const keyOf = (batch: Batch): string => `k${batch.from}`
 
-/** A batch as it crosses the wire: the same each time, as repetitions must be. */
+/** The body of a submit. It is always the same for a batch, as a repeated submit must be. */
 export function tasksOf(batch: Batch, seed: number, pace: Pace, resultTtlMs: number): Submit[] {
   const chance = Chance.of(seed, `deeds ${batch.from}`)
   return Array.from({ length: batch.count }, (_, i) => {

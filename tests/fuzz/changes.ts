@@ -1,9 +1,9 @@
-/** The ways in which a request is changed: its values, its text, its query, its headers, its path. */
+/** The ways to change a request: its values, text, query, headers and path. */
 import type { Chance } from "../faults/seed.ts"
 import { TOKEN } from "../support/harness.ts"
 import { MARK, TEXTS } from "./document.ts"
 
-/** None is a wait that would hold up the run. */
+/** None of these values is a long wait, which would delay the run. */
 const VALUES: unknown[] = [
   null,
   true,
@@ -35,7 +35,7 @@ const VALUES: unknown[] = [
   ],
   ...TEXTS,
 ]
-/** A copy, as what takes it may be changed further. */
+/** Returns a copy, because the receiver may change it further. */
 const odd = (chance: Chance) => structuredClone(chance.one(VALUES))
 const NAMES = [
   "__proto__",
@@ -62,7 +62,7 @@ export type Parts = {
   body: Buffer | undefined
 }
 
-/** Changes one place of the value in `holder`, anywhere in it. */
+/** Changes the value in `holder` at one random place. */
 export function changeValue(holder: { it: unknown }, chance: Chance): void {
   let parent = holder as unknown as Record<string, unknown>
   let name = "it"
@@ -256,7 +256,7 @@ export function changeText(body: Buffer, chance: Chance): Buffer {
   }
 }
 
-/** Answers whether it still is HTTP that has to be answered. */
+/** Returns whether the request is still HTTP that must be answered. */
 export function changeHeaders(parts: Parts, chance: Chance): boolean {
   const { headers } = parts
   const set = (name: string, value: string) => {

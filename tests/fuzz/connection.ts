@@ -1,4 +1,4 @@
-/** HTTP/1.1 by hand: bytes out, answers in. fetch would mend or refuse most of what a hostile client sends. */
+/** A minimal HTTP/1.1 client that sends raw bytes. fetch would correct or refuse most of what a hostile client sends. */
 
 export interface Answer {
   status: number
@@ -6,13 +6,13 @@ export interface Answer {
   body: Buffer
 }
 
-/** The answer in front of these bytes and what it takes of them; undefined: there is more to come. */
+/** The first answer in these bytes and its length; undefined if it is incomplete. */
 export function readAnswer(bytes: Buffer, method: string): { answer: Answer; size: number } | undefined {
   const end = bytes.indexOf("\r\n\r\n")
   if (end < 0) return undefined
   const [first, ...lines] = bytes.toString("latin1", 0, end).split("\r\n")
   const status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(first!)?.[1])
-  if (Number.isNaN(status)) throw new Error(`This is no answer: ${first}`)
+  if (Number.isNaN(status)) throw new Error(`Not an HTTP answer: ${first}`)
   const headers = new Map(
     lines.map(line => {
       const colon = line.indexOf(":")
@@ -49,10 +49,10 @@ function readChunks(bytes: Buffer, from: number, head: Omit<Answer, "body">) {
   }
 }
 
-/** A connection that is opened again where the broker has closed it. */
+/** A connection that is reopened after the broker has closed it. */
 export class Connection {
   #socket: Bun.Socket | undefined
-  /** What has come and is not read yet is in front of `#store`, which doubles where it is too small. */
+  /** The first `#size` bytes are received but not parsed. The buffer grows as needed. */
   #store: Buffer = Buffer.alloc(65_536)
   #size = 0
   #unsent: Buffer = Buffer.alloc(0)
@@ -61,8 +61,8 @@ export class Connection {
   constructor(private readonly port: number) {}
 
   /**
-   * Sends these bytes and gives the answers to them: as many as there are methods, or fewer where the broker
-   * closes the connection or says nothing more for `quietMs`.
+   * Sends these bytes and returns the answers: one per method, or fewer if the broker closes the connection or is silent
+   * for `quietMs`.
    */
   async ask(bytes: Buffer, methods: readonly string[], quietMs: number): Promise<Answer[]> {
     if (this.#socket === undefined) await this.#open()
@@ -75,7 +75,7 @@ export class Connection {
         answers.push({ ...next.answer, body: Buffer.from(next.answer.body) })
         this.#store.copyWithin(0, next.size, this.#size)
         this.#size -= next.size
-        // More than was asked for is an answer, too: whoever counts them sees it.
+        // Surplus answers are returned, too: the caller compares the number.
         if (answers.length >= methods.length && this.#size === 0) return answers
         continue
       }

@@ -1,4 +1,4 @@
-/** The OpenAPI document as the fuzzer uses it: what to send to each route, and what may come back. */
+/** The OpenAPI document as used by the fuzzer: valid requests for each route, and the allowed answers. */
 import { Ajv, type ValidateFunction } from "ajv"
 import fc from "fast-check"
 import type { Chance } from "../faults/seed.ts"
@@ -31,7 +31,7 @@ export interface Route {
   path: string
   parameters: { name: string; in: string; required?: boolean; schema: Schema }[]
   body: Schema | undefined
-  /** By status, the codes that the document shows there. */
+  /** The documented error codes by status. */
   codes: Map<number, Set<string>>
   /** Throws with what is wrong where an answer with this status does not fit. */
   fits: Map<number, ValidateFunction>
@@ -41,7 +41,7 @@ export class Document {
   readonly routes: Route[]
   readonly problem: ValidateFunction
   readonly #schemas: Record<string, Schema>
-  /** Strings that a pattern allows, made once: to make them is slow. */
+  /** Strings that match a pattern, cached because generating them is slow. */
   readonly #matching = new Map<string, string[]>()
 
   constructor(
@@ -58,7 +58,7 @@ export class Document {
     this.problem = compile({ $ref: "#/components/schemas/Problem" })
     this.routes = Object.entries(document.paths).flatMap(([path, methods]) =>
       Object.entries(methods).flatMap(([method, { parameters = [], requestBody, responses }]) => {
-        // It would be waited for for ever.
+        // This answer never ends.
         if (responses["200"]?.content?.["text/event-stream"]) return []
         const codes = new Map<number, Set<string>>()
         const fits = new Map<number, ValidateFunction>()
@@ -82,7 +82,7 @@ export class Document {
     )
   }
 
-  /** A value that the schema allows. `known` gives one for a member of this name where it has one. */
+  /** A value that the schema allows. `known` may supply the value of a member by name. */
   value(schema: Schema, chance: Chance, known: (name: string) => unknown, name = ""): unknown {
     const found = known(name)
     if (found !== undefined && schema.type !== "array") return found
@@ -138,7 +138,7 @@ export class Document {
 }
 
 export const MARK = "fz<7>"
-/** Texts that break what is not careful; the first ones are plain. */
+/** Texts that may break careless code. The first ones are harmless. */
 export const TEXTS = [
   "a",
   "mail",

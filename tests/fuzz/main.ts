@@ -1,6 +1,6 @@
 /**
- * bun run fuzz [--requests N] [--seed N] [--json FILE]: valid, changed and broken requests out of a seed against a
- * broker process; ends with 1 where an answer, or what Redis then holds, is not as it must be.
+ * bun run fuzz [--requests N] [--seed N] [--json FILE]: sends valid, changed and broken requests, drawn from a seed, to a
+ * broker process. The exit code is 1 if an answer or the contents of Redis are wrong.
  */
 import { parseArgs } from "node:util"
 import { fuzz } from "./run.ts"
@@ -10,7 +10,7 @@ const { values } = parseArgs({
 })
 const number = (name: "requests" | "seed", fallback: number) => {
   const value = values[name] ?? String(fallback)
-  if (!/^\d+$/.test(value)) throw new Error(`--${name} takes a whole number, and not ${value}`)
+  if (!/^\d+$/.test(value)) throw new Error(`--${name} must be a whole number, not ${value}`)
   return Number(value)
 }
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1))
@@ -22,7 +22,7 @@ const result = await fuzz({
 })
 const { seed, requests, seconds, answers, codes, memoryMb, rounds, compared, failures } = result
 console.log(
-  `${requests} requests of seed ${seed} in ${seconds.toFixed(1)} s: ${Math.round(requests / seconds)} a second`,
+  `${requests} requests of seed ${seed} in ${seconds.toFixed(1)} s: ${Math.round(requests / seconds)} per second`,
 )
 for (const [kind, statuses] of Object.entries(answers))
   console.log(
@@ -38,8 +38,8 @@ console.log(
 console.log(
   `  broker: ${memoryMb.first} MB after the first round, ${memoryMb.highest} at most, ${memoryMb.last} at the end`,
 )
-console.log(`  Redis: looked at ${rounds} times; ${compared} tasks were ones that an answer had named`)
+console.log(`  Redis: checked ${rounds} times; ${compared} tasks were compared with the answers`)
 for (const failure of failures) console.log(`\n${failure}`)
-console.log(failures.length === 0 ? "All held." : `${failures.length} failures.`)
+console.log(failures.length === 0 ? "No failures." : `${failures.length} failures.`)
 if (values.json !== undefined) await Bun.write(values.json, JSON.stringify(result, undefined, 2))
 process.exit(failures.length === 0 ? 0 : 1)

@@ -1,7 +1,6 @@
 /**
- * What is sent, drawn from a seed: requests that the document allows, then changed in one or several ways, and
- * bytes that are hardly HTTP. The same seed and number give the same request, but for the ids and leases of
- * tasks, which are those that are there at the time.
+ * Draws requests from a seed: requests that the document allows, some of them changed in one or more ways, and bytes that
+ * are not valid HTTP. A seed and a number always give the same request, apart from the ids and leases of existing tasks.
  */
 
 import type { Chance } from "../faults/seed.ts"
@@ -10,18 +9,18 @@ import { changeHeaders, changePath, changeQuery, changeText, changeValue, type P
 import { type Document, type Route, TEXTS } from "./document.ts"
 
 export interface Asked {
-  /** What kind it is, for the report. */
+  /** The kind, for the report. */
   kind: "valid" | "values" | "text" | "headers" | "path" | "pipelined" | "wild"
   bytes: Buffer
-  /** One for each answer that is due. */
+  /** The method of each request, in order. Each must be answered. */
   methods: string[]
-  /** Where it leads for sure: what is answered must stand in the document there. */
+  /** The route, if it is certain. The answer must then be documented for it. */
   route?: Route
-  /** HTTP that has to be answered, on a connection that goes on. Otherwise Bun may answer by itself, or not at all. */
+  /** Whether this is valid HTTP that must be answered on an open connection. If not, Bun may answer itself or not at all. */
   whole: boolean
 }
 
-/** Tasks that requests may name: the newest that the broker has told of. */
+/** Tasks that requests may name: the newest in the broker's answers. */
 export class Known {
   readonly #tasks: { id: string; lease?: string }[] = []
   readonly #cursors: string[] = []
@@ -36,7 +35,7 @@ export class Known {
     if (this.#cursors.length > 20) this.#cursors.shift()
   }
 
-  /** The members of one request: `task_id` and `lease` belong together most of the time. */
+  /** Members of one request. Mostly, `task_id` and `lease` belong together. */
   members(chance: Chance): (name: string) => unknown {
     let task: { id: string; lease?: string } | undefined
     return name => {
@@ -62,7 +61,7 @@ export class Known {
   }
 }
 
-/** The queue of all tasks that may stand without an answer that tells of them. */
+/** The queue of tasks that may exist although no answer names them. */
 export const UNSURE = "unsure"
 const QUEUES = [UNSURE, "default", "a", "b", "fuzz.1", "fuzz-2", "_"]
 export class Requests {
@@ -86,7 +85,7 @@ export class Requests {
       const several = Array.from({ length: chance.between(2, 6) }, () => this.#valid(chance, true).parts)
       return {
         kind,
-        // Bun closes a connection whose next request comes before the answer to the one before.
+        // Bun closes a connection if a request arrives before the previous answer.
         whole: false,
         bytes: Buffer.concat(several.map(parts => write(parts))),
         methods: several.map(({ method }) => method),
@@ -111,7 +110,7 @@ export class Requests {
     } else if (kind === "path") {
       changePath(parts, chance)
       certain = undefined
-      // What Bun cannot read it answers by itself; a method it does not know gets nothing.
+      // Bun itself answers requests that it cannot parse; it does not answer unknown methods.
       whole = false
     }
     return {
@@ -123,9 +122,9 @@ export class Requests {
     }
   }
 
-  /** `unsure`: it may get no answer, so its tasks go to where nobody asks who made them. */
+  /** `unsure`: it may not be answered, so its tasks go to the queue UNSURE, which is not compared with answers. */
   #valid(chance: Chance, unsure = false): { route: Route; parts: Parts; value: unknown } {
-    // Submits and leases are most of it, so that there is something to work on.
+    // Most requests are submits and leases, so that there are tasks to operate on.
     const route = chance.maybe(0.5)
       ? chance.one(this.document.routes.filter(({ path }) => /submit|lease|work|ack|extend/.test(path)))
       : chance.one(this.document.routes)
@@ -146,7 +145,7 @@ export class Requests {
         if (name === "meta.*") query.push([`meta.label-${chance.between(1, 3)}`, chance.one(TEXTS)])
         else if (place === "query")
           query.push([name, String(this.document.value(schema, chance, members, name))])
-        // A key of its own: one that another request has used is refused, which is worth less.
+        // A new key: one that another request has used is refused, which tests less.
         else
           headers.push([
             name,
@@ -164,7 +163,7 @@ export class Requests {
     return { route, parts: { method: route.method, path, query, headers, body }, value }
   }
 
-  /** Bytes that are hardly HTTP: broken frames, halves, and what proxies and servers read differently. */
+  /** Invalid HTTP: broken framing, truncated requests, and syntax that proxies and servers interpret differently. */
   #wild(chance: Chance): Asked {
     const { parts } = this.#valid(chance, true)
     const small = `{"type":"a","queue":"${UNSURE}"}`
@@ -249,5 +248,5 @@ function write({ method, path, query, headers, body }: Parts, chunked?: Chance):
   return Buffer.concat([...parts, Buffer.from("0\r\n\r\n")])
 }
 
-/** A lone surrogate cannot be escaped. */
+/** Replaces lone surrogates, which cannot be escaped. */
 const escaped = (text: string) => encodeURIComponent(text.toWellFormed())

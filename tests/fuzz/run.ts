@@ -1,7 +1,7 @@
 /**
- * A run: a broker process and a Redis of its own, requests in rounds on several connections. After each round all
- * is quiet, and what Redis holds is compared with what was answered; then the tasks are ended through the API, so
- * that the next round begins with little.
+ * A run: a broker process with its own Redis, and requests in rounds on several connections. After each round, when no
+ * request is in flight, the contents of Redis are compared with the answers. Then all tasks are ended through the API, so
+ * that the next round starts with few tasks.
  */
 import { Redis } from "ioredis"
 import { Client } from "../../lib/client.ts"
@@ -28,7 +28,7 @@ import { type Asked, Known, Requests, UNSURE } from "./requests.ts"
 export interface Options {
   requests: number
   seed: number
-  /** How many requests are asked between two looks at Redis. */
+  /** Requests per round. */
   round?: number
   tell?: (line: string) => void
 }
@@ -37,27 +37,27 @@ export interface Result {
   seed: number
   requests: number
   seconds: number
-  /** How many answers there were, by kind of request and status; "none": no answer. */
+  /** The number of answers by kind of request and status; "none" if there was no answer. */
   answers: Record<string, Record<string, number>>
   codes: Record<string, number>
   memoryMb: { first: number; highest: number; last: number }
   rounds: number
-  /** Tasks, handed out, listed or in Redis, that were compared with what was answered to submits. */
+  /** The number of tasks, leased, listed or in Redis, that were compared with the answers to submits. */
   compared: number
   failures: string[]
 }
 
-/** What is of no one queue. */
+/** Keys that belong to no single queue. */
 const OTHER_KEYS: readonly string[] = [DEFAULTS, QUEUES, SCHEMA, WORKERS, WORKERS_SEEN, WORKERS_DRAINS]
-/** What a dump says of a key that was deleted before it could tell its type. */
+/** What a dump reports for a key that was deleted before its type was read. */
 const GONE = "something that this layout does not know"
 const CONNECTIONS = 32
 const MAX_FAILURES = 20
-/** Garbage that is not yet collected comes and goes; a leak of a kilobyte in a hundred requests does not. */
+/** Allowed growth: covers uncollected garbage, but not a leak of a kilobyte per hundred requests. */
 const MAX_GROWTH_MB = 300
-/** A whole request that is not answered by then is a failure. A long poll takes 20 s at most. */
+/** The time limit of an answer to a valid request. A long poll takes 20 s at most. */
 const WHOLE_MS = 25_000
-/** What is hardly HTTP may get no answer, and nor may what is odd: that costs this much. */
+/** The time limit of an answer to an invalid request, which may stay unanswered. */
 const WILD_MS = 40
 const ODD_MS = 300
 
@@ -88,7 +88,7 @@ export async function fuzz({ requests, seed, round = 10_000, tell = () => {} }: 
     await run.compare()
     await run.drain()
     const memory = await memoryMb(broker.process.pid)
-    // The first round fills caches and compiles; flat is what comes after.
+    // The first round fills caches and compiles code. Memory must be flat after it.
     if (rounds++ === 0) first = memory
     highest = Math.max(highest, memory)
     tell(
@@ -98,7 +98,7 @@ export async function fuzz({ requests, seed, round = 10_000, tell = () => {} }: 
   const log = broker.process.log.filter(({ level }) => level === "error")
   for (const line of log.slice(0, 5)) run.failures.push(`The broker logged ${JSON.stringify(line)}`)
   if (!broker.process.running)
-    run.failures.push(`The broker has ended:\n${broker.process.stderr.slice(-5_000)}`)
+    run.failures.push(`The broker has exited:\n${broker.process.stderr.slice(-5_000)}`)
   if (highest - first > MAX_GROWTH_MB)
     run.failures.push(`The broker has grown from ${first} to ${highest} MB`)
   return {
@@ -114,7 +114,7 @@ export async function fuzz({ requests, seed, round = 10_000, tell = () => {} }: 
   }
 }
 
-/** What an answer may tell of tasks. */
+/** Members of an answer that name tasks. */
 interface Told {
   status?: string
   task_id?: string
@@ -134,9 +134,9 @@ class Run {
   readonly #requests: Requests
   readonly #connections: Connection[]
   readonly #client: Client
-  /** The ids of all tasks that an answer to a submit named. */
+  /** The ids of all tasks that answers to submits have named. */
   readonly #told = new Set<string>()
-  /** The ids of all tasks that have been seen since the last look: handed out, listed, or in Redis. */
+  /** The ids of all tasks seen since the last check: leased, listed, or in Redis. */
   readonly #seen = new Set<string>()
 
   constructor(
@@ -150,7 +150,7 @@ class Run {
     this.#client = new Client({ url: broker.url, token: TOKEN })
   }
 
-  /** Asks the requests of these numbers. */
+  /** Sends the requests with these numbers. */
   async ask(from: number, to: number): Promise<void> {
     let next = from
     await Promise.all(
@@ -171,7 +171,7 @@ class Run {
       )
     const answers = await connection
       .ask(asked.bytes, asked.methods, asked.whole ? WHOLE_MS : asked.kind === "wild" ? WILD_MS : ODD_MS)
-      .catch((error: Error) => void fail(`The answer cannot be read: ${error.message}`))
+      .catch((error: Error) => void fail(`The answer cannot be parsed: ${error.message}`))
     if (!asked.whole || answers === undefined || answers.some(({ status }) => status === 431))
       connection.close()
     if (answers === undefined) return
@@ -180,7 +180,7 @@ class Run {
     if (answers.length === 0) statuses.none = (statuses.none ?? 0) + 1
     if (asked.whole && answers.length !== asked.methods.length)
       fail(`${answers.length} answers to ${asked.methods.length} requests`)
-    // A body that is taken for another request is how requests are smuggled. Bun's own word at the end is none.
+    // A body that is parsed as another request allows request smuggling. A final answer by Bun itself does not count.
     else if (answers.filter(({ body }) => body.length > 0).length > asked.methods.length)
       fail(`${answers.length} answers`)
     for (const answer of answers) {
@@ -191,7 +191,7 @@ class Run {
     }
   }
 
-  /** Learns the ids, leases and cursors that an answer tells of. */
+  /** Remembers the ids, leases and cursors in an answer. */
   #hear(body: unknown): void {
     if (typeof body !== "object" || body === null) return
     for (const item of Array.isArray(body) ? body : [body]) {
@@ -207,7 +207,7 @@ class Run {
     }
   }
 
-  /** Looks for keys that are not ours, tasks that nobody was told of, and contradictions. */
+  /** Looks for foreign keys, tasks that no answer named, and contradictions between keys. */
   async compare(): Promise<void> {
     const queues = new Set<string>()
     let cursor = "0"
@@ -218,12 +218,12 @@ class Run {
         const queue = /^tq:\{([A-Za-z0-9._-]{1,64})\}:/.exec(key)?.[1]
         if (queue !== undefined) queues.add(queue)
         else if (!OTHER_KEYS.includes(key) && !key.startsWith(RATES))
-          this.failures.push(`Redis has the key ${JSON.stringify(key)}`)
+          this.failures.push(`Redis has the foreign key ${JSON.stringify(key)}`)
       }
     } while (cursor !== "0")
     const named = new Set(await this.redis.smembers(QUEUES))
     for (const queue of queues) {
-      // The broker tidies up by itself meanwhile: only what still is wrong later is wrong.
+      // The broker's upkeep runs meanwhile, so only contradictions that persist are failures.
       let content = await this.#dump(queue)
       let wrong = contradictionsOf(content)
       for (let i = 0; wrong.length > 0 && i < 5; i++) {
@@ -243,13 +243,13 @@ class Run {
     this.compared += this.#seen.size
     this.#seen.clear()
   }
-  /** What was deleted between the list of keys and its reading is not there. */
+  /** Skips keys that were deleted after they were listed. */
   async #dump(queue: string) {
     const content = await dump(this.redis, queue)
     return Object.fromEntries(Object.entries(content).filter(([, value]) => value !== null && value !== GONE))
   }
 
-  /** Ends all tasks there are, as clients do. */
+  /** Ends all tasks through the API. */
   async drain(): Promise<void> {
     for (const queue of await this.redis.smembers(QUEUES)) {
       const { tasks } = sorted(await this.#dump(queue))
@@ -272,7 +272,7 @@ class Run {
   }
 }
 
-/** What a process holds in memory now; 0 where it has ended. */
+/** The resident memory of a process; 0 if it has ended. */
 export async function memoryMb(pid: number): Promise<number> {
   const status = await Bun.file(`/proc/${pid}/status`)
     .text()

@@ -1,8 +1,8 @@
 /**
- * Deliberate bugs, one at a time: in scripts, in the broker and in the worker. Each is a piece of a file, or two
- * where the file has a short and a long way, replaced as the file is loaded (preload.ts): the product has no switches
- * for it. `signs` are the checks of which at least one must find it. Where a file is rewritten its bugs need new
- * pieces: a piece that does not stand there exactly once ends the process, and the run with it.
+ * Deliberate bugs in scripts, broker and worker, of which a run has one at a time. Each replaces one or more texts in a
+ * file while it is loaded (preload.ts), so the product needs no switches. At least one of the checks in `signs` must find
+ * the bug. A text that does not occur exactly once in its file ends the process and the run: when a file is rewritten, the
+ * texts of its bugs must be adapted.
  */
 import type { Check } from "../checker.ts"
 
@@ -10,9 +10,9 @@ export interface Bug {
   name: string
   file: string
   edits: [find: string, replace: string][]
-  /** "keys" is checkQueue, "drain" a queue that is never empty, "keys left" what stays when all is forgotten. */
+  /** "keys": checkQueue fails. "drain": a queue never becomes empty. "keys left": keys remain after all tasks are deleted. */
   signs: (Check | "keys" | "drain" | "keys left")[]
-  /** How the names of the faults begin that can show it, where few of them do. */
+  /** Restricts the faults to those whose names start with this, if only they reveal the bug. */
   shownBy?: string
 }
 
@@ -27,13 +27,13 @@ export const BUGS: Bug[] = [
     signs: ["old lease"],
   },
   {
-    name: "a lease is not put among those that lapse",
+    name: "a lease is missing in the index of leases",
     file: "lib/lua/lease.lua",
     edits: [["leased, deadlines = values_in(joined, leases), {}", "leased, deadlines = {}, {}"]],
     signs: ["lost"],
   },
   {
-    name: "a lease lapses before the time that its holder was told",
+    name: "a lease lapses earlier than its holder was promised",
     file: "lib/lua/lease.lua",
     edits: [
       ["int(lapse_time(policy, policy.timeout, now))", "int(lapse_time(policy, policy.timeout, now) - 400)"],
@@ -41,13 +41,13 @@ export const BUGS: Bug[] = [
     signs: ["two leases"],
   },
   {
-    name: "attempts begin anew with each lease",
+    name: "the attempt counter restarts with each lease",
     file: "lib/lua/lease.lua",
     edits: [['local attempt = lease == "0" and "1" or int(attempt_of(lease) + 1)', 'local attempt = "1"']],
     signs: ["attempts"],
   },
   {
-    name: "a lapsed lease is not charged",
+    name: "a lapsed lease is not counted",
     file: "lib/lua/moves.lua",
     edits: [
       [
@@ -58,7 +58,7 @@ export const BUGS: Bug[] = [
     signs: ["over budget", "counts", "drain"],
   },
   {
-    name: "a task that is given back is dropped",
+    name: "a released task is dropped",
     file: "lib/lua/settle.lua",
     edits: [
       [
@@ -69,7 +69,7 @@ export const BUGS: Bug[] = [
     signs: ["lost"],
   },
   {
-    name: "a task that was acknowledged is forgotten by the long way only",
+    name: "the fast path of an ack leaves the lease in place",
     file: "lib/lua/settle.lua",
     edits: [
       [
@@ -80,7 +80,7 @@ export const BUGS: Bug[] = [
     signs: ["after its end", "doubled"],
   },
   {
-    name: "a dead task is not put into the dead-letter queue",
+    name: "a dead task is missing in the dead-letter queue",
     file: "lib/lua/moves.lua",
     edits: [["  join(set, score, t.id)\n", '  if state ~= "dead" then join(set, score, t.id) end\n']],
     signs: ["one state", "keys"],
@@ -97,13 +97,13 @@ export const BUGS: Bug[] = [
     signs: ["made twice", "unexpected"],
   },
   {
-    name: "a waiting task is cancelled by word only",
+    name: "a cancel of a waiting task is answered but not done",
     file: "lib/lua/cancel.lua",
     edits: [["    leave(due, id)\n    leave(expiring, id)\n    end_cancelled(t, retention)\n", ""]],
     signs: ["after its end"],
   },
   {
-    name: "a task is handed out after it has expired",
+    name: "a task is leased after it has expired",
     file: "lib/lua/record.lua",
     edits: [
       ["    expires = tonumber(expires) or 0, -- no attempt starts after this time\n", "    expires = 0,\n"],
@@ -156,7 +156,7 @@ export const BUGS: Bug[] = [
     signs: ["not run"],
   },
   {
-    name: "the worker says done of what has failed",
+    name: "the worker reports a failed task as done",
     file: "lib/worker/conversation.ts",
     edits: [
       [

@@ -1,4 +1,4 @@
-/** The checker is checked: with each planted bug, runs of growing length until one is red for the right reason. */
+/** Tests the checker: for each planted bug, makes longer and longer runs until one fails for the right reason. */
 import { DEFAULTS, type Options, type Result, runFaults } from "../run.ts"
 import { BUGS, type Bug } from "./bugs.ts"
 
@@ -8,7 +8,7 @@ export interface Found {
   seed: number
   faults: number
   tasks: number
-  /** What was red, the right reasons and others. */
+  /** All checks that failed, for the right reason or others. */
   signs: string[]
 }
 
@@ -27,7 +27,7 @@ const ROUNDS = [
   { faults: 150, tasks: 15_000 },
 ]
 
-/** What was red in a run, by the names that bugs use. */
+/** The checks that failed in a run, by the names that bugs use. */
 export function signsOf({ violations, ofTheWhole }: Result): string[] {
   const whole = ofTheWhole.map(text =>
     /every queue is empty/.test(text) ? "drain" : /left behind/.test(text) ? "keys left" : "keys",
@@ -61,7 +61,7 @@ export async function find(bug: Bug, seed: number): Promise<Found> {
   return found!
 }
 
-/** Answers whether all were found. `only` is a part of the names that are wanted. */
+/** Returns whether all bugs were found. `only` selects bugs whose names contain it. */
 export async function findPlanted(
   only: string | undefined,
   tell: (line: string) => void,
@@ -72,7 +72,7 @@ export async function findPlanted(
     const { found, faults, tasks, signs, ...rest } = await find(bug, seed)
     all &&= found
     tell(
-      `${found ? "found" : "NOT FOUND"}: ${bug.name} (${bug.file}), with ${faults} faults and ${tasks} tasks, seed ${rest.seed}: ${signs.join(", ") || "all was green"}`,
+      `${found ? "found" : "NOT FOUND"}: ${bug.name} (${bug.file}), with ${faults} faults and ${tasks} tasks, seed ${rest.seed}: ${signs.join(", ") || "no check failed"}`,
     )
   }
   return all

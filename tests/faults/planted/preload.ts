@@ -1,6 +1,6 @@
 /**
- * Loaded before everything else in a process that is to have a planted bug: replaces its pieces as its file is read.
- * It imports nothing of the product, as that would be loaded before the plugin is there.
+ * Loaded before all other modules in a process with a planted bug: replaces the texts of the bug while its file is loaded.
+ * It imports no module of the product, because that would be loaded before the plugin is installed.
  */
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
@@ -8,7 +8,7 @@ import { plugin } from "bun"
 import { BUGS } from "./bugs.ts"
 
 const bug = BUGS.find(({ name }) => name === process.env.PLANTED)
-if (bug === undefined) throw new Error(`No planted bug is called ${process.env.PLANTED}`)
+if (bug === undefined) throw new Error(`There is no planted bug ${process.env.PLANTED}`)
 const { file, edits } = bug
 
 plugin({
@@ -20,7 +20,7 @@ plugin({
       for (const [find, replace] of edits) {
         const found = text.split(find).length - 1
         if (found !== 1) {
-          console.error(`"${find}" stands ${found} times in ${file}, and not once`)
+          console.error(`"${find}" occurs ${found} times in ${file} instead of once`)
           process.exit(1)
         }
         text = text.replace(find, () => replace)
