@@ -25,9 +25,9 @@ export function lifeLine(slices: Slices<Slice>, named: Named): Line {
 }
 
 /** A line with the ratio `over` ÷ `under`, which must be at least `atLeast`. */
-export function compared(told: Line, over: Line, under: Line, atLeast?: number): Line {
+export function compared(base: Line, over: Line, under: Line, atLeast?: number): Line {
   return {
-    ...told,
+    ...base,
     ratio: {
       of: `${over.contender} ÷ ${under.contender}`,
       values: over.values.map((value, round) => value / under.values[round]!),

@@ -79,7 +79,7 @@ interface Settling {
   answers: { at: number; word: string }[]
 }
 
-interface Told {
+interface TaskRecord {
   batch: Batch | undefined
   ids: Set<string>
   /** How many submits of the task were sent, and how many of those were certainly refused. */
@@ -138,7 +138,7 @@ export interface Counts {
 
 /** Everything recorded about the tasks of one slice: those whose number modulo `slices` is `slice`. */
 export class Ledger {
-  readonly #tasks = new Map<number, Told>()
+  readonly #tasks = new Map<number, TaskRecord>()
   readonly #refusals = new Map<string, number>()
   calls = 0
   unanswered = 0
@@ -153,11 +153,11 @@ export class Ledger {
     return Object.fromEntries(this.#refusals)
   }
 
-  #told(n: number): Told | undefined {
+  #recordOf(n: number): TaskRecord | undefined {
     if (n >= 0 && n % this.slices !== this.slice) return undefined
-    let told = this.#tasks.get(n)
-    if (told === undefined) {
-      told = {
+    let record = this.#tasks.get(n)
+    if (record === undefined) {
+      record = {
         batch: undefined,
         ids: new Set(),
         sent: 0,
@@ -173,9 +173,9 @@ export class Ledger {
         redriveAt: Number.POSITIVE_INFINITY,
         listed: [],
       }
-      this.#tasks.set(n, told)
+      this.#tasks.set(n, record)
     }
-    return told
+    return record
   }
 
   /** Reads the history of one process. */
@@ -189,11 +189,11 @@ export class Ledger {
           const batch = entry[3]
           batches.set(entry[2], batch)
           for (let i = 0; i < batch.count; i++) {
-            const told = this.#told(batch.from + i)
-            if (told === undefined) continue
-            told.batch = batch
-            told.sent++
-            told.sentAt = Math.min(told.sentAt, entry[1])
+            const record = this.#recordOf(batch.from + i)
+            if (record === undefined) continue
+            record.batch = batch
+            record.sent++
+            record.sentAt = Math.min(record.sentAt, entry[1])
           }
           break
         }
@@ -205,49 +205,49 @@ export class Ledger {
         case "leased":
           this.calls++
           for (const [n, id, lease, granted, expires] of entry[2]) {
-            const told = this.#told(n)
-            told?.ids.add(id)
-            told?.grants.push({ id, lease, attempt: attemptOf(lease), granted, expires })
+            const record = this.#recordOf(n)
+            record?.ids.add(id)
+            record?.grants.push({ id, lease, attempt: attemptOf(lease), granted, expires })
           }
           break
         case "ran":
-          for (const [n, lease] of entry[2]) this.#told(n)?.ran.set(lease, entry[1])
+          for (const [n, lease] of entry[2]) this.#recordOf(n)?.ran.set(lease, entry[1])
           break
         case "extended":
           for (const [n, lease, expires] of entry[2]) {
-            const grant = this.#told(n)?.grants.find(grant => grant.lease === lease)
+            const grant = this.#recordOf(n)?.grants.find(grant => grant.lease === lease)
             if (grant !== undefined) grant.expires = Math.max(grant.expires, expires)
           }
           break
         case "ack":
           acks.set(entry[2], entry[3])
           for (const [n, , lease, outcome] of entry[3]) {
-            const told = this.#told(n)
-            if (told === undefined) continue
-            const settling = settlingOf(told, lease, outcome)
+            const record = this.#recordOf(n)
+            if (record === undefined) continue
+            const settling = settlingOf(record, lease, outcome)
             settling.firstCall = Math.min(settling.firstCall, entry[1])
           }
           break
         case "acked":
           this.calls++
           acks.get(entry[2])!.forEach(([n, , lease, outcome], i) => {
-            const told = this.#told(n)
+            const record = this.#recordOf(n)
             const word = entry[3][i]!
             if (word.startsWith("!")) this.#refusal(word)
-            if (told !== undefined && !MAYBE.has(word) && word !== "!overloaded")
-              settlingOf(told, lease, outcome).answers.push({ at: entry[1], word })
+            if (record !== undefined && !MAYBE.has(word) && word !== "!overloaded")
+              settlingOf(record, lease, outcome).answers.push({ at: entry[1], word })
           })
           acks.delete(entry[2])
           break
         case "cancel": {
           cancels.set(entry[2], entry[3])
-          const told = this.#told(entry[3])
-          if (told !== undefined) told.cancelAt = Math.min(told.cancelAt, entry[1])
+          const record = this.#recordOf(entry[3])
+          if (record !== undefined) record.cancelAt = Math.min(record.cancelAt, entry[1])
           break
         }
         case "redrive": {
-          const told = this.#told(entry[3])
-          if (told !== undefined) told.redriveAt = Math.min(told.redriveAt, entry[1])
+          const record = this.#recordOf(entry[3])
+          if (record !== undefined) record.redriveAt = Math.min(record.redriveAt, entry[1])
           break
         }
         case "redriven":
@@ -255,7 +255,7 @@ export class Ledger {
           break
         case "cancelled":
           this.calls++
-          this.#told(cancels.get(entry[2])!)?.cancels.push({ at: entry[1], word: entry[3] })
+          this.#recordOf(cancels.get(entry[2])!)?.cancels.push({ at: entry[1], word: entry[3] })
           break
         case "unanswered": {
           this.unanswered++
@@ -263,8 +263,8 @@ export class Ledger {
           const batch = batches.get(entry[2])
           if (batch !== undefined && NOT_KEPT.has(entry[3]))
             for (let i = 0; i < batch.count; i++) {
-              const told = this.#told(batch.from + i)
-              if (told !== undefined) told.refused++
+              const record = this.#recordOf(batch.from + i)
+              if (record !== undefined) record.refused++
             }
           this.#refusal(entry[3])
           break
@@ -286,27 +286,27 @@ export class Ledger {
     answers.forEach((answer, i) => {
       if (answer.startsWith("!")) this.#refusal(answer)
       const n = batch.from + i
-      const told = this.#told(n)
-      if (told === undefined || MAYBE.has(answer)) return
-      if (answer.startsWith("!")) told.refused++
-      else if (answer.startsWith("=")) told.duplicates++
+      const record = this.#recordOf(n)
+      if (record === undefined || MAYBE.has(answer)) return
+      if (answer.startsWith("!")) record.refused++
+      else if (answer.startsWith("=")) record.duplicates++
       else {
-        told.keptAt = Math.min(told.keptAt, at)
-        told.ids.add(answer === "" ? joinId(batch.queue, idOf(n)) : answer)
+        record.keptAt = Math.min(record.keptAt, at)
+        record.ids.add(answer === "" ? joinId(batch.queue, idOf(n)) : answer)
       }
     })
   }
 
   list(task: Listed): void {
-    const told = this.#told(task.n)
-    told?.ids.add(task.id)
-    told?.listed.push(task)
+    const record = this.#recordOf(task.n)
+    record?.ids.add(task.id)
+    record?.listed.push(task)
   }
 
   /** Calls `wrong` for each violation of a guarantee. */
   judge(ending: Ending, counts: Counts, wrong: (violation: Violation) => void): void {
-    for (const [n, told] of this.#tasks)
-      judge(n, told, ending, counts, (check, what) => wrong({ check, n, what }))
+    for (const [n, record] of this.#tasks)
+      judge(n, record, ending, counts, (check, what) => wrong({ check, n, what }))
     this.#judgeUnique(wrong)
   }
 
@@ -315,9 +315,9 @@ export class Ledger {
     const unique = [...this.#tasks].filter(([, { batch, keptAt }]) => batch?.unique && keptAt < Infinity)
     const byKey = Map.groupBy(unique, ([n, { batch }]) => `${batch!.queue} ${uniqueKeyOf(n)}`)
     for (const same of byKey.values())
-      for (const [n, { keptAt, ...told }] of same)
+      for (const [n, { keptAt, ...record }] of same)
         for (const [other, { sentAt, keptAt: made }] of same)
-          if (sentAt > keptAt && made < mayEndAt(told, keptAt))
+          if (sentAt > keptAt && made < mayEndAt(record, keptAt))
             wrong({
               check: "unique",
               n,
@@ -328,7 +328,7 @@ export class Ledger {
 
 /** The earliest time at which it can have ended: its end was answered, or a lease lapsed. */
 function mayEndAt(
-  { batch, settlings, grants, cancelAt, listed }: Omit<Told, "keptAt">,
+  { batch, settlings, grants, cancelAt, listed }: Omit<TaskRecord, "keptAt">,
   keptAt: number,
 ): number {
   return Math.min(
@@ -344,11 +344,11 @@ function mayEndAt(
 /** Expiry counts from the creation of a task, which may be this much earlier than the answer to its submit. */
 const SLACK_MS = 10_000
 
-function settlingOf(told: Told, lease: string, outcome: string): Settling {
-  let found = told.settlings.find(settling => settling.lease === lease && settling.outcome === outcome)
+function settlingOf(record: TaskRecord, lease: string, outcome: string): Settling {
+  let found = record.settlings.find(settling => settling.lease === lease && settling.outcome === outcome)
   if (found === undefined) {
     found = { lease, outcome, firstCall: Number.POSITIVE_INFINITY, answers: [] }
-    told.settlings.push(found)
+    record.settlings.push(found)
   }
   return found
 }
@@ -375,8 +375,8 @@ export const noCounts = (): Counts => ({
 
 type Wrong = (check: Check, what: string) => void
 
-function judge(n: number, told: Told, ending: Ending, counts: Counts, wrong: Wrong): void {
-  const { batch, ids, sent, refused, duplicates, keptAt, grants, settlings, ran, cancels, listed } = told
+function judge(n: number, record: TaskRecord, ending: Ending, counts: Counts, wrong: Wrong): void {
+  const { batch, ids, sent, refused, duplicates, keptAt, grants, settlings, ran, cancels, listed } = record
   const kept = keptAt < Number.POSITIVE_INFINITY
   const exists = grants.length > 0 || listed.length > 0
   counts.tasks++
@@ -399,7 +399,7 @@ function judge(n: number, told: Told, ending: Ending, counts: Counts, wrong: Wro
 
   // A dead task that may have been retried ends a second time.
   const ended = (word: string) =>
-    TERMINAL.has(word) && !(word === "moved_to_dlq" && told.redriveAt < Number.POSITIVE_INFINITY)
+    TERMINAL.has(word) && !(word === "moved_to_dlq" && record.redriveAt < Number.POSITIVE_INFINITY)
   const ends = settlings.flatMap(({ lease, answers }) => {
     const first = answers.find(({ word }) => ended(word))
     return first === undefined ? [] : [{ lease, ...first }]
@@ -428,8 +428,8 @@ function judge(n: number, told: Told, ending: Ending, counts: Counts, wrong: Wro
 
   const finishers = new Set(ends.map(({ lease }) => lease))
   if (finishers.size > 1) wrong("doubled", `finished under ${[...finishers].join(" and ")}`)
-  judgeLeases(told, wrong)
-  judgeSettlings(told, cancellingAt, ending, counts, wrong)
+  judgeLeases(record, wrong)
+  judgeSettlings(record, cancellingAt, ending, counts, wrong)
 
   const endedAt = Math.min(cancelledAt, ...ends.map(({ at }) => at))
   for (const { lease, granted } of grants)
@@ -441,7 +441,7 @@ function judge(n: number, told: Told, ending: Ending, counts: Counts, wrong: Wro
 
   const expired = keptAt + (batch.expiresMs ?? Number.POSITIVE_INFINITY)
   for (const { lease, granted } of grants)
-    if (granted > expired && !(told.redriveAt < granted))
+    if (granted > expired && !(record.redriveAt < granted))
       wrong("after its end", `lease ${lease} was granted ${granted - expired} ms after the task had expired`)
   for (const { lease, granted, expires } of grants)
     if (batch.runtimeMs !== undefined && expires > granted + batch.runtimeMs)
@@ -450,10 +450,10 @@ function judge(n: number, told: Told, ending: Ending, counts: Counts, wrong: Wro
         `lease ${lease} lasts ${expires - granted} ms, but at most ${batch.runtimeMs} ms are allowed`,
       )
 
-  judgeListed(told, batch, ends[0]?.word, ending, kept || exists, wrong)
+  judgeListed(record, batch, ends[0]?.word, ending, kept || exists, wrong)
 }
 
-function judgeLeases({ grants, settlings }: Told, wrong: Wrong): void {
+function judgeLeases({ grants, settlings }: TaskRecord, wrong: Wrong): void {
   grants.sort((a, b) => a.attempt - b.attempt || a.granted - b.granted)
   for (let i = 1; i < grants.length; i++) {
     const [before, next] = [grants[i - 1]!, grants[i]!]
@@ -472,7 +472,7 @@ function judgeLeases({ grants, settlings }: Told, wrong: Wrong): void {
 }
 
 function judgeSettlings(
-  { grants, settlings, ran }: Told,
+  { grants, settlings, ran }: TaskRecord,
   cancellingAt: number,
   { resultTtlMs }: Ending,
   counts: Counts,
@@ -516,7 +516,7 @@ function judgeSettlings(
 }
 
 function judgeListed(
-  { listed, settlings, redriveAt }: Told,
+  { listed, settlings, redriveAt }: TaskRecord,
   batch: Batch,
   ended: string | undefined,
   { complete, uncounted }: Ending,

@@ -136,7 +136,7 @@ async function redrive(queue: string): Promise<void> {
 
 /** Work in the background of the lanes. */
 const beside = new Set<Promise<void>>()
-function aside(what: Promise<void>): void {
+function inBackground(what: Promise<void>): void {
   const done = what.finally(() => beside.delete(done))
   beside.add(done)
 }
@@ -164,8 +164,8 @@ async function lane(): Promise<void> {
     }
     if (repeats && batch.keyed !== "none") await submit(batch)
     const id = ids?.[cancelled]
-    if (id !== undefined && id[0] !== "!" && id[0] !== "=") aside(cancel(batch.from + cancelled, id))
-    if (redrives) aside(redrive(batch.queue))
+    if (id !== undefined && id[0] !== "!" && id[0] !== "=") inBackground(cancel(batch.from + cancelled, id))
+    if (redrives) inBackground(redrive(batch.queue))
     made += batch.count
     process.send!({ made, finished: false } satisfies Progress)
   }

@@ -307,20 +307,20 @@ const PROBE_LIMIT_MS = 30_000
 async function comesThrough(url: string, queue: string): Promise<void> {
   const client = new Client({ url, token: TOKEN, timeoutMs: PROBE_TIMEOUT_MS })
   const answered = Promise.withResolvers<void>()
-  let tell = false
+  let report = false
   const ask = () =>
     client.submit({ ...PROBE, queue }).then(
       () => answered.resolve(),
       error => {
         // The answer that the task already exists comes from Redis, too.
         if (!error.retryable && error.status < 500) answered.resolve()
-        if (tell)
+        if (report)
           answered.reject(new Error(`no submit to ${queue} through ${url} succeeded: ${error.message}`))
       },
     )
   void ask()
   const asking = setInterval(ask, PROBE_EVERY_MS)
-  const limit = setTimeout(() => (tell = true), PROBE_LIMIT_MS)
+  const limit = setTimeout(() => (report = true), PROBE_LIMIT_MS)
   try {
     await answered.promise
   } finally {

@@ -64,13 +64,13 @@ export class FinalClient {
   }
 
   /** Waits until no task is unfinished. Reports from time to time what is left. */
-  async drained(limitMs: number, tell: (line: string) => void): Promise<void> {
+  async drained(limitMs: number, report: (line: string) => void): Promise<void> {
     let reportedAt = performance.now()
     const isOver = async () => {
       const left = await this.#left(ALL_QUEUES, WAITING)
       if (left.length > 0 && performance.now() > reportedAt + REPORT_EVERY_MS) {
         reportedAt = performance.now()
-        for (const task of left) tell(`still there: ${JSON.stringify(task)}`)
+        for (const task of left) report(`still there: ${JSON.stringify(task)}`)
       }
       return left.length === 0
     }
@@ -112,7 +112,7 @@ function listedOf(task: TaskView): Listed {
   return { n, id, status, reason, attempt, retries, crashes, releases, finishedAt }
 }
 
-/** Finds contradictions among the keys. No broker runs, because keys that a sweep deletes meanwhile would look inconsistent. */
+/** Finds contradictions among the keys. No broker runs, because keys that a running sweep deletes would look inconsistent. */
 export async function checkKeys(target: Target): Promise<string[]> {
   const wrong: string[] = []
   for (const queue of [...ALL_QUEUES, ...PROBE_QUEUES]) {
@@ -128,9 +128,9 @@ export async function checkKeys(target: Target): Promise<string[]> {
 const KEYS_FOR_GOOD = 5
 
 /** With a retention of zero, only keys that expire may be left. The brokers have stopped. */
-export async function checkForgotten(casting: RunContext, index: number): Promise<string[]> {
+export async function checkForgotten(runContext: RunContext, index: number): Promise<string[]> {
   const nothingKept = { DONE_RETENTION_COUNT: "0", DEAD_RETENTION_COUNT: "0" }
-  const broker = new BrokerSeat(casting, index, nothingKept)
+  const broker = new BrokerSeat(runContext, index, nothingKept)
   try {
     await broker.start()
     const last = new FinalClient(broker.url)
@@ -144,8 +144,8 @@ export async function checkForgotten(casting: RunContext, index: number): Promis
   } finally {
     await broker[Symbol.asyncDispose]()
   }
-  const wrong = await checkKeys(casting.target)
-  const lasting = await lastingKeys(casting.target)
+  const wrong = await checkKeys(runContext.target)
+  const lasting = await lastingKeys(runContext.target)
   if (lasting.length > KEYS_FOR_GOOD * (ALL_QUEUES.length + PROBE_QUEUES.length + 1))
     wrong.push(`${lasting.length} keys are left behind: ${lasting.slice(0, 10).join(", ")}`)
   return wrong

@@ -63,7 +63,7 @@ if (target === singleServer && waitReplicas > 0)
   throw new Error("--wait-replicas needs a topology with replicas")
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1))
-const tell = (line: string) => console.error(line)
+const report = (line: string) => console.error(line)
 
 if (values.planted) process.exit((await findPlanted(values.only, console.log)) ? 0 : 1)
 
@@ -73,7 +73,7 @@ const result = await runFaults({
   ...given,
   target,
   keep: values.keep,
-  tell,
+  report,
 })
 console.log(page(result))
 if (values.json !== undefined) await Bun.write(values.json, JSON.stringify(figures(result), undefined, 2))

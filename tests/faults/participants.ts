@@ -46,11 +46,11 @@ export class BrokerSeat implements AsyncDisposable {
   url = ""
 
   constructor(
-    readonly casting: RunContext,
+    readonly runContext: RunContext,
     readonly index: number,
     readonly env: Record<string, string> = {},
   ) {
-    const { link, env: redis } = casting.target.reach(`broker ${index} to Redis`)
+    const { link, env: redis } = runContext.target.reach(`broker ${index} to Redis`)
     this.redis = link
     this.#redis = redis
     const nowhere = { hostname: "127.0.0.1", port: 1 }
@@ -65,7 +65,7 @@ export class BrokerSeat implements AsyncDisposable {
   /** Starts it. While Redis is down it is restarted again and again, as a supervisor would do. */
   async start(): Promise<void> {
     for (let tries = 1; ; tries++) {
-      const started = launch(this.casting, "broker.ts", {
+      const started = launch(this.runContext, "broker.ts", {
         API_SECRET_TOKEN: TOKEN,
         ...this.#redis,
         REDIS_TIMEOUT_MS: "600",
@@ -119,7 +119,7 @@ export class WorkerSeat implements AsyncDisposable {
   #expected = false
 
   constructor(
-    readonly casting: RunContext,
+    readonly runContext: RunContext,
     readonly index: number,
     readonly part: Omit<WorkerPart, "history" | "inherits" | "name" | "seed">,
   ) {}
@@ -135,13 +135,13 @@ export class WorkerSeat implements AsyncDisposable {
   }
 
   async #fill(): Promise<void> {
-    const { directory, seed } = this.casting
+    const { directory, seed } = this.runContext
     const name = `worker-${this.index}-${this.files.length}`
     const history = join(directory, `${name}.ndjson`)
     const part: WorkerPart = { ...this.part, seed, name, history, inherits: this.files.slice(-1) }
     const ready = Promise.withResolvers<void>()
     const started = launch(
-      this.casting,
+      this.runContext,
       "tests/faults/worker.ts",
       { [PART]: JSON.stringify(part) },
       ready.resolve,
@@ -195,17 +195,17 @@ export class ClientSeat implements AsyncDisposable {
   #replacing = false
 
   constructor(
-    readonly casting: RunContext,
+    readonly runContext: RunContext,
     readonly part: Omit<ClientPart, "history" | "seed">,
   ) {
-    this.file = join(casting.directory, `client-${part.index}.ndjson`)
+    this.file = join(runContext.directory, `client-${part.index}.ndjson`)
     this.#process = this.#launch()
   }
 
   #launch(): Process {
-    const whole: ClientPart = { ...this.part, seed: this.casting.seed, history: this.file }
+    const whole: ClientPart = { ...this.part, seed: this.runContext.seed, history: this.file }
     const started = launch(
-      this.casting,
+      this.runContext,
       "tests/faults/client.ts",
       { [PART]: JSON.stringify(whole) },
       // The client asks when it is ready to receive the answer.

@@ -46,7 +46,7 @@ export interface Options {
   /** Keeps the histories. */
   keep?: boolean | undefined
   /** Receives progress messages. */
-  tell: (line: string) => void
+  report: (line: string) => void
 }
 
 export const DEFAULTS: Options = {
@@ -63,7 +63,7 @@ export const DEFAULTS: Options = {
   keepUpTo: 100_000,
   drainMs: 120_000,
   target: singleServer,
-  tell: () => {},
+  report: () => {},
 }
 
 export interface Result {
@@ -99,11 +99,11 @@ const LAG = 10
 
 export async function runFaults(given: Partial<Options>): Promise<Result> {
   const options = { ...DEFAULTS, ...given }
-  const { seed, tell, planted, keep } = options
+  const { seed, report, planted, keep } = options
   await using all = new AsyncDisposableStack()
   const directory = mkdtempSync("/tmp/tq-faults-")
   const remove = () =>
-    keep ? tell(`histories: ${directory}`) : rmSync(directory, { recursive: true, force: true })
+    keep ? report(`histories: ${directory}`) : rmSync(directory, { recursive: true, force: true })
   // Also if the run is ended with Ctrl-C.
   process.once("exit", remove)
   all.defer(() => {
@@ -111,30 +111,30 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
     remove()
   })
   const target = all.use(await options.target())
-  const casting: RunContext = { target, directory, seed, planted }
+  const runContext: RunContext = { target, directory, seed, planted }
   const complete = options.tasks <= options.keepUpTo
   const resultTtlMs = complete ? DAY_MS : RESULT_TTL_MS
-  const scene = await everybody(all, casting, options, resultTtlMs)
+  const scene = await everybody(all, runContext, options, resultTtlMs)
   const { brokers, workers, clients } = scene
 
   const startedAt = performance.now()
   const faults = await trouble(scene, options)
   const workloadMs = performance.now() - startedAt
 
-  tell("draining")
+  report("draining")
   const ofTheWhole: string[] = []
   const last = new FinalClient(brokers[0]!.url)
   const drainedFrom = performance.now()
-  await last.drained(options.drainMs, tell).catch((error: Error) => ofTheWhole.push(error.message))
+  await last.drained(options.drainMs, report).catch((error: Error) => ofTheWhole.push(error.message))
   const drainMs = performance.now() - drainedFrom
   await Promise.all(workers.map(worker => worker.stop()))
 
-  tell("checking")
+  report("checking")
   const checkedFrom = performance.now()
   const listed = await last.list()
   ofTheWhole.push(...(await last.checkDlq(listed)))
   await Promise.all(brokers.map(broker => broker.stop()))
-  ofTheWhole.push(...(await checkKeys(target)), ...(await checkForgotten(casting, brokers.length)))
+  ofTheWhole.push(...(await checkKeys(target)), ...(await checkForgotten(runContext, brokers.length)))
 
   if (planted !== undefined && !existsSync(plantedSign(directory)))
     throw new Error(`"${planted}" was never loaded`)
@@ -193,12 +193,12 @@ const share = (of: number, index: number, clients: number) =>
 /** Starts all participants. */
 async function everybody(
   all: AsyncDisposableStack,
-  casting: RunContext,
+  runContext: RunContext,
   options: Options,
   resultTtlMs: number,
 ): Promise<Scene> {
   const env = { IDEMPOTENCY_TTL_MS: `${5 * resultTtlMs}` }
-  const brokers = numbers(options.brokers).map(i => all.use(new BrokerSeat(casting, i, env)))
+  const brokers = numbers(options.brokers).map(i => all.use(new BrokerSeat(runContext, i, env)))
   await Promise.all(brokers.map(broker => broker.start()))
   const urls = (end: "clients" | "workers") => brokers.map(broker => broker[end].url)
   const workers = numbers(options.workers).map(i => {
@@ -206,7 +206,7 @@ async function everybody(
     const queues = [...QUEUES.slice(i % QUEUES.length), ...QUEUES.slice(0, i % QUEUES.length)]
     const kind = i % 2 === 0 ? "work" : "lease"
     const part = { urls: urls("workers"), kind, queues, concurrency: options.batch } as const
-    return all.use(new WorkerSeat(casting, i, part))
+    return all.use(new WorkerSeat(runContext, i, part))
   })
   const plain: WorkerSeat["part"] = {
     urls: urls("workers"),
@@ -214,21 +214,21 @@ async function everybody(
     queues: [PLAIN_QUEUE],
     concurrency: 1,
   }
-  workers.push(all.use(new WorkerSeat(casting, workers.length, plain)))
+  workers.push(all.use(new WorkerSeat(runContext, workers.length, plain)))
   await Promise.all(workers.map(worker => worker.start()))
   const pace = { batch: options.batch, leaseMs: options.leaseMs, poisonOneOf: 1_000 }
   const clients = numbers(options.clients).map(index => {
     const tasks = share(options.tasks, index, options.clients)
     return all.use(
-      new ClientSeat(casting, { index, urls: urls("clients"), tasks, pace, resultTtlMs, lanes: 4 }),
+      new ClientSeat(runContext, { index, urls: urls("clients"), tasks, pace, resultTtlMs, lanes: 4 }),
     )
   })
-  return { target: casting.target, brokers, workers, clients }
+  return { target: runContext.target, brokers, workers, clients }
 }
 
 /** Injects the faults while the clients submit, so that both end at about the same time. */
 async function trouble(scene: Scene, options: Options): Promise<Done[]> {
-  const { seed, tasks, leaseMs, gapMs, failovers, atOnce, tell } = options
+  const { seed, tasks, leaseMs, gapMs, failovers, atOnce, report } = options
   const { clients } = scene
   const kinds = Object.fromEntries(
     Object.entries(kindsOf(scene.target)).filter(([name]) => name.startsWith(options.among ?? "")),
@@ -248,7 +248,7 @@ async function trouble(scene: Scene, options: Options): Promise<Done[]> {
     await Bun.sleep(fault.gapMs)
     await until("the clients keep up", () => made() >= (tasks * (i - LAG)) / faults, 60_000)
     await havoc.begin(fault)
-    if ((i + 1) % 50 === 0) tell(`${i + 1} faults, ${made()} tasks submitted`)
+    if ((i + 1) % 50 === 0) report(`${i + 1} faults, ${made()} tasks submitted`)
   }
   await havoc.settled()
   allow(tasks)

@@ -124,7 +124,7 @@ async function inheritance(): Promise<Ack[]> {
 
 /** Background work that is awaited at the end. */
 const beside = new Set<Promise<void>>()
-function aside(what: Promise<void>): void {
+function inBackground(what: Promise<void>): void {
   const done = what.finally(() => beside.delete(done))
   beside.add(done)
 }
@@ -157,9 +157,10 @@ async function leaseLoop(): Promise<void> {
       else if (deed === "bad" || (deed === "flaky" && task.attempt <= 2)) acks.push(done("failed"))
       else if (deed === "release" && first) acks.push(done("released"))
       else if (deed === "forget" && first) continue
-      else if (deed === "slow") aside(slowly(task).then(held => (held ? ack([done("done")]) : undefined)))
+      else if (deed === "slow")
+        inBackground(slowly(task).then(held => (held ? ack([done("done")]) : undefined)))
       else if (deed === "late")
-        aside(
+        inBackground(
           Bun.sleep(task.timeout_ms * lateBy(task)).then(() => {
             ran(task)
             return ack([done("done")])

@@ -26,59 +26,63 @@ export interface Told {
 
 export function judge(document: Document, asked: Asked, answer: Answer): Told {
   const text = answer.body.toString("utf8")
-  const told = (wrong?: string, body?: unknown): Told => ({ body, wrong })
+  const verdict = (wrong?: string, body?: unknown): Told => ({ body, wrong })
   const { status } = answer
   if (text.includes(TOKEN) || [...answer.headers.values()].some(value => value.includes(TOKEN)))
-    return told("It repeats the token")
+    return verdict("It repeats the token")
   if (text === "") {
-    if (status === 302 && answer.headers.get("location") === "/dashboard") return told()
-    if (status === 204 || (status < 500 && asked.methods.includes("HEAD"))) return told()
+    if (status === 302 && answer.headers.get("location") === "/dashboard") return verdict()
+    if (status === 204 || (status < 500 && asked.methods.includes("HEAD"))) return verdict()
     // Bun itself refuses headers that are too large, and closes the connection.
-    return (asked.whole && status !== 431) || !BUNS.has(status) ? told(`${status} without a body`) : told()
+    return (asked.whole && status !== 431) || !BUNS.has(status)
+      ? verdict(`${status} without a body`)
+      : verdict()
   }
-  if (status >= 500) return told(`It has status ${status}`)
+  if (status >= 500) return verdict(`It has status ${status}`)
   if (status >= 400) {
-    if (INSIDE.test(text)) return told("It reveals internals")
-    if (status === 405 && !answer.headers.has("allow")) return told("405 without Allow")
-    if (text.includes(MARK)) return told("It repeats what it was sent")
+    if (INSIDE.test(text)) return verdict("It reveals internals")
+    if (status === 405 && !answer.headers.has("allow")) return verdict("405 without Allow")
+    if (text.includes(MARK)) return verdict("It repeats what it was sent")
     if (answer.headers.get("content-type") !== "application/problem+json")
-      return told("An error that is not problem+json")
+      return verdict("An error that is not problem+json")
   }
   if (!/^application\/(problem\+)?json$/.test(answer.headers.get("content-type") ?? "")) {
     // The page at /swagger and its files.
-    return status === 200 || status === 301 || status === 302 ? told() : told(`${status} that is not JSON`)
+    return status === 200 || status === 301 || status === 302
+      ? verdict()
+      : verdict(`${status} that is not JSON`)
   }
   let body: unknown
   try {
     body = JSON.parse(text)
   } catch {
-    return told("It is not JSON, although its content type is")
+    return verdict("It is not JSON, although its content type is")
   }
   if (status >= 400) {
     const { code = "", status: said } = body as Item
     if (!document.problem(body))
-      return told(`It is not a valid problem: ${JSON.stringify(document.problem.errors)}`, body)
-    if (said !== status) return told("Its `status` differs from the HTTP status", body)
-    if (!CODE_WORDS.has(code)) return told(`Its code is unknown: ${code}`, body)
-    if (code === "internal") return told("Its code is internal", body)
+      return verdict(`It is not a valid problem: ${JSON.stringify(document.problem.errors)}`, body)
+    if (said !== status) return verdict("Its `status` differs from the HTTP status", body)
+    if (!CODE_WORDS.has(code)) return verdict(`Its code is unknown: ${code}`, body)
+    if (code === "internal") return verdict("Its code is internal", body)
     const shown = asked.route?.codes.get(status)
     if (asked.route !== undefined && !shown?.has(code))
-      return told(`The document does not list ${status} ${code} for this route`, body)
-    return told(undefined, body)
+      return verdict(`The document does not list ${status} ${code} for this route`, body)
+    return verdict(undefined, body)
   }
   const fits = asked.route?.fits.get(status)
   if (asked.route !== undefined && fits === undefined)
-    return told(`The document does not list ${status} for this route`, body)
+    return verdict(`The document does not list ${status} for this route`, body)
   if (fits?.(body) === false)
-    return told(`It does not fit the document: ${JSON.stringify(fits.errors)}`, body)
+    return verdict(`It does not fit the document: ${JSON.stringify(fits.errors)}`, body)
   if (Array.isArray(body))
     for (const item of body as Item[])
       if (
         item.code !== undefined &&
         (!document.problem(item) || item.code === "internal" || INSIDE.test(item.error ?? ""))
       )
-        return told("An item is not a valid problem", body)
-  return told(undefined, body)
+        return verdict("An item is not a valid problem", body)
+  return verdict(undefined, body)
 }
 
 export const printable = (bytes: Buffer, limit = 2_000): string => {

@@ -18,7 +18,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => pr
 const result = await fuzz({
   requests: number("requests", 20_000),
   seed: number("seed", Math.floor(Math.random() * 1e9)),
-  tell: line => console.error(line),
+  report: line => console.error(line),
 })
 const { seed, requests, seconds, answers, codes, memoryMb, rounds, compared, failures } = result
 console.log(

@@ -30,7 +30,7 @@ export interface Options {
   seed: number
   /** Requests per round. */
   round?: number
-  tell?: (line: string) => void
+  report?: (line: string) => void
 }
 
 export interface Result {
@@ -61,7 +61,7 @@ const WHOLE_MS = 25_000
 const WILD_MS = 40
 const ODD_MS = 300
 
-export async function fuzz({ requests, seed, round = 10_000, tell = () => {} }: Options): Promise<Result> {
+export async function fuzz({ requests, seed, round = 10_000, report = () => {} }: Options): Promise<Result> {
   await using server = await testRedis()
   await using broker = await startBroker(server.socket, {
     DONE_RETENTION_MS: "500",
@@ -91,7 +91,7 @@ export async function fuzz({ requests, seed, round = 10_000, tell = () => {} }: 
     // The first round fills caches and compiles code. Memory must be flat after it.
     if (rounds++ === 0) first = memory
     highest = Math.max(highest, memory)
-    tell(
+    report(
       `${to} requests, ${Math.round(to / ((performance.now() - began) / 1_000))}/s, broker ${memory} MB, ${run.failures.length} failures`,
     )
   }

@@ -42,7 +42,7 @@ export interface TaskOptions extends Pick<Policy, "backoff"> {
 
 /** A queue with one method per script. Every method has defaults for its arguments. */
 export class ScriptQueue extends DirectQueue {
-  async submit(ids: string | string[], wishes: TaskOptions = {}) {
+  async submit(ids: string | string[], options: TaskOptions = {}) {
     const {
       delay = 0,
       text = "{}",
@@ -50,8 +50,8 @@ export class ScriptQueue extends DirectQueue {
       maxRetries = 3,
       maxCrashes = 3,
       timeoutMs = 30_000,
-    } = wishes
-    const { backoff, expiresInMs, unique, mode } = wishes
+    } = options
+    const { backoff, expiresInMs, unique, mode } = options
     const task = encodeNewTask({
       queue: this.name,
       type: "a",
@@ -146,13 +146,13 @@ export async function scriptQueue(): Promise<ScriptQueue> {
   return new ScriptQueue((await sharedRedis()).socket)
 }
 
-export const submitAndLease = async (queue: ScriptQueue, wishes: TaskOptions = {}) => {
-  await queue.submit("T", { text: LONG, ...wishes })
+export const submitAndLease = async (queue: ScriptQueue, options: TaskOptions = {}) => {
+  await queue.submit("T", { text: LONG, ...options })
   return (await queue.leaseOne()).lease
 }
 
-export const makeDead = async (queue: ScriptQueue, wishes: TaskOptions = {}) => {
-  const lease = await submitAndLease(queue, { maxRetries: 0, ...wishes })
+export const makeDead = async (queue: ScriptQueue, options: TaskOptions = {}) => {
+  const lease = await submitAndLease(queue, { maxRetries: 0, ...options })
   await queue.settle("T", lease, "failed", "boom")
   return lease
 }
@@ -160,6 +160,6 @@ export const makeDead = async (queue: ScriptQueue, wishes: TaskOptions = {}) => 
 /** Sweeps at most one task; returns 1 if the sweep found one. */
 export const sweepOne = async (queue: ScriptQueue) => (await queue.sweep(1))[0]
 
-export const makeRetrying = async (queue: ScriptQueue, wishes: TaskOptions = {}) => {
-  await queue.settle("T", await submitAndLease(queue, { backoff: BACKOFF, ...wishes }), "failed", "boom")
+export const makeRetrying = async (queue: ScriptQueue, options: TaskOptions = {}) => {
+  await queue.settle("T", await submitAndLease(queue, { backoff: BACKOFF, ...options }), "failed", "boom")
 }

@@ -50,8 +50,8 @@ export class ServedQueue implements AsyncDisposable {
   }
 
   /** Submits one task and returns its id. */
-  async submit(asked: Partial<Submit> = {}): Promise<string> {
-    const { status, body } = await this.ask("POST", "/submit", { type: "t", queue: this.queue, ...asked })
+  async submit(options: Partial<Submit> = {}): Promise<string> {
+    const { status, body } = await this.ask("POST", "/submit", { type: "t", queue: this.queue, ...options })
     expect([status, body]).toEqual([200, expect.anything()])
     return body.task_id
   }
@@ -61,18 +61,18 @@ export class ServedQueue implements AsyncDisposable {
   }
 
   /** Submits and leases one task. */
-  async leased(asked: Partial<Submit> = {}): Promise<LeasedTask> {
-    await this.submit(asked)
+  async leased(options: Partial<Submit> = {}): Promise<LeasedTask> {
+    await this.submit(options)
     const [task] = await this.lease()
     return task!
   }
 
-  ack({ id, lease }: { id: string; lease?: string }, said: object = {}): Promise<Reply> {
-    return this.ask("POST", "/ack", { task_id: id, ...(lease === undefined ? {} : { lease }), ...said })
+  ack({ id, lease }: { id: string; lease?: string }, members: object = {}): Promise<Reply> {
+    return this.ask("POST", "/ack", { task_id: id, ...(lease === undefined ? {} : { lease }), ...members })
   }
 
-  extend({ id, lease }: { id: string; lease: string }, told: object = {}): Promise<Reply> {
-    return this.ask("POST", "/extend", { task_id: id, lease, ...told })
+  extend({ id, lease }: { id: string; lease: string }, members: object = {}): Promise<Reply> {
+    return this.ask("POST", "/extend", { task_id: id, lease, ...members })
   }
 
   cancel = (id: string) => this.ask("POST", `/cancel/${id}`)
@@ -84,8 +84,8 @@ export class ServedQueue implements AsyncDisposable {
 
   why = async (id: string): Promise<WhyAnswer> => (await this.ask("GET", `/why/${id}`)).body
 
-  async work(asked: object): Promise<WorkAnswer & { settled: Reply["body"][]; extended: Reply["body"][] }> {
-    return (await this.ask("POST", "/work", { queues: [this.queue], ...asked })).body
+  async work(options: object): Promise<WorkAnswer & { settled: Reply["body"][]; extended: Reply["body"][] }> {
+    return (await this.ask("POST", "/work", { queues: [this.queue], ...options })).body
   }
 
   /** Lets the lease lapse, and sweeps. */
@@ -106,8 +106,8 @@ export class ServedQueue implements AsyncDisposable {
   }
 
   /** Creates a dead task, whose only attempt failed. */
-  async dead(asked: Partial<Submit> = {}): Promise<string> {
-    const task = await this.leased({ max_retries: 0, ...asked })
+  async dead(options: Partial<Submit> = {}): Promise<string> {
+    const task = await this.leased({ max_retries: 0, ...options })
     expect((await this.ack(task, { status: "failed", error: "no" })).body.status).toBe("moved_to_dlq")
     return task.id
   }

@@ -64,14 +64,14 @@ export async function find(bug: Bug, seed: number): Promise<Found> {
 /** Returns whether all bugs were found. `only` selects bugs whose names contain it. */
 export async function findPlanted(
   only: string | undefined,
-  tell: (line: string) => void,
+  report: (line: string) => void,
   seed = 1,
 ): Promise<boolean> {
   let all = true
   for (const bug of BUGS.filter(({ name }) => name.includes(only ?? ""))) {
     const { found, faults, tasks, signs, ...rest } = await find(bug, seed)
     all &&= found
-    tell(
+    report(
       `${found ? "found" : "NOT FOUND"}: ${bug.name} (${bug.file}), with ${faults} faults and ${tasks} tasks, seed ${rest.seed}: ${signs.join(", ") || "no check failed"}`,
     )
   }
