@@ -158,7 +158,7 @@ export function page(result: Result): string {
     )
   if (!broken(result))
     lines.push(
-      result.mayLose ? "nothing else was broken" : "nothing lost, nothing doubled: every promise held",
+      result.mayLose ? "nothing else was broken" : "no task was lost or finished twice: every guarantee held",
     )
   else {
     lines.push(`VIOLATED: ${list(all.by_check) || "no single task"}`)
