@@ -1,4 +1,4 @@
-/** GET /events: what is told to whom, what a client that comes again gets, and that it costs nothing where nobody listens. */
+/** GET /events: what each client gets, also after a reconnect, and that it costs nothing while nobody listens. */
 import { expect, test } from "bun:test"
 import { Redis } from "ioredis"
 import { Client, type StreamEvent } from "../../lib/client.ts"
@@ -13,11 +13,11 @@ import { DirectQueue, freshName, type TestBroker, TOKEN, testBroker, until } fro
 import { brokerProcess, listening } from "../support/processes.ts"
 import { sharedRedis, testRedis } from "../support/redis.ts"
 
-/** Of the shared Redis. */
+/** For the shared Redis. */
 const { socket } = await sharedRedis()
 
-/** One who listens: what it has heard so far. */
-async function ear(url: string, query = "", headers: Record<string, string> = {}) {
+/** A client of /events, with what it has received so far. */
+async function subscribe(url: string, query = "", headers: Record<string, string> = {}) {
   const leave = new AbortController()
   const answer = await fetch(`${url}/events?${query}`, {
     headers: { "x-api-token": TOKEN, ...headers },
@@ -25,25 +25,25 @@ async function ear(url: string, query = "", headers: Record<string, string> = {}
   })
   expect(answer.status).toBe(200)
   const heard: ReadEvent[] = []
-  const ear = { heard, answer, text: "", ended: false, names, of, last, until: untilHeard, leave: end }
+  const subscribe = { heard, answer, text: "", ended: false, names, of, last, until: untilHeard, leave: end }
   const read = async () => {
     for await (const event of readEvents(tee())) heard.push(event)
   }
   async function* tee() {
     for await (const chunk of answer.body!) {
-      ear.text += new TextDecoder().decode(chunk)
+      subscribe.text += new TextDecoder().decode(chunk)
       yield chunk
     }
   }
   const reading = read()
     .catch(() => {})
     .then(() => {
-      ear.ended = true
+      subscribe.ended = true
     })
   function names(): string[] {
     return of().map(({ event }) => event)
   }
-  /** Those with data, without the numbers and without the first, each with its data. */
+  /** The events with data, without `counts` and `listening`. */
   function of(...events: string[]): (EventData & { event: string })[] {
     const wanted = (event: string) =>
       events.length > 0 ? events.includes(event) : event !== "counts" && event !== "listening"
@@ -55,7 +55,7 @@ async function ear(url: string, query = "", headers: Record<string, string> = {}
     return heard.findLast(({ id }) => id !== undefined)!.id!
   }
   function untilHeard(event: string, times = 1) {
-    return until(`${event} is heard ${times} times`, () => of(event).length >= times)
+    return until(`${event} is received ${times} times`, () => of(event).length >= times)
   }
   async function end() {
     leave.abort()
@@ -63,12 +63,12 @@ async function ear(url: string, query = "", headers: Record<string, string> = {}
   }
   await untilHeard("listening")
   return {
-    ...ear,
+    ...subscribe,
     get ended() {
-      return ear.ended
+      return subscribe.ended
     },
     get text() {
-      return ear.text
+      return subscribe.text
     },
     [Symbol.asyncDispose]: end,
   }
@@ -87,7 +87,7 @@ test("every event of a task is published, with its task, worker and attempt", as
   const queue = freshName()
   await using broker = await testBroker()
   await using direct = new DirectQueue(socket, queue)
-  await using listener = await ear(broker.url, `queue=${queue}`)
+  await using listener = await subscribe(broker.url, `queue=${queue}`)
   expect(listener.answer.headers.get("content-type")).toBe("text/event-stream")
   const before = Date.now()
 
@@ -152,7 +152,7 @@ test("every event of a task is published, with its task, worker and attempt", as
     of(crashing, "deleted"),
   ])
   for (const { at } of seen) expect(at >= before && at <= Date.now()).toBe(true)
-  // Not a lease, which would let its reader finish the task.
+  // No lease token, because a reader could finish the task with it.
   expect(listener.text).not.toMatch(/[0-9]\.[A-Za-z0-9_-]{22}/)
 })
 
@@ -160,7 +160,7 @@ test("a sweep publishes lapsed and dead tasks", async () => {
   const queue = freshName()
   await using broker = await testBroker()
   await using direct = new DirectQueue(socket, queue)
-  await using listener = await ear(broker.url, `queue=${queue}`)
+  await using listener = await subscribe(broker.url, `queue=${queue}`)
   const id = await submit(broker, queue, { max_crashes: 0 })
   await lease(broker, queue)
   await direct.lapse(id)
@@ -172,14 +172,14 @@ test("a sweep publishes lapsed and dead tasks", async () => {
 test("actions on a queue are published, and the counts of each queue per second", async () => {
   const queue = freshName()
   await using broker = await testBroker()
-  await using listener = await ear(broker.url, `queue=${queue}`)
+  await using listener = await subscribe(broker.url, `queue=${queue}`)
   await broker.call("POST", `/queues/${queue}/pause`, { reason: "a move" })
   await broker.call("POST", `/queues/${queue}/resume`)
   await broker.call("PUT", `/queues/${queue}/settings`, { concurrency: 2 })
   for (let i = 0; i < 3; i++) await submit(broker, queue)
   await lease(broker, queue)
   await broker.call("POST", `/queues/${queue}/purge`, { state: "queued" })
-  await until("the numbers are told", () => countsOf(listener, queue).leased === 1)
+  await until("the counts arrive", () => countsOf(listener, queue).leased === 1)
   expect(countsOf(listener, queue)).toEqual({ submitted: 3, leased: 1 })
   expect(
     listener
@@ -195,8 +195,8 @@ test("actions on a queue are published, and the counts of each queue per second"
   )
 })
 
-/** The sum of all numbers told of this queue. */
-function countsOf(listener: Awaited<ReturnType<typeof ear>>, queue: string): Record<string, number> {
+/** The sum of all counts that were published for this queue. */
+function countsOf(listener: Awaited<ReturnType<typeof subscribe>>, queue: string): Record<string, number> {
   const sums: Record<string, number> = {}
   for (const { queues } of listener.of("counts"))
     for (const [name, count] of Object.entries((queues![queue] ?? {}) as Record<string, number>))
@@ -211,7 +211,7 @@ test("events reach the clients of every broker, from the moment the answer begin
   await using there = await testBroker({}, redis.socket)
   const client = new Redis(redis.socket)
   for (let i = 0; i < 5; i++) {
-    await using listener = await ear(here.url, `queue=${queue}`)
+    await using listener = await subscribe(here.url, `queue=${queue}`)
     const id = await submit(there, queue)
     await listener.until("submitted")
     expect(listener.of()).toMatchObject([{ event: "submitted", task_id: id }])
@@ -225,7 +225,7 @@ test("filters select queues, a task and events", async () => {
   await using broker = await testBroker()
   const ears = await Promise.all(
     ["", `queue=${mine},${other}`, `queue=${mine}`, "event=leased,done", `task=${mine}:two`].map(query =>
-      ear(broker.url, query),
+      subscribe(broker.url, query),
     ),
   )
   for (const queue of [mine, other])
@@ -245,7 +245,7 @@ test("filters select queues, a task and events", async () => {
   ]
   await ears[0]!.until("done", 4)
   for (const [i, listener] of ears.entries()) {
-    await until("all of it is heard", () => listener.of().length >= expected[i]!.length)
+    await until("all of it arrives", () => listener.of().length >= expected[i]!.length)
     expect(listener.of().map(({ event, task_id }) => `${event} ${task_id}`)).toEqual(expected[i]!)
     await listener.leave()
   }
@@ -271,15 +271,15 @@ test("a token bound to queues sees only the events and counts of its queues", as
   const bound = { "x-api-token": "the-token-of-a-bound-one" }
   const hash = hashOf(bound["x-api-token"])
   await using broker = await testBroker({ tokens: [{ name: "b", roles: ["read"], queues: [mine], hash }] })
-  await using listener = await ear(broker.url, "", bound)
+  await using listener = await subscribe(broker.url, "", bound)
   for (const query of [`queue=${other}`, `queue=${mine},${other}`, `task=${other}:x`, "task=x"])
     expect((await broker.call("GET", `/events?${query}`, undefined, { headers: bound })).status).toBe(403)
   await flood(broker, other, 1_000)
   await submit(broker, other)
   await submit(broker, mine)
-  await until("the numbers are told", () => countsOf(listener, mine).submitted === 1)
+  await until("the counts arrive", () => countsOf(listener, mine).submitted === 1)
   expect(listener.text).not.toContain(other)
-  await using same = await ear(broker.url, `last_event_id=0&queue=${mine}`, bound)
+  await using same = await subscribe(broker.url, `last_event_id=0&queue=${mine}`, bound)
   await same.until("counts")
   expect(same.text).not.toContain(other)
 })
@@ -287,21 +287,21 @@ test("a token bound to queues sees only the events and counts of its queues", as
 test("a client that reconnects with its last id gets what it missed, once and in order", async () => {
   const queue = freshName()
   await using broker = await testBroker()
-  const first = await ear(broker.url, `queue=${queue}`)
+  const first = await subscribe(broker.url, `queue=${queue}`)
   const ids = [await submit(broker, queue)]
   await first.until("submitted")
   await first.leave()
   for (let i = 0; i < 150; i++) ids.push(await submit(broker, queue))
   await until("all are written", async () => (await stream()).length > 150)
-  await using _ = await ear(broker.url, "event=dead") // so that the broker reads on
+  await using _ = await subscribe(broker.url, "event=dead") // so that the broker reads on
   for (let i = 0; i < 6; i++) {
     const next = await submit(broker, queue)
     ids.push(next)
     await until("it is written", async () => JSON.stringify(await stream()).includes(next))
     await using again =
       i % 2 === 0
-        ? await ear(broker.url, `queue=${queue}`, { "last-event-id": first.last() })
-        : await ear(broker.url, `queue=${queue}&last_event_id=${first.last()}`)
+        ? await subscribe(broker.url, `queue=${queue}`, { "last-event-id": first.last() })
+        : await subscribe(broker.url, `queue=${queue}&last_event_id=${first.last()}`)
     ids.push(await submit(broker, queue))
     await until("it has caught up", () => again.of().some(({ task_id }) => task_id === ids.at(-1)))
     expect(again.of("gap")).toEqual([])
@@ -320,7 +320,7 @@ test("a gap is sent if the stream does not reach back far enough or nobody liste
   const queue = freshName()
   await using broker = await testBroker()
   await using redis = new DirectQueue(socket)
-  const first = await ear(broker.url, `queue=${queue}`)
+  const first = await subscribe(broker.url, `queue=${queue}`)
   await submit(broker, queue)
   await first.until("submitted")
   await first.leave()
@@ -331,20 +331,20 @@ test("a gap is sent if the stream does not reach back far enough or nobody liste
     async () => (await stream()).filter(([, of]) => of[1] === "submitted").length > 2,
   )
   await redis.redis.xtrim(EVENT_STREAM, "MAXLEN", 1)
-  await using trimmed = await ear(broker.url, `queue=${queue}`, { "last-event-id": first.last() })
+  await using trimmed = await subscribe(broker.url, `queue=${queue}`, { "last-event-id": first.last() })
   await trimmed.until("gap")
   await trimmed.leave()
 
   const [newest] = (await stream()).at(-1)!
   await redis.redis.del(LISTENING) // its time is over
-  await using late = await ear(broker.url, `queue=${queue}`, { "last-event-id": newest })
+  await using late = await subscribe(broker.url, `queue=${queue}`, { "last-event-id": newest })
   await late.until("gap")
   const id = await submit(broker, queue)
   await late.until("submitted")
   expect(late.of()).toMatchObject([{ event: "gap" }, { event: "submitted", task_id: id }])
 
-  // An id that is not there yet, as of another Redis: it goes on from what is newest.
-  await using ahead = await ear(broker.url, `queue=${queue}`, { "last-event-id": "99999999999999-0" })
+  // An id from the future, as after a change of Redis: the stream continues from the newest entry.
+  await using ahead = await subscribe(broker.url, `queue=${queue}`, { "last-event-id": "99999999999999-0" })
   await ahead.until("gap")
   await submit(broker, queue)
   await ahead.until("submitted")
@@ -365,7 +365,7 @@ test("nothing is written while nobody listens, and writing ends a minute after t
   expect(await commands.redis.exists(EVENT_STREAM, LISTENING)).toBe(0)
   expect(broker.queue.eventFeed.size).toBe(0)
 
-  const listener = await ear(broker.url)
+  const listener = await subscribe(broker.url)
   expect(broker.queue.eventFeed.size).toBe(1)
   const lives = await commands.redis.pttl(LISTENING)
   expect(lives > 60_000 && lives <= 80_000).toBe(true)
@@ -375,7 +375,7 @@ test("nothing is written while nobody listens, and writing ends a minute after t
   await commands[Symbol.asyncDispose]()
 })
 
-/** So many submits, in hundreds. */
+/** Submits this many tasks, a hundred per request. */
 async function flood(broker: TestBroker, queue: string, tasks: number) {
   for (let i = 0; i < tasks; i += 100)
     await broker.call(
@@ -388,18 +388,18 @@ async function flood(broker: TestBroker, queue: string, tasks: number) {
 test("a flood is published as counts, and rare events are still published individually", async () => {
   const queue = freshName()
   await using broker = await testBroker()
-  await using listener = await ear(broker.url)
+  await using listener = await subscribe(broker.url)
   await flood(broker, queue, 5_000)
   await broker.call("POST", "/ack", { ...(await lease(broker, queue)), status: "failed", retry: false })
-  await until("all are told of, one by one or by number", () => told(listener, queue) === 5_001)
+  await until("all are published or counted as skipped", () => publishedOrSkipped(listener, queue) === 5_001)
   expect(countsOf(listener, queue)).toEqual({ submitted: 5_000, leased: 1, failed: 1, dead: 1 })
   expect(listener.of("submitted").length).toBeGreaterThanOrEqual(400)
   expect(listener.of("submitted").length).toBeLessThanOrEqual(4_000)
   expect(listener.of("failed", "dead")).toHaveLength(2)
 })
 
-/** Of the routine: told one by one, and counted as skipped. */
-const told = (listener: Awaited<ReturnType<typeof ear>>, queue: string) =>
+/** The number of routine events that were published individually or counted as skipped. */
+const publishedOrSkipped = (listener: Awaited<ReturnType<typeof subscribe>>, queue: string) =>
   listener.of("submitted", "leased").length +
   listener.of("skipped").reduce((sum, { queues }) => sum + Number(queues![queue] ?? 0), 0)
 
@@ -407,7 +407,7 @@ test("the stream is bounded", async () => {
   const queue = freshName()
   await using redis = await testRedis()
   await using broker = await testBroker({}, redis.socket)
-  await using _ = await ear(broker.url, "event=dead")
+  await using _ = await subscribe(broker.url, "event=dead")
   const client = new Redis(redis.socket)
   const old = client.pipeline()
   for (let i = 1; i <= 12_000; i++)
@@ -429,13 +429,13 @@ test("a client that does not read is disconnected, and the others continue", asy
   const queue = freshName()
   await using redis = await testRedis()
   await using broker = await testBroker({}, redis.socket)
-  await using listener = await ear(broker.url, "event=done")
+  await using listener = await subscribe(broker.url, "event=done")
   const slow = await rawListener(broker)
   await until("both listen", () => broker.queue.eventFeed.size === 2)
-  // As much as a broker would tell in an hour.
+  // As much as a broker publishes in an hour.
   const client = new Redis(redis.socket)
   const data = JSON.stringify({ error: "x".repeat(50_000) })
-  await until("the one is cut", async () => {
+  await until("the slow one is disconnected", async () => {
     for (let i = 0; i < 20; i++)
       await client.xadd(EVENT_STREAM, "*", "event", "failed", "queue", "q", "task", "t", "data", data)
     return broker.queue.eventFeed.size === 1
@@ -451,7 +451,7 @@ test("a client that does not read is disconnected, and the others continue", asy
 test("a replay waits for a slow client and loses nothing", async () => {
   await using redis = await testRedis()
   await using broker = await testBroker({}, redis.socket)
-  await using listener = await ear(broker.url, "event=done")
+  await using listener = await subscribe(broker.url, "event=done")
   const from = listener.last()
   const client = new Redis(redis.socket)
   const data = JSON.stringify({ error: "x".repeat(3_500) })
@@ -461,7 +461,7 @@ test("a replay waits for a slow client and loses nothing", async () => {
   old.xadd(EVENT_STREAM, "*", "event", "done", "queue", "q", "task", "t", "data", "{}")
   await old.exec()
   client.disconnect()
-  await listener.until("done") // so far the others are
+  await listener.until("done") // the others have caught up to here
   let text = ""
   const slow = await rawListener(broker, `last_event_id=${from}`, chunk => {
     text += chunk
@@ -469,13 +469,13 @@ test("a replay waits for a slow client and loses nothing", async () => {
   await until("both listen", () => broker.queue.eventFeed.size === 2)
   await Bun.sleep(300) // it is offered more than it takes
   slow.socket.resume()
-  await until("it has heard all", () => text.length > 4_000 * 3_500 || slow.closed())
+  await until("it has received all", () => text.length > 4_000 * 3_500 || slow.closed())
   expect(text.split("event: failed")).toHaveLength(4_001)
   expect([slow.closed(), text.includes("gap")]).toEqual([false, false])
   slow.socket.end()
 })
 
-/** One who has asked, and reads nothing until its socket is resumed. */
+/** A client that reads nothing until its socket is resumed. */
 async function rawListener(broker: TestBroker, query = "", heard: (chunk: string) => void = () => {}) {
   let closed = false
   const socket = await Bun.connect({
@@ -497,7 +497,7 @@ async function rawListener(broker: TestBroker, query = "", heard: (chunk: string
   return { socket, closed: () => closed }
 }
 
-/** What a broker writes, of which Redis first refuses some. */
+/** An event writer whose first writes Redis refuses. */
 function writer(refused = 0) {
   const written: unknown[] = []
   const events = new EventWriter(
@@ -517,7 +517,7 @@ test("a broker stops writing when no listener was announced for a while", async 
   const { events } = writer()
   events.keepActive(1)
   expect(events.active).toBe(true)
-  await until("it has ceased", () => !events.active)
+  await until("it has stopped", () => !events.active)
   expect(events.admits("done", "q")).toBe(false)
 })
 
@@ -525,7 +525,7 @@ test("events that cannot be written become a gap later", async () => {
   const { events, written } = writer(1)
   events.keepActive(60_000)
   events.publishQueueEvent("paused", "q")
-  await until("it is told", () => written.length > 0)
+  await until("it is written", () => written.length > 0)
   expect(written).toEqual(["gap"])
   await events.close()
 })
@@ -547,19 +547,19 @@ test("a stream ends when its session ends", async () => {
 
 test("a broker accepts at most 200 clients", async () => {
   await using broker = await testBroker()
-  const ears = await Promise.all(Array.from({ length: 200 }, () => ear(broker.url, "event=done")))
+  const ears = await Promise.all(Array.from({ length: 200 }, () => subscribe(broker.url, "event=done")))
   const answer = await broker.call("GET", "/events")
   expect([answer.status, (await json(answer)).code]).toEqual([503, "overloaded"])
   await ears[0]!.leave()
   await until("it is noticed", () => broker.queue.eventFeed.size === 199)
-  await using another = await ear(broker.url)
+  await using another = await subscribe(broker.url)
   expect(another.names()).toEqual([])
   await Promise.all(ears.map(listener => listener.leave()))
 })
 
 test("a broker that stops ends its streams in order and says when to reconnect", async () => {
   await using broker = await testBroker()
-  await using listener = await ear(broker.url)
+  await using listener = await subscribe(broker.url)
   expect(listener.text).toMatch(/^retry: \d+\n/)
   broker.queue.stopWaiting()
   await until("it ends", () => listener.ended)
@@ -572,12 +572,12 @@ test("the stream stays open while Redis is unreachable, sends a gap, and continu
   await using redis = await testRedis()
   await using here = await testBroker({}, redis.socket)
   await using there = await testBroker({}, redis.socket)
-  await using listener = await ear(here.url, `queue=${queue}`)
+  await using listener = await subscribe(here.url, `queue=${queue}`)
   await submit(there, queue)
   await listener.until("submitted")
   await redis.kill9()
   await until("it is noticed", async () => (await here.call("GET", "/readyz")).status === 503)
-  await redis.restart() // empty: nobody is known to listen
+  await redis.restart() // empty: no listener is known
   await until("both are back", async () => {
     const states = await Promise.all([here, there].map(broker => broker.call("GET", "/readyz")))
     return states.every(({ status }) => status === 200)
@@ -587,14 +587,14 @@ test("the stream stays open while Redis is unreachable, sends a gap, and continu
   await listener.until("submitted", 2)
   expect(listener.ended).toBe(false)
   const client = new Redis(redis.socket)
-  await until("others can know that somebody listens", () => client.exists(LISTENING))
+  await until("the listener is announced", () => client.exists(LISTENING))
   client.disconnect()
 })
 
 test("an outage of Redis that lost nothing also causes a gap", async () => {
   await using redis = await testRedis({ aof: "always" })
   await using broker = await testBroker({}, redis.socket)
-  await using listener = await ear(broker.url)
+  await using listener = await subscribe(broker.url)
   await redis.restart()
   await listener.until("gap")
 })
@@ -604,10 +604,10 @@ test("a broker that missed the announcement of a listener finds it by itself, an
   await using redis = await testRedis()
   await using here = await testBroker({}, redis.socket)
   const client = new Redis(redis.socket)
-  await client.set(LISTENING, "1", "PX", 60_000) // and nobody has published it
+  await client.set(LISTENING, "1", "PX", 60_000) // without an announcement
   await submit(here, queue)
   await client.call("CLIENT", "KILL", "TYPE", "pubsub")
-  await until("it is told", async () => (await client.xlen(EVENT_STREAM)) > 0)
+  await until("it is written", async () => (await client.xlen(EVENT_STREAM)) > 0)
   expect((await client.xrange(EVENT_STREAM, "-", "+"))[0]![1]).toContain("gap")
   await submit(here, queue)
   await until("it is written", async () => (await client.xlen(EVENT_STREAM)) > 1)
@@ -617,7 +617,7 @@ test("a broker that missed the announcement of a listener finds it by itself, an
 test("a type or an error cannot forge an event", async () => {
   const queue = freshName()
   await using broker = await testBroker()
-  await using listener = await ear(broker.url, `queue=${queue}`)
+  await using listener = await subscribe(broker.url, `queue=${queue}`)
   const hostile = '\n\nevent: forged\ndata: {}\n\r\n\r\revent: forged\u2028\u2029\0"}\n\nid: 9-9\n\n\ud83d'
   const type = hostile.slice(0, -1)
   await submit(broker, queue, { type, max_retries: 0 })
@@ -653,12 +653,12 @@ test("the client resumes at another broker where it stopped", async () => {
   })()
   await until("it listens", () => heard[0]?.event === "listening")
   const ids = [(await client.submit({ type: "a", queue })).task_id]
-  await until("it hears", () => heard.length > 1)
+  await until("it receives an event", () => heard.length > 1)
   await broker[Symbol.asyncDispose]()
   broker = await listening(start(), TOKEN)
   ids.push((await client.submit({ type: "a", queue })).task_id)
   const submitted = () => heard.filter(({ event }) => event === "submitted").map(({ data }) => data.task_id)
-  await until("it hears again", () => submitted().length === 2, 10_000)
+  await until("it receives events again", () => submitted().length === 2, 10_000)
   expect(submitted()).toEqual(ids)
   leave.abort(new Error("enough"))
   await expect(events).rejects.toThrow("enough")

@@ -1,4 +1,4 @@
-/** GET /metrics: what it counts, what it costs, and that Prometheus takes it, its rules and its dashboard. */
+/** GET /metrics: what it exports and what it costs; and that Prometheus accepts the page, the alerts and the dashboard. */
 import { expect, test } from "bun:test"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
@@ -17,7 +17,7 @@ import { sharedRedis, testRedis } from "../support/redis.ts"
 const files = join(import.meta.dir, "../../lib/observe")
 const promtool = Bun.which("promtool")
 
-/** Runs promtool; "" where it has nothing to say against. */
+/** Runs promtool. Returns "" if it finds no fault. */
 async function check(args: string[], input = ""): Promise<string> {
   const child = Bun.spawn([promtool!, ...args], { stdin: new Blob([input]), stderr: "pipe" })
   const [code, out, errors] = await Promise.all([child.exited, child.stdout.text(), child.stderr.text()])
@@ -47,13 +47,13 @@ function valuesOf(text: string, name: string, queue: string): Record<string, num
   )
 }
 
-/** Between what times, in seconds since 1970, something was that long ago. */
+/** The range of times, in seconds since 1970, that are between `most` and `least` seconds ago. */
 function ago(most: number, least: number): [from: number, to: number] {
   const now = Date.now() / 1_000
   return [now - most, now - least + 1]
 }
 
-/** What holds of every page of Prometheus' text format. */
+/** The faults of a page in Prometheus' text format. */
 function faultsOf(text: string): string[] {
   const faults: string[] = []
   const types = new Map<string, string>()
@@ -99,7 +99,7 @@ test("task events are counted per queue", async () => {
   await broker.call("POST", "/ack", { ...(await lease()), status: "released" })
   for (let i = 0; i < 3; i++) {
     const held = await lease()
-    if (i === 2) break // of the three that are left it stays leased
+    if (i === 2) break // the last of the three stays leased
     await broker.call("POST", "/ack", { ...held, status: "failed", retry: i === 0 })
   }
   const { task_id } = await lease()
@@ -116,7 +116,7 @@ test("task events are counted per queue", async () => {
   const tasks = valuesOf(text, "tq_tasks", queue)
   expect(tasks).toMatchObject({ delayed: 1, processing: 1, done: 1, cancelled: 0, dead: events.dead! })
   expect(Object.values(tasks).reduce((sum, count) => sum + count)).toBe(5)
-  // First leases only; and the acks that named a lease, but not the release.
+  // Only first leases; and only acks with a lease, without the release.
   expect(valuesOf(text, "tq_task_wait_seconds_count", queue)[""]).toBe(4)
   expect(valuesOf(text, "tq_task_run_seconds_count", queue)[""]).toBe(3)
   expect(valuesOf(text, "tq_task_run_seconds_sum", queue)[""]).toBeWithin(0, 5)
@@ -154,7 +154,7 @@ test("the age of the oldest waiting task is exported, and that no worker ever po
     const answer = await broker.call("POST", "/submit", { type: "a", queue, priority })
     ids.push(((await answer.json()) as { task_id: string }).task_id)
   }
-  // The second has waited for a minute, the first, which was cancelled, for longer.
+  // The second has waited for a minute. The first has waited longer, but was cancelled.
   await direct.setField(ids[1]!, "created", Date.now() - 60_000)
   await direct.setField(ids[0]!, "created", Date.now() - 600_000)
   await broker.call("POST", `/cancel/${ids[0]}`)
@@ -224,21 +224,21 @@ test("the page is written at most once per second, however many scrapes there ar
   await using broker = await testBroker()
   const { control } = broker.queue
   const { depths } = control
-  let asked = 0
+  let reads = 0
   control.depths = () => {
-    asked++
+    reads++
     return depths.call(control)
   }
   await Promise.all(Array.from({ length: 20 }, () => scrape(broker)))
   await scrape(broker)
-  expect(asked).toBe(1)
+  expect(reads).toBe(1)
 })
 
 test("many queues share a call to Redis, and only changed values are written", async () => {
   await using redis = await testRedis()
   await using broker = await testBroker({}, redis.socket)
   const names = Array.from({ length: 250 }, (_, i) => `queue-${i}`)
-  // The same id in each: what is read of one queue's task must not be taken for another's.
+  // The same id in every queue: the tasks of different queues must not be confused.
   const tasks = names.map((queue, i) => ({ type: "a", task_id: "one", queue, priority: i % 10 }))
   await broker.call("POST", "/submit", tasks)
   await using direct = new DirectQueue(redis.socket, "queue-7")
@@ -254,10 +254,10 @@ test("many queues share a call to Redis, and only changed values are written", a
   const depths = new Depths()
   const together = await depths.read(counted.scripts, names, MAX_DEPTHS_PER_CALL)
   expect([calls, together.map(one)]).toEqual([3, names.map(queue => `${queue} 1 0 0 0 0 0`)])
-  // Nothing is read again of an answer that is as before.
+  // An unchanged answer is not parsed again.
   const again = await depths.read(counted.scripts, names, MAX_DEPTHS_PER_CALL)
   expect(again.every((depth, i) => depth === together[i])).toBe(true)
-  // As a Cluster is asked.
+  // One queue per call, as in a Cluster.
   expect(await new Depths().read(counted.scripts, names, 1)).toEqual(together)
   const metrics = new Metrics(broker.queue, -1)
   await metrics.page()
@@ -288,7 +288,7 @@ test("a page of 1,000 queues is written in pieces, so that it blocks nothing for
   let over = false
   void page.then(() => (over = true))
   for (; !over; turns++) await new Promise(resolve => setImmediate(resolve))
-  // One for each metric that all queues have, and one for the rest.
+  // One turn for each metric that all queues have, and one for the rest.
   expect(turns).toBeGreaterThanOrEqual(7)
 })
 
@@ -373,7 +373,7 @@ test("tasks of every state and priority are counted, and the oldest ready one is
     retry: false,
   })
   const [depth] = await broker.queue.control.depths()
-  // p9 done, p8 dead, p7 processing; and one id that its task has left.
+  // p9 is done, p8 dead, p7 processing; and one id was left behind.
   expect(depth).toMatchObject({ counts: [8, 1, 1, 1, 1, 1] })
   await direct.setField("p2", "created", 7_000)
   expect((await broker.queue.control.depths())[0]).toMatchObject({ oldestAt: 7_000 })
@@ -412,7 +412,7 @@ test("beyond 1,000 queues the rest is counted together, so that a page stays bou
   }
   expect(counters.queues.size).toBe(MAX_QUEUES + 1)
   expect(counters.forQueue(OTHER).submitted).toBe(4_000)
-  // Histograms are most of a page: only the first 100 queues have some of their own.
+  // Histograms make up most of a page, so only the first 100 queues have their own.
   expect(counters.forQueue("q99").wait.count).toBe(1)
   expect(counters.forQueue("q100").wait).toBe(counters.forQueue(OTHER).wait)
   expect(counters.forQueue(OTHER).wait.count).toBe(4_900)
@@ -447,11 +447,11 @@ test("a lease token contains its age, up to 6 days, and 17 random characters", (
   expect(new Set(leases.map(lease => lease.slice(5))).size).toBe(300)
   expect(new Set(leases.map(lease => lease.slice(0, 5))).size).toBe(1)
   for (const age of [0, 1, 30_000, 6 * 86_400_000]) expect(leaseAgeMs(`17.${leases[7]}`, now + age)).toBe(age)
-  // Another broker's clock is ahead.
+  // The clock of another broker is ahead.
   expect(leaseAgeMs(`1.${leases[0]}`, now - 50)).toBeUndefined()
 })
 
-/** Names of our metrics in a file, without what a histogram adds. */
+/** The names of our metrics in a file, without the suffixes of histograms. */
 const named = (text: string) =>
   new Set([...text.matchAll(/\btq_[a-z0-9_]+/g)].map(([name]) => name.replace(/_(bucket|sum|count)$/, "")))
 
@@ -511,7 +511,7 @@ test.skipIf(promtool === null)("the alerts fire when they should, in promtool's 
   const folder = await mkdtemp(join(tmpdir(), "tq-alerts-"))
   try {
     const path = join(folder, "tests.yml")
-    // Only whether it fires: the texts are for people.
+    // Only whether it fires is checked, not the texts.
     const rules = (await Bun.file(join(files, "alerts.yml")).text()).replaceAll(
       /^ {8}annotations:\n(?: {10}.*\n)+/gm,
       "",

@@ -39,7 +39,7 @@ async function tracedBroker(endpoint: string, overrides: Partial<ReturnType<type
     queue,
     lines,
     client: new Client({ url: broker.url, token: TOKEN }),
-    /** As curl would: with these headers and nothing of ours. */
+    /** A plain HTTP request with only these headers, like curl. */
     async post<T>(path: string, body: unknown, headers: Record<string, string> = {}): Promise<T> {
       const all = { "x-api-token": TOKEN, "content-type": "application/json", ...headers }
       const init = { method: "POST", headers: all, body: JSON.stringify(body) }
@@ -61,13 +61,13 @@ describe("spans", () => {
     await using collector = new Collector()
     await using broker = await tracedBroker(collector.url)
     const { queue } = broker
-    const heard: (string | undefined)[] = []
+    const seen: (string | undefined)[] = []
     const { task_id } = await broker.post<{ task_id: string }>("/submit", { type: "a", queue })
     await using _worker = await broker.worker(collector.url, {
       a: (_, { traceparent, task }) => {
-        heard.push(traceparent, task.traceparent)
-        // What a handler's own instrumentation finds.
-        heard.push(trace.getActiveSpan()?.spanContext().spanId)
+        seen.push(traceparent, task.traceparent)
+        // The active span, as the handler's own instrumentation sees it.
+        seen.push(trace.getActiveSpan()?.spanContext().spanId)
       },
     })
     const isSettle = (kind: number) => (span: { kind: number }) => span.kind === kind
@@ -114,7 +114,7 @@ describe("spans", () => {
       "tq.task.attempt": 1,
       "tq.task.outcome": "done",
     })
-    expect(heard).toEqual([
+    expect(seen).toEqual([
       `00-${send.traceId}-${process.spanId}-01`,
       `00-${send.traceId}-${send.spanId}-01`,
       process.spanId,
@@ -147,7 +147,7 @@ describe("spans", () => {
         failed: false,
         links: [],
       })
-    // In the body, it is the task's alone.
+    // A context in the body applies only to the task.
     await broker.post("/submit", { type: "b", queue, traceparent: TRACEPARENT })
     await collector.span(`send ${queue}`, ({ parentSpanId }) => parentSpanId === SPAN)
   })
@@ -171,7 +171,7 @@ describe("spans", () => {
     const asked = await collector.span(`settle ${queue}`, ({ kind }) => kind === KIND.client)
     const settled = await collector.span(`settle ${queue}`, ({ kind }) => kind === KIND.server)
     expect(settled).toMatchObject({ traceId: asked.traceId, parentSpanId: asked.spanId })
-    await until("all runs are told", () => processed().length === 4)
+    await until("all runs are recorded", () => processed().length === 4)
     function processed() {
       return collector.spans.filter(({ name }) => name === `process ${queue}`)
     }
@@ -246,7 +246,7 @@ describe("sampling", () => {
     await broker.post("/submit", { type: "a", queue })
     const { tasks } = await broker.post<LeaseAnswer>("/lease", { queues: [queue] })
     expect(tasks[0]!.traceparent).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/)
-    // A caller that samples is followed.
+    // The decision of a caller that samples is followed.
     await broker.post("/submit", { type: "b", queue }, { traceparent: TRACEPARENT })
     await collector.span(`send ${queue}`)
     expect(collector.spans.map(({ traceId }) => traceId)).toEqual([TRACE])
@@ -277,7 +277,7 @@ describe("the collector", () => {
   test.each([
     ["away", "http://127.0.0.1:1"],
     ["out of order", undefined],
-  ])("%s: tasks go on, it is told once, and a stop does not wait for it", async (_, address) => {
+  ])("%s: tasks continue, it is logged once, and a stop does not wait for it", async (_, address) => {
     await using collector = new Collector()
     collector.status = 400
     await using broker = await tracedBroker(address ?? collector.url)
@@ -287,12 +287,12 @@ describe("the collector", () => {
     for (let i = 0; i < 20; i++) await broker.post("/submit", { type: "a", queue })
     await until("all are done", () => done === 20)
     if (address === undefined)
-      await until("it is told", () => broker.lines.some(line => line.message === "Traces cannot be sent"))
+      await until("it is logged", () => broker.lines.some(line => line.message === "Traces cannot be sent"))
     const from = performance.now()
     expect(await worker.stop()).toBeTrue()
     await broker[Symbol.asyncDispose]()
     expect(performance.now() - from).toBeLessThan(6_000)
-    // The broker, and the worker.
+    // One line of the broker and one of the worker.
     expect(broker.lines.filter(line => line.message === "Traces cannot be sent").length).toBeLessThan(3)
   })
 
@@ -303,12 +303,12 @@ describe("the collector", () => {
     const { queue } = broker
     await broker.post("/submit", { type: "a", queue })
     const line = (message: string) => broker.lines.find(line => line.message === message)
-    await until("it is told", () => line("Traces cannot be sent"))
+    await until("it is logged", () => line("Traces cannot be sent"))
     await broker.post("/submit", { type: "a", queue })
-    await until("it was tried again", () => collector.requests === 2)
+    await until("the export is retried", () => collector.requests === 2)
     collector.status = 200
     await broker.post("/submit", { type: "a", queue })
-    await until("it is told", () => line("Traces are sent again"))
+    await until("it is logged", () => line("Traces are sent again"))
     expect(line("Traces are sent again")).toMatchObject({ lost: 2, to: `${collector.url}/v1/traces` })
     expect(broker.lines.filter(line => line.message === "Traces cannot be sent").length).toBe(1)
   })
@@ -370,7 +370,7 @@ describe("processes", () => {
   })
 
   test("without an endpoint no tracing code is loaded", async () => {
-    // prom-client brings OpenTelemetry's API: a few functions that do nothing.
+    // prom-client loads OpenTelemetry's API, which is a few functions that do nothing.
     const script = `
       const { startBroker } = await import(${JSON.stringify(join(ROOT, "broker.ts"))})
       const { startWorker } = await import(${JSON.stringify(join(ROOT, "worker.ts"))})
@@ -406,18 +406,18 @@ describe("processes", () => {
 test("without tracing a handler gets the task's own context", async () => {
   await using broker = await tracedBroker("http://127.0.0.1:1", { otelExporterOtlpEndpoint: undefined })
   const { queue } = broker
-  const heard: unknown[] = []
+  const seen: unknown[] = []
   const config = readWorkerConfig({ BROKER_URL: broker.url, API_SECRET_TOKEN: TOKEN, QUEUES: queue })
   const handlers = new Map([
     ...(await loadHandlers(undefined)),
-    ["a", (_: never, { traceparent }: { traceparent: string | undefined }) => heard.push(traceparent)],
+    ["a", (_: never, { traceparent }: { traceparent: string | undefined }) => seen.push(traceparent)],
   ] as [string, Handler][])
   const worker = (await startWorkerHere(config, new AbortController().signal, {
     handlers,
     log: createLog("silent"),
   }))!
   await broker.post("/submit", { type: "a", queue }, { traceparent: TRACEPARENT })
-  await until("it ran", () => heard.length === 1)
+  await until("it ran", () => seen.length === 1)
   await worker.stop()
-  expect(heard).toEqual([TRACEPARENT])
+  expect(seen).toEqual([TRACEPARENT])
 })

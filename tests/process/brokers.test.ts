@@ -1,4 +1,4 @@
-/** BROKERS=n: several processes on one port, as one broker to whoever asks; and METRICS_PORT. */
+/** BROKERS=n: several processes on one port act as one broker; and METRICS_PORT. */
 import { expect, test } from "bun:test"
 import { join } from "node:path"
 import { readBrokerConfig } from "../../lib/config/config.ts"
@@ -19,7 +19,7 @@ import {
 import { testRedis } from "../support/redis.ts"
 
 const HEADERS = { "x-api-token": TOKEN }
-/** So many connections that it is no chance (1 in 30,000) where one of two processes has none of them. */
+/** With this many connections, the probability that one of two processes gets none is 1 in 30,000. */
 const MANY = 16
 
 const two = () => {
@@ -31,7 +31,7 @@ const pidsOf = async (parent: Process) => (await parent.logged("The broker is li
 
 const gone = (pids: readonly number[]) => until("all are gone", () => !pids.some(isAlive))
 
-/** Two processes on one port, and their Redis. */
+/** The environment of two processes on one port with one Redis. */
 async function startTwo(all: AsyncDisposableStack) {
   const redis = all.use(await testRedis())
   const env = two()
@@ -40,11 +40,11 @@ async function startTwo(all: AsyncDisposableStack) {
   return { ...broker, redis, env, pages, pids: await pidsOf(broker.process) }
 }
 
-/** On a connection of its own, which the kernel gives to either process. */
+/** Sends a request on a new connection, which the kernel gives to either process. */
 const ask = (url: string, init: RequestInit = {}) =>
   fetch(url, { keepalive: false, ...init, headers: { ...HEADERS, connection: "close", ...init.headers } })
 
-/** A connection to each of the two, told apart by which of them has counted what was submitted on it. */
+/** A connection to each of the two processes. Their counters show which process has which connection. */
 async function connectionToEach(all: AsyncDisposableStack, { url, pages }: { url: string; pages: string[] }) {
   const connections = await Promise.all(
     Array.from({ length: MANY }, async (_, i) => {
@@ -131,7 +131,7 @@ test("with their own Redis the greeting is printed once, and they stop it, even 
   await using parent = brokerProcess(two(), dir.path)
   const pids = await pidsOf(parent)
   const redisPid = (await embeddedPid(join(dir.path, ".data")))!
-  await until("it greets", () => parent.stdout.includes("/swagger"))
+  await until("the greeting is printed", () => parent.stdout.includes("/swagger"))
   expect(parent.stdout.split("Submit a task").length).toBe(2)
   expect([...pids, redisPid].every(isAlive)).toBeTrue()
   await parent.kill9()
@@ -162,7 +162,7 @@ test("a killed process is replaced, and the others answer in the meantime", asyn
   const next = await parent.logged("A broker process is listening")
   expect(next).toMatchObject({ level: "info", nth: 1 })
   expect((await ask(pages[1]!)).status).toBe(200)
-  // And so on.
+  // It is replaced again.
   process.kill(Number(next.pid), "SIGKILL")
   const listens = () => parent.log.filter(({ message }) => message === "A broker process is listening")
   await until("a third one listens", () => listens().length === 2)
@@ -175,7 +175,7 @@ test("a second signal also ends a frozen process", async () => {
   const { process: parent, pids } = await startTwo(all)
   process.kill(pids[0]!, "SIGSTOP")
   all.defer(() => void (isAlive(pids[0]!) && process.kill(pids[0]!, "SIGKILL")))
-  // Those of the first half second count as one.
+  // Signals within the first half second count as one.
   await until("it has ended", () => {
     parent.signal("SIGTERM")
     return !parent.running
@@ -247,7 +247,7 @@ test("METRICS_PORT serves only GET /metrics, with the access rules of the main p
   expect([page.status, (await page.text()).includes("tq_redis_up 1")]).toEqual([200, true])
   expect((await fetch(`${url}/metrics`, { headers: HEADERS, method: "POST" })).status).toBe(404)
   expect((await fetch(`${url}/queues`, { headers: HEADERS })).status).toBe(404)
-  // What a Host header adds to the address leads nowhere else.
+  // A Host header cannot direct the request to another page.
   const host = `${url.slice(7)}/queues?`
   expect(await (await fetch(`${url}/metrics`, { headers: { ...HEADERS, host } })).text()).toStartWith(
     "# HELP",

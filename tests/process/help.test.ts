@@ -39,7 +39,7 @@ test("lib/config/README.md, help and lib/config/config.ts name the same variable
     const read = variables.filter(([, by]) => by === program || by === "both")
     const defaults = read.map(([name, , fallback]) => [name, fallback === "–" ? undefined : fallback])
     expect([...variablesOf(program)] as unknown[]).toEqual(defaults)
-    // Line breaks and margins aside, the page has each of them as it stands there.
+    // Apart from line breaks and indentation, the page contains each text unchanged.
     const page = helpText(program).replaceAll(/\s+/g, " ")
     for (const [name, , fallback, meaning] of read)
       expect(page).toContain(` ${name}=${fallback === "–" ? "" : fallback} ${meaning}`)

@@ -1,4 +1,4 @@
-/** The product as its operator meets it: what a start says, what a stop leaves, and what a wrong setting gets. */
+/** Start and stop as the operator sees them: the greeting, the exit, and invalid settings. */
 import { expect, setDefaultTimeout, test } from "bun:test"
 import { stat, writeFile } from "node:fs/promises"
 import { join } from "node:path"
@@ -26,7 +26,7 @@ setDefaultTimeout(60_000)
 
 const LOCAL = { HOST: "127.0.0.1", PORT: "0" }
 
-/** `bun broker.ts` as in a fresh clone: nothing set but where to listen, so that tests do not meet. */
+/** `bun broker.ts` as in a fresh clone. Only the address is set, so that tests do not collide. */
 async function firstStart(dir: Directory) {
   const process = brokerProcess(LOCAL, dir.path)
   try {
@@ -47,7 +47,7 @@ async function refusesConnections(url: string): Promise<boolean> {
   return socket === null
 }
 
-/** Runs a line as pasted into a shell, and reads the JSON it prints. */
+/** Runs a line in a shell and parses the JSON that it prints. */
 async function paste(line: string) {
   const shell = Bun.spawn(["sh", "-c", line], { stdio: ["ignore", "pipe", "inherit"] })
   return JSON.parse(await shell.stdout.text())
@@ -70,7 +70,7 @@ test("without configuration it starts, and the printed commands run a task", asy
   const { task_id: id } = await paste(submit!)
   await until("the worker has done it", async () => (await broker.client.status(id)).status === "done")
   expect(await broker.client.status(id)).toMatchObject({ type: "echo", result: { hello: "world" } })
-  // The worker may still be at it when the second request arrives.
+  // The worker may still be running the task when the second request arrives.
   expect(["queued", "processing", "done"]).toContain((await paste(watch!)).status)
 })
 
@@ -119,14 +119,14 @@ test("SIGTERM answers long polls without tasks, and the broker exits with 0", as
   const headers = { "X-API-Token": TOKEN }
   const one = fetch(`${broker.url}/get?queue=one&wait_ms=20000`, { headers })
   const many = broker.client.lease({ queues: ["many"], wait_ms: 20_000 })
-  // Where somebody waits the broker listens for hints.
+  // While a request waits, the broker subscribes to the channel of its queue.
   await until("both wait", async () => (await direct.redis.pubsub("CHANNELS", "*:wake")).length === 2)
   expect(await broker.process.stop("SIGTERM")).toBe(0)
   expect((await one).status).toBe(204)
   expect(await many).toEqual({ tasks: [] })
 })
 
-/** A submit that has reached Redis, which holds it back until it is told to go on. */
+/** A submit that has reached Redis, which holds its answer back until it is released. */
 async function heldSubmit(all: AsyncDisposableStack, env: Record<string, string> = {}) {
   const redis = all.use(await testRedis())
   const direct = all.use(new DirectQueue(redis.socket))
@@ -220,13 +220,13 @@ test("REDIS_HOST of the original system is supported", async () => {
   expect(await process.logged("The broker is listening")).toMatchObject({
     redis: `redis://127.0.0.1:${port}`,
   })
-  // It keeps nothing on disk, which an operator should know.
+  // This Redis writes nothing to disk, so a warning is expected.
   expect((await process.logged("appendonly yes")).level).toBe("warn")
-  // A token that its operator chose is not shown.
+  // A configured token is not printed.
   expect(process.stdout + process.stderr).not.toContain(TOKEN)
 })
 
-/** A broker, a worker process, and a task of type `hold` in its hands. */
+/** A broker, and a worker process that runs a task of type `hold`. */
 async function holding(all: AsyncDisposableStack, env: Record<string, string>) {
   const redis = all.use(await testRedis())
   const runs = all.use(await directory())
@@ -280,7 +280,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const)
     const { task_id: id } = await client.submit({ type: "hold" })
     await until("the run has begun", async () => (await runsByWorker(dir.path)).length === 1)
 
-    // As a terminal does it on Ctrl-C: to everybody in the foreground.
+    // To the whole foreground process group, like a terminal does on Ctrl-C.
     if (signal === "SIGINT") process.kill(-start.pid, signal)
     else start.signal(signal)
     await start.logged("The worker is stopping")

@@ -160,7 +160,7 @@ function onTerminal(broker: TestBroker) {
     get text() {
       return text
     },
-    /** What stands there now: each picture begins at the top. */
+    /** The current screen: each drawing starts at the top. */
     get picture() {
       return text.slice(text.lastIndexOf("\x1b[H") + 3)
     },
@@ -198,7 +198,7 @@ test("on a terminal it draws, follows the size, reacts to keys, and restores the
   top.terminal.write("p")
   await until("it is resumed", () => !top.picture.includes("[paused]") && top.picture.includes("is resumed"))
   top.terminal.write("\r")
-  await until("its dead are told", () => top.picture.includes(`Queue ${b} has no dead tasks.`))
+  await until("its dead tasks are shown", () => top.picture.includes(`Queue ${b} has no dead tasks.`))
   top.terminal.write("xq")
   expect(await top.child.exited).toBe(0)
   await until("it is put back", () => top.text.endsWith("\x1b[?25h\x1b[?1049l"))

@@ -14,7 +14,7 @@ import { testRedis } from "../support/redis.ts"
 
 setDefaultTimeout(60_000)
 
-/** Asks again until the broker has answered for good, as a client should. */
+/** Repeats a request until the broker gives a final answer, as clients should. */
 async function persist<T>(call: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
@@ -27,9 +27,9 @@ async function persist<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Workers in this process that record what the broker answers them. */
+/** Workers in this process that record the broker's answers. */
 class Recorder {
-  /** The lease of each ack that was answered `acknowledged`, by task: one for every answer. */
+  /** Per task, the lease of each ack that was answered `acknowledged`. */
   readonly accepted = new Map<string, string[]>()
   lost = 0
   inHand = 0
@@ -56,7 +56,7 @@ class Recorder {
       )
       this.inHand += tasks.length
       for (const { id, lease } of tasks) {
-        // Now and then one that comes too late: its lease has lapsed while it worked.
+        // Now and then a late ack: the lease has lapsed while the task ran.
         if (Math.random() < 0.05) await this.direct.lapse(id).catch(() => {})
         await Bun.sleep(Math.random() * 3)
         try {
@@ -72,7 +72,7 @@ class Recorder {
   }
 }
 
-/** Submits for as long as it is let, and knows what was acknowledged. */
+/** Submits tasks until it is stopped, and records which were acknowledged. */
 class Submitter {
   readonly ids: string[] = []
   #stopped = false
@@ -98,7 +98,7 @@ class Submitter {
         if (answer instanceof BrokerProblem) throw answer
         this.ids.push(answer.task_id)
       }
-      // Not so fast that nobody is in mid-work when it stops.
+      // Slow enough that tasks are running when it stops.
       await Bun.sleep(10)
     }
   }
@@ -106,7 +106,7 @@ class Submitter {
 
 const MAX_CRASHES = 1_000
 
-/** Redis with an AOF, two brokers, workers that record in this process, and one in a process of its own. */
+/** Redis with an AOF, two brokers, recording workers in this process, and one worker in its own process. */
 async function crowd(all: AsyncDisposableStack) {
   const use = <T extends AsyncDisposable>(what: T) => all.use(what)
   const redis = use(await testRedis({ aof: "always" }))
@@ -133,14 +133,14 @@ async function crowd(all: AsyncDisposableStack) {
     brokers,
     runs,
     worker,
-    /** Lets it run until so many more tasks have been submitted and some more finished. */
+    /** Waits until this many more tasks were submitted and some more have finished. */
     async progress(tasks = 300) {
       const from = submitters.map(({ ids }) => ids.length)
       const finished = recorder.accepted.size
       const grown = () => submitters.every(({ ids }, i) => ids.length >= from[i]! + tasks)
       await until("more tasks submitted and done", () => grown() && recorder.accepted.size > finished + 50)
     },
-    /** Everybody finishes; then what must hold is looked at. */
+    /** Lets everything finish, then checks the invariants. */
     async finish() {
       for (const submitter of submitters) await submitter.stop()
       for (const each of [direct, processes])
@@ -153,7 +153,7 @@ async function crowd(all: AsyncDisposableStack) {
       const [recorded, processed] = submitters.map(({ ids }) => ids) as [string[], string[]]
       expect(new Set(recorded).size).toBe(recorded.length)
       for (const ids of [recorded, processed]) await allDone(clients, ids)
-      // Each ack that was accepted is of one lease, and that is the one by which Redis has the task done.
+      // For each task exactly one lease was acknowledged, and Redis has the task done by that lease.
       for (const [id, leases] of recorder.accepted) {
         expect(new Set(leases).size).toBe(1)
         expect([await direct.field(id, "state"), await direct.field(id, "lease")]).toEqual([
@@ -169,7 +169,7 @@ async function crowd(all: AsyncDisposableStack) {
   }
 }
 
-/** What nobody finishes any more is taken from who had it. Whoever still had it is told so, and it is done again. */
+/** Lapses all leases, so that tasks of dead workers run again. A worker that still runs one gets lease_lost. */
 async function lapseAll(direct: DirectQueue): Promise<void> {
   const leases = direct.key("leases")
   const ids = await direct.redis.zrange(leases, "0", "-1")
@@ -231,7 +231,7 @@ test("kill -9 of Redis: everything that was acknowledged is still there", async 
     await scene.progress()
   }
   const { lost } = await scene.finish()
-  // The fence was tried, and not only present.
+  // The fence was exercised, not only present.
   expect(lost).toBeGreaterThan(0)
 })
 
@@ -258,9 +258,9 @@ async function pair(all: AsyncDisposableStack) {
   return {
     direct,
     client,
-    // One task at a time: a worker that is stopped has no long poll open then, which would take the task again.
+    // One task at a time, so that a stopped worker has no open long poll that would lease the task again.
     startWorker: async () => all.use(await startWorker(url, runs, { CONCURRENCY: "1" })),
-    /** So many runs have begun. */
+    /** Waits until this many runs have started. */
     begun: (count: number) =>
       until(`${count} runs`, async () => (await runsByWorker(runs.path)).flat().length === count),
     until: (id: string, status: string) =>

@@ -63,7 +63,7 @@ describe("leases", () => {
   test.each([
     ["refuses to answer", () => problem(503, "redis_unavailable", { "Retry-After": "60" })],
     ["hangs", () => Bun.sleep(HANG_MS).then(() => undefined)],
-  ])("a lease lapses by the worker's own clock where the broker %s", async (_, script) => {
+  ])("a lease lapses by the worker's own clock if the broker %s", async (_, script) => {
     await using broker = new FakeBroker()
     broker.on("extend", script)
     const begun = performance.now()
@@ -95,7 +95,7 @@ describe("leases", () => {
 describe("cancelled", () => {
   test.each([
     ["gives its result all the same", () => "half a result"],
-    ["throws what it was told", ({ signal }: HandlerContext) => signal.throwIfAborted()],
+    ["throws the abort reason", ({ signal }: HandlerContext) => signal.throwIfAborted()],
   ])("a handler that hears of it and %s is acked as released", async (_, end) => {
     await using broker = new FakeBroker()
     const task = broker.task({ type: "wait", timeout_ms: 1_500 })
