@@ -55,7 +55,7 @@ local leased, deadlines = values_in(joined, leases), {}
 local function hand_out(id, key, lease, policy, rest)
   local attempt = lease == "0" and "1" or int(attempt_of(lease) + 1)
   local token = sub(tokens, slot * token_size + 1, (slot + 1) * token_size)
-  local text = leased_text(attempt .. "." .. token, next_worker(), rest)
+  local text = leased_text(attempt, token, next_worker(), rest)
   local deadline = deadlines[policy] or int(lapse_time(policy, policy.timeout, now))
   deadlines[policy] = deadline
   loaded[id] = text
@@ -68,7 +68,7 @@ local function hand_out(id, key, lease, policy, rest)
   at = #handed
   handed[at + 1] = id
   handed[at + 2] = text
-  if has_own_payload(text) then
+  if byte(text, -1) == 10 then -- has_own_payload, without the call
     handed[at + 3] = ""
     large[#large + 1] = payload .. id
     large_at[#large_at + 1] = at + 3

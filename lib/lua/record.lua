@@ -30,11 +30,14 @@ local NEW = "queued 0 0 0 ? 0 0 0 " .. now_text .. "\n"
 -- lease: lease and the position after the worker. The pattern covers the whole line: a text that only begins like a task
 -- would raise an error after the pop, and lose the other tasks that were popped with it.
 local QUEUED = "^queued %d+ (%d%S*) %d+ %S+() %d+ %d+ %d+ %d+\n"
-local function leased_text(lease, worker, rest) return "processing 0 " .. lease .. " " .. now_text .. " " .. worker .. rest end
+local STARTED = " " .. now_text .. " " -- follows the lease
+local function leased_text(attempt, token, worker, rest)
+  return "processing 0 " .. attempt .. "." .. token .. STARTED .. worker .. rest
+end
 
--- settle: the start of the text of a leased task; its lease follows.
-local PROCESSING = "processing 0 "
-local function done_text(text) return "done " .. now_text .. sub(text, #PROCESSING) end
+-- settle: the start of the text of a leased task, and what replaces it in the text of a done one.
+local PROCESSING = "processing 0"
+local DONE = "done " .. now_text
 
 -- sweep: the state, which is all that a delayed task changes when it becomes ready.
 local STATE = "^%a+"
@@ -53,13 +56,10 @@ local WAITING_SINCE = "^queued %d+ %S+ (%d+) %S+ %d+ %d+ %d+ (%d+)\n(%d) "
 -- audit-queue: state, finished, lease, started, created, policy, extras, the position of the type.
 local AUDITED = "^(%a+) (%d+) (%S+) (%d+) %S+ %d+ %d+ %d+ (%d+)\n([^\n]*)\n([^\n]*)\n()"
 
--- submit: the body of a new task is its text from the policy on, with an empty line for the extras.
-local function priority_of_body(body) return sub(body, 1, 1) end
+-- submit: the body of a new task is its text from the policy on, with an empty line for the extras. It begins with the
+-- priority, one digit.
 local function size_of_body(body) return #body - find(body, "\n\n", 1, true) - 1 end
 local function payload_in_body(body) return match(body, "^[^\n]*\n\n[^\n]*\n(.*)$") end
-
--- settle: whether a task has extras. policy_end: see policy_in.
-local function has_extras(text, policy_end) return byte(text, policy_end + 1) ~= 10 end
 
 -- The policy line with another time after which no attempt starts; "0" for none.
 local function with_expiry(policy, expires) return (string.gsub(policy, "^(%d+ %d+ %d+ %d+ %d+) %d+", "%1 " .. expires)) end

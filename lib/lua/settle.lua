@@ -34,10 +34,11 @@ local settled_ids, done_entries, expiry_of = values_in(left, leases), values_in(
 local function end_without_extras(id, key, lease)
   local text = loaded[id]
   if not text or opened[id] then return false end
-  local held = PROCESSING .. (lease == "" and "" or lease .. " ")
+  local held = PROCESSING .. (lease == "" and " " or " " .. lease .. " ")
   if find(text, held, 1, true) ~= 1 then return false end
   local policy, policy_end = policy_in(text, #held)
-  if not policy_end or has_extras(text, policy_end) then return false end
+  -- The line after the policy has the extras.
+  if not policy_end or byte(text, policy_end + 1) ~= 10 then return false end
   local ttl = policy.result_ttl
   local expiry = expiry_of[policy] or int(now + (ttl >= 0 and ttl or retention))
   expiry_of[policy] = expiry
@@ -47,7 +48,7 @@ local function end_without_extras(id, key, lease)
   done_entries[at + 2] = id
   at = #written
   written[at + 1] = key
-  written[at + 2] = done_text(text)
+  written[at + 2] = DONE .. sub(text, #PROCESSING + 1)
   loaded[id] = written[at + 2]
   if max_bytes > 0 then add_bytes(-size_of(id, sub(text, policy_end + 2))) end
   return true

@@ -147,7 +147,7 @@ local function submit(id, body, large, asked)
 end
 
 local function enqueue(i)
-  make_ready(ARGV[i], priority_of_body(ARGV[i + 1]))
+  make_ready(ARGV[i], sub(ARGV[i + 1], 1, 1))
   if max_bytes > 0 then add_bytes(size_of_new(ARGV[i + 1], ARGV[i + 2])) end
 end
 

@@ -20,7 +20,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     "a token that is not compared on the short way",
     {
       script: "settle",
-      line: '(lease == "" and "" or lease .. " ")',
+      line: '(lease == "" and " " or " " .. lease .. " ")',
       becomes: '""',
     },
   ],
