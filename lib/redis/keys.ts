@@ -1,34 +1,52 @@
 /**
- * The one file that spells Redis keys. All keys of a queue carry its name as their hash tag, so that a queue
- * is one slot of a Cluster and a script may touch all of it. Every script gets all of them, in this order:
- * the first line of lua/record.lua unpacks them, and a test compares the two.
+ * The one file that spells Redis keys. All keys of a queue have its name as their hash tag, so that a queue is in one slot
+ * of a Cluster and a script may use all of them. Every queue script gets all keys of its queue, in this order; a test
+ * compares it with the first line of lua/record.lua.
  */
-const QUEUE_KEYS = {
-  task: "prefix; string by id: one task (its lines: lua/record.lua)",
-  payload: "prefix; string by id: a payload too large to be written with each transition, as JSON text",
-  ready: "prefix; list by priority 0-9: ids of queued tasks, oldest first",
-  due: "zset by ms: ids of scheduled and retrying tasks, by when they are ready",
-  leases: "zset by ms: ids of processing tasks, by when the lease lapses",
-  done: "zset by ms: ids of done tasks, by when they are deleted",
-  dead: "zset by ms: ids of dead tasks, by when they died",
-  cancelled: "zset by ms: ids of cancelled tasks, by when they are deleted",
-  expiring: "zset by ms: ids of waiting tasks that are not to start after that time",
-  unique: "prefix; string by unique key: the id of the task that holds it",
-  record: "prefix; string by idempotency key: `print id state` of the first answer, with a time to live",
-  stats:
-    "hash: polled (ms, when somebody last asked for tasks); bytes (of tasks that have not ended, where limited); tokens (of its rate, at the time `filled`)",
-  settings:
-    "hash: paused (ms, since when it hands out nothing); reason (of the pause); concurrency; per_second; burst",
-  wake: "pub/sub channel: how many tasks became ready",
-  ended: "pub/sub channel: the id of a watched task that has ended",
-} as const
+
+export interface KeyDeclaration {
+  type: "string" | "list" | "set" | "zset" | "hash" | "stream" | "channel"
+  /** What a key of this name ends with, after a colon; absent: there is one key. */
+  by?: string
+  content: string
+}
+
+/** The keys of one queue. All times are in ms since 1970. */
+export const QUEUE_KEYS = {
+  task: { type: "string", by: "id", content: "the record of a task; see lib/task/README.md" },
+  payload: { type: "string", by: "id", content: "a payload that is too large for the record, as JSON text" },
+  ready: { type: "list", by: "priority 0-9", content: "ids of queued tasks, oldest first" },
+  due: { type: "zset", content: "ids of scheduled and retrying tasks, by when they become ready" },
+  leases: { type: "zset", content: "ids of processing tasks, by when the lease lapses" },
+  done: { type: "zset", content: "ids of done tasks, by when they are deleted" },
+  dead: { type: "zset", content: "ids of dead tasks, by when they died" },
+  cancelled: { type: "zset", content: "ids of cancelled tasks, by when they are deleted" },
+  expiring: { type: "zset", content: "ids of waiting tasks, by the time after which no attempt starts" },
+  unique: { type: "string", by: "unique key", content: "the id of the task that holds the unique key" },
+  record: {
+    type: "string",
+    by: "idempotency key",
+    content: "fingerprint of the request, id and code of the first answer; expires",
+  },
+  stats: {
+    type: "hash",
+    content:
+      "polled (time of the last poll), bytes (of the tasks that have not ended, if limited), tokens (of the rate's bucket at the time `filled`), filled",
+  },
+  settings: {
+    type: "hash",
+    content: "paused (time since when), reason (of the pause), concurrency, per_second, burst",
+  },
+  wake: { type: "channel", content: "how many tasks became ready" },
+  ended: { type: "channel", content: "the id of a watched task that has ended" },
+} as const satisfies Record<string, KeyDeclaration>
 
 export type QueueKey = keyof typeof QUEUE_KEYS
 export const QUEUE_KEY_NAMES = Object.keys(QUEUE_KEYS) as QueueKey[]
 
-/** A prefix ends in a colon, so that an id can be put behind it. */
+/** One key, or the prefix of many, which ends in a colon. */
 const queueKey = (queue: string, name: QueueKey): string =>
-  `tq:{${queue}}:${name}${QUEUE_KEYS[name].startsWith("prefix") ? ":" : ""}`
+  `tq:{${queue}}:${name}${"by" in QUEUE_KEYS[name] ? ":" : ""}`
 
 const cache = new Map<string, string[]>()
 
@@ -45,46 +63,65 @@ export function queueKeys(queue: string): string[] {
 /** One key of a queue. */
 export const keyOf = (queue: string, name: QueueKey, id = ""): string => queueKey(queue, name) + id
 
-/** Whose key this is, and which; undefined: of no queue. */
+/** The parts of a key of a queue; undefined for any other key. */
 export function readKey(key: string): { queue: string; name: QueueKey; id: string } | undefined {
   const [, queue, name, id = ""] = /^tq:\{([^}]+)\}:([a-z]+)(?::(.*))?$/.exec(key) ?? []
   if (queue === undefined || !QUEUE_KEY_NAMES.includes(name as QueueKey)) return undefined
   return { queue, name: name as QueueKey, id }
 }
 
-/** What SCAN takes: all keys of one queue, or of all. */
+/** A pattern for SCAN that matches all keys of one queue, or of all queues. */
 export const keysOf = (queue?: string): string => (queue === undefined ? "tq:{*" : `tq:{${queue}}:*`)
 
 export const wakeChannel = (queue: string): string => queueKey(queue, "wake")
 export const endedChannel = (queue: string): string => queueKey(queue, "ended")
 export const queueOfChannel = (channel: string): string => channel.slice("tq:{".length, channel.indexOf("}"))
 
-/** set: the names of all queues; a name is added before the first submit to it, never after. */
 export const QUEUES = "tq:queues"
 
-/** Of the workers, all in one slot: lib/lua/workers-seen.lua tells what is in them. No queue's name begins so. */
+/** The keys of workers are in one slot. No queue name can begin like these keys. */
 export const WORKERS = "tq:workers{w}:about"
 export const WORKERS_SEEN = "tq:workers{w}:seen"
 export const WORKERS_DRAINS = "tq:workers{w}:drains"
-/** pub/sub channel: the name of a worker that is to end, or not any more. */
 export const DRAINS_CHANNEL = "tq:workers{w}:drain"
 
-/** prefix; hash by slice of time: what happened in each queue (lib/lua/rates-add.lua), with a time to live. */
 export const RATES = "tq:rates{r}:"
 
-/** hash by queue: what its tasks get where their submits do not say, as JSON. As a channel: the queue whose are others now. */
+/** Also a channel: the name of the queue whose defaults changed. */
 export const DEFAULTS = "tq:defaults"
 
-/** stream: what happened to tasks and queues; written while somebody listens, and bounded. */
 export const EVENT_STREAM = "tq:events"
-/** string with a time to live: somebody listens to events. As a channel: for how many ms, at least. */
+/** Also a channel: for how many ms, at least, a client will read events. */
 export const LISTENING = "tq:listening"
 
-/** string: which layout of keys and fields this Redis holds. */
 export const SCHEMA = "tq:schema"
 export const SCHEMA_VERSION = "2"
 
-/** The idempotency record under the caller's Idempotency-Key, and under the id that a caller gave. */
+/** The keys that are about no single queue. */
+export const SHARED_KEYS: Readonly<Record<string, KeyDeclaration>> = {
+  [QUEUES]: { type: "set", content: "the names of all queues; a name is added before its first task" },
+  [WORKERS]: {
+    type: "hash",
+    content: "by worker: what is known about it, as JSON; see lib/lua/workers-seen.lua",
+  },
+  [WORKERS_SEEN]: { type: "zset", content: "names of workers, by when they were last seen" },
+  [WORKERS_DRAINS]: { type: "hash", content: "by worker: since when which of its instances is draining" },
+  [DRAINS_CHANNEL]: { type: "channel", content: "the name of a worker that begins or stops draining" },
+  [RATES]: {
+    type: "hash",
+    by: "slice of 5 s",
+    content: "by queue: how many of each event; see lib/lua/rates-add.lua; expires",
+  },
+  [DEFAULTS]: { type: "hash", content: "by queue: defaults for members that its submits omit, as JSON" },
+  [EVENT_STREAM]: {
+    type: "stream",
+    content: "events about tasks and queues, bounded; written while a client reads events",
+  },
+  [LISTENING]: { type: "string", content: "exists while a client reads events; expires" },
+  [SCHEMA]: { type: "string", content: "the version of this layout" },
+}
+
+/** The names of idempotency records: under an Idempotency-Key, and under a task id that the client chose. */
 export const headerRecord = (key: string): string => `key:${key}`
-export const givenIdRecord = (local: string): string => `id:${local}`
+export const givenIdRecord = (localId: string): string => `id:${localId}`
 export const recordKey = (queue: string, name: string): string => queueKey(queue, "record") + name
