@@ -151,7 +151,7 @@ local function enqueue(i)
   if max_bytes > 0 then add_bytes(size_of_new(ARGV[i + 1], ARGV[i + 2])) end
 end
 
--- One word instead of an answer per item saves the broker 1 µs of CPU per task in batches of 100, a sixth of what it
+-- One code instead of an answer per item saves the broker 1 µs of CPU per task in batches of 100, a sixth of what it
 -- spends on the three scripts.
 if all_plain then
   for i = first, #ARGV, fields_each do enqueue(i) end

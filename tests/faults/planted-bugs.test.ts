@@ -17,7 +17,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     },
   ],
   [
-    "a token that is not compared on the short way",
+    "a token that is not compared on the fast path",
     {
       script: "settle",
       line: '(lease == "" and " " or " " .. lease .. " ")',
@@ -33,7 +33,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     },
   ],
   [
-    "an index that is not cleaned on the short way",
+    "an index that is not cleaned on the fast path",
     {
       script: "settle",
       line: "settled_ids[#settled_ids + 1] = id",
@@ -76,8 +76,8 @@ const BUGS: [bug: string, patch: Patch][] = [
     "a large payload that is not handed out",
     {
       script: "lease",
-      line: "byte(text, -1) == 10",
-      becomes: "false",
+      line: "if byte(text, -1) == 10 then",
+      becomes: "if false then",
     },
   ],
   [
@@ -132,7 +132,7 @@ const BUGS: [bug: string, patch: Patch][] = [
 
 describe("the model check finds", () => {
   test.each(BUGS)("%s", async (bug, patch) => {
-    const { failed, numRuns, counterexample } = await checkModel({ runs: RUNS, patch, onFailure: "tell" })
+    const { failed, numRuns, counterexample } = await checkModel({ runs: RUNS, patch, onFailure: "return" })
     expect(failed).toBeTrue()
     const steps = String(counterexample)
     if (process.env.SHOW_PLANTED) console.log(`${bug}, in run ${numRuns}: ${steps}`)
@@ -142,5 +142,5 @@ describe("the model check finds", () => {
 
 test("a planted bug whose line is missing in the script is an error, and does not count as found", () => {
   const patch: Patch = { script: "settle", line: "a line that is not there", becomes: "" }
-  expect(() => patched(patch)).toThrow("stands 0 times")
+  expect(() => patched(patch)).toThrow("occurs 0 times")
 })

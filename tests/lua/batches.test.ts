@@ -14,8 +14,8 @@ import {
   submitAndLease,
 } from "../support/script-queue.ts"
 
-test("an ack that comes twice in one batch counts once", async () => {
-  for (const [outcome, word, retries] of [
+test("an ack repeated in one batch counts once", async () => {
+  for (const [outcome, code, retries] of [
     ["done", "acknowledged", 0],
     ["failed", "requeued", 1],
     ["released", "released", 0],
@@ -26,8 +26,8 @@ test("an ack that comes twice in one batch counts once", async () => {
       const item = { id: "T", lease: named ? lease : "", outcome, text: "" }
       const answers = await queue.settleEach(HOUR, [item, item])
       expect(answers.map(answer => answer.slice(0, 2))).toEqual([
-        [word, retries],
-        [word, retries],
+        [code, retries],
+        [code, retries],
       ])
       await checkQueue(queue.redis, queue.name)
     }
@@ -53,7 +53,7 @@ test("an id submitted twice in one batch is created once", async () => {
   await checkQueue(queue.redis, queue.name)
 })
 
-test("an id submitted twice in one batch is created by the first, also where only that one is rare", async () => {
+test("an id submitted twice in one batch is created by the first, even if only the first has extras", async () => {
   await using queue = await scriptQueue()
   const task = { queue: queue.name, type: "a", payload: "1", policy: readPolicy("5 3 3 30000") }
   const items = [
@@ -79,7 +79,7 @@ test("a thousand tasks go through every script in one call each, and through lea
     {},
     each.map(item => ({ ...item, timeout: "", ...NO_NEWS })),
   )
-  expect(new Set(extended.map(([word]) => word))).toEqual(new Set(["ok"]))
+  expect(new Set(extended.map(([code]) => code))).toEqual(new Set(["ok"]))
   const only = each.map(({ id }) => ({ id }))
   const watched = await queue.scripts.call("watch", queue.name, {}, only)
   expect(watched).toEqual(ids.map(() => "watched"))
@@ -87,7 +87,7 @@ test("a thousand tasks go through every script in one call each, and through lea
     HOUR,
     each.map(item => ({ ...item, outcome: "failed", text: "boom" })),
   )
-  expect(new Set(settled.map(([word]) => word))).toEqual(new Set(["moved_to_dlq"]))
+  expect(new Set(settled.map(([code]) => code))).toEqual(new Set(["moved_to_dlq"]))
   const [size, ...page] = await queue.scripts.call("page", queue.name, {
     bare: 0,
     place: "dead",
@@ -116,7 +116,7 @@ test("a thousand tasks go through every script in one call each, and through lea
   expect(cancelled).toEqual(ids.map(() => ["cancelled", "queued"]))
   await checkQueue(queue.redis, queue.name)
   await queue.sweep()
-  // What they left in their list is dropped as far as one lease looks; "ask again" leads to the rest.
+  // One lease call drops up to 600 stale ids and answers 0, "call again"; the next drops the rest.
   expect(await queue.lease()).toEqual([0])
   expect(await queue.lease()).toEqual([-1])
   expect(await dump(queue.redis, queue.name)).toEqual({})

@@ -4,7 +4,7 @@ import { newTokens } from "../../lib/task/lease-token.ts"
 import { checkQueue } from "../support/invariants.ts"
 import { HOUR, scriptQueue, submitAndLease } from "../support/script-queue.ts"
 
-test("that somebody asked for tasks is written down, but not for each poll", async () => {
+test("the time of the last poll is stored, to the second", async () => {
   await using queue = await scriptQueue()
   const polled = () => queue.redis.hget(queue.key("stats"), "polled")
   await queue.sweep()
@@ -20,7 +20,7 @@ test("that somebody asked for tasks is written down, but not for each poll", asy
   expect(Number(await polled())).toBeGreaterThanOrEqual(Number(first))
 })
 
-test("tasks go round the workers: everybody gets a first before anybody gets a second", async () => {
+test("tasks are dealt to the workers in turn: every worker gets a first before any gets a second", async () => {
   await using queue = await scriptQueue()
   await queue.submit(["a", "b", "c", "d", "e", "f", "g"])
   const workers = [
@@ -36,7 +36,7 @@ test("tasks go round the workers: everybody gets a first before anybody gets a s
   await checkQueue(queue.redis, queue.name)
 })
 
-test("urgent tasks go first, and those of one priority in their order", async () => {
+test("tasks of a higher priority are leased first, and those of one priority in their order", async () => {
   await using queue = await scriptQueue()
   for (const priority of [0, 9, 5, 9, 0, 3]) await queue.submit(`p${priority}-${Math.random()}`, { priority })
   const [, ...tasks] = await queue.lease(10)
@@ -48,7 +48,7 @@ test("urgent tasks go first, and those of one priority in their order", async ()
   expect([...first, ...rest].map(({ id }) => id)).toEqual(Array.from({ length: 500 }, (_, i) => `n${i}`))
 })
 
-test("lease takes back what has lapsed and promotes what is due before it hands out", async () => {
+test("lease ends lapsed leases and makes due tasks ready before it leases tasks", async () => {
   await using queue = await scriptQueue()
   await queue.submit("lapsed", { priority: 9 })
   await queue.submit("later", { delay: HOUR })
@@ -60,7 +60,7 @@ test("lease takes back what has lapsed and promotes what is due before it hands 
   expect(next).toBeWithin(20_000, 30_001)
 })
 
-test("an id left behind in a ready list is dropped, not handed out", async () => {
+test("a stale id in a ready list is dropped and not leased", async () => {
   await using queue = await scriptQueue()
   const lease = await submitAndLease(queue)
   await queue.redis.rpush(queue.key("ready", "5"), "T", "never-was")
@@ -71,7 +71,7 @@ test("an id left behind in a ready list is dropped, not handed out", async () =>
   await checkQueue(queue.redis, queue.name)
 })
 
-test("sweep and lease say when the next lease lapses or delay ends", async () => {
+test("sweep and lease answer when the next lease lapses or delay ends", async () => {
   await using queue = await scriptQueue()
   expect((await queue.sweep())[2]).toBe(-1)
   await queue.submit("T", { timeoutMs: 50_000 })
@@ -88,20 +88,23 @@ test.each([
   'queued 0 none 0 ? 0 0 0 0\n5 3 3 1000\n\n"a"\n1',
   'queued 0 0 0 ?\n5 3 3 1000\n\n"a"\n1',
   'scheduled 0 0 0 ?\n5 3 3 1000 0 5\n\n"a"\n1',
-])("a text that is no task's keeps no other from being handed out, settled or taken back: %j", async text => {
-  await using queue = await scriptQueue()
-  await queue.submit(["A", "B"])
-  const [, a] = await queue.lease()
-  await queue.redis.set(queue.key("task", "X"), text)
-  for (const set of ["leases", "due", "expiring"] as const) await queue.redis.zadd(queue.key(set), 1, "X")
-  await queue.redis.lpush(queue.key("ready", "5"), "X")
-  const answers = await queue.settleEach(HOUR, [
-    { id: "X", lease: "", outcome: "done", text: "" },
-    { id: "A", lease: a!.lease, outcome: "done", text: "" },
-  ])
-  expect(answers.map(([word]) => word)).toEqual(["unknown", "acknowledged"])
-  await queue.sweep()
-  expect((await queue.leaseOne()).id).toBe("B")
-  expect(await queue.redis.exists(queue.key("leases"))).toBe(1)
-  expect(await queue.redis.zscore(queue.key("leases"), "X")).toBeNull()
-})
+])(
+  "a text that is not a task does not block other tasks from being leased, settled or swept: %j",
+  async text => {
+    await using queue = await scriptQueue()
+    await queue.submit(["A", "B"])
+    const [, a] = await queue.lease()
+    await queue.redis.set(queue.key("task", "X"), text)
+    for (const set of ["leases", "due", "expiring"] as const) await queue.redis.zadd(queue.key(set), 1, "X")
+    await queue.redis.lpush(queue.key("ready", "5"), "X")
+    const answers = await queue.settleEach(HOUR, [
+      { id: "X", lease: "", outcome: "done", text: "" },
+      { id: "A", lease: a!.lease, outcome: "done", text: "" },
+    ])
+    expect(answers.map(([code]) => code)).toEqual(["unknown", "acknowledged"])
+    await queue.sweep()
+    expect((await queue.leaseOne()).id).toBe("B")
+    expect(await queue.redis.exists(queue.key("leases"))).toBe(1)
+    expect(await queue.redis.zscore(queue.key("leases"), "X")).toBeNull()
+  },
+)

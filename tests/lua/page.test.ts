@@ -2,13 +2,13 @@
 import { expect, test } from "bun:test"
 import { scriptQueue } from "../support/script-queue.ts"
 
-test("a page of dead tasks goes on where the one before ended, though its last one left and new ones came", async () => {
+test("a page of dead tasks continues where the previous one ended, even if its last task left and new ones arrived", async () => {
   await using queue = await scriptQueue()
   const kill = async (id: string) => {
     await queue.submit(id, { maxRetries: 0 })
     await queue.settle(id, (await queue.leaseOne()).lease, "failed")
   }
-  // All at the same millisecond but two: then the id decides, the greatest first.
+  // Four died in the same millisecond, so the id decides, the greatest first.
   for (const id of ["a", "b", "c", "d", "e", "f"]) await kill(id)
   for (const id of ["b", "c", "d", "e"]) await queue.redis.zadd(queue.key("dead"), 5_000, id)
   await queue.redis.zadd(queue.key("dead"), 4_000, "a", 6_000, "f")

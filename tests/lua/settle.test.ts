@@ -8,7 +8,7 @@ test("a worker that wakes while another holds its task can neither finish, fail,
   const stale = await submitAndLease(queue)
   await queue.lapse("T")
   const { lease } = await queue.leaseOne()
-  // The state is the same as when it slept off: only the lease tells the two apart.
+  // The state is the same as when the worker fell asleep; only the lease differs.
   const before = await dump(queue.redis, queue.name)
   for (const outcome of ["done", "failed", "released"] as const)
     expect(await queue.settle("T", stale, outcome)).toEqual(["lease_lost", 0, 2, "processing"])
@@ -17,8 +17,8 @@ test("a worker that wakes while another holds its task can neither finish, fail,
   expect((await queue.settle("T", lease, "done")).slice(0, 2)).toEqual(["acknowledged", 0])
 })
 
-test("an accepted ack gives the same answer however often it comes, and another outcome by that lease does not", async () => {
-  for (const [outcome, word, retries] of [
+test("a repeated ack gets the same answer, and another outcome by that lease is refused", async () => {
+  for (const [outcome, code, retries] of [
     ["done", "acknowledged", 0],
     ["failed", "requeued", 1],
     ["released", "released", 0],
@@ -26,19 +26,19 @@ test("an accepted ack gives the same answer however often it comes, and another 
     await using queue = await scriptQueue()
     const lease = await submitAndLease(queue)
     for (let i = 0; i < 3; i++)
-      expect((await queue.settle("T", lease, outcome)).slice(0, 2)).toEqual([word, retries])
+      expect((await queue.settle("T", lease, outcome)).slice(0, 2)).toEqual([code, retries])
     for (const other of (["done", "failed", "released"] as const).filter(other => other !== outcome))
       expect((await queue.settle("T", lease, other)).slice(0, 2)).toEqual(["lease_lost", 0])
     if (outcome === "done") continue
-    // Also after the task was handed out again, and without touching the lease of who has it now.
+    // Also after the task was leased again, and without changing the new lease.
     await queue.leaseOne()
     const before = await dump(queue.redis, queue.name)
-    expect((await queue.settle("T", lease, outcome)).slice(0, 2)).toEqual([word, retries])
+    expect((await queue.settle("T", lease, outcome)).slice(0, 2)).toEqual([code, retries])
     expect(await dump(queue.redis, queue.name)).toEqual(before)
   }
 })
 
-test("attempt numbers never go back: not by failures, lapses, releases, death or a retry from the dead-letter queue", async () => {
+test("attempt numbers never decrease: not by failures, lapses, releases, death or a retry from the dead-letter queue", async () => {
   await using queue = await scriptQueue()
   await queue.submit("T", { maxRetries: 1, maxCrashes: 1 })
   const leases: string[] = []
@@ -59,7 +59,7 @@ test("attempt numbers never go back: not by failures, lapses, releases, death or
   for (const lease of leases.slice(0, 3)) expect((await queue.extend("T", lease))[0]).toBe("lease_lost")
 })
 
-test("a released task is not charged, but a hundred releases are the most", async () => {
+test("a release uses up no retry, but the task is dead after 100 releases", async () => {
   await using queue = await scriptQueue()
   await queue.submit("T", { maxRetries: 0, maxCrashes: 0 })
   for (let i = 1; i <= 100; i++) {
@@ -72,7 +72,7 @@ test("a released task is not charged, but a hundred releases are the most", asyn
   await checkQueue(queue.redis, queue.name)
 })
 
-test("released tasks go back to the front, in the order they had", async () => {
+test("released tasks return to the front of the queue in their order", async () => {
   await using queue = await scriptQueue()
   await queue.submit(["a", "b", "c", "d"])
   const [, ...tasks] = await queue.lease(3)
@@ -83,7 +83,7 @@ test("released tasks go back to the front, in the order they had", async () => {
   expect(await queue.ready()).toEqual(["a", "b", "c", "d"])
 })
 
-test("a lapsed lease that nobody took back yet still settles: the work is not lost to a late sweep", async () => {
+test("a lapsed lease that was not swept yet still settles, so a late sweep loses no work", async () => {
   await using queue = await scriptQueue()
   const lease = await submitAndLease(queue)
   await queue.lapse("T")
@@ -92,7 +92,7 @@ test("a lapsed lease that nobody took back yet still settles: the work is not lo
   await checkQueue(queue.redis, queue.name)
 })
 
-test("an extension counts from now, by its own time or the task's", async () => {
+test("an extension starts now, with its own timeout or that of the task", async () => {
   await using queue = await scriptQueue()
   const lease = await submitAndLease(queue, { timeoutMs: 50_000 })
   const [seconds] = await queue.redis.time()
@@ -107,7 +107,7 @@ test("an extension counts from now, by its own time or the task's", async () => 
   }
 })
 
-test("a backoff that grows past all bounds is still a time to come", async () => {
+test("a backoff that grows without a limit is still a valid time", async () => {
   await using queue = await scriptQueue()
   const backoff = { kind: "exponential", delay_ms: 2_592_000_000, jitter: false } as const
   await queue.submit("T", { maxRetries: 1_000, backoff })
@@ -118,7 +118,7 @@ test("a backoff that grows past all bounds is still a time to come", async () =>
   expect((await queue.lease()).length).toBe(1)
 })
 
-test("what is released for free is not even counted", async () => {
+test("a returned task is not counted as a release", async () => {
   await using queue = await scriptQueue()
   await queue.submit("T")
   for (let i = 0; i < 110; i++) {

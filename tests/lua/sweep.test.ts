@@ -1,10 +1,10 @@
-/** sweep: lapsed leases, due tasks and retention, also when thousands are due at the same millisecond. */
+/** sweep: lapsed leases, due tasks and retention, also if thousands are due in the same millisecond. */
 import { expect, test } from "bun:test"
 import { checkQueue } from "../support/invariants.ts"
 import { testRedis } from "../support/redis.ts"
 import { dump, HOUR, LONG, ScriptQueue, scriptQueue, type TaskOptions } from "../support/script-queue.ts"
 
-test("a lapse counts as a crash and not as a failure, up to max_crashes, and then the task is dead of crashes", async () => {
+test("a lapse counts as a crash and not as a failure, and after max_crashes the task is dead with reason crashed", async () => {
   for (const maxCrashes of [0, 1, 3]) {
     await using queue = await scriptQueue()
     await queue.submit("T", { maxCrashes, maxRetries: 0 })
@@ -26,7 +26,7 @@ test("a lapse counts as a crash and not as a failure, up to max_crashes, and the
   }
 })
 
-test("a task whose retention is over leaves nothing behind, its large payload included", async () => {
+test("a task past its retention is deleted with its large payload", async () => {
   await using queue = await scriptQueue()
   await queue.submit(["a", "b", "c"], { text: LONG, maxRetries: 0 })
   const [, a, b, c] = await queue.lease(3)
@@ -56,7 +56,7 @@ test("retention deletes no more than its limit in one call", async () => {
   expect(await dump(queue.redis, queue.name)).toEqual({})
 })
 
-/** Milliseconds that script calls took by Redis' own watch, the longest first. */
+/** The duration of each script call in ms, as Redis measured it, longest first. */
 async function scriptTimes(queue: ScriptQueue): Promise<number[]> {
   const log = (await queue.redis.slowlog("GET", 10_000)) as [number, number, number, string[]][]
   return log
@@ -85,23 +85,23 @@ const submitMany = async (queue: ScriptQueue, count: number, wishes: TaskOptions
     )
 }
 
-/** Leases by 100 until nothing comes; answers who came. */
+/** Leases 100 tasks per call until there are none, and returns their ids. */
 async function drain(queue: ScriptQueue, limit: number): Promise<string[]> {
-  const came: string[] = []
+  const leased: string[] = []
   for (;;) {
     const [, ...tasks] = await queue.lease(100, limit)
-    if (tasks.length === 0) return came
-    came.push(...tasks.map(({ id }) => id))
+    if (tasks.length === 0) return leased
+    leased.push(...tasks.map(({ id }) => id))
   }
 }
 
-/** A script that is given 300 moves takes 2 to 5 ms, and all 5,000 would take over 50; a busy machine interrupts some. */
+/** A script that moves 300 tasks takes 2 to 5 ms; all 5,000 would take over 50. A busy machine interrupts some. */
 function expectShort(times: number[]) {
   expect(times.length).toBeGreaterThan(10)
   expect(times[Math.floor(times.length / 2)]!).toBeLessThan(25)
 }
 
-test("5,000 tasks due at one instant are promoted in small steps and all handed on, in the order of their time", async () => {
+test("5,000 tasks due at one instant become ready in small steps, and all are leased", async () => {
   await using server = await measured()
   const { queue } = server
   await submitMany(queue, 5_000, { delay: HOUR })
@@ -112,13 +112,13 @@ test("5,000 tasks due at one instant are promoted in small steps and all handed 
   expect(await queue.redis.zcard(queue.key("due"))).toBe(4_700)
   await queue.lease(1, 300)
   expect(await queue.redis.zcard(queue.key("due"))).toBe(4_400)
-  const came = await drain(queue, 300)
-  expect(new Set(came).size).toBe(4_999)
+  const leased = await drain(queue, 300)
+  expect(new Set(leased).size).toBe(4_999)
   expectShort(await scriptTimes(queue))
   await checkQueue(queue.redis, queue.name)
 })
 
-test("5,000 leases that lapse at one instant are taken back in small steps and all handed out again", async () => {
+test("5,000 leases that lapse at one instant are swept in small steps, and all tasks are leased again", async () => {
   await using server = await measured()
   const { queue } = server
   await submitMany(queue, 5_000)
@@ -131,13 +131,13 @@ test("5,000 leases that lapse at one instant are taken back in small steps and a
   await queue.redis.slowlog("RESET")
   expect((await queue.sweep(300))[0]).toBe(1)
   expect(await queue.redis.zcard(queue.key("leases"))).toBe(4_700)
-  const came = await drain(queue, 300)
-  expect(new Set(came).size).toBe(5_000)
+  const leased = await drain(queue, 300)
+  expect(new Set(leased).size).toBe(5_000)
   expectShort(await scriptTimes(queue))
   await checkQueue(queue.redis, queue.name)
 })
 
-test("a lease call takes back and promotes so many in sum, hands out less for it, and says that there is more", async () => {
+test("a lease call bounds the tasks that timers move, leases fewer in return, and answers that there is more", async () => {
   await using server = await measured()
   const { queue } = server
   await submitMany(queue, 700)
@@ -154,7 +154,7 @@ test("a lease call takes back and promotes so many in sum, hands out less for it
   expect(third).toHaveLength(300 - 2 * 30)
 })
 
-test("20,000 tasks due at one timestamp work at the largest limit too", async () => {
+test("20,000 tasks due at one time fit into one call with the largest limit", async () => {
   await using queue = await scriptQueue()
   await submitMany(queue, 20_000, { delay: HOUR })
   await queue.redis.eval(

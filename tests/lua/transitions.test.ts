@@ -1,4 +1,4 @@
-/** Every row of the transition table: made by the scripts, made again, and refused. */
+/** Every row of the transition table: performed by the scripts, repeated, and refused. */
 import { describe, expect, test } from "bun:test"
 import { createLog } from "../../lib/log.ts"
 import { TaskQueue } from "../../lib/queue/task-queue.ts"
@@ -30,29 +30,29 @@ type NameOf<R extends Row> = R extends Row ? `${R["from"]} · ${R["event"]} · $
 type Name = NameOf<Row>
 
 interface Walk {
-  /** Brings the task T into `from`; gives back its lease, where the event needs one. */
+  /** Brings the task T into `from`. Returns its lease if the event needs one. */
   to(queue: ScriptQueue): Promise<unknown>
-  /** The event. `lease` is what `to` gave. Called twice, and the second time must change nothing more. */
+  /** The event. `lease` is what `to` returned. Runs twice; the second run must change nothing. */
   go(queue: ScriptQueue, lease: string): Promise<unknown>
   answers: unknown
-  /** The answer of the second time, where it is another. */
+  /** The answer to the second run, if it differs. */
   again?: unknown
-  /** The event while it is refused; `refused` is what it answers then. */
+  /** The event in a situation that refuses it; `refused` is the answer. */
   against(queue: ScriptQueue, lease: string): Promise<unknown>
   refused: unknown
-  /** How the other words of the script are met: unknown tasks. */
+  /** The event for a task that does not exist. */
   unknown?(queue: ScriptQueue): Promise<unknown>
 }
 
 const settling = (
   outcome: "done" | "failed" | "released",
-  word: string,
+  code: string,
   retries: number,
   wishes: TaskOptions = {},
 ): Walk => ({
   to: queue => submitAndLease(queue, wishes),
   go: async (queue, lease) => (await queue.settle("T", lease, outcome, "text")).slice(0, 2),
-  answers: [word, retries],
+  answers: [code, retries],
   against: async queue => queue.settle("T", STALE, outcome, "text"),
   refused: ["lease_lost", 0, 1, "processing"],
   unknown: queue => queue.settle("U", STALE, outcome),
@@ -115,7 +115,7 @@ const expiring = (to: Walk["to"]): Walk => ({
   refused: 0,
 })
 
-const cancelling = (to: Walk["to"], answers: [word: string, state: string], again = answers): Walk => ({
+const cancelling = (to: Walk["to"], answers: [code: string, state: string], again = answers): Walk => ({
   to,
   go: queue => queue.cancel("T"),
   answers,
@@ -134,7 +134,7 @@ const cancelling = (to: Walk["to"], answers: [word: string, state: string], agai
 
 const CANCELLED: [string, string] = ["cancelled", "cancelled"]
 
-/** A submit of T while its id is taken, or another has its unique key: it changes nothing. */
+/** A submit of T while its id is taken, or another task holds its unique key: changes nothing. */
 const taking = (wishes: TaskOptions): Walk["against"] => {
   return async queue => {
     await queue.submit("T", { text: "1" })
@@ -154,7 +154,7 @@ const taking = (wishes: TaskOptions): Walk["against"] => {
 
 const IS_TAKEN = ["exists", "exists", "duplicate"]
 
-/** One for each row: a row without its walk, or a walk without its row, does not compile. */
+/** One per row: a row without a walk, or a walk without a row, does not compile. */
 const WALKS: Record<Name, Walk> = {
   "– · submit · queued": {
     to: async () => {},
@@ -322,7 +322,7 @@ const WALKS: Record<Name, Walk> = {
   }),
 }
 
-/** Deadlines that are told from now are the same in two dumps if they differ by less than the test takes. */
+/** Rounds deadlines, so that two dumps are equal if their deadlines differ only by the duration of the test. */
 function comparable(content: Dump): Dump {
   const leases = Object.entries((content.leases ?? {}) as Record<string, number>)
   return leases.length === 0
@@ -332,7 +332,7 @@ function comparable(content: Dump): Dump {
 
 const ENDED: readonly string[] = ["done", "dead", "cancelled"]
 
-/** What is said on a queue's channels from now on. */
+/** Records the messages on a queue's channels from now on. */
 async function listen(queue: ScriptQueue) {
   const ear = queue.redis.duplicate()
   const said: Record<"wake" | "ended", string[]> = { wake: [], ended: [] }
@@ -343,7 +343,7 @@ async function listen(queue: ScriptQueue) {
   })
   await ear.subscribe(queue.key("wake"), queue.key("ended"))
   return {
-    /** All until now. */
+    /** All messages until now. */
     async heard() {
       await queue.redis.publish(queue.key("wake"), "over")
       await over.promise
@@ -359,7 +359,7 @@ describe.each(TRANSITIONS.map(row => [`${row.from} · ${row.event} · ${row.to}`
     const walk = WALKS[name]
     const state = async (queue: ScriptQueue) => (await queue.field("T", "state")) ?? "–"
 
-    test("is made, and made again changes nothing more", async () => {
+    test("happens, and repeating it changes nothing", async () => {
       await using queue = await scriptQueue()
       const lease = (await walk.to(queue)) as string
       expect(await state(queue)).toBe(row.from)
@@ -372,14 +372,14 @@ describe.each(TRANSITIONS.map(row => [`${row.from} · ${row.event} · ${row.to}`
       const before = await dump(queue.redis, queue.name)
       expect(await walk.go(queue, lease)).toEqual("again" in walk ? walk.again : walk.answers)
       expect(comparable(await dump(queue.redis, queue.name))).toEqual(comparable(before))
-      // Who waits for tasks is woken once, with their number, and who watches hears of the end once.
+      // Waiting clients are woken once, with the number of tasks, and the end of a watched task is published once.
       expect(await listener.heard()).toEqual({
         wake: row.to === "queued" ? ["1"] : [],
         ended: watched === "watched" && (ENDED.includes(row.to) || row.to === "–") ? ["T"] : [],
       })
     })
 
-    test(`is refused where ${row.refused}, and changes nothing then`, async () => {
+    test(`is refused if ${row.refused}, and then changes nothing`, async () => {
       await using queue = await scriptQueue()
       const lease = (await walk.to(queue)) as string
       const before = await dump(queue.redis, queue.name)
@@ -413,7 +413,7 @@ test("a settle or an extend is refused in every state but processing, and change
     const settled = { retrying: "failed", done: "done", dead: "failed", cancelled: "done" }[state]
     for (const outcome of ["done", "failed", "released"] as const) {
       expect(await queue.settle("T", STALE, outcome)).toEqual(["lease_lost", 0, attempt, state as "done"])
-      // How it was settled, said again without a lease, is answered as it was.
+      // The same settlement without a lease gets the first answer again.
       if (outcome !== settled)
         expect(await queue.settle("T", "", outcome)).toEqual(["not_leased", 0, attempt, state as "done"])
     }
@@ -425,7 +425,7 @@ test("a settle or an extend is refused in every state but processing, and change
   }
 })
 
-test("a task that is to end does so whatever its worker says, and its lease says it again", async () => {
+test("a task being cancelled ends as cancelled for every outcome, and a repeated ack gets the same answer", async () => {
   for (const outcome of ["done", "failed", "released"] as const) {
     await using queue = await scriptQueue()
     const lease = await submitAndLease(queue, { unique: "u", maxRetries: 0 })
@@ -439,7 +439,7 @@ test("a task that is to end does so whatever its worker says, and its lease says
   }
 })
 
-test("a task that would start after its time is dead as expired, by lease, failure or lapse", async () => {
+test("a task that would start after its expiry is dead with reason expired, on lease, failure or lapse", async () => {
   const ways: Record<string, (queue: ScriptQueue) => Promise<unknown>> = {
     lease: async queue => {
       await queue.submit("T", { expiresInMs: HOUR, unique: "u" })
@@ -476,7 +476,7 @@ test("a task that would start after its time is dead as expired, by lease, failu
   }
 })
 
-test("a task queue walks a task through its whole life, and each step leaves it in one place", async () => {
+test("a task is in exactly one place after each step of its life", async () => {
   const { socket } = await sharedRedis()
   await using queue = new ScriptQueue(socket)
   const tasks = await TaskQueue.open({
@@ -486,7 +486,9 @@ test("a task queue walks a task through its whole life, and each step leaves it 
     doneKept: 100,
     deadKept: 100,
     idempotencyTtlMs: HOUR,
-    ...{ maxQueueDepth: 0, maxQueueBytes: 0, auditIntervalMs: 0 },
+    maxQueueDepth: 0,
+    maxQueueBytes: 0,
+    auditIntervalMs: 0,
     log: createLog("silent"),
   })
   try {
@@ -528,7 +530,7 @@ test("a task queue walks a task through its whole life, and each step leaves it 
   }
 })
 
-test("every move that makes tasks ready says so once, with how many, and no other does", async () => {
+test("every call that makes tasks ready publishes their number once, and no other call does", async () => {
   await using queue = await scriptQueue()
   await using listener = new DirectQueue((await sharedRedis()).socket)
   const heard: string[] = []
@@ -551,7 +553,7 @@ test("every move that makes tasks ready says so once, with how many, and no othe
   await queue.lapse("W")
   await queue.lapse("T")
   await step(() => queue.sweep())
-  // What a lease makes ready and takes itself needs no hint.
+  // Tasks that a lease call makes ready and leases itself are not published.
   const [, again] = await queue.lease(1)
   await queue.lapse(again!.id)
   await step(() => queue.lease(2))
@@ -561,7 +563,7 @@ test("every move that makes tasks ready says so once, with how many, and no othe
   expect(heard.join(" ")).toBe("3 | | 1 | | | 1 | | 2 | | end")
 })
 
-test("whatever is done in whatever order, each task stands in exactly one place", async () => {
+test("after any sequence of calls each task is in exactly one place", async () => {
   await using queue = await scriptQueue()
   const held: [string, string][] = []
   const pick = () => held[Math.floor(Math.random() * held.length)] ?? ["none", STALE]

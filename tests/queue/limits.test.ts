@@ -1,4 +1,4 @@
-/** MAX_QUEUE_DEPTH and MAX_QUEUE_BYTES: what is refused when a queue is full, and what goes on. */
+/** MAX_QUEUE_DEPTH and MAX_QUEUE_BYTES: what a full queue refuses, and what it still accepts. */
 import { expect, test } from "bun:test"
 import type { BrokerConfig } from "../../lib/config/config.ts"
 import { encodeNewTask } from "../../lib/task/record.ts"
@@ -17,7 +17,10 @@ async function limited(limits: Partial<BrokerConfig>) {
   const call = async <T>(path: string, body: unknown, init?: RequestInit) =>
     (await (await broker.call("POST", path, body, init)).json()) as T
   return {
-    ...{ broker, direct, call, queue },
+    broker,
+    direct,
+    call,
+    queue,
     submit: (...tasks: object[]) =>
       call<Answer[]>(
         "/submit",
@@ -43,7 +46,7 @@ async function limited(limits: Partial<BrokerConfig>) {
   }
 }
 
-test("a queue as deep as may be takes no more, item by item, until some are leased", async () => {
+test("a full queue refuses each further item until tasks are leased", async () => {
   await using q = await limited({ maxQueueDepth: 3 })
   expect(await q.submit({}, { delay_ms: 60_000 }, {}, {}, { priority: 9 })).toEqual([
     ...["queued", "scheduled", "queued"],
@@ -55,7 +58,7 @@ test("a queue as deep as may be takes no more, item by item, until some are leas
   expect(await q.submit({})).toEqual(["queue_full"])
 })
 
-test("a refusal says what is full, what to do and when", async () => {
+test("a refusal names what is full, what to do and when", async () => {
   await using q = await limited({ maxQueueDepth: 1 })
   await q.submit({})
   const answer = await q.broker.call("POST", "/submit", { type: "a", queue: q.queue })
@@ -65,7 +68,7 @@ test("a refusal says what is full, what to do and when", async () => {
   expect(detail).toContain(`The queue ${q.queue} is full: as many tasks wait as MAX_QUEUE_DEPTH=1 allows.`)
 })
 
-test("repeats and duplicates are answered by a full queue, and an item that is refused may be sent again", async () => {
+test("a full queue answers repeats and duplicates, and a refused item may be sent again", async () => {
   await using q = await limited({ maxQueueDepth: 2 })
   expect(await q.submit({ task_id: "a" }, { unique_key: "u" }, { task_id: "b" })).toEqual([
     ...["queued", "queued", "queue_full"],
@@ -81,7 +84,7 @@ test("repeats and duplicates are answered by a full queue, and an item that is r
   expect(await q.submit({ task_id: "b" }, { unique_key: "v" })).toEqual(["queued", "queue_full"])
 })
 
-test("failing, releasing, extending, cancelling and retrying go on in a full queue", async () => {
+test("failing, releasing, extending, cancelling and retrying work in a full queue", async () => {
   await using q = await limited({ maxQueueDepth: 2, maxQueueBytes: 20 })
   expect(await q.submit({}, {})).toEqual(["queued", "queued"])
   const [one, other] = await q.lease(2)
@@ -95,7 +98,7 @@ test("failing, releasing, extending, cancelling and retrying go on in a full que
   await q.bytes()
 })
 
-test("the bytes of a queue are those of the tasks that have not ended, wherever their payloads are", async () => {
+test("the bytes of a queue are those of the tasks that have not ended, including large payloads", async () => {
   const large = "x".repeat(1_000)
   await using q = await limited({ maxQueueBytes: 2_500 })
   expect(
@@ -116,13 +119,13 @@ test("the bytes of a queue are those of the tasks that have not ended, wherever 
   expect(await q.bytes()).toBe(each + 8 + 3 + 1 + 2)
 })
 
-test("what is not limited is not counted", async () => {
+test("bytes are not counted without a limit", async () => {
   await using q = await limited({ maxQueueDepth: 10 })
   await q.submit({}, {})
   expect(bytesRecorded(await dump(q.direct.redis, q.queue))).toBeUndefined()
 })
 
-test("without limits a submit asks Redis for nothing more", async () => {
+test("without limits a submit runs no further Redis commands", async () => {
   await using direct = new DirectQueue((await sharedRedis()).socket)
   const policy = { priority: 5, maxRetries: 0, maxCrashes: 0, timeoutMs: 30_000 }
   const item = encodeNewTask({ queue: direct.name, type: "a", payload: "{}", policy })

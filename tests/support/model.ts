@@ -1,10 +1,11 @@
+/** The model: what each command must do to the tasks of one queue, without Redis. */
 import type { Reason, State } from "../../lib/wire/fields.ts"
 
 export const LATER_MS = 1_000_000_000
 const MAX_RELEASES = 100
 
-/** What is asked with a submit. `id` "": a new one. */
-export interface Asked {
+/** A submit. `id` "": the model check generates one. */
+export interface SubmitRequest {
   id: string
   later: boolean
   payload: string
@@ -20,11 +21,11 @@ export interface Asked {
   replace: boolean
 }
 
-export interface Known extends Asked {
+export interface ModelTask extends SubmitRequest {
   state: State
   attempt: number
   lease: string
-  /** All leases it ever had, this life. */
+  /** All leases of the task, oldest first. */
   leases: string[]
   retries: number
   crashes: number
@@ -32,18 +33,18 @@ export interface Known extends Asked {
   checkpoint: string
   cancel: boolean
   reason?: Reason | undefined
-  settled?: { lease: string; outcome: string; word: string; retries: number }
+  settled?: { lease: string; outcome: string; code: string; retries: number }
   result?: string
-  /** The time of what is set for it (the lapse, the delay's end, the retention) has come; the order of coming. */
+  /** Above 0: the timer of the task (lease, delay or retention) has expired; a higher number expired later. */
   past: number
-  /** Its hard end has come. */
+  /** Above 0: the max_runtime of the attempt has expired. */
   overrun: number
-  /** The time has come after which no attempt may start. */
+  /** Above 0: no attempt may start any more. */
   expired: number
 }
 
-/** What an attempt's end is told as. */
-export interface Said {
+/** A settlement as the caller sends it. */
+export interface Settlement {
   id: string
   lease: string
   outcome: Outcome
@@ -51,52 +52,65 @@ export interface Said {
   text: string
 }
 type Outcome = "done" | "failed" | "released"
-const waits = ({ state }: Known) => state === "queued" || state === "scheduled" || state === "retrying"
-export const ended = ({ state }: Known) => state === "done" || state === "dead" || state === "cancelled"
+const isWaiting = ({ state }: ModelTask) =>
+  state === "queued" || state === "scheduled" || state === "retrying"
+export const hasEnded = ({ state }: ModelTask) =>
+  state === "done" || state === "dead" || state === "cancelled"
 
 export class Model {
-  readonly tasks = new Map<string, Known>()
-  /** By priority. Ids may linger here after their tasks have left. */
+  readonly tasks = new Map<string, ModelTask>()
+  /** By priority. May contain stale ids. */
   readonly ready = new Map<number, string[]>()
-  readonly records = new Map<string, { print: string; id: string; word: string }>()
+  readonly records = new Map<string, { print: string; id: string; code: string }>()
   paused = false
   #time = 0
-  /** How many the call under way has put at the front, by priority: they keep their order there. */
+  /** By priority: how many tasks the current call has put at the front, where they keep their order. */
   readonly #returned = new Map<number, number>()
 
-  /** A number that comes after all before it. */
-  tick = () => ++this.#time
+  /** A number higher than all before it. */
+  nextTime = () => ++this.#time
 
-  holder = (key: string) => [...this.tasks.values()].find(task => task.unique === key && !ended(task))
+  holder = (key: string) => [...this.tasks.values()].find(task => task.unique === key && !hasEnded(task))
 
-  submit(asked: Asked): [word: string, id: string] {
-    const { id, key, print } = asked
-    const known = this.records.get(key)
-    if (known) return known.print === print ? [`replay_${known.word}`, known.id] : ["conflict", id]
+  submit(request: SubmitRequest): [code: string, id: string] {
+    const { id, key, print } = request
+    const stored = this.records.get(key)
+    if (stored) return stored.print === print ? [`replay_${stored.code}`, stored.id] : ["conflict", id]
     if (this.tasks.has(id)) return ["exists", id]
-    const holder = asked.unique === "" ? undefined : this.holder(asked.unique)
+    const holder = request.unique === "" ? undefined : this.holder(request.unique)
     if (holder) {
-      const word = asked.replace && waits(holder) ? "replaced" : "duplicate"
-      if (key) this.records.set(key, { print, id: holder.id, word })
-      if (word === "duplicate") return [word, holder.id]
-      holder.payload = asked.payload
-      if (holder.state === "scheduled" && asked.later) holder.past = 0
-      return [word, holder.id]
+      const code = request.replace && isWaiting(holder) ? "replaced" : "duplicate"
+      if (key) this.records.set(key, { print, id: holder.id, code })
+      if (code === "duplicate") return [code, holder.id]
+      holder.payload = request.payload
+      if (holder.state === "scheduled" && request.later) holder.past = 0
+      return [code, holder.id]
     }
-    const task: Known = {
-      ...{ ...asked, state: "scheduled", attempt: 0, lease: "", leases: [], checkpoint: "", cancel: false },
-      ...{ retries: 0, crashes: 0, releases: 0, past: 0, overrun: 0, expired: 0 },
+    const task: ModelTask = {
+      ...request,
+      state: "scheduled",
+      attempt: 0,
+      lease: "",
+      leases: [],
+      checkpoint: "",
+      cancel: false,
+      retries: 0,
+      crashes: 0,
+      releases: 0,
+      past: 0,
+      overrun: 0,
+      expired: 0,
     }
     this.tasks.set(id, task)
-    if (!asked.later) this.#makeReady(task)
-    if (key) this.records.set(key, { print, id, word: task.state })
+    if (!request.later) this.#makeReady(task)
+    if (key) this.records.set(key, { print, id, code: task.state })
     return [task.state, id]
   }
 
-  lease(tokens: string[]): Pick<Known, "id" | "lease" | "checkpoint" | "payload" | "retries">[] {
+  lease(tokens: string[]): Pick<ModelTask, "id" | "lease" | "checkpoint" | "payload" | "retries">[] {
     this.#move()
     if (this.paused) return []
-    const handed: Known[] = []
+    const handed: ModelTask[] = []
     for (const [priority, list] of [...this.ready].sort(([a], [b]) => b - a))
       while (list.length > 0 && handed.length < tokens.length) {
         const task = this.tasks.get(list.shift()!)
@@ -106,32 +120,36 @@ export class Model {
         handed.push(Object.assign(task, { state: "processing", lease, past: 0, overrun: 0 }))
       }
     return handed.map(({ id, lease, checkpoint, payload, retries }) => ({
-      ...{ id, lease, checkpoint, payload, retries },
+      id,
+      lease,
+      checkpoint,
+      payload,
+      retries,
     }))
   }
 
-  settle(all: Said[]): [word: string, retries: number][] {
+  settle(all: Settlement[]): [code: string, retries: number][] {
     this.#returned.clear()
-    return all.map(said => this.#settleOne(said))
+    return all.map(settlement => this.#settleOne(settlement))
   }
 
-  #settleOne({ id, lease, outcome, retry, text }: Said): [word: string, retries: number] {
+  #settleOne({ id, lease, outcome, retry, text }: Settlement): [code: string, retries: number] {
     const task = this.tasks.get(id)
     if (task === undefined) return ["unknown", 0]
     if (task.state !== "processing" || (lease !== "" && lease !== task.lease)) {
-      const done = { lease: task.lease, outcome: "done", word: "acknowledged", retries: 0 }
+      const done = { lease: task.lease, outcome: "done", code: "acknowledged", retries: 0 }
       const before = task.state === "done" && outcome === "done" ? done : task.settled
       if (before && before.lease === (lease || task.lease) && before.outcome === outcome)
-        return [before.word, before.retries]
+        return [before.code, before.retries]
       return [lease === "" ? "not_leased" : "lease_lost", 0]
     }
-    const [word, retries] = this.#settle(task, outcome, retry)
-    if (word === "acknowledged" && text !== "") task.result = text
-    if (word !== "acknowledged") task.settled = { lease: task.lease, outcome, word, retries }
-    return [word, retries]
+    const [code, retries] = this.#settle(task, outcome, retry)
+    if (code === "acknowledged" && text !== "") task.result = text
+    if (code !== "acknowledged") task.settled = { lease: task.lease, outcome, code, retries }
+    return [code, retries]
   }
 
-  #settle(task: Known, outcome: Outcome, retry: string): [word: string, retries: number] {
+  #settle(task: ModelTask, outcome: Outcome, retry: string): [code: string, retries: number] {
     if (task.cancel) return [this.#end(task, "cancelled"), 0]
     if (outcome === "done") {
       this.#end(task, "done")
@@ -148,7 +166,7 @@ export class Model {
     return [this.#again(task, final ? "failed" : undefined, delayed), task.retries]
   }
 
-  extend(id: string, lease: string, checkpoint: string): [word: string] {
+  extend(id: string, lease: string, checkpoint: string): [code: string] {
     const task = this.tasks.get(id)
     if (task === undefined) return ["unknown"]
     if (task.state !== "processing" || lease !== task.lease) return ["lease_lost"]
@@ -157,7 +175,7 @@ export class Model {
     return [task.cancel ? "cancelled" : "ok"]
   }
 
-  cancel(id: string): [word: string] {
+  cancel(id: string): [code: string] {
     const task = this.tasks.get(id)
     if (task === undefined) return ["unknown"]
     if (task.state === "done" || task.state === "dead") return ["ended"]
@@ -189,28 +207,30 @@ export class Model {
     return "deleted"
   }
 
-  /** Of a place as lua/purge.lua names it. */
+  /** `place`: as for lua/purge.lua. */
   purge(place: string): [looked: number, purged: number] {
     const list = this.ready.get(Number(place)) ?? []
-    const there = (task: Known) =>
-      task.state === "queued" ? task.priority === Number(place) : place === (waits(task) ? "due" : task.state)
+    const there = (task: ModelTask) =>
+      task.state === "queued"
+        ? task.priority === Number(place)
+        : place === (isWaiting(task) ? "due" : task.state)
     const gone = [...this.tasks.values()].filter(there)
     for (const { id } of gone) this.tasks.delete(id)
     return [/\d/.test(place) ? list.splice(0).length : gone.length, gone.length]
   }
 
   sweep(): void {
-    const over = [...this.tasks.values()].filter(task => ended(task) && task.past > 0)
+    const over = [...this.tasks.values()].filter(task => hasEnded(task) && task.past > 0)
     this.#move()
     for (const { id } of over) this.tasks.delete(id)
   }
 
-  /** What every sweep and every lease begins with: lapsed, expired, due, each in the order of time. */
+  /** Runs the timers, as every sweep and lease does first: lapsed, expired, due, each in the order of time. */
   #move(): void {
-    const by = (time: "past" | "expired", is: (task: Known) => boolean) =>
+    const by = (time: "past" | "expired", is: (task: ModelTask) => boolean) =>
       [...this.tasks.values()].filter(task => task[time] > 0 && is(task)).sort((a, b) => a[time] - b[time])
     const lapsed = by("past", task => task.state === "processing")
-    const expired = by("expired", waits)
+    const expired = by("expired", isWaiting)
     const due = by("past", task => task.state === "scheduled" || task.state === "retrying")
     for (const task of lapsed) {
       const reason = task.overrun > 0 ? "timed_out" : "crashed"
@@ -218,10 +238,10 @@ export class Model {
       else this.#again(task, ++task.crashes > task.maxCrashes ? reason : undefined, task.backoff !== "")
     }
     for (const task of expired) this.#end(task, "dead", "expired")
-    for (const task of due) if (waits(task)) this.#makeReady(task)
+    for (const task of due) if (isWaiting(task)) this.#makeReady(task)
   }
 
-  #makeReady(task: Known, front = false): void {
+  #makeReady(task: ModelTask, front = false): void {
     Object.assign(task, { state: "queued", past: 0, overrun: 0 })
     const list = this.ready.get(task.priority) ?? []
     this.ready.set(task.priority, list)
@@ -233,8 +253,8 @@ export class Model {
     }
   }
 
-  /** Another attempt, now or later, unless the budget is spent or it is too late. */
-  #again(task: Known, spent: Reason | undefined, delayed: boolean, front = false): string {
+  /** Starts another attempt now or later, unless the budget is spent or the task has expired. */
+  #again(task: ModelTask, spent: Reason | undefined, delayed: boolean, front = false): string {
     const reason = spent ?? (task.expired > 0 ? "expired" : undefined)
     if (reason) this.#end(task, "dead", reason)
     else if (delayed) Object.assign(task, { state: "retrying", past: 0, overrun: 0 })
@@ -242,7 +262,7 @@ export class Model {
     return reason ? "moved_to_dlq" : "requeued"
   }
 
-  #end(task: Known, state: "done" | "dead" | "cancelled", reason?: Reason): string {
+  #end(task: ModelTask, state: "done" | "dead" | "cancelled", reason?: Reason): string {
     Object.assign(task, { state, reason, past: 0, overrun: 0 })
     return state
   }
