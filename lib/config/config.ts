@@ -1,5 +1,5 @@
 /**
- * The configuration of a broker, a worker and `top`. The readers are pure, except that API_TOKENS_FILE names a file:
+ * The configuration of a broker, a worker, `top` and `inspect`. The readers are pure, except that API_TOKENS_FILE names a file:
  * the same variables give the same frozen object, or one ConfigError that lists every invalid variable and what would
  * be valid. No other file reads the environment. Durations end in `Ms`, sizes in `Bytes`.
  */
@@ -13,33 +13,13 @@ export type BrokerConfig = ReturnType<typeof readBrokerConfig>
 /** Reads the configuration of a broker. Without an address of Redis the broker runs its own redis-server in `dataDir`. */
 export function readBrokerConfig(env: Env = process.env, onRead: OnRead = () => {}) {
   const read = new Reader(env, onRead)
-  const redisHost = read.text("REDIS_HOST")
-  const redisPort = read.integer("REDIS_PORT", 6379, 1, 65_535)
-  const redisUrl =
-    readRedisUrl(read) ?? (redisHost === undefined ? undefined : `redis://${redisHost}:${redisPort}`)
-  const redisSentinels = read.nodes("REDIS_SENTINELS", 26_379)
-  const redisCluster = read.nodes("REDIS_CLUSTER", 6_379)
-  const redisPassword = read.text("REDIS_PASSWORD")
-  const redisUsername = read.text("REDIS_USERNAME")
-  const waitReplicas = read.integer("WAIT_REPLICAS", 0, 0, 10)
-  const given = (["REDIS_URL", "REDIS_SENTINELS", "REDIS_CLUSTER"] as const).filter(
-    name => read.text(name) !== undefined,
-  )
-  if (given.length > 1) read.fault(`${given.join(" and ")} are both set: set only one of them`, undefined)
-  if (redisHost !== undefined && given.length > 0 && given[0] !== "REDIS_URL")
-    read.fault(`${given[0]} and REDIS_HOST are both set: set only one of them`, undefined)
-  const own = given.length === 0 && redisHost === undefined
-  if ((redisPassword ?? redisUsername) !== undefined && (own || given[0] === "REDIS_URL"))
-    read.fault(
-      "REDIS_USERNAME and REDIS_PASSWORD require REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER; with REDIS_URL, write " +
-        "them in the address: redis://user:password@host",
-      undefined,
-    )
-  if (waitReplicas > 0 && own)
-    read.fault("WAIT_REPLICAS requires a Redis with replicas: the broker's own Redis has none", undefined)
+  const redis = readRedis(read)
   const apiToken = read.token()
   const tokens = readTokens(read, apiToken)
-  if (!own && [read.text("API_SECRET_TOKEN"), tokens].every(given => given === undefined))
+  if (
+    redisAddress(redis) !== undefined &&
+    [read.text("API_SECRET_TOKEN"), tokens].every(given => given === undefined)
+  )
     read.fault(
       "API_SECRET_TOKEN must be set with REDIS_URL, REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER, unless API_TOKENS is: " +
         "clients send it in X-API-Token (create one: openssl rand -hex 32)",
@@ -48,18 +28,9 @@ export function readBrokerConfig(env: Env = process.env, onRead: OnRead = () => 
   return read.finish({
     host: read.text("HOST", "0.0.0.0"),
     ...readPorts(read),
-    redisUrl,
-    redisSentinels,
-    redisMasterName: read.text("REDIS_MASTER_NAME", "mymaster"),
-    redisSentinelPassword: read.text("REDIS_SENTINEL_PASSWORD"),
-    redisCluster,
-    redisUsername,
-    redisPassword,
-    waitReplicas,
-    redisTimeoutMs: read.integer("REDIS_TIMEOUT_MS", 2_000, 50, 60_000),
+    ...redis,
     apiToken,
     tokens: tokens ?? [],
-    dataDir: read.text("DATA_DIR", ".data"),
     visibilityTimeoutMs: read.integer("VISIBILITY_TIMEOUT_MS", 30_000, 100, 86_400_000),
     maxRetries: read.integer("MAX_RETRIES", 3, 0, 1_000),
     maxCrashes: read.integer("MAX_CRASHES", 3, 0, 1_000),
@@ -109,8 +80,56 @@ function readPorts(read: Reader) {
   return { port, brokers, metricsPort }
 }
 
+/** How to reach Redis, and where a broker keeps its own if it is given none. */
+function readRedis(read: Reader) {
+  const redisHost = read.text("REDIS_HOST")
+  const redisPort = read.integer("REDIS_PORT", 6379, 1, 65_535)
+  const redisUrl =
+    readRedisUrl(read) ?? (redisHost === undefined ? undefined : `redis://${redisHost}:${redisPort}`)
+  const redisSentinels = read.nodes("REDIS_SENTINELS", 26_379)
+  const redisCluster = read.nodes("REDIS_CLUSTER", 6_379)
+  const redisPassword = read.text("REDIS_PASSWORD")
+  const redisUsername = read.text("REDIS_USERNAME")
+  const waitReplicas = read.integer("WAIT_REPLICAS", 0, 0, 10)
+  const given = (["REDIS_URL", "REDIS_SENTINELS", "REDIS_CLUSTER"] as const).filter(
+    name => read.text(name) !== undefined,
+  )
+  if (given.length > 1) read.fault(`${given.join(" and ")} are both set: set only one of them`, undefined)
+  if (redisHost !== undefined && given.length > 0 && given[0] !== "REDIS_URL")
+    read.fault(`${given[0]} and REDIS_HOST are both set: set only one of them`, undefined)
+  const own = given.length === 0 && redisHost === undefined
+  if ((redisPassword ?? redisUsername) !== undefined && (own || given[0] === "REDIS_URL"))
+    read.fault(
+      "REDIS_USERNAME and REDIS_PASSWORD require REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER; with REDIS_URL, write " +
+        "them in the address: redis://user:password@host",
+      undefined,
+    )
+  if (waitReplicas > 0 && own)
+    read.fault("WAIT_REPLICAS requires a Redis with replicas: the broker's own Redis has none", undefined)
+  return {
+    redisUrl,
+    redisSentinels,
+    redisMasterName: read.text("REDIS_MASTER_NAME", "mymaster"),
+    redisSentinelPassword: read.text("REDIS_SENTINEL_PASSWORD"),
+    redisCluster,
+    redisUsername,
+    redisPassword,
+    waitReplicas,
+    redisTimeoutMs: read.integer("REDIS_TIMEOUT_MS", 2_000, 50, 60_000),
+    dataDir: read.text("DATA_DIR", ".data"),
+  }
+}
+
+type RedisConfig = ReturnType<typeof readRedis>
+
+/** Reads the configuration of `inspect`: the settings of a broker that are about Redis. */
+export function readInspectConfig(env: Env = process.env, onRead: OnRead = () => {}) {
+  const read = new Reader(env, onRead)
+  return read.finish(readRedis(read))
+}
+
 /** The address of Redis; undefined: the broker runs its own. */
-export function redisAddress(config: BrokerConfig): RedisAddress | undefined {
+export function redisAddress(config: RedisConfig): RedisAddress | undefined {
   const { redisUrl, redisSentinels, redisCluster, redisMasterName, redisSentinelPassword } = config
   if (redisSentinels !== undefined)
     return { sentinels: redisSentinels, master: redisMasterName, sentinelPassword: redisSentinelPassword }

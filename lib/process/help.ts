@@ -1,6 +1,6 @@
-/** The command line of broker.ts, worker.ts, `bun run top` and `bun run start`. It has only `--help` and `--version`. */
+/** The command line of the programs. Each has `--help` and `--version`, and only `inspect` has an argument. */
 import { version } from "../../package.json" with { type: "json" }
-import { readBrokerConfig, readTopConfig, readWorkerConfig } from "../config/config.ts"
+import { readBrokerConfig, readInspectConfig, readTopConfig, readWorkerConfig } from "../config/config.ts"
 import { ConfigError, type OnRead } from "../config/reader.ts"
 import { VARIABLES, type Variable } from "../config/variables.ts"
 
@@ -36,6 +36,15 @@ output is not a terminal, it prints them once and exits.
 
   bun run top
   BROKER_URL=https://broker.example API_SECRET_TOKEN=... bun run top`,
+  },
+  inspect: {
+    reads: readInspectConfig,
+    about: `\
+Prints the record of a task from Redis, with a name for each field. It reads
+Redis directly, so it also works if no broker is running, and changes nothing.
+
+  bun run inspect emails:01KAV9FT345D2Q7RWM4HTE
+  REDIS_URL=redis://redis.example bun run inspect emails:01KAV9FT345D2Q7RWM4HTE`,
   },
   start: {
     reads: undefined,

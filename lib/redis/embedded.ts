@@ -75,6 +75,20 @@ export async function startEmbeddedRedis(dataDir: string): Promise<EmbeddedRedis
 }
 
 /** A socket's address holds 103 bytes on every system; where the data directory's is longer, a short one stands in. */
+/** The socket of the server in this data directory. Fails if there is none, and starts nothing. */
+export async function existingSocket(dataDir: string): Promise<string> {
+  const none = () => new Error(`no Redis is running in ${dataDir}: start a broker there, or set REDIS_URL`)
+  const socket = await socketPath(
+    await realpath(dataDir).catch(() => {
+      throw none()
+    }),
+  )
+  await lstat(socket).catch(() => {
+    throw none()
+  })
+  return socket
+}
+
 async function socketPath(dir: string): Promise<string> {
   const socket = join(dir, "redis.sock")
   if (Buffer.byteLength(socket) <= 103) return socket

@@ -28,6 +28,21 @@ export function encodePolicy(policy: Policy, expires = false): string {
   return `${long} ${backoff.kind} ${backoff.delay_ms} ${backoff.max_ms ?? 0} ${backoff.jitter === false ? 0 : 1}`
 }
 
+/** The positions of a policy line. Lines end after the fourth or the seventh, or have all. */
+export const POLICY_FIELDS = [
+  "priority",
+  "max_retries",
+  "max_crashes",
+  "timeout_ms",
+  "max_runtime_ms",
+  "expires_at",
+  "result_ttl_ms",
+  "backoff_kind",
+  "backoff_delay_ms",
+  "backoff_max_ms",
+  "backoff_jitter",
+] as const
+
 const MAX_CACHED = 1_000
 const cache = new Map<string, Policy>()
 

@@ -11,9 +11,10 @@ import { bare, table } from "../support/documents.ts"
 import { brokerProcess, directory, listening } from "../support/processes.ts"
 
 const root = join(import.meta.dir, "../..")
-const PROGRAMS = ["broker", "worker", "top", "start"] as const
+const PROGRAMS = ["broker", "worker", "top", "start", "inspect"] as const
+const IN_ROOT: readonly Program[] = ["broker", "worker"]
 const fileOf = (program: Program) =>
-  join(root, program === "top" || program === "start" ? `lib/process/${program}.ts` : `${program}.ts`)
+  join(root, IN_ROOT.includes(program) ? `${program}.ts` : `lib/process/${program}.ts`)
 
 async function run(program: Program, ...args: string[]) {
   const child = Bun.spawn([process.execPath, fileOf(program), ...args], {
@@ -64,7 +65,7 @@ test.each(PROGRAMS)(
     expect(Math.max(...lines.map(line => line.length))).toBeLessThanOrEqual(80)
     expect(lines[0]).toContain("task")
     expect(lines.slice(0, 10).join("\n")).toContain(
-      program === "top" || program === "start" ? `bun run ${program}` : `bun run ${program}.ts`,
+      IN_ROOT.includes(program) ? `bun run ${program}.ts` : `bun run ${program}`,
     )
   },
 )
