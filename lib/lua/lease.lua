@@ -55,7 +55,7 @@ local leased, deadlines = values_in(joined, leases), {}
 local function hand_out(id, key, lease, policy, rest)
   local attempt = lease == "0" and "1" or int(attempt_of(lease) + 1)
   local token = sub(tokens, slot * token_size + 1, (slot + 1) * token_size)
-  local text = leased_text(attempt, token, next_worker(), rest)
+  local text = LEASED .. attempt .. "." .. token .. STARTED .. next_worker() .. rest
   local deadline = deadlines[policy] or int(lapse_time(policy, policy.timeout, now))
   deadlines[policy] = deadline
   loaded[id] = text

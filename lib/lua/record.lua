@@ -30,10 +30,8 @@ local NEW = "queued 0 0 0 ? 0 0 0 " .. now_text .. "\n"
 -- lease: lease and the position after the worker. The pattern covers the whole line: a text that only begins like a task
 -- would raise an error after the pop, and lose the other tasks that were popped with it.
 local QUEUED = "^queued %d+ (%d%S*) %d+ %S+() %d+ %d+ %d+ %d+\n"
-local STARTED = " " .. now_text .. " " -- follows the lease
-local function leased_text(attempt, token, worker, rest)
-  return "processing 0 " .. attempt .. "." .. token .. STARTED .. worker .. rest
-end
+-- The new text is LEASED, lease, STARTED, worker, and the old text from that position on.
+local LEASED, STARTED = "processing 0 ", " " .. now_text .. " "
 
 -- settle: the start of the text of a leased task, and what replaces it in the text of a done one.
 local PROCESSING = "processing 0"

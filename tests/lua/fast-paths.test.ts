@@ -26,15 +26,15 @@ const FAST_PATHS: Record<string, { general: Edit; broken: Edit }> = {
   },
   "lease: the text from the old one": {
     general: {
-      find: "local text = leased_text(attempt, token, next_worker(), rest)",
+      find: 'local text = LEASED .. attempt .. "." .. token .. STARTED .. next_worker() .. rest',
       replace: `local t = parse(id, loaded[id])
         t.state, t.finished, t.lease, t.started = "processing", "0", attempt .. "." .. token, now_text
         t.worker = next_worker()
         local text = text_of(t)`,
     },
     broken: {
-      find: "leased_text(attempt, token, next_worker(), rest)",
-      replace: 'leased_text("1", token, next_worker(), rest)',
+      find: 'LEASED .. attempt .. "." .. token',
+      replace: 'LEASED .. "1." .. token',
     },
   },
   "settle: done without a result": {
