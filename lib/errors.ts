@@ -31,7 +31,7 @@ export class NotReplicated extends Refused {
     readonly reply?: unknown,
   ) {
     super("not_replicated", {
-      detail: `Fewer than WAIT_REPLICAS=${replicas} replicas have confirmed this. It may have been done all the same; asking again is safe, but a submit without an Idempotency-Key or a task_id may then stand twice.`,
+      detail: `Fewer than WAIT_REPLICAS=${replicas} replicas have confirmed this. The request may have taken effect. Repeating it is safe, except that repeating a submit without an Idempotency-Key or a task_id may create a second task.`,
     })
   }
 }

@@ -4,7 +4,7 @@ import { Counters } from "../observe/counters.ts"
 import { EventFeed } from "../observe/event-feed.ts"
 import { EventWriter } from "../observe/event-writer.ts"
 import { Rates } from "../observe/rates.ts"
-import { connect, hintConnection, type RedisTarget, topologyOf } from "../redis/connection.ts"
+import { connect, type RedisTarget, subscriptionConnection, topologyOf } from "../redis/connection.ts"
 import { Scripts } from "../redis/scripts.ts"
 import { Store, timed } from "../redis/store.ts"
 import { Subscriptions } from "../redis/subscriptions.ts"
@@ -44,7 +44,7 @@ export type Parts = Awaited<ReturnType<typeof openParts>>
 export async function openParts(options: TaskQueueOptions) {
   const { redis, log, doneRetentionMs } = options
   const store = await Store.open(redis, log)
-  const subscriber = hintConnection(redis, log, () => store.nodes())
+  const subscriber = subscriptionConnection(redis, log, () => store.nodes())
   try {
     await connect(subscriber)
   } catch (error) {

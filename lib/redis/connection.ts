@@ -1,47 +1,40 @@
-/** Connections to Redis, set so that no command runs twice and none waits for ever. */
-import { createConnection, type Socket } from "node:net"
-import {
-  AbstractConnector,
-  type RedisOptions as AllOptions,
-  Redis,
-  type SentinelConnectionOptions,
-  SentinelConnector,
-} from "ioredis"
+/** Connections to Redis. No command is sent twice, and none waits without a limit. */
+import { createConnection } from "node:net"
+import { AbstractConnector, type RedisOptions as AllOptions, Redis } from "ioredis"
 import type { RedisAddress } from "../config/config.ts"
 import type { HostPort } from "../config/reader.ts"
 import type { Log } from "../log.ts"
-import { atTickEnd } from "../tick.ts"
+import { QuietSentinels, revive, writePerTick } from "./ioredis-fixes.ts"
 
 type RedisOptions = Omit<AllOptions, "replyMapping">
 export type RedisTarget = RedisAddress & {
-  /** Where no `url` has its own. */
+  /** Unless the URL contains them. */
   username?: string | undefined
   password?: string | undefined
   timeoutMs: number
-  /** What CLIENT LIST shows. */
+  /** Shown by CLIENT LIST. */
   name: string
-  /** A write counts once so many replicas have it. */
+  /** How many replicas must confirm a write before it is answered. */
   waitReplicas?: number
 }
 
-export type Topology = "single" | "sentinel" | "cluster"
+export type TopologyKind = "single" | "sentinel" | "cluster"
 
-export const topologyOf = (address: RedisAddress): Topology =>
+export const topologyOf = (address: RedisAddress): TopologyKind =>
   "url" in address ? "single" : "sentinels" in address ? "sentinel" : "cluster"
 
-/** How long a Sentinel may take to answer. It often stands on the machine that has just failed. */
+/** Time limit of a Sentinel. One of them often runs on the machine that has just failed. */
 const SENTINEL_MS = 500
-/** How often the connection for hints is tried: it is silent for hours where nothing happens. */
+/** How often the subscription connection is checked. Without events it would be silent for hours. */
 const PING_MS = 1_000
-const REVIVE_MS = 100
 
 /**
- * ioredis sends a command again when its reply was lost, and waits without end in a black hole: both are
- * turned off. A command that timed out may still run, which is why every script is safe to repeat.
+ * By default ioredis repeats a command whose reply was lost, and waits without a limit if packets are dropped. Both are
+ * turned off. A command that timed out may still run, so every script is safe to repeat.
  *
- * A connection that is silent for as long as one command may take is dropped, and with it all commands under
- * way; until a server answers on a new one, commands fail at once. So one call waits for a frozen server, and
- * not each of those behind it once more; and the new connection finds the server that has taken its place.
+ * If a connection is silent for the time limit of one command, it is closed, and all its commands fail. Until a new
+ * connection is ready, commands fail at once. So only one round of calls waits for a frozen server, and the new
+ * connection finds the server that has replaced it.
  */
 function options({ timeoutMs, name, ...target }: RedisTarget): RedisOptions {
   return {
@@ -54,9 +47,9 @@ function options({ timeoutMs, name, ...target }: RedisTarget): RedisOptions {
     connectTimeout: timeoutMs,
     commandTimeout: timeoutMs,
     socketTimeout: timeoutMs,
-    // A frozen server does not close its side: it is not waited for.
+    // A frozen server does not close its side, so do not wait for it.
     disconnectTimeout: 100,
-    // One that reads its data is asked again soon: its own guess of how long that takes is a second at least.
+    // While Redis loads its data, ask again soon. The estimate that Redis gives is at least one second.
     maxLoadingRetryTime: 100,
     retryStrategy: attempt => Math.min(50 * attempt, 500) + Math.random() * 50,
     reconnectOnError: error => (error.message.startsWith("READONLY") ? 1 : false),
@@ -66,50 +59,18 @@ function options({ timeoutMs, name, ...target }: RedisTarget): RedisOptions {
 
 function connection(target: RedisTarget, extra: RedisOptions, log: Log): Redis {
   const redis = dial(target, { ...options(target), ...extra })
-  let told = false
+  let reported = false
   redis.on("error", error => {
-    if (!told) log.warn("Redis is away", { error: error.message })
-    told = true
+    if (!reported) log.warn("Redis is unavailable", { error: error.message })
+    reported = true
   })
   redis.on("ready", () => {
-    if (told) log.info("Redis is back")
-    told = false
+    if (reported) log.info("Redis is available again")
+    reported = false
   })
   revive(redis)
-  inOneWrite(redis)
+  writePerTick(redis)
   return redis
-}
-
-/**
- * What is sent in one tick leaves in one write. ioredis' own pipelining does so too, but has one pipeline under way
- * at a time: Redis would idle while answers are written, and the broker's groups would wait behind each other.
- */
-function inOneWrite(redis: Redis): void {
-  const send = redis.sendCommand.bind(redis)
-  redis.sendCommand = (command, stream) => {
-    const socket = redis.stream as Socket | undefined
-    if (socket?.writableCorked === 0) {
-      socket.cork()
-      atTickEnd(() => socket.uncork())
-    }
-    return send(command, stream)
-  }
-}
-
-/** ioredis gives a connection up for good where it is disturbed while it connects, by whatever: it begins anew. */
-function revive(redis: Redis): void {
-  let left = false
-  const disconnect = redis.disconnect.bind(redis)
-  redis.disconnect = (again = false) => {
-    left ||= !again
-    disconnect(again)
-  }
-  redis.on("end", () => {
-    const timer = setTimeout(() => {
-      if (!left && redis.status === "end") redis.connect().catch(() => {})
-    }, REVIVE_MS)
-    timer.unref()
-  })
 }
 
 function dial(target: RedisTarget, all: RedisOptions): Redis {
@@ -121,9 +82,9 @@ function dial(target: RedisTarget, all: RedisOptions): Redis {
       sentinelPassword: target.sentinelPassword!,
       sentinelCommandTimeout: SENTINEL_MS,
       sentinelRetryStrategy: attempt => Math.min(50 * attempt, 500),
-      // It would subscribe again with nobody to catch where that fails, which ends the process.
+      // ioredis would subscribe again, and a failure there is an uncaught error that ends the process.
       sentinelReconnectStrategy: () => null,
-      // Else a master that was replaced while it still answers would be noticed at the first READONLY.
+      // Without it, a master that was replaced but still answers is noticed only at the first READONLY.
       failoverDetector: true,
       Connector: QuietSentinels as NonNullable<AllOptions["Connector"]>,
     })
@@ -132,46 +93,22 @@ function dial(target: RedisTarget, all: RedisOptions): Redis {
   return path.startsWith("/") ? new Redis({ ...all, path }) : new Redis(target.url, all)
 }
 
-/**
- * Two faults of ioredis 6.0 mended. It has no listener for errors of the Sentinels that it hears of failovers
- * from, and so prints each. And such news that comes while it connects anew already, breaks that off for good:
- * the connection ends and never comes back. So nobody listens for news meanwhile.
- */
-class QuietSentinels extends SentinelConnector {
-  constructor(options: SentinelConnectionOptions) {
-    super(options)
-    const inside = inner(this)
-    const dial = inside.connectToSentinel.bind(this)
-    inside.connectToSentinel = (...args) => dial(...args).on("error", () => {})
-  }
-
-  override connect(...args: Parameters<SentinelConnector["connect"]>) {
-    const inside = inner(this)
-    inside.failoverDetector?.cleanup()
-    // Done with: each further time would leave listeners on its sockets, of which Bun warns.
-    inside.failoverDetector = null
-    return super.connect(...args)
-  }
-}
-
-const inner = (connector: SentinelConnector) =>
-  connector as unknown as {
-    connectToSentinel(...args: unknown[]): Redis
-    failoverDetector: { cleanup(): void } | null
-  }
-
-/** For commands and scripts. `at`: this node of a Cluster. */
+/** A connection for commands and scripts. `at`: to this node of a Cluster. */
 export const commandConnection = (target: RedisTarget, log: Log, at?: HostPort) =>
   connection(target, at ?? {}, log)
 
 /**
- * For hints, on one node of a Cluster, whichever answers: what is published on one is heard on all. (Sharded
- * pub/sub would spare the other nodes that, and need a connection to each.)
+ * A connection for subscriptions. In a Cluster it is to any node, because a message published on one node reaches the
+ * subscribers of all. (Sharded pub/sub avoids that traffic, but needs a connection to each node.)
  */
-export function hintConnection(target: RedisTarget, log: Log, nodes: () => readonly HostPort[]): Redis {
+export function subscriptionConnection(
+  target: RedisTarget,
+  log: Log,
+  nodes: () => readonly HostPort[],
+): Redis {
   const extra: RedisOptions = { autoResubscribe: false }
   const redis = connection(
-    { ...target, name: `${target.name}-hints` },
+    { ...target, name: `${target.name}-subscriptions` },
     "cluster" in target ? { ...extra, Connector: roundConnector(nodes) } : extra,
     log,
   )
@@ -186,7 +123,7 @@ export function hintConnection(target: RedisTarget, log: Log, nodes: () => reado
   return redis
 }
 
-/** Connects to the next node each time. */
+/** Connects to another node each time. */
 function roundConnector(nodes: () => readonly HostPort[]) {
   let turn = Math.floor(Math.random() * 1_000)
   return class extends AbstractConnector {
@@ -204,10 +141,10 @@ function roundConnector(nodes: () => readonly HostPort[]) {
   }
 }
 
-/** Connects, or says why not, at the first failure: with Sentinels ioredis would go on trying for ever. */
+/** Connects, or fails at the first error: with Sentinels ioredis would try for ever. */
 export async function connect(redis: Redis): Promise<void> {
   const failed = Promise.withResolvers<never>()
-  // Comes before its promise fails, with no more than "Connection is closed".
+  // The event has the cause. The promise fails later, and only with "Connection is closed".
   redis.once("error", failed.reject)
   try {
     await Promise.race([redis.connect(), failed.promise])

@@ -1,10 +1,10 @@
 /**
- * The machine's own Redis, for a broker that was given none: `redis-server` (or `valkey-server`) on a Unix
- * socket in the data directory, every write on disk before its answer. It outlives a broker that is killed and
- * is found again by the next one; the last broker to leave turns it off; while one stays, it is kept running.
+ * The Redis of a broker that was given no address: `redis-server` (or `valkey-server`) on a Unix socket in the data
+ * directory, with every write on disk before its answer. It survives a broker that is killed, and the next broker uses
+ * it. If it ends while a broker is connected, that broker starts it again. The last broker that stops shuts it down.
  *
- * Invariant: one server per data directory. Whoever starts or ends it holds a lock that the kernel drops when
- * its holder dies, so no step can be left half done for others to guess at.
+ * Invariant: one server per data directory, because two would destroy the append-only file. A broker that starts or
+ * stops the server holds a lock, which the kernel releases when the broker dies.
  */
 import { Database } from "bun:sqlite"
 import { createHash, randomBytes } from "node:crypto"
@@ -13,16 +13,16 @@ import { join } from "node:path"
 import type { Subprocess } from "bun"
 import { Redis } from "ioredis"
 
-/** The name that every broker gives its connections to Redis. */
+/** The name of every connection of a broker. */
 export const BROKER_CONNECTION = "tq-broker"
 
 export interface EmbeddedRedis {
   readonly socket: string
-  /** The API token of this data directory, for a broker whose environment names none. */
+  /** The API token of this data directory, for a broker without a configured token. */
   readonly token: string
-  /** A server was already running on the socket. */
+  /** Whether a server was already running on the socket. */
   readonly adopted: boolean
-  /** Ends the server, gone on return, unless another broker is connected. */
+  /** Shuts the server down and waits for its end, unless another broker is connected. */
   stop(): Promise<void>
 }
 
@@ -35,7 +35,7 @@ export async function startEmbeddedRedis(dataDir: string): Promise<EmbeddedRedis
   let stopping = false
   let presence: Redis | undefined
   let child: Subprocess | undefined
-  /** Connects, and starts the server where there is none. The connection stays, as a sign to other brokers. */
+  /** Connects, and starts the server if there is none. The connection stays open, so that other brokers see this one. */
   const attend = () =>
     locked(dir, async () => {
       if (stopping) return true
@@ -68,13 +68,12 @@ export async function startEmbeddedRedis(dataDir: string): Promise<EmbeddedRedis
       await revival
       presence?.disconnect()
       const ended = await locked(dir, () => endUnlessUsed(socket))
-      // Also takes it off the list of processes, which the init of some containers never does.
+      // This also reaps the process, which the init process of some containers never does.
       if (ended) await child?.exited
     },
   }
 }
 
-/** A socket's address holds 103 bytes on every system; where the data directory's is longer, a short one stands in. */
 /** The socket of the server in this data directory. Fails if there is none, and starts nothing. */
 export async function existingSocket(dataDir: string): Promise<string> {
   const none = () => new Error(`no Redis is running in ${dataDir}: start a broker there, or set REDIS_URL`)
@@ -89,13 +88,14 @@ export async function existingSocket(dataDir: string): Promise<string> {
   return socket
 }
 
+/** The socket in this directory, or in a short one if its path has more than 103 bytes, the limit of some systems. */
 async function socketPath(dir: string): Promise<string> {
   const socket = join(dir, "redis.sock")
   if (Buffer.byteLength(socket) <= 103) return socket
   const short = `/tmp/tq-${createHash("sha256").update(dir).digest("hex").slice(0, 16)}`
   await mkdir(short, { recursive: true, mode: 0o700 })
   const { uid, mode } = await lstat(short)
-  // /tmp is everyone's: a directory that another user put there would let them answer in Redis' place.
+  // Any user can create directories in /tmp, and could then run a server in place of Redis.
   if (uid !== process.getuid!() || (mode & 0o170777) !== 0o040700)
     throw new Error(
       `${short} must be a directory of this user with mode 0700: remove it, or choose a shorter DATA_DIR`,
@@ -103,7 +103,10 @@ async function socketPath(dir: string): Promise<string> {
   return join(short, "redis.sock")
 }
 
-/** SQLite's exclusive lock, as Bun has no flock: it holds between processes and ends with its holder. */
+/**
+ * Runs `work` under an exclusive lock of SQLite, because Bun has no flock. It excludes other processes, and the kernel
+ * releases it when the process ends (sqlite.org/lockingv3.html).
+ */
 async function locked<T>(dir: string, work: () => Promise<T>): Promise<T> {
   const lock = new Database(join(dir, "lock"))
   try {
@@ -124,9 +127,9 @@ function tryLock(lock: Database): boolean {
   }
 }
 
-/** A connection to a server that is ready; undefined where none listens. Waits while one reads its data. */
+/** A connection to the running server; undefined if none is listening. Waits while a server loads its data. */
 async function connect(socket: string): Promise<Redis | undefined> {
-  // A server that listens is never replaced, however long it is silent: two on one directory would ruin it.
+  // A server that listens is never replaced, even if it does not answer: two servers would destroy the data.
   for (let silences = 0; ; silences++) {
     const redis = new Redis({
       path: socket,
@@ -149,7 +152,7 @@ async function connect(socket: string): Promise<Redis | undefined> {
       if (refusal?.code === "ENOENT" || refusal?.code === "ECONNREFUSED") return undefined
       if (String(error).includes("LOADING")) silences = 0
       else if (silences === 10)
-        throw new Error(`Redis on ${socket} listens but does not answer`, { cause: error })
+        throw new Error(`Redis on ${socket} accepts connections but does not answer`, { cause: error })
       await Bun.sleep(100)
     }
   }
@@ -159,12 +162,30 @@ async function launch(dir: string, socket: string): Promise<[Redis, Subprocess]>
   const program = findServer()
   await waitForOldServer(dir, socket)
   const log = await open(join(dir, "redis.log"), "a", 0o600)
-  // Detached, so that Ctrl-C in the terminal does not end Redis before the broker has finished.
+  // Detached, so that Ctrl-C in the terminal does not stop Redis before the broker.
   const server = Bun.spawn({
     cmd: [
-      ...[program, "--dir", dir, "--unixsocket", socket, "--unixsocketperm", "700", "--port", "0"],
-      ...["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction"],
-      ...["--pidfile", join(dir, "redis.pid"), "--loglevel", "warning"],
+      program,
+      "--dir",
+      dir,
+      "--unixsocket",
+      socket,
+      "--unixsocketperm",
+      "700",
+      "--port",
+      "0",
+      "--appendonly",
+      "yes",
+      "--appendfsync",
+      "always",
+      "--save",
+      "",
+      "--maxmemory-policy",
+      "noeviction",
+      "--pidfile",
+      join(dir, "redis.pid"),
+      "--loglevel",
+      "warning",
     ],
     stdio: ["ignore", log.fd, log.fd],
     detached: true,
@@ -190,23 +211,25 @@ function findServer(): string {
     if (Number(major) >= 7) return path
     versions.push(`${path} is ${version ?? "of an unknown version"}`)
   }
-  if (versions.length > 0) throw new Error(`Redis 7.0 or newer is needed, ${versions.join(" and ")}`)
+  if (versions.length > 0) throw new Error(`Redis 7.0 or newer is required: ${versions.join(" and ")}`)
   throw new Error(
-    "No redis-server on this machine: install one (apt-get install redis-server, brew install redis), or set REDIS_URL",
+    "redis-server is not installed: install it (apt-get install redis-server, brew install redis), or set REDIS_URL",
   )
 }
 
-/** A server whose socket is gone (it shuts down, or a cleaner took the file) may still write in the directory. */
+/** A server without a socket (it is shutting down, or the file was deleted) may still write to the directory. */
 async function waitForOldServer(dir: string, socket: string): Promise<void> {
   const pid = Number(await readFile(join(dir, "redis.pid"), "utf8").catch(() => ""))
   for (let tries = 0; pid > 0 && (await commandLine(pid)).includes(socket); tries++) {
     if (tries === 50)
-      throw new Error(`A Redis server (process ${pid}) uses ${dir} but not its socket: end it (kill ${pid})`)
+      throw new Error(
+        `A Redis server (process ${pid}) is using ${dir} but has lost its socket: stop it (kill ${pid})`,
+      )
     await Bun.sleep(100)
   }
 }
 
-/** Redis shows its socket in its title. The number alone may since have gone to another process. */
+/** The command line of a process. Redis shows its socket in it; a process id alone may belong to another process by now. */
 const commandLine = (pid: number) =>
   readFile(`/proc/${pid}/cmdline`, "utf8").catch(() =>
     Bun.which("ps") ? Bun.spawnSync(["ps", "-ww", "-o", "command=", "-p", `${pid}`]).stdout.toString() : "",
@@ -220,19 +243,19 @@ async function ownToken(dir: string): Promise<string> {
     return found
   }
   const token = randomBytes(32).toString("base64url")
-  // Under another name first: a worker that reads it at this moment gets all of it or nothing.
+  // Write to another name and rename, so that a worker never reads half of it.
   await writeFile(`${path}.new`, `${token}\n`, { mode: 0o600 })
   await rename(`${path}.new`, path)
   return token
 }
 
-/** Answers whether it is gone. */
+/** Whether the server has ended. */
 async function endUnlessUsed(socket: string): Promise<boolean> {
   const redis = await connect(socket)
   if (redis === undefined) return true
   const brokers = async () =>
     String(await redis.client("LIST")).split(`name=${BROKER_CONNECTION} `).length - 1
-  // One is this connection. Others may be our own, closed a moment ago and not yet noticed by Redis.
+  // One is this connection. Redis may still list connections of this broker that were just closed.
   for (let tries = 0; (await brokers()) > 1; tries++) {
     if (tries === 25) {
       redis.disconnect()

@@ -1,18 +1,18 @@
 /**
- * Writes that count once replicas have them. WAIT is about the writes of its own connection, and holds that
- * connection up, so these have one of their own.
- *   1. What comes while a batch is under way forms the next one: a batch costs one WAIT, however many it holds.
- *   2. The batch and its WAIT leave in one write. Apart, a reconnect in between would ask the wrong server. WAIT
- *      covers all that the server has done by then, for others too: a repeat that finds its work done, but not
- *      yet replicated, is not answered either.
- *   3. Where too few replicas answer in time, the batch has happened on the master and may be lost: its callers
- *      are told so. From then on nothing is tried, and so nothing left half done, until they have caught up.
+ * Writes that are answered once enough replicas have confirmed them. WAIT concerns the writes of its own connection and
+ * blocks that connection, so these writes have a connection of their own.
+ *   1. Commands that arrive while a batch is in flight form the next batch: each batch costs one WAIT.
+ *   2. A batch and its WAIT are sent in one write. If they were separate, a reconnect in between would ask the wrong
+ *      server. WAIT covers everything that the server has written by then, also for other connections. So a repeated
+ *      command that finds its work done, but not yet replicated, is not answered either.
+ *   3. If too few replicas confirm in time, the batch was written on the master but may be lost, and its callers get
+ *      `not_replicated`. After that no command is sent, so that none is left half done, until the replicas have caught up.
  */
 import type { Redis } from "ioredis"
 import { NotReplicated } from "../errors.ts"
 
 const MAX_BATCH = 1_000
-/** How often it is asked whether the replicas are back. */
+/** How often to check whether enough replicas confirm again. */
 const PROBE_MS = 250
 
 export type Command = readonly [name: string, ...args: (string | number)[]]
@@ -26,11 +26,11 @@ interface Call {
 export class ReplicatedWrites {
   #calls: Call[] = []
   #sending = false
-  /** Too few replicas, when last asked. */
+  /** Whether too few replicas confirmed at the last check. */
   #short = false
   #closed = false
 
-  /** `redis` is used for nothing else. `onBack`: there are enough replicas again. */
+  /** `redis` must be used for nothing else. `onBack` is called when enough replicas confirm again. */
   constructor(
     private readonly redis: Redis,
     private readonly replicas: number,
@@ -46,7 +46,7 @@ export class ReplicatedWrites {
     return promise
   }
 
-  /** Ends with what is under way. */
+  /** Closes after the batch in flight. */
   async close(): Promise<void> {
     this.#closed = true
     while (this.#sending) await Bun.sleep(1)

@@ -1,19 +1,19 @@
-/** Redis as the queue sees it: scripts and commands by the key they are about, wherever that key is. */
+/** Sends scripts and commands to the server that has their key, in every topology. */
 import { type Redis, Command as RedisCommand } from "ioredis"
 import type { HostPort } from "../config/reader.ts"
 import type { Log } from "../log.ts"
-import { type RedisTarget, type Topology, topologyOf } from "./connection.ts"
+import { type RedisTarget, type TopologyKind, topologyOf } from "./connection.ts"
 import { asRefusal } from "./faults.ts"
 import { SCHEMA, SCHEMA_VERSION } from "./keys.ts"
 import type { Command } from "./replicated.ts"
-import { type Server, type Servers, serversOf } from "./topology.ts"
+import { openTopology, type Server, type Topology } from "./topology.ts"
 
 export interface Script {
   text: string
   sha: string
 }
 
-/** Runs scripts. All `keys` are in one slot. `mustReplicate`: a caller is answered, so the writes must not be lost. */
+/** Runs scripts. All `keys` are in one slot. `mustReplicate`: a client is told the result, so the writes must not be lost. */
 export interface Runner {
   run(
     script: Script,
@@ -23,7 +23,7 @@ export interface Runner {
   ): Promise<unknown>
 }
 
-/** Tells how long each script took, in seconds, be it refused or not. */
+/** Reports the duration of each script in seconds, also if it fails. */
 export const timed = (runner: Runner, took: (seconds: number) => void): Runner => ({
   async run(...call) {
     const from = performance.now()
@@ -35,7 +35,7 @@ export const timed = (runner: Runner, took: (seconds: number) => void): Runner =
   },
 })
 
-/** How often a command may be sent to where its key is said to have moved. */
+/** How many MOVED replies a command follows. */
 const MAX_MOVES = 4
 
 const DURABILITIES = ["none", "no", "unknown", "everysec", "always"] as const
@@ -43,24 +43,24 @@ const DURABILITIES = ["none", "no", "unknown", "everysec", "always"] as const
 export interface RedisState {
   version: string
   maxmemoryPolicy: string
-  /** What survives a power cut, as Redis is set now. */
+  /** What survives a power cut with the current settings of Redis. */
   durability: (typeof DURABILITIES)[number]
-  topology: Topology
-  /** How many replicas are connected. Of a Cluster: to the master that has fewest. */
+  topology: TopologyKind
+  /** How many replicas are connected. In a Cluster: to the master with the fewest. */
   replicas: number
-  /** How many replicas a change must have reached before it is answered. */
+  /** How many replicas must confirm a change before it is answered. */
   waitReplicas: number
 }
 
 export class Store implements Runner {
-  readonly #servers: Servers
+  readonly #topology: Topology
   readonly #onBack = new Set<() => void>()
 
-  /** Connects, and checks that this Redis is one to work on. */
+  /** Connects, and checks the version, the mode and the layout of the data. */
   static async open(target: RedisTarget, log: Log): Promise<Store> {
     const store = new Store(target, log)
     try {
-      await store.#servers.connect()
+      await store.#topology.connect()
       await store.#check()
     } catch (error) {
       await store.close(0)
@@ -73,19 +73,19 @@ export class Store implements Runner {
     private readonly target: RedisTarget,
     log: Log,
   ) {
-    this.#servers = serversOf(target, log, () => {
+    this.#topology = openTopology(target, log, () => {
       for (const listener of this.#onBack) listener()
     })
   }
 
-  /** Runs when a server that was away is there again, or another has taken its place. */
+  /** Calls the listener when an unavailable server is available again or was replaced. */
   onBack(listener: () => void): void {
     this.#onBack.add(listener)
   }
 
-  /** All nodes of a Cluster that are known now. */
+  /** The known nodes of a Cluster. */
   nodes(): readonly HostPort[] {
-    return this.#servers.nodes()
+    return this.#topology.nodes()
   }
 
   run(
@@ -94,23 +94,23 @@ export class Store implements Runner {
     args: readonly (string | number)[],
     mustReplicate: boolean,
   ): Promise<unknown> {
-    return this.#at(keys[0]!, ({ redis, replicated }) =>
+    return this.#onOwner(keys[0]!, ({ redis, replicated }) =>
       evaluate(script, keys, args, command =>
         mustReplicate && replicated ? replicated.run(command) : send(redis, command),
       ),
     )
   }
 
-  /** One command, about the key that is its first argument. `mustReplicate`: as for scripts. */
+  /** Runs one command. Its first argument is its key. `mustReplicate`: as for scripts. */
   command(command: Command, mustReplicate = false): Promise<unknown> {
-    return this.#at(String(command[1]), ({ redis, replicated }) =>
+    return this.#onOwner(String(command[1]), ({ redis, replicated }) =>
       mustReplicate && replicated ? replicated.run(command) : send(redis, command),
     )
   }
 
-  /** The keys that match, of every master, some at a time. One that comes meanwhile may be missed, any may come twice. */
+  /** The matching keys of all masters, in batches. A key that is created during the scan may be missing; any may come twice. */
   async *keys(pattern: string, count: number): AsyncGenerator<string[]> {
-    for (const { redis } of this.#servers.masters())
+    for (const { redis } of this.#topology.masters())
       for (let cursor = "0", first = true; first || cursor !== "0"; first = false) {
         const [next, keys] = await redis.scan(cursor, "MATCH", pattern, "COUNT", count).catch(error => {
           throw asRefusal(error)
@@ -120,10 +120,10 @@ export class Store implements Runner {
       }
   }
 
-  /** What an operator must know: of several masters the weakest counts. */
+  /** The facts for /readyz. Of several masters, the weakest counts. */
   async state(): Promise<RedisState> {
     try {
-      const states = await Promise.all(this.#servers.masters().map(({ redis }) => serverState(redis)))
+      const states = await Promise.all(this.#topology.masters().map(({ redis }) => serverState(redis)))
       if (states.length === 0) throw new Error("CLUSTERDOWN No node is known to have any slot")
       const worst = <T>(of: (state: ServerState) => T, rank: (value: T) => number) =>
         states.map(of).reduce((a, b) => (rank(b) < rank(a) ? b : a))
@@ -138,7 +138,7 @@ export class Store implements Runner {
         ),
         durability: worst(
           state => state.durability,
-          word => DURABILITIES.indexOf(word),
+          durability => DURABILITIES.indexOf(durability),
         ),
         replicas: worst(state => state.replicas, Number),
         topology: topologyOf(this.target),
@@ -149,52 +149,52 @@ export class Store implements Runner {
     }
   }
 
-  /** Behind what is under way, but not longer than `ms`. */
+  /** Closes after the commands in flight, but within `ms`. */
   close(ms: number): Promise<void> {
     this.#onBack.clear()
-    return this.#servers.close(ms)
+    return this.#topology.close(ms)
   }
 
-  /** Does this where the key is. A server that says MOVED has run nothing, so it is safe to ask the next. */
-  async #at(key: string, work: (server: Server) => Promise<unknown>): Promise<unknown> {
+  /** Runs `work` on the server that has the key. A server that answers MOVED has run nothing, so it is safe to go on. */
+  async #onOwner(key: string, work: (server: Server) => Promise<unknown>): Promise<unknown> {
     for (let moves = 0; ; moves++)
       try {
-        return await work(this.#servers.of(key))
+        return await work(this.#topology.of(key))
       } catch (error) {
-        if (moves === MAX_MOVES || !(await this.#servers.moved(error))) throw asRefusal(error)
+        if (moves === MAX_MOVES || !(await this.#topology.moved(error))) throw asRefusal(error)
       }
   }
 
-  /** Refuses servers too old for the scripts, or with keys that another version has laid out; marks new ones. */
+  /** Refuses servers that are too old for the scripts or hold another layout. Writes the layout number to new ones. */
   async #check(): Promise<void> {
-    const info = await this.#servers.masters()[0]!.redis.info("server")
+    const info = await this.#topology.masters()[0]!.redis.info("server")
     const mode = line(info, "redis_mode")
-    if (mode === "sentinel") throw new Error("This is a Sentinel: name it in REDIS_SENTINELS.")
+    if (mode === "sentinel") throw new Error("This server is a Sentinel: set its address in REDIS_SENTINELS.")
     if (mode === "cluster" && topologyOf(this.target) !== "cluster")
-      throw new Error("This Redis is a node of a Cluster: name it in REDIS_CLUSTER.")
+      throw new Error("This server is a node of a Cluster: set its address in REDIS_CLUSTER.")
     const { version } = await this.state()
     if (Number.parseInt(version, 10) < 7)
-      throw new Error(`Redis here is ${version}: the scripts need 7.0 or newer.`)
-    // Written only where it is missing: a broker must start, to finish tasks, on a Redis that takes no writes.
+      throw new Error(`This server is Redis ${version}: 7.0 or newer is required.`)
+    // Write it only if it is missing: a broker must also start on a Redis that refuses writes, to finish tasks.
     if ((await this.command(["GET", SCHEMA])) === null) await this.command(["SETNX", SCHEMA, SCHEMA_VERSION])
     const found = await this.command(["GET", SCHEMA])
     if (found !== SCHEMA_VERSION)
       throw new Error(
-        `This Redis holds tasks in layout ${found}, and this version reads layout ${SCHEMA_VERSION}: run the version that wrote it, or another Redis.`,
+        `This Redis holds tasks in layout ${found}, but this version reads layout ${SCHEMA_VERSION}: run the version that wrote them, or use another Redis.`,
       )
   }
 }
 
-/** Runs scripts on this one connection. */
+/** Runs scripts on one connection. */
 export const onOneConnection = (redis: Redis): Runner => ({
   run: (script, keys, args) => evaluate(script, keys, args, command => send(redis, command)),
 })
 
-/** As `redis.call` does, which copies the arguments three times more. */
+/** Like `redis.call`, but without three copies of the arguments. */
 const send = (redis: Redis, [name, ...args]: Command) =>
   redis.sendCommand(new RedisCommand(name, args, { replyEncoding: "utf8" })) as Promise<unknown>
 
-/** By its hash; with its text where Redis does not know it (yet, or any more), which has run nothing then. */
+/** Runs a script by its hash. If Redis does not know it, it has run nothing, and the text is sent. */
 async function evaluate(
   script: Script,
   keys: readonly string[],
@@ -211,17 +211,17 @@ async function evaluate(
 
 type ServerState = Omit<RedisState, "topology" | "waitReplicas">
 
-/** A line of what INFO answered. */
+/** The value of a line of INFO. */
 const line = (info: string, name: string) => new RegExp(`^${name}:(.*?)\\r?$`, "m").exec(info)?.[1]
 
-/** Asks only INFO and CONFIG GET. */
+/** Uses only INFO and CONFIG GET. */
 async function serverState(redis: Redis): Promise<ServerState> {
-  // INFO alone is answered before the connection can be used, and all the while Redis reads its data at start.
+  // INFO is also answered before the connection is usable and while Redis loads its data. GET is not.
   await redis.get(SCHEMA).catch((error: Error) => {
     if (!error.message.startsWith("MOVED")) throw error
   })
   const info = await redis.info()
-  // Managed servers may refuse CONFIG: INFO tells the policy and whether there is an AOF, not its fsync.
+  // Managed servers may refuse CONFIG. INFO has the policy and whether there is an AOF, but not appendfsync.
   const fsync = await redis.config("GET", "appendfsync").then(
     reply => (reply as string[])[1],
     () => "unknown",

@@ -1,6 +1,6 @@
 /**
- * The pub/sub side: which channels this broker listens to. Redis replays nothing after a gap, so whoever
- * listens is told of every gap and looks for itself.
+ * The channels that this broker subscribes to. Redis does not repeat messages that were published while the connection
+ * was lost, so every gap is reported, and subscribers must then read the current state.
  */
 import type { Redis } from "ioredis"
 import { asRefusal } from "./faults.ts"
@@ -8,19 +8,19 @@ import { asRefusal } from "./faults.ts"
 export class Subscriptions {
   readonly #channels = new Map<string, Promise<unknown>>()
 
-  /** `redis` is used for nothing else. `onGap`: messages may have been missed until now. */
+  /** `redis` must be used for nothing else. `onGap` is called when messages may have been missed. */
   constructor(
     private readonly redis: Redis,
     onMessage: (channel: string, message: string) => void,
     private readonly onGap: () => void,
   ) {
     redis.on("message", onMessage)
-    redis.on("ready", () => void this.#again())
+    redis.on("ready", () => void this.#resubscribe())
   }
 
   /**
-   * Resolves once messages arrive; asking again is free. `first` runs when that is so for the first time. Fails
-   * with Refused where the connection is away: whoever then looks again on the gap may ask again.
+   * Resolves when the subscription is active; repeating it costs nothing. `first` runs when it becomes active. Fails with
+   * Refused if the connection is lost; then subscribe again after the gap.
    */
   subscribe(channel: string, first: () => void = () => {}): Promise<unknown> {
     let subscribed = this.#channels.get(channel)
@@ -38,14 +38,14 @@ export class Subscriptions {
     if (this.#channels.delete(channel)) this.redis.unsubscribe(channel).catch(() => {})
   }
 
-  async #again(): Promise<void> {
+  async #resubscribe(): Promise<void> {
     const channels = [...this.#channels.keys()]
     try {
       if (channels.length > 0) await this.redis.subscribe(...channels)
-      // Also where there are none: somebody may have come while the connection was away, and not got one.
+      // Report the gap without channels too: a subscribe may have failed while the connection was lost.
       this.onGap()
     } catch {
-      // The connection went again: its next "ready" comes back here.
+      // The connection was lost again. Its next `ready` event calls this again.
     }
   }
 

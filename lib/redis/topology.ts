@@ -1,9 +1,10 @@
 /**
- * Which server has which key. All but Clusters have one server. Of a Cluster every node is connected to, the
- * replicas too, so that one that is promoted serves at once; and its table of slots is read:
- *   1. at the start, and every second, from any node that answers: a failover is known a second after it was;
- *   2. from a MOVED answer, for that slot.
- * This is not ioredis' own Cluster, which has queues and retries of its own, and may send a write twice.
+ * Which server has which key. A single server and Sentinels have one. In a Cluster the broker connects to every node,
+ * including replicas, so that a promoted one can serve at once. It reads the table of slots:
+ *   1. at the start and every second, from any node that answers, so a failover is noticed within a second;
+ *   2. from a MOVED reply, for that slot.
+ * The Cluster class of ioredis is not used: it has queues and retries of its own, so a write may be sent twice
+ * (`maxRedirections` and `retryDelayOnFailover` in its options).
  */
 import type { Redis } from "ioredis"
 import type { HostPort } from "../config/reader.ts"
@@ -12,31 +13,31 @@ import { commandConnection, connect, type RedisTarget } from "./connection.ts"
 import { ReplicatedWrites } from "./replicated.ts"
 
 export interface Server {
-  /** For reads, and for writes that nobody is told of. */
+  /** For reads, and for writes that no client is told about. */
   redis: Redis
-  /** For all other writes, where they must be replicated. */
+  /** For all other writes, if they must be replicated. */
   replicated: ReplicatedWrites | undefined
-  /** Connects, or says why not. */
+  /** Connects, or fails with the reason. */
   connect(): Promise<void>
-  /** Behind what is under way, but not longer than `ms`. */
+  /** Closes after the commands in flight, but within `ms`. */
   close(ms: number): Promise<void>
 }
 
-export interface Servers {
+export interface Topology {
   of(key: string): Server
-  /** All that hold keys. */
+  /** The servers that hold keys. */
   masters(): Server[]
-  /** All that are known. */
+  /** All known nodes of a Cluster. */
   nodes(): HostPort[]
-  /** Connects, or says why not. */
+  /** Connects, or fails with the reason. */
   connect(): Promise<void>
-  /** Learns from an error that a key is elsewhere; answers whether it does. Nothing has run then. */
+  /** Whether an error says that the key has moved; if so, its new place is now known, and nothing has run. */
   moved(error: unknown): Promise<boolean>
   close(ms: number): Promise<void>
 }
 
-/** `onBack`: a server that was away is there, or another has taken its place. */
-export const serversOf = (target: RedisTarget, log: Log, onBack: () => void): Servers =>
+/** `onBack` is called when an unavailable server is available again or was replaced. */
+export const openTopology = (target: RedisTarget, log: Log, onBack: () => void): Topology =>
   "cluster" in target ? new Cluster(target, log, onBack) : oneServer(target, log, onBack)
 
 function server(target: RedisTarget, log: Log, onBack: () => void, at?: HostPort): Server {
@@ -45,7 +46,7 @@ function server(target: RedisTarget, log: Log, onBack: () => void, at?: HostPort
   redis.on("ready", onBack)
   const second =
     waitReplicas > 0 ? commandConnection({ ...target, name: `${name}-writes` }, log, at) : undefined
-  // Who waits for tasks, and whose last try failed, looks again.
+  // Long polls whose last lease call failed try again.
   second?.on("ready", onBack)
   const replicated = second && new ReplicatedWrites(second, waitReplicas, Math.ceil(timeoutMs / 2), onBack)
   return {
@@ -62,7 +63,7 @@ function server(target: RedisTarget, log: Log, onBack: () => void, at?: HostPort
   }
 }
 
-function oneServer(target: RedisTarget, log: Log, onBack: () => void): Servers {
+function oneServer(target: RedisTarget, log: Log, onBack: () => void): Topology {
   const only = server(target, log, onBack)
   return {
     of: () => only,
@@ -75,18 +76,18 @@ function oneServer(target: RedisTarget, log: Log, onBack: () => void): Servers {
 }
 
 interface Node extends Server, HostPort {
-  /** Its first connection. */
+  /** Resolves when its first connection is ready. */
   opened: Promise<void>
 }
 
 const REFRESH_MS = 1_000
-/** A node that takes longer is not waited for: another is asked the next time. */
+/** Time limit for the table of slots. After it, another node is asked at the next refresh. */
 const ANSWER_MS = 500
 
-export class Cluster implements Servers {
-  /** By `host:port`. */
+export class Cluster implements Topology {
+  /** Nodes by `host:port`. */
   readonly #known = new Map<string, Node>()
-  /** Who has each slot. */
+  /** The name of the master of each slot. */
   #owners: (string | undefined)[] = []
   #refreshing = false
   #timer: Timer | undefined
@@ -100,7 +101,7 @@ export class Cluster implements Servers {
 
   of(key: string): Server {
     const owner = this.#known.get(this.#owners[slotOf(key)] ?? "")
-    if (owner === undefined) throw new Error("CLUSTERDOWN No node is known to have this key's slot")
+    if (owner === undefined) throw new Error("CLUSTERDOWN No known node has the slot of this key")
     return owner
   }
 
@@ -114,7 +115,7 @@ export class Cluster implements Servers {
 
   async connect(): Promise<void> {
     const seeds = this.target.cluster.map(at => this.#node(at))
-    // Any of them will do; the others are tried again by themselves.
+    // One is enough; connections to the others are retried in the background.
     await Promise.any(seeds.map(({ opened }) => opened)).catch((error: AggregateError) => {
       throw error.errors[0]
     })
@@ -123,7 +124,7 @@ export class Cluster implements Servers {
         `Redis cannot be used as a Cluster: ${error.message} (name a single server in REDIS_URL)`,
       )
     })
-    if (this.#owners.length === 0) throw new Error("Redis cannot be used as a Cluster: nobody has any slots")
+    if (this.#owners.length === 0) throw new Error("Redis cannot be used as a Cluster: no node has any slots")
     await Promise.allSettled([...this.#known.values()].map(({ opened }) => opened))
     this.#timer = setInterval(() => void this.#refresh().catch(() => {}), REFRESH_MS).unref()
   }
@@ -148,9 +149,9 @@ export class Cluster implements Servers {
   #node(at: HostPort): Node {
     const known = this.#known.get(nameOf(at))
     if (known !== undefined) return known
-    const made = server(this.target, this.log, this.onBack, at)
-    const node = { ...made, ...at, opened: made.connect() }
-    node.opened.catch(() => {}) // tried again by itself
+    const opened = server(this.target, this.log, this.onBack, at)
+    const node = { ...opened, ...at, opened: opened.connect() }
+    node.opened.catch(() => {}) // retried in the background
     this.#known.set(nameOf(at), node)
     return node
   }
@@ -160,7 +161,7 @@ export class Cluster implements Servers {
     this.#refreshing = true
     try {
       const answering = [...this.#known.values()].filter(({ redis }) => redis.status === "ready")
-      // Not always the same: one may be frozen, or alone in its part of the network.
+      // Choose at random: one node may be frozen or cut off from the others.
       const asked = answering[Math.floor(Math.random() * answering.length)]
       if (asked === undefined) return
       const reply = await Promise.race([asked.redis.cluster("SLOTS"), Bun.sleep(ANSWER_MS)])
@@ -175,7 +176,7 @@ export class Cluster implements Servers {
     const owners: (string | undefined)[] = new Array(SLOTS)
     const listed = new Set(this.target.cluster.map(nameOf))
     for (const [first, last, ...nodes] of ranges) {
-      // A node that does not know its own address has none: it is the one that was asked.
+      // A node that does not know its own address reports none. Then it is the node that was asked.
       const names = nodes.map(([host, port]) => nameOf(this.#node({ host: host || from, port })))
       for (const name of names) listed.add(name)
       owners.fill(names[0], first, last + 1)
@@ -201,7 +202,7 @@ const nameOf = ({ host, port }: HostPort): string => `${host}:${port}`
 
 const SLOTS = 16_384
 
-/** CRC16 (XMODEM) of the hash tag, or of the whole key where it has none. */
+/** CRC16 (XMODEM) of the hash tag, or of the whole key if it has none (Redis Cluster specification, "Key distribution model"). */
 export function slotOf(key: string): number {
   const open = key.indexOf("{")
   const close = key.indexOf("}", open + 1)

@@ -249,5 +249,5 @@ test("a Redis older than 7.0 is refused by name", async () => {
   const old = join(data.path, "redis-server")
   await writeFile(old, "#!/bin/sh\necho 'Redis server v=6.2.14 sha=00000000:0'\n", { mode: 0o755 })
   const { error } = await otherProcess(data.path, { PATH: data.path }).first
-  expect(error).toBe(`Redis 7.0 or newer is needed, ${old} is 6.2.14`)
+  expect(error).toBe(`Redis 7.0 or newer is required: ${old} is 6.2.14`)
 })
