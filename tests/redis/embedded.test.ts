@@ -1,10 +1,11 @@
+/** The embedded Redis: how brokers start, share, restart and stop it, and when they refuse to. */
 import { expect, test } from "bun:test"
 import { mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { Redis } from "ioredis"
 import { BROKER_CONNECTION, type EmbeddedRedis, startEmbeddedRedis } from "../../lib/redis/embedded.ts"
 
-/** A data directory of the test's own. What runs there at the end is ended by its number. */
+/** A data directory for one test. The brokers that the test started there are stopped at its end. */
 async function dataDir(name = "data") {
   const root = await mkdtemp("/tmp/tq-embedded-")
   const path = join(root, name)
@@ -45,14 +46,14 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** It has ended: but as another broker's child it may still have to be taken off the list, here in one process. */
-async function reaped(pid: number): Promise<void> {
+/** Waits until the process is gone. A server that has exited is listed until its parent, which is this process, reaps it. */
+async function exited(pid: number): Promise<void> {
   while (isAlive(pid)) await Bun.sleep(1)
 }
 
 const mode = async (path: string) => (await stat(path)).mode & 0o777
 
-/** Runs a broker's part of it in another process, which stops when its standard input closes. */
+/** Starts the embedded Redis from another process, which stops when its standard input closes. */
 function otherProcess(path: string, env: Record<string, string> = {}) {
   const script = `
     import { startEmbeddedRedis } from ${JSON.stringify(join(import.meta.dir, "../../lib/redis/embedded.ts"))}
@@ -81,7 +82,7 @@ function otherProcess(path: string, env: Record<string, string> = {}) {
   return { child, first: line() }
 }
 
-test("it answers on a socket in the data directory, and writes to disk before it answers", async () => {
+test("the server listens on a socket in the data directory and syncs every write to disk", async () => {
   await using data = await dataDir("with a space")
   const { socket, adopted } = await data.start()
   expect(socket).toBe(join(data.path, "redis.sock"))
@@ -97,7 +98,7 @@ test("it answers on a socket in the data directory, and writes to disk before it
     expect(await redis.config("GET", name)).toEqual([name, value])
 })
 
-test("only its user can look into the data directory, the socket and the token", async () => {
+test("only the user who started it can read the data directory, the socket and the token", async () => {
   await using data = await dataDir()
   await mkdir(data.path, { mode: 0o755 })
   const { socket, token } = await data.start()
@@ -108,7 +109,7 @@ test("only its user can look into the data directory, the socket and the token",
   expect(await mode(socket)).toBe(0o700)
 })
 
-test("a server that is killed is started again with its data while a broker stays", async () => {
+test("a server that is killed is restarted with its data while a broker is running", async () => {
   await using data = await dataDir()
   const { socket } = await data.start()
   await using redis = await client(socket)
@@ -119,7 +120,7 @@ test("a server that is killed is started again with its data while a broker stay
   expect(await redis.get("kept")).toBe("yes")
 })
 
-test("a broker and its server killed together leave their data and token to the next broker", async () => {
+test("after a broker and its server are killed together, the next broker has their data and token", async () => {
   await using data = await dataDir()
   const { child, first } = otherProcess(data.path)
   const { token } = await first
@@ -139,7 +140,7 @@ test("a broker and its server killed together leave their data and token to the 
   expect(await redis.get("kept")).toBe("yes")
 })
 
-test("the server of a broker that was killed is used again", async () => {
+test("the next broker uses the server of a broker that was killed", async () => {
   await using data = await dataDir()
   const { child, first } = otherProcess(data.path)
   expect((await first).adopted).toBeFalse()
@@ -151,7 +152,7 @@ test("the server of a broker that was killed is used again", async () => {
   expect(await pidOf(again.socket)).toBe(pid)
 })
 
-test("the last broker to leave turns it off", async () => {
+test("the last broker to stop shuts the server down", async () => {
   await using data = await dataDir()
   const first = await data.start()
   const second = await data.start()
@@ -160,10 +161,10 @@ test("the last broker to leave turns it off", async () => {
   await first.stop()
   expect(await pidOf(first.socket)).toBe(pid)
   await second.stop()
-  await reaped(pid)
+  await exited(pid)
 })
 
-test("a broker that came by REDIS_URL counts as one that stays; other clients do not", async () => {
+test("a broker that is connected with REDIS_URL keeps the server running; other clients do not", async () => {
   await using data = await dataDir()
   const first = await data.start()
   await using other = await client(first.socket, BROKER_CONNECTION)
@@ -174,10 +175,10 @@ test("a broker that came by REDIS_URL counts as one that stays; other clients do
   expect(isAlive(pid)).toBeTrue()
   other.disconnect()
   await (await data.start()).stop()
-  await reaped(pid)
+  await exited(pid)
 })
 
-test("brokers that start at once share one server and one token", async () => {
+test("brokers that start at the same time share one server and one token", async () => {
   await using data = await dataDir()
   const others = [1, 2, 3].map(() => otherProcess(data.path))
   const own = await Promise.all([data.start(), data.start()])
@@ -190,7 +191,7 @@ test("brokers that start at once share one server and one token", async () => {
   expect(await pidOf(own[0].socket)).toBe(pid)
 })
 
-test("a broker waits while the server reads its data", async () => {
+test("a broker waits while the server loads its data", async () => {
   await using data = await dataDir()
   const first = await data.start()
   {
@@ -199,7 +200,7 @@ test("a broker waits while the server reads its data", async () => {
     expect(await redis.dbsize()).toBe(10_000)
   }
   await first.stop()
-  // The same files, read slowly: each command waits 100 µs.
+  // The same files, loaded slowly: a delay of 100 µs per command.
   const slow = ["--appendonly", "yes", "--save", "", "--port", "0", "--key-load-delay", "100"]
   const server = Bun.spawn(["redis-server", "--dir", data.path, "--unixsocket", first.socket, ...slow], {
     stdio: ["ignore", "ignore", "ignore"],
@@ -215,7 +216,7 @@ test("a broker waits while the server reads its data", async () => {
   expect(await server.exited).toBe(0)
 })
 
-test("a server whose socket was taken away is not joined by a second one on its files", async () => {
+test("no second server is started on the files of a server whose socket was deleted", async () => {
   await using data = await dataDir()
   const { child, first } = otherProcess(data.path)
   await first
@@ -227,7 +228,7 @@ test("a server whose socket was taken away is not joined by a second one on its 
   process.kill(pid, "SIGKILL")
 }, 20_000)
 
-test("a data directory too deep for a socket gets one under a short name", async () => {
+test("if the path of the socket would be too long, the socket is in a directory in /tmp", async () => {
   await using data = await dataDir("deep-".repeat(30))
   const { socket } = await data.start()
   expect(socket).toMatch(/^\/tmp\/tq-[0-9a-f]{16}\/redis\.sock$/)
@@ -235,7 +236,7 @@ test("a data directory too deep for a socket gets one under a short name", async
   expect((await data.start()).adopted).toBeTrue()
 })
 
-test("a machine without Redis is told what to install, in one line", async () => {
+test("without redis-server, the error says in one line what to install", async () => {
   await using data = await dataDir()
   const { error } = await otherProcess(data.path, { PATH: "/nowhere" }).first
   expect(error).toContain("apt-get install redis-server")
@@ -243,7 +244,7 @@ test("a machine without Redis is told what to install, in one line", async () =>
   expect(error).not.toContain("\n")
 })
 
-test("a Redis older than 7.0 is refused by name", async () => {
+test("a Redis older than 7.0 is refused, with its path and version", async () => {
   await using data = await dataDir()
   await mkdir(data.path)
   const old = join(data.path, "redis-server")

@@ -20,7 +20,7 @@ test("with Redis full, submit is refused while leases are taken, extended, faile
     throw new Error("Redis did not fill up")
   }
   expect(await fill(big)).toMatchObject({ status: 503, code: "out_of_memory" })
-  // Well under what is used: no buffer that is freed in between makes room.
+  // Well below the memory in use, so that a buffer which Redis frees during the test does not make room.
   await direct.redis.config("SET", "maxmemory", "2mb")
   for (const queue of ["default", freshName()])
     expect(await problem(post(broker, "/submit", { type: "a", queue }))).toMatchObject({
@@ -47,7 +47,7 @@ test("with Redis full, submit is refused while leases are taken, extended, faile
   expect((await post(broker, "/submit", big)).status).toBe(200)
 })
 
-test("with Redis away every route says 503 in time, and all goes on when it is back", async () => {
+test("while Redis is down, every route answers 503 within the time limit; all work again after its restart", async () => {
   await using server = await testRedis({ aof: "always" })
   await using broker = await testBroker({ redisTimeoutMs: 500 }, server.socket)
   const id = await submitted(broker, { type: "a" })
@@ -75,7 +75,7 @@ test("with Redis away every route says 503 in time, and all goes on when it is b
   await submitted(broker, { type: "a", queue: freshName() })
 })
 
-test("a Redis that hangs is 503 within the time limit, and a submit whose reply was lost stands once", async () => {
+test("if Redis hangs, a submit gets 503 within the time limit and is stored only once", async () => {
   await using server = await testRedis()
   await using broker = await testBroker({ redisTimeoutMs: 300 }, server.socket)
   await using patient = await testBroker({ redisTimeoutMs: 20_000 }, server.socket)
@@ -97,15 +97,15 @@ test("a Redis that hangs is 503 within the time limit, and a submit whose reply 
   await until("the broker is ready", async () => (await fetch(`${broker.url}/readyz`)).status === 200)
   await submitted(broker, { type: "after" })
   const { tasks } = (await answered(post(broker, "/lease", { max: 10 }))) as { tasks: Body[] }
-  // It was sent, so it may stand; sent twice it must not be.
+  // Redis ran the command after it was resumed. The broker must not have sent it twice.
   expect(tasks.map(task => task.type)).toEqual(["before", "lost", "after"])
 })
 
-/** Stands between a broker and Redis. While `deaf`, it passes requests on and cuts the connection at the first reply. */
-async function between(socket: string) {
-  const dir = await mkdtemp("/tmp/tq-between-")
+/** A proxy between a broker and Redis. While `dropReplies` is set, it forwards commands and closes the connection at the first reply. */
+async function replyDroppingProxy(socket: string) {
+  const dir = await mkdtemp("/tmp/tq-proxy-")
   const ends = new Set<Socket>()
-  const state = { deaf: false }
+  const state = { dropReplies: false }
   const server = createServer(near => {
     const far = connect(socket)
     const cut = () => {
@@ -114,7 +114,7 @@ async function between(socket: string) {
     }
     for (const end of [near, far]) ends.add(end.on("error", cut).on("close", cut))
     near.on("data", data => far.write(data))
-    far.on("data", data => (state.deaf ? cut() : near.write(data)))
+    far.on("data", data => (state.dropReplies ? cut() : near.write(data)))
   })
   await new Promise<void>(resolve => server.listen(`${dir}/redis.sock`, resolve))
   return Object.assign(state, {
@@ -127,45 +127,48 @@ async function between(socket: string) {
   })
 }
 
-test("a submit whose reply is cut off is 503 and not sent again by the broker: the client decides", async () => {
+test("a submit whose reply is lost gets 503, and the broker does not repeat it", async () => {
   await using server = await testRedis()
-  await using wire = await between(server.socket)
-  await using broker = await testBroker({ redisTimeoutMs: 1_000 }, wire.socket)
+  await using proxy = await replyDroppingProxy(server.socket)
+  await using broker = await testBroker({ redisTimeoutMs: 1_000 }, proxy.socket)
   await submitted(broker, { type: "before" })
-  wire.deaf = true
+  proxy.dropReplies = true
   const lost = problem(post(broker, "/submit", { type: "lost" }))
   expect(await lost).toMatchObject({ status: 503, code: "redis_unavailable" })
-  wire.deaf = false
+  proxy.dropReplies = false
   await until("the broker is ready", async () => (await fetch(`${broker.url}/readyz`)).status === 200)
   await submitted(broker, { type: "after" })
   const { tasks } = (await answered(post(broker, "/lease", { max: 10 }))) as { tasks: Body[] }
   expect(tasks.map(task => task.type)).toEqual(["before", "lost", "after"])
 })
 
-test("an ack whose reply is cut off is answered the same when it is repeated", async () => {
+test("an ack whose reply was lost gets the original answer when the worker repeats it", async () => {
   await using server = await testRedis()
-  await using wire = await between(server.socket)
-  await using broker = await testBroker({ redisTimeoutMs: 1_000 }, wire.socket)
+  await using proxy = await replyDroppingProxy(server.socket)
+  await using broker = await testBroker({ redisTimeoutMs: 1_000 }, proxy.socket)
   const id = await submitted(broker, { type: "a" })
   const { lease } = await answered(broker.call("GET", "/get"))
-  wire.deaf = true
+  proxy.dropReplies = true
   const failed = () => post(broker, "/ack", { task_id: id, lease, status: "failed" })
   expect(await problem(failed())).toMatchObject({ status: 503, code: "redis_unavailable" })
-  wire.deaf = false
+  proxy.dropReplies = false
   await until("the broker is ready", async () => (await fetch(`${broker.url}/readyz`)).status === 200)
   expect(await answered(failed())).toEqual({ status: "requeued", task_id: id, retries: 1 })
 })
 
-test("a waiter that waited when Redis went is served when it is back", async () => {
+test("a long poll that began before an outage of Redis gets a task after it", async () => {
   await using server = await testRedis({ aof: "always" })
   await using broker = await testBroker({ redisTimeoutMs: 500 }, server.socket)
   const waiting = answered(broker.call("GET", "/get?wait_ms=15000"))
-  await until("it waits", () => broker.queue.waiting === 1)
+  await until("the request waits", () => broker.queue.waiting === 1)
   {
     await using direct = new DirectQueue(server.socket)
     const { redis } = direct
     const channel = wakeChannel("default")
-    await until("it listens", async () => (await redis.pubsub("CHANNELS", channel)).length === 1)
+    await until(
+      "the broker is subscribed",
+      async () => (await redis.pubsub("CHANNELS", channel)).length === 1,
+    )
   }
   await server.kill9()
   await server.restart()
@@ -174,7 +177,7 @@ test("a waiter that waited when Redis went is served when it is back", async () 
   expect(await waiting).toMatchObject({ id })
 })
 
-test("/readyz is 503 while Redis reads its data, and 200 only when a submit works", async () => {
+test("/readyz answers 503 while Redis loads its data, and 200 only once submits work", async () => {
   await using server = await testRedis({ aof: "always", args: ["--key-load-delay", "200"] })
   await using broker = await testBroker({ redisTimeoutMs: 500 }, server.socket)
   const tasks = Array(1_000).fill({ type: "a" })
@@ -186,7 +189,7 @@ test("/readyz is 503 while Redis reads its data, and 200 only when a submit work
   })
   const ready = async () => (await fetch(`${broker.url}/readyz`)).status === 200
   while (!restarted) {
-    // One after the other: what was ready must still be.
+    // Sequential: a broker that was ready a moment ago must accept a submit.
     if (await ready()) expect((await post(broker, "/submit", { type: "a" })).status).toBe(200)
   }
   await restarting
@@ -194,7 +197,7 @@ test("/readyz is 503 while Redis reads its data, and 200 only when a submit work
   expect((await post(broker, "/submit", { type: "a" })).status).toBe(200)
 })
 
-test("/readyz is 503 while Redis may evict tasks, and tells how safe writes are", async () => {
+test("/readyz answers 503 while Redis may evict tasks, and reports the durability of writes", async () => {
   await using server = await testRedis({ aof: "everysec" })
   await using broker = await testBroker({}, server.socket)
   await using direct = new DirectQueue(server.socket)

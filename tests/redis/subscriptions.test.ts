@@ -1,4 +1,4 @@
-/** The pub/sub side: what a broker does when its second connection, and only that one, is away. */
+/** Subscriptions while their connection is lost and the other connection is not. */
 import { expect, test } from "bun:test"
 import { Redis } from "ioredis"
 import { Subscriptions } from "../../lib/redis/subscriptions.ts"
@@ -10,56 +10,60 @@ async function connected() {
   const options = { path: socket, lazyConnect: true, enableOfflineQueue: false, autoResubscribe: false }
   const redis = new Redis({ ...options, retryStrategy: () => 10 })
   redis.on("error", () => {})
-  const heard: string[] = []
+  const messages: string[] = []
   let gaps = 0
-  const hints = new Subscriptions(
+  const subscriptions = new Subscriptions(
     redis,
-    (channel, message) => heard.push(`${channel} ${message}`),
+    (channel, message) => messages.push(`${channel} ${message}`),
     () => gaps++,
   )
   await redis.connect()
   return {
-    ...{ redis, hints, heard, gaps: () => gaps, other: new Redis(socket) },
+    redis,
+    subscriptions,
+    messages,
+    gaps: () => gaps,
+    other: new Redis(socket),
     async [Symbol.asyncDispose]() {
-      hints.close()
+      subscriptions.close()
       this.other.disconnect()
     },
   }
 }
 
-/** Asks for a channel while the connection is away, and gives what came of it. */
-async function refusal({ redis, hints }: Awaited<ReturnType<typeof connected>>): Promise<unknown> {
+/** Subscribes to a channel while the connection is lost. Returns the error; undefined if there was none. */
+async function refusal({ redis, subscriptions }: Awaited<ReturnType<typeof connected>>): Promise<unknown> {
   redis.disconnect(true)
-  await until("the connection is away", async () => redis.status !== "ready")
-  return hints.subscribe("c").then(
+  await until("the connection is lost", async () => redis.status !== "ready")
+  return subscriptions.subscribe("c").then(
     () => undefined,
     error => error,
   )
 }
 
-test("a subscription that fails is told as Redis being away, and may be asked for again", async () => {
-  await using _ = await connected()
-  expect(await refusal(_)).toMatchObject({ name: "Refused", reason: "redis_unavailable" })
-  await until("the connection is back", async () => _.redis.status === "ready")
-  await _.hints.subscribe("c")
-  await _.other.publish("c", "1")
-  await until("it is heard", async () => _.heard.includes("c 1"))
+test("a subscription that fails is refused as redis_unavailable, and can be repeated", async () => {
+  await using connection = await connected()
+  expect(await refusal(connection)).toMatchObject({ name: "Refused", reason: "redis_unavailable" })
+  await until("the connection is ready again", async () => connection.redis.status === "ready")
+  await connection.subscriptions.subscribe("c")
+  await connection.other.publish("c", "1")
+  await until("the message arrives", async () => connection.messages.includes("c 1"))
 })
 
-test("who could not subscribe while the connection was away is told of the gap once it is back", async () => {
-  await using _ = await connected()
-  const before = _.gaps()
-  await refusal(_)
-  expect(_.gaps()).toBe(before)
-  await until("the gap is told", async () => _.gaps() > before)
+test("after a failed subscription, a gap is reported once the connection is ready again", async () => {
+  await using connection = await connected()
+  const before = connection.gaps()
+  await refusal(connection)
+  expect(connection.gaps()).toBe(before)
+  await until("the gap is reported", async () => connection.gaps() > before)
 })
 
-test("after a gap all channels are subscribed to again, and the gap is told", async () => {
-  await using _ = await connected()
-  await _.hints.subscribe("c")
-  const before = _.gaps()
-  _.redis.disconnect(true)
-  await until("the gap is told", async () => _.gaps() > before)
-  await _.other.publish("c", "2")
-  await until("it is heard", async () => _.heard.includes("c 2"))
+test("after a gap, all channels are subscribed again and the gap is reported", async () => {
+  await using connection = await connected()
+  await connection.subscriptions.subscribe("c")
+  const before = connection.gaps()
+  connection.redis.disconnect(true)
+  await until("the gap is reported", async () => connection.gaps() > before)
+  await connection.other.publish("c", "2")
+  await until("the message arrives", async () => connection.messages.includes("c 2"))
 })

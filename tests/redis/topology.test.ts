@@ -1,6 +1,6 @@
 /**
- * Real Sentinels and a real Cluster whose masters are killed and frozen: brokers come back by themselves, and
- * with WAIT_REPLICAS nothing that was answered is lost.
+ * Real Sentinels and a real Cluster whose masters are killed and frozen. Brokers recover without a restart, and with
+ * WAIT_REPLICAS no change that was answered is lost.
  */
 import { expect, setDefaultTimeout, test } from "bun:test"
 import { BrokerProblem, BrokerUnreachable, Client } from "../../lib/client.ts"
@@ -14,7 +14,7 @@ import { type RedisNode, redisCluster, type SentinelTrio, sentinelTrio } from ".
 
 setDefaultTimeout(60_000)
 
-/** What a broker is told of it in its environment. */
+/** The address of Redis in the environment of a broker. */
 const addressIn = (env: Record<string, string>): RedisAddress =>
   redisAddress(readBrokerConfig({ API_SECRET_TOKEN: TOKEN, ...env }))!
 const list = (nodes: readonly RedisNode[]) => nodes.map(({ port }) => `127.0.0.1:${port}`).join(",")
@@ -36,13 +36,13 @@ async function persist<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Submits to these queues and does what it gets, through all faults, and remembers what it was answered. */
+/** Submits tasks to these queues and acks them, repeats failed calls, and records the answers. */
 class Load {
   readonly submitted: string[] = []
   readonly acked = new Map<string, Set<string>>()
-  /** When a submit to each queue and an ack of it were last answered. */
+  /** Per queue: when a submit and an ack were last answered. */
   readonly #last = new Map<string, number>()
-  /** The longest that any call took, but for its wait. */
+  /** The longest duration of a call, without its wait_ms. */
   slowestMs = 0
   #stopped = false
   readonly #submitters: Promise<void>[]
@@ -89,8 +89,8 @@ class Load {
     }
   }
 
-  /** How long it takes until every queue has had a submit and an ack answered. */
-  async goesOn(): Promise<number> {
+  /** How long it takes until a submit and an ack of every queue are answered. */
+  async timeToRecover(): Promise<number> {
     const since = performance.now()
     const times = () => [...this.#last.values()]
     await until(
@@ -105,8 +105,8 @@ class Load {
     await Promise.all([...this.#submitters, ...this.#workers])
   }
 
-  /** What was answered is so: submitted tasks are there, acked ones are done, and none was under two leases. */
-  async holds(client: Client): Promise<void> {
+  /** Checks the answers: submitted tasks exist, acked tasks are done, and no task was acked with two leases. */
+  async verify(client: Client): Promise<void> {
     await this.stop()
     expect(this.acked.size).toBeGreaterThan(3)
     for (const leases of this.acked.values()) expect(leases.size).toBe(1)
@@ -129,7 +129,7 @@ const ready = async ({ url }: TestBroker): Promise<Record<string, unknown>> => {
 }
 
 test.each(["killed", "frozen"] as const)(
-  "Sentinel: a master is %s; brokers go on by themselves, and nothing answered is lost",
+  "Sentinel: after a master is %s, brokers recover, and no answered change is lost",
   async fate => {
     await using all = new AsyncDisposableStack()
     const password = "secret"
@@ -137,32 +137,34 @@ test.each(["killed", "frozen"] as const)(
     const timeout = 1_000
     const redis = addressIn({ REDIS_SENTINELS: list(trio.sentinels), REDIS_SENTINEL_PASSWORD: password })
     const { started, clients } = await brokers(all, redis, {
-      ...{ waitReplicas: 1, redisTimeoutMs: timeout, redisPassword: password },
+      waitReplicas: 1,
+      redisTimeoutMs: timeout,
+      redisPassword: password,
     })
     expect(await ready(started[0]!)).toMatchObject({ topology: "sentinel", replicas: 2, wait_replicas: 1 })
     const quiet = freshName()
     const waiting = clients[0]!.lease({ queues: [quiet], wait_ms: 20_000 }).catch(error => error)
     const load = new Load(clients, [freshName(), freshName()])
-    await load.goesOn()
+    await load.timeToRecover()
 
     const master = await trio.master()
     if (fate === "killed") await master.kill9()
     else master.freeze()
     await trio.promoted(master)
     await trio.replicated(1)
-    expect(await load.goesOn()).toBeLessThan(5_000)
+    expect(await load.timeToRecover()).toBeLessThan(5_000)
     expect(load.slowestMs).toBeLessThan(timeout + 2_000)
-    // It wakes believing that it is the master still.
+    // When it is resumed, it still acts as a master.
     if (fate === "frozen") master.thaw()
-    await load.goesOn()
+    await load.timeToRecover()
 
     await persist(() => clients[1]!.submit({ type: "a", queue: quiet }))
     expect(await waiting).toMatchObject({ tasks: [{ queue: quiet }] })
-    await load.holds(clients[0]!)
+    await load.verify(clients[0]!)
   },
 )
 
-test("with fewer replicas than WAIT_REPLICAS nothing is accepted, and later nothing even tried", async () => {
+test("with fewer replicas than WAIT_REPLICAS, changes get 503 and later ones are not attempted", async () => {
   await using all = new AsyncDisposableStack()
   const trio = all.use(await sentinelTrio())
   const { started, clients } = await brokers(
@@ -179,7 +181,7 @@ test("with fewer replicas than WAIT_REPLICAS nothing is accepted, and later noth
       error => (error instanceof BrokerProblem ? `${error.status} ${error.code}` : String(error)),
     )
   const queue = freshName()
-  // Of a busy machine a replica may be too slow for the first time: a submit that names its task can be sent again.
+  // On a busy machine the replicas may be late. A submit with a task_id can be repeated.
   let id = ""
   await until("the replicas keep up", async () => {
     const submit = client.submit({ type: "a", queue, task_id: "first" })
@@ -187,11 +189,13 @@ test("with fewer replicas than WAIT_REPLICAS nothing is accepted, and later noth
   })
   const waiting = client.lease({ queues: [freshName(), "late"], wait_ms: 20_000 })
   const master = trio.servers[0]!
-  await until("it waits", async () => String(await master.call("PUBSUB", "CHANNELS")).includes("late"))
+  await until("the request waits", async () =>
+    String(await master.call("PUBSUB", "CHANNELS")).includes("late"),
+  )
 
   const replica = trio.servers[2]!
   replica.freeze()
-  // The first lease was made and taken back, and nobody was given the task.
+  // The task was leased, but not confirmed: the broker takes the lease back, and no worker gets the task.
   expect(await refusal(client.lease({ queues: [queue] }))).toBe("503 not_replicated")
   expect(await refusal(client.submit({ type: "a", queue: "late", task_id: "mine" }))).toBe(
     "503 not_replicated",
@@ -200,15 +204,15 @@ test("with fewer replicas than WAIT_REPLICAS nothing is accepted, and later noth
   expect(await refusal(client.submit({ type: "a", queue: "late", task_id: "mine" }))).toBe(
     "503 not_replicated",
   )
-  // Waiting for the replicas once more would take half of the time limit, 2 s.
+  // Another wait for the replicas would take half of the time limit: 2 s.
   expect(performance.now() - began).toBeLessThan(1_800)
   await until("the lease is taken back", async () => (await client.status(id)).status === "queued")
   expect(await client.status(id)).toMatchObject({ crashes: 0 })
   await replica.kill9()
-  await until("/readyz sees it", async () => (await ready(broker)).code === "not_replicated")
+  await until("/readyz reports it", async () => (await ready(broker)).code === "not_replicated")
 
   await replica.restart()
-  await until("replicas are back", async () => (await ready(broker)).status === 200)
+  await until("the replicas are connected again", async () => (await ready(broker)).status === 200)
   expect(await persist(() => client.submit({ type: "a", queue: "late", task_id: "mine" }))).toMatchObject({
     status: "queued",
   })
@@ -219,8 +223,8 @@ test("with fewer replicas than WAIT_REPLICAS nothing is accepted, and later noth
 })
 
 test.each([
-  [1, "something answered is lost"],
-  [2, "nothing answered is lost"],
+  [1, "an answered change is lost"],
+  [2, "no answered change is lost"],
 ] as const)(
   "Sentinel: a master is cut off together with one of two replicas; with WAIT_REPLICAS=%i %s",
   async waitReplicas => {
@@ -232,7 +236,7 @@ test.each([
     const { clients } = await brokers(all, redis, overrides, 1)
     const [client] = clients as [Client]
     const queue = freshName()
-    // On a busy machine the replicas may be late. A submit that names its task can be repeated.
+    // On a busy machine the replicas may be late. A submit with a task_id can be repeated.
     await until("the replicas keep up", () =>
       client.submit({ type: "a", queue, task_id: "first" }).catch(() => undefined),
     )
@@ -258,7 +262,7 @@ test.each([
   },
 )
 
-/** A name that falls into one of these slots. */
+/** A queue name in one of these slots. */
 function nameIn(from: number, to: number): string {
   for (;;) {
     const name = `q${Math.random().toString(36).slice(2, 10)}`
@@ -267,7 +271,7 @@ function nameIn(from: number, to: number): string {
   }
 }
 
-test("Cluster: queues stand on different masters; one is killed and another frozen, and nothing answered is lost", async () => {
+test("Cluster: one master is killed and another frozen, brokers recover, and no answered change is lost", async () => {
   await using all = new AsyncDisposableStack()
   const cluster = all.use(await redisCluster())
   const timeout = 1_000
@@ -277,62 +281,63 @@ test("Cluster: queues stand on different masters; one is killed and another froz
   const queues = [0, 1, 2].map(i => nameIn(i * 5_462, i * 5_462 + 5_000))
   expect(new Set(await Promise.all(queues.map(name => cluster.owner(slotOf(`{${name}}`))))).size).toBe(3)
 
-  // A worker that waits on the one broker is told to end by the other.
+  // A worker that polls one broker gets the drain request of the other.
   const idle = clients[1]!.lease({ queues: ["idle"], wait_ms: 10_000, worker: "w" })
-  await until("it is known", async () => (await clients[1]!.workers()).workers.length === 1)
+  await until("the worker is registered", async () => (await clients[1]!.workers()).workers.length === 1)
   expect(await clients[0]!.drainWorker("w")).toMatchObject({ status: "draining" })
   expect(await idle).toEqual({ tasks: [], drain: true })
   expect((await clients[0]!.queue("idle")).workers).toEqual({ count: 1, names: ["w"] })
 
-  // One request with tasks for all three; who waits on the other broker for all three is woken by each.
+  // A long poll for queues on all three masters is answered by a submit to any of them, through the other broker.
   const quiet = queues.map(name => nameIn(slotOf(`{${name}}`), slotOf(`{${name}}`) + 400))
   for (const queue of quiet) {
     const waiting = clients[1]!.lease({ queues: quiet, wait_ms: 10_000 })
-    await until("it waits", () => started[1]!.queue.waiting === 1)
+    await until("the request waits", () => started[1]!.queue.waiting === 1)
     await clients[0]!.submit({ type: "a", queue })
     expect((await waiting).tasks).toMatchObject([{ queue }])
   }
   const many = await clients[0]!.submitMany(quiet.map(queue => ({ type: "a", queue })))
   expect(many).toMatchObject(quiet.map(() => ({ status: "queued" })))
   expect((await clients[1]!.tasks({ state: "queued" })).tasks).toHaveLength(3)
-  // No call may ask about two of them.
+  // The queues are in different slots, so no script may read two of them.
   const page = await (await started[1]!.call("GET", "/metrics")).text()
   for (const queue of quiet) expect(page).toContain(`tq_tasks{queue="${queue}",state="queued"} 1\n`)
 
-  // The audit looks at every master.
+  // The audit covers every master.
   for (const queue of quiet)
     await (await cluster.owner(slotOf(`{${queue}}`)))!.call("DEL", keyOf(queue, "ready", "5"))
   const { complete, found } = await clients[1]!.audit({ fix: true })
   expect({ complete, found }).toMatchObject({
-    ...{ complete: true, found: [{ kind: "not_listed", count: 3, mended: 3 }] },
+    complete: true,
+    found: [{ kind: "not_listed", count: 3, mended: 3 }],
   })
   expect((await clients[1]!.tasks({ state: "queued" })).tasks).toHaveLength(3)
   const waiting = clients[0]!.lease({ queues: ["quiet"], wait_ms: 20_000 }).catch(error => error)
 
   const load = new Load(clients, queues)
-  await load.goesOn()
+  await load.timeToRecover()
   const slot = slotOf(`{${queues[0]!}}`)
   const first = (await cluster.owner(slot))!
   await first.kill9()
   await cluster.promoted(first, slot)
-  // The one that took its place has no replica before it is back.
+  // The promoted node has no replica until this one has restarted.
   await first.restart()
-  expect(await load.goesOn()).toBeLessThan(5_000)
+  expect(await load.timeToRecover()).toBeLessThan(5_000)
 
   const frozenSlot = slotOf(`{${queues[1]!}}`)
   const second = (await cluster.owner(frozenSlot))!
   second.freeze()
   await cluster.promoted(second, frozenSlot)
   second.thaw()
-  expect(await load.goesOn()).toBeLessThan(5_000)
+  expect(await load.timeToRecover()).toBeLessThan(5_000)
   expect(load.slowestMs).toBeLessThan(timeout + 2_000)
 
   await persist(() => clients[1]!.submit({ type: "a", queue: "quiet" }))
   expect(await waiting).toMatchObject({ tasks: [{ queue: "quiet" }] })
-  await load.holds(clients[0]!)
+  await load.verify(clients[0]!)
 })
 
-test("a broker says what is wrong with where it was sent", async () => {
+test("a wrong address of Redis causes an error that says what to set", async () => {
   await using all = new AsyncDisposableStack()
   const trio = all.use(await sentinelTrio())
   const start = (redis: RedisAddress) =>
@@ -349,7 +354,7 @@ test("a broker says what is wrong with where it was sent", async () => {
   expect(await start({ url: `redis://127.0.0.1:${trio.sentinels[0]!.port}` })).toContain("REDIS_SENTINELS")
 })
 
-test("a configuration names one Redis, and no replicas where there can be none", () => {
+test("a configuration must have one address of Redis, and WAIT_REPLICAS only with replicas", () => {
   const problems = (env: Record<string, string>) => {
     try {
       readBrokerConfig({ API_SECRET_TOKEN: TOKEN, ...env })
@@ -389,7 +394,7 @@ test("a configuration names one Redis, and no replicas where there can be none",
   expect(addressIn({ REDIS_HOST: "a", REDIS_PASSWORD: "x" })).toEqual({ url: "redis://a:6379" })
 })
 
-test("a key's slot is that of the Cluster specification", () => {
+test("the slot of a key is the one in the Cluster specification", () => {
   expect(slotOf("123456789")).toBe(0x31c3)
   expect(slotOf("tq:{mail}:ready:")).toBe(slotOf("mail"))
   expect(slotOf("a{}b")).not.toBe(slotOf(""))
