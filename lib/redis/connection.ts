@@ -41,6 +41,8 @@ function options({ timeoutMs, name, ...target }: RedisTarget): RedisOptions {
     ...(target.username !== undefined && { username: target.username }),
     ...(target.password !== undefined && { password: target.password }),
     connectionName: name,
+    // 0 also rejects the commands in flight when a connection closes. Otherwise, with autoResendUnfulfilledCommands off,
+    // ioredis 6.0.0 leaves them pending until commandTimeout (github.com/redis/ioredis/issues/2193).
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     enableOfflineQueue: false,

@@ -4,7 +4,9 @@
  *   1. at the start and every second, from any node that answers, so a failover is noticed within a second;
  *   2. from a MOVED reply, for that slot.
  * The Cluster class of ioredis is not used: it has queues and retries of its own, so a write may be sent twice
- * (`maxRedirections` and `retryDelayOnFailover` in its options).
+ * (`maxRedirections` and `retryDelayOnFailover` in its options). According to a report that was closed without a fix, it also
+ * keeps sending commands to an unreachable master until the system closes the connection
+ * (github.com/redis/ioredis/issues/559).
  */
 import type { Redis } from "ioredis"
 import type { HostPort } from "../config/reader.ts"
