@@ -73,10 +73,11 @@ test("each field of a task is printed with its name, and the keys that hold it",
   expect(retrying.fields.get("earlier attempt")).toContain('"outcome":"failed"')
 })
 
-test("a payload with a key of its own is shown in part, and so is its key", async () => {
+test("a long payload is cut, and the key that holds it is named", async () => {
   await using queue = await ServedQueue.open()
   const id = await queue.submit({ payload: "x".repeat(5_000) })
   const child = await inspect({ REDIS_URL: queue.socket }, id)
+  expect(child.fields.get("payload")).toBe(`"${"x".repeat(1_999)}… (5002 characters)`)
   expect(child.fields.get("payload in")).toBe(`GET tq:{${queue.queue}}:payload:${id.split(":")[1]}`)
 })
 
