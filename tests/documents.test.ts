@@ -20,6 +20,7 @@ const COMMON = new Set([
   "not_replicated",
   "overloaded",
   "unauthorized",
+  "too_many_attempts",
   "forbidden",
 ])
 

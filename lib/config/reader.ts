@@ -1,6 +1,7 @@
 /** Reads single environment variables, checks them and collects what is invalid, so that all faults are reported at once. */
 
 import { readFileSync } from "node:fs"
+import { NAME_PATTERN } from "../wire/fields.ts"
 import type { Variable } from "./variables.ts"
 
 export type Env = Readonly<Record<string, string | undefined>>
@@ -13,7 +14,7 @@ export class ConfigError extends Error {
   }
 }
 
-export const QUEUE_NAME = /^[A-Za-z0-9._-]{1,64}$/
+export const QUEUE_NAME = new RegExp(NAME_PATTERN)
 
 /** Called for each variable that is read, possibly more than once, with its default. */
 export type OnRead = (name: Variable, fallback?: string | number) => void
@@ -101,7 +102,7 @@ export class Reader {
     if (text !== undefined)
       return this.fault(`${name} and ${name}_FILE are both set: set only one of them`, undefined)
     try {
-      return readFileSync(path, "utf8")
+      return readFileSync(path, "utf8").replace(/^\uFEFF/, "")
     } catch (error) {
       return this.fault(`${name}_FILE cannot be read: ${(error as NodeJS.ErrnoException).code}`, undefined)
     }

@@ -9,9 +9,9 @@ export const ACCESS = Object.fromEntries<readonly Role[]>(
 ) as Record<RouteName, readonly Role[]>
 export type { RouteName }
 
-/** The token that a request carries. */
+/** The token that a request carries. An empty X-API-Token counts as absent. */
 export const tokenOf = (headers: Headers): string | undefined =>
-  headers.get("x-api-token") ?? /^Bearer +(.+)$/i.exec(headers.get("authorization") ?? "")?.[1]
+  headers.get("x-api-token") || /^Bearer +(.+)$/i.exec(headers.get("authorization") ?? "")?.[1]
 
 /**
  * Finds the caller of a token with one hash per request, whatever the number of tokens. The time of a look-up by hash

@@ -13,6 +13,13 @@ export interface RequestContext {
   set: { headers: Record<string, string | number | undefined> }
 }
 
+/**
+ * The URL of a request. Bun answers 400 to HTTP/1.1 without a Host header, and gives only the path and the query as the
+ * URL of a request without one, which is therefore HTTP/1.0. Undefined if the Host header is not a host.
+ */
+export const urlOf = ({ url }: Request): URL | undefined =>
+  URL.parse(url.startsWith("/") ? `http://localhost${url}` : url) ?? undefined
+
 const REQUEST_ID = /^[\w.:/+=@-]{1,128}$/
 const ID_PREFIX = Math.random().toString(36).slice(2, 8)
 let requests = 0
@@ -91,7 +98,7 @@ export function errorAnswer(error: unknown, context: RequestContext, log: Log): 
   if (error instanceof NotFoundError) return problemAnswer(new Refused("not_found"))
   log.error("A request failed", {
     ...requester(context),
-    route: `${context.request.method} ${URL.parse(context.request.url)?.pathname}`,
+    route: `${context.request.method} ${urlOf(context.request)?.pathname}`,
     error: error instanceof Error ? error.stack || error.message : String(error),
   })
   return problemAnswer(new Refused("internal", { request_id }))

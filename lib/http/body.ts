@@ -1,11 +1,13 @@
 /** Reads JSON bodies, with limits on one body and on all bodies together. */
 import { Refused } from "../errors.ts"
+import { isDeeperThan } from "../wire/json-text.ts"
 
 export interface Body extends Disposable {
   text: string
   value: unknown
 }
-export type ReadBody = (request: Request) => Promise<Body>
+/** `isOptional`: a body without any bytes is an empty object, whatever the headers say. */
+export type ReadBody = (request: Request, isOptional?: boolean) => Promise<Body>
 
 /** All bodies in memory together take at most this much, or four times the largest body that is allowed. */
 const MAX_HELD_BYTES = 67_108_864
@@ -22,8 +24,10 @@ export function bodyReader(maxBytes: number): ReadBody {
   const maxHeldBytes = Math.max(MAX_HELD_BYTES, 4 * maxBytes)
   let held = 0
 
-  return async request => {
-    if (!isJson(request)) throw new Refused("unsupported_media_type")
+  return async (request, isOptional = false) => {
+    if (isOptional && !hasBody(request)) return EMPTY
+    // Only the bytes tell whether a chunked body is absent, so the type of an optional one is checked after reading.
+    if (!isOptional) requireJson(request)
     const header = request.headers.get("content-length")
     // A header that is sent twice arrives as "2, 2".
     const length = header === null ? undefined : Number.parseInt(header, 10)
@@ -45,6 +49,10 @@ export function bodyReader(maxBytes: number): ReadBody {
       const isSmall = length !== undefined && length <= SMALL_BYTES
       const bytes = await (isSmall ? request.arrayBuffer() : readChunks(request, hold)).catch(refuseCutOff)
       if (size === 0) hold(bytes.byteLength)
+      if (isOptional) {
+        if (bytes.byteLength === 0) return EMPTY
+        requireJson(request)
+      }
       return { ...parse(bytes), [Symbol.dispose]: release }
     } catch (error) {
       release()
@@ -56,20 +64,30 @@ export function bodyReader(maxBytes: number): ReadBody {
 /** Reads a body that may be absent: an empty object then. A body that is not JSON is refused. */
 export const optionalBody =
   (read: ReadBody): ReadBody =>
-  async request =>
-    hasBody(request) || request.headers.has("content-type") ? read(request) : EMPTY
+  request =>
+    read(request, true)
 
 /** Reads a body on a route that had none in the original system: a body that is not JSON is ignored, as it was there. */
 export const bodyIfJson =
   (read: ReadBody): ReadBody =>
   async request =>
-    hasBody(request) && isJson(request) ? read(request) : EMPTY
+    isJson(request) ? read(request, true) : EMPTY
 
 const EMPTY: Body = { text: "{}", value: {}, [Symbol.dispose]() {} }
 
 const isJson = ({ headers }: Request) => JSON_TYPE.test(headers.get("content-type") ?? "")
 const hasBody = ({ headers }: Request) =>
-  headers.has("transfer-encoding") || (headers.get("content-length") ?? "0") !== "0"
+  headers.has("transfer-encoding") || Number.parseInt(headers.get("content-length") ?? "0", 10) !== 0
+
+function requireJson(request: Request): void {
+  if (!isJson(request)) throw new Refused("unsupported_media_type")
+  const encoding = request.headers.get("content-encoding")
+  if (encoding === null || /^ *(identity)? *$/i.test(encoding)) return
+  const name = /^[\w-]{1,20}$/.test(encoding) ? encoding : "that is compressed"
+  throw new Refused("unsupported_media_type", {
+    detail: `The broker does not accept a body with Content-Encoding ${name}. Send it uncompressed.`,
+  })
+}
 
 const tooLarge = (maxBytes: number) =>
   `The body may have at most ${maxBytes} bytes. Store large data elsewhere and send a reference, or raise MAX_BODY_BYTES.`
@@ -78,16 +96,25 @@ const NO_ROOM =
 const CUT_OFF =
   "The connection ended before the body was complete. Send as many bytes as Content-Length announces."
 
-/** Refuses invalid UTF-8. A byte order mark is kept, and is then invalid JSON. */
-const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+/** Refuses invalid UTF-8, and skips a byte order mark at the start, which RFC 8259 allows. */
+const UTF8 = new TextDecoder("utf-8", { fatal: true })
+
+/** JSON readers of many languages fail at 100 to 1,000 levels, so a deeper payload would stop its workers. */
+const MAX_PAYLOAD_DEPTH = 128
+/** An item of a list in the body of /work is inside three levels. */
+const MAX_DEPTH = MAX_PAYLOAD_DEPTH + 3
+const TOO_DEEP = `The body nests arrays and objects too deeply: a payload, result, progress, checkpoint or patch may nest at most ${MAX_PAYLOAD_DEPTH} levels.`
 
 function parse(bytes: ArrayBuffer | Buffer): Omit<Body, keyof Disposable> {
+  let parsed: { text: string; value: unknown }
   try {
     const text = UTF8.decode(bytes)
-    return { text, value: JSON.parse(text) }
+    parsed = { text, value: JSON.parse(text) }
   } catch {
     throw new Refused("bad_json")
   }
+  if (isDeeperThan(parsed.text, MAX_DEPTH)) throw new Refused("bad_request", { detail: TOO_DEEP })
+  return parsed
 }
 
 function refuseCutOff(error: unknown): never {

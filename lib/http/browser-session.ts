@@ -9,8 +9,11 @@ import { createCipheriv, createDecipheriv, createHmac, randomBytes, timingSafeEq
 import { type ApiToken, hashOf } from "../config/tokens.ts"
 import { Refused } from "../errors.ts"
 import { Caller, tokenOf } from "./access.ts"
+import { urlOf } from "./answer.ts"
 
 const COOKIE = "tq_session"
+/** Browsers accept a cookie with this name only over TLS and from this host, so no other host can set it. */
+const SECURE_COOKIE = `__Host-${COOKIE}`
 const LIFETIME_MS = 12 * 3_600_000
 const NONCE_BYTES = 12
 const TAG_BYTES = 16
@@ -107,8 +110,15 @@ function areEqual(a: string, b: string): boolean {
   return one.length === other.length && timingSafeEqual(one, other)
 }
 
-const valueIn = (headers: Headers): string | undefined =>
-  /(?:^|;) *tq_session=([\w.-]+) *(?:;|$)/.exec(headers.get("cookie") ?? "")?.[1]
+/** The cookie with the prefix takes precedence. A session that began without TLS, or before this prefix existed, has the other. */
+function valueIn(headers: Headers): string | undefined {
+  const cookies = headers.get("cookie")
+  if (cookies === null) return undefined
+  return (
+    /(?:^|;) *__Host-tq_session=([\w.-]+) *(?:;|$)/.exec(cookies)?.[1] ??
+    /(?:^|;) *tq_session=([\w.-]+) *(?:;|$)/.exec(cookies)?.[1]
+  )
+}
 
 /** Whether the request carries a token or a session cookie, valid or not. */
 export const hasCredentials = (headers: Headers): boolean =>
@@ -117,10 +127,18 @@ export const hasCredentials = (headers: Headers): boolean =>
 /** The Set-Cookie header: hidden from scripts, not sent from other sites, and `Secure` if the browser came over TLS. */
 export function cookieOf(request: Request, value: string, expiresAt: number, now = Date.now()): string {
   const forwarded = request.headers.get("x-forwarded-proto")?.split(",")[0]?.trim().toLowerCase()
-  const secure = (forwarded ?? new URL(request.url).protocol.slice(0, -1)) === "https"
+  const secure = (forwarded ?? urlOf(request)?.protocol.slice(0, -1)) === "https"
   const age = Math.max(0, Math.ceil((expiresAt - now) / 1_000))
-  return `${COOKIE}=${value}; Path=/; Max-Age=${age}; HttpOnly; SameSite=Strict${secure ? "; Secure" : ""}`
+  return `${secure ? SECURE_COOKIE : COOKIE}=${value}; Path=/; Max-Age=${age}; ${ATTRIBUTES}${secure ? "; Secure" : ""}`
 }
+
+const ATTRIBUTES = "HttpOnly; SameSite=Strict"
+
+/** The Set-Cookie headers that delete both cookies. A browser ignores the one with the prefix unless it uses TLS. */
+export const EXPIRED_COOKIES = [
+  `${COOKIE}=; Path=/; Max-Age=0; ${ATTRIBUTES}`,
+  `${SECURE_COOKIE}=; Path=/; Max-Age=0; ${ATTRIBUTES}; Secure`,
+]
 
 /** Refuses requests from pages of another origin. For the cookie alone, another port is still the same site. */
 export function rejectCrossOrigin({ headers }: Request): void {

@@ -89,7 +89,7 @@ function readName(check: (value: unknown) => string, field: "queue" | "worker", 
   } catch {
     throw new Refused("bad_request", {
       field,
-      detail: `The name of a ${field} has 1 to 64 characters out of A-Z a-z 0-9 . _ -.`,
+      detail: `The name of a ${field} has 1 to 64 characters out of A-Z a-z 0-9 . _ -, and is not . or ..`,
     })
   }
 }

@@ -5,8 +5,9 @@ import type { ApiToken } from "../config/tokens.ts"
 import { Refused } from "../errors.ts"
 import type { Log } from "../log.ts"
 import { Caller, callerFinder, tokenOf } from "./access.ts"
-import { errorAnswer, problemAnswer, requestId } from "./answer.ts"
+import { errorAnswer, problemAnswer, requestId, urlOf } from "./answer.ts"
 import { hasCredentials, rejectCrossOrigin, requireCsrf, type Session, Sessions } from "./browser-session.ts"
+import { WrongToken, WrongTokens } from "./wrong-tokens.ts"
 
 const PUBLIC = /^\/(healthz|readyz|(swagger|dashboard)(\/.*)?)?$/
 /** The caller of requests on public routes. */
@@ -45,8 +46,7 @@ export class Authentication {
   authenticate(request: Request): Identity {
     const identity = this.identify(request)
     if (identity !== undefined) return identity
-    if (tokenOf(request.headers) !== undefined)
-      throw new Refused("unauthorized", { detail: "The broker does not know this token." })
+    if (tokenOf(request.headers) !== undefined) throw new WrongToken()
     if (hasCredentials(request.headers))
       throw new Refused("unauthorized", {
         detail: "The session of this cookie has expired or is invalid. Sign in again.",
@@ -56,8 +56,9 @@ export class Authentication {
 
   /** The caller on a route; undefined if the route is public. All others are refused before their bodies are read. */
   admit(request: Request, path: string): Identity | undefined {
-    if (!URL.canParse(request.url))
-      throw new Refused("bad_request", { detail: "The Host header is missing or invalid." })
+    // A request of HTTP/1.0 may have no Host header, as those of health checks: see urlOf.
+    if (!URL.canParse(request.url) && request.headers.has("host"))
+      throw new Refused("bad_request", { detail: "The Host header is empty or invalid." })
     if (this.#isPublic(path, request.method)) return undefined
     if (isSigningOut(request, path) && this.identify(request) === undefined) {
       rejectCrossOrigin(request)
@@ -84,8 +85,9 @@ export const frontDoor = (
   authentication: Authentication,
   limitedLog: Log,
   allowedMethods: (path: string) => string[],
-) =>
-  new Elysia({ name: "front-door" })
+) => {
+  const wrongTokens = new WrongTokens(limitedLog)
+  return new Elysia({ name: "front-door" })
     .decorate("caller", NOBODY)
     .decorate("session", undefined as Session | undefined)
     .onBeforeHandle({ as: "global" }, context => {
@@ -108,13 +110,15 @@ export const frontDoor = (
       }
       identity.caller.requireRole(`${request.method} ${route}`)
     })
-    .onError({ as: "global" }, ({ error, request, set }) => {
+    .onError({ as: "global" }, ({ error, request, set, server }) => {
       const context = { request, set }
+      const addressOf = () => server?.requestIP(request)?.address ?? "unknown"
       try {
+        if (error instanceof WrongToken) throw error
         if (error instanceof MethodNotAllowed) return methodNotAllowed(error.allowed)
         if (error instanceof NotFoundError) {
           // Only authenticated callers learn which routes exist.
-          const path = URL.parse(request.url)?.pathname ?? ""
+          const path = urlOf(request)?.pathname ?? ""
           authentication.admit(request, path)
           const allowed = allowedMethods(path)
           // A path that only looks like a known one after normalization was not matched: it stays unknown.
@@ -125,9 +129,11 @@ export const frontDoor = (
         }
         return errorAnswer(error, context, limitedLog)
       } catch (refused) {
-        return errorAnswer(refused, context, limitedLog)
+        const answer = refused instanceof WrongToken ? wrongTokens.count(addressOf()) : refused
+        return errorAnswer(answer, context, limitedLog)
       }
     })
+}
 
 class MethodNotAllowed extends Error {
   constructor(readonly allowed: string[]) {

@@ -5,9 +5,16 @@ import { joinId, queueOf, splitId } from "../task/id.ts"
 import { AuditQuery, EventsQuery, SignIn } from "../wire/operating.ts"
 import type { Caller } from "./access.ts"
 import { answer, answerJson, eventStream, NO_SNIFFING, requester } from "./answer.ts"
-import { cookieOf, hasCredentials, rejectCrossOrigin, type Session } from "./browser-session.ts"
+import {
+  cookieOf,
+  EXPIRED_COOKIES,
+  hasCredentials,
+  rejectCrossOrigin,
+  type Session,
+} from "./browser-session.ts"
 import { type BrokerParts, type Call, logFields } from "./call.ts"
 import { checker, queryChecker, queryOf } from "./validate.ts"
+import { WrongToken } from "./wrong-tokens.ts"
 
 /** How long an audit that a client requests may take. */
 const AUDIT_TIMEOUT_MS = 20_000
@@ -21,7 +28,12 @@ export async function listenEvents(
   if (task !== undefined) caller.requireQueues(queueOf(task))
   const queues = requested ?? (task === undefined ? caller.visibleQueues(undefined) : [queueOf(task)])
   return eventStream(
-    await queue.eventFeed.listen({ queues, task, events }, after, request.signal, session?.expiresAt),
+    await queue.eventFeed.listen(
+      { token: caller.name, queues, task, events },
+      after,
+      request.signal,
+      session?.expiresAt,
+    ),
   )
 }
 
@@ -48,8 +60,7 @@ export async function signIn(call: Call, parts: BrokerParts): Promise<Response> 
   rejectCrossOrigin(request)
   using body = await parts.readSignIn(request)
   const session = parts.authentication.sessions.open(checkSignIn(body.value).token)
-  if (session === undefined)
-    throw new Refused("unauthorized", { detail: "The broker does not know this token." })
+  if (session === undefined) throw new WrongToken()
   parts.log.info("A session was opened", requester(call, session.caller.name))
   return answer(writeSession(session.caller, session), {
     "set-cookie": cookieOf(request, session.value, session.expiresAt),
@@ -64,8 +75,11 @@ export function whoAmI({ request }: Call, { authentication }: BrokerParts): Resp
   return answer(writeSession(caller, session))
 }
 
-export const signOut = ({ request }: Call): Response =>
-  answer('{"status":"ended"}', { "set-cookie": cookieOf(request, "", 0) })
+export function signOut(): Response {
+  const response = answer('{"status":"ended"}')
+  for (const cookie of EXPIRED_COOKIES) response.headers.append("set-cookie", cookie)
+  return response
+}
 
 export const health = (): Response => answer('{"status":"ok"}')
 

@@ -111,10 +111,11 @@ function readSubmits(
     }
     if (submit.unique_key !== undefined)
       task.unique = { key: submit.unique_key, replace: submit.on_duplicate === "replace" }
+    // A key of a client contains no space, so no item of an array has the record of another key.
     const record =
       submit.task_id !== undefined
         ? givenIdRecord(submit.task_id)
-        : key && headerRecord(isArray ? `${key}/${index}` : key)
+        : key && headerRecord(isArray ? `${key} ${index}` : key)
     if (record) task.idempotency = { key: record, print: fingerprint({ ...submit, payload }) }
     return task
   })

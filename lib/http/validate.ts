@@ -2,7 +2,9 @@
 import type { Static, TObject, TSchema } from "@sinclair/typebox"
 import { TypeCompiler, type ValueError, ValueErrorType } from "@sinclair/typebox/compiler"
 import { Refused } from "../errors.ts"
+import { EARLIEST_TIME } from "../wire/fields.ts"
 import type { Fault } from "../wire/problem.ts"
+import { urlOf } from "./answer.ts"
 import { suggestionFor } from "./suggestion.ts"
 
 const MAX_FAULTS = 10
@@ -40,7 +42,7 @@ export function queryChecker<T extends TObject, D extends Partial<Static<T>> = o
   }
 }
 
-export const queryOf = (request: Request): URLSearchParams => new URL(request.url).searchParams
+export const queryOf = (request: Request): URLSearchParams => urlOf(request)!.searchParams
 
 /** A refusal that lists all faults, and repeats the first for clients that read only one. */
 export function invalid(faults: readonly Fault[]): Refused {
@@ -58,7 +60,7 @@ function faultsIn(errors: Iterable<ValueError>): Fault[] {
   return [...faults.values()]
 }
 
-function faultOf({ path, schema, type }: ValueError): Fault {
+function faultOf({ path, schema, type, value }: ValueError): Fault {
   const names = path.split("/").slice(1)
   const name = names.at(-1) ?? ""
   const field = names.join(".")
@@ -76,7 +78,9 @@ function faultOf({ path, schema, type }: ValueError): Fault {
     return {
       detail: "The body must be an object, or an array of 1 to 1,000 objects if the route takes many.",
     }
-  return { field, detail: `\`${field}\` must be ${describe(schema)}.` }
+  const detail = `\`${field}\` must be ${describe(schema)}.`
+  const isTooEarly = schema.minimum === EARLIEST_TIME && typeof value === "number" && value < EARLIEST_TIME
+  return { field, detail: isTooEarly ? `${detail} Did you send seconds?` : detail }
 }
 
 function unknownMember(name: string, known: readonly string[]): string {

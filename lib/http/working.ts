@@ -239,9 +239,10 @@ const writeExtended = ({ id, code, leaseExpiresAt }: Extended): string =>
 function writeLeased(task: Leased): string {
   const { policy, memberJson, checkpoint } = task
   return (
-    `{"id":"${task.id}","type":${task.type},"payload":${task.payload},"status":"processing",` +
+    // A reader that takes the first match, as grep does, must not find an `id` or a `lease` of the payload.
+    `{"id":"${task.id}","lease":"${task.lease}","type":${task.type},"payload":${task.payload},"status":"processing",` +
     `"retries":${task.retries},"max_retries":${policy.maxRetries},"queue":"${task.queue}","attempt":${task.attempt},` +
-    `"lease":"${task.lease}","timeout_ms":${policy.timeoutMs},"lease_expires_at":${task.leaseExpiresAt}` +
+    `"timeout_ms":${policy.timeoutMs},"lease_expires_at":${task.leaseExpiresAt}` +
     (policy.maxRuntimeMs ? `,"max_runtime_ms":${policy.maxRuntimeMs}` : "") +
     (memberJson === undefined ? "" : `,${memberJson}`) +
     (checkpoint === undefined ? "}" : `,"checkpoint":${checkpoint}}`)

@@ -16,6 +16,8 @@ import type { EventName } from "../wire/events.ts"
 import { writeEvent } from "../wire/sse.ts"
 
 export interface EventFilter {
+  /** The name of the token that listens. */
+  token: string
   /** undefined means all queues. */
   queues: readonly string[] | undefined
   task: string | undefined
@@ -23,6 +25,8 @@ export interface EventFilter {
 }
 
 const MAX_SUBSCRIBERS = 200
+/** One token has at most this many, so that others can listen as well. */
+const MAX_SUBSCRIBERS_PER_TOKEN = 50
 /** How much a subscriber may leave unread, in addition to the socket buffers. */
 const MAX_UNREAD_BYTES = 262_144
 /** How long LISTENING lives, and how often it is renewed. */
@@ -81,6 +85,11 @@ export class EventFeed {
     if (this.#subscribers.size >= MAX_SUBSCRIBERS)
       throw new Refused("overloaded", {
         detail: `This broker already has ${MAX_SUBSCRIBERS} clients of /events: use another broker.`,
+      })
+    const sameToken = [...this.#subscribers].filter(({ token }) => token === filter.token).length
+    if (sameToken >= MAX_SUBSCRIBERS_PER_TOKEN)
+      throw new Refused("overloaded", {
+        detail: `The token ${filter.token} already has ${MAX_SUBSCRIBERS_PER_TOKEN} event streams at this broker, the most that one token may have: close one, use another token or another broker.`,
       })
     let endTimer: Timer | undefined
     const subscriber = new Subscriber(filter, () => {
@@ -250,6 +259,10 @@ class Subscriber {
       },
       new ByteLengthQueuingStrategy({ highWaterMark: MAX_UNREAD_BYTES }),
     )
+  }
+
+  get token(): string {
+    return this.filter.token
   }
 
   /** Gets its entries from the poll loop from now on. */

@@ -17,8 +17,11 @@ import {
   urlOf,
 } from "./greeting.ts"
 
-/** Bun closes a connection that is silent for this long. It must exceed the longest long poll, which is 20 s. */
-const IDLE_TIMEOUT_S = 40
+/**
+ * Bun closes a connection that is silent for this long. It exceeds the 60 s after which common
+ * proxies close their own idle connections: if the broker closed first, a proxy could send a request into the closing.
+ */
+const IDLE_TIMEOUT_S = 75
 /** How long closing the connections to Redis may take after the last request has ended. */
 const CLOSE_MS = 5_000
 

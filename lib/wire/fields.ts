@@ -15,9 +15,16 @@ export const closed = { additionalProperties: false }
 
 export const DAY_MS = 86_400_000
 
+/** Names are segments of paths. URL parsers remove the segments `.` and `..`, however they are escaped. */
+export const NAME_PATTERN = "^(?!\\.{1,2}$)[A-Za-z0-9._-]{1,64}$"
+export const NAME_DESCRIPTION = '1 to 64 of A-Z a-z 0-9 . _ -, neither "." nor ".."'
+
+/** The earliest time that a client can send, in September 2001: smaller numbers are seconds. */
+export const EARLIEST_TIME = 1_000_000_000_000
+
 export const QueueName = Type.String({
-  pattern: "^[A-Za-z0-9._-]{1,64}$",
-  description: "1 to 64 of A-Z a-z 0-9 . _ -",
+  pattern: NAME_PATTERN,
+  description: NAME_DESCRIPTION,
 })
 
 export const TaskId = Type.String({
@@ -26,8 +33,8 @@ export const TaskId = Type.String({
 })
 
 export const WorkerName = Type.String({
-  pattern: "^[A-Za-z0-9._-]{1,64}$",
-  description: "1 to 64 of A-Z a-z 0-9 . _ -",
+  pattern: NAME_PATTERN,
+  description: NAME_DESCRIPTION,
 })
 
 export const Lease = Type.String({

@@ -42,6 +42,21 @@ export function membersOf(text: string): [name: string, value: string][] {
   return members
 }
 
+/** Whether the arrays and objects of valid JSON nest more than `max` levels. */
+export function isDeeperThan(text: string, max: number): boolean {
+  // Each level has two brackets, so most bodies are too short to be read.
+  if (text.length <= 2 * max) return false
+  let depth = 0
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at)
+    if (code === 0x22) at = skipString(text, at) - 1
+    else if (code === 0x7b || code === 0x5b) {
+      if (++depth > max) return true
+    } else if (code === 0x7d || code === 0x5d) depth--
+  }
+  return false
+}
+
 function memberText(text: string, open: number, member: string): { found: string | undefined; end: number } {
   let found: string | undefined
   let at = skipSpace(text, open + 1)

@@ -16,6 +16,12 @@ const TABLE = {
     title: "Unauthorized",
     advice: "The request has no token. Send one in X-API-Token, or as Authorization: Bearer.",
   },
+  too_many_attempts: {
+    status: 429,
+    title: "Too many wrong tokens",
+    advice:
+      "This address sent more than 100 wrong tokens within a minute. Send a token that the broker knows.",
+  },
   forbidden: { status: 403, title: "Forbidden" },
   bad_json: {
     status: 400,

@@ -398,7 +398,7 @@ export const ROUTES = {
     summary: "Exchange a token for a session cookie",
     body: SignIn,
     answers: { 200: SessionView },
-    problems: ["unauthorized", "forbidden"],
+    problems: ["unauthorized", "too_many_attempts", "forbidden"],
   },
   whoAmI: {
     method: "GET",
@@ -407,7 +407,7 @@ export const ROUTES = {
     roles: [],
     summary: "Get the name and the roles of the caller",
     answers: { 200: SessionView, 204: null },
-    problems: ["unauthorized", "forbidden"],
+    problems: ["unauthorized", "too_many_attempts", "forbidden"],
   },
   signOut: {
     method: "DELETE",
@@ -448,7 +448,7 @@ export const routeName = ({ method, path }: Route) => `${method} ${path}` as Rou
 
 /** Every code that a route can answer: those of its declaration, of its token, of its body, and `internal`. */
 export function problemsOf({ roles, body, problems }: Route): Code[] {
-  const codes: Code[] = roles.length > 0 ? ["unauthorized", "forbidden"] : []
+  const codes: Code[] = roles.length > 0 ? ["unauthorized", "too_many_attempts", "forbidden"] : []
   if (body) codes.push("bad_json", "bad_request", "too_large", "unsupported_media_type", "overloaded")
   return [...new Set<Code>([...codes, ...problems, "internal"])]
 }

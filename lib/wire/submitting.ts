@@ -1,11 +1,20 @@
 /** What clients send and receive when they submit or cancel tasks. */
 import { type Static, Type } from "@sinclair/typebox"
-import { closed, DAY_MS, Meta, QueueName, TimeoutMs } from "./fields.ts"
+import {
+  closed,
+  DAY_MS,
+  EARLIEST_TIME,
+  Meta,
+  NAME_DESCRIPTION,
+  NAME_PATTERN,
+  QueueName,
+  TimeoutMs,
+} from "./fields.ts"
 
 /** An id that the caller gives, without the queue. */
 export const GivenId = Type.String({
-  pattern: "^[A-Za-z0-9._-]{1,64}$",
-  description: "1 to 64 of A-Z a-z 0-9 . _ -",
+  pattern: NAME_PATTERN,
+  description: NAME_DESCRIPTION,
 })
 
 export const Backoff = Type.Object(
@@ -106,9 +115,9 @@ export const Submit = Type.Object(
     ),
     run_at: Type.Optional(
       Type.Integer({
-        minimum: 0,
+        minimum: EARLIEST_TIME,
         maximum: 4_102_444_800_000,
-        description: "the earliest start, in ms since 1970",
+        description: "the earliest start, in milliseconds since 1970",
       }),
     ),
     delay_ms: Type.Optional(

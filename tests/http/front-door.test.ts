@@ -126,7 +126,7 @@ test("the faults of a body reach the client, those of combined members too", asy
     "priority",
     "type",
   ])
-  const together = { type: "a", delay_ms: 1, run_at: 1, on_duplicate: "keep" }
+  const together = { type: "a", delay_ms: 1, run_at: 1_000_000_000_000, on_duplicate: "keep" }
   expect(await problem(post(broker, "/submit", together))).toMatchObject({
     field: "delay_ms",
     errors: [{ field: "delay_ms" }, { field: "on_duplicate" }],

@@ -40,7 +40,12 @@ test.each([
     "priority",
     "`priority` must be a whole number from 0 to 9: 9 is leased first (default 5).",
   ],
-  [Submit, { type: "a", queue: "a b" }, "queue", "`queue` must be a string: 1 to 64 of A-Z a-z 0-9 . _ -."],
+  [
+    Submit,
+    { type: "a", queue: "a b" },
+    "queue",
+    '`queue` must be a string: 1 to 64 of A-Z a-z 0-9 . _ -, neither "." nor "..".',
+  ],
   [
     Submit,
     { type: "a", colour: 1 },
@@ -56,13 +61,13 @@ test.each([
     LeaseRequest,
     { queues: ["a", ""] },
     "queues.1",
-    "`queues.1` must be a string: 1 to 64 of A-Z a-z 0-9 . _ -.",
+    '`queues.1` must be a string: 1 to 64 of A-Z a-z 0-9 . _ -, neither "." nor "..".',
   ],
   [
     LeaseRequest,
     { queues: "a" },
     "queues",
-    "`queues` must be a list of 1 to 100 items, each a string: 1 to 64 of A-Z a-z 0-9 . _ -.",
+    '`queues` must be a list of 1 to 100 items, each a string: 1 to 64 of A-Z a-z 0-9 . _ -, neither "." nor "..".',
   ],
 ] as const)(
   "%#: a check names the invalid member and says what would be valid",

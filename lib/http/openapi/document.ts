@@ -150,8 +150,8 @@ const ADVICE: Record<number, string> = {
   403: "The token lacks the role, or it is bound to other queues: see `detail`. Do not repeat the request unchanged.",
   404: "No task has this id, or it was deleted after its retention period. Do not repeat the request.",
   413: "The body is larger than MAX_BODY_BYTES. Send fewer items per request, or send a reference to the data.",
-  415: "The Content-Type is not application/json.",
-  429: "The queue is full: see `detail`. Repeat the request after `Retry-After` seconds.",
+  415: "The Content-Type is not application/json, or the body is compressed.",
+  429: "The queue is full, or this address sent many wrong tokens: see `code` and `detail`. Repeat the request after `Retry-After` seconds.",
   500: "The broker has a fault, which its log describes. The same request will most likely fail again.",
   503: "The broker cannot answer now. Repeat the request after `Retry-After` seconds.",
 }
@@ -295,7 +295,8 @@ export const openapi = new Elysia({ name: "openapi" })
               type: "apiKey",
               in: "cookie",
               name: "tq_session",
-              description: "the cookie that POST /session sets, for browsers",
+              description:
+                "the cookie that POST /session sets, for browsers; over TLS its name is __Host-tq_session",
             },
             csrf: {
               type: "apiKey",
