@@ -202,7 +202,7 @@ test("a wrong token gets 401 and is neither repeated nor logged", async () => {
   expect(JSON.stringify(lines)).not.toContain(marker)
   for (const [message] of lines) expect(message).toBe("An address sent a token that the broker does not know")
   await browser.signIn(SECRET)
-  expect(lines).toMatchObject([["A session was opened", { by: "ops" }]])
+  expect(lines.slice(1)).toMatchObject([["A session was opened", { by: "ops" }]])
 })
 
 test("without credentials GET /session answers 204, and with an expired cookie 401", async () => {
