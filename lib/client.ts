@@ -440,8 +440,8 @@ function refusal(response: Response, text: string): BrokerProblem {
   } catch {
     // The answer is not from the broker: its code is unknown.
   }
-  const said = response.statusText || "an answer without a word why"
-  return new BrokerProblem(response.status, "unknown", said, undefined, retryAfterMs, undefined)
+  const reason = response.statusText || "no reason given"
+  return new BrokerProblem(response.status, "unknown", reason, undefined, retryAfterMs, undefined)
 }
 
 function fromProblem(status: number, problem: Problem, retryAfterMs?: number): BrokerProblem {

@@ -222,14 +222,18 @@ test("top displays the answers of a hostile broker harmlessly", async () => {
   await using evil = Bun.serve({
     hostname: "127.0.0.1",
     port: 0,
-    fetch: () => Response.json({ error: HOSTILE, detail: MEGABYTE }, { status: 500 }),
+    fetch: () =>
+      Response.json(
+        { error: HOSTILE, code: "internal", status: 500, title: HOSTILE, detail: MEGABYTE },
+        { status: 500 },
+      ),
   })
   const env = { PATH: process.env.PATH ?? "", BROKER_URL: evil.url.href, API_SECRET_TOKEN: TOKEN }
   const command = [process.execPath, join(import.meta.dir, "../../lib/process/top.ts")]
   const child = Bun.spawn(command, { env, stdout: "pipe", stderr: "pipe" })
   const said = await child.stderr.text()
   expect([await child.exited, await child.stdout.text()]).toEqual([1, ""])
-  expect(said).toContain("500 </pre><script>")
+  expect(said).toContain("</pre><script>")
   expect(said.trimEnd()).not.toMatch(OBEYED)
   expect(said.length).toBeLessThan(1_000)
 })
