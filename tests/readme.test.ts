@@ -74,12 +74,17 @@ test("the longer tour with curl does what it says", async () => {
 })
 
 /** Runs a worker until it has done a task, and answers how the task ended. */
-async function oneTask(broker: TestBroker, command: string[]): Promise<Record<string, unknown>> {
-  const env = { ...process.env, BROKER_URL: broker.url, API_SECRET_TOKEN: TOKEN }
+async function oneTask(
+  broker: TestBroker,
+  command: string[],
+  payload: unknown = "ada",
+  url = broker.url,
+): Promise<Record<string, unknown>> {
+  const env = { ...process.env, BROKER_URL: url, API_SECRET_TOKEN: TOKEN }
   // With a group of its own, so that what it started ends with it.
   const worker = Bun.spawn(command, { env, stdout: "ignore", detached: true })
   try {
-    const submitted = await broker.call("POST", "/submit", { type: "any", payload: "ada" })
+    const submitted = await broker.call("POST", "/submit", { type: "any", payload })
     const { task_id } = (await submitted.json()) as { task_id: string }
     let task: Record<string, unknown> = {}
     await until("the worker does the task", async () => {
@@ -105,6 +110,32 @@ test("the worker in bash works", async () => {
     { attempt: 1 },
   )
 })
+
+test("a payload does not mislead the worker in bash", async () => {
+  await using broker = await testBroker()
+  const script = await code("README.md", "### In bash", "bash")
+  for (const payload of [{ lease: "12 months", rent: 900 }, { id: "c7" }, [{ task_id: "x", lease: "" }]])
+    expect(await oneTask(broker, ["bash", "-c", script], payload)).toMatchObject({ attempt: 1 })
+})
+
+test("the worker in Python survives answers that it cannot read", async () => {
+  await using broker = await testBroker()
+  const unreadable = ["<html>", "[".repeat(100_000), "{", ""]
+  // A proxy that spoils the first answers.
+  await using proxy = Bun.serve({
+    port: 0,
+    async fetch(request) {
+      if (unreadable.length > 0) return new Response(unreadable.shift())
+      const { pathname } = new URL(request.url)
+      const { method, headers } = request
+      return fetch(broker.url + pathname, { method, headers, body: await request.text() })
+    },
+  })
+  const script = await code("README.md", "### In Python", "python")
+  const task = await oneTask(broker, ["python3", "-c", script], "ada", proxy.url.href.slice(0, -1))
+  expect(task).toMatchObject({ status: "done", result: "ADA" })
+  expect(unreadable).toEqual([])
+}, 30_000)
 
 test("the handlers in TypeScript work", async () => {
   const path = join(await mkdtemp(join(tmpdir(), "tq-readme-")), "my-handlers.ts")

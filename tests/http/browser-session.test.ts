@@ -81,7 +81,16 @@ test("the cookie is Secure if the browser connected over TLS", async () => {
   ] as const) {
     const { setCookie } = await new Browser(broker).signIn(SECRET, { "x-forwarded-proto": forwarded })
     expect([forwarded, setCookie.endsWith("; Secure")]).toEqual([forwarded, secure])
+    expect([forwarded, setCookie.startsWith("__Host-tq_session=")]).toEqual([forwarded, secure])
   }
+})
+
+test("over TLS a cookie that another host set does not replace the session", async () => {
+  await using broker = await brokerWith(token(SECRET))
+  const { setCookie } = await new Browser(broker).signIn(SECRET, { "x-forwarded-proto": "https" })
+  const own = setCookie.split(";")[0]!
+  for (const cookie of [`tq_session=foreign.cookie; ${own}`, `${own}; tq_session=foreign.cookie`])
+    expect((await fetch(`${broker.url}/session`, { headers: { cookie } })).status).toBe(200)
 })
 
 test("the cookie gives the access of its token on every kind of route, with its roles and queues", async () => {
