@@ -83,7 +83,7 @@ export class TaskQueue {
         case "scheduled":
           outcomes.recordSubmitted(id, code, task)
           if (expiresInMs !== undefined) sweeper.sweepIn(queue, expiresInMs)
-          sweeper.sweepIn(queue, when!.startsWith("+") ? Number(when) : Number(when) - Date.now())
+          sweeper.sweepIn(queue, delayOf(when!))
           return { id, state: code }
         case "replay_queued":
           return { id, state: "queued", replayed: true }
@@ -96,6 +96,8 @@ export class TaskQueue {
         case "duplicate":
           return { id, state: "duplicate" }
         case "replaced":
+          // A new delay may end before the one that the brokers know.
+          if (when !== undefined) sweeper.sweepIn(queue, delayOf(when))
           return { id, state: "duplicate", replaced: true }
         case "conflict":
           return new Refused("key_reused")
@@ -290,6 +292,9 @@ export class TaskQueue {
     return record?.split(" ")[1] === localId ? new Refused("task_gone", { task_id: id }) : error
   }
 }
+
+/** A start time in ms from now. `when` is a delay with a plus sign, or a time. */
+const delayOf = (when: string): number => (when.startsWith("+") ? Number(when) : Number(when) - Date.now())
 
 const queueFull = (queue: string, why: string) =>
   new Refused("queue_full", {

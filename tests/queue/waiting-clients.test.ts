@@ -314,6 +314,16 @@ test("a broker that finds a delay by checking a queue ends it without another ch
   expect(performance.now() - began).toBeGreaterThan(delay - 5)
 })
 
+test("a waiting client gets a task when its replaced, shorter delay ends", async () => {
+  await using _ = await two({ checkRarely: true })
+  const { here, direct, queue } = _
+  const id = await submit(here, queue, { unique_key: "k", delay_ms: 3_600_000 })
+  const waiter = await wait(here, queue)
+  await listening(direct, 1)
+  await submit(here, queue, { unique_key: "k", on_duplicate: "replace", delay_ms: 300 })
+  expect(await waiter.answer).toMatchObject([{ id }])
+})
+
 test("a task whose hint got lost is found by the next look at its queue", async () => {
   await using _ = await two()
   const { here, direct, queue } = _
