@@ -6,7 +6,6 @@ import { Elysia } from "elysia"
 import { type BrokerConfig, redisAddress } from "./lib/config/config.ts"
 import { type ApiToken, hashOf, ROLES } from "./lib/config/tokens.ts"
 import { Refused } from "./lib/errors.ts"
-import type { RouteName } from "./lib/http/access.ts"
 import { problemAnswer } from "./lib/http/answer.ts"
 import { bodyIfJson, bodyReader, optionalBody } from "./lib/http/body.ts"
 import type { BrokerParts, Handler } from "./lib/http/call.ts"
@@ -36,7 +35,7 @@ import { redisLocation, urlOf } from "./lib/process/greeting.ts"
 import { runProgram } from "./lib/process/help.ts"
 import { TaskQueue } from "./lib/queue/task-queue.ts"
 import { BROKER_CONNECTION, startEmbeddedRedis } from "./lib/redis/embedded.ts"
-import { type OperationId, ROUTES, routeName } from "./lib/wire/routes.ts"
+import { type OperationId, ROUTES, type RouteName, routeName } from "./lib/wire/routes.ts"
 
 /** At most this many requests wait for tasks or for the end of one. Each takes 6 KB, so together 60 MB. */
 const MAX_WAITING = 10_000

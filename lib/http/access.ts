@@ -7,7 +7,6 @@ import { ROUTES, type RouteName, routeName } from "../wire/routes.ts"
 export const ACCESS = Object.fromEntries<readonly Role[]>(
   Object.values(ROUTES).map(route => [routeName(route), route.roles]),
 ) as Record<RouteName, readonly Role[]>
-export type { RouteName }
 
 /** The token that a request carries. An empty X-API-Token counts as absent. */
 export const tokenOf = (headers: Headers): string | undefined =>

@@ -4,12 +4,20 @@ import type { BrokerConfig } from "../config/config.ts"
 import type { ApiToken } from "../config/tokens.ts"
 import { Refused } from "../errors.ts"
 import type { Log } from "../log.ts"
+import { ROUTES, type Route } from "../wire/routes.ts"
 import { Caller, callerFinder, tokenOf } from "./access.ts"
 import { errorAnswer, problemAnswer, requestId, urlOf } from "./answer.ts"
 import { hasCredentials, rejectCrossOrigin, requireCsrf, type Session, Sessions } from "./browser-session.ts"
 import { WrongToken, WrongTokens } from "./wrong-tokens.ts"
 
-const PUBLIC = /^\/(healthz|readyz|(swagger|dashboard)(\/.*)?)?$/
+/** Pages that are not in the table of routes. */
+const PUBLIC_PAGES = /^\/((swagger|dashboard)(\/.*)?)?$/
+/** The paths that have a route without roles, and those of their methods that need a token all the same. */
+const PUBLIC_PATHS = new Map<string, Set<string>>()
+for (const { path, roles } of Object.values<Route>(ROUTES))
+  if (roles.length === 0) PUBLIC_PATHS.set(path, new Set())
+for (const { method, path, roles } of Object.values<Route>(ROUTES))
+  if (roles.length > 0) PUBLIC_PATHS.get(path)?.add(method)
 /** The caller of requests on public routes. */
 const NOBODY = new Caller({ name: "nobody", roles: [], queues: [] })
 
@@ -69,9 +77,9 @@ export class Authentication {
 
   #isPublic(path: string, method: string): boolean {
     return (
-      PUBLIC.test(path) ||
-      (this.config.metricsPublic && path === "/metrics") ||
-      (path === "/session" && method !== "DELETE")
+      PUBLIC_PATHS.get(path)?.has(method) === false ||
+      PUBLIC_PAGES.test(path) ||
+      (this.config.metricsPublic && path === "/metrics")
     )
   }
 }

@@ -1,7 +1,7 @@
 /**
  * The one file that spells Redis keys. All keys of a queue have its name as their hash tag, so that a queue is in one slot
  * of a Cluster and a script may use all of them. Every queue script gets all keys of its queue, in this order; a test
- * compares it with the first line of lua/record.lua.
+ * compares it with the line of lua/record.lua that unpacks KEYS.
  */
 
 export interface KeyDeclaration {

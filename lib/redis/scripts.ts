@@ -49,7 +49,7 @@ import type { Runner, Script } from "./store.ts"
 
 interface Declaration {
   source: string
-  /** The arguments that are passed once, in the order of the script's first `unpack(ARGV)`. */
+  /** The arguments that are passed once, in the order in which the script reads them. */
   args: readonly string[]
   /** The arguments that are passed for each item. */
   each: readonly string[]

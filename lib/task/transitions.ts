@@ -1,6 +1,7 @@
 /**
- * The state machine: every transition, and when the script refuses it. README.md contains the same table, and the tests
- * iterate over it. An event is one script; a state is one place in Redis.
+ * The state machine: every change of state, and when the script refuses it. README.md contains the same table, and the
+ * tests iterate over it. An event begins with the name of its script; `lease` also does what the sweeps of lapsed, expired
+ * and due tasks do.
  */
 export const TRANSITIONS = [
   { from: "–", event: "submit", to: "queued", refused: "the id or its unique key is taken" },

@@ -1,6 +1,6 @@
 /**
- * Every route of the broker, declared once, by operation id. Validation, the OpenAPI document, the roles that a
- * request needs, the protocol document and the client's types derive from these declarations.
+ * Every route of the broker, declared once, by operation id. The table of handlers, the roles that a request needs and
+ * the OpenAPI document derive from these declarations. Tests compare the protocol document and the client with them.
  */
 import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox"
 import {
@@ -455,9 +455,6 @@ export function problemsOf({ roles, body, problems }: Route): Code[] {
 
 /** The body of a request, of one item if the route takes many. */
 export type BodyOf<Id extends OperationId> = Routes[Id] extends { body: infer T extends TSchema }
-  ? Static<T>
-  : undefined
-export type QueryOf<Id extends OperationId> = Routes[Id] extends { query: infer T extends TSchema }
   ? Static<T>
   : undefined
 /** The body of a 200, of one item if the route takes many. */

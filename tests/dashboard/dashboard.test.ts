@@ -1,7 +1,8 @@
 /** The dashboard in real Chromium on a real broker. */
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { type ApiToken, hashOf, ROLES, type Role } from "../../lib/config/tokens.ts"
-import { ACCESS, type RouteName } from "../../lib/http/access.ts"
+import { ACCESS } from "../../lib/http/access.ts"
+import type { RouteName } from "../../lib/wire/routes.ts"
 import { chromium, type Look, TestBrowser, type TestPage } from "../support/browser.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { startBroker } from "../support/processes.ts"
