@@ -9,7 +9,7 @@
  *   - If an operator drains it, it exits when its tasks have ended.
  */
 import { hostname } from "node:os"
-import { Client } from "./lib/client.ts"
+import { Client, proxyFor } from "./lib/client.ts"
 import { readWorkerConfig, type WorkerConfig } from "./lib/config/config.ts"
 import { type Handlers, loadHandlers, type Outcome } from "./lib/handlers.ts"
 import { createLog, type Log, rateLimited } from "./lib/log.ts"
@@ -23,6 +23,7 @@ import { stopSignal } from "./lib/signals.ts"
 import { Conversation, taskFields, type WorkerInfo } from "./lib/worker/conversation.ts"
 import type { HeldLease } from "./lib/worker/held-lease.ts"
 import { type Delays, Outage } from "./lib/worker/outage.ts"
+import { ownConnections } from "./lib/worker/own-connections.ts"
 import { formatError, runHandler } from "./lib/worker/run-handler.ts"
 import { version } from "./package.json" with { type: "json" }
 
@@ -230,7 +231,12 @@ export async function startWorker(
     log_level: config.logLevel,
   })
   return new Worker({
-    client: new Client({ url: brokerUrl, token: () => token.value }),
+    client: new Client({
+      url: brokerUrl,
+      token: () => token.value,
+      // Only `fetch` can use a proxy.
+      fetch: proxyFor(brokerUrl) === undefined ? ownConnections(brokerUrl) : undefined,
+    }),
     handlers,
     log,
     spans,

@@ -84,7 +84,21 @@ export class BrokerUnreachable extends Error {
   readonly retryable = true
 }
 
+/** The part of `fetch` that a call needs. */
+export type Fetch = (
+  url: string,
+  request: {
+    method: string
+    headers: Record<string, string>
+    body?: string
+    redirect: "manual"
+    signal: AbortSignal
+  },
+) => Promise<Response>
+
 export interface ClientOptions {
+  /** Sends the requests of all calls but `events`. The default is the global `fetch`. */
+  fetch?: Fetch | undefined
   url: string
   /** A function is called before each request, for a token that changes. */
   token: string | (() => string)
@@ -154,8 +168,10 @@ export class Client {
   readonly url: string
   readonly #token: () => string
   readonly #timeoutMs: number
+  readonly #fetch: Fetch
 
-  constructor({ url, token, timeoutMs = 10_000 }: ClientOptions) {
+  constructor({ url, token, timeoutMs = 10_000, fetch: send = fetch }: ClientOptions) {
+    this.#fetch = send
     this.url = url.replace(/\/+$/, "")
     this.#token = typeof token === "string" ? () => token : token
     this.#timeoutMs = timeoutMs
@@ -389,7 +405,7 @@ export class Client {
       if (idempotencyKey !== undefined) headers["Idempotency-Key"] = idempotencyKey
       if (traceparent !== undefined) headers.traceparent = traceparent
       const request = { method, headers, redirect: "manual", signal: limit.signal } as const
-      const response = await fetch(this.url + path, body === undefined ? request : { ...request, body })
+      const response = await this.#fetch(this.url + path, body === undefined ? request : { ...request, body })
       const text = await response.text()
       if (!response.ok) throw refusal(response, text)
       return parse(text) as T
@@ -403,6 +419,18 @@ export class Client {
       signal?.removeEventListener("abort", leave)
     }
   }
+}
+
+/** The proxy that Bun's `fetch` uses for a URL, according to the environment. */
+export function proxyFor(url: string): string | undefined {
+  const { protocol, hostname, host } = new URL(url)
+  const { env } = process
+  const proxy = protocol === "https:" ? env.HTTPS_PROXY || env.https_proxy : env.HTTP_PROXY || env.http_proxy
+  const exceptions = (env.NO_PROXY || env.no_proxy || "").split(",").map(entry => entry.trim())
+  const isException = (entry: string) =>
+    entry === "*" ||
+    (entry !== "" && (entry === host || `.${hostname}`.endsWith(`.${entry.replace(/^\./, "")}`)))
+  return proxy && !exceptions.some(isException) ? proxy : undefined
 }
 
 const queuePath = (name: string) => `/queues/${encodeURIComponent(name)}`
