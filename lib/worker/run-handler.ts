@@ -10,6 +10,8 @@ import {
 
 const MAX_ERROR_LENGTH = 4_000
 const MAX_FRAMES = 5
+const MAX_CAUSE_LEVELS = 5
+const MAX_CAUSES = 10
 const MAX_TYPES = 50
 
 export async function runHandler(
@@ -55,6 +57,11 @@ function unknownType(type: string, handlers: Handlers): string {
 
 /** Handlers may throw anything, even values that throw again when they are formatted. */
 export function formatError(thrown: unknown, frames = MAX_FRAMES): string {
+  const seen = new Set<unknown>()
+  return [formatOne(thrown, frames), ...formatCauses(thrown, 1, seen)].join("\n")
+}
+
+function formatOne(thrown: unknown, frames: number): string {
   try {
     if (!(thrown instanceof Error))
       return `thrown: ${typeof thrown === "string" ? thrown : (JSON.stringify(thrown) ?? String(thrown))}`
@@ -62,5 +69,26 @@ export function formatError(thrown: unknown, frames = MAX_FRAMES): string {
     return [`${thrown.name}: ${thrown.message}`, ...stack.slice(0, frames)].join("\n")
   } catch {
     return "the handler threw something that cannot be shown"
+  }
+}
+
+/** The errors of an AggregateError and the chain of causes, without frames. `seen` ends cycles. */
+function formatCauses(thrown: unknown, level: number, seen: Set<unknown>): string[] {
+  try {
+    if (!(thrown instanceof Error) || level > MAX_CAUSE_LEVELS) return []
+    seen.add(thrown)
+    const lines: string[] = []
+    const add = (label: string, inner: unknown) => {
+      if (seen.has(inner) || seen.size > MAX_CAUSES) return
+      seen.add(inner)
+      lines.push(`${label} ${formatOne(inner, 0)}`, ...formatCauses(inner, level + 1, seen))
+    }
+    const { errors } = thrown as { errors?: unknown }
+    if (Array.isArray(errors))
+      for (const inner of errors.slice(0, MAX_CAUSES)) add("one of its errors:", inner)
+    if (thrown.cause !== undefined) add("caused by", thrown.cause)
+    return lines
+  } catch {
+    return []
   }
 }

@@ -1,0 +1,44 @@
+/** The error of a failed task contains what the error was caused by. */
+import { expect, test } from "bun:test"
+import { formatError } from "../../lib/worker/run-handler.ts"
+
+test("an error names its causes, level by level", () => {
+  const inner = new Error("no route", { cause: "cable" })
+  const outer = new Error("save failed", {
+    cause: new TypeError("connection refused by db", { cause: inner }),
+  })
+  const text = formatError(outer, 0)
+  expect(text.split("\n")).toEqual([
+    "Error: save failed",
+    "caused by TypeError: connection refused by db",
+    "caused by Error: no route",
+    "caused by thrown: cable",
+  ])
+})
+
+test("an AggregateError names its errors and their causes", async () => {
+  const both = Promise.any([
+    Promise.reject(new Error("first", { cause: new Error("deep") })),
+    Promise.reject(new Error("second")),
+  ])
+  const text = formatError(await both.catch(error => error), 0)
+  expect(text).toContain(
+    "one of its errors: Error: first\ncaused by Error: deep\none of its errors: Error: second",
+  )
+})
+
+test("a cause that refers to itself ends, and so does a long list", () => {
+  const a = new Error("a")
+  const b = new Error("b", { cause: a })
+  a.cause = b
+  expect(formatError(a, 0)).toBe("Error: a\ncaused by Error: b")
+  const many = new AggregateError(Array.from({ length: 1_000 }, (_, i) => new Error(`e${i}`)))
+  expect(formatError(many, 0).split("\n").length).toBeLessThan(20)
+  const bad = new Error("bad")
+  Object.defineProperty(bad, "cause", {
+    get() {
+      throw new Error("no")
+    },
+  })
+  expect(formatError(bad, 0)).toBe("Error: bad")
+})
