@@ -9,7 +9,7 @@
  *   - If an operator drains it, it exits when its tasks have ended.
  */
 import { hostname } from "node:os"
-import { Client, proxyFor } from "./lib/client.ts"
+import { Client, proxyFor, shownUrl } from "./lib/client.ts"
 import { readWorkerConfig, type WorkerConfig } from "./lib/config/config.ts"
 import { type Handlers, loadHandlers, type Outcome } from "./lib/handlers.ts"
 import { createLog, type Log, rateLimited } from "./lib/log.ts"
@@ -223,7 +223,7 @@ export async function startWorker(
   const spans = await startSpans(config, "worker", log)
   announce(log, "The worker is ready", {
     name,
-    broker: brokerUrl,
+    broker: shownUrl(brokerUrl),
     queues,
     concurrency,
     handlers: config.handlers ?? "built in",

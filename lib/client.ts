@@ -102,7 +102,10 @@ export interface ClientOptions {
   url: string
   /** A function is called before each request, for a token that changes. */
   token: string | (() => string)
-  /** How long to wait for an answer (default 10,000). The `wait_ms` of a request is added. */
+  /**
+   * How long to wait for an answer (default 10,000). The `wait_ms` of a request is added.
+   * Infinity means no limit.
+   */
   timeoutMs?: number
 }
 
@@ -172,8 +175,10 @@ export class Client {
 
   constructor({ url, token, timeoutMs = 10_000, fetch: send = fetch }: ClientOptions) {
     this.#fetch = send
+    bypassProxy(url)
     this.url = url.replace(/\/+$/, "")
     this.#token = typeof token === "string" ? () => token : token
+    checkTimeout(timeoutMs)
     this.#timeoutMs = timeoutMs
   }
 
@@ -383,7 +388,7 @@ export class Client {
   }
 
   #unreadable(path: string, what: string): BrokerUnreachable {
-    return new BrokerUnreachable(`${this.url} answered ${path} with something other than ${what}`)
+    return new BrokerUnreachable(`${shownUrl(this.url)} answered ${path} with something other than ${what}`)
   }
 
   async #call<T>(
@@ -393,10 +398,11 @@ export class Client {
     options: SubmitOptions = {},
   ): Promise<T> {
     const { signal, timeoutMs = this.#timeoutMs, idempotencyKey, traceparent } = options
+    checkTimeout(timeoutMs)
     signal?.throwIfAborted()
     // AbortSignal.any and .timeout would leave a timer and a listener behind per call.
     const limit = new AbortController()
-    const timer = setTimeout(() => limit.abort(), timeoutMs)
+    const timer = startTimer(() => limit.abort(), timeoutMs)
     const leave = () => limit.abort()
     signal?.addEventListener("abort", leave)
     try {
@@ -412,8 +418,15 @@ export class Client {
     } catch (error) {
       signal?.throwIfAborted()
       if (error instanceof BrokerProblem) throw error
-      const why = limit.signal.aborted ? `no answer within ${timeoutMs} ms` : reason(error)
-      throw new BrokerUnreachable(`the broker at ${this.url} cannot be reached: ${why}`, { cause: error })
+      const shown = shownUrl(this.url)
+      const why = limit.signal.aborted
+        ? `no answer within ${timeoutMs} ms`
+        : reason(error).replaceAll(this.url, shown)
+      // Bun's error has the whole URL as its `path`.
+      const cause = new Error(why)
+      const proxy = proxyFor(this.url)
+      const through = proxy === undefined ? "" : ` through the proxy ${shownUrl(proxy)}`
+      throw new BrokerUnreachable(`the broker at ${shown} cannot be reached${through}: ${why}`, { cause })
     } finally {
       clearTimeout(timer)
       signal?.removeEventListener("abort", leave)
@@ -421,9 +434,32 @@ export class Client {
   }
 }
 
-/** The proxy that Bun's `fetch` uses for a URL, according to the environment. */
+/** An address as log lines and errors show it: without user, password and query. */
+export function shownUrl(url: string): string {
+  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#]*@/i, "$1").replace(/\?.*$/s, "")
+}
+
+/**
+ * Makes `fetch` ask a loopback address directly, which Bun does not do by itself if HTTP_PROXY is set. No option of
+ * `fetch` does that, but Bun reads NO_PROXY for each request.
+ */
+function bypassProxy(url: string): void {
+  const address = parseUrl(url)
+  if (address === undefined || !isLoopback(address.hostname) || proxyInEnvironment(address) === undefined)
+    return
+  const { hostname } = address
+  const entries = [process.env.NO_PROXY || process.env.no_proxy, hostname, hostname.replace(/^\[|\]$/g, "")]
+  process.env.NO_PROXY = process.env.no_proxy = [...new Set(entries.filter(Boolean))].join(",")
+}
+
+/** The proxy that `fetch` uses for the address of a broker, according to the environment. */
 export function proxyFor(url: string): string | undefined {
-  const { protocol, hostname, host } = new URL(url)
+  const address = parseUrl(url)
+  return address === undefined || isLoopback(address.hostname) ? undefined : proxyInEnvironment(address)
+}
+
+function proxyInEnvironment({ protocol, hostname, host }: URL): string | undefined {
+  if (typeof process === "undefined") return undefined
   const { env } = process
   const proxy = protocol === "https:" ? env.HTTPS_PROXY || env.https_proxy : env.HTTP_PROXY || env.http_proxy
   const exceptions = (env.NO_PROXY || env.no_proxy || "").split(",").map(entry => entry.trim())
@@ -431,6 +467,25 @@ export function proxyFor(url: string): string | undefined {
     entry === "*" ||
     (entry !== "" && (entry === host || `.${hostname}`.endsWith(`.${entry.replace(/^\./, "")}`)))
   return proxy && !exceptions.some(isException) ? proxy : undefined
+}
+
+const isLoopback = (hostname: string) =>
+  /^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/i.test(hostname)
+
+function parseUrl(url: string): URL | undefined {
+  return URL.canParse(url) ? new URL(url) : undefined
+}
+
+const MAX_TIMER_MS = 2 ** 31 - 1
+
+/** A longer delay would make a timer fire at once, so it means no limit. */
+function startTimer(onEnd: () => void, ms: number): Timer | undefined {
+  return ms > MAX_TIMER_MS ? undefined : setTimeout(onEnd, ms)
+}
+
+function checkTimeout(ms: number): void {
+  if (!(ms > 0))
+    throw new RangeError(`timeoutMs must be a number of ms above 0, or Infinity for no limit, not ${ms}`)
 }
 
 const queuePath = (name: string) => `/queues/${encodeURIComponent(name)}`

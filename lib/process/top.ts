@@ -1,5 +1,5 @@
 /** `bun run top`: shows the queues of a broker in the terminal, refreshed every second. Without a terminal it prints once. */
-import { Client } from "../client.ts"
+import { Client, shownUrl } from "../client.ts"
 import { readTopConfig } from "../config/config.ts"
 import { createLog } from "../log.ts"
 import { pause } from "../pause.ts"
@@ -23,7 +23,7 @@ async function main(): Promise<number> {
   if (token === undefined) return 0
   const client = new Client({ url: config.brokerUrl, token: () => token.value, timeoutMs: ANSWER_MS })
   const options = { signal: stop }
-  const state: ScreenState = { url: config.brokerUrl, queues: [] }
+  const state: ScreenState = { url: shownUrl(config.brokerUrl), queues: [] }
   const refresh = async () => {
     try {
       const { queues, next } = await client.queues({ limit: SHOWN_QUEUES }, options)
