@@ -87,14 +87,45 @@ export async function loadHandlers(path: string | undefined): Promise<Handlers> 
   return handlers
 }
 
+const SLOW_IMPORT_MS = 5_000
+const MAX_BUILD_MESSAGES = 3
+
 async function importModule(path: string): Promise<Record<string, unknown>> {
+  // A top-level await may never end, and nothing else would be logged.
+  const slow = setTimeout(
+    () =>
+      console.error(
+        `HANDLERS=${path} is still loading after ${SLOW_IMPORT_MS / 1_000} s: a top-level await in it, or in a module that it imports, has not ended`,
+      ),
+    SLOW_IMPORT_MS,
+  )
   try {
     return await import(pathToFileURL(resolve(path)).href)
   } catch (error) {
-    throw new ConfigError([
-      `HANDLERS=${path} could not be loaded: ${error instanceof Error ? error.message : error}`,
-    ])
+    throw new ConfigError([`HANDLERS=${path} could not be loaded: ${describeImportError(error)}`])
+  } finally {
+    clearTimeout(slow)
   }
+}
+
+/** File, line and message of the first faults, or an exception with the first frame that has a file. */
+function describeImportError(error: unknown): string {
+  const faults = error instanceof AggregateError ? error.errors : [error]
+  const shown = faults.slice(0, MAX_BUILD_MESSAGES).map(describeFault)
+  if (faults.length > shown.length) shown.push(`and ${faults.length - shown.length} more`)
+  return shown.join("\n  ")
+}
+
+function describeFault(fault: unknown): string {
+  if (typeof fault !== "object" || fault === null) return String(fault)
+  const { message, position, stack } = fault as {
+    message?: string
+    position?: { file?: string; line?: number; column?: number } | null
+    stack?: string
+  }
+  if (position?.file) return `${position.file}:${position.line}:${position.column}: ${message}`
+  const frame = stack?.split("\n").find(line => /^\s+at .*\/.*:\d+/.test(line))
+  return frame === undefined ? `${message ?? fault}` : `${message ?? fault}, ${frame.trim()}`
 }
 
 function readHandlers(module: Record<string, unknown>, path: string): [string, Handler][] {
