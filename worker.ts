@@ -4,7 +4,7 @@
  *   - A finished task frees its slot at once, and the request with its ack fetches the next task.
  *   - Leases are extended while handlers run. If a lease is lost or its task is cancelled, the handler's signal fires.
  *   - If the broker is unreachable, it retries forever, and running handlers continue.
- *   - On SIGTERM or SIGINT it takes no new tasks. Running tasks get DRAIN_MS; then their signals fire and they are
+ *   - On SIGTERM, SIGINT or SIGHUP it takes no new tasks. Running tasks get DRAIN_MS; then their signals fire and they are
  *     released, which does not count as a failure. A second signal ends the worker at once.
  *   - If an operator drains it, it exits when its tasks have ended.
  */
