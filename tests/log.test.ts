@@ -103,7 +103,7 @@ describe("a request", () => {
       })
       expect(lines).toEqual([
         expect.objectContaining({
-          message: "A task was cancelled",
+          message: "The cancellation of a task was requested",
           task_id,
           by: "API_SECRET_TOKEN",
           request_id: answer.headers.get("x-request-id")!,

@@ -10,7 +10,7 @@ export const VARIABLES = {
     "Broker: the token with all roles. Required with an external Redis unless API_TOKENS is set; with its own Redis the broker creates one. Worker: the token that it sends.",
   API_TOKENS:
     "Tokens with roles and queues, as name:roles:token or name:roles@queues:token, separated by commas.",
-  API_TOKENS_FILE: "File with such entries, instead of API_TOKENS.",
+  API_TOKENS_FILE: "File with the entries, instead of API_TOKENS.",
   REDIS_URL:
     "Address of Redis: redis://, rediss:// (TLS), unix:///path or /path. Unset: the broker runs its own Redis.",
   REDIS_HOST: "Host of Redis, instead of REDIS_URL.",
@@ -22,11 +22,12 @@ export const VARIABLES = {
   REDIS_USERNAME: "User name, with REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER.",
   REDIS_PASSWORD: "Password, with REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER.",
   WAIT_REPLICAS: "Number of replicas that must confirm a change before the broker answers, 0 to 10.",
-  REDIS_TIMEOUT_MS: "Time limit for a reply from Redis; replicas have half of it.",
+  REDIS_TIMEOUT_MS: "Time limit for a reply from Redis; replicas must confirm within half of it.",
   DATA_DIR: "Directory of the broker's own Redis and of its token.",
   VISIBILITY_TIMEOUT_MS: "Duration of a lease, unless the task sets its own.",
-  MAX_RETRIES: "Failures after which the next one makes a task dead, unless the task sets its own.",
-  MAX_CRASHES: "Lapsed leases after which the next one makes a task dead, unless the task sets its own.",
+  MAX_RETRIES: "How often a failed task is retried; the next failure makes it dead. A task may set its own.",
+  MAX_CRASHES:
+    "How many lapsed leases are followed by another attempt; one more makes a task dead. A task may set its own.",
   DONE_RETENTION_MS: "How long a done or cancelled task is kept (one day).",
   DEAD_RETENTION_MS: "How long a dead task is kept (14 days).",
   DONE_RETENTION_COUNT: "Maximum number of done tasks, and of cancelled tasks, that a queue keeps.",

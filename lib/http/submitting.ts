@@ -34,7 +34,7 @@ export async function submitTasks({ request, caller }: Call, parts: BrokerParts)
 
 export const cancelTask = forTask(async (call, { queue, log }, id) => {
   const status = await queue.cancel(id)
-  log.info("A task was cancelled", { task_id: id, status, ...logFields(call) })
+  log.info("The cancellation of a task was requested", { task_id: id, status, ...logFields(call) })
   return answerJson({ status, task_id: id })
 })
 

@@ -12,9 +12,9 @@ const PROGRAMS = {
     reads: readBrokerConfig,
     about: `\
 The broker of a task queue: accepts tasks over HTTP, stores them in Redis, and
-hands them to workers. Without an address of Redis it runs its own Redis.
+hands them to workers. Without a Redis address it runs its own Redis.
 
-  bun run broker.ts            Ctrl-C or SIGTERM stops it in order
+  bun run broker.ts            Ctrl-C or SIGTERM stops it gracefully
   bun run worker.ts            starts a worker, in another terminal
   PORT=8080 bun run broker.ts  listens on another port`,
   },
@@ -24,7 +24,7 @@ hands them to workers. Without an address of Redis it runs its own Redis.
 A worker of a task queue: leases tasks from a broker, runs their handlers, and
 reports the results. On the same machine as the broker it needs no settings.
 
-  bun run worker.ts            Ctrl-C or SIGTERM stops it in order
+  bun run worker.ts            Ctrl-C or SIGTERM stops it gracefully
   HANDLERS=./mine.ts QUEUES=mail,default bun run worker.ts`,
   },
   top: {
@@ -52,7 +52,7 @@ Redis directly, so it also works if no broker is running, and changes nothing.
 A task queue on this machine: starts a broker, and a worker once the broker is
 ready. Without REDIS_URL the broker also starts a Redis server of its own.
 
-  bun run start                Ctrl-C or SIGTERM stops both, worker first
+  bun run start                Ctrl-C or SIGTERM stops both, the worker first
   PORT=8080 BROKER_URL=http://localhost:8080 bun run start
 
 Both programs read their own settings; these commands list them:

@@ -12,7 +12,8 @@ export function asRefusal(error: unknown): unknown {
   const text = `${error.name} ${error.message}`
   if (OUT_OF_MEMORY.test(error.message))
     return new Refused("out_of_memory", {
-      detail: "Redis has reached maxmemory. It accepts no new tasks until some have ended and were deleted.",
+      detail:
+        "Redis has reached maxmemory. It accepts no new tasks until existing tasks end and are deleted.",
     })
   if (UNAVAILABLE.test(error.message) || /MaxRetriesPerRequest|AbortError/.test(text))
     return new Refused("redis_unavailable", {

@@ -38,7 +38,7 @@ const TABLE = {
   task_not_found: {
     status: 404,
     title: "Task not found",
-    advice: "No task has this id, or it was deleted after its retention period.",
+    advice: "No task has this id, or it was deleted.",
   },
   not_in_dlq: {
     status: 404,
@@ -56,16 +56,16 @@ const TABLE = {
   task_gone: {
     status: 410,
     title: "Task is gone",
-    advice: "The task ended and was deleted after its retention period.",
+    advice: "The task has ended or was purged, and its data was deleted.",
   },
   task_exists: {
     status: 409,
     title: "Task id is taken",
-    advice: "A task with this id exists, but its idempotency record has expired.",
+    advice: "A task with this id exists, and no idempotency record shows that this is the same submit.",
   },
   key_reused: {
     status: 422,
-    title: "Idempotency key was used with another body",
+    title: "Idempotency key or task id was used with another body",
     advice: "Send the same body to get the first answer again, or use another key for another task.",
   },
   key_taken: {

@@ -341,7 +341,12 @@ test("the log names the token behind every operator action, and never contains i
   expect(lines.map(({ time: _, level: __, request_id: ___, ...line }) => line)).toEqual([
     { message: "A task is dead", task_id: id, ...failures },
     { message: "A dead task was retried", task_id: id, by: "operateer" },
-    { message: "A task was cancelled", task_id: id, status: "cancelled", by: "API_SECRET_TOKEN" },
+    {
+      message: "The cancellation of a task was requested",
+      task_id: id,
+      status: "cancelled",
+      by: "API_SECRET_TOKEN",
+    },
     { message: "An audit was requested", queue, fix: false, by: "bound" },
     { message: "A queue was paused", queue, reason: "a move", by: "bound" },
     { message: "A queue was resumed", queue, by: "bound" },

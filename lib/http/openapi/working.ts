@@ -101,7 +101,7 @@ export const working: ProseOf<"working"> = {
       },
     },
     advice: {
-      404: "No task has this id, or it was deleted after its retention period. Forget it.",
+      404: "No task has this id, or it was deleted. Forget it.",
       409: "lease_lost: this lease has ended, and another worker may have the task. not_leased: the ack named no lease, and the task is not leased. Drop your result.",
     },
   },
@@ -143,7 +143,7 @@ export const working: ProseOf<"working"> = {
       lease_lost: LOST,
     },
     advice: {
-      404: "No task has this id, or it was deleted after its retention period. Stop working on it.",
+      404: "No task has this id, or it was deleted. Stop working on it.",
       409: "This lease has ended. Stop working on the task and drop its result.",
     },
   },
