@@ -15,8 +15,12 @@ export const closed = { additionalProperties: false }
 
 export const DAY_MS = 86_400_000
 
-/** Names are segments of paths. URL parsers remove the segments `.` and `..`, however they are escaped. */
-export const NAME_PATTERN = "^(?!\\.{1,2}$)[A-Za-z0-9._-]{1,64}$"
+/**
+ * Names are segments of paths. URL parsers remove the segments `.` and `..`, however they are escaped.
+ * The pattern has no look-ahead, which the regular expressions of Go and RE2 lack.
+ */
+export const NAME_PATTERN =
+  "^([A-Za-z0-9_-][A-Za-z0-9._-]{0,63}|\\.[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}|\\.\\.[A-Za-z0-9._-]{1,62})$"
 export const NAME_DESCRIPTION = '1 to 64 of A-Z a-z 0-9 . _ -, neither "." nor ".."'
 
 /** The earliest time that a client can send, in September 2001: smaller numbers are seconds. */
