@@ -78,8 +78,8 @@ const session = ({ caller, hash }: SessionToken, value: string, expiresAt: numbe
   expiresAt,
 })
 
-// AES-256-GCM by node:crypto, because authentication is synchronous: every JWE library is built on the asynchronous
-// WebCrypto, and an asynchronous hook would cost every request of the broker a trip through the microtask queue.
+// AES-256-GCM by node:crypto, because authentication is synchronous. A JWE library such as jose has an asynchronous API,
+// and an asynchronous hook would cost every request a trip through the microtask queue.
 function seal({ key, name }: SessionToken, text: string): string {
   const nonce = randomBytes(NONCE_BYTES)
   const cipher = createCipheriv("aes-256-gcm", key, nonce).setAAD(Buffer.from(name))
