@@ -9,7 +9,8 @@
  *   - If an operator drains it, it exits when its tasks have ended.
  */
 import { hostname } from "node:os"
-import { Client, proxyFor, shownUrl } from "./lib/client.ts"
+import { proxyFor, shownUrl } from "./lib/broker-address.ts"
+import { Client } from "./lib/client.ts"
 import { readWorkerConfig, type WorkerConfig } from "./lib/config/config.ts"
 import { type Handlers, loadHandlers, type Outcome } from "./lib/handlers.ts"
 import { createLog, type Log, rateLimited } from "./lib/log.ts"

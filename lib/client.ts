@@ -10,6 +10,7 @@
  * because fetch repeats a GET when its connection breaks.
  */
 
+import { bypassProxy, proxyFor, shownUrl } from "./broker-address.ts"
 import { pause } from "./pause.ts"
 import type {
   Discarded,
@@ -432,48 +433,6 @@ export class Client {
       signal?.removeEventListener("abort", leave)
     }
   }
-}
-
-/** An address as log lines and errors show it: without user, password and query. */
-export function shownUrl(url: string): string {
-  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#]*@/i, "$1").replace(/\?.*$/s, "")
-}
-
-/**
- * Makes `fetch` ask a loopback address directly, which Bun does not do by itself if HTTP_PROXY is set. No option of
- * `fetch` does that, but Bun reads NO_PROXY for each request.
- */
-function bypassProxy(url: string): void {
-  const address = parseUrl(url)
-  if (address === undefined || !isLoopback(address.hostname) || proxyInEnvironment(address) === undefined)
-    return
-  const { hostname } = address
-  const entries = [process.env.NO_PROXY || process.env.no_proxy, hostname, hostname.replace(/^\[|\]$/g, "")]
-  process.env.NO_PROXY = process.env.no_proxy = [...new Set(entries.filter(Boolean))].join(",")
-}
-
-/** The proxy that `fetch` uses for the address of a broker, according to the environment. */
-export function proxyFor(url: string): string | undefined {
-  const address = parseUrl(url)
-  return address === undefined || isLoopback(address.hostname) ? undefined : proxyInEnvironment(address)
-}
-
-function proxyInEnvironment({ protocol, hostname, host }: URL): string | undefined {
-  if (typeof process === "undefined") return undefined
-  const { env } = process
-  const proxy = protocol === "https:" ? env.HTTPS_PROXY || env.https_proxy : env.HTTP_PROXY || env.http_proxy
-  const exceptions = (env.NO_PROXY || env.no_proxy || "").split(",").map(entry => entry.trim())
-  const isException = (entry: string) =>
-    entry === "*" ||
-    (entry !== "" && (entry === host || `.${hostname}`.endsWith(`.${entry.replace(/^\./, "")}`)))
-  return proxy && !exceptions.some(isException) ? proxy : undefined
-}
-
-const isLoopback = (hostname: string) =>
-  /^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/i.test(hostname)
-
-function parseUrl(url: string): URL | undefined {
-  return URL.canParse(url) ? new URL(url) : undefined
 }
 
 const MAX_TIMER_MS = 2 ** 31 - 1

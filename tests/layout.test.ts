@@ -14,7 +14,15 @@ import {
 } from "./support/layout.ts"
 
 /** Files that every room may import. */
-const TOOLS = ["errors.ts", "log.ts", "pause.ts", "signals.ts", "tick.ts", "package.json"]
+const TOOLS = [
+  "errors.ts",
+  "log.ts",
+  "pause.ts",
+  "signals.ts",
+  "tick.ts",
+  "broker-address.ts",
+  "package.json",
+]
 
 const BELOW_QUEUE = ["observe", "redis", "config", "task", "wire"]
 
@@ -42,6 +50,7 @@ const ROOMS: Rules = {
   "handlers.ts": ["config", "wire"],
   "errors.ts": ["wire"],
   "log.ts": [],
+  "broker-address.ts": [],
   "pause.ts": [],
   "signals.ts": [],
   "tick.ts": [],

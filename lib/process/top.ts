@@ -1,5 +1,7 @@
 /** `bun run top`: shows the queues of a broker in the terminal, refreshed every second. Without a terminal it prints once. */
-import { Client, shownUrl } from "../client.ts"
+
+import { shownUrl } from "../broker-address.ts"
+import { Client } from "../client.ts"
 import { readTopConfig } from "../config/config.ts"
 import { createLog } from "../log.ts"
 import { pause } from "../pause.ts"
