@@ -16,11 +16,9 @@ export const EventsQuery = Type.Object(
     task: Type.Optional({ ...TaskId, description: "only of this task" }),
     event: Type.Optional(
       Type.Array(Type.Union(EVENT_NAMES.map(name => Type.Literal(name))), {
-        ...{
-          minItems: 1,
-          maxItems: EVENT_NAMES.length,
-          description: "only these; `gap` and `skipped` always",
-        },
+        minItems: 1,
+        maxItems: EVENT_NAMES.length,
+        description: "only these; `gap` and `skipped` always",
       }),
     ),
     last_event_id: Type.Optional(EventId),
