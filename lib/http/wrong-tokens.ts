@@ -24,7 +24,7 @@ export class WrongTokens {
   constructor(private readonly log: Log) {}
 
   /** Counts a wrong token from an address, and returns the refusal to answer with. */
-  count(address: string, now = Date.now()): Refused {
+  count(address: string, now = performance.now()): Refused {
     if (now >= this.#windowEndsAt) {
       this.#counts.clear()
       this.#windowEndsAt = now + WINDOW_MS

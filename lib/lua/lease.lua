@@ -23,14 +23,15 @@ local MAX_PASSED = 600 -- stale ids in ready lists that one call drops
 local moved = run_timers(tonumber(limit), retention)
 commit()
 
--- The time of the last poll, to the second, so that polls do not write to an idle queue each time.
-if now - (redis.call("HGET", stats, "polled") or 0) >= 1000 then redis.call("HSET", stats, "polled", now) end
+-- The time of the last poll, to the second, so that polls do not write to an idle queue each time. A later time than now
+-- was written before the clock was set back.
+if math.abs(now - (redis.call("HGET", stats, "polled") or 0)) >= 1000 then redis.call("HSET", stats, "polled", now) end
 
 -- While the queue is paused no hint is published: nobody could lease the task. Resuming the queue wakes all clients.
 local paused, concurrency, per_second, burst =
   unpack(redis.call("HMGET", settings, "paused", "concurrency", "per_second", "burst"))
 if paused then return { next_event(), {}, lapsed, died_count, timeouts[1] and timeouts or nil } end
-local allowed, bucket = allowance(concurrency, per_second, burst)
+local allowed, bucket, set_back = allowance(concurrency, per_second, burst)
 
 local pop = { "LMPOP", 10 }
 for priority = 9, 0, -1 do pop[#pop + 1] = ready .. priority end
@@ -107,7 +108,7 @@ if #large > 0 then
 end
 commit()
 publish(slot)
-if bucket and slot > 0 then
+if bucket and (slot > 0 or set_back) then
   bucket = bucket - slot
   redis.call("HSET", stats, "tokens", string.format("%.3f", bucket), "filled", now_text)
 end

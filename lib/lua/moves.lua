@@ -3,16 +3,20 @@ local MAX_RELEASES = 100 -- a release does not use up a retry; this bound stops 
 local MAX_HISTORY = 10 -- the newest finished attempts are kept
 
 -- How many more tasks the queue's settings allow to be leased now. If the queue has a rate, also returns the level of
--- its token bucket, a fraction: it gains per_second tokens per second, up to burst, and each task takes one.
+-- its token bucket, a fraction: it gains per_second tokens per second, up to burst, and each task takes one. Then also
+-- whether the clock has been set back since the bucket was filled: the caller must store the level again with the time
+-- now, or it gains nothing until the clock has caught up.
 local function allowance(concurrency, per_second, burst)
-  local most, bucket = math.huge, nil
+  local most, bucket, set_back = math.huge, nil, false
   if concurrency then most = concurrency - redis.call("ZCARD", leases) end
   if per_second then
     local had, filled = unpack(redis.call("HMGET", stats, "tokens", "filled"))
-    bucket = math.min(burst, (had or burst) + (now - (filled or now)) * per_second / 1000)
+    local passed = now - (filled or now)
+    set_back = passed < 0
+    bucket = math.min(burst, (had or burst) + math.max(0, passed) * per_second / 1000)
     most = math.min(most, math.floor(bucket))
   end
-  return math.max(0, most), bucket
+  return math.max(0, most), bucket, set_back
 end
 
 local function timeout_line(event, reason, attempt, worker, id)

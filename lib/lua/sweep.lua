@@ -36,7 +36,8 @@ local trimmed = math.max(
 )
 commit()
 publish(0)
-if polled == "1" then redis.call("HSET", stats, "polled", now) end
+-- A later time than now was written before the clock was set back.
+if polled == "1" or tonumber(redis.call("HGET", stats, "polled") or 0) > now then redis.call("HSET", stats, "polled", now) end
 
 local waiting = 0
 for priority = 0, 9 do

@@ -15,7 +15,7 @@ local about, seen, drains = unpack(KEYS)
 local retention, max_workers = unpack(ARGV)
 local first, fields_each = 3, 8
 local MAX_QUEUES = 32 -- per worker: those polled last
-local MAX_DELETED = 200 -- per call
+local MAX_MOVED = 200 -- how many workers one call deletes, and of how many it corrects the time
 
 local function newest(queues)
   local names = {}
@@ -25,6 +25,11 @@ local function newest(queues)
   local kept = {}
   for i = 1, MAX_QUEUES do kept[names[i]] = queues[names[i]] end
   return kept
+end
+
+-- Times later than now were written before the clock was set back. They would hide for as long that a worker has gone.
+for _, name in ipairs(redis.call("ZRANGE", seen, "(" .. now_text, "+inf", "BYSCORE", "LIMIT", 0, MAX_MOVED)) do
+  redis.call("ZADD", seen, now_text, name)
 end
 
 local names = {}
@@ -44,6 +49,7 @@ for i = first, #ARGV, fields_each do
   for queue, polled_ago in pairs(cjson.decode(queues)) do
     w.queues[queue] = math.max(w.queues[queue] or 0, now - polled_ago)
   end
+  for queue, polled in pairs(w.queues) do w.queues[queue] = math.min(polled, now) end
   w.queues = newest(w.queues)
   written[#written + 1] = name
   written[#written + 1] = cjson.encode(w)
@@ -55,10 +61,10 @@ if #names > 0 then
   redis.call("ZADD", seen, "GT", unpack(scores))
 end
 
-local gone = redis.call("ZRANGE", seen, "-inf", now - retention, "BYSCORE", "LIMIT", 0, MAX_DELETED)
+local gone = redis.call("ZRANGE", seen, "-inf", now - retention, "BYSCORE", "LIMIT", 0, MAX_MOVED)
 local excess = redis.call("ZCARD", seen) - #gone - max_workers
 if excess > 0 then
-  for _, name in ipairs(redis.call("ZRANGE", seen, #gone, #gone + math.min(excess, MAX_DELETED) - 1)) do
+  for _, name in ipairs(redis.call("ZRANGE", seen, #gone, #gone + math.min(excess, MAX_MOVED) - 1)) do
     gone[#gone + 1] = name
   end
 end

@@ -182,10 +182,11 @@ export class WorkerRegistry {
   async pollersOf(queues: readonly string[]): Promise<Map<string, { count: number; names: string[] }>> {
     const { now, workers } = await this.#list()
     const pollers = new Map(queues.map(queue => [queue, { count: 0, names: [] as string[] }]))
-    for (const { worker, queues } of workers)
+    for (const { worker, queues, lastAt } of workers)
       for (const [queue, polledAt] of Object.entries(queues)) {
         const found = pollers.get(queue)
-        if (found === undefined || now - polledAt > AWAY_MS) continue
+        // `polledAt` is later than `lastAt` only if the clock of Redis was set back.
+        if (found === undefined || now - Math.min(polledAt, lastAt) > AWAY_MS) continue
         found.count++
         if (found.names.length < MAX_WORKER_NAMES_PER_QUEUE) found.names.push(worker)
       }

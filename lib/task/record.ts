@@ -110,7 +110,7 @@ export function readLeased(queue: string, handed: readonly string[]): Leased[] {
       lease: stored.lease,
       worker: stored.worker,
       attempt: attemptOf(stored.lease),
-      waitedMs: started - Number(stored.created),
+      waitedMs: Math.max(0, started - Number(stored.created)),
       retries: Number(stored.retries),
       policy,
       leaseExpiresAt: started + Math.min(policy.timeoutMs, policy.maxRuntimeMs || Number.POSITIVE_INFINITY),

@@ -287,6 +287,29 @@ describe("the settings of a queue", () => {
     expect((await q.lease({ wait_ms: 10_000 })).length).toBe(1)
   })
 
+  test("limit how fast tasks are handed out as before after the clock of Redis was set back or forward", async () => {
+    await using q = await steered({}, { checkRarely: true })
+    const { task_id } = (await many(q, 100)).at(-1)!
+    await set(q, { rate: { per_second: 1, burst: 3 } })
+    const stats = q.direct.key("stats")
+    /** The same as setting the clock of Redis forward by `ms`; a negative number sets it back. */
+    const step = (ms: number) => q.direct.redis.hincrby(stats, "filled", -ms)
+    expect(await q.lease({ max: 1 })).toHaveLength(1)
+    await step(-3_600_000)
+    expect((await q.ask("GET", `/why/${task_id}`)).cause).toBe("waiting")
+    expect(await q.lease({ max: 10 })).toHaveLength(2)
+    // It is empty, and gains tokens from now on, although no task was handed out.
+    await step(-3_600_000)
+    expect(await q.lease({ max: 10 })).toHaveLength(0)
+    expect(Number(await q.direct.redis.hget(stats, "filled"))).toBeLessThanOrEqual(Date.now())
+    await step(2_000)
+    expect(await q.lease({ max: 10 })).toHaveLength(2)
+    await step(-5_000)
+    expect(await q.lease({ wait_ms: 10_000 })).toHaveLength(1)
+    await step(3_600_000)
+    expect(await q.lease({ max: 10 })).toHaveLength(3)
+  })
+
   test("let more than a call's worth go out where they allow it", async () => {
     await using q = await steered()
     await many(q, 700)

@@ -41,6 +41,22 @@ describe("why", () => {
     expect((await q.ask("GET", `/why/${q.queue}:never`)).status).toBe(404)
   })
 
+  test("says that no worker polls although the clock of Redis was set back after the last poll", async () => {
+    await using q = await ServedQueue.open()
+    await q.submit()
+    const id = await q.submit()
+    const { redis } = q.direct
+    const key = q.direct.key("stats")
+    const polledAt = async () => Number(await redis.hget(key, "polled"))
+    for (const poll of [() => q.direct.sweep(), () => q.lease()]) {
+      await redis.hset(key, "polled", Date.now() + 3_600_000)
+      await poll()
+      expect(await polledAt()).toBeLessThanOrEqual(Date.now())
+    }
+    await redis.hset(key, "polled", (await polledAt()) - 120_000)
+    expect((await q.why(id)).cause).toBe("no_workers")
+  })
+
   test("sees a worker that waits at this very moment", async () => {
     await using q = await ServedQueue.open()
     const waiting = q.ask("POST", "/lease", { queues: [q.queue], wait_ms: 500 })

@@ -157,6 +157,19 @@ describe("a worker is listed", () => {
     expect(await f.seen("frozen")).toMatchObject({ state: "live" })
   })
 
+  test("as gone although the clock of Redis was set back after it was seen", async () => {
+    await using f = await fleet()
+    for (const worker of ["gone", "alive"]) await f.client.lease({ queues: [f.queue], worker })
+    for (const worker of ["gone", "alive"]) await f.age(worker, -3_600_000)
+    const about = async (worker: string) => JSON.parse((await f.direct.redis.hget(WORKERS, worker))!)
+    await f.client.lease({ queues: [`${f.queue}.2`], worker: "alive" })
+    expect((await f.seen("gone"))!.last_seen_at).toBeLessThanOrEqual(Date.now())
+    expect((await about("alive")).queues[f.queue]).toBeLessThanOrEqual(Date.now())
+    await f.direct.redis.zincrby(WORKERS_SEEN, -61_000, "gone")
+    await until("it has gone", async () => (await f.seen("gone"))?.state === "gone")
+    expect((await f.client.queue(f.queue)).workers).toEqual({ count: 1, names: ["alive"] })
+  })
+
   test("for a day after it was seen, and up to 10,000 of them, the newest", async () => {
     await using f = await fleet()
     const see = (worker: string) => f.client.lease({ queues: [f.queue], worker })
