@@ -1,6 +1,7 @@
 --[[ moves: the transitions that several scripts share. ]]
 local MAX_RELEASES = 100 -- a release does not use up a retry; this bound stops endless releases
 local MAX_HISTORY = 10 -- the newest finished attempts are kept
+local MAX_BACKOFF = 2592000000 -- 30 days: bounds an exponential backoff without max_ms
 
 -- How many more tasks the queue's settings allow to be leased now. If the queue has a rate, also returns the level of
 -- its token bucket, a fraction: it gains per_second tokens per second, up to burst, and each task takes one. Then also
@@ -38,9 +39,8 @@ end
 local function backoff_delay(policy, n)
   if policy.backoff == "" then return 0 end
   local delay = policy.delay
-  if policy.backoff == "exponential" then delay = delay * 2 ^ math.min(n - 1, 40) end
-  if policy.max_delay > 0 then delay = math.min(delay, policy.max_delay) end
-  delay = math.min(delay, 1e12) -- keeps the formatted number an integer
+  if policy.backoff == "exponential" then delay = delay * 2 ^ (n - 1) end
+  delay = math.min(delay, policy.max_delay > 0 and policy.max_delay or MAX_BACKOFF)
   if policy.jitter then delay = math.random() * delay end
   return math.floor(delay)
 end

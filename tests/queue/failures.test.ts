@@ -25,10 +25,44 @@ test.each<[string, Submit["backoff"], number[]]>([
     { kind: "exponential", delay_ms: 1_000, max_ms: 3_000, jitter: false },
     [1_000, 2_000, 3_000, 3_000],
   ],
+  ["fixed, with a delay above max_ms", { kind: "fixed", delay_ms: 5_000, max_ms: 3_000, jitter: false }, [3_000]],
   ["none unless asked", undefined, [0, 0]],
 ])("backoff: %s", async (_, backoff, expected) => {
   await using q = await ServedQueue.open()
   expect(await delays(q, backoff, expected.length)).toEqual(expected)
+})
+
+test("an exponential backoff without max_ms is at most 30 days, however often the task has failed", async () => {
+  await using q = await ServedQueue.open()
+  const days = 86_400_000
+  for (const [delay_ms, failures, expected] of [
+    [1_000, 21, 1_000 * 2 ** 21],
+    [1_000, 22, 30 * days],
+    [1_000, 41, 30 * days],
+    [30 * days, 0, 30 * days],
+    [30 * days, 99, 30 * days],
+  ] as const) {
+    const backoff = { kind: "exponential", delay_ms, jitter: false } as const
+    const id = await q.submit({ max_retries: 1_000, backoff })
+    const fail = async (members: object) => {
+      const [task] = await q.lease()
+      await q.ack(task!, { status: "failed", ...members })
+    }
+    for (let i = 0; i < failures; i++) await fail({ retry_in_ms: 0 })
+    await fail({})
+    const { due_at, attempts } = await q.task(id)
+    expect([failures, due_at! - attempts.at(-1)!.ended_at!]).toEqual([failures, expected])
+  }
+})
+
+test("a delay above 30 days is refused", async () => {
+  await using q = await ServedQueue.open()
+  for (const kind of ["fixed", "exponential"])
+    for (const backoff of [
+      { kind, delay_ms: 30 * 86_400_000 + 1 },
+      { kind, delay_ms: 1, max_ms: 30 * 86_400_000 + 1 },
+    ])
+      expect((await q.ask("POST", "/submit", { type: "t", queue: q.queue, backoff })).status).toBe(400)
 })
 
 test("backoff has full jitter: anything from nought to the delay, and not always the same", async () => {
