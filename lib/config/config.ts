@@ -83,10 +83,10 @@ function readPorts(read: Reader) {
 
 /** How to reach Redis, and where a broker keeps its own if it is given none. */
 function readRedis(read: Reader) {
+  const redisUrl = readRedisUrl(read)
   const redisHost = read.text("REDIS_HOST")
-  const redisPort = read.integer("REDIS_PORT", 6379, 1, 65_535)
-  const redisUrl =
-    readRedisUrl(read) ?? (redisHost === undefined ? undefined : `redis://${redisHost}:${redisPort}`)
+  const isHostUsed = redisHost !== undefined && redisUrl === undefined
+  const redisPort = read.integer("REDIS_PORT", 6379, 1, 65_535, isHostUsed)
   const redisSentinels = read.nodes("REDIS_SENTINELS", 26_379)
   const redisCluster = read.nodes("REDIS_CLUSTER", 6_379)
   const redisPassword = read.text("REDIS_PASSWORD")
@@ -108,7 +108,7 @@ function readRedis(read: Reader) {
   if (waitReplicas > 0 && own)
     read.fault("WAIT_REPLICAS requires a Redis with replicas: the broker's own Redis has none", undefined)
   return {
-    redisUrl,
+    redisUrl: isHostUsed ? `redis://${redisHost}:${redisPort}` : redisUrl,
     redisSentinels,
     redisMasterName: read.text("REDIS_MASTER_NAME", "mymaster"),
     redisSentinelPassword: read.text("REDIS_SENTINEL_PASSWORD"),

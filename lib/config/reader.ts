@@ -16,6 +16,12 @@ export class ConfigError extends Error {
 
 export const QUEUE_NAME = new RegExp(NAME_PATTERN)
 
+/**
+ * What Kubernetes puts into every pod for a Service named `redis`: REDIS_PORT=tcp://10.96.0.12:6379. Such a value was not
+ * meant for us, also if the Service has the name of one of our variables.
+ */
+const SERVICE_LINK = /^(tcp|udp|sctp):\/\//i
+
 /** Called for each variable that is read, possibly more than once, with its default. */
 export type OnRead = (name: Variable, fallback?: string | number) => void
 
@@ -26,19 +32,21 @@ export class Reader {
     private readonly onRead: OnRead,
   ) {}
 
-  /** An empty variable counts as unset, because Compose and shells pass empty ones. */
+  /** An empty variable counts as unset, because Compose and shells pass empty ones. So does a port that is a service link. */
   text(name: Variable, fallback: string): string
   text(name: Variable): string | undefined
   text(name: Variable, fallback?: string): string | undefined {
     this.onRead(name, fallback)
     const value = this.env[name]
-    return value === undefined || value === "" ? fallback : value
+    if (value === undefined || value === "") return fallback
+    return name.endsWith("PORT") && SERVICE_LINK.test(value) ? fallback : value
   }
 
-  integer(name: Variable, fallback: number, min: number, max: number): number {
+  /** Other variables may leave this one without use: then its value does not matter. */
+  integer(name: Variable, fallback: number, min: number, max: number, isUsed = true): number {
     this.onRead(name, fallback)
     const value = this.text(name)
-    if (value === undefined) return fallback
+    if (value === undefined || !isUsed) return fallback
     const number = Number(value)
     if (/^\d+$/.test(value) && number >= min && number <= max) return number
     return this.fault(`${name} must be a whole number from ${min} to ${max}`, fallback)

@@ -66,7 +66,7 @@ test("an empty variable counts as unset", () => {
 test("all invalid variables of a broker are listed at once, each with what is valid", () => {
   const found = problems(readBrokerConfig, {
     PORT: "65536",
-    REDIS_URL: "http://x",
+    REDIS_HOST: "x",
     REDIS_PORT: "0",
     API_SECRET_TOKEN: "two words",
     VISIBILITY_TIMEOUT_MS: "99",
@@ -91,7 +91,6 @@ test("all invalid variables of a broker are listed at once, each with what is va
       "PORT",
       "REDIS_PORT",
       "REDIS_TIMEOUT_MS",
-      "REDIS_URL",
       "SHUTDOWN_MS",
       "VISIBILITY_TIMEOUT_MS",
     ].sort(),
@@ -99,6 +98,39 @@ test("all invalid variables of a broker are listed at once, each with what is va
   expect(found).toContain("PORT must be a whole number from 0 to 65535")
   expect(found).toContain("LOG_LEVEL must be one of debug, info, warn, error, silent")
   expect(new ConfigError(found).message.split("\n")).toHaveLength(found.length + 1)
+})
+
+test("a port that Kubernetes sets for a Service counts as unset", () => {
+  const names = ["PORT", "REDIS_PORT", "METRICS_PORT", "BROKER_PORT", "WORKER_PORT", "HEALTH_PORT"]
+  for (const protocol of ["tcp", "udp", "sctp"]) {
+    const links = Object.fromEntries(names.map(name => [name, `${protocol}://10.96.0.12:7000`]))
+    const more = { REDIS_SERVICE_HOST: "10.96.0.12", REDIS_SERVICE_PORT: "7000", REDIS_PORT_6379_TCP: "tcp://x" }
+    const env = { ...links, ...more }
+    expect(readBrokerConfig(env)).toEqual(readBrokerConfig({}))
+    expect(readWorkerConfig(env)).toEqual(readWorkerConfig({}))
+    const own = { API_SECRET_TOKEN: "t", REDIS_HOST: "h" }
+    expect(readBrokerConfig({ ...own, ...env })).toEqual(readBrokerConfig(own))
+  }
+})
+
+test("REDIS_PORT is checked only if it is used", () => {
+  for (const REDIS_PORT of ["tcp://10.96.0.12:6379", "x", "0"]) {
+    expect(problems(readBrokerConfig, { REDIS_PORT })).toEqual([])
+    for (const address of [
+      { REDIS_URL: "redis://h" },
+      { REDIS_URL: "redis://h", REDIS_HOST: "other" },
+      { REDIS_SENTINELS: "h" },
+      { REDIS_CLUSTER: "h" },
+    ])
+      expect(problems(readBrokerConfig, { API_SECRET_TOKEN: "t", REDIS_PORT, ...address })).toEqual([])
+  }
+  expect(problems(readBrokerConfig, { API_SECRET_TOKEN: "t", REDIS_HOST: "h", REDIS_PORT: "x" })).toHaveLength(1)
+})
+
+test("an address that the user sets is not mistaken for one that Kubernetes sets", () => {
+  const REDIS_URL = "tcp://10.96.0.12:6379"
+  expect(problems(readBrokerConfig, { API_SECRET_TOKEN: "t", REDIS_URL })).toHaveLength(1)
+  expect(problems(readWorkerConfig, { BROKER_URL: REDIS_URL })).toHaveLength(1)
 })
 
 test("all invalid variables of a worker are listed at once", () => {
