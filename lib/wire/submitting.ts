@@ -26,7 +26,11 @@ export const Backoff = Type.Object(
       description: "the delay before the first retry, in ms",
     }),
     max_ms: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 30 * DAY_MS, description: "the longest delay, in ms (default: 30 days)" }),
+      Type.Integer({
+        minimum: 1,
+        maximum: 30 * DAY_MS,
+        description: "the longest delay, in ms (default: 30 days)",
+      }),
     ),
     jitter: Type.Optional(
       Type.Boolean({

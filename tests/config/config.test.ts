@@ -104,7 +104,11 @@ test("a port that Kubernetes sets for a Service counts as unset", () => {
   const names = ["PORT", "REDIS_PORT", "METRICS_PORT", "BROKER_PORT", "WORKER_PORT", "HEALTH_PORT"]
   for (const protocol of ["tcp", "udp", "sctp"]) {
     const links = Object.fromEntries(names.map(name => [name, `${protocol}://10.96.0.12:7000`]))
-    const more = { REDIS_SERVICE_HOST: "10.96.0.12", REDIS_SERVICE_PORT: "7000", REDIS_PORT_6379_TCP: "tcp://x" }
+    const more = {
+      REDIS_SERVICE_HOST: "10.96.0.12",
+      REDIS_SERVICE_PORT: "7000",
+      REDIS_PORT_6379_TCP: "tcp://x",
+    }
     const env = { ...links, ...more }
     expect(readBrokerConfig(env)).toEqual(readBrokerConfig({}))
     expect(readWorkerConfig(env)).toEqual(readWorkerConfig({}))
@@ -124,7 +128,9 @@ test("REDIS_PORT is checked only if it is used", () => {
     ])
       expect(problems(readBrokerConfig, { API_SECRET_TOKEN: "t", REDIS_PORT, ...address })).toEqual([])
   }
-  expect(problems(readBrokerConfig, { API_SECRET_TOKEN: "t", REDIS_HOST: "h", REDIS_PORT: "x" })).toHaveLength(1)
+  expect(
+    problems(readBrokerConfig, { API_SECRET_TOKEN: "t", REDIS_HOST: "h", REDIS_PORT: "x" }),
+  ).toHaveLength(1)
 })
 
 test("an address that the user sets is not mistaken for one that Kubernetes sets", () => {

@@ -25,7 +25,11 @@ test.each<[string, Submit["backoff"], number[]]>([
     { kind: "exponential", delay_ms: 1_000, max_ms: 3_000, jitter: false },
     [1_000, 2_000, 3_000, 3_000],
   ],
-  ["fixed, with a delay above max_ms", { kind: "fixed", delay_ms: 5_000, max_ms: 3_000, jitter: false }, [3_000]],
+  [
+    "fixed, with a delay above max_ms",
+    { kind: "fixed", delay_ms: 5_000, max_ms: 3_000, jitter: false },
+    [3_000],
+  ],
   ["none unless asked", undefined, [0, 0]],
 ])("backoff: %s", async (_, backoff, expected) => {
   await using q = await ServedQueue.open()
