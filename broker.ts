@@ -59,8 +59,8 @@ const HANDLERS = {
   "GET /dlq": deadLetters.listDead,
   "GET /dlq/groups": deadLetters.groupDead,
   "POST /dlq/retry/:id": deadLetters.retryDeadTask,
-  "POST /dlq/retry": deadLetters.retryDead,
-  "POST /dlq/purge": deadLetters.purgeDead,
+  "POST /dlq/retry": deadLetters.retryDeadTasks,
+  "POST /dlq/purge": deadLetters.purgeDeadTasks,
   "DELETE /dlq/:id": deadLetters.deleteDeadTask,
 
   "GET /queues": managing.listQueues,

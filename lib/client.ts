@@ -13,7 +13,7 @@
 import { bypassProxy, proxyFor, shownUrl } from "./broker-address.ts"
 import { pause } from "./pause.ts"
 import type {
-  Discarded,
+  DeletedTask,
   DlqAnswer,
   DlqGroupsAnswer,
   DlqPurge,
@@ -257,21 +257,24 @@ export class Client {
     return this.#call("GET", withQuery("/dlq/groups", query), undefined, options)
   }
 
-  retryDead(id: string, options?: CallOptions): Promise<RetriedTask> {
+  /** Retries one dead task with its payload. */
+  retryDeadTask(id: string, options?: CallOptions): Promise<RetriedTask> {
     return this.#call("POST", `/dlq/retry/${encodeURIComponent(id)}`, undefined, options)
   }
 
   /** Retries all dead tasks that match. With `canary`, one is retried first, and the others only if it is done. */
-  retryAllDead(request: RetryMany, options?: CallOptions): Promise<RetriedMany> {
+  retryDeadTasks(request: RetryMany, options?: CallOptions): Promise<RetriedMany> {
     const pacedMs = request.rate === undefined ? 0 : 10_000
     return this.#post("/dlq/retry", request, this.#waiting((request.wait_ms ?? 0) + pacedMs, options))
   }
 
-  discardDead(id: string, options?: CallOptions): Promise<Discarded> {
+  /** Deletes a dead task and its data. */
+  deleteDeadTask(id: string, options?: CallOptions): Promise<DeletedTask> {
     return this.#call("DELETE", `/dlq/${encodeURIComponent(id)}`, undefined, options)
   }
 
-  purgeDead(request: DlqPurge, options?: CallOptions): Promise<DlqPurged> {
+  /** Deletes all dead tasks that match. */
+  purgeDeadTasks(request: DlqPurge, options?: CallOptions): Promise<DlqPurged> {
     return this.#post("/dlq/purge", request, options)
   }
 

@@ -19,10 +19,10 @@ const METHODS = {
   listTasks: "tasks",
   listDead: "dlq",
   groupDead: "dlqGroups",
-  retryDeadTask: "retryDead",
-  retryDead: "retryAllDead",
-  purgeDead: "purgeDead",
-  deleteDeadTask: "discardDead",
+  retryDeadTask: "retryDeadTask",
+  retryDeadTasks: "retryDeadTasks",
+  purgeDeadTasks: "purgeDeadTasks",
+  deleteDeadTask: "deleteDeadTask",
   listQueues: "queues",
   getQueue: "queue",
   pauseQueue: "pauseQueue",
@@ -57,7 +57,7 @@ type Compared = Exclude<
 type SameAnswers = { [Id in Compared]: Same<Unlisted<AnswerTo<Id>>, Unlisted<AnswerOf<Id>>> }
 /** Compiles only if each method returns what the declaration of its route says. */
 const SAME_ANSWERS: Record<Compared, true> = METHODS as unknown as SameAnswers
-type FirstBody = "submitTasks" | "lease" | "ack" | "extend" | "work" | "retryDead" | "purgeDead"
+type FirstBody = "submitTasks" | "lease" | "ack" | "extend" | "work" | "retryDeadTasks" | "purgeDeadTasks"
 type SecondBody = "pauseQueue" | "setQueueSettings" | "purgeQueue"
 type ParametersOf<Id extends OperationId> = Parameters<Extract<MethodOf<Id>, (...args: never[]) => unknown>>
 /** Compiles only if each method takes what the declaration of its route says. */
@@ -70,8 +70,8 @@ const SAME_BODIES: Record<FirstBody | SecondBody, true> = {
   ack: true,
   extend: true,
   work: true,
-  retryDead: true,
-  purgeDead: true,
+  retryDeadTasks: true,
+  purgeDeadTasks: true,
   pauseQueue: true,
   setQueueSettings: true,
   purgeQueue: true,
@@ -202,7 +202,7 @@ describe("the client with a real broker", () => {
     expect(answer.settled[1]).toBeInstanceOf(BrokerProblem)
     expect(await client.status(task_id, { wait_ms: 1_000 })).toMatchObject({ status: "dead", progress: 1 })
     expect((await client.dlq({ queue })).dlq_size).toBe(1)
-    expect(await client.retryDead(task_id)).toEqual({ status: "requeued_from_dlq", task_id })
+    expect(await client.retryDeadTask(task_id)).toEqual({ status: "requeued_from_dlq", task_id })
     const again = (await client.lease({ queues: [queue] })).tasks[0]!
     expect(await client.extend({ task_id, lease: again.lease })).toMatchObject({ status: "ok" })
     expect(await client.ack({ task_id, lease: again.lease })).toMatchObject({ status: "acknowledged" })
@@ -232,10 +232,10 @@ describe("the client with a real broker", () => {
     expect(groups).toMatchObject([{ count: 3, error: "no" }])
     const { fingerprint } = groups[0]!
     expect((await client.dlq({ queue, fingerprint, limit: 2 })).tasks).toHaveLength(2)
-    expect(await client.retryAllDead({ queue, fingerprint, limit: 1 })).toMatchObject({ requeued: 1 })
+    expect(await client.retryDeadTasks({ queue, fingerprint, limit: 1 })).toMatchObject({ requeued: 1 })
     const [left] = (await client.dlq({ queue })).tasks
-    expect(await client.discardDead(left!.id)).toEqual({ status: "deleted_from_dlq", task_id: left!.id })
-    expect((await client.purgeDead({ queue })).purged).toBe(1)
+    expect(await client.deleteDeadTask(left!.id)).toEqual({ status: "deleted_from_dlq", task_id: left!.id })
+    expect((await client.purgeDeadTasks({ queue })).purged).toBe(1)
     expect(await client.purgeQueue(queue, { state: "queued" })).toEqual({ purged: 2, remaining: 0 })
 
     expect((await client.workers({ queue })).workers).toMatchObject([{ worker: "w", failed: 3 }])

@@ -1,7 +1,8 @@
 /** The dialogs that control a queue: pause, limits and purge. */
 import { useEffect, useState } from "preact/hooks"
-import type { Purgeable, QueueView } from "../wire/managing.ts"
+import type { QueueView } from "../wire/managing.ts"
 import type { QueueSettings } from "../wire/queue-settings.ts"
+import { PURGEABLE, type Purgeable } from "../wire/states.ts"
 import { requestJson } from "./api.ts"
 import { Confirm, Dialog } from "./dialog.tsx"
 import { Field, Select } from "./fields.tsx"
@@ -120,7 +121,6 @@ export function SettingsDialog({ view, onClose, onDone }: QueueDialogProps) {
   )
 }
 
-const PURGEABLE: readonly Purgeable[] = ["queued", "delayed", "done", "dead", "cancelled"]
 const MAX_TASKS_PER_CALL = 2_000
 
 export function PurgeDialog({ view, onClose, onDone }: QueueDialogProps) {

@@ -1,6 +1,7 @@
 /** The dead-letter view: dead tasks grouped by error, with bulk retry and purge. */
 import { useState } from "preact/hooks"
 import type { DeadGroup, DlqAnswer, DlqGroupsAnswer } from "../wire/dead-letters.ts"
+import { REASONS } from "../wire/states.ts"
 import { can, queryOf, requestJson } from "./api.ts"
 import { type DeadFilter, readDeadFilter } from "./dead-filter.ts"
 import { Filter, Select } from "./fields.tsx"
@@ -14,7 +15,6 @@ import { Pager, Table } from "./table.tsx"
 import { TaskTable } from "./tasks.tsx"
 import { formatCount, SafeText, Time } from "./text.tsx"
 
-const REASONS = ["failed", "crashed", "timed_out", "expired", "released"]
 const HOUR_MS = 3_600_000
 const AGES = [
   ["", "any"],

@@ -1,5 +1,6 @@
 /** The buttons and dialogs of one task: cancel, retry, edit and retry, delete. */
 import { useState } from "preact/hooks"
+import { ENDED_STATES } from "../wire/states.ts"
 import { can, type Problem, requestJson, requestText } from "./api.ts"
 import { Confirm, Dialog } from "./dialog.tsx"
 import { Field } from "./fields.tsx"
@@ -16,7 +17,7 @@ export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: ()
   const [dialog, setDialog] = useState<"cancel" | "edit" | "delete">()
   const close = () => setDialog(undefined)
   const name = encodeURIComponent(task.id)
-  const ended = ["done", "dead", "cancelled"].includes(task.status)
+  const ended = ENDED_STATES.includes(task.status)
   const mayCancel = !ended && (can("operate") || can("submit"))
   const mayOperate = task.status === "dead" && can("operate")
   const [busy, setBusy] = useState(false)

@@ -157,7 +157,7 @@ function isOurs(origin: string, headers: Headers): boolean {
 }
 
 /** Refuses a change that only the cookie authorizes. */
-export function requireCsrf({ headers }: Request, { csrf }: Session): void {
+export function requireCsrf({ headers }: Request, { csrf }: Pick<Session, "csrf">): void {
   if (areEqual(headers.get("x-csrf-token") ?? "", csrf)) return
   throw new Refused("forbidden", {
     detail: "With a session cookie this needs X-CSRF-Token. GET /session returns it as `csrf`.",

@@ -54,7 +54,7 @@ export const forTask =
 export const forQueue =
   (handler: NamedHandler): Handler =>
   (call, parts) => {
-    const queue = readName(checkQueue, "queue", call.params.queue!)
+    const queue = readName("queue", call.params.queue!)
     call.caller.requireQueues(queue)
     return handler(call, parts, queue)
   }
@@ -63,14 +63,13 @@ export const forQueue =
 export const forWorker =
   (handler: NamedHandler): Handler =>
   (call, parts) =>
-    handler(call, parts, readName(checkWorker, "worker", call.params.worker!))
+    handler(call, parts, readName("worker", call.params.worker!))
 
 const checkId = checker(TaskId)
-const checkQueue = checker(QueueName)
-const checkWorker = checker(WorkerName)
+const checkName = { queue: checker(QueueName), worker: checker(WorkerName) }
 
 /** An id in the form in which /submit returned it: without the name of the default queue. */
-function readTaskId(id: string): string {
+export function readTaskId(id: string): string {
   try {
     const { queue, localId } = splitId(checkId(id))
     return joinId(queue, localId)
@@ -83,9 +82,9 @@ function readTaskId(id: string): string {
   }
 }
 
-function readName(check: (value: unknown) => string, field: "queue" | "worker", name: string): string {
+export function readName(field: "queue" | "worker", name: string): string {
   try {
-    return check(name)
+    return checkName[field](name)
   } catch {
     throw new Refused("bad_request", {
       field,

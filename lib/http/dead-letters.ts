@@ -31,7 +31,7 @@ export async function groupDead({ request, caller }: Call, { queue }: BrokerPart
 }
 
 export const deleteDeadTask = forTask(async (call, { queue, log }, id) => {
-  await queue.dead.discard(id)
+  await queue.dead.delete(id)
   log.info("A dead task was deleted", { task_id: id, ...logFields(call) })
   return answerJson({ status: "deleted_from_dlq", task_id: id })
 })
@@ -45,7 +45,7 @@ export const retryDeadTask = forTask(async (call, { queue, log, readIfJson }, id
   return answerJson({ status: "requeued_from_dlq", task_id: id })
 })
 
-export async function purgeDead(call: Call, { queue, log, readBody }: BrokerParts): Promise<Response> {
+export async function purgeDeadTasks(call: Call, { queue, log, readBody }: BrokerParts): Promise<Response> {
   using body = await readBody(call.request)
   const { queue: only, limit, cursor, dry_run: dryRun, ...filter } = checkPurge(body.value)
   const queues = call.caller.visibleQueues(only)
@@ -57,7 +57,7 @@ export async function purgeDead(call: Call, { queue, log, readBody }: BrokerPart
   return answerJson(result)
 }
 
-export async function retryDead(call: Call, parts: BrokerParts): Promise<Response> {
+export async function retryDeadTasks(call: Call, parts: BrokerParts): Promise<Response> {
   const { queue, log, readBody, limitWaiting } = parts
   using body = await readBody(call.request)
   const { queue: only, ...order } = readRetryMany(body)

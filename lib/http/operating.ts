@@ -1,6 +1,7 @@
 /** Operating: events, audits, metrics, browser sessions and the probes. */
 import { Refused } from "../errors.ts"
 import { CONTENT_TYPE } from "../observe/metrics.ts"
+import type { RedisState } from "../redis/store.ts"
 import { joinId, queueOf, splitId } from "../task/id.ts"
 import { AuditQuery, EventsQuery, SignIn } from "../wire/operating.ts"
 import type { Caller } from "./access.ts"
@@ -85,15 +86,8 @@ export const health = (): Response => answer('{"status":"ok"}')
 
 export async function ready(_call: Call, { queue }: BrokerParts): Promise<Response> {
   const state = await queue.redisState()
+  requireReady(state)
   const { version, durability, maxmemoryPolicy, topology, replicas, waitReplicas } = state
-  if (maxmemoryPolicy !== "noeviction")
-    throw new Refused("not_ready", {
-      detail: "Redis may evict tasks when its memory is full. Set maxmemory-policy to noeviction.",
-    })
-  if (replicas < waitReplicas)
-    throw new Refused("not_replicated", {
-      detail: `Redis has ${replicas} connected replicas, fewer than WAIT_REPLICAS=${waitReplicas}.`,
-    })
   return answerJson({
     status: "ready",
     redis: version,
@@ -103,6 +97,21 @@ export async function ready(_call: Call, { queue }: BrokerParts): Promise<Respon
     replicas,
     wait_replicas: waitReplicas,
   })
+}
+
+export function requireReady({
+  maxmemoryPolicy,
+  replicas,
+  waitReplicas,
+}: Pick<RedisState, "maxmemoryPolicy" | "replicas" | "waitReplicas">): void {
+  if (maxmemoryPolicy !== "noeviction")
+    throw new Refused("not_ready", {
+      detail: "Redis may evict tasks when its memory is full. Set maxmemory-policy to noeviction.",
+    })
+  if (replicas < waitReplicas)
+    throw new Refused("not_replicated", {
+      detail: `Redis has ${replicas} connected replicas, fewer than WAIT_REPLICAS=${waitReplicas}.`,
+    })
 }
 
 const checkEvents = queryChecker(EventsQuery)

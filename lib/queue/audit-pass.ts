@@ -19,7 +19,7 @@ import { keyOf, keysOf, QUEUES, type QueueKey, readKey } from "../redis/keys.ts"
 import type { Scripts } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
 import { joinId } from "../task/id.ts"
-import type { AuditAnswer, Fault } from "../wire/operating.ts"
+import type { AuditAnswer, AuditFault } from "../wire/operating.ts"
 import { BloomFilter } from "./bloom-filter.ts"
 import type { QueueNames } from "./queue-names.ts"
 import type { Sweeper } from "./sweeper.ts"
@@ -241,7 +241,7 @@ export class AuditPass {
     }
   }
 
-  #report(kind: Fault, sample: string, mended: boolean): void {
+  #report(kind: AuditFault, sample: string, mended: boolean): void {
     const name = `${kind} ${sample}`
     if (this.#reported.has(name)) return
     if (this.#reported.size < MAX_SUSPECTS) this.#reported.add(name)

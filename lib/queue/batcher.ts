@@ -2,8 +2,8 @@
  * Group commit: requests that arrive in the same tick, or while an earlier call is in progress, share one script call
  * per queue. One call costs one fsync, which makes `appendfsync always` affordable.
  *   1. `run` appends a request (the items of one HTTP request for one queue) to the lane of its queue.
- *   2. At the end of the tick the lane sends its first requests, up to MAX_ITEMS, as one call. Requests are sent whole
- *      and in order, so tasks keep their order and the items of one request stay together. MAX_ITEMS is about 2 ms of
+ *   2. At the end of the tick the lane sends its first requests, up to MAX_ITEMS_PER_CALL, as one call. Requests are sent whole
+ *      and in order, so tasks keep their order and the items of one request stay together. MAX_ITEMS_PER_CALL is about 2 ms of
  *      Redis' time, so that no call delays the others for long. A request with more items is a call of its own.
  *   3. A lane has at most MAX_IN_FLIGHT calls in progress: one that Redis works on, one that waits behind it, and one
  *      whose replies the broker writes. More calls would only make the batches smaller.
@@ -14,7 +14,7 @@
 import { Refused } from "../errors.ts"
 import { atTickEnd } from "../tick.ts"
 
-const MAX_ITEMS = 300
+const MAX_ITEMS_PER_CALL = 300
 const MAX_IN_FLIGHT = 3
 const MAX_PENDING_ITEMS = 100_000
 
@@ -98,7 +98,7 @@ export class Batcher<Item, Answer> {
     let size = 0
     while (
       count < lane.requests.length &&
-      (count === 0 || size + lane.requests[count]!.items.length <= MAX_ITEMS)
+      (count === 0 || size + lane.requests[count]!.items.length <= MAX_ITEMS_PER_CALL)
     )
       size += lane.requests[count++]!.items.length
     if (count === 0) return

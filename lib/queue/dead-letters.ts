@@ -12,7 +12,8 @@ import { mergedText } from "../task/merge-patch.ts"
 import { inlineOrLarge } from "../task/record.ts"
 import type { Task } from "../task/task.ts"
 import type { DeadGroup } from "../wire/dead-letters.ts"
-import type { Reason, State } from "../wire/fields.ts"
+import type { State } from "../wire/fields.ts"
+import type { Reason } from "../wire/states.ts"
 import type { EndWatch } from "./end-watch.ts"
 import { deadSize, findTask, MAX_ENTRIES_PER_PAGE, type Page, tasksPage } from "./listing.ts"
 import type { QueueNames } from "./queue-names.ts"
@@ -140,7 +141,7 @@ export class DeadLetters {
   }
 
   /** Deletes one dead task. */
-  async discard(id: string): Promise<void> {
+  async delete(id: string): Promise<void> {
     const { queue, localId } = splitId(id)
     const [code] = await this.parts.scripts.call("deleteDead", queue, {}, [{ id: localId }])
     if (code !== "deleted") throw new Refused("not_in_dlq", { task_id: id })

@@ -2,7 +2,6 @@
  * The operations on tasks that the routes call: submit, lease, settle, extend, cancel and find. This room knows tasks
  * and scripts, and nothing of HTTP. Payloads and results are JSON text that passes through unparsed.
  */
-
 import { type Each, Refused } from "../errors.ts"
 import type { Fields } from "../log.ts"
 import { givenIdRecord, recordKey } from "../redis/keys.ts"
@@ -20,12 +19,11 @@ import type {
   Task,
 } from "../task/task.ts"
 import type { AuditAnswer } from "../wire/operating.ts"
+import { ENDED_STATES } from "../wire/states.ts"
 import { findTask, type Page, type TaskFilter, tasksPage } from "./listing.ts"
 import type { Demand } from "./long-poll.ts"
 import { openParts, type Parts, type TaskQueueOptions } from "./parts.ts"
 import { type Why, whyTask } from "./why.ts"
-
-const ENDED: ReadonlySet<Task["state"]> = new Set(["done", "dead", "cancelled"])
 
 export class TaskQueue {
   readonly counters: Parts["counters"]
@@ -236,7 +234,7 @@ export class TaskQueue {
     const { scripts, ends } = this.parts
     try {
       const task = await findTask(scripts, id)
-      if (waitMs === 0 || ENDED.has(task.state)) return task
+      if (waitMs === 0 || ENDED_STATES.includes(task.state)) return task
       await ends.waitFor(id, waitMs, signal)
       return await findTask(scripts, id)
     } catch (error) {

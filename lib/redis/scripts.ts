@@ -33,8 +33,9 @@ import workersDrain from "../lua/workers-drain.lua" with { type: "text" }
 import workersList from "../lua/workers-list.lua" with { type: "text" }
 import workersSeen from "../lua/workers-seen.lua" with { type: "text" }
 import type { RawTask } from "../task/record.ts"
-import type { Reason, State } from "../wire/fields.ts"
-import type { Fault } from "../wire/operating.ts"
+import type { State } from "../wire/fields.ts"
+import type { AuditFault } from "../wire/operating.ts"
+import type { Reason } from "../wire/states.ts"
 import { asRefusal } from "./faults.ts"
 import {
   DRAINS_CHANNEL,
@@ -211,7 +212,7 @@ export interface Replies {
     now: number,
     bytes: number,
     counted: number,
-    ...faults: [index: number, fault: Fault, mended: 0 | 1, lease: string][],
+    ...faults: [index: number, fault: AuditFault, mended: 0 | 1, lease: string][],
   ]
   page: [size: number, ...entries: [score: string, id: string, task: RawTask | null][]]
   eventsAppend: null

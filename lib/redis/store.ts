@@ -2,6 +2,7 @@
 import { type Redis, Command as RedisCommand } from "ioredis"
 import type { HostPort } from "../config/reader.ts"
 import type { Log } from "../log.ts"
+import { DURABILITIES } from "../wire/operating.ts"
 import { type RedisTarget, type TopologyKind, topologyOf } from "./connection.ts"
 import { asRefusal } from "./faults.ts"
 import { SCHEMA, SCHEMA_VERSION } from "./keys.ts"
@@ -37,8 +38,6 @@ export const timed = (runner: Runner, took: (seconds: number) => void): Runner =
 
 /** How many MOVED replies a command follows. */
 const MAX_MOVES = 4
-
-const DURABILITIES = ["none", "no", "unknown", "everysec", "always"] as const
 
 export interface RedisState {
   version: string

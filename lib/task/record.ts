@@ -1,6 +1,6 @@
 /** The record of a task in Redis, which README.md describes: its only encoder and decoder in TypeScript. */
 
-import { REASONS, STATES } from "../wire/fields.ts"
+import { REASONS, STATES } from "../wire/states.ts"
 import { joinId } from "./id.ts"
 import { encodePolicy, readPolicy } from "./policy.ts"
 import type { Leased, NewTask, Task } from "./task.ts"

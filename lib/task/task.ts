@@ -1,5 +1,6 @@
 /** The types of a task: its members, the requests that change it, and their answers. */
-import type { Reason, State } from "../wire/fields.ts"
+import type { State } from "../wire/fields.ts"
+import type { Reason } from "../wire/states.ts"
 import type { Policy } from "./policy.ts"
 
 /** A leased task. `type` and `payload` are JSON text, as submitted. */

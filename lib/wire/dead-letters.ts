@@ -1,18 +1,8 @@
 /** Dead tasks: lists, groups, retries and deletion. */
 import { type Static, Type } from "@sinclair/typebox"
-import {
-  Cursor,
-  closed,
-  DAY_MS,
-  DryRun,
-  Next,
-  NextPage,
-  QueueName,
-  REASONS,
-  State,
-  WaitMs,
-} from "./fields.ts"
+import { Cursor, closed, DAY_MS, DryRun, Next, NextPage, QueueName, State, WaitMs } from "./fields.ts"
 import { TaskView } from "./inspecting.ts"
+import { REASONS } from "./states.ts"
 
 export const AgeMs = Type.Integer({ minimum: 0, maximum: 366 * DAY_MS })
 
@@ -173,9 +163,9 @@ export const RetriedMany = Type.Object({
 
 export type RetriedMany = Static<typeof RetriedMany>
 
-export const Discarded = Type.Object({ status: Type.Literal("deleted_from_dlq"), task_id: Type.String() })
+export const DeletedTask = Type.Object({ status: Type.Literal("deleted_from_dlq"), task_id: Type.String() })
 
-export type Discarded = Static<typeof Discarded>
+export type DeletedTask = Static<typeof DeletedTask>
 
 export const RetriedTask = Type.Object({ status: Type.Literal("requeued_from_dlq"), task_id: Type.String() })
 

@@ -6,6 +6,7 @@
  * Durations are milliseconds and end in `_ms`. Times are milliseconds since 1970 by the clock of Redis and end in `_at`.
  */
 import { type TSchema, Type } from "@sinclair/typebox"
+import { STATES } from "./states.ts"
 
 /** What a token may be used for. */
 export const ROLES = ["submit", "work", "operate", "read"] as const
@@ -82,12 +83,6 @@ export const contractTask = {
   retries: Type.Integer({ description: "failures so far" }),
   max_retries: Type.Integer(),
 }
-
-export const REASONS = ["failed", "crashed", "timed_out", "expired", "released"] as const
-
-export type Reason = (typeof REASONS)[number]
-
-export const STATES = ["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled"] as const
 
 export const State = Type.Union(STATES.map(state => Type.Literal(state)))
 

@@ -1,6 +1,7 @@
 /** Tasks as clients and operators see them, the list of tasks, and why a task does not run. */
 import { type Static, Type } from "@sinclair/typebox"
-import { closed, contractTask, Meta, QueueName, REASONS, STATES, State, WaitMs } from "./fields.ts"
+import { closed, contractTask, Meta, QueueName, State, WaitMs } from "./fields.ts"
+import { REASONS, STATES } from "./states.ts"
 
 export const Attempt = Type.Object({
   attempt: Type.Integer(),

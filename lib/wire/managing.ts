@@ -3,6 +3,7 @@ import { type Static, type TNumber, Type } from "@sinclair/typebox"
 import { EVENTS } from "./events.ts"
 import { closed, DryRun, NextPage, QueueName, WorkerName } from "./fields.ts"
 import { QueueSettings } from "./queue-settings.ts"
+import { PURGEABLE } from "./states.ts"
 
 /** The query of GET /queues. */
 export const QueuesQuery = Type.Object(
@@ -89,11 +90,6 @@ export const Paused = Type.Object({
 })
 
 export type Paused = Static<typeof Paused>
-
-/** The states whose tasks can be purged, as `depth` of a queue names them. */
-export const PURGEABLE = ["queued", "delayed", "done", "dead", "cancelled"] as const
-
-export type Purgeable = (typeof PURGEABLE)[number]
 
 export const Purge = Type.Object(
   {

@@ -39,7 +39,7 @@ export const AuditQuery = Type.Object(
   closed,
 )
 
-export const FAULTS = [
+export const AUDIT_FAULTS = [
   "not_listed",
   "no_lease",
   "no_due",
@@ -55,7 +55,7 @@ export const FAULTS = [
   "not_registered",
 ] as const
 
-export type Fault = (typeof FAULTS)[number]
+export type AuditFault = (typeof AUDIT_FAULTS)[number]
 
 export const AuditAnswer = Type.Object({
   complete: Type.Boolean({ description: "false: the time limit was reached before everything was checked" }),
@@ -71,7 +71,7 @@ export const AuditAnswer = Type.Object({
   ),
   found: Type.Array(
     Type.Object({
-      kind: Type.Union(FAULTS.map(fault => Type.Literal(fault))),
+      kind: Type.Union(AUDIT_FAULTS.map(fault => Type.Literal(fault))),
       count: Type.Integer(),
       mended: Type.Integer(),
       sample: Type.String({
@@ -109,11 +109,14 @@ export const Alive = Type.Object({ status: Type.Literal("ok") })
 
 export type Alive = Static<typeof Alive>
 
+/** What survives a power cut: the `appendfsync` of Redis. The weakest comes first. */
+export const DURABILITIES = ["none", "no", "unknown", "everysec", "always"] as const
+
 export const Ready = Type.Object({
   status: Type.Literal("ready"),
   redis: Type.String({ description: "the version of Redis" }),
   durability: Type.Union(
-    ["always", "everysec", "no", "none", "unknown"].map(word => Type.Literal(word)),
+    DURABILITIES.map(durability => Type.Literal(durability)),
     {
       description:
         "the current `appendfsync` of Redis; none: no append-only file; unknown: Redis does not report it",

@@ -4,7 +4,7 @@
  */
 import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox"
 import {
-  Discarded,
+  DeletedTask,
   DlqAnswer,
   DlqGroupsAnswer,
   DlqGroupsQuery,
@@ -237,7 +237,7 @@ export const ROUTES = {
     answers: { 200: RetriedTask },
     problems: ["not_in_dlq", "key_taken", "redis_unavailable", "not_replicated"],
   },
-  retryDead: {
+  retryDeadTasks: {
     method: "POST",
     path: "/dlq/retry",
     group: "dead-letters",
@@ -247,7 +247,7 @@ export const ROUTES = {
     answers: { 200: RetriedMany },
     problems: ["redis_unavailable", "not_replicated"],
   },
-  purgeDead: {
+  purgeDeadTasks: {
     method: "POST",
     path: "/dlq/purge",
     group: "dead-letters",
@@ -264,7 +264,7 @@ export const ROUTES = {
     roles: ["operate"],
     summary: "Delete a dead task",
     params: task,
-    answers: { 200: Discarded },
+    answers: { 200: DeletedTask },
     problems: ["bad_request", "not_in_dlq", "redis_unavailable", "not_replicated"],
   },
   listQueues: {

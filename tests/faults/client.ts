@@ -131,7 +131,13 @@ async function redrive(queue: string): Promise<void> {
   const task = dead?.tasks[0]
   if (task === undefined) return
   const n = (task.payload as Payload).n ?? -1
-  await persist("redrive", "redriven", n, task.id, async () => (await anyBroker().retryDead(task.id)).status)
+  await persist(
+    "redrive",
+    "redriven",
+    n,
+    task.id,
+    async () => (await anyBroker().retryDeadTask(task.id)).status,
+  )
 }
 
 /** Work in the background of the lanes. */

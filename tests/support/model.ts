@@ -1,5 +1,6 @@
 /** The model: what each command must do to the tasks of one queue, without Redis. */
-import type { Reason, State } from "../../lib/wire/fields.ts"
+import type { State } from "../../lib/wire/fields.ts"
+import type { Reason } from "../../lib/wire/states.ts"
 
 export const LATER_MS = 1_000_000_000
 const MAX_RELEASES = 100

@@ -1,6 +1,5 @@
 /** Prose and examples of the routes for dead tasks. */
-import { REASONS } from "../../wire/fields.ts"
-import { DEAD, FILTER, GROUP, ID, NEXT, PAGED, type ProseOf } from "./prose.ts"
+import { badQuery, DEAD, FILTER, GROUP, ID, NEXT, PAGED, type ProseOf } from "./prose.ts"
 
 export const deadLetters: ProseOf<"dead-letters"> = {
   listDead: {
@@ -18,9 +17,7 @@ export const deadLetters: ProseOf<"dead-letters"> = {
         },
       },
     },
-    problems: {
-      bad_request: { field: "cursor", detail: "`cursor` must be the `next` of the previous answer." },
-    },
+    problems: { bad_request: badQuery("listDead", "cursor=?") },
   },
 
   groupDead: {
@@ -34,12 +31,7 @@ export const deadLetters: ProseOf<"dead-letters"> = {
         examples: { "one error": { groups: [GROUP] }, "none in this call": { groups: [], next: NEXT } },
       },
     },
-    problems: {
-      bad_request: {
-        field: "reason",
-        detail: `\`reason\` must be one of ${REASONS.map(reason => `"${reason}"`).join(", ")}.`,
-      },
-    },
+    problems: { bad_request: badQuery("groupDead", "reason=error") },
   },
 
   retryDeadTask: {
@@ -60,7 +52,7 @@ export const deadLetters: ProseOf<"dead-letters"> = {
     },
   },
 
-  retryDead: {
+  retryDeadTasks: {
     description:
       `Like /dlq/retry/{id}, for many tasks, the newest of each queue first. Their attempts are kept. ${FILTER}${PAGED} \`patch\` ` +
       "changes the payloads. With `canary`, one task is retried first, and the others only if it is done within `wait_ms`. If " +
@@ -90,7 +82,7 @@ export const deadLetters: ProseOf<"dead-letters"> = {
     },
   },
 
-  purgeDead: {
+  purgeDeadTasks: {
     description: `${FILTER}Without a filter, all dead tasks match. With \`dry_run\`, nothing is deleted. ${PAGED} Deletion cannot be undone.`,
     body: {
       "dry run": { queue: "mail", error: "no mailbox", dry_run: true },

@@ -5,7 +5,8 @@
 import { swagger } from "@elysiajs/swagger"
 import { type TSchema, Type } from "@sinclair/typebox"
 import { type DocumentDecoration, Elysia } from "elysia"
-import { type Facts, Refused } from "../../errors.ts"
+import { type Facts, NotReplicated, Refused } from "../../errors.ts"
+import { asRefusal } from "../../redis/faults.ts"
 import * as deadLetterShapes from "../../wire/dead-letters.ts"
 import { QueueName, ROLES, type Role, TaskId, WorkerName } from "../../wire/fields.ts"
 import * as inspectingShapes from "../../wire/inspecting.ts"
@@ -13,17 +14,18 @@ import * as managingShapes from "../../wire/managing.ts"
 import * as operatingShapes from "../../wire/operating.ts"
 import { type Code, PROBLEMS, Problem } from "../../wire/problem.ts"
 import * as queueSettingsShapes from "../../wire/queue-settings.ts"
-import { type OperationId, problemsOf, ROUTES, type Route } from "../../wire/routes.ts"
+import { type OperationId, problemsOf, ROUTES, type Route, routeName } from "../../wire/routes.ts"
 import * as submittingShapes from "../../wire/submitting.ts"
 import * as workingShapes from "../../wire/working.ts"
-import { anyOf } from "../access.ts"
+import { anyOf, Caller } from "../access.ts"
 import { problem } from "../answer.ts"
+import { readName, readTaskId } from "../call.ts"
 import { deadLetters } from "./dead-letters.ts"
 import { inspecting } from "./inspecting.ts"
 import { managing } from "./managing.ts"
 import { operating } from "./operating.ts"
 import { swaggerPage } from "./page.ts"
-import { ID, type Json, type ProseOf } from "./prose.ts"
+import { badBody, badQuery, factsOf, ID, type Json, type ProseOf } from "./prose.ts"
 import { submitting } from "./submitting.ts"
 import { working } from "./working.ts"
 
@@ -179,23 +181,34 @@ function problemAnswers(
   )
 }
 
+/** A request that the route refuses: with a wrong name in its path, or a wrong `limit`. */
+function badRequestOf(id: OperationId, { params = {}, query, body }: Route): { bad_request?: Facts } {
+  if ("id" in params) return { bad_request: factsOf(() => readTaskId("order/1042")) }
+  if ("queue" in params) return { bad_request: factsOf(() => readName("queue", "a/b")) }
+  if ("worker" in params) return { bad_request: factsOf(() => readName("worker", "a/b")) }
+  if (query?.properties.limit) return { bad_request: badQuery(id, "limit=0") }
+  if (body?.properties.limit) return { bad_request: badBody(id, { limit: 0 }) }
+  return {}
+}
+
 /** The facts that the example of a problem shows, unless the prose of the route has others. */
-function usualFacts({ roles, params = {} }: Route): Partial<Record<Code, Facts>> {
+function usualFacts(id: OperationId, route: Route): Partial<Record<Code, Facts>> {
+  const { roles } = route
   const missing = ROLES.find(role => !roles.includes(role))
-  const [parameter] = Object.keys(params)
+  const caller = new Caller({ name: "ci", roles: missing ? [missing] : [], queues: undefined })
   return {
-    forbidden: { detail: `This needs ${anyOf(roles)}: the token ci has ${missing}.` },
-    bad_request: parameter
-      ? {
-          field: parameter === "id" ? "task_id" : parameter,
-          detail: `\`${parameter}\` must be ${PATH_PARAMETERS[parameter]!.schema.description}.`,
-        }
-      : { field: "limit", detail: "`limit` must be a whole number from 1 to 1000." },
+    ...(roles.length > 0 ? { forbidden: factsOf(() => caller.requireRole(routeName(route))) } : {}),
+    ...badRequestOf(id, route),
     task_not_found: { task_id: ID },
     task_gone: { task_id: "order-1042-invoice" },
     worker_not_found: { detail: "No worker named host-1 was seen in the last 24 hours." },
-    redis_unavailable: { detail: "Redis could not be reached or did not answer in time." },
-    not_replicated: { detail: "Fewer than WAIT_REPLICAS=1 replicas have confirmed this." },
+    redis_unavailable: factsOf(() => {
+      throw asRefusal(new Error("Connection is closed"))
+    }),
+    out_of_memory: factsOf(() => {
+      throw asRefusal(new Error("OOM command not allowed"))
+    }),
+    not_replicated: new NotReplicated(1).facts,
   }
 }
 
@@ -254,7 +267,7 @@ function operation(id: OperationId): { detail: DocumentDecoration } {
       : {}),
     responses: {
       ...answersOf(route, answers),
-      ...problemAnswers(problemsOf(route), { ...usualFacts(route), ...problems }, advice),
+      ...problemAnswers(problemsOf(route), { ...usualFacts(id, route), ...problems }, advice),
     },
   }
   return { detail: detail as DocumentDecoration }

@@ -1,6 +1,5 @@
 /** Prose and examples of the routes that show tasks. */
-import { STATES } from "../../wire/fields.ts"
-import { DEAD, DONE, ID, type Json, NEXT, NOW, type ProseOf, RUNNING } from "./prose.ts"
+import { badQuery, DEAD, DONE, ID, type Json, NEXT, NOW, type ProseOf, RUNNING } from "./prose.ts"
 
 /** A parameter whose name is free: the members of an object in `form` style appear in the query by their own names. */
 const LABELS: Json = {
@@ -53,7 +52,7 @@ export const inspecting: ProseOf<"inspecting"> = {
             state: "scheduled",
             cause: "delayed",
             due_at: NOW + 60_000,
-            why: "It was submitted with a delay and is ready in 60.0 s.",
+            why: "It was submitted with a delay and will be ready in 60.0 s.",
           },
         },
       },
@@ -74,11 +73,6 @@ export const inspecting: ProseOf<"inspecting"> = {
         examples: { page: { tasks: [RUNNING] }, "empty, with a next page": { tasks: [], next: NEXT } },
       },
     },
-    problems: {
-      bad_request: {
-        field: "state",
-        detail: `\`state\` is missing: it must be one of ${STATES.map(state => `"${state}"`).join(", ")}.`,
-      },
-    },
+    problems: { bad_request: badQuery("listTasks", "") },
   },
 }

@@ -1,7 +1,6 @@
 /** Prose and examples of the routes for queues and workers. */
-import { PURGEABLE } from "../../wire/managing.ts"
 import type { QueueSettings } from "../../wire/queue-settings.ts"
-import { NOW, PAUSED, type ProseOf, QUEUE, WORKER } from "./prose.ts"
+import { badBody, NOW, PAUSED, type ProseOf, QUEUE, WORKER } from "./prose.ts"
 
 const SETTINGS: QueueSettings = {
   defaults: { max_retries: 5, timeout_ms: 60_000 },
@@ -90,12 +89,7 @@ export const managing: ProseOf<"managing"> = {
         },
       },
     },
-    problems: {
-      bad_request: {
-        field: "state",
-        detail: `\`state\` must be one of ${PURGEABLE.map(state => `"${state}"`).join(", ")}.`,
-      },
-    },
+    problems: { bad_request: badBody("purgeQueue", { state: "processing" }) },
   },
 
   listWorkers: {

@@ -1,8 +1,14 @@
 /** Prose and examples of the routes for events, audits, metrics, sessions and health checks. */
 import { EventsQuery } from "../../wire/operating.ts"
-import { ID, NOW, type ProseOf, SESSION } from "./prose.ts"
+import { rejectCrossOrigin, requireCsrf } from "../browser-session.ts"
+import { requireReady } from "../operating.ts"
+import { badBody, badQuery, factsOf, ID, NOW, type ProseOf, SESSION } from "./prose.ts"
 
-const OTHER_ORIGIN = { forbidden: { detail: "A page of another origin may not ask this." } }
+const fromAnotherSite = new Request("http://localhost", { headers: { "sec-fetch-site": "cross-site" } })
+const OTHER_ORIGIN = { forbidden: factsOf(() => rejectCrossOrigin(fromAnotherSite)) }
+const withoutCsrf = () => requireCsrf(new Request("http://localhost"), { csrf: SESSION.csrf! })
+const FEW_REPLICAS = { maxmemoryPolicy: "noeviction", replicas: 0, waitReplicas: 1 }
+const EVICTING = { maxmemoryPolicy: "allkeys-lru", replicas: 0, waitReplicas: 0 }
 const AUDITED = { queues: 1, tasks: 5_000, payloads: 12, unique_keys: 3, entries: 4_100 }
 
 export const operating: ProseOf<"operating"> = {
@@ -31,7 +37,7 @@ export const operating: ProseOf<"operating"> = {
       },
     },
     problems: {
-      bad_request: { field: "queue", detail: "`queue` must be a list of 1 to 100 names." },
+      bad_request: badQuery("listenEvents", "queue=*"),
       overloaded: {
         detail: "This broker already has 200 clients of /events: use another broker.",
       },
@@ -59,7 +65,7 @@ export const operating: ProseOf<"operating"> = {
         },
       },
     },
-    problems: { bad_request: { field: "fix", detail: '`fix` must be one of "true", "false".' } },
+    problems: { bad_request: badQuery("audit", "fix=1") },
   },
 
   metrics: {
@@ -71,7 +77,7 @@ export const operating: ProseOf<"operating"> = {
       200: {
         description: "The metrics.",
         examples: {
-          part: '# HELP tq_tasks Tasks in Redis, of the first 1,000 queues.\n# TYPE tq_tasks gauge\ntq_tasks{queue="default",state="queued"} 3\n',
+          part: '# HELP tq_tasks Tasks in Redis, for the first 1,000 queues.\n# TYPE tq_tasks gauge\ntq_tasks{queue="default",state="queued"} 3\n',
         },
       },
     },
@@ -92,10 +98,7 @@ export const operating: ProseOf<"operating"> = {
     },
     problems: {
       ...OTHER_ORIGIN,
-      bad_request: {
-        field: "token",
-        detail: "`token` is missing: it must be a string (a token of this broker).",
-      },
+      bad_request: badBody("signIn", {}),
     },
     advice: {
       401: "The broker does not know this token.",
@@ -125,12 +128,7 @@ export const operating: ProseOf<"operating"> = {
       "Deletes the cookie in the browser. As every change with a cookie, it needs X-CSRF-Token, but not if the cookie is no " +
       "longer valid. The token stays valid.",
     answers: { 200: { description: "The cookie is deleted.", examples: { ended: { status: "ended" } } } },
-    problems: {
-      forbidden: {
-        detail:
-          "With a session cookie this needs the header X-CSRF-Token: GET /session returns it as `csrf`.",
-      },
-    },
+    problems: { forbidden: factsOf(withoutCsrf) },
   },
 
   health: {
@@ -159,10 +157,8 @@ export const operating: ProseOf<"operating"> = {
       },
     },
     problems: {
-      not_replicated: { detail: "Redis has 0 replicas connected, and WAIT_REPLICAS=1 asks for more." },
-      not_ready: {
-        detail: "Redis may evict tasks when its memory is full: set maxmemory-policy to noeviction.",
-      },
+      not_replicated: factsOf(() => requireReady(FEW_REPLICAS)),
+      not_ready: factsOf(() => requireReady(EVICTING)),
     },
     advice: { 503: "Send requests to another broker, and check Redis." },
   },

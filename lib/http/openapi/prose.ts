@@ -1,12 +1,21 @@
 /** What the OpenAPI document says of a route beside its declaration: its prose and its examples, and those that several share. */
-import type { Facts } from "../../errors.ts"
+import type { TObject } from "@sinclair/typebox"
+import { type Facts, Refused } from "../../errors.ts"
 import type { DeadGroup } from "../../wire/dead-letters.ts"
 import type { TaskView } from "../../wire/inspecting.ts"
 import type { QueueView, WorkerView } from "../../wire/managing.ts"
 import type { SessionView } from "../../wire/operating.ts"
 import type { Code, Problem } from "../../wire/problem.ts"
-import type { AnswerOf, BodyOf, Group, OperationId, ROUTES } from "../../wire/routes.ts"
+import {
+  type AnswerOf,
+  type BodyOf,
+  type Group,
+  type OperationId,
+  ROUTES,
+  type Route,
+} from "../../wire/routes.ts"
 import type { LeasedTask } from "../../wire/working.ts"
+import { checker, queryChecker } from "../validate.ts"
 
 export type Json = Record<string, unknown>
 type Routes = typeof ROUTES
@@ -182,7 +191,24 @@ export const SESSION: SessionView = {
   expires_at: NOW + 43_200_000,
 }
 
-export const WRONG_TYPE: Facts = { field: "type", detail: "`type` is missing: it must be a string." }
+/** The facts of the refusal that `call` throws: an example of a problem has the text that clients really get. */
+export function factsOf(call: () => unknown): Facts {
+  try {
+    call()
+  } catch (error) {
+    if (error instanceof Refused) return error.facts
+    throw error
+  }
+  throw new Error("The example of a refusal was not refused")
+}
+
+/** The facts of the refusal that a route answers to this body. */
+export const badBody = (id: OperationId, body: unknown): Facts =>
+  factsOf(() => checker((ROUTES[id] as Route).body!)(body))
+
+/** The facts of the refusal that a route answers to this query. */
+export const badQuery = (id: OperationId, query: string): Facts =>
+  factsOf(() => queryChecker((ROUTES[id] as Route).query as TObject)(new URLSearchParams(query)))
 
 export const EACH =
   "Items of an array are checked and answered independently: the answer has one item per item of the request, in the " +

@@ -1,7 +1,9 @@
 /** Prose and examples of the routes that submit and cancel tasks. */
 import { Refused } from "../../errors.ts"
 import { problem } from "../answer.ts"
-import { EACH, ID, type Json, NOW, type ProseOf, WRONG_TYPE } from "./prose.ts"
+import { badBody, EACH, ID, type Json, NOW, type ProseOf } from "./prose.ts"
+
+const WITHOUT_TYPE = badBody("submitTasks", { payload: 1 })
 
 const HEADERS: Json[] = [
   {
@@ -89,12 +91,12 @@ export const submitting: ProseOf<"submitting"> = {
             duplicate: true,
             replaced: true,
           },
-          many: [{ status: "queued", task_id: ID }, problem(new Refused("bad_request", WRONG_TYPE))],
+          many: [{ status: "queued", task_id: ID }, problem(new Refused("bad_request", WITHOUT_TYPE))],
         },
       },
     },
     problems: {
-      bad_request: WRONG_TYPE,
+      bad_request: WITHOUT_TYPE,
       task_exists: { task_id: ID },
       queue_full: {
         detail:

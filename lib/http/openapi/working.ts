@@ -2,7 +2,7 @@
 import type { Facts } from "../../errors.ts"
 import { Refused } from "../../errors.ts"
 import { problem } from "../answer.ts"
-import { EACH, ID, LEASE, LEASED, NOW, type ProseOf } from "./prose.ts"
+import { badBody, badQuery, EACH, ID, LEASE, LEASED, NOW, type ProseOf } from "./prose.ts"
 
 const LOST: Facts = {
   task_id: ID,
@@ -23,9 +23,7 @@ export const working: ProseOf<"working"> = {
       200: { description: "A task, leased to the caller.", examples: { leased: LEASED } },
       204: { description: "No task is ready, or none became ready within `wait_ms`. Ask again." },
     },
-    problems: {
-      bad_request: { field: "wait_ms", detail: "`wait_ms` must be a whole number from 0 to 20000." },
-    },
+    problems: { bad_request: badQuery("leaseOne", "wait_ms=30000") },
   },
 
   lease: {
@@ -46,7 +44,7 @@ export const working: ProseOf<"working"> = {
         },
       },
     },
-    problems: { bad_request: { field: "max", detail: "`max` must be a whole number from 1 to 1000." } },
+    problems: { bad_request: badBody("lease", { max: 0 }) },
   },
 
   ack: {
@@ -92,7 +90,7 @@ export const working: ProseOf<"working"> = {
       },
     },
     problems: {
-      bad_request: { field: "status", detail: '`status` must be one of "done", "failed", "released".' },
+      bad_request: badBody("ack", { task_id: ID, status: "success" }),
       lease_lost: LOST,
       not_leased: {
         task_id: ID,
@@ -136,10 +134,7 @@ export const working: ProseOf<"working"> = {
       },
     },
     problems: {
-      bad_request: {
-        field: "lease",
-        detail: "`lease` must be a string: the lease of the task as the broker sent it.",
-      },
+      bad_request: badBody("extend", { task_id: ID, lease: "1" }),
       lease_lost: LOST,
     },
     advice: {
@@ -181,6 +176,6 @@ export const working: ProseOf<"working"> = {
         },
       },
     },
-    problems: { bad_request: { field: "max", detail: "`max` must be a whole number from 0 to 1000." } },
+    problems: { bad_request: badBody("work", { max: -1 }) },
   },
 }
