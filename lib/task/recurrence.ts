@@ -1,0 +1,47 @@
+/**
+ * The times of a schedule: those of a cron expression in a time zone, or the multiples of an interval since 1970.
+ *
+ * When the clock skips an hour, the first of the times in it is moved by the length of the gap (02:30 becomes 03:30);
+ * further times in it do not occur. When the clock repeats an hour, a schedule whose minute or hour is `*` runs in both
+ * passes, and any other in the first one. tests/task/dst-times.json has examples from an independent source.
+ */
+
+export interface Recurrence {
+  cron?: string
+  time_zone?: string
+  every_ms?: number
+  starts_at?: number
+  ends_at?: number
+}
+
+/** The first time after `after`; undefined if there is none. Throws if the expression or the zone is invalid. */
+export function timeAfter(
+  { cron, time_zone = "UTC", every_ms, starts_at = 0, ends_at = Number.POSITIVE_INFINITY }: Recurrence,
+  after: number,
+): number | undefined {
+  const from = Math.max(after, starts_at - 1)
+  const next =
+    cron === undefined ? (Math.floor(from / every_ms!) + 1) * every_ms! : cronTimeAfter(cron, time_zone, from)
+  return next === undefined || next > ends_at ? undefined : next
+}
+
+function cronTimeAfter(cron: string, tz: string, after: number): number | undefined {
+  const next = Bun.cron.parse(cron, after, { tz })?.getTime()
+  return next && Math.min(next, firstAfterGap(cron, tz, after, next))
+}
+
+/**
+ * The first time after a gap between `after` and `next`; Infinity if there is no gap. Bun moves a time by the length of
+ * the gap and passes over earlier ones, if the gap is shorter than an hour (Lord Howe Island).
+ */
+function firstAfterGap(cron: string, tz: string, after: number, next: number): number {
+  const change = Temporal.Instant.fromEpochMilliseconds(next)
+    .toZonedDateTimeISO(tz)
+    .getTimeZoneTransition("previous")
+  const isGap = (at: Temporal.ZonedDateTime) =>
+    at.subtract({ nanoseconds: 1 }).offsetNanoseconds < at.offsetNanoseconds
+  if (change === null || change.epochMilliseconds <= after || !isGap(change)) return Number.POSITIVE_INFINITY
+  const local = change.epochMilliseconds + change.offsetNanoseconds / 1e6
+  const found = Bun.cron.parse(cron, local - 1, { tz: "UTC" })!.getTime()
+  return change.epochMilliseconds + (found - local)
+}
