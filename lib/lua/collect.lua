@@ -18,8 +18,8 @@ local joined, left, to_tail, to_head, became_ready, more_bytes = {}, {}, {}, {},
 local timeouts = {} -- one line `event reason attempt worker id` per timeout
 local lapsed, died_count = 0, 0 -- how many leases lapsed and how many tasks died in this call
 
--- How many bytes count for a task: its type and payload as JSON text, which do not change until it ends.
--- rest: the task's text from the type on.
+-- The bytes of a text and of the payload, if that has its own key. For the queue's byte count: of the task's text from the
+-- type on, which does not change until the task ends.
 local function size_of(id, rest)
   return #rest + (has_own_payload(rest) and redis.call("STRLEN", payload .. id) or 0)
 end

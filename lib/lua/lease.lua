@@ -5,7 +5,7 @@
              for each slot; then for each worker: its name ("?": it gave none) and its number of slots. Tasks are dealt
              in turn: every worker gets a first task before any gets a second.
   answers    {next_event, handed, lapsed, died_count, timeouts}
-             next_event: see next_event; 0: there is more to do, so call again at once
+             next_event: see next_event; 0: there is more to do or to lease, so call again at once
              handed: {id, text, payload (only if it has its own key), ...} for each task, as separate values, because Lua
              reads every byte of a string that it creates
              lapsed, died_count: how many leases lapsed and how many tasks died; timeouts: one line per timeout,
@@ -19,6 +19,9 @@ local MIN_GAIN = 50 -- ms between two calls that wait for a queue's rate, so tha
 -- A script blocks Redis, so each of these bounds keeps one call to about 2 ms.
 local MAX_HANDED = 300 -- tasks per call, two fewer for each task that the timers moved
 local MAX_PASSED = 600 -- stale ids in ready lists that one call drops
+-- Bytes of texts and payloads per call, unless the first task alone has more. While Redis sends a reply, about 5 ms per MB,
+-- all other calls of the connection wait, and within REDIS_TIMEOUT_MS the replies of many queues must fit.
+local MAX_BYTES = 4194304
 
 local moved = run_timers(tonumber(limit), retention)
 commit()
@@ -40,6 +43,7 @@ pop[#pop + 1] = "COUNT"
 local count_at = #pop + 1
 
 local handed, slot, passed, large, large_at = {}, 0, 0, {}, {}
+local bytes, is_full = 0, false
 local open_slots, turn = {}, 0
 for i = workers_from, #ARGV, fields_each do open_slots[#open_slots + 1] = tonumber(ARGV[i + 1]) end
 
@@ -79,7 +83,7 @@ end
 
 local room = math.min(slots, math.max(1, MAX_HANDED - 2 * moved))
 local most = math.min(room, allowed)
-while slot < most and passed < MAX_PASSED do
+while slot < most and passed < MAX_PASSED and not is_full do
   pop[count_at] = most - slot
   local popped = redis.call(unpack(pop))
   if not popped then break end
@@ -96,6 +100,14 @@ while slot < most and passed < MAX_PASSED do
       mark_dead(open(id), "expired")
       passed = passed + 1
     elseif policy and policy.priority == priority and not opened[id] then
+      bytes = bytes + size_of(id, text)
+      is_full = bytes > MAX_BYTES
+      if is_full and slot > 0 then
+        -- The ids from here on go back to where they were popped. They were ready before, so no hint is published.
+        local back = values_in(to_head, priority)
+        for k = i, #ids do back[#back + 1] = ids[k] end
+        break
+      end
       hand_out(id, keys[i], lease, policy, sub(text, rest))
     else -- a stale id: its task has left this list, or was deleted
       passed = passed + 1
@@ -112,7 +124,7 @@ if bucket and (slot > 0 or set_back) then
   bucket = bucket - slot
   redis.call("HSET", stats, "tokens", string.format("%.3f", bucket), "filled", now_text)
 end
-local stopped = passed >= MAX_PASSED or (slot == room and room < slots)
+local stopped = passed >= MAX_PASSED or (is_full and slot < slots) or (slot == room and room < slots)
 local event = stopped and 0 or next_event()
 if event ~= 0 and slot == most and most < room and bucket and bucket < 1 then
   -- More tasks can be leased as soon as the queue's rate allows it.

@@ -7,7 +7,14 @@ import { localOf } from "../task/id.ts"
 import { newTokens } from "../task/lease-token.ts"
 import { readLeased } from "../task/record.ts"
 import type { Leased } from "../task/task.ts"
-import { type Slots, slotsAfter, type TaskSource } from "./long-poll.ts"
+import {
+  type LeasedSome,
+  MAX_ANSWER_BYTES,
+  type Slots,
+  sizeOf,
+  slotsAfter,
+  type TaskSource,
+} from "./long-poll.ts"
 import type { OutcomeRecorder } from "./outcomes.ts"
 import type { Sweeper } from "./sweeper.ts"
 
@@ -25,9 +32,10 @@ interface LeaserParts {
 export class Leaser implements TaskSource {
   constructor(private readonly parts: LeaserParts) {}
 
-  async lease(queue: string, slots: readonly Slots[]): Promise<Leased[]> {
+  async lease(queue: string, slots: readonly Slots[]): Promise<LeasedSome> {
     const { scripts, outcomes, sweeper, doneRetentionMs } = this.parts
     const tasks: Leased[] = []
+    let hasMore = false
     for (let open = slots; open.length > 0; ) {
       const bounds = {
         limit: MAX_MOVES_PER_LEASE,
@@ -43,8 +51,9 @@ export class Leaser implements TaskSource {
         outcomes.recordLeased(queue, leased)
         tasks.push(...leased)
         if (nextEvent >= 0) sweeper.sweepIn(queue, nextEvent)
-        if (nextEvent !== 0) break
-        // 0: more tasks were due than one call moves, so some open slots may still get one.
+        // 0: one call moves and leases a bounded number of tasks and bytes, so some open slots may still get one.
+        hasMore = nextEvent === 0
+        if (!hasMore || sizeOf(tasks) >= MAX_ANSWER_BYTES) break
         open = slotsAfter(open, leased.length)
       } catch (error) {
         this.#returnUnconfirmed(queue, error)
@@ -52,7 +61,7 @@ export class Leaser implements TaskSource {
         break
       }
     }
-    return tasks
+    return { tasks, hasMore }
   }
 
   /**

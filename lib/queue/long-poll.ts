@@ -9,7 +9,9 @@
  *      and the broker then work in parallel instead of in turn.
  *   3. If more tasks were notified than waiters were free, because other lines held some, the line remembers the number
  *      (`unclaimed`) and asks for them when a waiter becomes free. Without this a wake-up would be lost.
- *   4. Tasks leased for a client that has disconnected are released, which publishes a wake-up for the next waiter.
+ *   4. A call that leased as much as one call may, in number or bytes, says so (`hasMore`). Waiters that got nothing of it
+ *      try again at once. The others are answered with what they have, so the bytes of an answer are bounded too.
+ *   5. Tasks leased for a client that has disconnected are released, which publishes a wake-up for the next waiter.
  */
 import type { Leased } from "../task/task.ts"
 import { atTickEnd } from "../tick.ts"
@@ -17,6 +19,8 @@ import { atTickEnd } from "../tick.ts"
 const MAX_SLOTS = 1_000
 /** In one call while tasks are plentiful: as many as the script leases in one go, about 2 ms. */
 const MAX_SLOTS_WHEN_PLENTIFUL = 300
+/** A waiter that has this much looks for no more, so no answer has much more than twice as much. */
+export const MAX_ANSWER_BYTES = 4_194_304
 const MAX_CALLS = 2
 /** Tasks are plentiful once a call leased this many. A second call starts only for as many, or both would be small. */
 const PLENTY = 100
@@ -59,6 +63,10 @@ class Waiter {
 
   get openSlots(): number {
     return this.demand.max - this.tasks.length
+  }
+
+  get hasRoom(): boolean {
+    return this.openSlots > 0 && sizeOf(this.tasks) < MAX_ANSWER_BYTES
   }
 
   /** Whether the line of this queue may include it in a call now. */
@@ -105,9 +113,19 @@ export function slotsAfter(slots: readonly Slots[], taken: number): Slots[] {
   return [...left.slice(next), ...left.slice(0, next)].filter(({ count }) => count > 0)
 }
 
+/** About how much memory tasks take. */
+export const sizeOf = (tasks: readonly Leased[]): number =>
+  tasks.reduce((sum, { payload, checkpoint = "" }) => sum + payload.length + checkpoint.length, 0)
+
+export interface LeasedSome {
+  tasks: Leased[]
+  /** There are fewer tasks than slots, but more may be ready. */
+  hasMore: boolean
+}
+
 export interface TaskSource {
   /** Leases up to `count` tasks for each worker, going round: each gets a first before any gets a second. */
-  lease(queue: string, slots: readonly Slots[]): Promise<Leased[]>
+  lease(queue: string, slots: readonly Slots[]): Promise<LeasedSome>
   /** Returns tasks to their queue without counting a failure. */
   release(tasks: Leased[]): Promise<unknown>
   /** Has messages about this queue delivered. `onListening` runs once they are, if they were not before. */
@@ -228,24 +246,23 @@ export class LongPoll {
     line.callsInFlight++
     if (isPlentiful) this.notify(queue, 0)
     let leased = 0
+    let mayHaveMore = true
     try {
       if (slots.length > 0) {
         const counts = new Map<Waiter, number>()
         for (const waiter of slots) counts.set(waiter, (counts.get(waiter) ?? 0) + 1)
         const slotsByWorker = [...counts].map(([{ demand }, count]) => ({ worker: demand.worker, count }))
-        const tasks = await this.source.lease(queue, slotsByWorker)
+        const { tasks, hasMore } = await this.source.lease(queue, slotsByWorker)
         leased = tasks.length
+        mayHaveMore = hasMore || leased === slots.length
         this.#distribute(tasks, slots)
-        if (leased < slots.length) line.unclaimed = 0
+        if (!mayHaveMore) line.unclaimed = 0
         line.plentiful = leased === slots.length && leased >= PLENTY
       }
-      const slotted = new Set(slots)
+      const served = new Set(slots.slice(0, leased))
       for (const waiter of held)
-        if (leased < slots.length || slotted.has(waiter)) this.#continue(waiter)
-        else {
-          waiter.isBusy = false
-          if (!waiter.hasEnded) this.#tryQueue(waiter, queue)
-        }
+        if (!mayHaveMore || served.has(waiter)) this.#continue(waiter)
+        else this.#tryAgain(waiter, queue)
     } catch (error) {
       line.plentiful = false // or the oldest waiters would be retried again and again before the newcomers
       // Waiters that have tried all their queues stay, and are served when Redis is back; newcomers get the error.
@@ -258,8 +275,7 @@ export class LongPoll {
     // Newcomers without a slot have still to try this queue, even if others took the tasks that were notified for them.
     if (isPlentiful)
       for (const waiter of line.newcomers) line.notified = Math.max(line.notified, waiter.openSlots)
-    // All slots were filled, so more tasks may be ready.
-    else if (leased > 0 && leased === slots.length) line.notified += Math.max(0, wanted - leased)
+    else if (leased > 0 && mayHaveMore) line.notified += Math.max(0, wanted - leased)
     if (line.waiters.size > 0) {
       if (line.notified > 0) this.notify(queue, 0)
     } else if (line.callsInFlight === 0 && !line.isScheduled) this.#lines.delete(queue)
@@ -303,7 +319,7 @@ export class LongPoll {
     waiter.isBusy = false
     if (waiter.hasEnded) return
     const { queues } = waiter.demand
-    if (waiter.queueIndex !== undefined && waiter.openSlots > 0 && waiter.queueIndex + 1 < queues.length) {
+    if (waiter.queueIndex !== undefined && waiter.queueIndex + 1 < queues.length && waiter.hasRoom) {
       waiter.queueIndex++
       this.#tryQueue(waiter, queues[waiter.queueIndex]!)
       return
@@ -324,6 +340,15 @@ export class LongPoll {
       line.unclaimed -= count
       this.notify(queue, count)
     }
+  }
+
+  /** Others took what a call leased, and more tasks may be ready. */
+  #tryAgain(waiter: Waiter, queue: string): void {
+    waiter.isBusy = false
+    if (waiter.hasEnded) return
+    if (waiter.queueIndex !== undefined) this.#tryQueue(waiter, queue)
+    else if (waiter.isLate) waiter.end()
+    else this.notify(queue, waiter.openSlots)
   }
 
   #tryQueue(waiter: Waiter, queue: string): void {

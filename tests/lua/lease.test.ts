@@ -108,3 +108,51 @@ test.each([
     expect(await queue.redis.zscore(queue.key("leases"), "X")).toBeNull()
   },
 )
+
+test("one call hands out at most 4 MB, and puts the rest back in its order", async () => {
+  await using queue = await scriptQueue()
+  const text = (bytes: number) => JSON.stringify("x".repeat(bytes - 2))
+  for (let i = 0; i < 10; i++) await queue.submit(`n${i}`, { text: text(1_000_000) })
+  await queue.submit(["s1", "s2"])
+  await queue.submit("first", { priority: 6 })
+  const leaseAll = async () => {
+    const [nextEvent, ...tasks] = await queue.lease(20)
+    return { nextEvent, ids: tasks.map(({ id }) => id) }
+  }
+  expect(await leaseAll()).toEqual({ nextEvent: 0, ids: ["first", "n0", "n1", "n2", "n3"] })
+  expect(await queue.ready()).toEqual(["n4", "n5", "n6", "n7", "n8", "n9", "s1", "s2"])
+  await checkQueue(queue.redis, queue.name)
+  expect(await leaseAll()).toEqual({ nextEvent: 0, ids: ["n4", "n5", "n6", "n7"] })
+  expect(await leaseAll()).toMatchObject({ ids: ["n8", "n9", "s1", "s2"] })
+  await checkQueue(queue.redis, queue.name)
+})
+
+test("the texts of tasks count as well: what checkpoints make large is bounded", async () => {
+  await using queue = await scriptQueue()
+  const ids = Array.from({ length: 300 }, (_, i) => `n${i}`)
+  await queue.submit(ids)
+  const leased = await queue.leaseMany(300)
+  const checkpoint = JSON.stringify("x".repeat(16_000))
+  const items = leased.map(({ id, lease }) => ({ id, lease, timeout: "", progress: "", checkpoint, log: "" }))
+  await queue.scripts.call("extend", queue.name, {}, items)
+  await queue.settleEach(
+    HOUR,
+    leased.map(({ id, lease }) => ({ id, lease, outcome: "failed", text: "" })),
+  )
+  const [nextEvent, ...again] = await queue.lease(300)
+  expect(nextEvent).toBe(0)
+  expect(again.length).toBeWithin(200, 262)
+  const [, ...rest] = await queue.lease(300)
+  expect([...again, ...rest].map(({ id }) => id)).toEqual(ids)
+})
+
+test("a task of more than 4 MB is handed out alone", async () => {
+  await using queue = await scriptQueue()
+  await queue.submit(["a", "b"], { text: JSON.stringify("x".repeat(5_000_000)) })
+  await queue.submit("c")
+  for (const id of ["a", "b"]) {
+    const [nextEvent, ...tasks] = await queue.lease(5)
+    expect([nextEvent, tasks.map(task => task.id)]).toEqual([0, [id]])
+  }
+  expect((await queue.leaseOne()).id).toBe("c")
+})

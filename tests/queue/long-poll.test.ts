@@ -17,6 +17,8 @@ const ticks = async (count: number) => {
   for (let i = 0; i < count; i++) await new Promise<void>(resolve => setImmediate(resolve))
 }
 
+const task = (id: string, queue: string, payload = "{}") => ({ id, queue, payload }) as Leased
+
 const countOf = (slots: readonly Slots[]) => slots.reduce((sum, { count }) => sum + count, 0)
 
 test("no wake-up is lost, whatever comes in between: no task is ready while somebody waits for its queue", async () => {
@@ -47,10 +49,13 @@ test("no wake-up is lost, whatever comes in between: no task is ready while some
         work(async () => {
           await ticks(roll(3))
           if (roll(20) === 0 && seed % 2 === 0) throw new Error("Redis hiccups")
-          const ids = ready.get(queue)!.splice(0, countOf(slots))
+          // Sometimes a call leases less than there is, as its bytes are bounded.
+          const most = Math.min(countOf(slots), roll(4) === 0 ? 1 + roll(lot) : Number.POSITIVE_INFINITY)
+          const ids = ready.get(queue)!.splice(0, most)
+          const hasMore = ids.length > 0 && ids.length < countOf(slots) && ids.length === most
           for (const id of ids) taken.set(id, (taken.get(id) ?? 0) + 1)
           await ticks(roll(3))
-          return ids.map(id => ({ id, queue }) as Leased)
+          return { tasks: ids.map(id => task(id, queue)), hasMore }
         }),
       release: tasks =>
         work(async () => {
@@ -140,7 +145,7 @@ test("more waiters than one call can serve are served by several", async () => {
       calls.push(countOf(slots))
       const count = Math.min(ready, countOf(slots))
       ready -= count
-      return Array.from({ length: count }, (_, i) => ({ id: `${ready + i}`, queue }) as Leased)
+      return { tasks: Array.from({ length: count }, (_, i) => task(`${ready + i}`, queue)), hasMore: false }
     },
     release: async () => {},
     listen: () => {},
@@ -168,7 +173,7 @@ function handing() {
       if (source.fails) throw new Error("Redis is away")
       const count = Math.min(source.ready, countOf(slots))
       source.ready -= count
-      return Array.from({ length: count }, () => ({ id: `${source.ids++}`, queue }) as Leased)
+      return { tasks: Array.from({ length: count }, () => task(`${source.ids++}`, queue)), hasMore: false }
     },
     release: async () => {},
     listen: () => {},
@@ -204,7 +209,7 @@ test("who has waited long enough by the end of the first try is answered at once
       async lease() {
         const from = performance.now()
         await until("more than the wait is over", () => performance.now() - from > 5)
-        return []
+        return { tasks: [], hasMore: false }
       },
       release: async () => {},
       listen: () => {},
@@ -235,7 +240,7 @@ test("who has just come is told that Redis is away; who has waited stays, and is
   const poll = new LongPoll({
     async lease(queue, slots) {
       if (away) throw new Error("away")
-      return ready.splice(0, countOf(slots)).map(id => ({ id, queue }) as Leased)
+      return { tasks: ready.splice(0, countOf(slots)).map(id => task(id, queue)), hasMore: false }
     },
     release: async () => {},
     listen: () => {},
@@ -264,7 +269,7 @@ test("tasks that came while every waiter was held by another queue find as many 
       if (hold && queue === "B") await new Promise<void>(resolve => (held = resolve))
       const count = Math.min(ready[queue]!, countOf(slots))
       ready[queue]! -= count
-      return Array.from({ length: count }, () => ({ id: `${queue}${made++}`, queue }) as Leased)
+      return { tasks: Array.from({ length: count }, () => task(`${queue}${made++}`, queue)), hasMore: false }
     },
     release: async () => {},
     listen: () => {},
@@ -283,4 +288,46 @@ test("tasks that came while every waiter was held by another queue find as many 
   await ticks(30)
   expect([ready.A, poll.size]).toEqual([0, 0])
   expect((await Promise.all(waiters)).flat()).toHaveLength(3)
+})
+
+/** Queues whose lease calls lease one task each, and say that there may be more. */
+function handingOneEach(ready: Record<string, number>, payload = "{}") {
+  const calls: string[] = []
+  const poll = new LongPoll({
+    async lease(queue, slots) {
+      await ticks(1)
+      calls.push(`${queue}${countOf(slots)}`)
+      const count = Math.min(1, ready[queue]!)
+      ready[queue]! -= count
+      return {
+        tasks: Array.from({ length: count }, () => task(`${queue}${ready[queue]}`, queue, payload)),
+        hasMore: count === 1 && countOf(slots) > 1,
+      }
+    },
+    release: async () => {},
+    listen: () => {},
+  })
+  return { poll, calls }
+}
+
+test("after a call that its bytes bounded, those that got nothing are served at once, however they wait", async () => {
+  const ready = { a: 0 }
+  const { poll } = handingOneEach(ready)
+  const wait = (waitMs: number) => poll.wait({ queues: ["a"], max: 5, waitMs, worker: "" })
+  const old = [wait(3_600_000), wait(3_600_000), wait(3_600_000)]
+  await ticks(20)
+  ready.a = 6
+  poll.notify("a", 6)
+  const fresh = [wait(0), wait(0), wait(3_600_000)]
+  const all = Promise.all([...old, ...fresh])
+  const got = await Promise.race([all, ticks(2_000).then(() => [])])
+  expect(got.map(tasks => tasks.length)).toEqual([1, 1, 1, 1, 1, 1])
+})
+
+test("an answer takes tasks of further queues until it has its bytes", async () => {
+  const ready = { a: 5, b: 5, c: 5, d: 5 }
+  const { poll, calls } = handingOneEach(ready, "x".repeat(1.5 * 2 ** 20))
+  const tasks = await poll.wait({ queues: ["a", "b", "c", "d"], max: 9, waitMs: 0, worker: "" })
+  expect(tasks.map(({ queue }) => queue)).toEqual(["a", "b", "c"])
+  expect(calls).toEqual(["a9", "b8", "c7"])
 })
