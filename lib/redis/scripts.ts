@@ -7,6 +7,7 @@ import auditQueue from "../lua/audit-queue.lua" with { type: "text" }
 import cancel from "../lua/cancel.lua" with { type: "text" }
 import clock from "../lua/clock.lua" with { type: "text" }
 import collect from "../lua/collect.lua" with { type: "text" }
+import create from "../lua/create.lua" with { type: "text" }
 import deleteDead from "../lua/delete-dead.lua" with { type: "text" }
 import eventsAppend from "../lua/events-append.lua" with { type: "text" }
 import extend from "../lua/extend.lua" with { type: "text" }
@@ -230,6 +231,9 @@ export interface Limits {
 }
 const NO_LIMITS: Limits = { depth: 0, bytes: 0 }
 
+/** The scripts that create tasks. */
+const CREATING: ReadonlySet<AnyScript> = new Set(["submit"])
+
 const isQueueScript = (name: AnyScript): name is ScriptName => name in QUEUE_SCRIPTS
 
 /** The text of a script that is sent to Redis: its shebang, a line with the limits, the shared files, its own lines. */
@@ -239,6 +243,7 @@ export function scriptText(name: AnyScript, { depth, bytes } = NO_LIMITS): strin
   const before = isQueueScript(name)
     ? [`local max_depth, max_bytes = ${depth}, ${bytes}`, clock, record, collect, moves]
     : [clock]
+  if (CREATING.has(name)) before.push(create)
   return [source.slice(0, end), ...before, source.slice(end + 1)].join("\n")
 }
 

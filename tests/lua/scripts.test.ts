@@ -22,7 +22,7 @@ const isShared = (name: ScriptName | SharedScriptName): name is SharedScriptName
 const kebab = (name: string) => name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
 
 /** The files that lib/redis/scripts.ts puts before the lines of a script. */
-const PARTS = ["clock.lua", "record.lua", "collect.lua", "moves.lua"]
+const PARTS = ["clock.lua", "record.lua", "collect.lua", "moves.lua", "create.lua"]
 
 test("record.lua unpacks the keys in the order in which lib/redis/keys.ts passes them", async () => {
   const record = await Bun.file(join(import.meta.dir, "../../lib/lua/record.lua")).text()
