@@ -11,7 +11,7 @@ import { readTokens } from "./tokens.ts"
 
 export type BrokerConfig = ReturnType<typeof readBrokerConfig>
 
-/** Reads the configuration of a broker. Without an address of Redis the broker runs its own redis-server in `dataDir`. */
+/** Reads the configuration of a broker. Without an address of Redis the broker runs an embedded one in `dataDir`. */
 export function readBrokerConfig(env: Env = process.env, onRead: OnRead = () => {}) {
   const read = new Reader(env, onRead)
   const redis = readRedis(read)
@@ -106,7 +106,7 @@ function readRedis(read: Reader) {
       undefined,
     )
   if (waitReplicas > 0 && own)
-    read.fault("WAIT_REPLICAS requires a Redis with replicas: the broker's own Redis has none", undefined)
+    read.fault("WAIT_REPLICAS requires a Redis with replicas: the embedded Redis has none", undefined)
   return {
     redisUrl: isHostUsed ? `redis://${redisHost}:${redisPort}` : redisUrl,
     redisSentinels,
@@ -161,12 +161,15 @@ export function readWorkerConfig(env: Env = process.env, onRead: OnRead = () => 
     .map(name => name.trim())
   if (queues.length > 100 || !queues.every(name => QUEUE_NAME.test(name)))
     read.fault(
-      "QUEUES must be 1 to 100 names separated by commas, each of 1 to 64 characters from A-Z a-z 0-9 . _ -",
+      "QUEUES must be 1 to 100 names separated by commas, each of 1 to 64 characters from A-Z a-z 0-9 . _ - and not . or ..",
       [],
     )
   const name = read.text("WORKER_NAME")
   if (name !== undefined && !QUEUE_NAME.test(name))
-    read.fault("WORKER_NAME must have 1 to 64 characters from A-Z a-z 0-9 . _ -", undefined)
+    read.fault(
+      "WORKER_NAME must have 1 to 64 characters from A-Z a-z 0-9 . _ - and not be . or ..",
+      undefined,
+    )
   return read.finish({
     ...readConnection(read),
     queues,

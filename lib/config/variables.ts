@@ -7,12 +7,12 @@ export const VARIABLES = {
   PORT: "Port to listen on; 0 means any free port.",
   BROKERS: "Number of broker processes that share the port, 1 to 64, on Linux.",
   API_SECRET_TOKEN:
-    "Broker: the token with all roles. Required with an external Redis unless API_TOKENS is set; with its own Redis the broker creates one. Worker: the token that it sends.",
+    "Broker: the token with all roles. Required with an external Redis unless API_TOKENS is set; with the embedded Redis the broker creates one. Worker: the token that it sends.",
   API_TOKENS:
     "Tokens with roles and queues, as name:roles:token or name:roles@queues:token, separated by commas.",
   API_TOKENS_FILE: "File with the entries, instead of API_TOKENS.",
   REDIS_URL:
-    "Address of Redis: redis://, rediss:// (TLS), unix:///path or /path. Unset: the broker runs its own Redis.",
+    "Address of an external Redis: redis://, rediss:// (TLS), unix:///path or /path. Without an address the broker runs an embedded Redis.",
   REDIS_HOST: "Host of Redis, instead of REDIS_URL.",
   REDIS_PORT: "Port of Redis, with REDIS_HOST.",
   REDIS_SENTINELS: "Sentinels as host:port, separated by commas, instead of REDIS_URL.",
@@ -23,7 +23,7 @@ export const VARIABLES = {
   REDIS_PASSWORD: "Password, with REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER.",
   WAIT_REPLICAS: "Number of replicas that must confirm a change before the broker answers, 0 to 10.",
   REDIS_TIMEOUT_MS: "Time limit for a reply from Redis; replicas must confirm within half of it.",
-  DATA_DIR: "Directory of the broker's own Redis and of its token.",
+  DATA_DIR: "Directory of the embedded Redis and of the token that the broker creates.",
   VISIBILITY_TIMEOUT_MS: "Duration of a lease, unless the task sets its own.",
   MAX_RETRIES: "How often a failed task is retried; the next failure makes it dead. A task may set its own.",
   MAX_CRASHES:
@@ -38,9 +38,10 @@ export const VARIABLES = {
   BACKOFF_DELAY_MS: "Backoff before the first retry.",
   BACKOFF_MAX_MS: "Maximum backoff (one hour).",
   BACKOFF_JITTER: "true: a random backoff between 0 and the full one; false: the full one.",
-  MAX_QUEUE_DEPTH: "Maximum number of waiting tasks per queue; above it a submit gets 429. 0 means no limit.",
+  MAX_QUEUE_DEPTH:
+    "Maximum number of waiting tasks per queue; beyond it a submit gets 429. 0 means no limit.",
   MAX_QUEUE_BYTES:
-    "Maximum total payload of the unfinished tasks of a queue; above it a submit gets 429. 0 means no limit.",
+    "Maximum total size of the types and payloads of a queue's tasks that have not ended; beyond it a submit gets 429. 0 means no limit.",
   AUDIT_INTERVAL_MS: "Time between two audits (one hour); 0 means only on request.",
   MAX_BODY_BYTES: "Maximum size of a request body.",
   METRICS_PUBLIC: "true: /metrics requires no token.",

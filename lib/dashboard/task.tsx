@@ -97,8 +97,8 @@ function Facts({ task }: { task: TaskView }) {
     ["Queue", <QueueLink queue={task.queue} />],
     ["Priority", task.priority],
     ["Attempt", task.attempt],
-    ["Failures", `${task.retries} of ${task.max_retries} retries`],
-    ["Crashes", `${task.crashes} of ${task.max_crashes}`],
+    ["Failures", `${task.retries} (${task.max_retries} retries allowed)`],
+    ["Crashes", `${task.crashes} (${task.max_crashes} allowed)`],
   ]
   const add = (name: string, value: ComponentChild | undefined) => {
     if (value !== undefined) facts.push([name, value])
@@ -114,7 +114,7 @@ function Facts({ task }: { task: TaskView }) {
   add("Lease lapses", time(task.lease_expires_at))
   add("Expires", time(task.expires_at))
   add("Cancel requested", time(task.cancel_requested_at))
-  add("Lease time", formatDuration(task.timeout_ms))
+  add("Lease duration", formatDuration(task.timeout_ms))
   add("Maximum run time", task.max_runtime_ms && formatDuration(task.max_runtime_ms))
   add("Unique key", task.unique_key && <SafeText text={task.unique_key} />)
   for (const [name, value] of Object.entries(task.meta ?? {}))

@@ -53,8 +53,8 @@ export function Workers({ route: { query } }: { route: Route }) {
       ) : value.workers.length === 0 ? (
         <Empty title="No workers yet">
           <p>
-            <code>bun run worker.ts</code> starts one; every client that names a <code>worker</code> in its
-            lease requests is listed too.
+            <code>bun run worker.ts</code> starts one. Every client that names a <code>worker</code> in its
+            lease requests is also listed.
           </p>
         </Empty>
       ) : (
@@ -68,7 +68,7 @@ export function Workers({ route: { query } }: { route: Route }) {
           onClose={() => setDraining(undefined)}
           run={async () => {
             await requestJson("POST", `/workers/${encodeURIComponent(draining.worker)}/drain`)
-            notify(`${draining.worker} will drain`)
+            notify(`${draining.worker} is draining`)
             refresh()
           }}
         >
@@ -85,7 +85,7 @@ export function Workers({ route: { query } }: { route: Route }) {
 const undrain = ({ worker }: WorkerView, refresh: () => void) =>
   attempt(async () => {
     await requestJson("DELETE", `/workers/${encodeURIComponent(worker)}/drain`)
-    notify(`${worker} is not draining anymore`)
+    notify(`${worker} is no longer draining`)
     refresh()
   })
 

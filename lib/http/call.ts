@@ -88,7 +88,7 @@ export function readName(field: "queue" | "worker", name: string): string {
   } catch {
     throw new Refused("bad_request", {
       field,
-      detail: `The name of a ${field} has 1 to 64 characters out of A-Z a-z 0-9 . _ -, and is not . or ..`,
+      detail: `The name of a ${field} has 1 to 64 characters from A-Z a-z 0-9 . _ -, and is not . or ..`,
     })
   }
 }

@@ -12,7 +12,7 @@ const PROGRAMS = {
     reads: readBrokerConfig,
     about: `\
 The broker of a task queue: accepts tasks over HTTP, stores them in Redis, and
-hands them to workers. Without a Redis address it runs its own Redis.
+hands them to workers. Without a Redis address it runs an embedded Redis.
 
   bun run broker.ts            Ctrl-C or SIGTERM stops it gracefully
   bun run worker.ts            starts a worker, in another terminal

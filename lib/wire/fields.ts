@@ -22,7 +22,7 @@ export const DAY_MS = 86_400_000
  */
 export const NAME_PATTERN =
   "^([A-Za-z0-9_-][A-Za-z0-9._-]{0,63}|\\.[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}|\\.\\.[A-Za-z0-9._-]{1,62})$"
-export const NAME_DESCRIPTION = '1 to 64 of A-Z a-z 0-9 . _ -, neither "." nor ".."'
+export const NAME_DESCRIPTION = '1 to 64 characters from A-Z a-z 0-9 . _ -, and not "." or ".."'
 
 /** The earliest time that a client can send, in September 2001: smaller numbers are seconds. */
 export const EARLIEST_TIME = 1_000_000_000_000
@@ -65,7 +65,8 @@ export const Meta = Type.Record(
   {
     maxProperties: 16,
     additionalProperties: false,
-    description: "up to 16 labels: names of 1 to 32 of A-Z a-z 0-9 . _ -, values up to 128 characters",
+    description:
+      "up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters",
   },
 )
 

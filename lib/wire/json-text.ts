@@ -1,11 +1,11 @@
 /**
- * JSON that passes through: `JSON.parse` and `stringify` would turn 12345678901234567890 into
- * 12345678901234567000 and 1.0 into 1, so a payload is cut out of the request's text and kept as it is.
+ * Cuts members out of JSON text without parsing them. `JSON.parse` and `stringify` would turn 12345678901234567890 into
+ * 12345678901234567000 and 1.0 into 1, but a payload must reach its worker exactly as it was sent.
  */
 
 /**
- * The text of one member of each object in `text`: one object, or an array of them. `text` is valid JSON of
- * that form. Where a name stands twice the last counts, as in JSON.parse. Absent: undefined.
+ * The text of one member of each object in `text`, which is valid JSON: one object, or an array. If an object has the
+ * member twice, the last one counts, as with JSON.parse. Undefined for an item without the member.
  */
 export function memberTexts(text: string, member: string): (string | undefined)[] {
   let at = skipSpace(text, 0)
@@ -27,7 +27,7 @@ export function memberTexts(text: string, member: string): (string | undefined)[
   return found
 }
 
-/** The names of an object's members, and the texts of their values. `text` is valid JSON, from the opening brace on. */
+/** The names of an object's members, and the texts of their values. `text` is valid JSON that starts with the brace. */
 export function membersOf(text: string): [name: string, value: string][] {
   const members: [name: string, value: string][] = []
   let at = skipSpace(text, 1)
@@ -44,7 +44,7 @@ export function membersOf(text: string): [name: string, value: string][] {
 
 /** Whether the arrays and objects of valid JSON nest more than `max` levels. */
 export function isDeeperThan(text: string, max: number): boolean {
-  // Each level has two brackets, so most bodies are too short to be read.
+  // Each level needs two brackets, so most texts are too short and need no scan.
   if (text.length <= 2 * max) return false
   let depth = 0
   for (let at = 0; at < text.length; at++) {
@@ -81,7 +81,7 @@ function skipSpace(text: string, at: number): number {
   }
 }
 
-/** From an opening quote to behind the closing one: the first that no odd run of backslashes stands before. */
+/** From an opening quote to the position after the closing one: the first quote after an even number of backslashes. */
 export function skipString(text: string, at: number): number {
   for (let end = text.indexOf('"', at + 1); ; end = text.indexOf('"', end + 1)) {
     let slash = end - 1
@@ -90,7 +90,7 @@ export function skipString(text: string, at: number): number {
   }
 }
 
-/** By counting brackets, not by recursion: depth costs nothing. */
+/** Counts brackets instead of recursing, so deep JSON cannot exhaust the stack. */
 function skipValue(text: string, at: number): number {
   let depth = 0
   for (;;) {

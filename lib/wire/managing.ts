@@ -29,7 +29,7 @@ export const QueueView = Type.Object({
     {
       queued: Type.Integer({
         description:
-          "ready for a worker; counts ids that cancelled tasks left behind until a lease drops them",
+          "ready for a worker; counts ids that cancelled tasks left behind until a lease removes them",
       }),
       delayed: Type.Integer({ description: "scheduled and retrying" }),
       processing: Type.Integer(),
@@ -86,7 +86,7 @@ export type Pause = Static<typeof Pause>
 export const Paused = Type.Object({
   status: Type.Union([Type.Literal("paused"), Type.Literal("resumed")]),
   queue: Type.String(),
-  paused_at: Type.Optional(Type.Integer({ description: "when the queue was first paused" })),
+  paused_at: Type.Optional(Type.Integer({ description: "since when the queue has been paused" })),
 })
 
 export type Paused = Static<typeof Paused>
@@ -136,7 +136,7 @@ export const WorkerView = Type.Object({
     WORKER_STATES.map(state => Type.Literal(state)),
     {
       description:
-        "live: seen in the last minute; draining: live, and told to stop; stale: not seen for a minute, but holds tasks; gone: not seen for a minute and holds none",
+        "live: seen in the last minute; draining: live, and being drained; stale: not seen for a minute, but holds tasks; gone: not seen for a minute and holds none",
     },
   ),
   host: Type.Optional(Type.String()),
@@ -163,7 +163,7 @@ export type WorkersAnswer = Static<typeof WorkersAnswer>
 export const Drained = Type.Object({
   status: Type.Union([Type.Literal("draining"), Type.Literal("drain_ended")]),
   worker: Type.String(),
-  draining_since: Type.Optional(Type.Integer({ description: "when the drain was first requested" })),
+  draining_since: Type.Optional(Type.Integer({ description: "since when the worker has been draining" })),
 })
 
 export type Drained = Static<typeof Drained>

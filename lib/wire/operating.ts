@@ -12,13 +12,13 @@ export const EventId = Type.String({
 /** The query of GET /events. */
 export const EventsQuery = Type.Object(
   {
-    queue: Type.Optional({ ...Queues, description: "only of these queues" }),
-    task: Type.Optional({ ...TaskId, description: "only of this task" }),
+    queue: Type.Optional({ ...Queues, description: "only events of these queues" }),
+    task: Type.Optional({ ...TaskId, description: "only events of this task" }),
     event: Type.Optional(
       Type.Array(Type.Union(EVENT_NAMES.map(name => Type.Literal(name))), {
         minItems: 1,
         maxItems: EVENT_NAMES.length,
-        description: "only these; `gap` and `skipped` always",
+        description: "only these events; `gap` and `skipped` are always sent",
       }),
     ),
     last_event_id: Type.Optional(EventId),

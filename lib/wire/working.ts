@@ -20,19 +20,19 @@ export const workerSelf = {
     Type.String({
       pattern: "^[A-Za-z0-9._-]{1,32}$",
       description:
-        "1 to 32 of A-Z a-z 0-9 . _ -, different for each run of the worker: a drain of a previous run does not apply to it",
+        "1 to 32 characters from A-Z a-z 0-9 . _ -, different for each run of the worker: a drain of a previous run does not apply to it",
     }),
   ),
   host: Type.Optional(
     Type.String({
       pattern: "^[A-Za-z0-9._-]{1,64}$",
-      description: "the worker's machine: 1 to 64 of A-Z a-z 0-9 . _ -",
+      description: "the worker's machine: 1 to 64 characters from A-Z a-z 0-9 . _ -",
     }),
   ),
   version: Type.Optional(
     Type.String({
       pattern: "^[A-Za-z0-9._+-]{1,32}$",
-      description: "the worker's version: 1 to 32 of A-Z a-z 0-9 . _ + -",
+      description: "the worker's version: 1 to 32 characters from A-Z a-z 0-9 . _ + -",
     }),
   ),
 }
@@ -191,7 +191,7 @@ export const WorkAnswer = Type.Object({
   extended: Type.Array(Type.Union([Extended, Problem]), {
     description: "per item of extend: the answer of /extend",
   }),
-  lost: Type.Array(Type.String({ description: "ids whose lease is lost: stop, and drop their results" })),
+  lost: Type.Array(Type.String({ description: "ids whose lease is lost: stop, and discard their results" })),
   cancelled: Type.Array(Type.String({ description: "ids of cancelled tasks: stop, and ack them" })),
   drain: Type.Boolean({ description: "true: finish the tasks you have and stop polling" }),
 })

@@ -359,8 +359,8 @@ test("the log names the token behind every operator action, and never contains i
     { message: "Dead tasks were retried", queue, requeued: 1, by: "bound" },
     { message: "Deleting dead tasks: requested", ...limit },
     { message: "Dead tasks were deleted", purged: 0, by: "bound" },
-    { message: "Draining of a worker was requested", worker: "w", by: "bound" },
-    { message: "Draining of a worker was ended", worker: "w", by: "bound" },
+    { message: "The drain of a worker was requested", worker: "w", by: "bound" },
+    { message: "The drain of a worker was withdrawn", worker: "w", by: "bound" },
   ])
   expect(JSON.stringify(lines)).not.toContain("the-secret-token")
 })

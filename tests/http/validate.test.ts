@@ -44,7 +44,7 @@ test.each([
     Submit,
     { type: "a", queue: "a b" },
     "queue",
-    '`queue` must be a string: 1 to 64 of A-Z a-z 0-9 . _ -, neither "." nor "..".',
+    '`queue` must be a string: 1 to 64 characters from A-Z a-z 0-9 . _ -, and not "." or "..".',
   ],
   [
     Submit,
@@ -61,13 +61,13 @@ test.each([
     LeaseRequest,
     { queues: ["a", ""] },
     "queues.1",
-    '`queues.1` must be a string: 1 to 64 of A-Z a-z 0-9 . _ -, neither "." nor "..".',
+    '`queues.1` must be a string: 1 to 64 characters from A-Z a-z 0-9 . _ -, and not "." or "..".',
   ],
   [
     LeaseRequest,
     { queues: "a" },
     "queues",
-    '`queues` must be a list of 1 to 100 items, each a string: 1 to 64 of A-Z a-z 0-9 . _ -, neither "." nor "..".',
+    '`queues` must be a list of 1 to 100 items, each a string: 1 to 64 characters from A-Z a-z 0-9 . _ -, and not "." or "..".',
   ],
 ] as const)(
   "%#: a check names the invalid member and says what would be valid",

@@ -288,8 +288,8 @@ export const openapi = new Elysia({ name: "openapi" })
           version: "0.1.0",
           description:
             "Submit tasks, lease them, and report their outcome. Every refusal is an RFC 9457 problem with a `code` for " +
-            "programs and an `error` for people. After 429, 502, 503, 504 or no answer, repeat the request later; every " +
-            "other 4xx is final. Times are milliseconds since 1970 by the clock of Redis. Tasks have an `id` and a " +
+            "programs and an `error` for people. After 429, 502, 503, 504 or no answer, repeat the request later; after any " +
+            "other 4xx, repeating it at once does not help. Times are milliseconds since 1970 by the clock of Redis. Tasks have an `id` and a " +
             "`status`; all other bodies call the same values `task_id` and `state`.",
           license: { name: "MIT", url: "https://spdx.org/licenses/MIT.html" },
         },

@@ -25,8 +25,8 @@ export const inspecting: ProseOf<"inspecting"> = {
 
   whyTask: {
     description:
-      "One sentence for people, and a `cause` for programs. ended; delayed: it starts at `due_at`; backing_off: its retry " +
-      "starts at `due_at`; running: on `worker`; cancelling; waiting: `ahead` tasks go first; paused: its queue is paused; " +
+      "One sentence for people, and a `cause` for programs. ended; delayed: it is ready at `due_at`; backing_off: its retry " +
+      "is ready at `due_at`; running: on `worker`; cancelling; waiting: `ahead` tasks go first; paused: its queue is paused; " +
       "limited: by the settings of its queue; no_workers: no worker has polled its queue in the last minute.",
     answers: {
       200: {

@@ -125,7 +125,7 @@ export const operating: ProseOf<"operating"> = {
 
   signOut: {
     description:
-      "Deletes the cookie in the browser. As every change with a cookie, it needs X-CSRF-Token, but not if the cookie is no " +
+      "Deletes the cookie in the browser. Like every change with a cookie, it needs X-CSRF-Token, but not if the cookie is no " +
       "longer valid. The token stays valid.",
     answers: { 200: { description: "The cookie is deleted.", examples: { ended: { status: "ended" } } } },
     problems: { forbidden: factsOf(withoutCsrf) },

@@ -21,7 +21,7 @@ export const working: ProseOf<"working"> = {
     query: { queue: ["default"], wait_ms: 0, worker: "host-1" },
     answers: {
       200: { description: "A task, leased to the caller.", examples: { leased: LEASED } },
-      204: { description: "No task is ready, or none became ready within `wait_ms`. Ask again." },
+      204: { description: "No task is ready, or none became ready within `wait_ms`. Poll again." },
     },
     problems: { bad_request: badQuery("leaseOne", "wait_ms=30000") },
   },
@@ -36,7 +36,7 @@ export const working: ProseOf<"working"> = {
     },
     answers: {
       200: {
-        description: "Tasks leased to the caller. The list is empty if none is ready: ask again.",
+        description: "Tasks leased to the caller. The list is empty if none is ready: poll again.",
         examples: {
           leased: { tasks: [LEASED] },
           nothing: { tasks: [] },
@@ -100,7 +100,7 @@ export const working: ProseOf<"working"> = {
     },
     advice: {
       404: "No task has this id, or it was deleted. Forget it.",
-      409: "lease_lost: this lease has ended, and another worker may have the task. not_leased: the ack named no lease, and the task is not leased. Drop your result.",
+      409: "lease_lost: this lease has ended, and another worker may have the task. not_leased: the ack named no lease, and the task is not leased. Discard your result.",
     },
   },
 
@@ -139,7 +139,7 @@ export const working: ProseOf<"working"> = {
     },
     advice: {
       404: "No task has this id, or it was deleted. Stop working on it.",
-      409: "This lease has ended. Stop working on the task and drop its result.",
+      409: "This lease has ended. Stop working on the task and discard its result.",
     },
   },
 
