@@ -20,28 +20,46 @@ local function take_room(depth, bytes)
   free_depth, free_bytes = free_depth - depth, free_bytes - bytes
 end
 
-local function replace(holder, body, large, starts)
+-- The time to live of an item starts now, by the clock of Redis.
+local function set_expiry(t, asked)
+  if not asked.expires then return end
+  local expires = now + asked.expires
+  t.policy = with_expiry(t.policy, int(expires))
+  join(expiring, expires, t.id)
+end
+
+-- A waiting task becomes what this item says: type, payload, policy and labels. It keeps its id, its place unless the
+-- priority differs, its counters and its history. A checkpoint belongs to the old payload.
+local function replace(holder, body, large, starts, asked)
+  -- If this call has changed the task before: its entries must be written before some of them are removed.
+  if saved[holder] then commit() end
   local t = open(holder)
   if t.state ~= "queued" and t.state ~= "scheduled" and t.state ~= "retrying" then return "duplicate" end
-  extras(t) -- leaves type and payload in `rest`, which size_of measures
-  if max_bytes > 0 then add_bytes(-size_of(holder, t.rest)) end
-  replace_payload(t, payload_in_body(body), large)
-  save(t)
-  if max_bytes > 0 then add_bytes(#t.rest + #large) end
+  if max_bytes > 0 then
+    local growth = size_of_new(body, large) - size_of(holder, type_and_payload(t))
+    if growth > math.max(0, free_bytes) then return "full_bytes" end
+    free_bytes = free_bytes - growth
+    add_bytes(growth)
+  end
+  local before = read_policy(t.policy).priority
+  local policy, text = parts_of_body(body)
+  replace_type_and_payload(t, text, large)
+  t.policy = policy
+  leave(expiring, holder)
+  set_expiry(t, asked)
+  extras(t).extra, extras(t).checkpoint, extras(t).progress = asked.extra, nil, nil
+  local priority = read_policy(policy).priority
+  if t.state == "queued" and priority ~= before then make_ready(holder, priority) end
   -- Debounce: a repeated delay starts again.
   if t.state == "scheduled" and starts > now then join(due, starts, holder) end
+  save(t)
   return "replaced"
 end
 
 local function create(id, body, large, starts, asked)
   local t = parse(id, NEW .. body)
   opened[id] = t
-  if asked.expires then
-    -- The time to live starts now, by the clock of Redis.
-    local expires = now + asked.expires
-    t.policy = with_expiry(t.policy, int(expires))
-    join(expiring, expires, id)
-  end
+  set_expiry(t, asked)
   if asked.extra then extras(t).extra = asked.extra end
   if asked.unique then
     extras(t).unique = asked.unique
@@ -78,7 +96,8 @@ local function submit(id, body, large, asked, ttl)
     code = create(id, body, large, starts, asked)
     if max_bytes > 0 then add_bytes(size_of_new(body, large)) end
   elseif asked.mode == "replace" then
-    code = replace(holder, body, large, starts)
+    code = replace(holder, body, large, starts, asked)
+    if code == "full_bytes" then return code, id end
   else
     code = "duplicate"
   end

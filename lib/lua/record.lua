@@ -57,7 +57,7 @@ local AUDITED = "^(%a+) (%d+) (%S+) (%d+) %S+ %d+ %d+ %d+ (%d+)\n([^\n]*)\n([^\n
 -- submit: the body of a new task is its text from the policy on, with an empty line for the extras. It begins with the
 -- priority, one digit.
 local function size_of_body(body) return #body - find(body, "\n\n", 1, true) - 1 end
-local function payload_in_body(body) return match(body, "^[^\n]*\n\n[^\n]*\n(.*)$") end
+local function parts_of_body(body) return match(body, "^([^\n]*)\n\n(.*)$") end -- policy; type and payload
 
 -- The policy line with another time after which no attempt starts; "0" for none.
 local function with_expiry(policy, expires) return (string.gsub(policy, "^(%d+ %d+ %d+ %d+ %d+) %d+", "%1 " .. expires)) end
@@ -126,10 +126,16 @@ local function extras(t)
   return t.extras
 end
 
--- Replaces the payload of an opened task: `inline` within its text or `large` under its own key; the other one is "".
-local function replace_payload(t, inline, large)
-  extras(t) -- leaves type and payload in `rest`
-  t.rest = match(t.rest, "^[^\n]*\n") .. inline
+-- Type and payload of a task, as in its text.
+local function type_and_payload(t)
+  extras(t) -- leaves them in `rest`
+  return t.rest
+end
+
+-- Replaces type and payload of an opened task. large: the payload, if the text does not contain it.
+local function replace_type_and_payload(t, text, large)
+  extras(t)
+  t.rest = text
   if large == "" then
     redis.call("UNLINK", payload .. t.id)
   else

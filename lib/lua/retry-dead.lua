@@ -24,7 +24,7 @@ for i = first, #ARGV, fields_each do
       t.policy = with_expiry(t.policy, "0") -- the expiry of the submit no longer applies
       t.state, t.finished, t.retries, t.crashes, t.releases = "queued", "0", "0", "0", "0"
       extras(t).reason, extras(t).cancel, extras(t).watched = nil, nil, nil
-      if inline ~= "" or large ~= "" then replace_payload(t, inline, large) end
+      if inline ~= "" or large ~= "" then replace_type_and_payload(t, match(type_and_payload(t), "^[^\n]*\n") .. inline, large) end
       if max_bytes > 0 then add_bytes(size_of(id, t.rest)) end
       save(t)
     end

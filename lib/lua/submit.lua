@@ -4,15 +4,15 @@
              extras (see record.lua); large: the payload, if the body does not contain it; extras: "" or a JSON object of
              strings: when (the task becomes ready: "+ms" from now, or a time), extra (members for the worker, JSON without
              braces), key (of the idempotency record), print (of the request), unique (key), mode ("replace": a waiting
-             duplicate gets this payload), expires (ms from now)
+             duplicate becomes what this item says), expires (ms from now)
   answers    for each {code, id}; the codes:
              "queued" | "scheduled"              created
-             "duplicate" | "replaced"            id holds the unique key; its payload was kept or replaced
+             "duplicate" | "replaced"            id holds the unique key; it was kept as it is or replaced
              "replay_queued" | "replay_scheduled" | "replay_duplicate" | "replay_replaced"
                                                  the first answer to this idempotency key, repeated
              "conflict"                          the idempotency key was used for another request
              "exists"                            the id is taken; nothing was changed
-             "full_depth" | "full_bytes"         the queue has no room for a new task; nothing was created
+             "full_depth" | "full_bytes"         the queue has no room for the task; nothing was changed
              or only "queued" if no item has extras and all were created
   cost       O(n log D), D = delayed tasks; plus 11 commands per call with max_depth, and one or two with max_bytes
   invariant  each item is created completely or not at all; a refused item changes nothing ]]

@@ -94,7 +94,8 @@ export class TaskQueue {
         case "duplicate":
           return { id, state: "duplicate" }
         case "replaced":
-          // A new delay may end before the one that the brokers know.
+          // The new times may be before those that the brokers know.
+          if (expiresInMs !== undefined) sweeper.sweepIn(queue, expiresInMs)
           if (when !== undefined) sweeper.sweepIn(queue, delayOf(when))
           return { id, state: "duplicate", replaced: true }
         case "conflict":

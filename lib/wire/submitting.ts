@@ -114,7 +114,7 @@ export const Submit = Type.Object(
     on_duplicate: Type.Optional(
       Type.Union([Type.Literal("keep"), Type.Literal("replace")], {
         description:
-          "with unique_key: keep or replace the payload of the waiting task that holds the key (default keep)",
+          "with unique_key: keep the waiting task that holds the key, or give it everything in this submit (default keep)",
       }),
     ),
     run_at: Type.Optional(
@@ -142,7 +142,7 @@ export const Submitted = Type.Object({
   duplicate: Type.Optional(
     Type.Literal(true, { description: "this task already holds the unique key, and no task was created" }),
   ),
-  replaced: Type.Optional(Type.Literal(true, { description: "the payload of the task was replaced" })),
+  replaced: Type.Optional(Type.Literal(true, { description: "the task received everything in this submit" })),
 })
 
 export type Submitted = Static<typeof Submitted>

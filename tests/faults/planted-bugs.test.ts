@@ -124,8 +124,8 @@ const BUGS: [bug: string, patch: Patch][] = [
     "bytes of a large payload that is replaced",
     {
       script: "submit",
-      line: "if max_bytes > 0 then add_bytes(#t.rest + #large) end",
-      becomes: "if max_bytes > 0 then add_bytes(#t.rest) end",
+      line: "local growth = size_of_new(body, large) - size_of(",
+      becomes: "local growth = size_of_body(body) - size_of(",
     },
   ],
 ]

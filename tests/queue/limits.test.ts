@@ -119,6 +119,26 @@ test("the bytes of a queue are those of the tasks that have not ended, including
   expect(await q.bytes()).toBe(each + 8 + 3 + 1 + 2)
 })
 
+test("a replacement counts with its own type and payload, and is refused if it does not fit", async () => {
+  await using q = await limited({ maxQueueBytes: 1_000 })
+  const replace = { unique_key: "u", on_duplicate: "replace" }
+  expect(await q.submit({ payload: 1, unique_key: "u" }, { payload: "x".repeat(500) })).toEqual([
+    ...["queued", "queued"],
+  ])
+  const other = 3 + 1 + 502
+  expect(await q.bytes()).toBe(other + 5)
+  expect(await q.submit({ type: "abcdef", payload: 1, ...replace })).toEqual(["duplicate"])
+  expect(await q.bytes()).toBe(other + 10)
+  expect(await q.submit({ payload: "y".repeat(400), ...replace })).toEqual(["duplicate"])
+  expect(await q.bytes()).toBe(other + 3 + 1 + 402)
+  // An item that is refused changes nothing.
+  const items = [{ payload: "y".repeat(600), ...replace }, { type: "b", payload: 2, ...replace }, {}]
+  expect(await q.submit(...items)).toEqual(["queue_full", "duplicate", "queued"])
+  expect(await q.bytes()).toBe(other + 5 + 6)
+  const [task] = await q.lease()
+  expect(await q.call(`/cancel/${task!.task_id}`, {})).toMatchObject({ status: "cancelling" })
+})
+
 test("bytes are not counted without a limit", async () => {
   await using q = await limited({ maxQueueDepth: 10 })
   await q.submit({}, {})

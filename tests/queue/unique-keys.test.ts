@@ -1,5 +1,5 @@
 /** Unique keys: at most one live task per key, and what on_duplicate does to it. */
-import { expect, test } from "bun:test"
+import { describe, expect, test } from "bun:test"
 import { checkQueue } from "../support/invariants.ts"
 import { ServedQueue } from "../support/served-queue.ts"
 
@@ -88,4 +88,104 @@ test("on_duplicate starts the delay of a scheduled one again: debounce", async (
   await q.submit({ ...asked, delay_ms: 60_000 })
   expect((await q.task(id)).due_at! - before).toBeGreaterThan(49_000)
   expect((await q.ask("POST", "/submit", { type: "t", on_duplicate: "replace" })).status).toBe(400)
+})
+
+const WHOLE = {
+  type: "sms",
+  payload: { number: 1 },
+  priority: 9,
+  max_retries: 7,
+  max_crashes: 8,
+  timeout_ms: 1_000,
+  max_runtime_ms: 2_000,
+  result_ttl_ms: 3_000,
+  expires_in_ms: 60_000,
+  backoff: { kind: "fixed", delay_ms: 4_000, max_ms: 5_000, jitter: false },
+  meta: { team: "new" },
+}
+
+/** How the task that holds the key came to wait. */
+const WAITS: [state: string, wait: (q: ServedQueue, submit: object) => Promise<string>][] = [
+  ["queued", (q, submit) => q.submit(submit)],
+  ["scheduled", (q, submit) => q.submit({ ...submit, delay_ms: 60_000 })],
+  [
+    "retrying",
+    async (q, submit) => {
+      const task = await q.leased(submit)
+      await q.ask("POST", "/extend", { task_id: task.id, lease: task.lease, checkpoint: { sent: 40 } })
+      await q.ack(task, { status: "failed", retry_in_ms: 60_000 })
+      return task.id
+    },
+  ],
+]
+
+describe("on_duplicate makes a task that waits the task of the new submit", () => {
+  test.each(WAITS)("one that is %s", async (state, wait) => {
+    await using q = await ServedQueue.open({ maxQueueBytes: 10_000 })
+    const old = { type: "email", payload: { to: "ada" }, unique_key: "k", meta: { team: "old", a: "b" } }
+    const id = await wait(q, { ...old, queue: q.queue, expires_in_ms: 9_000_000, priority: 2 })
+    const before = await q.task(id)
+    const replace = { queue: q.queue, unique_key: "k", on_duplicate: "replace" }
+    const replaced = { status: "duplicate", task_id: id, duplicate: true, replaced: true }
+    expect((await q.ask("POST", "/submit", { ...WHOLE, ...replace })).body).toEqual(replaced)
+    const after = await q.task(id)
+    const { expires_in_ms, result_ttl_ms, backoff: _, ...own } = WHOLE
+    expect(after).toMatchObject(own)
+    expect(after.meta).toEqual({ team: "new" })
+    const policy = await q.direct.field(id, "policy")
+    expect(policy).toEndWith(` ${after.expires_at} ${result_ttl_ms} fixed 4000 5000 0`)
+    expect(after.expires_at! - Date.now()).toBeWithin(1, expires_in_ms + 1)
+    expect(after).not.toHaveProperty("checkpoint")
+    const { id: sameId, attempt, retries, created_at, attempts, due_at, status } = before
+    expect(after).toMatchObject({ id: sameId, attempt, retries, created_at, attempts, status })
+    expect([status as string, after.due_at]).toEqual([state, due_at])
+    await checkQueue(q.direct.redis, q.queue)
+    // A member that is left out has its default again. A second item of the array replaces the first.
+    const items = [
+      { type: "a longer name", priority: 9, expires_in_ms: 5_000 },
+      { type: "t", payload: "last" },
+    ]
+    const bodies = items.map(item => ({ ...item, ...replace }))
+    expect((await q.ask("POST", "/submit", bodies)).body).toEqual([replaced, replaced])
+    const last = await q.task(id)
+    expect(last).toMatchObject({ type: "t", payload: "last", priority: 5 })
+    for (const member of ["meta", "expires_at", "max_runtime_ms"]) expect(last).not.toHaveProperty(member)
+    await checkQueue(q.direct.redis, q.queue)
+    if (state !== "queued") await q.becomeDue(id)
+    const [task] = await q.lease()
+    expect(task).toMatchObject({ id, type: "t", payload: "last" })
+    expect(task).not.toHaveProperty("checkpoint")
+    expect(await q.lease()).toEqual([])
+    await checkQueue(q.direct.redis, q.queue)
+  })
+
+  test("created by the same array, also with another priority", async () => {
+    await using q = await ServedQueue.open({ maxQueueBytes: 10_000 })
+    const replace = { queue: q.queue, unique_key: "k", on_duplicate: "replace" }
+    const { body } = await q.ask("POST", "/submit", [
+      { ...WHOLE, ...replace },
+      { type: "t", payload: "x".repeat(500), priority: 1, ...replace },
+      { type: "u", queue: q.queue },
+      { type: "v", priority: 2, ...replace },
+    ])
+    const [first] = body
+    expect(body.map(({ status }: { status: string }) => status)).toEqual([
+      ...["queued", "duplicate", "queued", "duplicate"],
+    ])
+    await checkQueue(q.direct.redis, q.queue)
+    const tasks = await q.lease(9)
+    expect(tasks.map(({ type }) => type)).toEqual(["u", "v"])
+    expect(tasks[1]).toMatchObject({ id: first.task_id, payload: {} })
+  })
+
+  test("but not one that runs, nor one of another queue", async () => {
+    await using q = await ServedQueue.open()
+    const { id } = await q.leased({ type: "email", unique_key: "k", meta: { team: "old" } })
+    const replace = { ...WHOLE, unique_key: "k", on_duplicate: "replace" }
+    const { body } = await q.ask("POST", "/submit", { ...replace, queue: q.queue })
+    expect(body).toEqual({ status: "duplicate", task_id: id, duplicate: true })
+    expect(await q.task(id)).toMatchObject({ type: "email", meta: { team: "old" } })
+    const other = await q.ask("POST", "/submit", { ...replace, queue: `${q.queue}.2` })
+    expect(other.body).toEqual({ status: "queued", task_id: expect.any(String) })
+  })
 })

@@ -9,6 +9,7 @@ const MAX_RELEASES = 100
 export interface SubmitRequest {
   id: string
   later: boolean
+  type: string
   payload: string
   priority: number
   maxRetries: number
@@ -83,8 +84,12 @@ export class Model {
       const code = request.replace && isWaiting(holder) ? "replaced" : "duplicate"
       if (key) this.records.set(key, { print, id: holder.id, code })
       if (code === "duplicate") return [code, holder.id]
-      holder.payload = request.payload
-      if (holder.state === "scheduled" && request.later) holder.past = 0
+      const { type, payload, priority, maxRetries, maxCrashes, backoff, limited, expiring, later } = request
+      const moves = holder.state === "queued" && holder.priority !== priority
+      Object.assign(holder, { type, payload, priority, maxRetries, maxCrashes, backoff, limited, expiring })
+      Object.assign(holder, { checkpoint: "", expired: 0 })
+      if (moves) this.#makeReady(holder)
+      if (holder.state === "scheduled" && later) holder.past = 0
       return [code, holder.id]
     }
     const task: ModelTask = {
@@ -108,7 +113,7 @@ export class Model {
     return [task.state, id]
   }
 
-  lease(tokens: string[]): Pick<ModelTask, "id" | "lease" | "checkpoint" | "payload" | "retries">[] {
+  lease(tokens: string[]): Pick<ModelTask, "id" | "lease" | "checkpoint" | "type" | "payload" | "retries">[] {
     this.#move()
     if (this.paused) return []
     const handed: ModelTask[] = []
@@ -120,10 +125,11 @@ export class Model {
         task.leases.push(lease)
         handed.push(Object.assign(task, { state: "processing", lease, past: 0, overrun: 0 }))
       }
-    return handed.map(({ id, lease, checkpoint, payload, retries }) => ({
+    return handed.map(({ id, lease, checkpoint, type, payload, retries }) => ({
       id,
       lease,
       checkpoint,
+      type,
       payload,
       retries,
     }))

@@ -110,10 +110,10 @@ class Submit extends Command {
 
 /** An item as the broker encodes it: a task without extras takes the fast path of submit. */
 const submitItem = (request: SubmitRequest) => {
-  const { id, payload, priority, maxRetries, maxCrashes, backoff } = request
+  const { id, type, payload, priority, maxRetries, maxCrashes, backoff } = request
   const task = encodeNewTask({
     queue: "",
-    type: "t",
+    type,
     payload,
     policy: {
       priority,
@@ -131,9 +131,15 @@ const submitItem = (request: SubmitRequest) => {
   return { id, ...task }
 }
 
-const describeSubmit = ({ id, later, payload, unique, replace, key, ...rest }: SubmitRequest) =>
+const describeSubmit = ({ id, later, type, payload, unique, replace, key, ...rest }: SubmitRequest) =>
   [
-    ...[id || "a new one", `P${rest.priority}`, `${rest.maxRetries} retries`, `${rest.maxCrashes} crashes`],
+    ...[
+      id || "a new one",
+      type,
+      `P${rest.priority}`,
+      `${rest.maxRetries} retries`,
+      `${rest.maxCrashes} crashes`,
+    ],
     ...(later ? ["delayed"] : []),
     ...(rest.backoff ? [`${rest.backoff} backoff`] : []),
     ...(rest.expiring ? ["expiring"] : []),
@@ -158,10 +164,11 @@ class Lease extends Command {
       { limit: 1_000, retention: LATER_MS, tokens: tokens.join("") },
       { worker: "w", slots: this.count },
     )
-    const answer = tasks.map(({ id, lease, checkpoint = "", payload, retries }) => ({
+    const answer = tasks.map(({ id, lease, checkpoint = "", type, payload, retries }) => ({
       id,
       lease,
       checkpoint,
+      type: JSON.parse(type),
       payload,
       retries,
     }))
@@ -401,7 +408,9 @@ async function compare(model: Model, real: Real, after: string): Promise<void> {
         reason: fields.reason,
         cancel: fields.cancel !== undefined,
         checkpoint: fields.checkpoint ?? "",
+        type: JSON.parse(fields.type!),
         payload: fields.payload ?? payloads.get(id),
+        policy: fields.policy!.split(" ").slice(0, 3).map(Number),
         result: fields.result,
       },
     ]),
@@ -418,13 +427,13 @@ async function compare(model: Model, real: Real, after: string): Promise<void> {
         reason,
         cancel,
         checkpoint,
+        type,
         payload,
         result,
       } = task
-      return [
-        id,
-        { state, retries, crashes, releases, attempt, lease, reason, cancel, checkpoint, payload, result },
-      ]
+      const policy = [task.priority, task.maxRetries, task.maxCrashes]
+      const counters = { retries, crashes, releases, attempt }
+      return [id, { state, ...counters, lease, reason, cancel, checkpoint, type, payload, policy, result }]
     }),
   )
   deepStrictEqual(actual, expectedTasks, `${after}: the tasks`)
@@ -445,6 +454,7 @@ const anyTasks: fc.Arbitrary<SubmitRequest> = fc
   .record({
     id: fc.constantFrom("", "", "a", "b"),
     later: rarely,
+    type: fc.constantFrom("t", "t", "another type"),
     payload: fc.constantFrom("{}", '"another"', JSON.stringify("large".repeat(60))),
     priority: fc.constantFrom(5, 5, 9, 0),
     maxRetries: fc.nat({ max: 2 }),

@@ -85,7 +85,7 @@ export const submitting: ProseOf<"submitting"> = {
           "with a delay": { status: "scheduled", task_id: `mail:${ID}` },
           replayed: { status: "queued", task_id: ID, replayed: true },
           duplicate: { status: "duplicate", task_id: ID, duplicate: true },
-          "duplicate, payload replaced": {
+          "duplicate, replaced": {
             status: "duplicate",
             task_id: ID,
             duplicate: true,

@@ -87,7 +87,7 @@ export const BUGS: Bug[] = [
   },
   {
     name: "an idempotency key is not remembered",
-    file: "lib/lua/submit.lua",
+    file: "lib/lua/create.lua",
     edits: [
       [
         'redis.call("SET", record .. asked.key, asked.print',
