@@ -94,11 +94,13 @@ export function createBroker(
 ) {
   const tokens = [...config.tokens, ...(token === undefined ? [] : [masterToken(token)])]
   const authentication = new Authentication(tokens, config)
+  // Requests cause lines at any rate.
+  const limitedLog = rateLimited(log)
   const readBody = bodyReader(config.maxBodyBytes)
   const parts: BrokerParts = {
     queue,
     config,
-    log,
+    log: limitedLog,
     spans,
     metrics,
     authentication,
@@ -109,7 +111,7 @@ export function createBroker(
     limitWaiting: waitingLimit(MAX_WAITING),
   }
   const app = new Elysia({ precompile: true })
-    .use(frontDoor(authentication, rateLimited(log), path => methodsOf(path)))
+    .use(frontDoor(authentication, limitedLog, path => methodsOf(path)))
     .use(openapi)
     .use(dashboard)
     .get("/", () => new Response(null, { status: 302, headers: { location: "/dashboard" } }), HIDDEN)

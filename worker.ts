@@ -16,6 +16,7 @@ import { type Handlers, loadHandlers, type Outcome } from "./lib/handlers.ts"
 import { createLog, type Log, rateLimited } from "./lib/log.ts"
 import type { Spans } from "./lib/observe/spans.ts"
 import { startSpans } from "./lib/observe/tracing.ts"
+import { dropUnreadOutput } from "./lib/output.ts"
 import { pause } from "./lib/pause.ts"
 import { announce } from "./lib/process/greeting.ts"
 import { runProgram } from "./lib/process/help.ts"
@@ -254,10 +255,12 @@ export async function startWorker(
 async function main(): Promise<number> {
   const config = readWorkerConfig()
   const log = createLog(config.logLevel)
+  dropUnreadOutput(log)
+  const limitedLog = rateLimited(log)
   const stop = stopSignal()
   // A promise that a handler does not await must not end the process, and with it other tasks.
   process.on("unhandledRejection", error =>
-    log.error("A promise rejection in a handler was not handled", { error: formatError(error) }),
+    limitedLog.error("A promise rejection in a handler was not handled", { error: formatError(error) }),
   )
   const worker = await startWorker(config, stop, { log })
   if (worker === undefined) return 0

@@ -17,6 +17,7 @@ import {
 const TOOLS = [
   "errors.ts",
   "log.ts",
+  "output.ts",
   "pause.ts",
   "signals.ts",
   "tick.ts",
@@ -50,6 +51,7 @@ const ROOMS: Rules = {
   "handlers.ts": ["config", "wire"],
   "errors.ts": ["wire"],
   "log.ts": [],
+  "output.ts": [],
   "broker-address.ts": [],
   "pause.ts": [],
   "signals.ts": [],

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test"
 import { createLog, type Fields, rateLimited } from "../lib/log.ts"
 import type { LeasedTask } from "../lib/wire/working.ts"
 import { FakeBroker } from "./support/fake-broker.ts"
-import { DirectQueue, freshName, type TestBroker, testBroker, until } from "./support/harness.ts"
+import { DirectQueue, freshName, type TestBroker, TOKEN, testBroker, until } from "./support/harness.ts"
 import { sharedRedis } from "./support/redis.ts"
 
 const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -134,6 +134,44 @@ describe("a request", () => {
 })
 
 describe("the broker logs", () => {
+  test("at most ten lines per second of what clients and operators do", async () => {
+    const { lines, log } = keptLog()
+    await using broker = await testBroker({}, undefined, log)
+    const queue = freshName()
+    const submit = async () =>
+      ((await (await broker.call("POST", "/submit", { type: "a", queue })).json()) as { task_id: string })
+        .task_id
+    const [waiting, dead] = [await submit(), await submit()]
+    await broker.call("POST", `/lease`, { queues: [queue], worker: queue })
+    const actions: [method: string, path: string, body?: object][] = [
+      ["POST", `/cancel/${waiting}`],
+      ["POST", `/dlq/retry/${dead}`],
+      ["DELETE", `/dlq/${dead}`],
+      ["POST", `/queues/${queue}/pause`],
+      ["POST", `/queues/${queue}/resume`],
+      ["PUT", `/queues/${queue}/settings`, {}],
+      ["POST", `/queues/${queue}/purge`, { state: "done" }],
+      ["POST", "/dlq/retry", { queue }],
+      ["POST", "/dlq/purge", { queue }],
+      ["POST", `/workers/${queue}/drain`],
+      ["DELETE", `/workers/${queue}/drain`],
+      ["POST", `/audit?queue=${queue}`],
+      ["POST", "/session", { token: TOKEN }],
+    ]
+    broker.queue.dead.retry = broker.queue.dead.delete = async () => {}
+    broker.queue.audit = async () => ({ complete: true, looked: {} as never, found: [] })
+    for (const [method, path, body] of actions) {
+      lines.length = 0
+      const answers = await Promise.all(Array.from({ length: 100 }, () => broker.call(method, path, body)))
+      expect([path, ...new Set(answers.map(({ status }) => status))]).toEqual([path, 200])
+      const counts = new Map<unknown, number>()
+      for (const { message } of lines) counts.set(message, (counts.get(message) ?? 0) + 1)
+      expect([path, counts.size > 0]).toEqual([path, true])
+      // 10, or more if the 100 requests take more than a second.
+      for (const [message, count] of counts) expect([message, count > 60]).toEqual([message, false])
+    }
+  })
+
   test("that a task is dead, with the reason and the worker", async () => {
     const { lines, log } = keptLog()
     await using broker = await testBroker({}, undefined, log)

@@ -3,6 +3,7 @@ import { once } from "node:events"
 import type { Server } from "bun"
 import { type BrokerConfig, readBrokerConfig } from "../config/config.ts"
 import { createLog, type Log } from "../log.ts"
+import { dropUnreadOutput } from "../output.ts"
 import { pause } from "../pause.ts"
 import { stopSignal } from "../signals.ts"
 import { runBrokers, stopWithParent } from "./brokers.ts"
@@ -111,6 +112,7 @@ export async function runBroker(
 ): Promise<number> {
   const config = readBrokerConfig()
   const log = createLog(config.logLevel)
+  dropUnreadOutput(log)
   if (config.brokers > 1 && nth === undefined)
     return runBrokers(config, log, (first, pids) => announceListening(first, config, log, pids))
   const stop = nth === undefined ? stopSignal() : stopWithParent()

@@ -23,6 +23,18 @@ const handlers: Record<string, Handler> = {
     return "held"
   },
 
+  /** Writes more than a pipe and the worker hold, in each way that a handler can. */
+  shout: (_, context) => {
+    const line = "x".repeat(1_000)
+    for (let i = 0; i < 1_000; i++) {
+      context.log(line)
+      console.log(line)
+      console.error("%s", line)
+      process.stdout.write(`${line}\n`)
+      console.write(`${line}\n`)
+    }
+  },
+
   /** Kills its own worker. */
   kill: (_, context) => {
     record(context)
