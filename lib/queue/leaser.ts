@@ -1,10 +1,10 @@
-/** Where the long poll gets its tasks: the script calls that lease them, and that give them back. */
+/** Where the long poll gets its tasks: the script calls that lease and release them. */
 import { NotReplicated } from "../errors.ts"
 import { wakeChannel } from "../redis/keys.ts"
 import type { Replies, Scripts } from "../redis/scripts.ts"
 import type { Subscriptions } from "../redis/subscriptions.ts"
 import { localOf } from "../task/id.ts"
-import { newTokens } from "../task/lease-token.ts"
+import { newTokens, tokenOf } from "../task/lease-token.ts"
 import { readLeased } from "../task/record.ts"
 import type { Leased } from "../task/task.ts"
 import {
@@ -15,6 +15,7 @@ import {
   slotsAfter,
   type TaskSource,
 } from "./long-poll.ts"
+import type { LostLeases } from "./lost-leases.ts"
 import type { OutcomeRecorder } from "./outcomes.ts"
 import type { Sweeper } from "./sweeper.ts"
 
@@ -26,6 +27,7 @@ interface LeaserParts {
   outcomes: OutcomeRecorder
   sweeper: Sweeper
   subscriptions: Subscriptions
+  lost: LostLeases
   doneRetentionMs: number
 }
 
@@ -33,7 +35,8 @@ export class Leaser implements TaskSource {
   constructor(private readonly parts: LeaserParts) {}
 
   async lease(queue: string, slots: readonly Slots[]): Promise<LeasedSome> {
-    const { scripts, outcomes, sweeper, doneRetentionMs } = this.parts
+    const { scripts, outcomes, sweeper, lost, doneRetentionMs } = this.parts
+    if (lost.isDue(queue)) await lost.recover(queue)
     const tasks: Leased[] = []
     let hasMore = false
     for (let open = slots; open.length > 0; ) {
@@ -56,7 +59,7 @@ export class Leaser implements TaskSource {
         if (!hasMore || sizeOf(tasks) >= MAX_ANSWER_BYTES) break
         open = slotsAfter(open, leased.length)
       } catch (error) {
-        this.#returnUnconfirmed(queue, error)
+        this.#returnUnconfirmed(queue, bounds.tokens, error)
         if (tasks.length === 0) throw error
         break
       }
@@ -65,15 +68,18 @@ export class Leaser implements TaskSource {
   }
 
   /**
-   * Returns tasks to the front of their queue. This does not wait for replicas: if a failover loses the release, the
-   * leases lapse. `returned` leaves no trace: the task does not count a release, and no event is published.
+   * Returns tasks whose client has gone to the front of their queue. This does not wait for replicas: if a failover loses
+   * the release, the leases lapse.
    */
-  async release(tasks: readonly Leased[], outcome: "released" | "returned" = "released"): Promise<void> {
-    const { scripts, outcomes, doneRetentionMs } = this.parts
+  async release(tasks: readonly Leased[]): Promise<void> {
+    const { scripts, outcomes, lost, doneRetentionMs } = this.parts
+    const outcome = "released"
     for (const [queue, some] of Map.groupBy(tasks, task => task.queue)) {
       const items = some.map(({ id, lease }) => ({ id: localOf(id), lease, outcome, retry: "", text: "" }))
-      const answers = await scripts.call("settle", queue, { retention: doneRetentionMs }, items, false)
-      if (outcome === "returned" || typeof answers === "string") continue
+      const answers = await scripts
+        .call("settle", queue, { retention: doneRetentionMs }, items, false)
+        .catch(() => lost.remember(queue, some.map(({ lease }) => tokenOf(lease)).join("")))
+      if (!Array.isArray(answers)) continue
       some.forEach(({ id, lease }, i) => {
         const [code, retries, , state, reason] = answers[i]!
         if (code !== "released" && code !== "cancelled") return
@@ -88,9 +94,12 @@ export class Leaser implements TaskSource {
   }
 
   /** Leases that too few replicas confirmed are not handed out: after a failover other workers may get the tasks. */
-  #returnUnconfirmed(queue: string, error: unknown): void {
-    if (!(error instanceof NotReplicated && error.reply !== undefined)) return
-    const [, handed] = error.reply as Replies["lease"]
-    this.release(readLeased(queue, handed), "returned").catch(() => {})
+  #returnUnconfirmed(queue: string, tokens: string, error: unknown): void {
+    const { lost } = this.parts
+    if (!(error instanceof NotReplicated)) lost.remember(queue, tokens)
+    else if (error.reply !== undefined) {
+      const [, handed] = error.reply as Replies["lease"]
+      void lost.giveBack(readLeased(queue, handed))
+    }
   }
 }

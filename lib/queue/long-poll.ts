@@ -126,7 +126,7 @@ export interface LeasedSome {
 export interface TaskSource {
   /** Leases up to `count` tasks for each worker, going round: each gets a first before any gets a second. */
   lease(queue: string, slots: readonly Slots[]): Promise<LeasedSome>
-  /** Returns tasks to their queue without counting a failure. */
+  /** Returns tasks to their queue without counting a failure. Never rejects. */
   release(tasks: Leased[]): Promise<unknown>
   /** Has messages about this queue delivered. `onListening` runs once they are, if they were not before. */
   listen(queue: string, onListening: () => void): void
@@ -357,8 +357,7 @@ export class LongPoll {
   }
 
   #release(tasks: Leased[]): void {
-    // If Redis is down the leases lapse instead.
-    if (tasks.length > 0) this.source.release(tasks).catch(() => {})
+    if (tasks.length > 0) void this.source.release(tasks)
   }
 
   #lineOf(queue: string): Line {

@@ -16,6 +16,7 @@ import { QueueDefaults } from "./defaults.ts"
 import { EndWatch } from "./end-watch.ts"
 import { Leaser } from "./leaser.ts"
 import { LongPoll } from "./long-poll.ts"
+import { LostLeases } from "./lost-leases.ts"
 import { OutcomeRecorder } from "./outcomes.ts"
 import { QueueNames } from "./queue-names.ts"
 import { Sweeper } from "./sweeper.ts"
@@ -78,7 +79,8 @@ export async function openParts(options: TaskQueueOptions) {
 
   const names = new QueueNames(store, sweeper)
   const ends = new EndWatch(scripts, subscriptions)
-  const leaser = new Leaser({ scripts, outcomes, sweeper, subscriptions, doneRetentionMs })
+  const lost = new LostLeases({ scripts, sweeper, doneRetentionMs })
+  const leaser = new Leaser({ scripts, outcomes, sweeper, subscriptions, lost, doneRetentionMs })
   const longPoll = new LongPoll(leaser)
   const workers = new WorkerRegistry({ store, scripts, longPoll })
   const defaults = new QueueDefaults(store)
@@ -111,6 +113,7 @@ export async function openParts(options: TaskQueueOptions) {
     names,
     outcomes,
     sweeper,
+    lost,
     longPoll,
     ends,
     workers,
@@ -132,7 +135,7 @@ export async function openParts(options: TaskQueueOptions) {
     names,
     ends,
     longPoll,
-    leaser,
+    lost,
     workers,
     defaults,
     auditor,

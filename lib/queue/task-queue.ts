@@ -175,7 +175,7 @@ export class TaskQueue {
 
   /**
    * Settles, then leases. If no settlement can make a task ready, both share one round trip to Redis and one fsync; if
-   * the settlements then fail, the leased tasks are released.
+   * the settlements then fail, the leased tasks are given back.
    */
   async settleAndLease(
     settlements: readonly Settlement[],
@@ -192,7 +192,7 @@ export class TaskQueue {
     ])
     if (leased.status === "rejected") throw leased.reason
     if (settled.status === "fulfilled") return [settled.value, leased.value]
-    await this.parts.leaser.release(leased.value).catch(() => {}) // if this fails, the leases lapse
+    await this.parts.lost.giveBack(leased.value)
     throw settled.reason
   }
 

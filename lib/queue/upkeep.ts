@@ -14,6 +14,7 @@ import type { Auditor } from "./audit.ts"
 import type { QueueDefaults } from "./defaults.ts"
 import type { EndWatch } from "./end-watch.ts"
 import type { LongPoll } from "./long-poll.ts"
+import type { LostLeases } from "./lost-leases.ts"
 import type { OutcomeRecorder } from "./outcomes.ts"
 import type { QueueNames } from "./queue-names.ts"
 import type { Sweeper, Swept } from "./sweeper.ts"
@@ -32,6 +33,7 @@ interface UpkeepParts {
   names: QueueNames
   outcomes: OutcomeRecorder
   sweeper: Sweeper
+  lost: LostLeases
   longPoll: LongPoll
   ends: EndWatch
   workers: WorkerRegistry
@@ -82,7 +84,8 @@ export class Upkeep {
   }
 
   async sweep(queue: string): Promise<Swept> {
-    const { scripts, outcomes, longPoll, subscriptions, limits } = this.parts
+    const { scripts, outcomes, lost, longPoll, subscriptions, limits } = this.parts
+    await lost.recover(queue)
     const [more, waiting, nextEvent, lapsed, died, timeouts] = await scripts.call("sweep", queue, {
       limit: MAX_TASKS_PER_CALL,
       retention: limits.doneRetentionMs,

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto"
 const BASE64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 const VALUE_OF = new Uint8Array(128)
 for (let i = 0; i < 64; i++) VALUE_OF[BASE64URL.charCodeAt(i)] = i
-const TOKEN_CHARACTERS = 22
+export const TOKEN_CHARACTERS = 22
 const TIME_CHARACTERS = 5
 /** A token stores its time in ms, modulo 12 days. */
 const TIME_MASK = 2 ** (6 * TIME_CHARACTERS) - 1
@@ -25,6 +25,9 @@ export function newTokens(count: number, now = Date.now()): string {
       tokens[at + i] = BASE64URL.charCodeAt((time >>> (6 * (TIME_CHARACTERS - 1 - i))) & 63)
   return tokens.toString("latin1")
 }
+
+/** The token of a lease. */
+export const tokenOf = (lease: string): string => lease.slice(lease.indexOf(".") + 1)
 
 /** The age of a lease by the brokers' clocks; undefined if the lease appears to be from the future. */
 export function leaseAgeMs(lease: string, now = Date.now()): number | undefined {

@@ -17,6 +17,7 @@ export const CHECKS = [
   "answered otherwise",
   "one state",
   "counts",
+  "charged",
 ] as const
 export type Check = (typeof CHECKS)[number]
 
@@ -59,8 +60,8 @@ export interface Ending {
   /** Whether done tasks are kept, so that each must be listed. */
   complete: boolean
   resultTtlMs: number
-  /** Whether leases may have been returned without being counted, because too few replicas had confirmed them. */
-  uncounted: boolean
+  /** Whether the faults lost nothing but replies of Redis to brokers: then no attempt that reached no worker is charged. */
+  losesOnlyReplies: boolean
 }
 
 interface Grant {
@@ -142,6 +143,8 @@ export class Ledger {
   readonly #refusals = new Map<string, number>()
   calls = 0
   unanswered = 0
+  /** Calls that may have reached a broker, whose answers did not arrive. */
+  #withoutAnswer = 0
 
   constructor(
     readonly slice: number,
@@ -260,6 +263,7 @@ export class Ledger {
         case "unanswered": {
           this.unanswered++
           this.calls++
+          if (entry[3] === "no answer") this.#withoutAnswer++
           const batch = batches.get(entry[2])
           if (batch !== undefined && NOT_KEPT.has(entry[3]))
             for (let i = 0; i < batch.count; i++) {
@@ -304,7 +308,9 @@ export class Ledger {
   }
 
   /** Calls `wrong` for each violation of a guarantee. */
-  judge(ending: Ending, counts: Counts, wrong: (violation: Violation) => void): void {
+  judge(given: Ending, counts: Counts, wrong: (violation: Violation) => void): void {
+    // If a worker gave up waiting for an answer, tasks of it were charged rightly, and nobody knows which.
+    const ending = { ...given, losesOnlyReplies: given.losesOnlyReplies && this.#withoutAnswer === 0 }
     for (const [n, record] of this.#tasks)
       judge(n, record, ending, counts, (check, what) => wrong({ check, n, what }))
     this.#judgeUnique(wrong)
@@ -516,10 +522,10 @@ function judgeSettlings(
 }
 
 function judgeListed(
-  { listed, settlings, redriveAt }: TaskRecord,
+  { listed, grants, settlings, redriveAt }: TaskRecord,
   batch: Batch,
   ended: string | undefined,
-  { complete, uncounted }: Ending,
+  { complete, losesOnlyReplies }: Ending,
   exists: boolean,
   wrong: Wrong,
 ): void {
@@ -557,13 +563,13 @@ function judgeListed(
   if (failed.size > retries)
     wrong("counts", `${failed.size} failures were accepted, but it counts ${retries}`)
   const charged = retries + crashes + releases
-  // Every attempt is counted as failed, crashed or released, except one that succeeded or was cancelled.
+  // Every attempt that a worker received is counted as failed, crashed or released, except one that succeeded or was
+  // cancelled. The others are not counted if the broker knows of them.
+  const received = new Set(grants.map(grant => grant.attempt)).size
   const most = status === "done" || status === "cancelled" ? charged + 1 : charged
   const least = status === "done" ? charged + 1 : charged
   const over = status === "done" || status === "dead" || status === "cancelled"
-  if (over && ((attempt > most && !uncounted) || attempt < least))
-    wrong(
-      "counts",
-      `${attempt} attempts, of which ${retries} failed, ${crashes} crashed and ${releases} were released; it is ${status}`,
-    )
+  const facts = `${attempt} attempts, ${received} received by workers; ${retries} failed, ${crashes} crashed and ${releases} were released; it is ${status}`
+  if (over && (received > most || attempt < least)) wrong("counts", facts)
+  if (losesOnlyReplies && least - releases > received) wrong("charged", facts)
 }

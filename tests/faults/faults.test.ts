@@ -12,7 +12,7 @@ import { BUGS } from "./planted/bugs.ts"
 import { SMALL, signsOf } from "./planted/find.ts"
 import { Link, type LinkFault } from "./proxy.ts"
 import { broken, page } from "./report.ts"
-import { runFaults } from "./run.ts"
+import { LOST_REPLIES, runFaults } from "./run.ts"
 import { Chance } from "./seed.ts"
 import { type Batch, drawBatch, PROBE_QUEUES, QUEUES } from "./workload.ts"
 
@@ -27,6 +27,19 @@ test.concurrent("real processes under faults drawn from a seed: no task is lost 
   if (broken(result)) throw new Error(page(result))
   expect(result.counts).toMatchObject({ tasks: 1_000, unseen: 0 })
   expect(result.faults.length).toBe(10)
+})
+
+// The leases are long enough for a broker that has just lost its connection to give tasks back.
+test.concurrent("lost replies of Redis charge nothing: every crash is one of a lease that a worker had", async () => {
+  const result = await runFaults({
+    ...SHORT,
+    tasks: 500,
+    seed: 3,
+    among: LOST_REPLIES,
+    leaseMs: 3_000,
+    drainMs: 60_000,
+  })
+  if (broken(result)) throw new Error(page(result))
 })
 
 test.concurrent("such a run finds a planted bug", async () => {
@@ -92,9 +105,10 @@ interface Seen {
   entries: Entry[]
   listed?: { status: string; attempt: number; retries?: number; crashes?: number; reason?: string }[]
   complete?: boolean
+  losesOnlyReplies?: boolean
 }
 
-async function judged({ entries, listed = [], complete = false }: Seen) {
+async function judged({ entries, listed = [], complete = false, losesOnlyReplies = false }: Seen) {
   const ledger = new Ledger(0, 1)
   await ledger.read(
     (async function* () {
@@ -114,7 +128,7 @@ async function judged({ entries, listed = [], complete = false }: Seen) {
     })
   const violations: Violation[] = []
   const counts: Counts = noCounts()
-  ledger.judge({ complete, resultTtlMs: 1_000, uncounted: false }, counts, violation =>
+  ledger.judge({ complete, resultTtlMs: 1_000, losesOnlyReplies }, counts, violation =>
     violations.push(violation),
   )
   return { checks: [...new Set(violations.map(({ check }) => check))], counts }
@@ -157,8 +171,13 @@ const BROKEN: Record<Check, Seen> = {
   "answered otherwise": { entries: [...submitted, ...done, ...acked(1, 40, "!lease_lost")] },
   "one state": { entries: [...submitted, ...done], complete: true },
   counts: {
-    entries: [...submitted, leased(2, 10), ran(2, 20), ...acked(2, 30)],
+    entries: [...submitted, leased(1, 10), leased(2, 110), ran(2, 120), ...acked(2, 130)],
     listed: [{ status: "done", attempt: 2 }],
+  },
+  charged: {
+    entries: [...submitted, leased(2, 110), ran(2, 120), ...acked(2, 130)],
+    listed: [{ status: "done", attempt: 2, crashes: 1 }],
+    losesOnlyReplies: true,
   },
 }
 
@@ -175,6 +194,15 @@ describe("the checker finds nothing wrong with", () => {
       entries: [...submitted, leased(1, 10), leased(2, 110), ran(2, 120), ...acked(2, 130)],
       listed: [{ status: "done", attempt: 2, crashes: 1 }],
       complete: true,
+    },
+    "an attempt that reached no worker, and is not charged": {
+      entries: [...submitted, leased(2, 110), ran(2, 120), ...acked(2, 130)],
+      listed: [{ status: "done", attempt: 2 }],
+      losesOnlyReplies: true,
+    },
+    "one that reached no worker and is charged, as its broker died": {
+      entries: [...submitted, leased(2, 110), ran(2, 120), ...acked(2, 130)],
+      listed: [{ status: "done", attempt: 2, crashes: 1 }],
     },
     "a submit that got no answer and made nothing": {
       entries: [

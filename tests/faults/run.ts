@@ -94,6 +94,8 @@ const RESULT_TTL_MS = 60_000
 const DAY_MS = 86_400_000
 /** The number of tasks that the checker holds in memory at a time. */
 const SLICE = 250_000
+/** Among these faults only, no attempt may be charged that reached no worker. */
+export const LOST_REPLIES = "broker-redis dropReply"
 /** By how many faults the clients may lag behind. */
 const LAG = 10
 
@@ -142,7 +144,7 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
   const judged = await judge(files, listed, Math.ceil(options.tasks / SLICE), {
     complete,
     resultTtlMs,
-    uncounted: target.uncounted,
+    losesOnlyReplies: options.among === LOST_REPLIES && workers.every(({ ownDeaths }) => ownDeaths === 0),
   })
   const { violations, allowed } = await partedByLoss(judged.violations, target.mayLose ? faults : [], files)
   const own = judged.refusals["!internal"]

@@ -44,8 +44,6 @@ export interface Target extends AsyncDisposable {
   readonly linked: boolean
   /** Whether a failover may lose answered writes, because replication in Redis is asynchronous. */
   readonly mayLose: boolean
-  /** Whether leases that too few replicas confirmed are returned without being counted. */
-  readonly uncounted: boolean
   /** A connection that bypasses all links, to the server that has this queue, for the final checks. */
   admin(queue: string): Promise<Redis>
   /** A connection to each server that has keys. */
@@ -139,7 +137,6 @@ export async function singleServer(): Promise<Target> {
       return { link, env: { REDIS_URL: `redis://127.0.0.1:${link.port}` } }
     },
     mayLose: false,
-    uncounted: false,
     admin: async () => admin(),
     admins: async () => [admin()],
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),

@@ -145,6 +145,13 @@ export const BUGS: Bug[] = [
     shownBy: "broker-redis ",
   },
   {
+    name: "tasks of a lease call whose reply was lost are not given back",
+    file: "lib/queue/leaser.ts",
+    edits: [["if (!(error instanceof NotReplicated)) lost.remember(queue, tokens)\n    else if", "if"]],
+    signs: ["charged"],
+    shownBy: "broker-redis dropReply",
+  },
+  {
     name: "the worker acks before it runs",
     file: "worker.ts",
     edits: [
