@@ -48,7 +48,7 @@ type AnswerTo<Id extends OperationId> = Awaited<
   ReturnType<Extract<MethodOf<Id>, (...args: never[]) => unknown>>
 >
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false
-/** Items that are refused are errors for callers of the client, and problems on the wire. */
+/** A refused item is an error in the client and a problem on the wire. */
 type Unlisted<T> = T extends { settled: unknown } ? Omit<T, "settled" | "extended"> : T
 type Compared = Exclude<
   { [Id in OperationId]: Methods[Id] extends null ? never : Id }[OperationId],
@@ -112,7 +112,7 @@ describe("a stream of events", () => {
       expect(await read(sent.slice(0, at), sent.slice(at))).toEqual(expected)
   })
 
-  test("takes no retry that is no number, and no id with a NUL", async () => {
+  test("ignores a retry that is not a number and an id that contains NUL", async () => {
     expect(await read("retry: soon\nid: a\0\ndata: x\n\n")).toEqual([
       { id: undefined, event: "message", data: "x", retryMs: undefined },
     ])
@@ -120,7 +120,7 @@ describe("a stream of events", () => {
 })
 
 describe("the client", () => {
-  test("a problem carries what a caller needs to decide", async () => {
+  test("a problem has the facts that a caller needs to decide what to do", async () => {
     await using broker = new FakeBroker()
     broker.on("/ack", () => problem(503, "redis_unavailable", { "Retry-After": "3" }))
     const client = new Client({ url: `${broker.url}/`, token: "secret" })
@@ -154,7 +154,7 @@ describe("the client", () => {
     await expect(client.ack({ task_id: "a" })).rejects.toBeInstanceOf(BrokerUnreachable)
   })
 
-  test("a caller that leaves gets its own reason", async () => {
+  test("an aborted call throws the reason of its signal", async () => {
     await using broker = new FakeBroker()
     const leave = new AbortController()
     const client = new Client({ url: broker.url, token: "secret" })
@@ -208,7 +208,7 @@ describe("the client with a real broker", () => {
     expect(await client.ack({ task_id, lease: again.lease })).toMatchObject({ status: "acknowledged" })
   })
 
-  test("every call that steers", async () => {
+  test("every call of an operator", async () => {
     await using broker = await testBroker()
     const queue = freshName()
     const client = new Client({ url: broker.url, token: TOKEN })

@@ -54,7 +54,7 @@ const operations = () =>
   )
 
 const compiled = new Map<string, ValidateFunction>()
-/** What is wrong with a value by a schema of the document, if anything. */
+/** How a value violates a schema of the document; undefined if it fits. */
 function misfit(schema: object, value: unknown): string | undefined {
   const text = JSON.stringify(schema).replaceAll('"#/components', '"document#/components')
   const fits = compiled.get(text) ?? ajv.compile(JSON.parse(text))
@@ -68,7 +68,7 @@ interface Body {
 }
 const json = async (answer: Response) => ({ status: answer.status, body: (await answer.json()) as Body })
 
-/** A task in our hands, of a queue that no other test uses. */
+/** A task that this test has leased, in a queue that no other test uses. */
 async function leased(more: { queue?: string; [name: string]: unknown } = {}) {
   const { queue = freshName() } = more
   await broker.call("POST", "/submit", { type: "example", queue, max_retries: 0, ...more })
@@ -137,7 +137,7 @@ test("every route says what it is for, what it takes and what it may answer", ()
     const statuses = ["200", "500"]
     if (!open) statuses.push("401", "403")
     if (operation.requestBody) statuses.push("413", "415")
-    // Of these nothing can be asked wrongly, and they tell of a Redis that is away, or do not ask it.
+    // These two take no parameters, and work while Redis is unavailable or do not use it.
     if (!open && !["GET /metrics", "DELETE /session"].includes(name)) statuses.push("400", "503")
     for (const status of statuses) expect(`${name}: ${Object.keys(operation.responses)}`).toContain(status)
     expect(operation.summary?.length, name).toBeGreaterThan(5)
@@ -170,17 +170,17 @@ test("every example fits its schema", () => {
   }
 })
 
-test("every code of a problem stands under some route", () => {
+test("every code of a problem is in the answers of some route", () => {
   const shown = operations().flatMap(({ operation }) =>
     Object.values(operation.responses).flatMap(({ content }) =>
       Object.keys(content?.["application/problem+json"]?.examples ?? {}),
     ),
   )
-  // These two are answered where no route is.
+  // These two are answered on paths without a matching route.
   expect([...new Set([...shown, "not_found", "method_not_allowed"])].sort()).toEqual([...CODES].sort())
 })
 
-/** The task and the lease in an example are nobody's: real ones take their place, in the lists of /work too. */
+/** Replaces the task and the lease of an example by real ones, also in the lists of /work. */
 async function withRealTasks(value: unknown): Promise<unknown> {
   if (Array.isArray(value)) return Promise.all(value.map(withRealTasks))
   const item = value as Record<string, unknown>
@@ -197,17 +197,17 @@ async function withRealTasks(value: unknown): Promise<unknown> {
   return { ...item, task_id, ...("lease" in item ? { lease } : {}) }
 }
 
-/** Of no other test, or what is done to it would disturb them. */
+/** A queue that no other test uses, because the examples change it. */
 const inQueue = (path: string) => path.replace("{queue}", freshName())
 
-/** A task that was given up. */
+/** A dead task. */
 async function given(): Promise<string> {
   const { task_id, lease } = await leased()
   await broker.call("POST", "/ack", { task_id, lease, status: "failed" })
   return task_id
 }
 
-test("every example of a body is taken by the broker, whose answer fits the schema", async () => {
+test("the broker accepts every example of a body, and its answer fits the schema", async () => {
   for (const { name, method, path, operation } of operations()) {
     const answerSchema = operation.responses["200"]!.content!["application/json"]?.schema ?? {}
     for (const [example, { value }] of Object.entries(
@@ -218,13 +218,13 @@ test("every example of a body is taken by the broker, whose answer fits the sche
       const { status, body: answer } = await json(await broker.call(method, at, body))
       expect(status, `${name} ${example}: ${JSON.stringify(answer)}`).toBe(200)
       expect(misfit(answerSchema, answer), `${name} ${example}`).toBeUndefined()
-      // No item of it was refused.
+      // It refused no item.
       expect(JSON.stringify(answer), `${name} ${example}`).not.toContain('"code"')
     }
   }
 })
 
-test("what routes without a body answer fits their schemas, with the parameters of their examples", async () => {
+test("the answers of routes without a body fit their schemas, with the parameters of the examples", async () => {
   await broker.call("POST", "/submit", { type: "echo" })
   await broker.call("POST", "/submit", { type: "echo", meta: { team: "mail" }, priority: 0 })
   const dead = await leased()
@@ -234,13 +234,13 @@ test("what routes without a body answer fits their schemas, with the parameters 
   const { task_id: running } = await leased()
   await broker.call("POST", "/lease", { queues: ["mail"], worker: "host-1" })
   for (const { name, method, path, operation } of operations()) {
-    // Neither is JSON, and the one goes on for ever.
+    // Neither answer is JSON, and the event stream does not end.
     if ((operation.requestBody && !path.includes("{id}")) || path === "/metrics" || path === "/events")
       continue
     const query = new URLSearchParams()
     for (const { in: place, name: parameter, example } of operation.parameters ?? []) {
       if (place !== "query" || example === undefined) continue
-      // The members of an object stand in the query by themselves.
+      // The members of an object are separate parameters of the query.
       const members =
         typeof example === "object" && !Array.isArray(example) ? example! : { [parameter]: example }
       for (const [member, value] of Object.entries(members)) query.set(member, String(value))
@@ -263,7 +263,7 @@ test("what routes without a body answer fits their schemas, with the parameters 
   }
 })
 
-test("a state of any kind fits the schemas of /status and /why", async () => {
+test("tasks in every state fit the schemas of /status and /why", async () => {
   const answers = async (id: string, status: string, cause: string) => {
     for (const [route, word, of] of [
       ["status", "status", status],
@@ -303,7 +303,7 @@ test("a state of any kind fits the schemas of /status and /why", async () => {
   await answers(running.task_id, "cancelled", "ended")
 })
 
-test("a replay says so in a header that stands in the document", async () => {
+test("a replay has the header that the document declares", async () => {
   const headers = { "idempotency-key": `"${freshName()}"` }
   const queue = freshName()
   const ask = () => broker.call("POST", "/submit", { type: "a", queue }, { headers })
@@ -318,7 +318,7 @@ test("a replay says so in a header that stands in the document", async () => {
   expect(misfit(schema, headers["idempotency-key"])).toBeUndefined()
 })
 
-test("refusals fit the schema of a problem and stand in the document", async () => {
+test("refusals fit the schema of a problem and are in the document", async () => {
   const { task_id, lease } = await leased()
   const done = { task_id, lease }
   await broker.call("POST", "/ack", done)
@@ -328,7 +328,7 @@ test("refusals fit the schema of a problem and stand in the document", async () 
   await broker.call("POST", "/submit", { type: "a", task_id: known, result_ttl_ms: 0, queue: known })
   const { body: held } = await json(await broker.call("POST", "/lease", { queues: [known] }))
   await broker.call("POST", "/ack", { task_id: `${known}:${known}`, lease: held.tasks![0]!.lease })
-  // What calls for a sweep of the queue.
+  // Makes the broker sweep the queue.
   await broker.call("POST", "/submit", { type: "a", queue: known, delay_ms: 1 })
   await until("the task is deleted", async () => {
     const { status } = await broker.call("GET", `/status/${known}:${known}`)
@@ -408,7 +408,7 @@ test("refusals fit the schema of a problem and stand in the document", async () 
   }
 })
 
-test("the page needs no token and nothing from elsewhere, and has nothing inline", async () => {
+test("the page needs no token, loads nothing from other origins, and has no inline scripts or styles", async () => {
   const page = await fetch(`${broker.url}/swagger`)
   const html = await page.text()
   expect(page.status).toBe(200)

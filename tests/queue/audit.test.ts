@@ -1,4 +1,4 @@
-/** The audit: each kind of damage is told, mended when asked for, and never seen where there is none. */
+/** The audit: it reports each kind of fault, repairs it on request, and reports nothing in a healthy queue. */
 import { describe, expect, test } from "bun:test"
 import type { BrokerConfig } from "../../lib/config/config.ts"
 import { createLog } from "../../lib/log.ts"
@@ -81,7 +81,7 @@ const DAMAGE: [what: string, kind: string, mends: boolean, damage: (q: Audited) 
   ["a dead task in no index", "no_index", true, q => q.redis.del(q.direct.key("dead"))],
   ["a cancelled task in no index", "no_index", true, q => q.redis.del(q.direct.key("cancelled"))],
   [
-    "a task that expires and is not among those",
+    "a task with an expiry that is missing from the expiring set",
     "no_expiry",
     true,
     q => q.redis.del(q.direct.key("expiring")),
@@ -98,16 +98,16 @@ const DAMAGE: [what: string, kind: string, mends: boolean, damage: (q: Audited) 
     false,
     q => q.redis.del(q.direct.key("payload", "scheduled")),
   ],
-  ["a text that nobody can read", "unreadable", false, q => q.redis.set(q.direct.key("task", "mad"), "mad")],
+  ["a record that cannot be read", "unreadable", false, q => q.redis.set(q.direct.key("task", "mad"), "mad")],
   ["an entry without a task", "stray_entry", true, q => q.redis.zadd(q.direct.key("done"), 9e12, "nobody")],
   [
-    "an entry of a task that is elsewhere",
+    "an entry of a task that is in another state",
     "stray_entry",
     true,
     q => q.redis.zadd(q.direct.key("leases"), 9e12, "done"),
   ],
   [
-    "an expiry of what does not expire",
+    "an expiry entry of a task without an expiry",
     "stray_entry",
     true,
     q => q.redis.zadd(q.direct.key("expiring"), 9e12, "other"),
@@ -119,17 +119,17 @@ const DAMAGE: [what: string, kind: string, mends: boolean, damage: (q: Audited) 
     q => q.redis.set(q.direct.key("payload", "nobody"), "1"),
   ],
   ["a second payload", "stray_payload", true, q => q.redis.set(q.direct.key("payload", "other"), "1")],
-  ["a unique key of nobody", "stray_key", true, q => q.redis.set(q.direct.key("unique", "k"), "nobody")],
+  ["a unique key without a task", "stray_key", true, q => q.redis.set(q.direct.key("unique", "k"), "nobody")],
   [
     "a unique key of a task that has ended",
     "stray_key",
     true,
     q => q.redis.set(q.direct.key("unique", "k"), "done"),
   ],
-  ["a queue that nobody knows of", "not_registered", true, q => q.redis.srem(QUEUES, q.queue)],
+  ["a queue that is not registered", "not_registered", true, q => q.redis.srem(QUEUES, q.queue)],
 ]
 
-describe("the audit finds and mends", () => {
+describe("the audit finds and repairs", () => {
   test.each(DAMAGE)("%s", async (_, kind, mends, damage) => {
     await using q = await audited()
     await oneOfEach(q)
@@ -137,25 +137,25 @@ describe("the audit finds and mends", () => {
     expect(await q.audit(true)).toEqual([])
     await damage(q)
     const before = await dump(q.redis, q.queue)
-    const told = await q.audit(false)
-    expect(told).toMatchObject([{ kind, count: 1, mended: 0 }])
+    const reported = await q.audit(false)
+    expect(reported).toMatchObject([{ kind, count: 1, mended: 0 }])
     expect(await dump(q.redis, q.queue)).toEqual(before)
-    expect(await q.audit(true)).toEqual([{ ...told[0]!, mended: mends ? 1 : 0 }])
+    expect(await q.audit(true)).toEqual([{ ...reported[0]!, mended: mends ? 1 : 0 }])
     if (!mends) return
     expect(await q.audit(false)).toEqual([])
-    // What was lost has lapsed or is due now: judging it is the sweeper's work.
+    // A lost lease has lapsed and a lost delay is over; the next sweep processes them.
     await checkQueue(q.redis, q.queue)
   })
 })
 
-test("a queue that workers ask, and nobody has ever submitted to, is nothing to warn of", async () => {
+test("a queue that is polled but never had a task is no fault", async () => {
   await using q = await audited()
   await q.lease()
   expect(await q.redis.exists(q.direct.key("stats"))).toBe(1)
   expect(await q.audit(true)).toEqual([])
 })
 
-test("a processing task that had no lease entry is judged as lapsed", async () => {
+test("a processing task without a lease entry counts as lapsed", async () => {
   await using q = await audited()
   await q.submit({ task_id: "a" })
   await q.lease()
@@ -165,21 +165,21 @@ test("a processing task that had no lease entry is judged as lapsed", async () =
   expect(await q.direct.field("a", "crashes")).toBe("1")
 })
 
-test("one orphan among 5,000 queued tasks is found, and handed out with the others", async () => {
+test("one task missing from its ready list among 5,000 is found and added again", async () => {
   await using q = await audited()
   await q.submitMany(5_000)
   const list = q.direct.key("ready", "5")
-  const orphan = (await q.redis.lindex(list, 2_345))!
-  await q.redis.lrem(list, 1, orphan)
-  const sample = `${q.queue}:${orphan}`
+  const missing = (await q.redis.lindex(list, 2_345))!
+  await q.redis.lrem(list, 1, missing)
+  const sample = `${q.queue}:${missing}`
   expect(await q.audit(false)).toEqual([{ kind: "not_listed", count: 1, mended: 0, sample }])
   expect(await q.audit(true)).toEqual([{ kind: "not_listed", count: 1, mended: 1, sample }])
-  expect(await q.redis.lindex(list, -1)).toBe(orphan)
+  expect(await q.redis.lindex(list, -1)).toBe(missing)
   expect(await q.redis.llen(list)).toBe(5_000)
   await checkQueue(q.redis, q.queue)
 })
 
-test("after a restore of nothing but tasks they all come back, in the order of their ids, which is that of time", async () => {
+test("after a restore of task records only, all tasks are queued again in the order of their creation", async () => {
   await using q = await audited()
   await q.submitMany(2_000)
   const list = q.direct.key("ready", "5")
@@ -191,7 +191,7 @@ test("after a restore of nothing but tasks they all come back, in the order of t
   await checkQueue(q.redis, q.queue)
 })
 
-test("bytes that are counted wrongly are put right, and those that nobody limits forgotten", async () => {
+test("a wrong byte count is corrected, and removed if there is no limit", async () => {
   await using q = await audited({ maxQueueBytes: 1_000_000 })
   await oneOfEach(q)
   expect(await q.audit(false)).toEqual([])
@@ -208,7 +208,7 @@ test("bytes that are counted wrongly are put right, and those that nobody limits
   expect(await q.redis.hexists(q.direct.key("stats"), "bytes")).toBe(0)
 })
 
-test("a healthy queue under load has nothing that is to be mended", async () => {
+test("a healthy queue under load has no faults", async () => {
   await using q = await audited({ maxQueueBytes: 1_000_000_000, maxRetries: 1 })
   await q.submitMany(1_000)
   const outcomes = ["done", "done", "failed", "released"]
@@ -239,7 +239,7 @@ test("a healthy queue under load has nothing that is to be mended", async () => 
   await checkQueue(q.redis, q.queue)
 }, 30_000)
 
-test("a task whose payload is lost is shown with null, and spoils no answer", async () => {
+test("a task whose payload is lost has the payload null and does not affect other tasks", async () => {
   await using q = await audited()
   await q.submit({ task_id: "a", payload: LARGE })
   await q.submit({ task_id: "b", payload: 1 })
@@ -250,25 +250,25 @@ test("a task whose payload is lost is shown with null, and spoils no answer", as
   expect(await status.json()).toMatchObject({ payload: null, status: "processing" })
 })
 
-test("a broker audits by itself, and warns of what it mends", async () => {
+test("a broker audits periodically and logs what it repairs", async () => {
   await using q = await audited()
   await q.submitMany(3)
   await q.redis.del(q.direct.key("ready", "5"))
-  const told: unknown[] = []
-  const log = { ...createLog("silent"), warn: (...warning: unknown[]) => told.push(warning) }
+  const warnings: unknown[] = []
+  const log = { ...createLog("silent"), warn: (...warning: unknown[]) => warnings.push(warning) }
   const other = await TaskQueue.open({
     ...testConfig({ auditIntervalMs: 20 }),
     redis: { url: q.socket, timeoutMs: 2_000, name: "other" },
     log,
   })
-  await until("it has warned", () => told.length > 0)
+  await until("it has warned", () => warnings.length > 0)
   await other.close()
   const sample = expect.stringContaining(`${q.queue}:`)
-  expect(told).toEqual([["The audit found faults", { kind: "not_listed", count: 3, mended: 3, sample }]])
+  expect(warnings).toEqual([["The audit found faults", { kind: "not_listed", count: 3, mended: 3, sample }]])
   await checkQueue(q.redis, q.queue)
 })
 
-test("an audit of all queues looks at each, says where it was cut short, and a bad query is refused", async () => {
+test("an audit covers all queues, reports whether it was complete, and refuses a bad query", async () => {
   await using q = await audited()
   await oneOfEach(q)
   const { looked } = await q.call<AuditAnswer>("/audit")

@@ -15,7 +15,7 @@ test("cancel during backoff stops the retry", async () => {
   expect((await q.task(task.id)).status).toBe("cancelled")
 })
 
-test("a task is found behind thousands that were cancelled, without one long script", async () => {
+test("a task behind thousands of cancelled ones is leased without a long script call", async () => {
   await using q = await ServedQueue.open()
   const batch = Array.from({ length: 1_000 }, () => ({ type: "t", queue: q.queue }))
   for (let i = 0; i < 3; i++) {
@@ -40,7 +40,7 @@ describe("cancel", () => {
     ["scheduled", { delay_ms: 60_000 }],
     ["queued", {}],
     ["expiring", { expires_in_ms: 60_000 }],
-  ])("ends a task at once that is %s, and says the same again", async (_, asked) => {
+  ])("ends a task that is %s at once, and gives the same answer again", async (_, asked) => {
     await using q = await ServedQueue.open()
     const id = await q.submit(asked)
     for (let i = 0; i < 2; i++)
@@ -53,7 +53,7 @@ describe("cancel", () => {
     })
   })
 
-  test("is refused where the task has ended or never was", async () => {
+  test("is refused if the task has ended or does not exist", async () => {
     await using q = await ServedQueue.open()
     const done = await q.leased()
     await q.ack(done)
@@ -70,7 +70,7 @@ describe("cancel", () => {
     expect((await q.cancel("not an id")).status).toBe(400)
   })
 
-  test("is heard by the worker of a running task at its extend and at its /work", async () => {
+  test("reaches the worker of a running task with its next extend or /work", async () => {
     await using q = await ServedQueue.open()
     const task = await q.leased()
     expect((await q.cancel(task.id)).body).toEqual({ status: "cancelling", task_id: task.id })
@@ -87,7 +87,7 @@ describe("cancel", () => {
   })
 
   test.each(["done", "failed", "released"])(
-    "makes the ack %s of its worker end it as cancelled, also where it is repeated",
+    "makes the worker's ack %s end the task as cancelled, also if the ack is repeated",
     async status => {
       await using q = await ServedQueue.open()
       const task = await q.leased({ backoff: { kind: "fixed", delay_ms: 60_000 } })
@@ -101,7 +101,7 @@ describe("cancel", () => {
     },
   )
 
-  test("ends at the lapse a task whose worker never answers", async () => {
+  test("ends a task whose worker never acks when its lease lapses", async () => {
     await using q = await ServedQueue.open()
     const task = await q.leased()
     await q.cancel(task.id)

@@ -1,4 +1,4 @@
-/** Steering: how queues are shown, held, emptied, and what is done with their dead. */
+/** Control of queues: their views, pausing, settings and purging; and dead tasks: filters, groups, retries, deletion. */
 import { describe, expect, test } from "bun:test"
 import type { BrokerConfig } from "../../lib/config/config.ts"
 import { patternOf } from "../../lib/queue/dead-letters.ts"
@@ -21,8 +21,8 @@ import { sharedRedis } from "../support/redis.ts"
 const HOUR = 3_600_000
 const LARGE = "x".repeat(1_000)
 
-/** A queue of its own, by HTTP. What is left of it must hold together. */
-async function steered(overrides: Partial<BrokerConfig> = {}, { checkRarely = false } = {}) {
+/** A new queue, used by HTTP. At the end its keys must be consistent. */
+async function controlledQueue(overrides: Partial<BrokerConfig> = {}, { checkRarely = false } = {}) {
   const { socket } = await sharedRedis()
   const queue = freshName()
   const limits = { depth: overrides.maxQueueDepth ?? 0, bytes: overrides.maxQueueBytes ?? 0 }
@@ -34,11 +34,11 @@ async function steered(overrides: Partial<BrokerConfig> = {}, { checkRarely = fa
   // biome-ignore lint/suspicious/noExplicitAny: answers of all kinds
   const ask = async (method: string, path: string, body?: unknown): Promise<any> => {
     const answer = await broker.call(method, path, body)
-    const told = await answer.json()
-    if (answer.status !== 200) throw new Error(`${answer.status} ${JSON.stringify(told)}`)
-    return told
+    const parsed = await answer.json()
+    if (answer.status !== 200) throw new Error(`${answer.status} ${JSON.stringify(parsed)}`)
+    return parsed
   }
-  const steered = {
+  const controlled = {
     broker,
     startAnother: start,
     direct,
@@ -51,10 +51,10 @@ async function steered(overrides: Partial<BrokerConfig> = {}, { checkRarely = fa
     view: (): Promise<QueueView> => ask("GET", `/queues/${queue}`),
     pause: (body: object = {}) => ask("POST", `/queues/${queue}/pause`, body),
     resume: () => ask("POST", `/queues/${queue}/resume`),
-    /** A task that has failed for good. */
+    /** A dead task, whose only attempt failed. */
     async dead(task: object = {}, error = "no"): Promise<string> {
-      await steered.submit({ max_retries: 0, ...task })
-      const [leased] = await steered.lease()
+      await controlled.submit({ max_retries: 0, ...task })
+      const [leased] = await controlled.lease()
       await ask("POST", "/ack", { task_id: leased!.id, lease: leased!.lease, status: "failed", error })
       return leased!.id
     },
@@ -64,12 +64,12 @@ async function steered(overrides: Partial<BrokerConfig> = {}, { checkRarely = fa
       await direct[Symbol.asyncDispose]()
     },
   }
-  return steered
+  return controlled
 }
-type Steered = Awaited<ReturnType<typeof steered>>
+type ControlledQueue = Awaited<ReturnType<typeof controlledQueue>>
 
-/** Tasks in every place. */
-async function fill(q: Steered) {
+/** Submits tasks and brings them into every state. */
+async function fill(q: ControlledQueue) {
   await q.dead({ type: "dead" })
   await q.submit({ type: "done" })
   const [done] = await q.lease()
@@ -87,8 +87,8 @@ async function fill(q: Steered) {
 }
 
 describe("a queue is shown", () => {
-  test("with how many tasks it has where, and since when the first waits", async () => {
-    await using q = await steered()
+  test("with the number of its tasks per state, and how long the first has waited", async () => {
+    await using q = await controlledQueue()
     expect(await q.view()).toEqual({
       queue: q.queue,
       depth: { queued: 0, delayed: 0, processing: 0, done: 0, dead: 0, cancelled: 0 },
@@ -107,8 +107,8 @@ describe("a queue is shown", () => {
     expect(view.oldest_waiting_ms).toBeWithin(0, 5_000)
   })
 
-  test("with the age of the task that waits longest, past ids that cancelled ones have left", async () => {
-    await using q = await steered()
+  test("with the age of the longest waiting task, ignoring the ids of cancelled tasks", async () => {
+    await using q = await controlledQueue()
     for (let i = 0; i < 3; i++) await q.ask("POST", `/cancel/${await q.submit()}`)
     expect(await q.view()).toMatchObject({ depth: { queued: 3 }, queued_by_priority: { 5: 3 } })
     expect(await q.view()).not.toHaveProperty("oldest_waiting_ms")
@@ -118,8 +118,8 @@ describe("a queue is shown", () => {
     expect((await q.view()).oldest_waiting_ms).toBeWithin(59_000, 66_000)
   })
 
-  test("among all others, page by page", async () => {
-    await using q = await steered()
+  test("in the list of all queues, page by page", async () => {
+    await using q = await controlledQueue()
     const names = Array.from({ length: 3 }, (_, i) => `${q.queue}.${i}`)
     for (const queue of names) await q.submit({ queue })
     const first = await q.ask("GET", `/queues?limit=2&cursor=${q.queue}`)
@@ -134,8 +134,8 @@ describe("a queue is shown", () => {
 })
 
 describe("a paused queue", () => {
-  test("takes submits, hands out nothing, and says why, until it is resumed", async () => {
-    await using q = await steered()
+  test("accepts submits, hands out nothing and reports the reason, until it is resumed", async () => {
+    await using q = await controlledQueue()
     const before = await q.submit()
     const { paused_at } = await q.pause({ reason: "the mail server moves" })
     const after = await q.submit()
@@ -150,15 +150,15 @@ describe("a paused queue", () => {
     expect(await q.view()).not.toHaveProperty("pause_reason")
   })
 
-  test("needs no body for it", async () => {
-    await using q = await steered()
+  test("is paused without a body", async () => {
+    await using q = await controlledQueue()
     expect(await q.ask("POST", `/queues/${q.queue}/pause`)).toMatchObject({ status: "paused" })
     const bad = await q.broker.call("POST", `/queues/${q.queue}/pause`, '{"reason":', {})
     expect(bad.status).toBe(400)
   })
 
   test("may be paused and resumed twice", async () => {
-    await using q = await steered()
+    await using q = await controlledQueue()
     await q.submit()
     const { paused_at } = await q.pause({ reason: "one" })
     await Bun.sleep(2)
@@ -171,8 +171,8 @@ describe("a paused queue", () => {
     expect(await q.lease()).toHaveLength(1)
   })
 
-  test("lets long polls of every broker wait on, and wakes them at once when it is resumed", async () => {
-    await using q = await steered({}, { checkRarely: true })
+  test("keeps long polls of every broker waiting, and wakes them at once when it is resumed", async () => {
+    await using q = await controlledQueue({}, { checkRarely: true })
     await using other = await q.startAnother()
     await q.pause()
     await q.submit()
@@ -187,8 +187,8 @@ describe("a paused queue", () => {
     expect((await Promise.all(polls)).map(({ tasks }) => tasks.length)).toEqual([1, 1])
   })
 
-  test("takes acks, extends and retries, and takes back what lapses", async () => {
-    await using q = await steered()
+  test("accepts acks, extends and retries, and its lapsed leases end", async () => {
+    await using q = await controlledQueue()
     await q.submit()
     await q.submit()
     const [first, second] = await q.lease({ max: 2 })
@@ -204,13 +204,13 @@ describe("a paused queue", () => {
 })
 
 describe("the settings of a queue", () => {
-  const many = (q: Steered, count: number) =>
+  const many = (q: ControlledQueue, count: number) =>
     q.ask("POST", "/submit", Array(count).fill({ type: "t", queue: q.queue }))
-  const set = (q: Steered, settings: object): Promise<QueueView> =>
+  const set = (q: ControlledQueue, settings: object): Promise<QueueView> =>
     q.ask("PUT", `/queues/${q.queue}/settings`, settings)
 
-  test("say what its tasks get where their submits do not, at every broker", async () => {
-    await using q = await steered()
+  test("apply to tasks whose submits do not set them, at every broker", async () => {
+    await using q = await controlledQueue()
     await using other = await testBroker()
     const defaults = {
       ...{ priority: 7, max_retries: 5, max_crashes: 1, timeout_ms: 60_000, max_runtime_ms: 90_000 },
@@ -229,15 +229,15 @@ describe("the settings of a queue", () => {
       const answer = await other.call("POST", "/submit", { type: "t", queue: q.queue })
       return got(((await answer.json()) as { task_id: string }).task_id)
     }
-    await until("the other has heard", async () => (await there()).max_retries === 5)
-    // A retry waits as the queue says.
+    await until("the other broker knows the defaults", async () => (await there()).max_retries === 5)
+    // The backoff is that of the queue.
     const [leased] = await q.lease()
     const { task_id, lease } = { task_id: leased!.id, lease: leased!.lease }
     await q.ask("POST", "/ack", { task_id, lease, status: "failed" })
     expect((await got(task_id)).status).toBe("retrying")
     expect((await q.ask("PUT", `/queues/${q.queue}/settings`, {})).settings).toEqual({})
     expect(await got(await q.submit())).toMatchObject({ priority: 5, max_retries: 3 })
-    await until("the other has heard again", async () => (await there()).max_retries === 3)
+    await until("the other broker knows that they are removed", async () => (await there()).max_retries === 3)
     for (const wrong of [{}, { max_retries: -1 }, { queue: "a" }, { backoff: { kind: "none" } }]) {
       const refused = await q.broker.call("PUT", `/queues/${q.queue}/settings`, { defaults: wrong })
       expect([wrong, refused.status]).toEqual([wrong, 400])
@@ -245,7 +245,7 @@ describe("the settings of a queue", () => {
   })
 
   test("limit how many of its tasks run at a time", async () => {
-    await using q = await steered({}, { checkRarely: true })
+    await using q = await controlledQueue({}, { checkRarely: true })
     await many(q, 5)
     expect((await set(q, { concurrency: 2 })).settings).toEqual({ concurrency: 2 })
     const [first, second, ...more] = await q.lease({ max: 5 })
@@ -254,7 +254,7 @@ describe("the settings of a queue", () => {
     const { tasks } = await q.ask("GET", `/tasks?state=queued&queue=${q.queue}`)
     const why = await q.ask("GET", `/why/${tasks[1].id}`)
     expect(why).toMatchObject({ cause: "limited", ahead: 1 })
-    // Who waits gets one as soon as another has ended, by an ack or a lapse.
+    // A waiting client gets a task as soon as a lease ends, by an ack or a lapse.
     const waiting = q.lease({ wait_ms: 10_000 })
     await until("it waits", () => q.broker.queue.waiting === 1)
     await q.ask("POST", "/ack", { task_id: first!.id, lease: first!.lease })
@@ -268,13 +268,13 @@ describe("the settings of a queue", () => {
   })
 
   test("limit how fast its tasks are handed out", async () => {
-    await using q = await steered({}, { checkRarely: true })
+    await using q = await controlledQueue({}, { checkRarely: true })
     await many(q, 100)
     const { settings } = await set(q, { rate: { per_second: 1, burst: 3 } })
     expect(settings).toEqual({ rate: { per_second: 1, burst: 3 } })
     expect(await q.lease({ max: 10 })).toHaveLength(3)
     expect(await q.lease({ max: 10 })).toHaveLength(0)
-    // The same again does not fill the bucket; time does, up to the burst.
+    // Setting the same rate again does not fill the bucket. Time does, up to the burst.
     await set(q, { rate: { per_second: 1, burst: 3 } })
     expect(await q.lease({ max: 10 })).toHaveLength(0)
     const past = (ms: number) => q.direct.redis.hincrby(q.direct.key("stats"), "filled", -ms)
@@ -288,7 +288,7 @@ describe("the settings of a queue", () => {
   })
 
   test("limit how fast tasks are handed out as before after the clock of Redis was set back or forward", async () => {
-    await using q = await steered({}, { checkRarely: true })
+    await using q = await controlledQueue({}, { checkRarely: true })
     const { task_id } = (await many(q, 100)).at(-1)!
     await set(q, { rate: { per_second: 1, burst: 3 } })
     const stats = q.direct.key("stats")
@@ -310,8 +310,8 @@ describe("the settings of a queue", () => {
     expect(await q.lease({ max: 10 })).toHaveLength(3)
   })
 
-  test("let more than a call's worth go out where they allow it", async () => {
-    await using q = await steered()
+  test("allow more tasks per lease than one script call hands out", async () => {
+    await using q = await controlledQueue()
     await many(q, 700)
     await set(q, { concurrency: 650 })
     expect(await q.lease({ max: 700 })).toHaveLength(650)
@@ -322,8 +322,8 @@ describe("the settings of a queue", () => {
 
 describe("a purge", () => {
   for (const [state, count] of Object.entries({ queued: 2, delayed: 2, done: 1, dead: 1, cancelled: 1 }))
-    test(`deletes what is ${state}, with all that belongs to it, and nothing else`, async () => {
-      await using q = await steered({ maxQueueBytes: 1_000_000 })
+    test(`deletes ${state} tasks with all their keys, and nothing else`, async () => {
+      await using q = await controlledQueue({ maxQueueBytes: 1_000_000 })
       await fill(q)
       const { depth } = await q.view()
       expect(depth[state as "queued"]).toBe(count)
@@ -343,8 +343,8 @@ describe("a purge", () => {
       expect(await q.ask("POST", `/audit?queue=${q.queue}`)).toMatchObject({ found: [] })
     })
 
-  test("goes on call by call, the lowest priority and the oldest first", async () => {
-    await using q = await steered()
+  test("deletes up to its limit per call, the lowest priority and the oldest first", async () => {
+    await using q = await controlledQueue()
     const tasks = [...Array(500).fill({ priority: 5 }), ...Array(500).fill({ priority: 1 })]
     const all = tasks.map(task => ({ type: "t", queue: q.queue, ...task }))
     const ids = (await q.ask("POST", "/submit", all)).map(({ task_id }: { task_id: string }) => task_id)
@@ -357,21 +357,21 @@ describe("a purge", () => {
     expect(await purge(10_000)).toEqual({ purged: 0, remaining: 0 })
   })
 
-  test("passes over ids that tasks have left behind, and over tasks that have come back under one", async () => {
-    await using q = await steered()
+  test("skips stale ids, and tasks of another state whose id is in the list", async () => {
+    await using q = await controlledQueue()
     const cancelled = await q.submit({ task_id: "a" })
     await q.ask("POST", `/cancel/${cancelled}`)
     await q.submit({ task_id: "b", priority: 9 })
     await q.lease()
-    // As it is left behind where a task is given back and dropped elsewhere.
+    // A stale id of a task that is now leased.
     await q.direct.redis.rpush(q.direct.key("ready", "5"), "b")
     const purged = await q.ask("POST", `/queues/${q.queue}/purge`, { state: "queued" })
     expect(purged).toEqual({ purged: 0, remaining: 0 })
     expect((await q.view()).depth).toMatchObject({ processing: 1, cancelled: 1 })
   })
 
-  test("tells who waits for the end of a task that it is gone", async () => {
-    await using q = await steered()
+  test("answers 404 at once to a client that waits for the end of a purged task", async () => {
+    await using q = await controlledQueue()
     const id = await q.submit({ delay_ms: HOUR })
     const asked = q.broker.call("GET", `/status/${id}?wait_ms=10000`)
     for (let marked = false; !marked; ) marked = (await q.direct.field(id, "watched")) !== null
@@ -384,7 +384,7 @@ describe("dead tasks", () => {
   const ids = ({ tasks }: { tasks: TaskView[] }) => tasks.map(({ id }) => id)
 
   test("are found by type, reason, error and age", async () => {
-    await using q = await steered()
+    await using q = await controlledQueue()
     const [a, b] = [await q.dead({ type: "a" }, "no mailbox 7"), await q.dead({ type: "b" }, "no mailbox 8")]
     await q.submit({ type: "b", max_crashes: 0 })
     const [task] = await q.lease()
@@ -404,8 +404,8 @@ describe("dead tasks", () => {
     expect(await found(`type=b&limit=1&cursor=${next}`)).toEqual([b])
   })
 
-  test("are grouped by what they died of, and a group is a filter", async () => {
-    await using q = await steered()
+  test("are grouped by error, and a group is a filter", async () => {
+    await using q = await controlledQueue()
     const groups = async (): Promise<DeadGroup[]> =>
       (await q.ask("GET", `/dlq/groups?queue=${q.queue}`)).groups
     expect(await groups()).toEqual([])
@@ -429,8 +429,8 @@ describe("dead tasks", () => {
     expect((await q.view()).depth.dead).toBe(2)
   })
 
-  test("of many queues and pages are all reached by the cursor", async () => {
-    await using q = await steered()
+  test("of many pages are all reached by the cursor", async () => {
+    await using q = await controlledQueue()
     const batch = Array(600).fill({ type: q.queue, queue: q.queue, max_retries: 0 })
     for (let i = 0; i < 2; i++) await q.ask("POST", "/submit", batch)
     const tasks = [...(await q.lease({ max: 1_000 })), ...(await q.lease({ max: 1_000 }))]
@@ -458,8 +458,8 @@ describe("dead tasks", () => {
     expect((await q.view()).depth).toMatchObject({ queued: 1_000, dead: 0 })
   })
 
-  test("are deleted one by one", async () => {
-    await using q = await steered()
+  test("can be deleted one by one", async () => {
+    await using q = await controlledQueue()
     const id = await q.dead({ payload: LARGE })
     expect(await q.ask("DELETE", `/dlq/${id}`)).toEqual({ status: "deleted_from_dlq", task_id: id })
     for (const gone of [id, await q.submit()])
@@ -467,8 +467,8 @@ describe("dead tasks", () => {
     expect((await q.broker.call("GET", `/status/${id}`)).status).toBe(404)
   })
 
-  test("are retried together, keep their history, and tell of those that cannot be", async () => {
-    await using q = await steered()
+  test("are retried in bulk with their history, and those that cannot be retried are skipped", async () => {
+    await using q = await controlledQueue()
     const id = await q.dead({}, "boom")
     const held = await q.dead({ unique_key: "u" })
     await q.submit({ unique_key: "u" })
@@ -481,8 +481,8 @@ describe("dead tasks", () => {
     expect(task).toMatchObject({ status: "queued", retries: 0, attempts: [{ attempt: 1, error: "boom" }] })
   })
 
-  test("get a patch on their payloads, small and large", async () => {
-    await using q = await steered({ maxQueueBytes: 1_000_000 })
+  test("can be retried with a patch of their payloads, small and large", async () => {
+    await using q = await controlledQueue({ maxQueueBytes: 1_000_000 })
     await q.dead({ payload: { to: "a", port: 25, much: LARGE } })
     await q.dead({ payload: { to: "b", port: 25 } })
     await q.dead({ payload: "text" })
@@ -498,9 +498,9 @@ describe("dead tasks", () => {
     await checkQueue(q.direct.redis, queue)
   })
 
-  test("keep to the letter what the patch does not name, however deep it is", async () => {
-    await using q = await steered()
-    // As deep as a payload may be: 128 levels, one of them its own.
+  test("keep every member that the patch does not name, to the character and however deep", async () => {
+    await using q = await controlledQueue()
+    // As deep as a payload may be: 128 levels, one of which is the payload itself.
     const deep = `${"[".repeat(127)}${"]".repeat(127)}`
     const kept = `"n": 12345678901234567890, "f": 1.0 , "deep":${deep}`
     await q.ask(
@@ -515,8 +515,8 @@ describe("dead tasks", () => {
     expect(await answer.text()).toContain(`{"n":12345678901234567890,"f":1.0,"deep":${deep},"y":{"z":2.50}}`)
   })
 
-  test("send a canary first, and follow only once it is done", async () => {
-    await using q = await steered()
+  test("are retried after a canary, and only once it is done", async () => {
+    await using q = await controlledQueue()
     const queue = q.queue
     for (let i = 0; i < 3; i++) await q.dead({ payload: i })
     const retry = { queue, canary: true }
@@ -539,17 +539,17 @@ describe("dead tasks", () => {
     expect((await q.view()).depth).toMatchObject({ queued: 2, dead: 0, done: 1 })
   })
 
-  test("come back at the rate that is asked for, in calls of 10 s", async () => {
-    await using q = await steered()
+  test("are retried at the requested rate, in calls of at most 10 s", async () => {
+    await using q = await controlledQueue()
     const { queue } = q
     for (let i = 0; i < 12; i++) await q.dead()
     const dry = await q.ask("POST", "/dlq/retry", { queue, rate: 1, dry_run: true })
     expect(dry).toEqual({ requeued: 10, skipped: 0, next: expect.any(String) })
     const began = performance.now()
     expect(await q.ask("POST", "/dlq/retry", { queue, rate: 40, limit: 9 })).toMatchObject({ requeued: 9 })
-    // Four at once, four more after 100 ms, and the last after 200.
+    // Four at once, four more after 100 ms, and the last one after 200 ms.
     expect(performance.now() - began).toBeGreaterThan(195)
-    // Who leaves has the rest left dead.
+    // If the client disconnects, the rest stay dead.
     const leaving = new AbortController()
     const left = q.broker
       .call("POST", "/dlq/retry", { queue, rate: 1 }, { signal: leaving.signal })
@@ -557,12 +557,12 @@ describe("dead tasks", () => {
     await until("one is back", async () => (await q.view()).depth.dead === 2)
     leaving.abort()
     await left
-    await Bun.sleep(1_300) // in which another would have come
+    await Bun.sleep(1_300) // enough time for another retry
     expect((await q.view()).depth).toMatchObject({ queued: 10, dead: 2 })
   })
 })
 
-test("an error's pattern has no more what varies from one time to the next", () => {
+test("the pattern of an error contains no parts that vary between occurrences", () => {
   for (const [error, pattern] of [
     ["read ECONNRESET after 1234 ms", "read ECONNRESET after <n> ms"],
     ["it can't open \"/tmp/a b\" or 'c'", "it can't open <text> or <text>"],
@@ -575,8 +575,8 @@ test("an error's pattern has no more what varies from one time to the next", () 
     expect(patternOf(error)).toBe(pattern)
 })
 
-test("a merge patch does what RFC 7396 shows", () => {
-  // Its appendix A: the original, the patch, the result.
+test("a merge patch gives the results of RFC 7396", () => {
+  // Appendix A of the RFC: the original, the patch, the result.
   for (const [target, patch, result] of [
     [{ a: "b" }, { a: "c" }, { a: "c" }],
     [{ a: "b" }, { b: "c" }, { a: "b", b: "c" }],

@@ -3,7 +3,7 @@ import { freshName, testBroker } from "../support/harness.ts"
 import { answered, type Body, post, submitted } from "../support/requests.ts"
 import { ServedQueue } from "../support/served-queue.ts"
 
-describe("redrive", () => {
+describe("a retry of a dead task", () => {
   test("is refused while another task holds the unique key, and takes the key again when it is free", async () => {
     await using q = await ServedQueue.open()
     const id = await q.dead({ unique_key: "k" })
@@ -17,7 +17,7 @@ describe("redrive", () => {
     expect(again).toMatchObject({ duplicate: true, task_id: id })
   })
 
-  test("may change the payload, to the letter, and otherwise leaves it, whatever else is sent", async () => {
+  test("replaces the payload exactly as sent, or keeps it if the body has none or is not JSON", async () => {
     await using q = await ServedQueue.open()
     const id = await q.dead({ payload: { to: "ada" } })
     const edited = `{"payload": {"to": "grace", "n": 12345678901234567890}}`
@@ -43,7 +43,7 @@ describe("redrive", () => {
     expect(await q.task(kept)).toMatchObject({ status: "dead", payload: { to: "ada" } })
   })
 
-  test("gives an expired task a life without its old expiry, and a crashed one its budgets back", async () => {
+  test("removes the expiry of an expired task, and resets the budgets of a crashed one", async () => {
     await using q = await ServedQueue.open()
     const expired = await q.submit({ expires_in_ms: 60_000 })
     await q.expire(expired)
@@ -62,7 +62,7 @@ describe("redrive", () => {
   })
 })
 
-test("pages of the dead-letter queue follow one another, across queues, until the last, which names no next", async () => {
+test("pages of the dead-letter queue continue across queues, and the last one has no next", async () => {
   await using broker = await testBroker()
   const queues = [freshName(), freshName(), freshName()]
   const dead = new Set<string>()
@@ -77,7 +77,7 @@ test("pages of the dead-letter queue follow one another, across queues, until th
     )
     for (const id of ids) dead.add(id)
   }
-  // A queue after all others in which nothing is dead.
+  // A queue without dead tasks, after all others by name.
   await submitted(broker, { type: "a", queue: "zzz" })
   for (const limit of [1, 3, 4, 5, 8, 12, 100]) {
     const seen: string[] = []

@@ -1,4 +1,4 @@
-/** Many tasks through many processes, where nothing goes wrong: each is done, and run exactly once. */
+/** Many tasks through many processes without faults: each is run exactly once and done. */
 import { expect, test } from "bun:test"
 import { BrokerProblem } from "../../lib/client.ts"
 import { runsByWorker } from "../support/handlers.ts"

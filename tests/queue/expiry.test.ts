@@ -15,7 +15,7 @@ test.each<[string, Partial<Submit>, (q: ServedQueue) => Promise<void>]>([
       await q.ack(task!, { status: "failed" })
     },
   ],
-])("expires_in_ms ends a task that is %s, and nobody gets it", async (_, asked, prepare) => {
+])("expires_in_ms ends a task that is %s, and it is not handed out", async (_, asked, prepare) => {
   await using q = await ServedQueue.open()
   const id = await q.submit({ ...asked, expires_in_ms: 30_000 })
   await prepare(q)
@@ -27,7 +27,7 @@ test.each<[string, Partial<Submit>, (q: ServedQueue) => Promise<void>]>([
   expect((await ended).body).toMatchObject({ status: "dead", reason: "expired" })
 })
 
-test("a retry that would start too late is not waited for", async () => {
+test("a task whose retry would start after its expiry is dead at once", async () => {
   await using q = await ServedQueue.open()
   const task = await q.leased({
     expires_in_ms: 30_000,

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test"
 import { ServedQueue } from "../support/served-queue.ts"
 
-test("extend does not re-queue", async () => {
+test("an extend does not queue the task again", async () => {
   await using q = await ServedQueue.open()
   const task = await q.leased()
   expect((await q.extend(task, { timeout_ms: 60_000 })).body.status).toBe("ok")
@@ -40,7 +40,7 @@ describe("extend", () => {
     expect((await q.lease())[0]!.checkpoint).toBe(12345)
   })
 
-  test("refuses what is too large, and takes what just fits", async () => {
+  test("refuses values that are too large, and accepts those at the limit", async () => {
     await using q = await ServedQueue.open()
     const task = await q.leased()
     const text = (bytes: number) => "x".repeat(bytes - 2)

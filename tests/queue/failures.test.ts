@@ -1,4 +1,4 @@
-/** Failed attempts: backoff, retries, and what a worker may ask for in its ack. */
+/** Failed attempts: backoff, retries, and and what an ack can request. */
 import { describe, expect, test } from "bun:test"
 import type { Submit } from "../../lib/wire/submitting.ts"
 import { ServedQueue } from "../support/served-queue.ts"
@@ -30,7 +30,7 @@ test.each<[string, Submit["backoff"], number[]]>([
     { kind: "fixed", delay_ms: 5_000, max_ms: 3_000, jitter: false },
     [3_000],
   ],
-  ["none unless asked", undefined, [0, 0]],
+  ["none by default", undefined, [0, 0]],
 ])("backoff: %s", async (_, backoff, expected) => {
   await using q = await ServedQueue.open()
   expect(await delays(q, backoff, expected.length)).toEqual(expected)
@@ -69,7 +69,7 @@ test("a delay above 30 days is refused", async () => {
       expect((await q.ask("POST", "/submit", { type: "t", queue: q.queue, backoff })).status).toBe(400)
 })
 
-test("backoff has full jitter: anything from nought to the delay, and not always the same", async () => {
+test("a backoff with jitter is random between 0 and the delay", async () => {
   await using q = await ServedQueue.open()
   const found = await delays(q, { kind: "fixed", delay_ms: 1_000_000 }, 30)
   for (const delay of found) expect(delay).toBeWithin(0, 1_000_001)
@@ -77,7 +77,7 @@ test("backoff has full jitter: anything from nought to the delay, and not always
   expect(Math.max(...found) - Math.min(...found)).toBeGreaterThan(300_000)
 })
 
-test("BACKOFF_* is what tasks get that do not say, and crashes wait as failures do", async () => {
+test("BACKOFF_* applies to tasks that set no backoff, after failures and crashes", async () => {
   await using q = await ServedQueue.open({ backoff: { kind: "fixed", delay_ms: 7_000, jitter: false } })
   expect(await delays(q, undefined, 1)).toEqual([7_000])
   await q.lease()
@@ -111,7 +111,7 @@ describe("ack failed", () => {
     expect((await q.task(task.id)).status).toBe("retrying")
   })
 
-  test("says what does not go together", async () => {
+  test("refuses members that cannot be combined", async () => {
     await using q = await ServedQueue.open()
     const task = await q.leased()
     for (const said of [

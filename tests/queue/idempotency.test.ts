@@ -2,13 +2,13 @@
 import { expect, test } from "bun:test"
 import { ServedQueue } from "../support/served-queue.ts"
 
-test("a submit repeated after a lost reply makes one task, by task_id", async () => {
+test("a submit repeated after a lost reply creates one task, by task_id", async () => {
   await using q = await ServedQueue.open()
   const asked = { type: "t", queue: q.queue, task_id: "mine", payload: { a: 1 } }
   const first = await q.ask("POST", "/submit", asked)
   expect(first.body).toEqual({ status: "queued", task_id: `${q.queue}:mine` })
   expect(first.headers.get("idempotency-replayed")).toBeNull()
-  // The order of members says nothing.
+  // The order of members does not matter.
   const again = await q.ask("POST", "/submit", {
     payload: { a: 1 },
     task_id: "mine",
@@ -22,7 +22,7 @@ test("a submit repeated after a lost reply makes one task, by task_id", async ()
   expect(await q.lease(10)).toHaveLength(1)
 })
 
-test("a submit repeated after a lost reply makes one task, by Idempotency-Key", async () => {
+test("a submit repeated after a lost reply creates one task, by Idempotency-Key", async () => {
   await using q = await ServedQueue.open()
   const send = (key: string, type = "t") =>
     q.ask("POST", "/submit", { type, queue: q.queue }, { "Idempotency-Key": key })
@@ -40,7 +40,7 @@ test("a submit repeated after a lost reply makes one task, by Idempotency-Key", 
 })
 
 test.each(["task_id", "Idempotency-Key"])(
-  "an array repeated after a lost reply makes no task twice, by %s",
+  "an array repeated after a lost reply creates no task twice, by %s",
   async by => {
     await using q = await ServedQueue.open()
     const items = [1, 2, 3].map(n => ({
@@ -59,7 +59,7 @@ test.each(["task_id", "Idempotency-Key"])(
   },
 )
 
-test("the record of a submit outlives its task", async () => {
+test("the idempotency record outlives its task", async () => {
   await using q = await ServedQueue.open()
   const asked = { type: "t", queue: q.queue, task_id: "gone", result_ttl_ms: 0 }
   const { body: first } = await q.ask("POST", "/submit", asked)

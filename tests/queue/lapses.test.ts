@@ -1,10 +1,10 @@
-/** A lease that lapses: the task returns or dies, and the worker that was late is refused. */
+/** A lease that lapses: the task returns or dies, and the ack of a late worker is refused. */
 import { expect, test } from "bun:test"
 import { splitId } from "../../lib/task/id.ts"
 import { DirectQueue } from "../support/harness.ts"
 import { DAY_MS, ServedQueue } from "../support/served-queue.ts"
 
-test("an ack after the lapse, while another holds the task, is refused though the state is the same", async () => {
+test("an ack after the lapse is refused while another worker holds the task, although the state is the same", async () => {
   await using q = await ServedQueue.open()
   const first = await q.leased()
   await q.crash(first.id)
@@ -18,7 +18,7 @@ test("an ack after the lapse, while another holds the task, is refused though th
   expect(await q.task(first.id)).toMatchObject({ status: "done", result: 2, crashes: 1, retries: 0 })
 })
 
-test("a timed-out task cannot be taken again by the stale path: its lease neither extends nor settles it", async () => {
+test("a lapsed lease can neither extend nor settle its task", async () => {
   await using q = await ServedQueue.open()
   const task = await q.leased({ max_crashes: 0 })
   await q.crash(task.id)
@@ -29,7 +29,7 @@ test("a timed-out task cannot be taken again by the stale path: its lease neithe
   expect(await q.lease()).toEqual([])
 })
 
-test("a crash is not billed as a failure: with no retries allowed the task survives it", async () => {
+test("a crash does not count as a failure: a task without retries survives it", async () => {
   await using q = await ServedQueue.open()
   const task = await q.leased({ max_retries: 0, max_crashes: 1 })
   await q.crash(task.id)
@@ -39,7 +39,7 @@ test("a crash is not billed as a failure: with no retries allowed the task survi
   expect((await q.task(task.id)).reason).toBe("failed")
 })
 
-test("two brokers that sweep at once take each task back once", async () => {
+test("two brokers that sweep at once requeue each task once", async () => {
   await using q = await ServedQueue.open()
   await using other = new DirectQueue(q.socket, q.queue)
   const body = Array.from({ length: 200 }, () => ({ type: "t", queue: q.queue }))
@@ -53,7 +53,7 @@ test("two brokers that sweep at once take each task back once", async () => {
   for (const { id } of tasks.slice(0, 20)) expect((await q.task(id)).crashes).toBe(1)
 })
 
-test("max_runtime_ms is the hard end of an attempt, however often its lease is extended", async () => {
+test("max_runtime_ms ends an attempt, however often its lease is extended", async () => {
   await using q = await ServedQueue.open()
   const task = await q.leased({ max_runtime_ms: 60_000, timeout_ms: 30_000, max_crashes: 0 })
   expect(task.max_runtime_ms).toBe(60_000)

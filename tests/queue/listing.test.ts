@@ -4,7 +4,7 @@ import type { TaskView } from "../../lib/wire/inspecting.ts"
 import { ServedQueue } from "../support/served-queue.ts"
 
 describe("tasks", () => {
-  /** All pages of a listing, and how many there were. */
+  /** The tasks of all pages of a listing, and the number of pages. */
   async function pages(q: ServedQueue, query: string) {
     const ids: string[] = []
     let pages = 0
@@ -19,7 +19,7 @@ describe("tasks", () => {
     return { ids, pages }
   }
 
-  test("pages with filters are bounded, and find all that match among thousands", async () => {
+  test("pages with filters are bounded, and together find all matches among thousands of tasks", async () => {
     await using q = await ServedQueue.open()
     const item = (i: number) => ({
       ...{ type: i % 2 ? "odd" : "even", queue: q.queue },
@@ -47,7 +47,7 @@ describe("tasks", () => {
     expect((await pages(q, "state=processing&limit=7&meta.rare=yes")).ids).toEqual([rare[0]!])
   })
 
-  test("list what waits also behind many that were cancelled", async () => {
+  test("list queued tasks behind many cancelled ones", async () => {
     await using q = await ServedQueue.open()
     const gone = [await q.submit(), await q.submit(), await q.submit()]
     const stays = [await q.submit(), await q.submit()]
@@ -59,7 +59,7 @@ describe("tasks", () => {
     expect((await q.why(stays[0]!)).state).toBe("queued")
   })
 
-  test("list each state, and refuse what is no state, no cursor or no filter", async () => {
+  test("list each state, and refuse an invalid state, cursor or filter", async () => {
     await using q = await ServedQueue.open()
     const scheduled = await q.submit({ delay_ms: 60_000 })
     const retrying = await q.leased()

@@ -21,11 +21,11 @@ const task = (id: string, queue: string, payload = "{}") => ({ id, queue, payloa
 
 const countOf = (slots: readonly Slots[]) => slots.reduce((sum, { count }) => sum + count, 0)
 
-test("no wake-up is lost, whatever comes in between: no task is ready while somebody waits for its queue", async () => {
+test("no wake-up is lost in any interleaving: no task stays ready while a client waits for its queue", async () => {
   const NAMES = ["a", "b", "c"]
   for (let seed = 1; seed <= 400; seed++) {
     const roll = dice(seed)
-    // Of many at a time, two calls are under way where there is plenty.
+    // With many tasks at a time, two calls are in progress while tasks are plentiful.
     const lot = seed % 3 === 0 ? 70 : 1
     const ready = new Map<string, string[]>(NAMES.map(name => [name, []]))
     const heard = new Set<string>()
@@ -36,7 +36,7 @@ test("no wake-up is lost, whatever comes in between: no task is ready while some
       underway++
       return what().finally(() => underway--)
     }
-    // A hint reaches only who listens when it is sent, and takes its time.
+    // A notification reaches only subscribers, and with a delay.
     const publish = (queue: string, count: number) => {
       if (!heard.has(queue)) return
       void work(async () => {
@@ -48,7 +48,7 @@ test("no wake-up is lost, whatever comes in between: no task is ready while some
       lease: (queue, slots) =>
         work(async () => {
           await ticks(roll(3))
-          if (roll(20) === 0 && seed % 2 === 0) throw new Error("Redis hiccups")
+          if (roll(20) === 0 && seed % 2 === 0) throw new Error("Redis is unavailable")
           // Sometimes a call leases less than there is, as its bytes are bounded.
           const most = Math.min(countOf(slots), roll(4) === 0 ? 1 + roll(lot) : Number.POSITIVE_INFINITY)
           const ids = ready.get(queue)!.splice(0, most)
@@ -105,7 +105,7 @@ test("no wake-up is lost, whatever comes in between: no task is ready while some
         const count = lot * (1 + roll(6))
         for (let i = 0; i < count; i++) ready.get(queue)!.push(`${queue}${ids++}`)
         publish(queue, count)
-        // Another broker hears of it as well, and may be quicker.
+        // Another broker is notified as well and may be faster.
         if (roll(3) === 0)
           void work(async () => {
             await ticks(roll(5))
@@ -114,9 +114,9 @@ test("no wake-up is lost, whatever comes in between: no task is ready while some
       }
       await ticks(roll(3))
     }
-    // Long enough for what is under way to end and for what follows of it.
+    // Wait until all calls in progress and their consequences have ended.
     for (let still = 0; still < 6; still = underway === 0 ? still + 1 : 0) await ticks(3)
-    // After a failed call its hints are gone: the sweeper's look, or the connection's return, brings them back.
+    // A failed call loses its notifications. A check of the queue, or a reconnect, makes up for them.
     if (failing)
       for (let look = 0; look < 30; look++) {
         for (const queue of NAMES) if (ready.get(queue)!.length > 0) poll.notify(queue, 300)
@@ -125,7 +125,7 @@ test("no wake-up is lost, whatever comes in between: no task is ready while some
     const forgotten = [...waiting].filter(({ queues }) => queues.some(queue => ready.get(queue)!.length > 0))
     expect([seed, forgotten]).toEqual([seed, []])
     expect([seed, poll.size]).toEqual([seed, waiting.size])
-    // Each task is where it belongs: handed to one, or ready.
+    // Each task was handed to exactly one client, or is ready.
     expect([seed, new Set(got).size, served]).toEqual([seed, got.length, got.length])
     expect([seed, [...taken].filter(([, times]) => times === 1).length]).toEqual([seed, got.length])
     expect([seed, got.length + stolen + [...ready.values()].flat().length]).toEqual([seed, ids])
@@ -160,17 +160,17 @@ test("more waiters than one call can serve are served by several", async () => {
   poll.notify("a", 2_500)
   const got = await Promise.all(all)
   expect(new Set(got.flat().map(({ id }) => id)).size).toBe(2_500)
-  // Having filled one call, the queue is taken for rich: the next serve fewer waiters, and those whole.
+  // After a full call the tasks count as plentiful: the next calls serve fewer waiters, each completely.
   expect(calls).toEqual([1_000, 300, 300, 300, 300, 300])
 })
 
-/** A queue of `ready` tasks, which others fill; `fails`: Redis is away. */
+/** A queue with `ready` tasks. With `fails`, Redis is unavailable. */
 function handing() {
   const source = { ready: 0, fails: false, ids: 0 }
   const poll = new LongPoll({
     async lease(queue, slots) {
       await ticks(1)
-      if (source.fails) throw new Error("Redis is away")
+      if (source.fails) throw new Error("Redis is unavailable")
       const count = Math.min(source.ready, countOf(slots))
       source.ready -= count
       return { tasks: Array.from({ length: count }, () => task(`${source.ids++}`, queue)), hasMore: false }
@@ -186,7 +186,7 @@ function handing() {
   return { source, poll, wait, come }
 }
 
-test("few tasks go round those who wait, also after others were all handed out", async () => {
+test("few tasks are dealt to the waiters in turn, also after all earlier tasks were handed out", async () => {
   const { wait, come } = handing()
   const waiting = [wait(10), wait(10), wait(10), wait(10)]
   await ticks(20)
@@ -200,7 +200,7 @@ test("few tasks go round those who wait, also after others were all handed out",
   expect(got.map(tasks => tasks.length)).toEqual([1, 1])
 })
 
-test("who has waited long enough by the end of the first try is answered at once, and nothing warns of it", async () => {
+test("a waiter whose time is over after its first try is answered at once, without a warning", async () => {
   const warnings: string[] = []
   const warned = ({ name }: Error) => warnings.push(name)
   process.on("warning", warned)
@@ -222,24 +222,24 @@ test("who has waited long enough by the end of the first try is answered at once
   }
 })
 
-test("who comes to a queue that had plenty is told that Redis is away, though others wait on", async () => {
+test("a newcomer gets the error of Redis, even if the queue had plenty of tasks and others keep waiting", async () => {
   const { source, wait, come, poll } = handing()
   const waiting = Array.from({ length: 150 }, () => wait(1))
   await ticks(20)
-  come(120) // which one call hands out
+  come(120) // one call hands out all of them
   await Promise.all(waiting.slice(0, 120))
   source.fails = true
-  await expect(Promise.race([wait(1, 0), ticks(500).then(() => "not told")])).rejects.toThrow("away")
+  await expect(Promise.race([wait(1, 0), ticks(500).then(() => "no error")])).rejects.toThrow("unavailable")
   poll.close()
   await Promise.all(waiting)
 })
 
-test("who has just come is told that Redis is away; who has waited stays, and is served when it is back", async () => {
-  let away = false
+test("a newcomer gets the error of Redis; an older waiter stays and is served when Redis is back", async () => {
+  let isDown = false
   const ready: string[] = []
   const poll = new LongPoll({
     async lease(queue, slots) {
-      if (away) throw new Error("away")
+      if (isDown) throw new Error("Redis is unavailable")
       return { tasks: ready.splice(0, countOf(slots)).map(id => task(id, queue)), hasMore: false }
     },
     release: async () => {},
@@ -248,18 +248,18 @@ test("who has just come is told that Redis is away; who has waited stays, and is
   const demand = { queues: ["a"], max: 1, waitMs: 3_600_000, worker: "" }
   const old = poll.wait(demand)
   await ticks(10)
-  away = true
+  isDown = true
   poll.notify("a", 1)
   await ticks(10)
-  await expect(poll.wait(demand)).rejects.toThrow("away")
+  await expect(poll.wait(demand)).rejects.toThrow("unavailable")
   expect(poll.size).toBe(1)
-  away = false
+  isDown = false
   ready.push("T")
   poll.notifyAll()
   expect(await old).toMatchObject([{ id: "T" }])
 })
 
-test("tasks that came while every waiter was held by another queue find as many takers as they are", async () => {
+test("tasks that become ready while every waiter is busy with another queue are all handed out afterwards", async () => {
   const ready: Record<string, number> = { A: 0, B: 0 }
   let made = 0
   let held: (() => void) | undefined

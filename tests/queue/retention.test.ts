@@ -48,7 +48,7 @@ describe("retention", () => {
     async state => {
       await using q = await ServedQueue.open()
       const ids = await ended(q, state, 25)
-      // Ended one after the other, as far as their scores tell.
+      // Their scores look as if they had ended one after the other.
       for (const [i, id] of ids.entries())
         await q.direct.redis.zadd(q.direct.key(state), Date.now() + i, splitId(id).localId)
       const [more] = await q.sweepKeeping({ keep: 5, keep_dead: 5, limit: 8 })
@@ -73,7 +73,7 @@ describe("retention", () => {
     expect((await q.task(ids[15]!)).status).toBe(state)
   })
 
-  test("DONE_RETENTION_COUNT and DEAD_RETENTION_COUNT are kept by the broker itself", async () => {
+  test("DONE_RETENTION_COUNT and DEAD_RETENTION_COUNT are enforced by the broker's own sweeps", async () => {
     await using q = await ServedQueue.open({ doneKept: 2, deadKept: 1 })
     await ended(q, "done", 5)
     await ended(q, "cancelled", 4)

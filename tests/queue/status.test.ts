@@ -38,7 +38,7 @@ describe("status", () => {
     }
   })
 
-  test("many may wait for the same end, and for others of the queue", async () => {
+  test("many clients may wait for the same task, and for others of its queue", async () => {
     await using q = await ServedQueue.open()
     await q.submit()
     await q.submit()
@@ -54,7 +54,7 @@ describe("status", () => {
     expect((await second).body.status).toBe("done")
   })
 
-  test("shows the task as it is where it does not end in time, and at once where it has ended or never was", async () => {
+  test("answers with the current task if it does not end in time, and at once if it has ended or does not exist", async () => {
     await using q = await ServedQueue.open()
     const task = await q.leased()
     expect((await q.ask("GET", `/status/${task.id}?wait_ms=20`)).body.status).toBe("processing")
@@ -65,7 +65,7 @@ describe("status", () => {
     expect(performance.now() - from).toBeLessThan(15_000)
   })
 
-  test("remembers the last attempts, bounded in number and size", async () => {
+  test("shows the last attempts, limited in number and size", async () => {
     await using q = await ServedQueue.open()
     const id = await q.submit({ max_retries: 100 })
     const fail = async () => {
@@ -85,7 +85,7 @@ describe("status", () => {
     expect(error).toHaveLength(8_192)
   })
 
-  test("tells of each attempt how it ended", async () => {
+  test("shows the outcome of each attempt", async () => {
     await using q = await ServedQueue.open()
     const id = await q.submit()
     await q.ack((await q.lease())[0]!, { status: "failed", error: "boom" })
@@ -99,7 +99,7 @@ describe("status", () => {
   })
 })
 
-test("an id that names the default queue is the same id, and a wait for its end is woken", async () => {
+test("an id with the name of the default queue is the same id, and a client that waits with it is answered", async () => {
   await using broker = await testBroker()
   const id = await submitted(broker, { type: "t", delay_ms: 60_000 })
   const began = performance.now()

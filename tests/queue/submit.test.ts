@@ -5,7 +5,7 @@ import { ServedQueue } from "../support/served-queue.ts"
 const TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 const OTHER_TRACE = "00-11111111111111111111111111111111-2222222222222222-00"
 
-test("run_at and delay_ms say when a task is ready, and do not go together", async () => {
+test("run_at and delay_ms set when a task is ready, and cannot be combined", async () => {
   await using q = await ServedQueue.open()
   const at = Date.now() + 60_000
   const { body } = await q.ask("POST", "/submit", { type: "t", queue: q.queue, run_at: at })
@@ -19,7 +19,7 @@ test("run_at and delay_ms say when a task is ready, and do not go together", asy
   expect(past.body.status).toBe("queued")
 })
 
-test("meta comes back to worker and caller, and is bounded", async () => {
+test("meta is returned to workers and clients, and is limited", async () => {
   await using q = await ServedQueue.open()
   const meta = { tenant: "a b ✓", "x.y": "" }
   const task = await q.leased({ meta })

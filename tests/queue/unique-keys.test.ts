@@ -33,7 +33,7 @@ test.each<[string, (q: ServedQueue) => Promise<void>]>([
       await q.ack(task)
     },
   ],
-])("a unique key is free again the moment its task is %s", async (_, end) => {
+])("a unique key is free again as soon as its task is %s", async (_, end) => {
   await using q = await ServedQueue.open()
   await end(q)
   const { body } = await q.ask("POST", "/submit", { type: "t", queue: q.queue, unique_key: "k" })
@@ -56,7 +56,7 @@ test("a unique key stays taken while its task waits, backs off or runs", async (
   expect(await again()).toEqual(duplicate)
 })
 
-test("on_duplicate replaces the payload of one that waits, from small to large and back", async () => {
+test("on_duplicate replaces the payload of a waiting task, from small to large and back", async () => {
   await using q = await ServedQueue.open()
   const large = { text: "large ".repeat(100) }
   const send = async (payload: unknown, more: object = {}) =>
@@ -75,12 +75,12 @@ test("on_duplicate replaces the payload of one that waits, from small to large a
   expect(await send("kept", { on_duplicate: "keep" })).not.toHaveProperty("replaced")
   const [task] = await q.lease()
   expect(task!.payload).toEqual([1, 2])
-  // One that runs keeps what it runs with.
+  // A running task keeps its payload.
   expect(await send("too late")).toEqual({ status: "duplicate", task_id, duplicate: true })
   expect((await q.task(task_id)).payload).toEqual([1, 2])
 })
 
-test("on_duplicate starts the delay of a scheduled one again: debounce", async () => {
+test("on_duplicate restarts the delay of a scheduled task (debounce)", async () => {
   await using q = await ServedQueue.open()
   const asked = { type: "t", queue: q.queue, unique_key: "k", on_duplicate: "replace" as const }
   const id = await q.submit({ ...asked, delay_ms: 10_000 })

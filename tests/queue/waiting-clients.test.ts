@@ -1,4 +1,4 @@
-/** Clients that wait for tasks at two brokers on one Redis: who is woken, when and in which order. */
+/** Clients that wait for tasks at two brokers on one Redis: which are woken, when and in which order. */
 import { expect, test } from "bun:test"
 import { encodeNewTask } from "../../lib/task/record.ts"
 import {
@@ -16,7 +16,7 @@ import { sharedRedis } from "../support/redis.ts"
 
 type Body = Record<string, unknown>
 
-/** A task that asks for nothing special, for those that go straight into Redis. */
+/** A plain task, for tests that write it to Redis directly. */
 const PLAIN = {
   queue: "its own",
   type: "a",
@@ -60,12 +60,12 @@ async function submitMany(broker: TestBroker, queue: string, count: number): Pro
 
 interface Waiting {
   answer: Promise<Body[]>
-  /** The ids that it got, once it has been answered. */
+  /** The ids of the tasks that it got; undefined before the answer. */
   got: string[] | undefined
   leave(): void
 }
 
-/** A request that waits, arrived at the broker when this resolves. */
+/** A waiting request. Resolves when it has reached the broker. */
 async function wait(broker: TestBroker, queues: string | string[], wishes: Body = {}): Promise<Waiting> {
   const before = broker.queue.waiting
   const leaving = new AbortController()
@@ -89,14 +89,14 @@ async function wait(broker: TestBroker, queues: string | string[], wishes: Body 
   return waiting
 }
 
-/** Until this broker hears of new tasks in the queue, and has looked once after it began to listen. */
+/** Waits until this many brokers are subscribed to the queue and have checked it once since. */
 async function listening(direct: DirectQueue, brokers: number): Promise<void> {
   const channel = direct.key("wake")
   await until("all listen", async () => (await direct.redis.pubsub("NUMSUB", channel))[1] === brokers)
   await quiet(direct)
 }
 
-/** Until no script has run for a while. Brokers look at each queue about once a second all the same. */
+/** Waits until no script has run for 30 ms. Brokers still check each queue about once per second. */
 async function quiet(direct: DirectQueue): Promise<void> {
   for (let last = -1; ; ) {
     const now = await scriptCalls(direct.redis)
@@ -109,7 +109,7 @@ async function quiet(direct: DirectQueue): Promise<void> {
 const state = async (broker: TestBroker, id: string) =>
   (await (await broker.call("GET", `/status/${id}`)).json()) as Body
 
-test("each submit wakes exactly one waiter, in the order in which they came", async () => {
+test("each submit wakes exactly one waiter, in the order of arrival", async () => {
   await using _ = await two()
   const { here, there, direct, queue } = _
   const waiters: Waiting[] = []
@@ -123,7 +123,7 @@ test("each submit wakes exactly one waiter, in the order in which they came", as
   }
 })
 
-test("tasks of one submit go round the waiters: everybody gets one before anybody gets two", async () => {
+test("the tasks of one submit are dealt to the waiters in turn: each gets one before any gets two", async () => {
   await using _ = await two()
   const { here, there, direct, queue } = _
   const waiters: Waiting[] = []
@@ -139,7 +139,7 @@ test("tasks of one submit go round the waiters: everybody gets one before anybod
   expect((await Promise.all(more.map(({ answer }) => answer))).map(tasks => tasks.length)).toEqual([3, 3, 2])
 })
 
-test("a waiter may take a thousand tasks at once, and gets what there is", async () => {
+test("a waiter may ask for a thousand tasks and gets those that are ready", async () => {
   await using _ = await two()
   const { here, queue } = _
   const many = await wait(here, queue, { max: 1_000 })
@@ -167,13 +167,13 @@ test("a poll that gets no task is answered empty when its wait is over", async (
     expect([answers[0].status, await answers[0].text()]).toEqual([204, ""])
     expect([answers[1].status, await answers[1].json()]).toEqual([200, { tasks: [] }])
   }
-  // The order shows that no poll waits for longer than it asked, however busy the machine is.
+  // The order of the answers shows this on a busy machine as well.
   await Promise.all([800, 150, 0].map(poll))
   expect(answered).toEqual([0, 150, 800])
   expect(broker.queue.waiting).toBe(0)
 })
 
-test("queues are tried in the order in which they are named", async () => {
+test("queues are tried in the given order", async () => {
   await using broker = await testBroker()
   const [first, second, third] = [freshName(), freshName(), freshName()]
   const ids = {
@@ -198,14 +198,14 @@ test("a waiter of several queues is woken by any of them, and leaves the lines o
     const id = await submit(broker, queue)
     expect(await waiter.answer).toMatchObject([{ id, queue }])
     expect(broker.queue.waiting).toBe(0)
-    // Nobody waits there now, so what comes next stays.
+    // No client waits for this queue now, so the next task stays.
     const left = await submit(broker, queues[0]!)
     expect(await state(broker, left)).toMatchObject({ status: "queued", attempt: 0 })
     await broker.call("GET", `/get?queue=${queues[0]}`)
   }
 })
 
-test("a waiter whose client left gets no task: it is there for the next, uncharged", async () => {
+test("a waiter whose client has disconnected gets no task, and the task counts no release", async () => {
   await using broker = await testBroker()
   const queue = freshName()
   for (let round = 0; round < 5; round++) {
@@ -219,13 +219,13 @@ test("a waiter whose client left gets no task: it is there for the next, uncharg
   }
 })
 
-test("a client that leaves just before its task comes costs the task a release at most", async () => {
+test("a client that disconnects just before it gets a task costs the task at most one release", async () => {
   await using _ = await two()
   const { here, direct, queue } = _
   for (let round = 0; round < 30; round++) {
     const leaver = await wait(here, queue)
     const next = await wait(here, queue)
-    // Both are on their way at once: the broker sees the one, the other, or both in the same tick.
+    // The submit and the disconnect are sent together: either may arrive first, or both in the same tick.
     const submitting = submit(here, queue)
     leaver.leave()
     const id = await submitting
@@ -250,7 +250,7 @@ test("a lapsed lease wakes a waiter on another broker", async () => {
   await direct.redis.del(direct.key("leases"))
 })
 
-test("a lapsed lease that no broker knew the time of is found by a look at the queue, and wakes a waiter", async () => {
+test("a lapsed lease whose deadline no broker knew is found by a check of the queue and wakes a waiter", async () => {
   await using _ = await two()
   const { here, there, direct, queue } = _
   const id = await submit(here, queue, { timeout_ms: 3_600_000 })
@@ -272,7 +272,7 @@ test("a delay that ends wakes a waiter on another broker", async () => {
   expect(performance.now() - began).toBeGreaterThan(249)
 })
 
-test("a retry out of the dead-letter queue wakes a waiter on another broker", async () => {
+test("a retry of a dead task wakes a waiter on another broker", async () => {
   await using _ = await two()
   const { here, there, queue } = _
   const id = await submit(here, queue, { max_retries: 0 })
@@ -324,7 +324,7 @@ test("a waiting client gets a task when its replaced, shorter delay ends", async
   expect(await waiter.answer).toMatchObject([{ id }])
 })
 
-test("a task whose hint got lost is found by the next look at its queue", async () => {
+test("a task whose notification was lost is found by the next check of its queue", async () => {
   await using _ = await two()
   const { here, direct, queue } = _
   const waiter = await wait(here, queue)
@@ -334,14 +334,14 @@ test("a task whose hint got lost is found by the next look at its queue", async 
   expect(await waiter.answer).toMatchObject([{ id: idOf(queue, "T") }])
 })
 
-test("a broker whose subscription broke listens again, and looks for what it missed", async () => {
+test("a broker whose subscription was interrupted subscribes again and checks its queues", async () => {
   await using _ = await two()
   const { here, direct, queue } = _
   for (let round = 0; round < 3; round++) {
     const waiters = [await wait(here, queue), await wait(here, queue)]
     await listening(direct, 1)
     await direct.redis.call("CLIENT", "KILL", "TYPE", "pubsub")
-    // Nobody listens now: this hint goes nowhere.
+    // No broker is subscribed now, so this notification is lost.
     const missed = await submit(here, queue)
     await listening(direct, 1)
     expect(await waiters[0]!.answer).toMatchObject([{ id: missed }])
@@ -350,7 +350,7 @@ test("a broker whose subscription broke listens again, and looks for what it mis
   }
 })
 
-test("a task that comes while the first waiter of its queue settles in is handed out at once", async () => {
+test("a task submitted while the first waiter of its queue subscribes is handed out at once", async () => {
   const { socket } = await sharedRedis()
   const queues = Array.from({ length: 100 }, () => new DirectQueue(socket))
   await using all = new AsyncDisposableStack()
@@ -361,7 +361,7 @@ test("a task that comes while the first waiter of its queue settles in is handed
   await using broker = await rarelyCheckingBroker(queues[0]!.redis, () => testBroker({}, socket))
   for (const direct of queues) {
     const got = broker.call("GET", `/get?queue=${direct.name}&wait_ms=20000`)
-    // Somewhere between its first try and the moment from which it hears of new tasks.
+    // At some time between its first try and the subscription.
     for (const end = performance.now() + Math.random() * 2; performance.now() < end; )
       await new Promise<void>(resolve => setImmediate(resolve))
     await direct.scripts.call("submit", direct.name, { ttl: 1_000 }, [{ id: "T", ...encodeNewTask(PLAIN) }])
@@ -369,7 +369,7 @@ test("a task that comes while the first waiter of its queue settles in is handed
   }
 })
 
-test("two hundred who wait cost Redis next to nothing", async () => {
+test("two hundred waiting clients cost Redis almost nothing", async () => {
   await using _ = await two()
   const { here, there, direct, queue } = _
   const waiters: Waiting[] = []
@@ -379,18 +379,18 @@ test("two hundred who wait cost Redis next to nothing", async () => {
     Number(/^total_commands_processed:(\d+)/m.exec(await direct.redis.info("stats"))![1])
   const before = await commands()
   await Bun.sleep(2_000)
-  // Two brokers look at one queue about once a second; a look is a script with some ten commands in it.
+  // Two brokers check the queue about once per second, each with a script of about ten commands.
   expect((await commands()) - before).toBeLessThan(150)
   const scripts = await scriptCalls(direct.redis)
   await submit(here, queue)
   await until("one is served", () => waiters.some(({ got }) => got !== undefined))
   await quiet(direct)
-  // Each broker tries once for one task: nobody else is woken by it.
+  // Each broker makes one lease call for one task; no other client is woken.
   expect((await scriptCalls(direct.redis)) - scripts).toBeLessThan(10)
   expect(waiters.filter(({ got }) => got !== undefined)).toHaveLength(1)
 })
 
-test("on shutdown those who wait are answered empty, and who comes later gets nothing at once", async () => {
+test("on shutdown waiting clients get an empty answer, and later ones get it at once", async () => {
   await using broker = await testBroker()
   const queue = freshName()
   const waiters = [
@@ -405,7 +405,7 @@ test("on shutdown those who wait are answered empty, and who comes later gets no
   expect(await state(broker, id)).toMatchObject({ status: "queued", attempt: 0 })
 })
 
-test("in a storm of submits and of clients that come and go, each task is handed out once", async () => {
+test("under load, with clients that disconnect, each task is handed out once", async () => {
   await using _ = await two()
   const { here, there, direct, queue } = _
   const received = new Map<string, number>()
@@ -450,9 +450,9 @@ test("in a storm of submits and of clients that come and go, each task is handed
     leased: await direct.redis.zcard(direct.key("leases")),
     done: await direct.redis.zcard(direct.key("done")),
   })
-  // A client may be gone after its answer was sent: its tasks stay leased. Where all clients wait, no answer is
-  // under way to one that lives, so what has been leased for long (a broker may be late to see one leave) is theirs.
-  // Each lapses once: the next to have it lives, and may have got it between the two looks at it here.
+  // If a client disconnects after its answer was sent, its tasks stay leased. When all remaining clients wait, no answer
+  // is on its way to one of them, so tasks that stay leased belong to clients that are gone. Each of these leases
+  // lapses once; the next client that gets the task is alive.
   const lapsed = new Set<string>()
   await until("all are handed out", async () => {
     const { ready, leased, done } = await count()

@@ -5,14 +5,14 @@ import { QUEUES, wakeChannel } from "../../lib/redis/keys.ts"
 import { freshName, testBroker, until } from "../support/harness.ts"
 import { type Reply, ServedQueue } from "../support/served-queue.ts"
 
-test("who waits is woken when the lease of another lapses", async () => {
+test("a waiting client is woken when the lease of another worker lapses", async () => {
   await using q = await ServedQueue.open()
   const task = await q.leased({ timeout_ms: 200 })
   const [again] = (await q.ask("POST", "/lease", { queues: [q.queue], wait_ms: 10_000 })).body.tasks
   expect(again).toMatchObject({ id: task.id, attempt: 2 })
 })
 
-test("an extension that shortens the lease is heard of by the broker's clock, too", async () => {
+test("an extend that shortens a lease makes the broker sweep earlier", async () => {
   await using q = await ServedQueue.open()
   const task = await q.leased()
   const from = performance.now()
@@ -22,7 +22,7 @@ test("an extension that shortens the lease is heard of by the broker's clock, to
   expect(performance.now() - from).toBeLessThan(9_000)
 })
 
-describe("a hint goes out wherever work becomes ready:", () => {
+describe("waiting clients are notified when a task becomes ready by", () => {
   type Case = [string, (q: ServedQueue) => Promise<() => Promise<unknown>>]
   test.each<Case>([
     ["submit", async q => () => q.submit()],
@@ -63,7 +63,7 @@ describe("a hint goes out wherever work becomes ready:", () => {
       },
     ],
     [
-      "a redrive",
+      "a retry of a dead task",
       async q => {
         const id = await q.dead()
         return () => q.ask("POST", `/dlq/retry/${id}`)
@@ -83,7 +83,7 @@ describe("a hint goes out wherever work becomes ready:", () => {
   })
 })
 
-test("delays, lapses and expiries come on time also where thousands of queues wait for their turn", async () => {
+test("delays, lapses and expiries are processed on time among thousands of queues", async () => {
   await using q = await ServedQueue.open()
   await q.direct.redis.sadd(QUEUES, ...Array.from({ length: 5_000 }, (_, i) => `other${i}`))
   await using broker = await testBroker({}, q.socket)
@@ -100,7 +100,7 @@ test("delays, lapses and expiries come on time also where thousands of queues wa
     )
     return waiting
   }
-  // The first look at a queue comes within a second; the next would come in about twenty minutes.
+  // A broker checks a queue within a second, and then only after about twenty minutes.
   await submit({})
   await Bun.sleep(1_100)
 

@@ -4,7 +4,7 @@ import { until } from "../support/harness.ts"
 import { ServedQueue } from "../support/served-queue.ts"
 
 describe("why", () => {
-  test("tells the cause of every state", async () => {
+  test("gives the cause for every state", async () => {
     await using q = await ServedQueue.open()
     const { direct } = q
     const delayed = await q.submit({ delay_ms: 60_000 })
@@ -57,7 +57,7 @@ describe("why", () => {
     expect((await q.why(id)).cause).toBe("no_workers")
   })
 
-  test("sees a worker that waits at this very moment", async () => {
+  test("counts a worker that is waiting now as polling", async () => {
     await using q = await ServedQueue.open()
     const waiting = q.ask("POST", "/lease", { queues: [q.queue], wait_ms: 500 })
     await until("it waits", () => q.broker.queue.waiting === 1)

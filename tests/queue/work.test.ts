@@ -61,7 +61,7 @@ describe("work", () => {
     expect(await q.task(d!.id)).toMatchObject({ progress: 1 })
   })
 
-  test("waits for tasks only where it has nothing else to tell", async () => {
+  test("waits for tasks only if it has no other answers", async () => {
     await using q = await ServedQueue.open()
     const task = await q.leased()
     const from = performance.now()
@@ -78,7 +78,7 @@ describe("work", () => {
     expect((await waiting).tasks).toMatchObject([{ id }])
   })
 
-  test("with nothing in it answers with nothing", async () => {
+  test("with an empty body has an empty answer", async () => {
     await using q = await ServedQueue.open()
     await q.submit()
     const { status, body } = await q.ask("POST", "/work", {})
@@ -86,7 +86,7 @@ describe("work", () => {
     expect(body).toEqual({ tasks: [], settled: [], extended: [], lost: [], cancelled: [], drain: false })
   })
 
-  test("refuses lists that are none, and too many items", async () => {
+  test("refuses members that are not lists, and lists that are too long", async () => {
     await using q = await ServedQueue.open()
     for (const body of [{ settle: {} }, { extend: "x" }, { settle: null }, [], "x", { max: 1_001 }])
       expect((await q.ask("POST", "/work", JSON.stringify(body))).status).toBe(400)

@@ -1,4 +1,4 @@
-/** Who works: how workers are listed, counted and told to end; and how fast queues go. */
+/** Workers: how they are listed, counted and drained; and the rates of queues. */
 import { describe, expect, test } from "bun:test"
 import { Client } from "../../lib/client.ts"
 import { type BrokerConfig, type RedisAddress, readBrokerConfig } from "../../lib/config/config.ts"
@@ -12,7 +12,7 @@ import { DirectQueue, freshName, type TestBroker, TOKEN, testBroker, until } fro
 import { workerProcess } from "../support/processes.ts"
 import { sharedRedis, testRedis } from "../support/redis.ts"
 
-/** Several brokers on one Redis, and Redis itself. */
+/** Several brokers on one Redis, and direct access to that Redis. */
 async function fleet(count = 1, overrides: Partial<BrokerConfig> = {}, socket?: string) {
   const redis = socket ?? (await sharedRedis()).socket
   const brokers: TestBroker[] = []
@@ -23,7 +23,7 @@ async function fleet(count = 1, overrides: Partial<BrokerConfig> = {}, socket?: 
   const all = new AsyncDisposableStack()
   const fleet = {
     ...{ brokers, direct, queue, clients, broker: brokers[0]!, client: clients[0]! },
-    /** A worker of ours in this process. It ends with the test. */
+    /** The product's worker, in this process. It ends with the test. */
     worker(name: string, handlers: Record<string, Handler> = {}, at = 0): Worker {
       const worker = new Worker({
         client: clients[at]!,
@@ -38,7 +38,7 @@ async function fleet(count = 1, overrides: Partial<BrokerConfig> = {}, socket?: 
     async seen(name: string, at = 0): Promise<WorkerView | undefined> {
       return (await clients[at]!.workers({ limit: 1_000 })).workers.find(({ worker }) => worker === name)
     },
-    /** It was seen so long ago for the last time. */
+    /** Makes it look as if the worker was last seen `ms` ago. */
     async age(name: string, ms: number): Promise<void> {
       for (const { queue } of brokers) await queue.workers.flush()
       const about = JSON.parse((await direct.redis.hget(WORKERS, name))!)
@@ -55,7 +55,7 @@ async function fleet(count = 1, overrides: Partial<BrokerConfig> = {}, socket?: 
   return fleet
 }
 
-/** How long polls wait, a worker's own too. One that is not woken ends only then. */
+/** The `wait_ms` of long polls, also of the worker. A poll that is not woken ends only after this time. */
 const POLL_MS = 20_000
 
 const gateOf = () => Promise.withResolvers<void>()
@@ -63,7 +63,7 @@ const gateOf = () => Promise.withResolvers<void>()
 const json = async (answer: Response | Promise<Response>): Promise<any> => (await answer).json()
 
 describe("a worker is listed", () => {
-  test("with what it is, what it has in hand and what it has done", async () => {
+  test("with its host and version, its leased tasks and its counts", async () => {
     await using f = await fleet()
     const gate = gateOf()
     f.worker("ours", { wait: () => gate.promise })
@@ -87,7 +87,7 @@ describe("a worker is listed", () => {
     expect(await f.seen("ours")).toMatchObject({ in_hand: 0, tasks: [], state: "live" })
   })
 
-  test("where it only leases and acks, whether its acks name the lease or not", async () => {
+  test("if it only leases and acks, with or without a lease in its acks", async () => {
     await using f = await fleet()
     await f.client.submitMany(Array.from({ length: 4 }, () => ({ type: "t", queue: f.queue })))
     const body = { queues: [f.queue], max: 2, worker: "curl", host: "box", version: "1.2+3" }
@@ -106,12 +106,12 @@ describe("a worker is listed", () => {
     await f.client.ack({ task_id: got.id })
     expect(await f.seen("curl")).toMatchObject({ in_hand: 0, done: 1, failed: 1, state: "live" })
     expect(await f.seen("old")).toMatchObject({ done: 1, failed: 0 })
-    // Who gives no name is not.
+    // A client that sends no name is not listed.
     await f.client.lease({ queues: [f.queue] })
     expect((await f.client.workers()).workers.map(({ worker }) => worker)).toEqual(["curl", "old"])
   })
 
-  test("once, whichever brokers have seen it, with what it did at all of them", async () => {
+  test("once, with its counts at all brokers", async () => {
     await using f = await fleet(2)
     await f.client.submitMany(Array.from({ length: 5 }, () => ({ type: "t", queue: f.queue })))
     for (const [i, client] of f.clients.entries()) {
@@ -126,7 +126,7 @@ describe("a worker is listed", () => {
     expect(await f.seen("two")).toMatchObject({ done: 4, in_hand: 0 })
   })
 
-  test("page by page, by name, and only those of one queue where that is asked", async () => {
+  test("page by page, by name, and with `queue` only if it polled that queue", async () => {
     await using f = await fleet()
     const names = Array.from({ length: 5 }, (_, i) => `w${i}`)
     for (const worker of names) await f.client.lease({ queues: [f.queue], worker })
@@ -143,7 +143,7 @@ describe("a worker is listed", () => {
     expect(workers).toMatchObject([{ worker: "w2", queues: [`${f.queue}.2`] }])
   })
 
-  test("as stale where it went silent with tasks, and as gone once their leases have lapsed", async () => {
+  test("as stale if it went silent with tasks, and as gone once their leases have lapsed", async () => {
     await using f = await fleet()
     const { task_id } = await f.client.submit({ type: "t", queue: f.queue, timeout_ms: 3_600_000 })
     await f.client.lease({ queues: [f.queue], worker: "frozen" })
@@ -170,7 +170,7 @@ describe("a worker is listed", () => {
     expect((await f.client.queue(f.queue)).workers).toEqual({ count: 1, names: ["alive"] })
   })
 
-  test("for a day after it was seen, and up to 10,000 of them, the newest", async () => {
+  test("for a day after it was seen; of all workers the newest 10,000 are listed", async () => {
     await using f = await fleet()
     const see = (worker: string) => f.client.lease({ queues: [f.queue], worker })
     await see("yesterday")
@@ -192,7 +192,7 @@ describe("a worker is listed", () => {
     expect(await f.direct.redis.hlen(WORKERS_DRAINS)).toBe(0)
   })
 
-  test("though Redis was away, with what was counted meanwhile, and though it has lost all", async () => {
+  test("after an outage of Redis that lost all data, with what was counted during the outage", async () => {
     await using redis = await testRedis()
     await using f = await fleet(1, {}, redis.socket)
     await f.client.submit({ type: "t", queue: f.queue })
@@ -202,11 +202,11 @@ describe("a worker is listed", () => {
     await redis.kill9()
     await f.broker.queue.workers.flush()
     await redis.restart() // empty
-    await until("it is back", () => f.seen("w").catch(() => undefined))
+    await until("the worker is listed again", () => f.seen("w").catch(() => undefined))
     expect(await f.seen("w")).toMatchObject({ done: 1, queues: [f.queue] })
   })
 
-  test("at the time it was seen, however long Redis was away after that", async () => {
+  test("with the time when it was seen, however long Redis was unavailable after that", async () => {
     await using redis = await testRedis()
     await using f = await fleet(1, {}, redis.socket)
     await f.client.work({ worker: "w", queues: [f.queue], max: 1 })
@@ -215,11 +215,11 @@ describe("a worker is listed", () => {
     await until("some time has passed", () => Date.now() > before + 20)
     await f.broker.queue.workers.flush()
     await redis.restart()
-    await until("it is back", () => f.seen("w").catch(() => undefined))
+    await until("the worker is listed again", () => f.seen("w").catch(() => undefined))
     expect((await f.seen("w"))!.last_seen_at).toBeLessThanOrEqual(before + 5)
   })
 
-  test("at no cost where nobody asks, and in few commands where many do", async () => {
+  test("at no cost if no worker polls, and in few commands if many do", async () => {
     await using redis = await testRedis()
     await using f = await fleet(1, {}, redis.socket)
     const written = async () => {
@@ -250,14 +250,14 @@ describe("a worker is listed", () => {
     ["POST", "/workers/%3Cb%3E/drain", undefined],
     ["POST", "/workers/a%2Fb/drain", undefined],
     ["DELETE", `/workers/${"x".repeat(65)}/drain`, undefined],
-  ] as const)("and a hostile name is not: %s %s %j", async (method, path, body) => {
+  ] as const)("and an invalid name is refused: %s %s %j", async (method, path, body) => {
     await using f = await fleet()
     const answer = await f.broker.call(method, path, body)
     expect([answer.status, (await json(answer)).code]).toEqual([400, "bad_request"])
     expect((await f.client.workers()).workers).toEqual([])
   })
 
-  test("also by names that objects have, and queues like them", async () => {
+  test("even if its name or its queue is that of a member of Object", async () => {
     await using f = await fleet()
     for (const worker of ["__proto__", "constructor", "1"])
       await f.client.lease({ queues: ["__proto__", "1"], worker })
@@ -272,20 +272,20 @@ describe("a worker is listed", () => {
   })
 })
 
-describe("a worker that is told to drain", () => {
-  test("while it is busy finishes what it has, and ends", async () => {
+describe("a drained worker", () => {
+  test("finishes its tasks and ends", async () => {
     await using f = await fleet()
     const gate = gateOf()
     const worker = f.worker("busy", { wait: () => gate.promise })
     const { task_id } = await f.client.submit({ type: "wait", queue: f.queue })
     await until("it has it", async () => (await f.seen("busy"))?.in_hand === 1)
-    const told = await f.client.drainWorker("busy")
-    expect(told).toEqual({ status: "draining", worker: "busy", draining_since: expect.any(Number) })
-    expect(await f.client.drainWorker("busy")).toEqual(told)
+    const drained = await f.client.drainWorker("busy")
+    expect(drained).toEqual({ status: "draining", worker: "busy", draining_since: expect.any(Number) })
+    expect(await f.client.drainWorker("busy")).toEqual(drained)
     expect(await f.seen("busy")).toMatchObject({
-      ...{ state: "draining", in_hand: 1, draining_since: told.draining_since },
+      ...{ state: "draining", in_hand: 1, draining_since: drained.draining_since },
     })
-    // It takes no more, though it has slots free.
+    // It leases no more tasks, although it has free slots.
     const later = await f.client.submit({ type: "echo", queue: f.queue })
     gate.resolve()
     await worker.drained()
@@ -294,7 +294,7 @@ describe("a worker that is told to drain", () => {
     expect(await f.client.status(later.task_id)).toMatchObject({ status: "queued", attempt: 0 })
   })
 
-  test("ends its process with exit code 0, and works again when it is started again", async () => {
+  test("exits with code 0, and works again after a restart", async () => {
     await using f = await fleet()
     const env = {
       ...{ BROKER_URL: f.broker.url, API_SECRET_TOKEN: TOKEN, QUEUES: f.queue, WORKER_NAME: "again" },
@@ -312,7 +312,7 @@ describe("a worker that is told to drain", () => {
     expect(await f.seen("again")).not.toHaveProperty("draining_since")
   }, 60_000)
 
-  test("while it waits at another broker is told at once", async () => {
+  test("that waits at another broker learns of it at once", async () => {
     await using f = await fleet(2)
     const worker = f.worker("waits", {}, 1)
     await until("it waits", () => f.brokers[1]!.queue.waiting === 1)
@@ -327,7 +327,7 @@ describe("a worker that is told to drain", () => {
     await worker.drained()
     expect(performance.now() - from).toBeLessThan(5_000)
     await worker.stop()
-    // The others wait on.
+    // The other workers keep waiting.
     expect(f.brokers[0]!.queue.waiting + f.brokers[1]!.queue.waiting).toBe(2)
     for (const name of ["other", "old"]) await f.client.drainWorker(name)
     const [lease, got] = await Promise.all(others)
@@ -336,7 +336,7 @@ describe("a worker that is told to drain", () => {
     expect(performance.now() - from).toBeLessThan(5_000)
   })
 
-  test("gets no tasks until it is told otherwise, where it names no instance", async () => {
+  test("gets no tasks until the drain is withdrawn, if it sends no instance", async () => {
     await using f = await fleet()
     const lease = () => f.client.lease({ queues: [f.queue], worker: "plain" })
     await lease()
@@ -344,31 +344,31 @@ describe("a worker that is told to drain", () => {
     await f.client.submit({ type: "t", queue: f.queue })
     expect(await lease()).toEqual({ tasks: [], drain: true })
     expect(await f.client.work({ worker: "plain", settle: [] })).toMatchObject({ drain: true })
-    // Another is not meant.
+    // The drain does not apply to another worker.
     expect(await f.client.work({ worker: "plain2", max: 0 })).toMatchObject({ drain: false })
     for (let i = 0; i < 2; i++)
       expect(await f.client.drainWorker("plain", false)).toEqual({ status: "drain_ended", worker: "plain" })
     expect((await lease()).tasks).toHaveLength(1)
   })
 
-  test("is told by a broker that starts later, or that missed the news", async () => {
+  test("learns of it from a broker that starts later, or that missed the message", async () => {
     await using f = await fleet()
     await f.client.work({ worker: "w", instance: "one" })
     await f.client.drainWorker("w")
     await using late = await testBroker({}, f.direct.redis.options.path!)
-    const told = async (instance: string) =>
+    const mustDrain = async (instance: string) =>
       (await json(late.call("POST", "/work", { worker: "w", instance }))).drain
-    await until("it knows", () => told("one"))
-    expect(await told("two")).toBe(false)
-    // Undone behind its back, as where a message is lost.
+    await until("it knows", () => mustDrain("one"))
+    expect(await mustDrain("two")).toBe(false)
+    // Withdrawn without a message, as if the message was lost.
     await f.direct.redis.hdel(WORKERS_DRAINS, "w")
-    expect(await told("one")).toBe(true)
+    expect(await mustDrain("one")).toBe(true)
     await f.direct.redis.call("CLIENT", "KILL", "TYPE", "pubsub")
-    await until("it has looked again", async () => !(await told("one")))
+    await until("it has looked again", async () => !(await mustDrain("one")))
     expect((await f.direct.redis.pubsub("NUMSUB", DRAINS_CHANNEL))[1]).toBeGreaterThan(0)
   })
 
-  test("must have been seen", async () => {
+  test("must have been seen before, or the drain is refused", async () => {
     await using f = await fleet()
     for (const method of ["POST", "DELETE"]) {
       const answer = await f.broker.call(method, "/workers/nobody/drain")
@@ -378,7 +378,7 @@ describe("a worker that is told to drain", () => {
   })
 })
 
-test("a bound token sees what is about its queues alone, and drains only who asks no other", async () => {
+test("a bound token sees only its queues, and drains only workers that poll no other queue", async () => {
   const [mine, other] = [freshName(), freshName()]
   const { tokens } = readBrokerConfig({ API_TOKENS: `team:read+operate@${mine}:the-token-of-the-team` })
   await using f = await fleet(1, { tokens })
@@ -406,7 +406,7 @@ test("a bound token sees what is about its queues alone, and drains only who ask
 })
 
 describe("a queue is shown", () => {
-  test("with who asked for its tasks in the last minute", async () => {
+  test("with the workers that polled it in the last minute", async () => {
     await using f = await fleet(2)
     for (let i = 0; i < 22; i++)
       await f.clients[i % 2]!.lease({ queues: [f.queue], worker: `w${String(i).padStart(2, "0")}` })
@@ -424,7 +424,7 @@ describe("a queue is shown", () => {
     expect(listed!.workers).toEqual((await f.client.queue(f.queue)).workers)
   })
 
-  test("with how fast things happen, at all brokers together", async () => {
+  test("with its rates, summed over all brokers", async () => {
     await using f = await fleet(2)
     const many = (count: number) => Array.from({ length: count }, () => ({ type: "t", queue: f.queue }))
     await f.clients[0]!.submitMany(many(300))
@@ -433,11 +433,11 @@ describe("a queue is shown", () => {
     await f.clients[1]!.ackMany(
       tasks.map(({ id, lease }, i) => ({ task_id: id, lease, status: i < 60 ? "done" : "failed" })),
     )
-    // Those of the other broker are told by itself, soon.
+    // The other broker writes its counts within seconds.
     const rates = async () => (await f.client.queue(f.queue)).rates
-    await until("both have told", async () => (await rates()).done > 0)
+    await until("both brokers have written their counts", async () => (await rates()).done > 0)
     const expected = { submitted: 600, leased: 120, done: 60, failed: 60, released: 0, lapsed: 0, dead: 0 }
-    // 55 to 60 s of a minute are looked at.
+    // The rates cover the last 55 to 60 s.
     for (const [event, rate] of Object.entries(await rates()) as [keyof QueueView["rates"], number][])
       expect([event, rate]).toEqual([event, expect.closeTo(expected[event] / 57.5, 0)])
     const { submitted } = await rates()
@@ -445,7 +445,7 @@ describe("a queue is shown", () => {
     expect((await f.client.queue(freshName())).rates).toMatchObject({ submitted: 0, dead: 0 })
   })
 
-  test("of whose slices of time those that are over are left out, and expire", async () => {
+  test("with rates that exclude past slices of time, which expire", async () => {
     await using f = await fleet()
     await f.client.submit({ type: "t", queue: f.queue })
     expect((await f.client.queue(f.queue)).rates.submitted).toBeGreaterThan(0)

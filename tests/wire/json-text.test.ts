@@ -36,7 +36,7 @@ const string = () => `"${Array.from({ length: below(6) }, () => pick(SCRAPS)).jo
 
 const number = () => pick(["0", "-0", "1.0", "12345678901234567890", "1e400", "-1E-7", "1e+2", "0.10"])
 
-/** The text of some JSON value, spelt as few serializers would spell it. */
+/** A random JSON value, written in unusual but valid ways. */
 function value(depth: number): string {
   const kind = below(depth > 0 ? 7 : 5)
   if (kind === 0) return string()
@@ -50,7 +50,7 @@ function value(depth: number): string {
 const list = (count: number, item: () => string) =>
   Array.from({ length: count }, () => space() + item() + space()).join(",") || space()
 
-/** "payload", in one of the many ways to write it. */
+/** A name as a JSON string, with some characters as escapes. */
 const spelt = (name: string) =>
   `"${[...name].map(char => (below(5) ? char : `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`)).join("")}"`
 
@@ -71,7 +71,7 @@ function object(depth: number, members: number): { text: string; payload: string
 
 const whole = (text: string) => space() + text + space()
 
-test("the member's text is found in any object, however it is written", () => {
+test("a member is found in any object, however its name is written", () => {
   for (let i = 0; i < 5_000; i++) {
     const { text, payload } = object(3, below(6))
     const body = whole(text)
@@ -81,7 +81,7 @@ test("the member's text is found in any object, however it is written", () => {
   }
 })
 
-test("one text for each item of an array, in order, whatever else stands in it", () => {
+test("an array gives one text per item, in order, whatever the items are", () => {
   for (let i = 0; i < 2_000; i++) {
     const items = Array.from({ length: below(6) }, () =>
       below(4) ? object(2, below(4)) : { text: value(2), payload: undefined },
@@ -118,11 +118,11 @@ test.each([
     '["payload",{"payload":[1,{}]},[{"payload":1}],null,1]',
     [undefined, "[1,{}]", undefined, undefined, undefined],
   ],
-])("of %s the texts are %j", (text, texts) => {
+])("%s gives %j", (text, texts) => {
   expect(memberTexts(text, "payload")).toEqual(texts)
 })
 
-test("depth and length cost no stack and no more than their length", () => {
+test("deep and long texts need no stack and only linear time", () => {
   const deep = "[".repeat(400_000) + "]".repeat(400_000)
   const began = performance.now()
   expect(memberTexts(`{"payload":${deep}}`, "payload")).toEqual([deep])
