@@ -152,7 +152,9 @@ test("the handlers in TypeScript work", async () => {
     const context = {
       task: { id: "1", attempt: 1, checkpoint },
       signal: new AbortController().signal,
-      ...{ log: () => {}, progress: (value: unknown) => told.push(value), checkpoint: async () => {} },
+      log: () => {},
+      progress: (value: unknown) => told.push(value),
+      checkpoint: async () => {},
     }
     const handler = handlers.get(type)!
     return Promise.resolve(handler(payload as never, context as never)).then(result => ({ result, told }))

@@ -17,9 +17,9 @@ export interface ApiToken {
 export const hashOf = (token: string): string => Bun.SHA256.hash(token, "hex")
 
 /** Splits at the first colons, so that the token may contain colons. */
-export const TOKEN_ENTRY = /^([A-Za-z0-9._-]{1,64}):([a-z+]+)(?:@([A-Za-z0-9._+-]+))?:([\x21-\x7e]+)$/
+const TOKEN_ENTRY = /^([A-Za-z0-9._-]{1,64}):([a-z+]+)(?:@([A-Za-z0-9._+-]+))?:([\x21-\x7e]+)$/
 
-export const MIN_TOKEN_LENGTH = 16
+const MIN_TOKEN_LENGTH = 16
 
 /**
  * API_TOKENS: entries `name:role+role@queue+queue:token`, separated by commas or white space. A line that begins with #

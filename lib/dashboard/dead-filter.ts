@@ -1,5 +1,5 @@
 /** The filters of the dead-letter view, read from the URL. */
-export const TEXT_FILTERS = ["queue", "type", "reason", "error", "fingerprint"] as const
+const TEXT_FILTERS = ["queue", "type", "reason", "error", "fingerprint"] as const
 
 export type DeadFilter = Partial<Record<(typeof TEXT_FILTERS)[number], string>> & {
   older_than_ms?: number

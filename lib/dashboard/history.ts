@@ -88,7 +88,7 @@ export function throughputHistory(queue?: string, seconds = SECONDS): [number[],
   ]
 }
 
-export const DEPTHS = ["queued", "delayed", "processing"] as const
+const DEPTHS = ["queued", "delayed", "processing"] as const
 
 /** Times in seconds, and for each of HELD how many there were. */
 export function depthHistory(queue?: string): [number[], ...(number | null)[][]] {

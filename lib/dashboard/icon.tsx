@@ -1,5 +1,5 @@
 /** Icons drawn as single paths. */
-export const ICONS = {
+const ICONS = {
   more: "M4 6l4 4 4-4",
   pause: "M6 4v8M10 4v8",
   play: "M5 4l7 4-7 4z",

@@ -2,7 +2,7 @@
 import type { ComponentChild } from "preact"
 import { Icon } from "./icon.tsx"
 
-export interface Column<T> {
+interface Column<T> {
   head: string
   cell: (row: T) => ComponentChild
   /** Aligns the column to the right. */

@@ -11,7 +11,7 @@ import { ProblemNote } from "./parts.tsx"
 import { attempt, notify } from "./toasts.tsx"
 
 /** Longer payloads are not loaded into the text field. */
-export const MAX_EDITABLE_CHARS = 300_000
+const MAX_EDITABLE_CHARS = 300_000
 
 export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: () => void }) {
   const [dialog, setDialog] = useState<"cancel" | "edit" | "delete">()
@@ -96,7 +96,7 @@ export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: ()
   )
 }
 
-export async function retryTask(name: string, refresh: () => void): Promise<void> {
+async function retryTask(name: string, refresh: () => void): Promise<void> {
   await attempt(async () => {
     await requestJson("POST", `/dlq/retry/${name}`)
     notify("The task is queued again")
@@ -104,7 +104,7 @@ export async function retryTask(name: string, refresh: () => void): Promise<void
   })
 }
 
-export function EditAndRetryDialog(props: {
+function EditAndRetryDialog(props: {
   name: string
   payload: string
   onClose: () => void

@@ -3,9 +3,9 @@ import { useState } from "preact/hooks"
 import { Icon } from "./icon.tsx"
 import { formatBytes, SafeText, scrollable } from "./text.tsx"
 
-export const MAX_SHORT_CHARS = 20_000
+const MAX_SHORT_CHARS = 20_000
 
-export const MAX_SHOWN_CHARS = 200_000
+const MAX_SHOWN_CHARS = 200_000
 
 /** Shows the beginning of a long text. Copy and Save always use the whole text. */
 export function TextBlock({

@@ -4,7 +4,7 @@ import { Icon } from "./icon.tsx"
 import { Store, useStore } from "./store.ts"
 import { SafeText } from "./text.tsx"
 
-export interface Toast {
+interface Toast {
   id: number
   text: string
   detail?: string | undefined

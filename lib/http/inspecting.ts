@@ -48,7 +48,7 @@ function readTasksQuery(query: URLSearchParams) {
 const statusOf = ({ state, retries }: Task): State => (state === "queued" && retries > 0 ? "retrying" : state)
 
 /** A task as /status and the lists show it. The lease is a capability and is never shown. */
-export function writeTask(task: Task): string {
+function writeTask(task: Task): string {
   const rest = {
     status: statusOf(task),
     retries: task.retries,

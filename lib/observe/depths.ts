@@ -5,7 +5,7 @@ import type { Scripts } from "../redis/scripts.ts"
 export const MAX_DEPTHS_PER_CALL = 100
 
 /** Number of queues that are read at the same time. Between these groups Redis can serve other calls. */
-export const MAX_DEPTHS_AT_ONCE = 300
+const MAX_DEPTHS_AT_ONCE = 300
 
 /** The contents of one queue, as /metrics exports them. */
 export interface Depth {
@@ -19,7 +19,7 @@ export interface Depth {
 }
 
 /** The answer of one script call, and the queues that it was about. */
-export interface CachedDepths {
+interface CachedDepths {
   names: string
   text: string
   depths: readonly Depth[]

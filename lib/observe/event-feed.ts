@@ -15,7 +15,7 @@ import type { Command } from "../redis/replicated.ts"
 import type { EventName } from "../wire/events.ts"
 import { writeEvent } from "../wire/sse.ts"
 
-export interface EventFilter {
+interface EventFilter {
   /** The name of the token that listens. */
   token: string
   /** undefined means all queues. */

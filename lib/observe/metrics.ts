@@ -73,7 +73,7 @@ const HISTOGRAM_METRICS: QueueMetric<QueueCounters>[] = [
 ]
 
 /** The part of the broker's task queue that a page reads. */
-export interface MeteredQueue {
+interface MeteredQueue {
   counters: Counters
   /** Requests that wait for tasks. */
   waiting: number

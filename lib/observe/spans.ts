@@ -64,7 +64,7 @@ const MAX_LINKS = 128
 /** How long sending the last spans may take at exit. */
 const FLUSH_MS = 2_000
 
-export interface SpanOptions {
+interface SpanOptions {
   endpoint: string
   part: "broker" | "worker"
   serviceName: string | undefined

@@ -31,7 +31,7 @@ const PLACE_OF = {
 type Row = [label: string, value: string | number | undefined]
 
 /** Every field of a task under its name; fields that it does not have are left out. Text of clients is escaped. */
-export function describeRecord(task: Task, raw: RawTask): string {
+function describeRecord(task: Task, raw: RawTask): string {
   const { queue, policy, state } = task
   const { localId } = splitId(task.id)
   const [, text, large] = raw

@@ -6,7 +6,7 @@ import { encodeNewTask } from "../task/record.ts"
 import type { Extension, NewTask, Settlement } from "../task/task.ts"
 import { Batcher } from "./batcher.ts"
 
-export interface SubmitItem {
+interface SubmitItem {
   localId: string
   task: NewTask
 }

@@ -18,7 +18,7 @@ import type { WorkerRegistry } from "./worker-registry.ts"
 /** How many tasks one script call deletes: about 2 ms of Redis' time. */
 const MAX_TASKS_PER_CALL = 200
 
-export interface PurgeOrder {
+interface PurgeOrder {
   state: Purgeable
   limit: number
   /** Count the tasks without deleting them. */

@@ -40,7 +40,7 @@ export interface DeadFilter {
   after?: number | undefined
 }
 
-export interface DeadPage {
+interface DeadPage {
   /** Sorted; undefined: all. */
   queues?: readonly string[] | undefined
   filter: DeadFilter

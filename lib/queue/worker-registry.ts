@@ -40,7 +40,7 @@ const MAX_TASK_IDS_PER_WORKER = 10
 const MAX_WORKER_NAMES_PER_QUEUE = 20
 
 /** A worker as its request describes it; `worker` is "" if the request names none. */
-export type WorkerIdentity = Pick<Demand, "worker" | "instance" | "host" | "version">
+type WorkerIdentity = Pick<Demand, "worker" | "instance" | "host" | "version">
 
 /** What this broker saw of one worker since the last flush. Times are those of performance.now(). */
 interface Sighting {

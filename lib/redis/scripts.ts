@@ -136,7 +136,7 @@ type Value = string | number
 type Arguments<N extends AnyScript> = { [K in (typeof ALL_SCRIPTS)[N]["args"][number]]: Value }
 export type Item<N extends AnyScript> = { [K in (typeof ALL_SCRIPTS)[N]["each"][number]]: Value }
 
-export type SubmitCode =
+type SubmitCode =
   | "queued"
   | "scheduled"
   | "replay_queued"
@@ -149,7 +149,7 @@ export type SubmitCode =
   | "exists"
   | "full_depth"
   | "full_bytes"
-export type SettleCode =
+type SettleCode =
   | "acknowledged"
   | "requeued"
   | "moved_to_dlq"
@@ -158,8 +158,8 @@ export type SettleCode =
   | "lease_lost"
   | "not_leased"
   | "unknown"
-export type ExtendCode = "ok" | "cancelled" | "lease_lost" | "unknown"
-export type CancelCode = "cancelled" | "cancelling" | "ended" | "unknown"
+type ExtendCode = "ok" | "cancelled" | "lease_lost" | "unknown"
+type CancelCode = "cancelled" | "cancelling" | "ended" | "unknown"
 
 /** The reply of each script, as its header describes it. */
 export interface Replies {

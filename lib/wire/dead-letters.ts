@@ -4,10 +4,10 @@ import { Cursor, closed, DAY_MS, DryRun, Next, NextPage, QueueName, State, WaitM
 import { TaskView } from "./inspecting.ts"
 import { REASONS } from "./states.ts"
 
-export const AgeMs = Type.Integer({ minimum: 0, maximum: 366 * DAY_MS })
+const AgeMs = Type.Integer({ minimum: 0, maximum: 366 * DAY_MS })
 
 /** Selects dead tasks: all members that are given must match. */
-export const deadFilter = {
+const deadFilter = {
   queue: Type.Optional(QueueName),
   type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "only of this type" })),
   reason: Type.Optional(
@@ -85,7 +85,7 @@ export const DlqGroupsAnswer = Type.Object({
 
 export type DlqGroupsAnswer = Static<typeof DlqGroupsAnswer>
 
-export const AtMost = Type.Optional(
+const AtMost = Type.Optional(
   Type.Integer({ minimum: 1, maximum: 1_000, description: "how many at most (default 100)" }),
 )
 

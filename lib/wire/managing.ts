@@ -126,7 +126,7 @@ export const WorkersQuery = Type.Object(
   closed,
 )
 
-export const WORKER_STATES = ["live", "draining", "stale", "gone"] as const
+const WORKER_STATES = ["live", "draining", "stale", "gone"] as const
 
 export type WorkerState = (typeof WORKER_STATES)[number]
 

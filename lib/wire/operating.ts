@@ -4,7 +4,7 @@ import { EVENT_NAMES } from "./events.ts"
 import { closed, QueueName, Queues, ROLES, TaskId } from "./fields.ts"
 
 /** The id of an entry of a Redis stream. */
-export const EventId = Type.String({
+const EventId = Type.String({
   pattern: "^[0-9]{1,15}(-[0-9]{1,15})?$",
   description: "the id of an event: the stored events after it are sent first",
 })
@@ -39,7 +39,7 @@ export const AuditQuery = Type.Object(
   closed,
 )
 
-export const AUDIT_FAULTS = [
+const AUDIT_FAULTS = [
   "not_listed",
   "no_lease",
   "no_due",

@@ -56,14 +56,7 @@ import {
   WorkAnswer,
 } from "./working.ts"
 
-export const GROUPS = [
-  "submitting",
-  "working",
-  "inspecting",
-  "dead-letters",
-  "managing",
-  "operating",
-] as const
+const GROUPS = ["submitting", "working", "inspecting", "dead-letters", "managing", "operating"] as const
 export type Group = (typeof GROUPS)[number]
 
 export interface Route {

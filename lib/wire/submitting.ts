@@ -12,7 +12,7 @@ import {
 } from "./fields.ts"
 
 /** An id that the caller gives, without the queue. */
-export const GivenId = Type.String({
+const GivenId = Type.String({
   pattern: NAME_PATTERN,
   description: NAME_DESCRIPTION,
 })
@@ -43,7 +43,7 @@ export const Backoff = Type.Object(
 
 export type Backoff = Static<typeof Backoff>
 
-export const Traceparent = Type.String({
+const Traceparent = Type.String({
   pattern: "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
   description: "W3C trace context; default: the traceparent header of the request",
 })

@@ -15,7 +15,7 @@ import {
 import { Problem } from "./problem.ts"
 
 /** What a worker reports about itself beside its name. */
-export const workerSelf = {
+const workerSelf = {
   instance: Type.Optional(
     Type.String({
       pattern: "^[A-Za-z0-9._-]{1,32}$",

@@ -33,7 +33,7 @@ const MAX_EXCHANGE_MS = 10_000
 
 export type WorkerInfo = Required<Pick<Work, "instance" | "host" | "version">>
 
-export interface ConversationOptions {
+interface ConversationOptions {
   client: Pick<Client, "work">
   log: Log
   spans?: Spans | undefined

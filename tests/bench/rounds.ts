@@ -4,7 +4,7 @@ import type { Run } from "./row.ts"
 /** Every slice takes much less than this. A contender that exceeds it is stuck. */
 const SLICE_LIMIT_MS = 120_000
 
-export interface Turn<T> {
+interface Turn<T> {
   name: string
   slice: () => Promise<T>
 }

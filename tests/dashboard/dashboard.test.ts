@@ -23,7 +23,9 @@ interface Answer {
 
 const secretOf = (name: string) => `the-token-of-${name}`
 const tokenOf = (name: string, roles: Role[], queues?: string[]): ApiToken => ({
-  ...{ name, roles, queues },
+  name,
+  roles,
+  queues,
   hash: hashOf(secretOf(name)),
 })
 
@@ -451,11 +453,9 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     const nasty = freshName()
     const id = await dead(HOSTILE, {
       queue: nasty,
-      ...{
-        type: HOSTILE.slice(0, 100),
-        payload: { [HOSTILE]: HOSTILE },
-        meta: { team: HOSTILE.slice(0, 100) },
-      },
+      type: HOSTILE.slice(0, 100),
+      payload: { [HOSTILE]: HOSTILE },
+      meta: { team: HOSTILE.slice(0, 100) },
     } as { queue: string })
     await call("POST", `/queues/${nasty}/pause`, { reason: HOSTILE.slice(0, 100) })
     for (const hash of [

@@ -15,7 +15,7 @@ export interface Scene {
 }
 
 /** A fault as drawn. It does not depend on the course of the run. */
-export interface Drawn {
+interface Drawn {
   kind: string
   /** From 0 to below 1 each: select the victim and the variant. */
   victim: number

@@ -9,7 +9,7 @@ import { openSync, writeSync } from "node:fs"
 import type { Batch } from "./workload.ts"
 
 /** The answer to an ack: the broker's status, or the code of its refusal. */
-export type Word = string
+type Word = string
 
 export type Acked = [n: number, id: string, lease: string, outcome: string]
 

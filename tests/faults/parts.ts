@@ -3,7 +3,7 @@ import type { Pace } from "./workload.ts"
 
 export const TOKEN = "a-token-for-faults"
 
-export interface Part {
+interface Part {
   seed: number
   /** Its history file. */
   history: string

@@ -22,7 +22,7 @@ interface Recovery extends Spread {
 }
 
 /** The time from the end of the fault to the first successful call, by kind. */
-export function recoveries(faults: readonly Done[]): Recovery[] {
+function recoveries(faults: readonly Done[]): Recovery[] {
   const byKind = Map.groupBy(faults, ({ kind }) => kind)
   return [...byKind]
     .map(([kind, of]) => {

@@ -9,7 +9,7 @@ import { testRedis } from "../support/redis.ts"
 import { type Address, Link } from "./proxy.ts"
 
 /** The drawn values of a Redis fault. */
-export interface Struck {
+interface Struck {
   lastsMs: number
   /** From 0 to below 1: selects the victim or variant. */
   which: number

@@ -15,7 +15,7 @@ export const ALL_QUEUES = [...QUEUES, PLAIN_QUEUE]
  *   slow     exceeds its lease and extends it  late     exceeds its first lease without an extend, and is acked late
  *   release  is released once                  poison   kills its worker each time
  */
-export type Deed = "done" | "flaky" | "bad" | "forget" | "slow" | "late" | "release" | "poison"
+type Deed = "done" | "flaky" | "bad" | "forget" | "slow" | "late" | "release" | "poison"
 
 export interface Payload {
   n: number

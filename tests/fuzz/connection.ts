@@ -7,7 +7,7 @@ export interface Answer {
 }
 
 /** The first answer in these bytes and its length; undefined if it is incomplete. */
-export function readAnswer(bytes: Buffer, method: string): { answer: Answer; size: number } | undefined {
+function readAnswer(bytes: Buffer, method: string): { answer: Answer; size: number } | undefined {
   const end = bytes.indexOf("\r\n\r\n")
   if (end < 0) return undefined
   const [first, ...lines] = bytes.toString("latin1", 0, end).split("\r\n")

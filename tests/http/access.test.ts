@@ -231,14 +231,16 @@ test("a bound token submits, leases, extends and acks only in its queues, and ea
   const work = await bound(broker, "POST", "/work", {
     extend: [{ task_id: id, lease }, ack],
     settle: [{ task_id: id, lease }, ack],
-    ...{ queues: [`${mine}.2`], max: 1 },
+    queues: [`${mine}.2`],
+    max: 1,
   })
   expect(work).toMatchObject({
     status: 200,
     body: {
       extended: [{ code: "forbidden" }, { status: "ok" }],
       settled: [{ code: "forbidden" }, { status: "acknowledged" }],
-      ...{ lost: [], tasks: [{ queue: `${mine}.2` }] },
+      lost: [],
+      tasks: [{ queue: `${mine}.2` }],
     },
   })
   // The task in the other queue has not changed.
@@ -372,7 +374,9 @@ test("a broker starts with only API_TOKENS, and a worker with the role work proc
   await using broker = await listening(process, secretOf("ci"))
   const { task_id } = await broker.client.submit({ type: "add", payload: [1, 2], queue: "mail" })
   await using worker = workerProcess({
-    ...{ BROKER_URL: broker.url, API_SECRET_TOKEN: secretOf("mailer"), QUEUES: "mail" },
+    BROKER_URL: broker.url,
+    API_SECRET_TOKEN: secretOf("mailer"),
+    QUEUES: "mail",
   })
   await worker.logged("The worker is ready")
   expect(await broker.client.status(task_id, { wait_ms: 10_000 })).toMatchObject({

@@ -81,7 +81,8 @@ test.each([
   const body = `{"type":"${"x".repeat(size - 11)}"}`
   expect(body.length).toBe(size)
   expect(await problem(post(broker, "/submit", body))).toMatchObject({
-    ...{ status: 413, code: "too_large" },
+    status: 413,
+    code: "too_large",
     detail: expect.stringMatching(/4096 bytes.*MAX_BODY_BYTES/),
   })
 })

@@ -9,7 +9,10 @@ import { freshName, type TestBroker, testBroker } from "../support/harness.ts"
 
 const SECRET = 'the secret of=the operator; with "marks" and ä'
 const token = (secret: string, more: Partial<ApiToken> = {}): ApiToken => ({
-  ...{ name: "ops", roles: ["operate", "read"], queues: undefined, hash: hashOf(secret) },
+  name: "ops",
+  roles: ["operate", "read"],
+  queues: undefined,
+  hash: hashOf(secret),
   ...more,
 })
 const withCookie = (value: string) => new Headers({ cookie: `other=1; tq_session=${value}` })
@@ -63,7 +66,9 @@ test("signing in returns the roles and sets a cookie that scripts and other site
   const before = Date.now()
   const browser = await new Browser(broker).signIn(SECRET)
   expect(browser.view).toEqual({
-    ...{ name: "ops", roles: ["operate", "read"], queues: ["mail"] },
+    name: "ops",
+    roles: ["operate", "read"],
+    queues: ["mail"],
     csrf: expect.stringMatching(/^[\w-]{43}$/),
     expires_at: expect.any(Number),
   })

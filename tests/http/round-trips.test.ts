@@ -176,7 +176,10 @@ test("no text breaks the record of a task: every part is returned unchanged, fro
       expect([i, view]).toMatchObject([
         i,
         {
-          ...{ status: "dead", error: text, progress: json, checkpoint: json },
+          status: "dead",
+          error: text,
+          progress: json,
+          checkpoint: json,
           log: [text.replaceAll("\n", " "), "next"],
           attempts: [{ outcome: "released" }, { outcome: "failed", error: text }],
         },

@@ -143,8 +143,13 @@ test("the log of a worker is harmless, whatever the types, errors and log lines 
   const queue = freshName()
   const type = HOSTILE.slice(0, 100)
   const worker = new Worker({
-    ...{ client: new Client({ url: broker.url, token: TOKEN }), log, name: "w", queues: [queue] },
-    ...{ concurrency: 5, drainMs: 0, waitMs: 50 },
+    client: new Client({ url: broker.url, token: TOKEN }),
+    log,
+    name: "w",
+    queues: [queue],
+    concurrency: 5,
+    drainMs: 0,
+    waitMs: 50,
     handlers: new Map([
       [
         type,

@@ -21,7 +21,12 @@ async function audited(overrides: Partial<BrokerConfig> = {}) {
   const call = async <T>(path: string, body?: unknown) =>
     (await (await broker.call("POST", path, body)).json()) as T
   return {
-    ...{ broker, direct, redis: direct.redis, socket, queue, call },
+    broker,
+    direct,
+    redis: direct.redis,
+    socket,
+    queue,
+    call,
     submit: (task: object = {}) => call<unknown>("/submit", { type: "a", queue, ...task }),
     async submitMany(count: number) {
       for (let left = count; left > 0; left -= 1_000)

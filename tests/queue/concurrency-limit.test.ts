@@ -23,7 +23,10 @@ async function limited(settings: object = { concurrency: 1 }) {
   const lease = async (): Promise<LeasedTask[]> => (await ask("POST", "/lease", { queues: [queue] })).tasks
   await ask("PUT", `/queues/${queue}/settings`, settings)
   return {
-    ...{ direct, queue, ask, lease },
+    direct,
+    queue,
+    ask,
+    lease,
     submit: (task: object = {}) => ask("POST", "/submit", { type: "t", queue, ...task }),
     /** Runs `what` and returns the number of tasks that it announced on the channel. */
     async announcedBy(what: () => Promise<unknown>): Promise<number> {

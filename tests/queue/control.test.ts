@@ -93,7 +93,8 @@ describe("a queue is shown", () => {
       queue: q.queue,
       depth: { queued: 0, delayed: 0, processing: 0, done: 0, dead: 0, cancelled: 0 },
       queued_by_priority: {},
-      ...{ paused: false, settings: {} },
+      paused: false,
+      settings: {},
       workers: { count: 0, names: [] },
       rates: { submitted: 0, leased: 0, done: 0, failed: 0, released: 0, lapsed: 0, dead: 0 },
     })
@@ -213,8 +214,13 @@ describe("the settings of a queue", () => {
     await using q = await controlledQueue()
     await using other = await testBroker()
     const defaults = {
-      ...{ priority: 7, max_retries: 5, max_crashes: 1, timeout_ms: 60_000, max_runtime_ms: 90_000 },
-      ...{ backoff: { kind: "fixed", delay_ms: 60_000 }, result_ttl_ms: 1_000 },
+      priority: 7,
+      max_retries: 5,
+      max_crashes: 1,
+      timeout_ms: 60_000,
+      max_runtime_ms: 90_000,
+      backoff: { kind: "fixed", delay_ms: 60_000 },
+      result_ttl_ms: 1_000,
     }
     const set = await q.ask("PUT", `/queues/${q.queue}/settings`, { concurrency: 9, defaults })
     expect(set.settings).toEqual({ concurrency: 9, defaults })
@@ -223,7 +229,8 @@ describe("the settings of a queue", () => {
     expect(await got(await q.submit())).toMatchObject(plain)
     expect(await got(await q.submit({ max_retries: 0, priority: 1 }))).toMatchObject({
       ...plain,
-      ...{ max_retries: 0, priority: 1 },
+      max_retries: 0,
+      priority: 1,
     })
     const there = async () => {
       const answer = await other.call("POST", "/submit", { type: "t", queue: q.queue })
@@ -415,8 +422,13 @@ describe("dead tasks", () => {
     const third = await q.dead({ type: "sms" }, "timeout")
     const [first, ...rest] = await groups()
     expect(first).toEqual({
-      ...{ fingerprint: expect.any(String), type: "mail", reason: "failed", count: 2 },
-      ...{ error: "<n>: no mailbox <text>", first_at: expect.any(Number), last_at: expect.any(Number) },
+      fingerprint: expect.any(String),
+      type: "mail",
+      reason: "failed",
+      count: 2,
+      error: "<n>: no mailbox <text>",
+      first_at: expect.any(Number),
+      last_at: expect.any(Number),
       sample: { task_id: last, error: "551: no mailbox 'c@d'" },
     })
     expect(first!.last_at).toBeGreaterThanOrEqual(first!.first_at)

@@ -44,7 +44,9 @@ test.each(["task_id", "Idempotency-Key"])(
   async by => {
     await using q = await ServedQueue.open()
     const items = [1, 2, 3].map(n => ({
-      ...{ type: "t", queue: q.queue, payload: n },
+      type: "t",
+      queue: q.queue,
+      payload: n,
       ...(by === "task_id" ? { task_id: `i${n}` } : {}),
     }))
     const headers: Record<string, string> = by === "task_id" ? {} : { "Idempotency-Key": "batch" }

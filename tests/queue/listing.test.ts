@@ -22,7 +22,8 @@ describe("tasks", () => {
   test("pages with filters are bounded, and together find all matches among thousands of tasks", async () => {
     await using q = await ServedQueue.open()
     const item = (i: number) => ({
-      ...{ type: i % 2 ? "odd" : "even", queue: q.queue },
+      type: i % 2 ? "odd" : "even",
+      queue: q.queue,
       meta: i % 700 === 699 ? { rare: "yes", n: String(i) } : { n: String(i) },
     })
     const ids: string[] = []

@@ -62,7 +62,11 @@ test("on_duplicate replaces the payload of a waiting task, from small to large a
   const send = async (payload: unknown, more: object = {}) =>
     (
       await q.ask("POST", "/submit", {
-        ...{ type: "t", queue: q.queue, unique_key: "k", on_duplicate: "replace", payload },
+        type: "t",
+        queue: q.queue,
+        unique_key: "k",
+        on_duplicate: "replace",
+        payload,
         ...more,
       })
     ).body

@@ -22,14 +22,23 @@ async function fleet(count = 1, overrides: Partial<BrokerConfig> = {}, socket?: 
   const clients = brokers.map(({ url }) => new Client({ url, token: TOKEN, timeoutMs: 2_000 }))
   const all = new AsyncDisposableStack()
   const fleet = {
-    ...{ brokers, direct, queue, clients, broker: brokers[0]!, client: clients[0]! },
+    brokers,
+    direct,
+    queue,
+    clients,
+    broker: brokers[0]!,
+    client: clients[0]!,
     /** The product's worker, in this process. It ends with the test. */
     worker(name: string, handlers: Record<string, Handler> = {}, at = 0): Worker {
       const worker = new Worker({
         client: clients[at]!,
         handlers: new Map(Object.entries({ ...BUILT_IN, ...handlers })),
         log: createLog("silent"),
-        ...{ name, info: workerInfo(), queues: [queue], concurrency: 4, drainMs: 5_000 },
+        name,
+        info: workerInfo(),
+        queues: [queue],
+        concurrency: 4,
+        drainMs: 5_000,
         delays: { firstMs: 5, capMs: 20 },
       })
       all.defer(async () => void (await worker.stop()))
@@ -77,9 +86,17 @@ describe("a worker is listed", () => {
     const { host } = workerInfo()
     const before = await f.seen("ours")
     expect(before).toEqual({
-      ...{ worker: "ours", state: "live", host, version, queues: [f.queue] },
-      ...{ first_seen_at: expect.any(Number), last_seen_at: expect.any(Number) },
-      ...{ in_hand: 1, tasks: [task_id], done: 3, failed: 2 },
+      worker: "ours",
+      state: "live",
+      host,
+      version,
+      queues: [f.queue],
+      first_seen_at: expect.any(Number),
+      last_seen_at: expect.any(Number),
+      in_hand: 1,
+      tasks: [task_id],
+      done: 3,
+      failed: 2,
     })
     expect(Math.abs(Date.now() - before!.first_seen_at)).toBeLessThan(5_000)
     gate.resolve()
@@ -94,12 +111,10 @@ describe("a worker is listed", () => {
     const { tasks } = await f.client.lease(body)
     const got = await json(f.broker.call("GET", `/get?queue=${f.queue}&worker=old`))
     expect(await f.seen("curl")).toMatchObject({
-      ...{
-        in_hand: 2,
-        tasks: expect.arrayContaining(tasks.map(({ id }) => id)),
-        host: "box",
-        version: "1.2+3",
-      },
+      in_hand: 2,
+      tasks: expect.arrayContaining(tasks.map(({ id }) => id)),
+      host: "box",
+      version: "1.2+3",
     })
     await f.client.ack({ task_id: tasks[0]!.id, lease: tasks[0]!.lease })
     await f.client.ack({ task_id: tasks[1]!.id, status: "failed" })
@@ -283,7 +298,9 @@ describe("a drained worker", () => {
     expect(drained).toEqual({ status: "draining", worker: "busy", draining_since: expect.any(Number) })
     expect(await f.client.drainWorker("busy")).toEqual(drained)
     expect(await f.seen("busy")).toMatchObject({
-      ...{ state: "draining", in_hand: 1, draining_since: drained.draining_since },
+      state: "draining",
+      in_hand: 1,
+      draining_since: drained.draining_since,
     })
     // It leases no more tasks, although it has free slots.
     const later = await f.client.submit({ type: "echo", queue: f.queue })
@@ -297,7 +314,10 @@ describe("a drained worker", () => {
   test("exits with code 0, and works again after a restart", async () => {
     await using f = await fleet()
     const env = {
-      ...{ BROKER_URL: f.broker.url, API_SECRET_TOKEN: TOKEN, QUEUES: f.queue, WORKER_NAME: "again" },
+      BROKER_URL: f.broker.url,
+      API_SECRET_TOKEN: TOKEN,
+      QUEUES: f.queue,
+      WORKER_NAME: "again",
     }
     await using first = workerProcess(env)
     const slow = await f.client.submit({ type: "sleep", payload: { ms: 1_500 }, queue: f.queue })

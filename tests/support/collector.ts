@@ -4,7 +4,7 @@ import { until } from "./harness.ts"
 /** The numbers of span kinds in OTLP. */
 export const KIND = { server: 2, client: 3, producer: 4, consumer: 5 }
 
-export interface ReceivedSpan {
+interface ReceivedSpan {
   service: string
   name: string
   kind: number

@@ -17,7 +17,7 @@ const IMPORT =
   /(?:^|[\n;}]\s*)(?:import|export)\s(?:[^"';]*?\sfrom\s+)?"(\.[^"]+)"|\bimport\(\s*"(\.[^"]+)"\s*\)/g
 
 /** Every import of another file of the repository, in file order. */
-export function importsOf(files: Files): Import[] {
+function importsOf(files: Files): Import[] {
   const found: Import[] = []
   for (const [from, text] of files)
     for (const match of text.matchAll(IMPORT)) {
@@ -33,7 +33,7 @@ export function importsOf(files: Files): Import[] {
 }
 
 /** `lib/queue/audit.ts` is in the room `queue`; `lib/log.ts` and `broker.ts` are rooms of their own. */
-export function roomOf(path: string): string {
+function roomOf(path: string): string {
   const parts = path.split("/")
   return parts[0] === "lib" ? parts[1]! : parts[0]!
 }

@@ -519,7 +519,7 @@ const commands = [
   nth.map(n => new ExpiryPasses(n, false)),
 ]
 
-export interface ModelRun {
+interface ModelRun {
   runs: number
   seed?: number | undefined
   patch?: Patch | undefined

@@ -13,7 +13,7 @@ type LogLine = { message: string; level: string } & Record<string, unknown>
 /** Ends the process if the tests themselves are killed (Linux). */
 const LEASH = Bun.which("setpriv") === null ? [] : ["setpriv", "--pdeathsig", "KILL"]
 
-export interface Launch {
+interface Launch {
   cmd: string[]
   /** The whole environment of the process, apart from PATH and HOME. */
   env?: Env

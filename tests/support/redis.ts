@@ -2,13 +2,13 @@
 import { mkdtemp } from "node:fs/promises"
 import { Redis } from "ioredis"
 
-export interface TestRedisOptions {
+interface TestRedisOptions {
   /** `appendfsync`. "no" disables the append-only file, so a restart is empty. */
   aof?: "always" | "everysec" | "no"
   args?: readonly string[]
 }
 
-export interface TestRedis extends AsyncDisposable {
+interface TestRedis extends AsyncDisposable {
   readonly socket: string
   /** Changes with each restart. */
   readonly pid: number

@@ -13,7 +13,7 @@ const DOWN_AFTER_MS = 1_500
 /** The time limit for one command. */
 const ANSWER_MS = 3_000
 
-export interface TopologyOptions {
+interface TopologyOptions {
   /** `appendfsync`. "no" disables the append-only file, so a restart is empty. */
   aof?: "always" | "everysec" | "no"
   /** The password that servers and Sentinels require. */
@@ -327,7 +327,7 @@ export async function sentinelTrio(options: TopologyOptions = {}): Promise<Senti
   }
 }
 
-export interface RedisCluster extends AsyncDisposable {
+interface RedisCluster extends AsyncDisposable {
   /** Three masters, then one replica of each in the same order, and so on. */
   readonly nodes: readonly RedisNode[]
   /** The owner of this slot, according to a node other than `but`. */

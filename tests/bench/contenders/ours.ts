@@ -10,7 +10,7 @@ import { type Contender, inLanes, type Load, PAYLOAD } from "../contender.ts"
 import { Connection, post } from "../http.ts"
 import type { RedisSettings } from "../settings.ts"
 
-export interface OursOptions {
+interface OursOptions {
   redis: RedisSettings
   name?: string
   /** Requests go to these queues in turn. */
@@ -152,7 +152,7 @@ export function submission(queue: string, count: number, payload: unknown = PAYL
 }
 
 /** The acks for the tasks in an answer, as JSON without brackets, and their number. */
-export function acksOf(answer: string): [acks: string, count: number] {
+function acksOf(answer: string): [acks: string, count: number] {
   let acks = ""
   let count = 0
   for (let at = answer.indexOf('"id":"'); at >= 0; at = answer.indexOf('"id":"', at)) {
