@@ -87,7 +87,7 @@ export const health = (): Response => answer('{"status":"ok"}')
 export async function ready(_call: Call, { queue }: BrokerParts): Promise<Response> {
   const state = await queue.redisState()
   requireReady(state)
-  const { version, durability, maxmemoryPolicy, topology, replicas, waitReplicas } = state
+  const { version, durability, maxmemoryPolicy, topology, replicas, waitReplicas, degraded } = state
   return answerJson({
     status: "ready",
     redis: version,
@@ -96,6 +96,7 @@ export async function ready(_call: Call, { queue }: BrokerParts): Promise<Respon
     topology,
     replicas,
     wait_replicas: waitReplicas,
+    degraded: degraded.length === 0 ? undefined : degraded,
   })
 }
 
@@ -103,7 +104,9 @@ export function requireReady({
   maxmemoryPolicy,
   replicas,
   waitReplicas,
-}: Pick<RedisState, "maxmemoryPolicy" | "replicas" | "waitReplicas">): void {
+  refused,
+}: Pick<RedisState, "maxmemoryPolicy" | "replicas" | "waitReplicas"> & Partial<RedisState>): void {
+  if (refused !== undefined) throw new Refused(refused.code, { detail: refused.detail })
   if (maxmemoryPolicy !== "noeviction")
     throw new Refused("not_ready", {
       detail: "Redis may evict tasks when its memory is full. Set maxmemory-policy to noeviction.",

@@ -1,4 +1,4 @@
---[[ clock: the time of Redis, and numbers as text. The first part of every script, joined by lib/redis/scripts.ts. ]]
+--[[ clock: the time of Redis, numbers as text, and hints. The first part of every script, joined by lib/redis/scripts.ts. ]]
 local clock = redis.call("TIME") -- read once: the clock advances while a script runs
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
@@ -14,3 +14,7 @@ local function int(number)
   return text
 end
 local now_text = int(now)
+
+-- Publishes a hint. What a script has written stands if the user of Redis may not publish: the broker finds that out by
+-- lib/lua/probe.lua, and whoever waits for the hint looks again after a while.
+local function publish_hint(channel, message) redis.pcall("PUBLISH", channel, message) end

@@ -72,7 +72,7 @@ local function release_claims(t)
   local key = extras(t).unique
   if max_bytes > 0 then add_bytes(-size_of(t.id, t.rest)) end
   if key and redis.call("GET", unique .. key) == t.id then redis.call("DEL", unique .. key) end
-  if extras(t).watched then redis.call("PUBLISH", ended, t.id) end
+  if extras(t).watched then publish_hint(ended, t.id) end
 end
 
 -- Ends a task. The caller has removed it from its former place.

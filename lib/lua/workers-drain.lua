@@ -21,5 +21,5 @@ if on == "1" then
 else
   redis.call("HDEL", drains, name)
 end
-redis.call("PUBLISH", channel, name)
+publish_hint(channel, name)
 return since

@@ -21,7 +21,7 @@ export class QueueDefaults {
     if (defaults === undefined) await this.store.command(["HDEL", DEFAULTS, queue], true)
     else await this.store.command(["HSET", DEFAULTS, queue, JSON.stringify(defaults)], true)
     await this.refresh()
-    await this.store.command(["PUBLISH", DEFAULTS, queue])
+    await this.store.command(["PUBLISH", DEFAULTS, queue]).catch(() => {}) // other brokers read them every 10 s
   }
 
   async refresh(): Promise<void> {

@@ -5,8 +5,9 @@ import { EventFeed } from "../observe/event-feed.ts"
 import { EventWriter } from "../observe/event-writer.ts"
 import { Rates } from "../observe/rates.ts"
 import { connect, type RedisTarget, subscriptionConnection, topologyOf } from "../redis/connection.ts"
+import { timed } from "../redis/runner.ts"
 import { Scripts } from "../redis/scripts.ts"
-import { Store, timed } from "../redis/store.ts"
+import { Store } from "../redis/store.ts"
 import { Subscriptions } from "../redis/subscriptions.ts"
 import { Auditor } from "./audit.ts"
 import { batchExtends, batchSettles, batchSubmits } from "./batched-calls.ts"
@@ -41,7 +42,7 @@ export interface TaskQueueOptions {
 
 export type Parts = Awaited<ReturnType<typeof openParts>>
 
-/** Fails if Redis cannot be reached, or is not one that this version can use. */
+/** Fails if Redis cannot be reached, is not one that this version can use, or denies a right to its user. */
 export async function openParts(options: TaskQueueOptions) {
   const { redis, log, doneRetentionMs } = options
   const store = await Store.open(redis, log)
@@ -72,6 +73,7 @@ export async function openParts(options: TaskQueueOptions) {
     (channel, message) => upkeep.onMessage(channel, message),
     () => upkeep.onGap(),
   )
+  store.alsoCheck(() => subscriptions.missingRight())
   const sweeper = new Sweeper(
     queue => upkeep.sweep(queue),
     lateMs => counters.sweepLag.observe(lateMs / 1_000),

@@ -39,8 +39,14 @@ export class TaskQueue {
   /** Connects, and checks that this Redis is one that this version can use. */
   static async open(options: TaskQueueOptions): Promise<TaskQueue> {
     const parts = await openParts(options)
-    await parts.upkeep.start()
-    return new TaskQueue(options, parts)
+    try {
+      await parts.store.requireRights()
+      await parts.upkeep.start()
+      return new TaskQueue(options, parts)
+    } catch (error) {
+      await parts.upkeep.close()
+      throw error
+    }
   }
 
   private constructor(

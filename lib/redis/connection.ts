@@ -63,16 +63,40 @@ function connection(target: RedisTarget, extra: RedisOptions, log: Log): Redis {
   const redis = dial(target, { ...options(target), ...extra })
   let reported = false
   redis.on("error", error => {
-    if (!reported) log.warn("Redis is unavailable", { error: error.message })
+    if (!reported) log.warn("Redis is unavailable", { error: (refusals.get(redis) ?? error).message })
     reported = true
   })
   redis.on("ready", () => {
+    refusals.delete(redis)
     if (reported) log.info("Redis is available again")
     reported = false
   })
+  noteRefusal(redis)
   revive(redis)
   writePerTick(redis)
   return redis
+}
+
+/** Why the servers of these connections refused the last one: ioredis reports only that it was closed. */
+const refusals = new WeakMap<Redis, Error>()
+
+/** Reads the first reply of each connection. It is an error if Redis takes no more clients. */
+function noteRefusal(redis: Redis): void {
+  redis.on("connect", () =>
+    redis.stream.once("data", (reply: Buffer) => {
+      const [, words] = /^-(ERR max number of clients.*)\r\n/.exec(reply.toString()) ?? []
+      if (words !== undefined) refusals.set(redis, new Error(words))
+    }),
+  )
+}
+
+export const LOADING = new Error("LOADING Redis is loading the dataset in memory")
+
+/** What Redis said, if a connection is not usable now: that it is loading its data, or that it takes no more clients. */
+export function whyUnavailable(redis: Redis): Error | undefined {
+  // Until a server has loaded its data, ioredis keeps the connection in this state.
+  if (redis.status === "connect") return LOADING
+  return redis.status === "ready" ? undefined : refusals.get(redis)
 }
 
 function dial(target: RedisTarget, all: RedisOptions): Redis {
@@ -151,7 +175,8 @@ export async function connect(redis: Redis): Promise<void> {
   try {
     await Promise.race([redis.connect(), failed.promise])
   } catch (error) {
-    throw new Error(`Redis cannot be used: ${(error as Error).message}`, { cause: error })
+    const { message } = refusals.get(redis) ?? (error as Error)
+    throw new Error(`Redis cannot be used: ${message}`, { cause: error })
   } finally {
     redis.off("error", failed.reject)
   }

@@ -3,22 +3,69 @@ import { Refused } from "../errors.ts"
 
 const OUT_OF_MEMORY = /^OOM |OOM command not allowed|script .*OOM/i
 
-const UNAVAILABLE =
-  /Command timed out|Connection is closed|isn't writeable|max retries|ECONN|EPIPE|ENOENT|ETIMEDOUT|Socket (closed|timeout)|^(LOADING|READONLY|BUSY|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|MISCONF|UNKILLABLE)\b|sentinels are unreachable/i
+/** What the first word of an error says, and what to look at. Redis has not run the command. */
+const ADVICE: Readonly<Record<string, string>> = {
+  MISCONF: "Look at the log, the free space and the directory of Redis.",
+  READONLY: "This Redis is a replica: name the master in REDIS_URL, or use REDIS_SENTINELS.",
+  NOREPLICAS: "Fewer replicas are connected than min-replicas-to-write requires.",
+  LOADING: "Redis has just started.",
+  BUSY: "A script blocks Redis: SCRIPT KILL ends one that has not written.",
+  UNKILLABLE: "A script that has written blocks Redis.",
+  MASTERDOWN: "This Redis is a replica that has lost its master.",
+  CLUSTERDOWN: "A part of the Cluster has no master: see CLUSTER INFO.",
+  TRYAGAIN: "The slot of this queue is being moved.",
+  ASK: "The slot of this queue is being moved.",
+  MOVED: "The slot of this queue has just been moved.",
+  NOPERM: "The Redis user lacks a right: /readyz says which.",
+  NOAUTH: "Set the password of Redis: in REDIS_URL, or in REDIS_PASSWORD.",
+  WRONGPASS: "Check the user and the password of Redis.",
+  "ERR max number of clients": "Raise maxclients of Redis, or close connections.",
+}
+/** Since Redis 7.0 a script fails so if the user may not do what it calls. It may have written before. */
+const NO_RIGHT_IN_SCRIPT = /^ERR The user executing the script can't|^NOPERM .*script:/
+
+const UNREACHABLE =
+  /Command timed out|Connection is closed|isn't writeable|max retries|ECONN|EPIPE|ENOENT|ETIMEDOUT|Socket (closed|timeout)|sentinels are unreachable/i
+
+/** What Redis said when it refused a command; undefined if an error is anything else. */
+export function refusalBy(
+  error: Error,
+): { words: string; advice: string; mayHaveWritten: boolean } | undefined {
+  // Redis appends the name of the script and the line.
+  const words = error.message.replace(/ (script: [0-9a-f]{40}, )?on @user_(script|function).*$/s, "").trim()
+  if (NO_RIGHT_IN_SCRIPT.test(error.message)) return { words, advice: ADVICE.NOPERM!, mayHaveWritten: true }
+  const start = Object.keys(ADVICE).find(word => new RegExp(`^${word}\\b`).test(words))
+  return start === undefined ? undefined : { words, advice: ADVICE[start]!, mayHaveWritten: false }
+}
+
+/** Whether Redis refuses writes because its memory is full. */
+export const isFull = (error: Error): boolean => OUT_OF_MEMORY.test(error.message)
+
+const MAY_HAVE_TAKEN_EFFECT =
+  "The request may have taken effect. Repeating it is safe, except that repeating a submit without an Idempotency-Key or a task_id may create a second task."
 
 /** A fault of Redis becomes a refusal that asks the client to retry; any other error is returned unchanged. */
 export function asRefusal(error: unknown): unknown {
   if (!(error instanceof Error)) return error
-  const text = `${error.name} ${error.message}`
-  if (OUT_OF_MEMORY.test(error.message))
+  if (isFull(error))
     return new Refused("out_of_memory", {
       detail:
         "Redis has reached maxmemory. It accepts no new tasks until existing tasks end and are deleted.",
     })
-  if (UNAVAILABLE.test(error.message) || /MaxRetriesPerRequest|AbortError/.test(text))
+  const refusal = refusalBy(error)
+  if (refusal !== undefined) {
+    const { words, advice, mayHaveWritten } = refusal
+    const after = mayHaveWritten ? MAY_HAVE_TAKEN_EFFECT : "This call changed nothing: repeat it later."
     return new Refused("redis_unavailable", {
-      detail:
-        "Redis could not be reached or did not answer in time. The request may have taken effect. Repeating it is safe, except that repeating a submit without an Idempotency-Key or a task_id may create a second task.",
+      detail: `Redis refuses the command: ${words.replace(/\.?$/, ".")} ${advice} ${after}`,
+    })
+  }
+  if (
+    UNREACHABLE.test(error.message) ||
+    /MaxRetriesPerRequest|AbortError/.test(`${error.name} ${error.message}`)
+  )
+    return new Refused("redis_unavailable", {
+      detail: `Redis could not be reached or did not answer in time. ${MAY_HAVE_TAKEN_EFFECT}`,
     })
   return error
 }

@@ -97,6 +97,10 @@ export const LISTENING = "tq:listening"
 export const SCHEMA = "tq:schema"
 export const SCHEMA_VERSION = "2"
 
+/** Keys that never exist, to find out what Redis allows: one in the slot of SCHEMA, and others in other slots. */
+export const MISSING = `tq:{${SCHEMA}}:probe`
+export const probeKey = (n: number): string => `tq:{${n}}:probe`
+
 /** The keys that are about no single queue. */
 export const SHARED_KEYS: Readonly<Record<string, KeyDeclaration>> = {
   [QUEUES]: { type: "set", content: "the names of all queues; a name is added before its first task" },

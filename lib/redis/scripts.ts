@@ -17,6 +17,7 @@ import leasesByWorker from "../lua/leases-by-worker.lua" with { type: "text" }
 import moves from "../lua/moves.lua" with { type: "text" }
 import page from "../lua/page.lua" with { type: "text" }
 import pause from "../lua/pause.lua" with { type: "text" }
+import probe from "../lua/probe.lua" with { type: "text" }
 import purge from "../lua/purge.lua" with { type: "text" }
 import queueState from "../lua/queue-state.lua" with { type: "text" }
 import queueStates from "../lua/queue-states.lua" with { type: "text" }
@@ -41,13 +42,15 @@ import { asRefusal } from "./faults.ts"
 import {
   DRAINS_CHANNEL,
   EVENT_STREAM,
+  MISSING,
   queueKeys,
   RATES,
+  SCHEMA,
   WORKERS,
   WORKERS_DRAINS,
   WORKERS_SEEN,
 } from "./keys.ts"
-import type { Runner, Script } from "./store.ts"
+import type { Runner, Script } from "./runner.ts"
 
 interface Declaration {
   source: string
@@ -125,6 +128,7 @@ export const SHARED_SCRIPTS = {
     args: ["name", "on"],
     each: [],
   },
+  probe: { source: probe, keys: { mark: SCHEMA, missing: MISSING }, args: [], each: ["call"] },
 } as const satisfies Record<string, Declaration & { keys: Record<string, string> }>
 
 const ALL_SCRIPTS = { ...QUEUE_SCRIPTS, ...SHARED_SCRIPTS }
@@ -222,6 +226,7 @@ export interface Replies {
   workersSeen: number
   workersList: [now: number, cursor: string, ...workers: [name: string, about: string, seenAt: string][]]
   workersDrain: number
+  probe: string[]
 }
 
 /** How many tasks of a queue may wait, and how many bytes its tasks may hold, before submits are refused; 0: no limit. */
@@ -291,6 +296,9 @@ function flatten<N extends AnyScript>(name: N, args: Arguments<N>, items: readon
 }
 
 const SHARED = prepareAll(SHARED_SCRIPTS)
+
+/** For lib/redis/server-state.ts, which runs it on every master. */
+export const PROBE: Script = SHARED.probe
 
 /** Runs a script that is about no single queue. */
 export async function runShared<N extends SharedScriptName>(

@@ -1,66 +1,50 @@
 /** Sends scripts and commands to the server that has their key, in every topology. */
-import { type Redis, Command as RedisCommand } from "ioredis"
 import type { HostPort } from "../config/reader.ts"
+import { Refused } from "../errors.ts"
 import type { Log } from "../log.ts"
 import { DURABILITIES } from "../wire/operating.ts"
+import type { Code } from "../wire/problem.ts"
 import { type RedisTarget, type TopologyKind, topologyOf } from "./connection.ts"
-import { asRefusal } from "./faults.ts"
+import { asRefusal, isFull, refusalBy } from "./faults.ts"
 import { SCHEMA, SCHEMA_VERSION } from "./keys.ts"
+import { RefusalLog } from "./refusal-log.ts"
 import type { Command } from "./replicated.ts"
+import { lackOfRights } from "./rights.ts"
+import { evaluate, type Runner, type Script, send } from "./runner.ts"
+import { keyOn, line, MissingRights, type ServerState, serverState } from "./server-state.ts"
+import { SharedAnswer } from "./shared-answer.ts"
 import { openTopology, type Server, type Topology } from "./topology.ts"
-
-export interface Script {
-  text: string
-  sha: string
-}
-
-/** Runs scripts. All `keys` are in one slot. `mustReplicate`: a client is told the result, so the writes must not be lost. */
-export interface Runner {
-  run(
-    script: Script,
-    keys: readonly string[],
-    args: readonly (string | number)[],
-    mustReplicate: boolean,
-  ): Promise<unknown>
-}
-
-/** Reports the duration of each script in seconds, also if it fails. */
-export const timed = (runner: Runner, took: (seconds: number) => void): Runner => ({
-  async run(...call) {
-    const from = performance.now()
-    try {
-      return await runner.run(...call)
-    } finally {
-      took((performance.now() - from) / 1_000)
-    }
-  },
-})
 
 /** How many MOVED replies a command follows. */
 const MAX_MOVES = 4
 
-export interface RedisState {
-  version: string
-  maxmemoryPolicy: string
-  /** What survives a power cut with the current settings of Redis. */
-  durability: (typeof DURABILITIES)[number]
+/** Of several masters, the weakest counts. */
+export interface RedisState extends Omit<ServerState, "refusal"> {
   topology: TopologyKind
-  /** How many replicas are connected. In a Cluster: to the master with the fewest. */
-  replicas: number
   /** How many replicas must confirm a change before it is answered. */
   waitReplicas: number
+  /** Why no master accepts changes; undefined if one does. */
+  refused: { code: Code; detail: string } | undefined
+  /** What cannot be served now, beside what can. */
+  degraded: string[]
 }
 
 export class Store implements Runner {
   readonly #topology: Topology
   readonly #onBack = new Set<() => void>()
+  readonly #refusals: RefusalLog
+  readonly #checks: (() => Promise<string | undefined>)[] = []
+  readonly #state = new SharedAnswer(() => this.#readState())
 
   /** Connects, and checks the version, the mode and the layout of the data. */
   static async open(target: RedisTarget, log: Log): Promise<Store> {
     const store = new Store(target, log)
     try {
       await store.#topology.connect()
-      await store.#check()
+      await store.#check().catch(async error => {
+        if (error instanceof Refused) await store.requireRights() // it may say more
+        throw error
+      })
     } catch (error) {
       await store.close(0)
       throw error
@@ -72,9 +56,14 @@ export class Store implements Runner {
     private readonly target: RedisTarget,
     log: Log,
   ) {
+    this.#refusals = new RefusalLog(log)
     this.#topology = openTopology(target, log, () => {
       for (const listener of this.#onBack) listener()
     })
+  }
+
+  get database(): number {
+    return this.#topology.database
   }
 
   /** Calls the listener when an unavailable server is available again or was replaced. */
@@ -119,61 +108,145 @@ export class Store implements Runner {
       }
   }
 
-  /** The facts for /readyz. Of several masters, the weakest counts. */
-  async state(): Promise<RedisState> {
-    try {
-      const states = await Promise.all(this.#topology.masters().map(({ redis }) => serverState(redis)))
-      if (states.length === 0) throw new Error("CLUSTERDOWN No node is known to have any slot")
-      const worst = <T>(of: (state: ServerState) => T, rank: (value: T) => number) =>
-        states.map(of).reduce((a, b) => (rank(b) < rank(a) ? b : a))
-      return {
-        version: worst(
-          state => state.version,
-          version => Number.parseFloat(version),
-        ),
-        maxmemoryPolicy: worst(
-          state => state.maxmemoryPolicy,
-          policy => (policy === "noeviction" ? 1 : 0),
-        ),
-        durability: worst(
-          state => state.durability,
-          durability => DURABILITIES.indexOf(durability),
-        ),
-        replicas: worst(state => state.replicas, Number),
-        topology: topologyOf(this.target),
-        waitReplicas: this.target.waitReplicas ?? 0,
-      }
-    } catch (error) {
-      throw asRefusal(error)
-    }
+  /** The facts for /readyz. Many callers share an answer. */
+  state(): Promise<RedisState> {
+    return this.#state.get()
+  }
+
+  /** Has `state` check one more right. `check` resolves to the right that is missing, if it is. */
+  alsoCheck(check: () => Promise<string | undefined>): void {
+    this.#checks.push(check)
+  }
+
+  /** Fails with one sentence if the Redis user lacks rights that a broker needs. */
+  async requireRights(): Promise<void> {
+    const { refused } = await this.state()
+    if (refused?.code === "not_ready") throw new Error(refused.detail)
   }
 
   /** Closes after the commands in flight, but within `ms`. */
   close(ms: number): Promise<void> {
     this.#onBack.clear()
+    this.#refusals.close()
     return this.#topology.close(ms)
   }
 
   /** Runs `work` on the server that has the key. A server that answers MOVED has run nothing, so it is safe to go on. */
   async #onOwner(key: string, work: (server: Server) => Promise<unknown>): Promise<unknown> {
-    for (let moves = 0; ; moves++)
+    for (let moves = 0; ; moves++) {
+      let server: Server | undefined
       try {
-        return await work(this.#topology.of(key))
+        server = this.#topology.of(key)
+        return await work(server)
       } catch (error) {
-        if (moves === MAX_MOVES || !(await this.#topology.moved(error))) throw asRefusal(error)
+        if (moves < MAX_MOVES && (await this.#topology.moved(error))) continue
+        throw asRefusal(this.#cause(server, error))
       }
+    }
+  }
+
+  /** What a failed call tells about its server is logged. Returns the error, or what is known of its cause. */
+  #cause(server: Server | undefined, error: unknown): unknown {
+    this.#state.doubt()
+    if (server === undefined || !(error instanceof Error)) return error
+    const cause = this.#whyUnavailable(server, error) ?? error
+    if (refusalBy(cause) ?? isFull(cause)) this.#logRefusal(server, cause)
+    return cause
+  }
+
+  /** ioredis connects again after READONLY, because another server may be the master by now. It then fails calls unsent. */
+  #whyUnavailable(server: Server, error: Error): Error | undefined {
+    const refused = this.#refusals.errorOf(server)
+    const isConnecting = error.message.includes("isn't writeable") && refused?.message.startsWith("READONLY")
+    return server.whyUnavailable() ?? (isConnecting ? refused : undefined)
+  }
+
+  #logRefusal(server: Server, error: Error): void {
+    this.#refusals.refused(server, error, server.at, async () => {
+      const { refusal } = await this.#stateOf(server)
+      return refusal === undefined
+    })
+  }
+
+  #stateOf(server: Server): Promise<ServerState> {
+    const key = keyOn(server, key => this.#topology.of(key))
+    return serverState(server.redis, key, (this.target.waitReplicas ?? 0) > 0)
+  }
+
+  async #readState(): Promise<RedisState> {
+    const masters = this.#topology.masters()
+    if (masters.length === 0) throw asRefusal(new Error("CLUSTERDOWN No node is known to have any slot"))
+    const states: ServerState[] = []
+    const faults: { error: Error; at: string | undefined; isFull: boolean }[] = []
+    await Promise.all(
+      masters.map(async server => {
+        const { at } = server
+        try {
+          const state = await this.#stateOf(server)
+          states.push(state)
+          if (state.refusal === undefined) return
+          this.#logRefusal(server, state.refusal)
+          faults.push({ error: state.refusal, at, isFull: isFull(state.refusal) })
+        } catch (error) {
+          faults.push({
+            error: this.#whyUnavailable(server, error as Error) ?? (error as Error),
+            at,
+            isFull: false,
+          })
+        }
+      }),
+    )
+    if (states.length === 0) throw asRefusal(faults[0]!.error)
+    const missing = await Promise.all(this.#checks.map(check => check()))
+    const rights = new Set(missing.filter(right => right !== undefined))
+    const refusing = faults.filter(fault => !fault.isFull)
+    const reason =
+      rights.size > 0
+        ? new MissingRights(lackOfRights(rights))
+        : refusing.length === masters.length
+          ? refusing[0]!.error
+          : undefined
+    const worst = <T>(of: (state: ServerState) => T, rank: (value: T) => number) =>
+      states.map(of).reduce((a, b) => (rank(b) < rank(a) ? b : a))
+    return {
+      version: worst(
+        state => state.version,
+        version => Number.parseFloat(version),
+      ),
+      maxmemoryPolicy: worst(
+        state => state.maxmemoryPolicy,
+        policy => (policy === "noeviction" ? 1 : 0),
+      ),
+      durability: worst(
+        state => state.durability,
+        durability => DURABILITIES.indexOf(durability),
+      ),
+      replicas: worst(state => state.replicas, Number),
+      topology: topologyOf(this.target),
+      waitReplicas: this.target.waitReplicas ?? 0,
+      refused: reason && describe(reason),
+      degraded: faults.map(({ error, at }) => (at === undefined ? "" : `${at}: `) + describe(error).detail),
+    }
   }
 
   /** Refuses servers that are too old for the scripts or hold another layout. Writes the layout number to new ones. */
   async #check(): Promise<void> {
-    const info = await this.#topology.masters()[0]!.redis.info("server")
+    const { redis } = this.#topology.of(SCHEMA)
+    const info = await redis.info("server").catch((error: Error) => {
+      throw asRefusal(error)
+    })
     const mode = line(info, "redis_mode")
     if (mode === "sentinel") throw new Error("This server is a Sentinel: set its address in REDIS_SENTINELS.")
     if (mode === "cluster" && topologyOf(this.target) !== "cluster")
       throw new Error("This server is a node of a Cluster: set its address in REDIS_CLUSTER.")
-    const { version } = await this.state()
+    const version = line(info, "redis_version") ?? "unknown"
     if (Number.parseInt(version, 10) < 7)
       throw new Error(`This server is Redis ${version}: 7.0 or newer is required.`)
+    await this.markLayout()
+  }
+
+  /** Writes the layout number if there is none. Fails if the data has another layout. */
+  async markLayout(): Promise<void> {
     // Write it only if it is missing: a broker must also start on a Redis that refuses writes, to finish tasks.
     if ((await this.command(["GET", SCHEMA])) === null) await this.command(["SETNX", SCHEMA, SCHEMA_VERSION])
     const found = await this.command(["GET", SCHEMA])
@@ -184,51 +257,10 @@ export class Store implements Runner {
   }
 }
 
-/** Runs scripts on one connection. */
-export const onOneConnection = (redis: Redis): Runner => ({
-  run: (script, keys, args) => evaluate(script, keys, args, command => send(redis, command)),
-})
-
-/** Like `redis.call`, but without three copies of the arguments. */
-const send = (redis: Redis, [name, ...args]: Command) =>
-  redis.sendCommand(new RedisCommand(name, args, { replyEncoding: "utf8" })) as Promise<unknown>
-
-/** Runs a script by its hash. If Redis does not know it, it has run nothing, and the text is sent. */
-async function evaluate(
-  script: Script,
-  keys: readonly string[],
-  args: readonly (string | number)[],
-  run: (command: Command) => Promise<unknown>,
-): Promise<unknown> {
-  try {
-    return await run(["EVALSHA", script.sha, keys.length, ...keys, ...args])
-  } catch (error) {
-    if (!(error instanceof Error && error.message.startsWith("NOSCRIPT"))) throw error
-    return await run(["EVAL", script.text, keys.length, ...keys, ...args])
-  }
-}
-
-type ServerState = Omit<RedisState, "topology" | "waitReplicas">
-
-/** The value of a line of INFO. */
-const line = (info: string, name: string) => new RegExp(`^${name}:(.*?)\\r?$`, "m").exec(info)?.[1]
-
-/** Uses only INFO and CONFIG GET. */
-async function serverState(redis: Redis): Promise<ServerState> {
-  // INFO is also answered before the connection is usable and while Redis loads its data. GET is not.
-  await redis.get(SCHEMA).catch((error: Error) => {
-    if (!error.message.startsWith("MOVED")) throw error
-  })
-  const info = await redis.info()
-  // Managed servers may refuse CONFIG. INFO has the policy and whether there is an AOF, but not appendfsync.
-  const fsync = await redis.config("GET", "appendfsync").then(
-    reply => (reply as string[])[1],
-    () => "unknown",
-  )
-  return {
-    version: line(info, "redis_version") ?? "unknown",
-    maxmemoryPolicy: line(info, "maxmemory_policy") ?? "unknown",
-    durability: line(info, "aof_enabled") === "1" ? (fsync as RedisState["durability"]) : "none",
-    replicas: info.match(/^slave\d+:.*state=online/gm)?.length ?? 0,
-  }
+function describe(error: Error): { code: Code; detail: string } {
+  if (error instanceof MissingRights) return { code: "not_ready", detail: error.message }
+  const refusal = asRefusal(error)
+  return refusal instanceof Refused
+    ? { code: refusal.reason, detail: refusal.facts.detail ?? error.message }
+    : { code: "redis_unavailable", detail: error.message }
 }

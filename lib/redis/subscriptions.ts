@@ -4,6 +4,10 @@
  */
 import type { Redis } from "ioredis"
 import { asRefusal } from "./faults.ts"
+import { wakeChannel } from "./keys.ts"
+import { missingRight } from "./rights.ts"
+
+const RETRY_MS = 1_000
 
 export class Subscriptions {
   readonly #channels = new Map<string, Promise<unknown>>()
@@ -34,6 +38,16 @@ export class Subscriptions {
     return subscribed
   }
 
+  /** The right that Redis denies to this connection, if it does. */
+  async missingRight(): Promise<string | undefined> {
+    try {
+      await this.redis.subscribe(wakeChannel("probe"))
+    } catch (error) {
+      return missingRight("SUBSCRIBE", (error as Error).message)
+    }
+    return undefined
+  }
+
   unsubscribe(channel: string): void {
     if (this.#channels.delete(channel)) this.redis.unsubscribe(channel).catch(() => {})
   }
@@ -45,7 +59,10 @@ export class Subscriptions {
       // Report the gap without channels too: a subscribe may have failed while the connection was lost.
       this.onGap()
     } catch {
-      // The connection was lost again. Its next `ready` event calls this again.
+      // If the connection was lost again, its next `ready` event calls this. Otherwise Redis has refused.
+      setTimeout(() => {
+        if (this.redis.status === "ready") void this.#resubscribe()
+      }, RETRY_MS).unref()
     }
   }
 

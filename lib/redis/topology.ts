@@ -11,14 +11,19 @@
 import type { Redis } from "ioredis"
 import type { HostPort } from "../config/reader.ts"
 import type { Log } from "../log.ts"
-import { commandConnection, connect, type RedisTarget } from "./connection.ts"
+import { commandConnection, connect, type RedisTarget, whyUnavailable } from "./connection.ts"
 import { ReplicatedWrites } from "./replicated.ts"
+import { databaseOf } from "./runner.ts"
 
 export interface Server {
   /** For reads, and for writes that no client is told about. */
   redis: Redis
   /** For all other writes, if they must be replicated. */
   replicated: ReplicatedWrites | undefined
+  /** `host:port` of a node of a Cluster. */
+  at: string | undefined
+  /** What is known of the cause, if the connection is not usable now. */
+  whyUnavailable(): Error | undefined
   /** Connects, or fails with the reason. */
   connect(): Promise<void>
   /** Closes after the commands in flight, but within `ms`. */
@@ -26,6 +31,8 @@ export interface Server {
 }
 
 export interface Topology {
+  /** The number of the database; 0 in a Cluster. */
+  readonly database: number
   of(key: string): Server
   /** The servers that hold keys. */
   masters(): Server[]
@@ -54,6 +61,8 @@ function server(target: RedisTarget, log: Log, onBack: () => void, at?: HostPort
   return {
     redis,
     replicated,
+    at: at && nameOf(at),
+    whyUnavailable: () => whyUnavailable(redis),
     async connect() {
       await Promise.all([redis, ...(second ? [second] : [])].map(connect))
     },
@@ -68,6 +77,7 @@ function server(target: RedisTarget, log: Log, onBack: () => void, at?: HostPort
 function oneServer(target: RedisTarget, log: Log, onBack: () => void): Topology {
   const only = server(target, log, onBack)
   return {
+    database: databaseOf(only.redis),
     of: () => only,
     masters: () => [only],
     nodes: () => [],
@@ -87,6 +97,7 @@ const REFRESH_MS = 1_000
 const ANSWER_MS = 500
 
 export class Cluster implements Topology {
+  readonly database = 0
   /** Nodes by `host:port`. */
   readonly #known = new Map<string, Node>()
   /** The name of the master of each slot. */

@@ -130,5 +130,11 @@ export const Ready = Type.Object({
   wait_replicas: Type.Integer({
     description: "how many replicas must confirm a change before the broker answers",
   }),
+  degraded: Type.Optional(
+    Type.Array(Type.String(), {
+      description:
+        "what cannot be served now, with the reason: new tasks, or the queues of a node of a Cluster",
+    }),
+  ),
 })
 export type Ready = Static<typeof Ready>

@@ -1,8 +1,8 @@
 /** The fast paths of the scripts: each gives the same records, sets and answers as the general path. */
 import { afterAll, expect, test } from "bun:test"
 import type { Redis } from "ioredis"
+import { onOneConnection, type Runner } from "../../lib/redis/runner.ts"
 import { prepareScript } from "../../lib/redis/scripts.ts"
-import { onOneConnection, type Runner } from "../../lib/redis/store.ts"
 import type { Policy } from "../../lib/task/policy.ts"
 import { encodeNewTask } from "../../lib/task/record.ts"
 import { DirectQueue } from "../support/harness.ts"

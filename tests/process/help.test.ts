@@ -93,6 +93,8 @@ const redis = {
   topology: "single" as const,
   replicas: 0,
   waitReplicas: 0,
+  refused: undefined,
+  degraded: [],
 }
 
 test("on a terminal each fact has its own line, otherwise all are in one line of JSON", () => {

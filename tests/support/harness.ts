@@ -6,8 +6,8 @@ import { createLog } from "../../lib/log.ts"
 import type { Metrics } from "../../lib/observe/metrics.ts"
 import { TaskQueue } from "../../lib/queue/task-queue.ts"
 import { QUEUE_KEY_NAMES, QUEUES, type QueueKey, queueKeys } from "../../lib/redis/keys.ts"
+import { onOneConnection, type Runner } from "../../lib/redis/runner.ts"
 import { type Limits, type Replies, Scripts } from "../../lib/redis/scripts.ts"
-import { onOneConnection, type Runner } from "../../lib/redis/store.ts"
 import { localOf } from "../../lib/task/id.ts"
 import { type HEADER_FIELDS, readLeased } from "../../lib/task/record.ts"
 import type { Leased } from "../../lib/task/task.ts"
@@ -187,6 +187,7 @@ export async function testBroker(
     ...config,
     redis: {
       ...(typeof redis === "object" ? redis : { url: redis ?? (await sharedRedis()).socket }),
+      username: config.redisUsername,
       password: config.redisPassword,
       waitReplicas: config.waitReplicas,
       timeoutMs: config.redisTimeoutMs,

@@ -1,0 +1,42 @@
+/**
+ * Logs when a server begins to refuse commands, in its own words, and when it accepts them again: one line each. While a
+ * server refuses, it is asked once per second, so the end is logged even if no call is made.
+ */
+import type { Log } from "../log.ts"
+
+const WATCH_MS = 1_000
+
+export class RefusalLog {
+  readonly #watched = new Map<object, { timer: Timer; error: Error }>()
+
+  constructor(private readonly log: Log) {}
+
+  /** `check` resolves to whether the server accepts commands again. It fails if the server cannot be reached. */
+  refused(server: object, error: Error, at: string | undefined, check: () => Promise<boolean>): void {
+    if (this.#watched.has(server)) return
+    this.log.warn("Redis refuses commands", { error: error.message, server: at })
+    const timer = setInterval(() => {
+      check().then(
+        accepts => {
+          if (accepts && this.#end(server)) this.log.info("Redis accepts commands again", { server: at })
+        },
+        () => {}, // its connection logs that
+      )
+    }, WATCH_MS).unref()
+    this.#watched.set(server, { timer, error })
+  }
+
+  /** What this server said when it began to refuse commands. */
+  errorOf(server: object): Error | undefined {
+    return this.#watched.get(server)?.error
+  }
+
+  close(): void {
+    for (const server of this.#watched.keys()) this.#end(server)
+  }
+
+  #end(server: object): boolean {
+    clearInterval(this.#watched.get(server)?.timer)
+    return this.#watched.delete(server)
+  }
+}

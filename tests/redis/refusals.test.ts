@@ -1,0 +1,114 @@
+/** What the broker answers and logs while Redis answers, but refuses what the broker needs. */
+import { expect, test } from "bun:test"
+import { mkdir } from "node:fs/promises"
+import type { Fields, Log } from "../../lib/log.ts"
+import { DirectQueue, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
+import { testRedis } from "../support/redis.ts"
+import { answered, post, problem, submitted } from "../support/requests.ts"
+
+/** The lines that a broker logs about Redis. */
+function recordedLog() {
+  const lines: string[] = []
+  const add = (message: string, { error = "" }: Fields = {}) => lines.push(`${message} ${error}`.trim())
+  const log: Log = { debug: () => {}, info: add, warn: add, error: add }
+  return { log, lines: (word: string) => lines.filter(line => line.includes(word)) }
+}
+
+const ready = ({ url }: TestBroker) => fetch(`${url}/readyz`)
+const becomesReady = (broker: TestBroker) =>
+  until("the broker is ready", async () => (await ready(broker)).status === 200)
+
+type Command = (...words: [string, ...string[]]) => Promise<unknown>
+
+/** Makes Redis refuse writes, and accept them again; the word is the first of its errors. */
+const REFUSALS: Record<
+  string,
+  { begin: (call: Command) => Promise<unknown>; end: (call: Command) => Promise<unknown> }
+> = {
+  MISCONF: {
+    async begin(call) {
+      const [, dir] = (await call("CONFIG", "GET", "dir")) as [string, string]
+      await mkdir(`${dir}/dump.rdb/full`, { recursive: true })
+      await call("CONFIG", "SET", "save", "3600 1")
+      await call("SET", "a", "1")
+      await call("BGSAVE")
+      await until("the save has failed", async () => /bgsave_status:err/.test(String(await call("INFO"))))
+    },
+    end: call => call("CONFIG", "SET", "save", ""),
+  },
+  NOREPLICAS: {
+    begin: call => call("CONFIG", "SET", "min-replicas-to-write", "1"),
+    end: call => call("CONFIG", "SET", "min-replicas-to-write", "0"),
+  },
+  READONLY: {
+    begin: call => call("REPLICAOF", "127.0.0.1", "1"),
+    end: call => call("REPLICAOF", "NO", "ONE"),
+  },
+}
+
+test.each(Object.keys(REFUSALS))(
+  "while Redis answers %s, /readyz and refused calls repeat its words, and the log says when it begins and ends",
+  async word => {
+    await using server = await testRedis()
+    const { log, lines } = recordedLog()
+    await using broker = await testBroker({}, server.socket, log)
+    await using direct = new DirectQueue(server.socket)
+    await submitted(broker, { type: "a" })
+    const call: Command = (name, ...args) => direct.redis.call(name, ...args)
+    await REFUSALS[word]!.begin(call)
+    const refused = { status: 503, code: "redis_unavailable", detail: expect.stringContaining(`: ${word} `) }
+    expect(await problem(post(broker, "/submit", { type: "a" }))).toMatchObject(refused)
+    expect(await problem(post(broker, "/submit", { type: "a", queue: freshName() }))).toMatchObject(refused)
+    expect(await problem(post(broker, "/lease", {}))).toMatchObject(refused)
+    expect(await problem(ready(broker))).toMatchObject(refused)
+    await REFUSALS[word]!.end(call)
+    await becomesReady(broker)
+    await submitted(broker, { type: "a" })
+    await until("the log has the end", () => lines("accepts").length > 0)
+    expect(lines("Redis refuses")).toEqual([
+      expect.stringMatching(new RegExp(`^Redis refuses commands ${word} `)),
+    ])
+    expect(lines("Redis accepts")).toEqual(["Redis accepts commands again"])
+  },
+)
+
+test("a broker without any calls logs what /readyz finds, once", async () => {
+  await using server = await testRedis()
+  const { log, lines } = recordedLog()
+  await using broker = await testBroker({}, server.socket, log)
+  await using direct = new DirectQueue(server.socket)
+  await direct.redis.config("SET", "min-replicas-to-write", 1)
+  for (let i = 0; i < 3; i++) expect((await ready(broker)).status).toBe(503)
+  expect(lines("Redis refuses")).toHaveLength(1)
+})
+
+test("with Redis full, /readyz stays 200 and says that new tasks are refused, and the log says so once", async () => {
+  await using server = await testRedis({ args: ["--maxmemory-policy", "noeviction"] })
+  const { log, lines } = recordedLog()
+  await using broker = await testBroker({}, server.socket, log)
+  await using direct = new DirectQueue(server.socket)
+  await submitted(broker, { type: "a" })
+  expect(await answered(ready(broker))).not.toHaveProperty("degraded")
+  await direct.redis.config("SET", "maxmemory", 1)
+  expect((await problem(post(broker, "/submit", { type: "a" }))).code).toBe("out_of_memory")
+  expect(await answered(ready(broker))).toMatchObject({
+    status: "ready",
+    degraded: [expect.stringContaining("maxmemory")],
+  })
+  await direct.redis.config("SET", "maxmemory", 0)
+  await until("the log has the end", () => lines("Redis accepts").length > 0)
+  expect(lines("Redis refuses")).toEqual([expect.stringContaining("OOM")])
+})
+
+test("a flood of /readyz costs Redis a few commands", async () => {
+  await using server = await testRedis()
+  await using broker = await testBroker({}, server.socket)
+  await using direct = new DirectQueue(server.socket)
+  const evals = async () =>
+    Number(/cmdstat_eval:calls=(\d+)/.exec(await direct.redis.info("commandstats"))?.[1] ?? 0)
+  const before = await evals()
+  const began = performance.now()
+  for (let i = 0; i < 20; i++) await Promise.all(Array.from({ length: 20 }, () => ready(broker)))
+  const seconds = Math.ceil((performance.now() - began) / 1_000)
+  expect((await evals()) - before).toBeLessThanOrEqual(5 * (seconds + 1))
+})

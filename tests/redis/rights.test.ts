@@ -1,0 +1,140 @@
+/** A Redis user that lacks rights: found at start and by /readyz, and no call that has written fails because of a hint. */
+import { expect, test } from "bun:test"
+import { join } from "node:path"
+import { endedChannel } from "../../lib/redis/keys.ts"
+import { PROBED_COMMANDS } from "../../lib/redis/rights.ts"
+import { root } from "../support/documents.ts"
+import { DirectQueue, testBroker, until } from "../support/harness.ts"
+import { testRedis } from "../support/redis.ts"
+import { answered, post, problem, submitted } from "../support/requests.ts"
+
+/** The rights that the document names, apart from the user and the password. */
+async function documentedRights(): Promise<string[]> {
+  const text = await Bun.file(join(root, "lib/redis/README.md")).text()
+  return /^ACL SETUSER broker on >password (.+)$/m.exec(text)![1]!.split(" ")
+}
+
+async function redisWithUser(rights: readonly string[]) {
+  const server = await testRedis()
+  const direct = new DirectQueue(server.socket)
+  const grant = (...rules: string[]) => direct.redis.call("ACL", "SETUSER", "broker", ...rules)
+  await grant("reset", "on", ">password", ...rights)
+  return {
+    direct,
+    grant,
+    start: () => testBroker({ redisUsername: "broker", redisPassword: "password" }, server.socket),
+    async [Symbol.asyncDispose]() {
+      await direct[Symbol.asyncDispose]()
+      await server[Symbol.asyncDispose]()
+    },
+  }
+}
+
+test("a user with the rights in the document can do everything", async () => {
+  await using redis = await redisWithUser(await documentedRights())
+  await using broker = await redis.start()
+  const id = await submitted(broker, { type: "a" })
+  expect(await answered(post(broker, "/lease", {}))).toMatchObject({ tasks: [{ id }] })
+  expect(await answered(fetch(`${broker.url}/readyz`))).not.toHaveProperty("degraded")
+})
+
+/** Rules that take rights away, and what the broker must name. */
+const LACKS: [rules: string[], right: string][] = [
+  [["resetchannels"], "&tq:*"],
+  [["resetkeys"], "~tq:*"],
+  [["resetkeys", "%R~tq:*"], "~tq:*"],
+  [["-@scripting"], "+@scripting"],
+  [["-eval"], "+@scripting"],
+  [["-evalsha"], "+@scripting"],
+  [["-publish"], "+publish"],
+  [["-subscribe"], "+subscribe"],
+  [["-info"], "+info"],
+  [["-zadd", "-rpush"], "+rpush +zadd"],
+  [["-@hash"], "+hset"],
+  [["-xadd"], "+xadd"],
+  [["-unlink"], "+unlink"],
+  [["-time"], "+time"],
+  [["-scan"], "+scan"],
+]
+
+test.each(LACKS)(
+  "a broker whose Redis user has the rules %j does not start, and names %s",
+  async (rules, right) => {
+    await using redis = await redisWithUser([...(await documentedRights()), ...rules])
+    const error = await redis.start().then(
+      async broker => {
+        await broker[Symbol.asyncDispose]()
+        return "it started"
+      },
+      (error: Error) => error.message,
+    )
+    expect(error).toStartWith("The Redis user lacks rights")
+    expect(error).not.toContain("\n")
+    for (const each of right.split(" ")) expect(error).toContain(each)
+  },
+)
+
+test.each(LACKS)(
+  "rights that are taken away by %j while a broker runs are named by /readyz: %s",
+  async (rules, right) => {
+    const rights = await documentedRights()
+    await using redis = await redisWithUser(rights)
+    await using broker = await redis.start()
+    await redis.grant(...rules)
+    await expectNotReady(() => fetch(`${broker.url}/readyz`), right.split(" ")[0]!)
+    await redis.grant("reset", "on", ">password", ...rights)
+    await using second = await redis.start()
+    expect((await fetch(`${second.url}/readyz`)).status).toBe(200)
+  },
+)
+
+/** Taking a channel away ends connections, so the first answer may be that Redis is unavailable. */
+async function expectNotReady(ready: () => Promise<Response>, right: string): Promise<void> {
+  let found = await problem(ready())
+  for (let tries = 0; found.code === "redis_unavailable" && tries < 100; tries++) {
+    await Bun.sleep(50)
+    found = await problem(ready())
+  }
+  expect(found).toMatchObject({ status: 503, code: "not_ready", detail: expect.stringContaining(right) })
+}
+
+test("calls whose change is made succeed although Redis refuses their hint", async () => {
+  const rights = await documentedRights()
+  await using redis = await redisWithUser(rights)
+  await using broker = await redis.start()
+  const watched = await submitted(broker, { type: "a", queue: "q" })
+  const waits = broker.call("GET", `/status/${watched}?wait_ms=1000`)
+  await until(
+    "the request waits",
+    async () => (await redis.direct.redis.pubsub("CHANNELS", endedChannel("q"))).length > 0,
+  )
+  await redis.grant("resetchannels")
+  const ask = async (method: string, path: string, body?: object) =>
+    (await broker.call(method, path, body)).status
+  expect(await ask("POST", "/submit", { type: "b", queue: "q" })).toBe(200)
+  expect(await redis.direct.redis.llen("tq:{q}:ready:5")).toBe(2)
+  const { tasks } = (await answered(post(broker, "/lease", { queues: ["q"], worker: "w" }))) as {
+    tasks: { id: string; lease: string }[]
+  }
+  expect(await ask("POST", "/ack", { task_id: tasks[0]!.id, lease: tasks[0]!.lease })).toBe(200)
+  expect(await ask("PUT", "/queues/q/settings", { defaults: { priority: 3 } })).toBe(200)
+  expect(await ask("POST", "/queues/q/pause")).toBe(200)
+  expect(await ask("POST", "/queues/q/resume")).toBe(200)
+  await redis.grant("reset", "on", ">password", ...rights)
+  expect((await waits).status).toBe(200)
+})
+
+test("every command of the scripts and of the broker is tried", async () => {
+  const sources = new Bun.Glob("lib/{lua,queue,observe,redis}/*.{lua,ts}").scan({ cwd: root })
+  const used = new Set<string>()
+  for await (const path of sources) {
+    const text = await Bun.file(join(root, path)).text()
+    for (const [, name] of text.matchAll(
+      /(?:redis\.call\(|in_chunks\(|ommand\(\[\s*|command = \[)"([A-Z]+)"/g,
+    ))
+      used.add(name!)
+  }
+  expect(used.size).toBeGreaterThan(30)
+  const otherwise = ["TIME", "WAIT", "PUBLISH"]
+  expect([...used].filter(name => ![...otherwise, ...PROBED_COMMANDS].includes(name))).toEqual([])
+})
