@@ -84,9 +84,8 @@ const checkRetryMany = checker(RetryMany, {
 })
 
 function readFilter(filter: Omit<DlqPurge, "queue" | "limit" | "cursor" | "dry_run">): DeadFilter {
-  const { older_than_ms, newer_than_ms, ...rest } = filter
-  const ago = (ms: number | undefined) => (ms === undefined ? undefined : Date.now() - ms)
-  return { ...rest, before: ago(older_than_ms), after: ago(newer_than_ms) }
+  const { older_than_ms: olderThanMs, newer_than_ms: newerThanMs, ...rest } = filter
+  return { ...rest, olderThanMs, newerThanMs }
 }
 
 function readRetryMany({ text, value }: Body) {

@@ -7,8 +7,9 @@
              task 1 if its id may be in a ready list, 0 if it was in none
              what "unlisted": a task that was in no list when the caller looked again; more: its lease at that time
              what "bytes": the recorded byte count of the queue is too high by `id` bytes
-  answers    {now, recorded bytes, bytes that these tasks occupied when the audit began,
-             {index, fault, repaired (1 or 0), lease}, ...}     index: of the item, from 0; the faults:
+  answers    {now, recorded bytes, bytes that these tasks occupied when the audit began, how many items were checked: fewer
+             than all if their texts are large, {index, fault, repaired (1 or 0), lease}, ...}
+             index: of the item, from 0; the faults:
              "not_listed"      queued, but in no ready list (for a "task" unproven: look again); appended to its list
              "no_lease"        processing, but not in `leases`; its lease lapses now
              "no_due"          scheduled or retrying, but not in `due`; ready now
@@ -38,8 +39,9 @@ local WAITS = { scheduled = true, retrying = true, queued = true }
 local ENDED = { done = true, dead = true, cancelled = true }
 
 local NO_EXTRAS = {}
+local MAX_BYTES = 4000000 -- of texts in one call, exceeded by one text at most
 
-local answer = { now, tonumber(redis.call("HGET", stats, "bytes") or 0), 0 }
+local answer = { now, tonumber(redis.call("HGET", stats, "bytes") or 0), 0, 0 }
 local index = 0
 
 -- Records a fault, and repairs it by calling `repair`.
@@ -140,14 +142,18 @@ function check.bytes(excess)
   end
 end
 
-local ids, ids_by_set = {}, {}
-for i = first, #ARGV, fields_each do ids[#ids + 1] = ARGV[i + 1] end
-load(ids)
+local ids_by_set, read_bytes, last = {}, 0, #ARGV
 
 -- Reads the scores by one command per set: one per entry would cost more than everything else.
 for i = first, #ARGV, fields_each do
+  if read_bytes >= MAX_BYTES then
+    last = i - 1
+    break
+  end
   local what = ARGV[i]
   local id = ARGV[i + 1]
+  load({ id })
+  read_bytes = read_bytes + #(loaded[id] or "")
   local set = SETS[what] and what or what == "task" and PLACES[match(loaded[id] or "", STATE)]
   if set then
     ids_by_set[set] = ids_by_set[set] or {}
@@ -160,6 +166,7 @@ for set, set_ids in pairs(ids_by_set) do
 end
 
 for i = first, #ARGV, fields_each do
+  if i > last then break end
   local what, id, more = unpack(ARGV, i, i + fields_each - 1)
   if SETS[what] then
     check_entry(what, id)
@@ -168,6 +175,7 @@ for i = first, #ARGV, fields_each do
   end
   index = index + 1
 end
+answer[4] = index
 commit()
 publish(0)
 return answer

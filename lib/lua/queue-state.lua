@@ -1,26 +1,34 @@
 #!lua flags=no-writes
 --[[ queue-state: how many tasks of a queue are in each place, how long they have waited, and the settings of the queue.
-  answers    {now, polled (ms of the last poll; "" never), paused (ms since; "" not paused), reason (of the pause),
+  arguments  queues: names, separated by spaces, as for queue-states
+  answers    for each {now, polled (ms of the last poll; "" never), paused (ms since; "" not paused), reason (of the pause),
              concurrency, per_second, burst (settings; "" no limit), oldest (ms since which the longest waiting task among
              the heads of the ready lists waits: its submit or its newest attempt; 0: none waits), due, leases, done, dead,
              cancelled (their sizes), then the size of each ready list, from priority 0}
-  cost       O(100) at most, for stale ids at the heads of ready lists
+  cost       O(100) at most per queue, for stale ids at the heads of ready lists
   invariant  the sizes are exact, except that ready lists may contain stale ids ]]
-local answer = { now, redis.call("HGET", stats, "polled") or "" }
-for _, value in ipairs(redis.call("HMGET", settings, "paused", "reason", "concurrency", "per_second", "burst")) do
-  answer[#answer + 1] = value or ""
-end
-answer[#answer + 1] = 0
-local oldest_at = #answer
-for _, set in ipairs({ due, leases, done, dead, cancelled }) do answer[#answer + 1] = redis.call("ZCARD", set) end
-local oldest = now
-for priority = 0, 9 do
-  local count = redis.call("LLEN", ready .. priority)
-  local since = count > 0 and waiting_since(priority)
-  if since then
-    oldest = math.min(oldest, since)
-    answer[oldest_at] = oldest
+local queues = unpack(ARGV)
+
+local answers = {}
+for queue in string.gmatch(queues, "%S+") do
+  use_queue(queue)
+  local answer = { now, redis.call("HGET", stats, "polled") or "" }
+  for _, value in ipairs(redis.call("HMGET", settings, "paused", "reason", "concurrency", "per_second", "burst")) do
+    answer[#answer + 1] = value or ""
   end
-  answer[#answer + 1] = count
+  answer[#answer + 1] = 0
+  local oldest_at = #answer
+  for _, set in ipairs({ due, leases, done, dead, cancelled }) do answer[#answer + 1] = redis.call("ZCARD", set) end
+  local oldest = now
+  for priority = 0, 9 do
+    local count = redis.call("LLEN", ready .. priority)
+    local since = count > 0 and waiting_since(priority)
+    if since then
+      oldest = math.min(oldest, since)
+      answer[oldest_at] = oldest
+    end
+    answer[#answer + 1] = count
+  end
+  answers[#answers + 1] = answer
 end
-return answer
+return answers

@@ -5,6 +5,14 @@
   If max_bytes is set, `bytes` in `stats` counts what all tasks that have not ended occupy. ]]
 local task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, settings, wake, ended = unpack(KEYS)
 
+-- Goes on to another queue, whose keys differ only in the name. In a Cluster, where queues are in different slots, a call
+-- names one queue.
+local function use_queue(name)
+  local keys = {}
+  for i, key in ipairs(KEYS) do keys[i] = string.match(key, "^.-{") .. name .. string.match(key, "}.*$") end
+  task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, settings, wake, ended = unpack(keys)
+end
+
 -- Locals for what runs per task: a global is looked up by name at each use.
 local ARGV, find, match, sub, byte = ARGV, string.find, string.match, string.sub, string.byte
 
@@ -50,6 +58,12 @@ end
 
 -- queue-state: started, created and priority of a queued task.
 local WAITING_SINCE = "^queued %d+ %S+ (%d+) %S+ %d+ %d+ %d+ (%d+)\n(%d) "
+
+-- leases-by-worker: the worker of a leased task.
+local HOLDER = "^processing %d+ %S+ %d+ (%S+) "
+
+-- purge: finished is not 0.
+local HAS_ENDED = "^%a+ [1-9]"
 
 -- audit-queue: state, finished, lease, started, created, policy, extras, the position of the type.
 local AUDITED = "^(%a+) (%d+) (%S+) (%d+) %S+ %d+ %d+ %d+ (%d+)\n([^\n]*)\n([^\n]*)\n()"
@@ -188,10 +202,12 @@ end
 -- The attempt number of a lease; 0 if the task was never leased.
 local function attempt_of(lease) return tonumber(match(lease, "^%d+")) end
 
--- Reads a task without parsing it, or returns false: its text, its payload if that has its own key, and its scores in
--- `leases` and `due`. bare: omit that payload, which may be large.
-local function read_raw(id, bare)
+-- Reads a task without parsing it, or returns false: its text, its payload if that has its own key and is asked for, and
+-- its scores in `leases` and `due`.
+local function read_raw(id, with_payload)
   local text = redis.call("GET", task .. id)
   return text
-    and { id, text, not bare and redis.call("GET", payload .. id), redis.call("ZSCORE", leases, id), redis.call("ZSCORE", due, id) }
+    and {
+      id, text, with_payload and redis.call("GET", payload .. id) or false, redis.call("ZSCORE", leases, id), redis.call("ZSCORE", due, id),
+    }
 end

@@ -1,12 +1,6 @@
 /** How many tasks of each state the queues hold, read for /metrics. */
 import type { Scripts } from "../redis/scripts.ts"
 
-/** Number of queues per script call if one server holds all of them. A call takes 2 ms of Redis' time. */
-export const MAX_DEPTHS_PER_CALL = 100
-
-/** Number of queues that are read at the same time. Between these groups Redis can serve other calls. */
-const MAX_DEPTHS_AT_ONCE = 300
-
 /** The contents of one queue, as /metrics exports them. */
 export interface Depth {
   queue: string
@@ -29,23 +23,16 @@ interface CachedDepths {
 export class Depths {
   #previous: readonly CachedDepths[] = []
 
-  async read(scripts: Scripts, queues: readonly string[], perCall: number): Promise<Depth[]> {
-    const answers: CachedDepths[] = []
-    for (let at = 0; at < queues.length; at += MAX_DEPTHS_AT_ONCE) {
-      const group = queues.slice(at, at + MAX_DEPTHS_AT_ONCE)
-      const calls = Array.from({ length: Math.ceil(group.length / perCall) }, async (_, i) => {
-        const called = group.slice(i * perCall, (i + 1) * perCall)
-        const names = called.join(" ")
-        const text = await scripts.call("queueStates", called[0]!, { queues: names })
-        const before = this.#previous[at / perCall + i]
-        return before?.names === names && before.text === text
-          ? before
-          : { names, text, depths: readDepths(called, text) }
-      })
-      answers.push(...(await Promise.all(calls)))
-    }
-    this.#previous = answers
-    return answers.flatMap(({ depths }) => depths)
+  async read(scripts: Scripts, queues: readonly string[]): Promise<Depth[]> {
+    const replies = await scripts.callForQueues("queueStates", queues, {})
+    this.#previous = replies.map(({ queues, reply: text }, i) => {
+      const names = queues.join(" ")
+      const before = this.#previous[i]
+      return before?.names === names && before.text === text
+        ? before
+        : { names, text, depths: readDepths(queues, text) }
+    })
+    return this.#previous.flatMap(({ depths }) => depths)
   }
 }
 

@@ -195,10 +195,12 @@ export class AuditPass {
     const progress = this.#queues.get(queue)!
     const { fix } = this.options
     // ZSCAN returns a small set whole, whatever its COUNT.
-    for (let from = 0; from < all.length; from += STEP) {
+    for (let from = 0; from < all.length; ) {
       const items = all.slice(from, from + STEP)
       const args = { began: progress.began, fix: fix ? 1 : 0, retention: this.parts.retentionMs }
-      const [, , counted, ...faults] = await this.parts.scripts.call("auditQueue", queue, args, items)
+      const reply = await this.parts.scripts.call("auditQueue", queue, args, items)
+      const [, , counted, checked, ...faults] = reply
+      from += checked
       progress.countedBytes += counted
       for (const [index, fault, mended, lease] of faults) {
         const { what, id } = items[index]!

@@ -1,10 +1,10 @@
 /** Control of queues: their views, pausing, limits and defaults, and deleting tasks of one state. */
 
 import { MAX_QUEUES } from "../observe/counters.ts"
-import { type Depth, Depths, MAX_DEPTHS_PER_CALL } from "../observe/depths.ts"
+import { type Depth, Depths } from "../observe/depths.ts"
 import type { EventWriter } from "../observe/event-writer.ts"
 import type { Rates } from "../observe/rates.ts"
-import type { Replies, Scripts } from "../redis/scripts.ts"
+import type { QueueState, Scripts } from "../redis/scripts.ts"
 import type { Purged, QueueView } from "../wire/managing.ts"
 import type { QueueSettings } from "../wire/queue-settings.ts"
 import type { Purgeable } from "../wire/states.ts"
@@ -33,8 +33,6 @@ interface ControlParts {
   rates: Rates
   events: EventWriter
   defaults: QueueDefaults
-  /** Whether one call may use the keys of several queues. */
-  oneSlot: boolean
 }
 
 export class QueueControl {
@@ -44,10 +42,9 @@ export class QueueControl {
 
   /** What the first 1,000 queues by name hold now. */
   async depths(): Promise<Depth[]> {
-    const { scripts, names, longPoll, oneSlot } = this.parts
-    const queuesPerCall = oneSlot ? MAX_DEPTHS_PER_CALL : 1
+    const { scripts, names, longPoll } = this.parts
     const queues = (await names.list()).slice(0, MAX_QUEUES)
-    const depths = await this.#depths.read(scripts, queues, queuesPerCall)
+    const depths = await this.#depths.read(scripts, queues)
     // A request that waits here is polling now, even if it made its last call long ago.
     const polledAt = Math.floor(Date.now() / 1_000) * 1_000
     return depths.map(depth => (longPoll.hasWaiters(depth.queue) ? { ...depth, polledAt } : depth))
@@ -100,7 +97,7 @@ export class QueueControl {
 
   /** Deletes up to `limit` tasks of one state: the lowest priority first, and within a priority the oldest. */
   async purge(queue: string, { state, limit, dryRun }: PurgeOrder): Promise<Purged> {
-    const readDepth = async () => (await this.#state(queue)).depth[state]
+    const readDepth = async () => (await this.#states([queue]))[0]!.depth[state]
     if (dryRun) {
       const depth = await readDepth()
       return { purged: Math.min(depth, limit), remaining: Math.max(0, depth - limit) }
@@ -126,7 +123,7 @@ export class QueueControl {
     const [pollers, ratesByQueue, states] = await Promise.all([
       workers.pollersOf(queues),
       rates.read(queues),
-      Promise.all(queues.map(queue => this.#state(queue))),
+      this.#states(queues),
     ])
     return states.map(state => {
       const ownDefaults = defaults.of(state.queue)
@@ -139,16 +136,19 @@ export class QueueControl {
     })
   }
 
-  async #state(queue: string) {
-    const reply = await this.parts.scripts.call("queueState", queue, {})
-    return stateView(queue, reply, this.parts.longPoll.hasWaiters(queue))
+  async #states(queues: readonly string[]) {
+    const { scripts, longPoll } = this.parts
+    const replies = await scripts.callForQueues("queueState", queues, {})
+    return replies.flatMap(({ queues, reply }) =>
+      reply.map((state, i) => stateView(queues[i]!, state, longPoll.hasWaiters(queues[i]!))),
+    )
   }
 }
 
 /** `isPolled`: requests wait for tasks of this queue at this broker. */
 function stateView(
   queue: string,
-  [now, polled, paused, reason, concurrency, perSecond, burst, oldest, ...counts]: Replies["queueState"],
+  [now, polled, paused, reason, concurrency, perSecond, burst, oldest, ...counts]: QueueState,
   isPolled: boolean,
 ): Omit<QueueView, "workers" | "rates"> {
   const [due, leases, done, dead, cancelled, ...ready] = counts

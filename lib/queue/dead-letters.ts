@@ -35,9 +35,9 @@ export interface DeadFilter {
   /** A substring of the error. */
   error?: string | undefined
   fingerprint?: string | undefined
-  /** Died before or after this time, in ms since 1970. */
-  before?: number | undefined
-  after?: number | undefined
+  /** Died longer ago, or more recently, than this. */
+  olderThanMs?: number | undefined
+  newerThanMs?: number | undefined
 }
 
 interface DeadPage {
@@ -237,13 +237,13 @@ export class DeadLetters {
   }
 }
 
-function matcher({ type, reason, error, fingerprint, before, after }: DeadFilter) {
-  return (task: Task): boolean =>
+function matcher({ type, reason, error, fingerprint, olderThanMs, newerThanMs }: DeadFilter) {
+  return (task: Task, now: number): boolean =>
     (type === undefined || task.type === type) &&
     (reason === undefined || task.reason === reason) &&
     (error === undefined || (task.error?.includes(error) ?? false)) &&
-    (before === undefined || task.finishedAt! < before) &&
-    (after === undefined || task.finishedAt! > after) &&
+    (olderThanMs === undefined || now - task.finishedAt! > olderThanMs) &&
+    (newerThanMs === undefined || now - task.finishedAt! < newerThanMs) &&
     (fingerprint === undefined || fingerprintOf(task) === fingerprint)
 }
 

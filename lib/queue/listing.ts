@@ -1,13 +1,19 @@
 /** Reading tasks: one by id, or a page of those in a state. Nothing here changes anything. */
 import { Refused } from "../errors.ts"
-import type { Scripts } from "../redis/scripts.ts"
-import { splitId } from "../task/id.ts"
-import { readTask } from "../task/record.ts"
+import type { PagePart, Scripts } from "../redis/scripts.ts"
+import { localOf, splitId } from "../task/id.ts"
+import { hasOwnPayload, LOST_PAYLOAD, type RawTask, readTask } from "../task/record.ts"
 import type { Task } from "../task/task.ts"
 import type { State } from "../wire/fields.ts"
 
-/** How many entries one call reads, whether they match or not: the bound of a page with filters. */
+/** How many entries a page reads, whether they match or not. */
 export const MAX_ENTRIES_PER_PAGE = 1_000
+/** How many characters of tasks a page reads, exceeded by one task at most: a payload or result may be as large as a body. */
+const MAX_TEXT_PER_PAGE = 4_000_000
+/** How many queues a page looks through, so that a listing over thousands of queues holds up nobody. */
+const MAX_QUEUES_PER_PAGE = 1_000
+/** How many queues of a Cluster are read at the same time. */
+const MIN_QUEUES_AT_ONCE = 10
 
 export interface Page {
   tasks: Task[]
@@ -33,84 +39,188 @@ export async function findTask(scripts: Scripts, id: string): Promise<Task> {
 }
 
 export interface TaskFilter {
+  /** Sorted. */
   queues: readonly string[]
   state: State
   limit: number
   cursor?: string | undefined
-  matches?: (task: Task) => boolean
-  /** Leaves out payloads that have a key of their own, which may be large. */
+  /** Gets a task without its payload, and the time of Redis. */
+  matches?: (task: Task, now: number) => boolean
+  /** Omits payloads that have their own keys, which may be large. */
   bare?: boolean
 }
 
+interface Found {
+  task: Task
+  hasOwnPayload: boolean
+  /** The cursor of the page that begins after it. */
+  cursor: string
+}
+
+interface FoundPage {
+  found: Found[]
+  next: string | undefined
+  /** How many characters the page may still read. */
+  textLeft: number
+}
+
 /**
- * A page of the tasks in one state, queue by queue. It reads a bounded number of entries, so a page may be short, or
- * even empty, and still have a `next`.
+ * A page of the tasks in one state, queue by queue. It reads a bounded number of entries, characters and queues, so a page
+ * may be short, or even empty, and still have a `next`. Without a filter it is empty only if no task was found.
  */
-export async function tasksPage(
+export async function tasksPage(scripts: Scripts, filter: TaskFilter): Promise<Page> {
+  const page = await findTasks(scripts, filter)
+  return filter.bare
+    ? { tasks: page.found.map(({ task }) => task), next: page.next }
+    : addPayloads(scripts, page)
+}
+
+async function findTasks(
   scripts: Scripts,
-  { queues, state, limit, cursor, matches, bare = false }: TaskFilter,
-): Promise<Page> {
-  const after = cursor === undefined ? undefined : readCursor(cursor)
+  { queues, state, limit, cursor, matches }: TaskFilter,
+): Promise<FoundPage> {
   const places = PLACES[state]
-  const tasks: Task[] = []
-  let budget = MAX_ENTRIES_PER_PAGE
+  const after = cursor === undefined ? undefined : readCursor(cursor, places)
+  const from = after === undefined ? 0 : queues.findIndex(queue => queue >= after.queue)
+  const remaining = from < 0 ? [] : queues.slice(from)
+  const found: Found[] = []
+  let entriesLeft = MAX_ENTRIES_PER_PAGE
+  let textLeft = MAX_TEXT_PER_PAGE
   let last = cursor
-  for (const queue of queues) {
-    if (after !== undefined && queue < after.queue) continue
-    for (const place of places) {
-      const started = after?.queue === queue && places.indexOf(after.place) >= places.indexOf(place)
-      if (started && after.place !== place) continue
-      let at = started ? { score: after.score, id: after.id } : { score: "", id: "" }
-      for (let more = true; more; ) {
-        const count = matches ? budget + 1 : limit - tasks.length + 1
-        const [, ...entries] = await scripts.call("page", queue, {
-          place,
-          limit: count,
-          ...at,
-          bare: bare ? 1 : 0,
-        })
-        for (const [score, id, raw] of entries) {
-          const task = raw === null ? undefined : readTask(queue, raw)
-          const isMatch = task?.state === state && (matches?.(task) ?? true)
-          // One match more than `limit` shows that there is a next page.
-          if (budget-- === 0 || (isMatch && tasks.length === limit)) return { tasks, next: last }
-          if (isMatch) tasks.push(task)
-          at = { score, id }
-          last = writeCursor({ queue, place, ...at })
-        }
-        // Go on even if no entry matched: a ready list keeps ids of tasks that have left it.
-        more = entries.length === count
+  let position: Position | undefined
+  if (after !== undefined && after.queue === remaining[0])
+    if (after.place === END) remaining.shift()
+    else position = after
+  const endPage = (next?: string): FoundPage => ({ found, next, textLeft })
+
+  const queuesAtOnce = Math.max(MIN_QUEUES_AT_ONCE, scripts.queuesPerCall)
+  for (let at = 0; at < remaining.length; ) {
+    if (at >= MAX_QUEUES_PER_PAGE)
+      return endPage(writeCursor({ ...START, queue: remaining[at - 1]!, place: END }))
+    const some = remaining.slice(at, Math.min(at + queuesAtOnce, MAX_QUEUES_PER_PAGE))
+    // One more than fits shows that there is a next page.
+    const most = 1 + (matches ? entriesLeft : Math.min(entriesLeft, limit - found.length))
+    const { now, isComplete, parts } = await readEntries(scripts, some, places, position, most, textLeft)
+    for (const [queue, place, ...entries] of parts)
+      for (const [score, id, text] of entries) {
+        const task = text === null ? undefined : readTask(queue, rawOf(place, score, id, text))
+        const isMatch = task?.state === state && (matches?.(task, now) ?? true)
+        if (entriesLeft-- === 0 || (isMatch && found.length === limit)) return endPage(last)
+        textLeft -= text?.length ?? 0
+        position = { queue, place, score, id }
+        last = writeCursor(position)
+        if (isMatch) found.push({ task, hasOwnPayload: hasOwnPayload(text!), cursor: last })
       }
+    if (isComplete) {
+      at += some.length
+      position = undefined
+    } else {
+      if (textLeft <= 0) return endPage(last)
+      at = remaining.indexOf(position!.queue)
     }
   }
-  return { tasks, next: undefined }
+  return endPage()
+}
+
+/** Reads the next entries of some queues, in order. The first queue is read from behind `after`. */
+async function readEntries(
+  scripts: Scripts,
+  queues: readonly string[],
+  places: readonly string[],
+  after: Position | undefined,
+  limit: number,
+  bytes: number,
+) {
+  const { place, score, id } = after ?? START
+  const groups = await scripts.eachGroup(queues, async some => {
+    const start = some[0] === queues[0] ? { place, score, id } : START
+    const share = Math.ceil((bytes * some.length) / queues.length)
+    return scripts.call("page", some[0]!, {
+      queues: some.join(" "),
+      places: places.join(" "),
+      limit,
+      bytes: share,
+      place: start.place,
+      score: start.score,
+      id: start.id,
+    })
+  })
+  const parts: PagePart[] = []
+  const [[now]] = groups as [(typeof groups)[number]]
+  for (const [, more, ...found] of groups) {
+    parts.push(...found)
+    // What follows a queue that was not read to its end belongs to a later page.
+    if (more === 1) return { now, isComplete: false, parts }
+  }
+  return { now, isComplete: true, parts }
+}
+
+const rawOf = (place: string, score: string, id: string, text: string): RawTask => [
+  id,
+  text,
+  null,
+  place === "leases" ? score : null,
+  place === "due" ? score : null,
+]
+
+/** Reads the payloads that have their own keys. The page ends before the first task whose payload does not fit. */
+async function addPayloads(scripts: Scripts, { found, next, textLeft }: FoundPage): Promise<Page> {
+  const wanted = found.filter(({ hasOwnPayload }) => hasOwnPayload)
+  const payloads = new Map<Task, string | null>()
+  let left = Math.max(1, textLeft)
+  const calls = scripts.queuesPerCall > 1 ? [wanted] : Map.groupBy(wanted, ({ task }) => task.queue).values()
+  for (const some of calls) {
+    if (some.length === 0 || left <= 0) break
+    const items = some.map(({ task: { id, queue } }) => ({ queue, id: localOf(id) }))
+    const replies = await scripts.call("payloads", items[0]!.queue, { bytes: left }, items)
+    replies.forEach((payload, i) => {
+      payloads.set(some[i]!.task, payload)
+      left -= payload?.length ?? 0
+    })
+    if (replies.length < some.length) break
+  }
+  const tasks: Task[] = []
+  let last: string | undefined
+  for (const { task, hasOwnPayload, cursor } of found) {
+    const payload = payloads.get(task)
+    if (hasOwnPayload && payload === undefined) return { tasks, next: last }
+    if (hasOwnPayload) task.payload = payload ?? LOST_PAYLOAD
+    if (payload !== "") tasks.push(task) // "": it was deleted in between
+    last = cursor
+  }
+  return { tasks, next }
 }
 
 /** How many dead tasks these queues hold. */
 export async function deadSize(scripts: Scripts, queues: readonly string[]): Promise<number> {
-  const sizes = await Promise.all(
-    queues.map(queue => scripts.call("page", queue, { place: "dead", limit: 0, score: "", id: "", bare: 1 })),
-  )
-  return sizes.reduce((sum, [size]) => sum + size, 0)
+  const sizes = await scripts.callForQueues("deadSize", queues, {})
+  return sizes.reduce((sum, { reply }) => sum + reply, 0)
 }
 
-interface Cursor {
+/** An entry of a place, after which a page begins. */
+interface Position {
   queue: string
   place: string
   score: string
   id: string
 }
 
-const writeCursor = ({ queue, place, score, id }: Cursor): string =>
+const START = { place: "", score: "", id: "" }
+
+/** The place of a cursor that is behind all tasks of its queue. */
+const END = "end"
+
+const writeCursor = ({ queue, place, score, id }: Position): string =>
   Buffer.from(`${queue} ${place} ${score} ${id}`).toString("base64url")
 
-function readCursor(text: string): Cursor {
+function readCursor(text: string, places: readonly string[]): Position {
   const plain = Buffer.from(text, "base64url").toString("latin1")
-  const match = /^([A-Za-z0-9._-]{1,64}) ([a-z]{3,9}|\d) (\d{1,16}) ([A-Za-z0-9._-]{1,64})$/.exec(plain)
-  if (match === null || !Object.values(PLACES).some(places => places.includes(match[2]!)))
+  const pattern = /^([A-Za-z0-9._-]{1,64}) (?:([a-z]{3,9}|\d) (\d{1,16}) ([A-Za-z0-9._-]{1,64})|end {2})$/
+  const [, queue, place = END, score = "", id = ""] = pattern.exec(plain) ?? []
+  if (queue === undefined || !(place === END || places.includes(place)))
     throw new Refused("bad_request", {
       field: "cursor",
       detail: "`cursor` must be the `next` of the previous page.",
     })
-  return { queue: match[1]!, place: match[2]!, score: match[3]!, id: match[4]! }
+  return { queue, place, score, id }
 }

@@ -14,7 +14,7 @@ import type { Sweeper } from "./sweeper.ts"
 
 const LATE_MS = 5_000
 /** How many leases one call reads: about 1 ms of Redis' time. */
-const PAGE = 300
+const PAGE = { limit: 300, bytes: 1_000_000 }
 /** How many tokens are remembered per queue: those of many failed calls. */
 const MAX_TOKENS = 20_000
 
@@ -82,18 +82,19 @@ export class LostLeases {
     const tokens = new Set<string>()
     for (let at = 0; at < lost.tokens.length; at += TOKEN_CHARACTERS)
       tokens.add(lost.tokens.slice(at, at + TOKEN_CHARACTERS))
-    for (let after = { score: "", id: "" }; ; ) {
-      const bounds = { place: "leases", limit: PAGE, ...after, bare: 1 }
-      const [, ...entries] = await this.parts.scripts.call("page", queue, bounds)
-      const found = entries.flatMap(([, id, raw]) => {
-        const lease = raw === null ? "" : splitRecord(raw[1]).lease
+    for (let after = { place: "", score: "", id: "" }; ; ) {
+      const page = { queues: queue, places: "leases", ...PAGE, ...after }
+      const [, more, part] = await this.parts.scripts.call("page", queue, page)
+      const [, , ...entries] = part ?? [queue, "leases"]
+      const found = entries.flatMap(([, id, text]) => {
+        const lease = text === null ? "" : splitRecord(text).lease
         return tokens.has(tokenOf(lease)) ? [{ id, queue, lease }] : []
       })
       // The page is in descending order, and each call puts its tasks in front.
       if (found.length > 0) await this.#return(queue, found.reverse())
       const last = entries.at(-1)
-      if (last === undefined) break
-      after = { score: last[0], id: last[1] }
+      if (last === undefined || more === 0) break
+      after = { place: "leases", score: last[0], id: last[1] }
     }
     if (this.#byQueue.get(queue) !== lost) return // others were lost meanwhile
     if (lost.isLastLook) this.#byQueue.delete(queue)

@@ -65,6 +65,7 @@ export async function openParts(options: TaskQueueOptions) {
   const scripts = new Scripts(
     timed(store, seconds => counters.roundTrip.observe(seconds)),
     { depth: options.maxQueueDepth, bytes: options.maxQueueBytes },
+    { oneSlot: topologyOf(redis) !== "cluster" },
   )
 
   // The two sources of background work. Both call upkeep, which is built last, and neither does before this returns.
@@ -105,8 +106,6 @@ export async function openParts(options: TaskQueueOptions) {
     rates,
     events,
     defaults,
-    // The queues of a Cluster are in different slots, and no call may use two slots.
-    oneSlot: topologyOf(redis) !== "cluster",
   })
   const upkeep = new Upkeep({
     store,

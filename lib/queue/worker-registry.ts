@@ -35,7 +35,8 @@ const MAX_WORKERS_PER_READ = 1_000
 const MAX_LEASES_PER_CALL = 1_000
 /** How many live leases of one queue are read. */
 const MAX_LEASES_PER_QUEUE = 10_000
-const MAX_QUEUES_AT_ONCE = 100
+/** How many queues a page of workers reads. A worker has at most 32. */
+const MAX_QUEUES_PER_PAGE = 1_000
 const MAX_TASK_IDS_PER_WORKER = 10
 const MAX_WORKER_NAMES_PER_QUEUE = 20
 
@@ -153,7 +154,12 @@ export class WorkerRegistry {
     const queuesOf = ({ queues }: KnownWorker) =>
       Object.keys(queues).filter(queue => visible === undefined || visible.has(queue))
     const matching = visible === undefined ? workers : workers.filter(worker => queuesOf(worker).length > 0)
-    const { page, next } = pageByName(matching, ({ worker }) => worker, namePage)
+    const polled = new Set<string>()
+    const fits = (worker: KnownWorker) => {
+      for (const queue of queuesOf(worker)) polled.add(queue)
+      return polled.size <= MAX_QUEUES_PER_PAGE
+    }
+    const { page, next } = pageByName(matching, ({ worker }) => worker, namePage, fits)
     const held = await this.#readHeld([...new Set(page.flatMap(queuesOf))])
     const views = page.map((known): WorkerView => {
       const { count, ids } = held.get(known.worker) ?? { count: 0, ids: [] }
@@ -332,29 +338,28 @@ export class WorkerRegistry {
   /** The tasks of these queues that each worker holds. */
   async #readHeld(queues: readonly string[]): Promise<Map<string, HeldTasks>> {
     const held = new Map<string, HeldTasks>()
-    for (let at = 0; at < queues.length; at += MAX_QUEUES_AT_ONCE) {
-      const some = queues.slice(at, at + MAX_QUEUES_AT_ONCE)
-      await Promise.all(some.map(queue => this.#addHeldOf(queue, held)))
-    }
-    return held
-  }
-
-  async #addHeldOf(queue: string, held: Map<string, HeldTasks>): Promise<void> {
-    const limit = MAX_LEASES_PER_CALL
-    let from = 0
-    let isLast = false
-    while (!isLast && from < MAX_LEASES_PER_QUEUE) {
-      const [looked, ...holders] = await this.parts.scripts.call("leasesByWorker", queue, { from, limit })
-      for (const [worker, count, ids] of holders) {
-        const tasks = held.get(worker) ?? { count: 0, ids: [] }
-        tasks.count += count
-        for (const id of ids)
-          if (tasks.ids.length < MAX_TASK_IDS_PER_WORKER) tasks.ids.push(joinId(queue, id))
-        held.set(worker, tasks)
+    const bounds = { limit: MAX_LEASES_PER_CALL, most: MAX_LEASES_PER_QUEUE }
+    await this.parts.scripts.eachGroup(queues, async some => {
+      let from = 0
+      for (let at = 0; at < some.length; ) {
+        const names = some.slice(at).join(" ")
+        const [complete, read, ...holders] = await this.parts.scripts.call("leasesByWorker", some[at]!, {
+          queues: names,
+          from,
+          ...bounds,
+        })
+        for (const [worker, count, queuesAndIds] of holders) {
+          const tasks = held.get(worker) ?? { count: 0, ids: [] }
+          tasks.count += count
+          for (let i = 0; i < queuesAndIds.length && tasks.ids.length < MAX_TASK_IDS_PER_WORKER; i += 2)
+            tasks.ids.push(joinId(queuesAndIds[i]!, queuesAndIds[i + 1]!))
+          held.set(worker, tasks)
+        }
+        at += complete
+        from = read
       }
-      isLast = looked < limit
-      from += looked
-    }
+    })
+    return held
   }
 }
 

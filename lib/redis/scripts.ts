@@ -8,6 +8,7 @@ import cancel from "../lua/cancel.lua" with { type: "text" }
 import clock from "../lua/clock.lua" with { type: "text" }
 import collect from "../lua/collect.lua" with { type: "text" }
 import create from "../lua/create.lua" with { type: "text" }
+import deadSize from "../lua/dead-size.lua" with { type: "text" }
 import deleteDead from "../lua/delete-dead.lua" with { type: "text" }
 import eventsAppend from "../lua/events-append.lua" with { type: "text" }
 import extend from "../lua/extend.lua" with { type: "text" }
@@ -17,6 +18,7 @@ import leasesByWorker from "../lua/leases-by-worker.lua" with { type: "text" }
 import moves from "../lua/moves.lua" with { type: "text" }
 import page from "../lua/page.lua" with { type: "text" }
 import pause from "../lua/pause.lua" with { type: "text" }
+import payloads from "../lua/payloads.lua" with { type: "text" }
 import probe from "../lua/probe.lua" with { type: "text" }
 import purge from "../lua/purge.lua" with { type: "text" }
 import queueState from "../lua/queue-state.lua" with { type: "text" }
@@ -85,14 +87,20 @@ export const QUEUE_SCRIPTS = {
   inspect: { source: inspect, args: [], each: ["id"] },
   why: { source: why, args: [], each: ["id"] },
   auditQueue: { source: auditQueue, args: ["began", "fix", "retention"], each: ["what", "id", "more"] },
-  queueState: { source: queueState, args: [], each: [] },
+  queueState: { source: queueState, args: ["queues"], each: [] },
   queueStates: { source: queueStates, args: ["queues"], each: [] },
-  leasesByWorker: { source: leasesByWorker, args: ["from", "limit"], each: [] },
+  leasesByWorker: { source: leasesByWorker, args: ["queues", "from", "limit", "most"], each: [] },
   purge: { source: purge, args: ["place", "limit"], each: [] },
   deleteDead: { source: deleteDead, args: [], each: ["id"] },
   pause: { source: pause, args: ["on", "reason"], each: [] },
   settings: { source: settings, args: ["concurrency", "per_second", "burst"], each: [] },
-  page: { source: page, args: ["place", "limit", "score", "id", "bare"], each: [] },
+  page: {
+    source: page,
+    args: ["queues", "places", "limit", "bytes", "place", "score", "id"],
+    each: [],
+  },
+  payloads: { source: payloads, args: ["bytes"], each: ["queue", "id"] },
+  deadSize: { source: deadSize, args: ["queues"], each: [] },
 } as const satisfies Record<string, Declaration>
 
 /** Scripts that are about no single queue. `keys` has the names and the order of the script's `unpack(KEYS)`. */
@@ -191,24 +199,13 @@ export interface Replies {
       ]
     | null
   )[]
-  queueState: [
-    now: number,
-    polled: string,
-    paused: string,
-    reason: string,
-    concurrency: string,
-    perSecond: string,
-    burst: string,
-    oldest: number,
-    due: number,
-    leases: number,
-    done: number,
-    dead: number,
-    cancelled: number,
-    ...ready: number[],
-  ]
+  queueState: QueueState[]
   queueStates: string
-  leasesByWorker: [looked: number, ...holders: [worker: string, count: number, ids: string[]][]]
+  leasesByWorker: [
+    complete: number,
+    from: number,
+    ...holders: [worker: string, count: number, queuesAndIds: string[]][],
+  ]
   purge: [looked: number, purged: number]
   deleteDead: ("deleted" | "not_dead")[]
   pause: number
@@ -217,9 +214,12 @@ export interface Replies {
     now: number,
     bytes: number,
     counted: number,
+    checked: number,
     ...faults: [index: number, fault: AuditFault, mended: 0 | 1, lease: string][],
   ]
-  page: [size: number, ...entries: [score: string, id: string, task: RawTask | null][]]
+  page: [now: number, more: 0 | 1, ...parts: PagePart[]]
+  payloads: (string | null)[]
+  deadSize: number
   eventsAppend: null
   ratesAdd: "added"
   ratesRead: [coveredMs: number, ...sums: string[]]
@@ -229,12 +229,41 @@ export interface Replies {
   probe: string[]
 }
 
+/** The entries of one place of a queue; `text`: null if the task does not exist. */
+export type PagePart = [
+  queue: string,
+  place: string,
+  ...entries: [score: string, id: string, text: string | null][],
+]
+
+export type QueueState = [
+  now: number,
+  polled: string,
+  paused: string,
+  reason: string,
+  concurrency: string,
+  perSecond: string,
+  burst: string,
+  oldest: number,
+  due: number,
+  leases: number,
+  done: number,
+  dead: number,
+  cancelled: number,
+  ...ready: number[],
+]
+
 /** How many tasks of a queue may wait, and how many bytes its tasks may hold, before submits are refused; 0: no limit. */
 export interface Limits {
   depth: number
   bytes: number
 }
 const NO_LIMITS: Limits = { depth: 0, bytes: 0 }
+
+/** Number of queues that one call reads if one server holds all of them: at most 2 ms of Redis' time. */
+const MAX_QUEUES_PER_CALL = 100
+/** Number of queues that are read at the same time. Between these groups Redis can serve other calls. */
+const MAX_QUEUES_AT_ONCE = { oneSlot: 300, cluster: 30 }
 
 /** The scripts that create tasks. */
 const CREATING: ReadonlySet<AnyScript> = new Set(["submit"])
@@ -312,15 +341,47 @@ export async function runShared<N extends SharedScriptName>(
   return (await runner.run(script, keys, flatten(name, args, items), script.mustReplicate)) as Replies[N]
 }
 
+/** The scripts that read several queues in one call. */
+type ScriptOfQueues = { [N in ScriptName]: "queues" extends keyof Arguments<N> ? N : never }[ScriptName]
+
 /** Runs the scripts of queues. */
 export class Scripts {
   readonly #prepared: Record<ScriptName, Prepared>
+  /** The queues of a Cluster are in different slots, and no call may use two slots. */
+  readonly queuesPerCall: number
+  readonly #queuesAtOnce: number
 
   constructor(
     private readonly runner: Runner,
     readonly limits = NO_LIMITS,
+    { oneSlot = true } = {},
   ) {
     this.#prepared = prepareAll(QUEUE_SCRIPTS, limits)
+    this.queuesPerCall = oneSlot ? MAX_QUEUES_PER_CALL : 1
+    this.#queuesAtOnce = MAX_QUEUES_AT_ONCE[oneSlot ? "oneSlot" : "cluster"]
+  }
+
+  /** Runs a script that reads queues on any number of them, in a few calls at a time. The replies are in their order. */
+  async callForQueues<N extends ScriptOfQueues>(
+    name: N,
+    queues: readonly string[],
+    args: Omit<Arguments<N>, "queues">,
+  ): Promise<{ queues: readonly string[]; reply: Replies[N] }[]> {
+    return this.eachGroup(queues, async some => {
+      const reply = await this.call(name, some[0]!, { ...args, queues: some.join(" ") } as Arguments<N>)
+      return { queues: some, reply }
+    })
+  }
+
+  /** Runs `read` on any number of queues: on as many as one call may use, and a few such groups at a time. */
+  async eachGroup<T>(
+    queues: readonly string[],
+    read: (queues: readonly string[]) => Promise<T>,
+  ): Promise<T[]> {
+    const results: T[] = []
+    for (const group of chunks(queues, this.#queuesAtOnce))
+      results.push(...(await Promise.all(chunks(group, this.queuesPerCall).map(read))))
+    return results
   }
 
   /** Runs a script on a queue. Throws Refused if Redis fails. `mustReplicate`: its writes must not be lost. */
@@ -344,3 +405,6 @@ export class Scripts {
     }
   }
 }
+
+const chunks = <T>(all: readonly T[], size: number): T[][] =>
+  Array.from({ length: Math.ceil(all.length / size) }, (_, i) => all.slice(i * size, (i + 1) * size))

@@ -89,7 +89,7 @@ interface Extras {
 const readExtras = (text: string): Extras => (text === "" ? {} : JSON.parse(text))
 
 /** Replaces a payload that Redis has lost, so that the other tasks of the answer can still be read. */
-const LOST_PAYLOAD = "null"
+export const LOST_PAYLOAD = "null"
 
 /** The tasks in the reply of a lease call: the id and text of each, and its payload if that has its own key. */
 export function readLeased(queue: string, handed: readonly string[]): Leased[] {
@@ -97,7 +97,7 @@ export function readLeased(queue: string, handed: readonly string[]): Leased[] {
   for (let i = 0; i < handed.length; ) {
     const id = handed[i++]!
     const text = handed[i++]!
-    const large = text.endsWith("\n") ? handed[i++] : ""
+    const large = hasOwnPayload(text) ? handed[i++] : ""
     const stored = splitRecord(text)
     const { extra: memberJson, checkpoint } = readExtras(stored.extras)
     const policy = readPolicy(stored.policy)
@@ -124,7 +124,7 @@ export function readLeased(queue: string, handed: readonly string[]): Leased[] {
 /** The attempt number of a lease; 0 if the task was never leased. */
 const attemptOf = (lease: string): number => Number.parseInt(lease, 10)
 
-/** A task as read_raw in lua/record.lua returns it. `payload`: null unless it has its own key. */
+/** A task as read_raw in lua/record.lua returns it. `payload`: null unless it has its own key and was asked for. */
 export type RawTask = [
   id: string,
   text: string,
@@ -132,6 +132,9 @@ export type RawTask = [
   leaseExpiresAt: string | null,
   dueAt: string | null,
 ]
+
+/** Whether the payload of a task has its own key: its text then ends where the payload would begin. */
+export const hasOwnPayload = (text: string): boolean => text.endsWith("\n")
 
 export function readTask(queue: string, [localId, text, large, leaseExpiresAt, dueAt]: RawTask): Task {
   const stored = splitRecord(text)

@@ -24,11 +24,11 @@ const deadFilter = {
   ),
   older_than_ms: Type.Optional({
     ...AgeMs,
-    description: "dead for longer than this, in ms, by the clock of the broker",
+    description: "dead for longer than this, in ms, by the clock of Redis",
   }),
   newer_than_ms: Type.Optional({
     ...AgeMs,
-    description: "dead for less than this, in ms, by the clock of the broker",
+    description: "dead for less than this, in ms, by the clock of Redis",
   }),
 }
 

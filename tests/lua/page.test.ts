@@ -13,20 +13,14 @@ test("a page of dead tasks continues where the previous one ended, even if its l
   for (const id of ["b", "c", "d", "e"]) await queue.redis.zadd(queue.key("dead"), 5_000, id)
   await queue.redis.zadd(queue.key("dead"), 4_000, "a", 6_000, "f")
   const page = async (score: string, id: string) => {
-    const [size, ...entries] = await queue.scripts.call("page", queue.name, {
-      bare: 0,
-      place: "dead",
-      limit: 2,
-      score,
-      id,
-    })
-    return { size, ids: entries.map(([, id]) => id) }
+    const { entries } = await queue.page("dead", 2, { score, id })
+    return entries.map(([, id]) => id)
   }
-  expect(await page("", "")).toEqual({ size: 6, ids: ["f", "e"] })
+  expect(await page("", "")).toEqual(["f", "e"])
   await queue.retryDead("e")
   await queue.leaseOne()
   await kill("new")
-  expect(await page("5000", "e")).toEqual({ size: 6, ids: ["d", "c"] })
-  expect(await page("5000", "c")).toEqual({ size: 6, ids: ["b", "a"] })
-  expect(await page("4000", "a")).toEqual({ size: 6, ids: [] })
+  expect(await page("5000", "e")).toEqual(["d", "c"])
+  expect(await page("5000", "c")).toEqual(["b", "a"])
+  expect(await page("4000", "a")).toEqual([])
 })

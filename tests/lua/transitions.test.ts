@@ -590,7 +590,7 @@ test("after any sequence of calls each task is in exactly one place", async () =
       if ((await queue.redis.zscore(queue.key("expiring"), id)) !== null) await queue.expire(id)
     },
     () => queue.watch(any()),
-    () => queue.scripts.call("page", queue.name, { place: "5", limit: 3, score: "", id: "", bare: 0 }),
+    () => queue.page("5", 3),
     () => queue.submit(`n${ids++}`, { delay: HOUR, text: LONG }),
     async () => {
       const [, ...tasks] = await queue.lease(1 + Math.floor(Math.random() * 3), 5)

@@ -6,10 +6,11 @@ import { join } from "node:path"
 import { readBrokerConfig } from "../../lib/config/config.ts"
 import { createLog } from "../../lib/log.ts"
 import { Counters, MAX_QUEUES, OTHER } from "../../lib/observe/counters.ts"
-import { type Depth, Depths, MAX_DEPTHS_PER_CALL } from "../../lib/observe/depths.ts"
+import { type Depth, Depths } from "../../lib/observe/depths.ts"
 import { Metrics } from "../../lib/observe/metrics.ts"
 import type { TaskQueue } from "../../lib/queue/task-queue.ts"
 import { onOneConnection } from "../../lib/redis/runner.ts"
+import { Scripts } from "../../lib/redis/scripts.ts"
 import { leaseAgeMs, newTokens } from "../../lib/task/lease-token.ts"
 import { DirectQueue, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
 import { sharedRedis, testRedis } from "../support/redis.ts"
@@ -252,13 +253,14 @@ test("many queues share a call to Redis, and only changed values are written", a
   }))
   const one = ({ queue, counts }: Depth) => `${queue} ${counts.join(" ")}`
   const depths = new Depths()
-  const together = await depths.read(counted.scripts, names, MAX_DEPTHS_PER_CALL)
+  const together = await depths.read(counted.scripts, names)
   expect([calls, together.map(one)]).toEqual([3, names.map(queue => `${queue} 1 0 0 0 0 0`)])
   // An unchanged answer is not parsed again.
-  const again = await depths.read(counted.scripts, names, MAX_DEPTHS_PER_CALL)
+  const again = await depths.read(counted.scripts, names)
   expect(again.every((depth, i) => depth === together[i])).toBe(true)
   // One queue per call, as in a Cluster.
-  expect(await new Depths().read(counted.scripts, names, 1)).toEqual(together)
+  const onePerCall = new Scripts(onOneConnection(direct.redis), undefined, { oneSlot: false })
+  expect(await new Depths().read(onePerCall, names)).toEqual(together)
   const metrics = new Metrics(broker.queue, -1)
   await metrics.page()
   expect(metrics.written).toMatchObject({ tq_tasks: 250, tq_task_events_total: 251, tq_task_wait_seconds: 0 })

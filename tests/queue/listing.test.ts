@@ -1,24 +1,35 @@
 /** GET /tasks: filters, pages and states. */
 import { describe, expect, test } from "bun:test"
+import { Redis } from "ioredis"
+import { tasksPage } from "../../lib/queue/listing.ts"
+import { QUEUES } from "../../lib/redis/keys.ts"
+import { onOneConnection } from "../../lib/redis/runner.ts"
+import { Scripts } from "../../lib/redis/scripts.ts"
+import { joinId } from "../../lib/task/id.ts"
+import type { DeadGroup } from "../../lib/wire/dead-letters.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
+import type { LeasedTask } from "../../lib/wire/working.ts"
+import { scriptCalls, type TestBroker, testBroker } from "../support/harness.ts"
+import { testRedis } from "../support/redis.ts"
+import { answered, type Body, post } from "../support/requests.ts"
 import { ServedQueue } from "../support/served-queue.ts"
 
-describe("tasks", () => {
-  /** The tasks of all pages of a listing, and the number of pages. */
-  async function pages(q: ServedQueue, query: string) {
-    const ids: string[] = []
-    let pages = 0
-    let cursor = ""
-    do {
-      const { status, body } = await q.ask("GET", `/tasks?queue=${q.queue}&${query}${cursor}`)
-      expect(status).toBe(200)
-      ids.push(...body.tasks.map(({ id }: TaskView) => id))
-      cursor = body.next === undefined ? "" : `&cursor=${body.next}`
-      pages++
-    } while (cursor !== "" && pages < 1_000)
-    return { ids, pages }
-  }
+/** The tasks of all pages of a listing, and the number of pages. */
+async function pages(q: ServedQueue, query: string) {
+  const ids: string[] = []
+  let pages = 0
+  let cursor = ""
+  do {
+    const { status, body } = await q.ask("GET", `/tasks?queue=${q.queue}&${query}${cursor}`)
+    expect(status).toBe(200)
+    ids.push(...body.tasks.map(({ id }: TaskView) => id))
+    cursor = body.next === undefined ? "" : `&cursor=${body.next}`
+    pages++
+  } while (cursor !== "" && pages < 1_000)
+  return { ids, pages }
+}
 
+describe("tasks", () => {
   test("pages with filters are bounded, and together find all matches among thousands of tasks", async () => {
     await using q = await ServedQueue.open()
     const item = (i: number) => ({
@@ -91,5 +102,228 @@ describe("tasks", () => {
       "?state=queued&limit=0",
     ])
       expect((await q.ask("GET", `/tasks${query}`)).status).toBe(400)
+  })
+})
+
+describe("a listing whose tasks leave the head of the queue meanwhile", () => {
+  test.each(["leased", "leased, and some released", "purged"])("shows all that stay: %s", async how => {
+    await using q = await ServedQueue.open()
+    const { body } = await q.ask("POST", "/submit", Array(220).fill({ type: "t", queue: q.queue }))
+    const seen = new Set<string>()
+    const left = new Set<string>()
+    for (let cursor = "", page = 0; page < 100; page++) {
+      const path = `/tasks?queue=${q.queue}&state=queued&limit=20${cursor}`
+      const { tasks, next } = (await q.ask("GET", path)).body
+      for (const { id } of tasks) seen.add(id)
+      if (next === undefined) break
+      cursor = `&cursor=${next}`
+      if (how === "purged") await q.ask("POST", `/queues/${q.queue}/purge`, { state: "queued", limit: 15 })
+      else {
+        const leased = await q.lease(15)
+        for (const { id } of leased) left.add(id)
+        if (how !== "leased") await q.ack(leased[0]!, { status: "released" })
+      }
+    }
+    const queued = await q.direct.redis.lrange(q.direct.key("ready", "5"), 0, -1)
+    const stayed = queued.map(id => joinId(q.queue, id)).filter(id => !left.has(id))
+    expect([body.length, stayed.length > 20]).toEqual([220, true])
+    expect(stayed.filter(id => !seen.has(id))).toEqual([])
+  })
+})
+
+/** A broker with its own Redis, which counts what it sends. */
+async function counted() {
+  const redis = await testRedis()
+  const broker = await testBroker({ maxBodyBytes: 10_000_000 }, redis.socket)
+  const admin = new Redis(redis.socket)
+  return {
+    broker,
+    redis: admin,
+    async sent(run: () => Promise<unknown>): Promise<number> {
+      const total = async () => Number(/total_net_output_bytes:(\d+)/.exec(await admin.info("stats"))![1])
+      const before = await total()
+      await run()
+      return (await total()) - before
+    },
+    async [Symbol.asyncDispose]() {
+      admin.disconnect()
+      await broker[Symbol.asyncDispose]()
+      await redis[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** The sizes of all pages in tasks and bytes. */
+async function sizesOf(broker: TestBroker, path: string, member = "tasks") {
+  const sizes: { tasks: number; bytes: number }[] = []
+  for (let cursor = ""; ; ) {
+    const text = await (await broker.call("GET", path + cursor)).text()
+    const page = JSON.parse(text)
+    sizes.push({ tasks: page[member].length, bytes: text.length })
+    if (page.next === undefined) return sizes
+    cursor = `&cursor=${page.next}`
+  }
+}
+
+const MB = 1_000_000
+const large = "x".repeat(0.9 * MB)
+
+describe("a page is bounded in bytes, and holds at least one task", () => {
+  const add = (sizes: { tasks: number }[]) => sizes.reduce((sum, { tasks }) => sum + tasks, 0)
+
+  test("with large payloads, of which a filter reads none", async () => {
+    await using q = await counted()
+    for (let i = 0; i < 12; i++) await post(q.broker, "/submit", { type: i % 4 ? "a" : "b", payload: large })
+    for (const query of ["", "&type=a", "&limit=12"]) {
+      const sizes = await sizesOf(q.broker, `/tasks?state=queued${query}`)
+      expect(add(sizes)).toBe(query === "&type=a" ? 9 : 12)
+      for (const { tasks, bytes } of sizes) {
+        expect(tasks).toBeGreaterThan(0)
+        expect(bytes).toBeLessThan(5.5 * MB)
+      }
+    }
+    expect(await q.sent(() => sizesOf(q.broker, "/tasks?state=queued&type=none"))).toBeLessThan(0.5 * MB)
+    for (const bytes of [6, 7, 8])
+      await post(q.broker, "/submit", { type: "huge", payload: "y".repeat(bytes * MB) })
+    const huge = await sizesOf(q.broker, "/tasks?state=queued&type=huge")
+    expect(huge.map(({ tasks }) => tasks)).toEqual([1, 1, 1])
+  })
+
+  test("with large results, and purges them without reading them", async () => {
+    await using q = await counted()
+    await post(q.broker, "/submit", Array(12).fill({ type: "a" }))
+    const { tasks } = (await answered(post(q.broker, "/lease", { max: 12 }))) as { tasks: Body[] }
+    for (const { id, lease } of tasks) await post(q.broker, "/ack", { task_id: id, lease, result: large })
+    for (const query of ["", "&type=a"]) {
+      const sizes = await sizesOf(q.broker, `/tasks?state=done${query}`)
+      expect(add(sizes)).toBe(12)
+      for (const { bytes } of sizes) expect(bytes).toBeLessThan(5.5 * MB)
+    }
+    const audit = await answered(post(q.broker, "/audit?fix=true", undefined))
+    expect(audit).toMatchObject({ complete: true, found: [], looked: { tasks: 12, entries: 12 } })
+    expect(await answered(post(q.broker, "/queues/default/purge", { state: "done" }))).toEqual({
+      purged: 12,
+      remaining: 0,
+    })
+  })
+
+  test("of dead tasks too, and what counts, groups, retries or deletes them reads no payloads", async () => {
+    await using q = await counted()
+    for (let i = 0; i < 12; i++)
+      await post(q.broker, "/submit", { type: "a", payload: { n: i, large }, max_retries: 0 })
+    for (let i = 0; i < 12; i++) {
+      const { tasks } = (await answered(post(q.broker, "/lease", {}))) as { tasks: Body[] }
+      await post(q.broker, "/ack", {
+        task_id: tasks[0]!.id,
+        lease: tasks[0]!.lease,
+        status: "failed",
+        error: "no",
+      })
+    }
+    for (const query of ["?", "?type=a", "?error=no&limit=12"]) {
+      const sizes = await sizesOf(q.broker, `/dlq${query}`)
+      expect(add(sizes)).toBe(12)
+      for (const { bytes } of sizes) expect(bytes).toBeLessThan(5.5 * MB)
+    }
+    const reads = q.sent(async () => {
+      const { groups } = (await answered(q.broker.call("GET", "/dlq/groups"))) as { groups: DeadGroup[] }
+      expect(groups).toMatchObject([{ type: "a", count: 12 }])
+      const why = await answered(q.broker.call("GET", `/why/${groups[0]!.sample.task_id}`))
+      expect(why).toMatchObject({ state: "dead" })
+      expect(await answered(post(q.broker, "/dlq/retry", { dry_run: true }))).toMatchObject({ requeued: 12 })
+      expect(await answered(post(q.broker, "/dlq/purge", { limit: 2 }))).toMatchObject({ purged: 2 })
+      expect(await answered(post(q.broker, "/dlq/retry", { limit: 2 }))).toMatchObject({ requeued: 2 })
+    })
+    expect(await reads).toBeLessThan(0.5 * MB)
+    let patched = 0
+    for (let cursor = {}, calls = 0; calls < 9; calls++) {
+      const page = await answered(post(q.broker, "/dlq/retry", { patch: { more: 1 }, ...cursor }))
+      patched += page.requeued as number
+      if (page.next === undefined) break
+      cursor = { cursor: page.next }
+    }
+    expect(patched).toBe(8)
+    const { tasks } = (await answered(post(q.broker, "/lease", { max: 3 }))) as { tasks: LeasedTask[] }
+    expect(tasks.map(({ payload }) => (payload as { large: string }).large)).toEqual([large, large, large])
+  })
+})
+
+describe("a listing over thousands of queues", () => {
+  const names = Array.from({ length: 2_500 }, (_, i) => `tenant-${String(i).padStart(5, "0")}`)
+  const some = [names[3]!, names[1_400]!, names[2_499]!]
+
+  test("takes few calls, ends a page after 1,000 queues, and finds everything", async () => {
+    await using q = await counted()
+    await q.redis.sadd(QUEUES, ...names)
+    for (const queue of some) {
+      await post(q.broker, "/submit", Array(3).fill({ type: "a", queue, max_retries: 0 }))
+      const { tasks } = (await answered(
+        post(q.broker, "/lease", { queues: [queue], max: 2, worker: "w" }),
+      )) as { tasks: Body[] }
+      await post(q.broker, "/ack", { task_id: tasks[0]!.id, lease: tasks[0]!.lease, status: "failed" })
+    }
+    /** How many scripts a request runs. A broker sweeps four queues per second besides. */
+    const callsOf = async (path: string) => {
+      const before = await scriptCalls(q.redis)
+      const body = await answered(q.broker.call("GET", path))
+      return { calls: (await scriptCalls(q.redis)) - before, body }
+    }
+    for (const [path, most] of [
+      ["/dlq", 60],
+      ["/dlq/groups", 30],
+      ["/tasks?state=queued", 30],
+      ["/tasks?state=dead&type=none", 30],
+      ["/queues?limit=1000", 40],
+      ["/workers", 10],
+      ["/queues", 10],
+    ] as const) {
+      const { calls } = await callsOf(path)
+      expect([path, calls < most]).toEqual([path, true])
+    }
+    const seen: unknown[] = []
+    let last = 0
+    for (let cursor = "", page = 1; ; page++) {
+      const { body } = await callsOf(`/dlq?limit=50${cursor}`)
+      expect(body.dlq_size).toBe(3)
+      seen.push(...(body.tasks as Body[]).map(({ queue }) => queue))
+      last = page
+      if (body.next === undefined) break
+      cursor = `&cursor=${body.next}`
+    }
+    expect([seen, last]).toEqual([some, 3])
+    expect((await sizesOf(q.broker, "/tasks?state=queued&limit=1")).map(({ tasks }) => tasks)).toEqual([
+      1, 1, 1,
+    ])
+    expect((await callsOf("/workers")).body).toMatchObject({
+      workers: [{ worker: "w", in_hand: 3, queues: some }],
+    })
+  })
+
+  test("gives the same pages in a Cluster, where each call reads one queue", async () => {
+    await using q = await counted()
+    const all = names.slice(0, 1_020)
+    for (const queue of [all[0]!, all[7]!, all[8]!, all[1_010]!])
+      await post(
+        q.broker,
+        "/submit",
+        [1, 2, 3, 4].map(priority => ({ type: "a", queue, priority, payload: "x".repeat(300 * priority) })),
+      )
+    const listAll = async (oneSlot: boolean, limit: number) => {
+      const scripts = new Scripts(onOneConnection(q.redis), undefined, { oneSlot })
+      const tasks: string[] = []
+      const pages: number[] = []
+      for (let cursor: string | undefined; ; ) {
+        const page = await tasksPage(scripts, { queues: all, state: "queued", limit, cursor })
+        tasks.push(...page.tasks.map(({ id, payload }) => `${id} ${payload.length}`))
+        pages.push(page.tasks.length)
+        if (page.next === undefined) return { tasks, pages }
+        cursor = page.next
+      }
+    }
+    for (const limit of [1, 3, 5, 100]) {
+      const together = await listAll(true, limit)
+      expect(together.tasks).toHaveLength(16)
+      expect(await listAll(false, limit)).toEqual(together)
+    }
   })
 })

@@ -145,6 +145,20 @@ export class DirectQueue implements AsyncDisposable {
     await this.redis.zadd(this.key("due"), "XX", 1, localOf(id))
   }
 
+  /** A page of one place: whether more follow, and its entries. */
+  async page(place: string, limit: number, after: { score: string; id: string } = { score: "", id: "" }) {
+    const [, more, part] = await this.scripts.call("page", this.name, {
+      queues: this.name,
+      places: place,
+      limit,
+      bytes: 1_000_000,
+      place: after.id === "" ? "" : place,
+      ...after,
+    })
+    const [, , ...entries] = part ?? [this.name, place]
+    return { more, entries }
+  }
+
   async sweep(limit = 1_000, deadRetentionMs = 1_209_600_000) {
     const bounds = {
       limit,
