@@ -211,9 +211,9 @@ describe("the broker logs", () => {
     const leased = await broker.call("POST", "/lease", { queues: [queue], max: 2 })
     for (const { id } of ((await leased.json()) as { tasks: LeasedTask[] }).tasks) await direct.lapse(id)
     await broker.call("POST", "/lease", { queues: [queue], max: 2 })
-    const told = (message: string) => lines.filter(line => line.message === message)
-    await until("both are told", () => told("A lease has lapsed").length === 2)
-    expect(told("A task is dead")).toMatchObject([{ reason: "crashed", attempt: 1 }])
+    const logged = (message: string) => lines.filter(line => line.message === message)
+    await until("both are logged", () => logged("A lease has lapsed").length === 2)
+    expect(logged("A task is dead")).toMatchObject([{ reason: "crashed", attempt: 1 }])
     for (const { task_id } of lines) expect(task_id).toStartWith(queue)
     for (const line of lines) expect(line).toMatchObject({ level: "warn", queue })
   })
@@ -266,7 +266,7 @@ describe("the broker logs", () => {
 })
 
 describe("the worker logs", () => {
-  const told = (broker: FakeBroker, message: string) =>
+  const loggedBy = (broker: FakeBroker, message: string) =>
     broker.lines.map(line => JSON.parse(line)).find(line => line.message === message)
 
   test("that a task has failed, and that it is dead, with its trace", async () => {
@@ -276,10 +276,10 @@ describe("the worker logs", () => {
       batch.map(({ task_id }) => ({ status: "moved_to_dlq", task_id, retries: 3 })),
     )
     broker.worker()
-    await broker.until(() => told(broker, "The task is dead") !== undefined)
+    await broker.until(() => loggedBy(broker, "The task is dead") !== undefined)
     const about = { task_id: id, queue: "q", type: "fail", attempt: 2, trace_id: TRACE }
-    expect(told(broker, "An attempt failed")).toMatchObject({ ...about, worker: "tester", level: "warn" })
-    expect(told(broker, "The task is dead")).toMatchObject({ ...about, retries: 3, level: "warn" })
+    expect(loggedBy(broker, "An attempt failed")).toMatchObject({ ...about, worker: "tester", level: "warn" })
+    expect(loggedBy(broker, "The task is dead")).toMatchObject({ ...about, retries: 3, level: "warn" })
   })
 
   test("that a task was lost", async () => {
@@ -287,8 +287,8 @@ describe("the worker logs", () => {
     const { id } = broker.task({ type: "sleep", payload: { ms: 60_000 }, timeout_ms: 100 })
     broker.on("extend", () => Bun.sleep(1_000).then(() => undefined))
     broker.worker()
-    await broker.until(() => told(broker, "The lease of a task was lost") !== undefined)
-    expect(told(broker, "The lease of a task was lost")).toMatchObject({
+    await broker.until(() => loggedBy(broker, "The lease of a task was lost") !== undefined)
+    expect(loggedBy(broker, "The lease of a task was lost")).toMatchObject({
       task_id: id,
       why: "the broker did not extend it in time",
     })

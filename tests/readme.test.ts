@@ -148,28 +148,28 @@ test("the handlers in TypeScript work", async () => {
   const handlers = await loadHandlers(path)
   await rm(join(path, ".."), { recursive: true })
   const run = (type: string, payload: unknown, checkpoint?: unknown) => {
-    const told: unknown[] = []
+    const reported: unknown[] = []
     const context = {
       task: { id: "1", attempt: 1, checkpoint },
       signal: new AbortController().signal,
       log: () => {},
-      progress: (value: unknown) => told.push(value),
+      progress: (value: unknown) => reported.push(value),
       checkpoint: async () => {},
     }
     const handler = handlers.get(type)!
-    return Promise.resolve(handler(payload as never, context as never)).then(result => ({ result, told }))
+    return Promise.resolve(handler(payload as never, context as never)).then(result => ({ result, reported }))
   }
   expect((await run("greet", { name: "Ada" })).result).toEqual({ hello: "Ada" })
   const urls = [pages.url.href, pages.url.href]
   const all = await run("import", { urls })
   expect(all).toEqual({
     result: { imported: 2 },
-    told: [
+    reported: [
       { done: 1, of: 2 },
       { done: 2, of: 2 },
     ],
   })
-  expect((await run("import", { urls }, { next: 1 })).told).toHaveLength(1)
+  expect((await run("import", { urls }, { next: 1 })).reported).toHaveLength(1)
   await expect(run("import", {})).rejects.toThrow(Fatal)
   status = 503
   expect(await run("import", { urls }).catch(error => error)).toMatchObject({ name: "RetryIn", ms: 60_000 })

@@ -16,7 +16,7 @@ import { ReplicatedWrites } from "./replicated.ts"
 import { databaseOf } from "./runner.ts"
 
 export interface Server {
-  /** For reads, and for writes that no client is told about. */
+  /** For reads, and for writes whose result no client gets. */
   redis: Redis
   /** For all other writes, if they must be replicated. */
   replicated: ReplicatedWrites | undefined

@@ -1,13 +1,13 @@
 /**
- * JSON merge patch, RFC 7396, on texts: what is not patched stays as it was written, as all payloads do, and how deep it
- * nests does not matter.
+ * JSON merge patch (RFC 7396) on JSON text. Members that the patch does not name keep their text, like all payloads, and
+ * may nest to any depth.
  */
 import { membersOf } from "../wire/json-text.ts"
 
-/** How deep the objects of a patch may nest: a payload is read through once a level. */
+/** How deep the objects of a patch may nest. The payload is scanned once per level. */
 export const MAX_PATCH_DEPTH = 20
 
-/** The text of the value `text` with `patch` merged into it: members of null go, others are put in or replaced. */
+/** Merges `patch` into the value `text`: members that are null are removed, the others are added or replaced. */
 export function mergedText(text: string, patch: string): string {
   if (!patch.startsWith("{")) return patch
   const members = new Map(text.startsWith("{") ? membersOf(text) : [])
@@ -17,7 +17,7 @@ export function mergedText(text: string, patch: string): string {
   return `{${[...members].map(([name, value]) => `${JSON.stringify(name)}:${value}`).join(",")}}`
 }
 
-/** Whether the objects of this patch nest deeper than they may. */
+/** Whether the objects of this patch nest more than `most` levels. */
 export const tooDeep = (patch: unknown, most = MAX_PATCH_DEPTH): boolean =>
   typeof patch === "object" &&
   patch !== null &&

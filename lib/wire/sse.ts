@@ -8,14 +8,14 @@ export interface ReadEvent {
   /** The newest id that the stream sent, with this event or before it. */
   id: string | undefined
   event: string
-  /** Empty if the block has no data: then only `id` and `retryMs` are of use. */
+  /** Empty if the block has no data; then only `id` and `retryMs` are useful. */
   data: string
   /** How long to wait before the next connection. */
   retryMs: number | undefined
 }
 
 /**
- * Reads the blocks of a stream as they arrive, also those of comments alone. Lines may end in LF, CRLF or CR. A block
+ * Reads the blocks of a stream as they arrive, including blocks that hold only comments. Lines may end in LF, CRLF or CR. A block
  * without its closing empty line is dropped.
  */
 export async function* readEvents(body: AsyncIterable<Uint8Array>): AsyncGenerator<ReadEvent> {

@@ -22,8 +22,8 @@ same "the second submit" "$(of 'it["replayed"]' <<<"$again")" True
 work='"worker": "bash", "queues": ["'$queue'"], "max": 1'
 lease=$(post /work "{$work, \"wait_ms\": 5000}" | of 'it["tasks"][0]["lease"]')
 mine="\"task_id\": \"$id\", \"lease\": \"$lease\""
-told=$(post /extend "{$mine, \"progress\": 0.5, \"checkpoint\": {\"at\": 1}, \"log\": [\"half way\"]}")
-same "the extend" "$(of 'it["status"]' <<<"$told")" ok
+extended=$(post /extend "{$mine, \"progress\": 0.5, \"checkpoint\": {\"at\": 1}, \"log\": [\"half way\"]}")
+same "the extend" "$(of 'it["status"]' <<<"$extended")" ok
 
 # Releases the task, as a worker does when it is stopped. The same request leases it again, with the checkpoint.
 next=$(post /work "{$work, \"settle\": [{$mine, \"status\": \"released\"}]}")

@@ -41,7 +41,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     },
   ],
   [
-    "the short way gone by a task that has something rare",
+    "the fast path taken by a task with extras",
     {
       script: "settle",
       line: "byte(text, policy_end + 1) ~= 10",
@@ -49,7 +49,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     },
   ],
   [
-    "a result that the short way loses",
+    "a result that the fast path loses",
     {
       script: "settle",
       line: 'outcome == "done" and text == "" and',
@@ -57,7 +57,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     },
   ],
   [
-    "an outcome that one call for many takes for granted",
+    "an outcome that a batch does not check",
     {
       script: "settle",
       line: 'if given[1] ~= "acknowledged" then all_acknowledged = false end',
@@ -65,7 +65,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     },
   ],
   [
-    "a task handed out that is not among the leases",
+    "a leased task that is missing in the index of leases",
     {
       script: "lease",
       line: "local leased, deadlines = values_in(joined, leases), {}",
@@ -81,7 +81,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     },
   ],
   [
-    "an attempt number that begins anew",
+    "an attempt number that starts again",
     {
       script: "lease",
       line: 'lease == "0" and "1" or int(attempt_of(lease) + 1)',
@@ -89,7 +89,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     },
   ],
   [
-    "a plain task that takes the place of another",
+    "a plain task that overwrites another",
     {
       script: "submit",
       line: 'redis.call("MSETNX", unpack(plain)) == 0',
@@ -113,7 +113,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     },
   ],
   [
-    "bytes that a task still holds when it has ended",
+    "bytes that are still counted after their task has ended",
     {
       script: "sweep",
       line: "if max_bytes > 0 then add_bytes(-size_of(t.id, t.rest)) end",
@@ -121,7 +121,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     },
   ],
   [
-    "bytes of a large payload that is replaced",
+    "bytes of a replaced large payload",
     {
       script: "submit",
       line: "local growth = size_of_new(body, large) - size_of(",

@@ -33,7 +33,7 @@ export interface Route {
   body: Schema | undefined
   /** The documented error codes by status. */
   codes: Map<number, Set<string>>
-  /** Throws with what is wrong where an answer with this status does not fit. */
+  /** Throws an explanation if an answer with this status does not fit. */
   fits: Map<number, ValidateFunction>
 }
 

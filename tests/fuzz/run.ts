@@ -135,7 +135,7 @@ class Run {
   readonly #connections: Connection[]
   readonly #client: Client
   /** The ids of all tasks that answers to submits have named. */
-  readonly #told = new Set<string>()
+  readonly #named = new Set<string>()
   /** The ids of all tasks seen since the last check: leased, listed, or in Redis. */
   readonly #seen = new Set<string>()
 
@@ -198,7 +198,7 @@ class Run {
       const { status, task_id, id, lease, code, tasks, next } = item as Told
       if (code !== undefined) this.codes[code] = (this.codes[code] ?? 0) + 1
       else if (task_id !== undefined && /^(queued|scheduled)$/.test(`${status}`)) {
-        this.#told.add(task_id)
+        this.#named.add(task_id)
         this.#known.heard({ id: task_id })
       } else if (id !== undefined) this.#seen.add(id)
       if (id !== undefined && lease !== undefined) this.#known.heard({ id, lease })
@@ -237,9 +237,9 @@ class Run {
         this.failures.push(`Queue ${queue} has tasks and is not among ${QUEUES}`)
       for (const id of ids) this.#seen.add(id)
     }
-    const untold = [...this.#seen].filter(id => !this.#told.has(id) && !id.startsWith(`${UNSURE}:`))
-    if (untold.length > 0)
-      this.failures.push(`There are tasks that no answer has named: ${untold.slice(0, 5).join(", ")}`)
+    const unnamed = [...this.#seen].filter(id => !this.#named.has(id) && !id.startsWith(`${UNSURE}:`))
+    if (unnamed.length > 0)
+      this.failures.push(`There are tasks that no answer has named: ${unnamed.slice(0, 5).join(", ")}`)
     this.compared += this.#seen.size
     this.#seen.clear()
   }

@@ -27,7 +27,7 @@ test.each(POSTS)("POST %s with invalid JSON is 400 bad_json", async path => {
 })
 
 test.each(POSTS)(
-  "POST %s in what is not UTF-8 is 400 bad_json, and nothing is replaced in silence",
+  "POST %s with a body that is not UTF-8 is 400 bad_json, and no character is replaced",
   async path => {
     await using broker = await testBroker()
     for (const bytes of [[0xff], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xe4]]) {

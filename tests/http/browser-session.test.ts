@@ -319,7 +319,7 @@ test("cookies are unique, contain neither the token nor its hash, and are reject
   }
 })
 
-/** A cookie as an attacker could make it who knows the hash of a token and this code. */
+/** A cookie as an attacker could make it with the hash of a token and this code. */
 function forged(hash: string, secret: string, expiresAt: number): string {
   const made = (purpose: string) => createHmac("sha256", Buffer.from(hash, "hex")).update(purpose).digest()
   const name = made("session name ").toString("base64url").slice(0, 12)

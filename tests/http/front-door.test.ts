@@ -1,4 +1,4 @@
-/** What every request passes: routes and methods, who is unauthorized and why, and who reads the body. */
+/** What every request passes: routes and methods, the reasons for 401, and the reading of bodies. */
 import { expect, test } from "bun:test"
 import { Elysia } from "elysia"
 import { bodyReader } from "../../lib/http/body.ts"
@@ -71,7 +71,7 @@ test("methods are found by whole segments", () => {
   expect(methods("/files/x/y.js")).toEqual(["GET"])
 })
 
-test("401 says whether the token is missing, wrong, or a session that is over", async () => {
+test("401 says whether the token is missing or wrong, or the session has expired", async () => {
   await using broker = await testBroker()
   const detail = async (headers: Record<string, string>) => {
     const found = await problem(fetch(`${broker.url}/queues`, { headers }))
@@ -117,7 +117,7 @@ test("a failed task that waits is retrying, with and without a backoff, and coun
   })
 })
 
-test("the faults of a body reach the client, those of combined members too", async () => {
+test("the client gets all faults of a body, including those of combined members", async () => {
   await using broker = await testBroker()
   const schema = await problem(post(broker, "/submit", { type: "", priority: 10, maxRetries: 1 }))
   expect(schema.error).toBe((schema.errors as { detail: string }[])[0]!.detail)
@@ -161,6 +161,6 @@ test('with `parse: "none"` Elysia leaves the body to a handler that names it', a
     return (await app.handle(new Request(`http://localhost${path}`, init))).text()
   }
   expect(JSON.parse(await send("/ours"))).toEqual({ text: '{"a":1}', parsed: false })
-  // Without it the body has been read already, so this test would notice if the option lost its effect.
+  // Without the option the body has already been read, so this test notices if the option loses its effect.
   expect(await send("/theirs")).not.toContain("text")
 })

@@ -105,8 +105,8 @@ test("while Redis is frozen, excess requests are refused with Retry-After and me
     const held = await memoryMb(broker.process.pid)
     expect(large.counts.overloaded).toBeGreaterThan(300)
     expect(large.counts["200"]).toBeUndefined()
-    const told = large.refused.map(bodyOf).find(({ code }) => code === "overloaded")
-    expect(told?.detail).toContain("again later, in smaller parts, or to another broker")
+    const refused = large.refused.map(bodyOf).find(({ code }) => code === "overloaded")
+    expect(refused?.detail).toContain("again later, in smaller parts, or to another broker")
     const small = await flood(
       broker,
       1_000,
@@ -162,7 +162,7 @@ test("clients that are slow, silent or never read do not delay others", async ()
 }, 30_000)
 
 test.skipIf(SOCKETS < 15_000)(
-  "10,000 requests may wait, those after are refused, and others go on",
+  "10,000 requests may wait, further ones are refused, and requests that do not wait are answered",
   async () => {
     await using server = await testRedis()
     await using broker = await startBroker(server.socket)

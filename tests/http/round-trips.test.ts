@@ -135,8 +135,8 @@ test("no text breaks the record of a task: every part is returned unchanged, fro
 
   // Half of the tasks report progress and are released. All must come back unchanged and in order.
   for (const { id, lease, type } of first.slice(HOSTILE.length) as Record<string, string>[]) {
-    const told = `{"task_id":"${id}","lease":"${lease}","progress":${jsonOf(type!)},"checkpoint":${jsonOf(type!)}`
-    expect((await post(broker, "/extend", `${told},"log":${JSON.stringify([type, "next"])}}`)).status).toBe(
+    const update = `{"task_id":"${id}","lease":"${lease}","progress":${jsonOf(type!)},"checkpoint":${jsonOf(type!)}`
+    expect((await post(broker, "/extend", `${update},"log":${JSON.stringify([type, "next"])}}`)).status).toBe(
       200,
     )
   }

@@ -1,4 +1,4 @@
-/** `--help`, `--version` and arguments that there are not; and the first lines of a broker and a worker. */
+/** `--help`, `--version` and unknown arguments; and the first log lines of a broker and a worker. */
 import { expect, test } from "bun:test"
 import { join } from "node:path"
 import { readBrokerConfig, readWorkerConfig } from "../../lib/config/config.ts"

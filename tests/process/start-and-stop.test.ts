@@ -106,10 +106,10 @@ test("a stop right after work keeps the last counts and logs no warning", async 
   expect(said).toEqual([])
 
   await using second = await startBroker(redis.socket)
-  const told = async (path: string) =>
+  const textOf = async (path: string) =>
     (await fetch(`${second.url}${path}`, { headers: { "X-API-Token": TOKEN } })).text()
-  expect(JSON.parse(await told("/queues/default")).rates.submitted).toBeGreaterThan(0)
-  expect(await told("/workers")).toContain('"w1"')
+  expect(JSON.parse(await textOf("/queues/default")).rates.submitted).toBeGreaterThan(0)
+  expect(await textOf("/workers")).toContain('"w1"')
 })
 
 test("SIGTERM answers long polls without tasks, and the broker exits with 0", async () => {
@@ -168,11 +168,11 @@ test("a start with invalid values names all of them and exits with 1", async () 
   const bad = { LOG_LEVEL: "loud", API_SECRET_TOKEN: "two words" }
   await using broker = brokerProcess({ ...bad, PORT: "70000", MAX_RETRIES: "-1", REDIS_URL: "localhost" })
   await using worker = workerProcess({ ...bad, CONCURRENCY: "0", QUEUES: "a b", BROKER_URL: "localhost" })
-  const told: [Process, string[]][] = [
+  const expected: [Process, string[]][] = [
     [broker, ["LOG_LEVEL", "API_SECRET_TOKEN", "PORT", "MAX_RETRIES", "REDIS_URL"]],
     [worker, ["LOG_LEVEL", "API_SECRET_TOKEN", "CONCURRENCY", "QUEUES", "BROKER_URL"]],
   ]
-  for (const [process, names] of told) {
+  for (const [process, names] of expected) {
     expect(await process.ended()).toBe(1)
     const lines = process.stderr.trim().split("\n")
     expect(lines.shift()).toBe("The configuration cannot be used:")
@@ -255,7 +255,7 @@ test("a worker on SIGTERM releases tasks that do not end within DRAIN_MS, withou
 })
 
 for (const signal of ["SIGINT", "SIGTERM"] as const)
-  test(`bun run start does tasks, and ${signal} ends all of it, the task in hand done`, async () => {
+  test(`bun run start runs tasks, and ${signal} stops everything after the running task is done`, async () => {
     await using dir = await directory()
     const port = `${freePort()}`
     const url = `http://127.0.0.1:${port}`

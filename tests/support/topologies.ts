@@ -111,8 +111,8 @@ export class RedisNode implements AsyncDisposable {
   }
 
   /**
-   * Starts it again on the same files, after a crash if it runs. A master that was replaced takes itself for one
-   * again for ten seconds, until a Sentinel tells it: `replicaOf` says so at once.
+   * Starts it again on the same files; if it is running, it is killed first. A replaced master acts as a master again for
+   * ten seconds, until a Sentinel demotes it. `replicaOf` demotes it at once.
    */
   async restart(replicaOf?: RedisNode): Promise<void> {
     await this.kill9()

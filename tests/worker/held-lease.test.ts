@@ -9,7 +9,7 @@ import { FakeBroker, problem } from "../support/fake-broker.ts"
 const HANG_MS = 8_000
 
 /** Ends when its signal fires, with the signal's reason. */
-const untilTold = (signal: AbortSignal) =>
+const untilAborted = (signal: AbortSignal) =>
   new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)))
 
 describe("leases", () => {
@@ -49,7 +49,7 @@ describe("leases", () => {
       wait: async (_, { signal }) => {
         signal.addEventListener("abort", () => reasons.push(signal.reason))
         if (signal.aborted) return
-        await Promise.race([gate.promise, untilTold(signal).catch(() => {})])
+        await Promise.race([gate.promise, untilAborted(signal).catch(() => {})])
         return "made"
       },
     })
@@ -70,7 +70,7 @@ describe("leases", () => {
     let firedAt = 0
     broker.task({ type: "wait", timeout_ms: 200 })
     broker.worker(
-      { wait: (_, { signal }) => untilTold(signal).catch(() => (firedAt = performance.now())) },
+      { wait: (_, { signal }) => untilAborted(signal).catch(() => (firedAt = performance.now())) },
       { client: new Client({ url: broker.url, token: "secret", timeoutMs: 60_000 }) },
     )
     await broker.until(() => firedAt > 0)
@@ -103,7 +103,7 @@ describe("cancelled", () => {
     const reasons: unknown[] = []
     broker.worker({
       wait: async (_, context) => {
-        await untilTold(context.signal).catch(reason => reasons.push(reason))
+        await untilAborted(context.signal).catch(reason => reasons.push(reason))
         return end(context)
       },
     })
@@ -131,7 +131,7 @@ test("an attempt ends with its max_runtime_ms, however often its lease is extend
   const begun = performance.now()
   let reason: unknown
   broker.task({ type: "wait", timeout_ms: 1_500, max_runtime_ms: 2_000 })
-  broker.worker({ wait: (_, { signal }) => untilTold(signal).catch(error => (reason = error)) })
+  broker.worker({ wait: (_, { signal }) => untilAborted(signal).catch(error => (reason = error)) })
   await broker.until(() => reason !== undefined)
   expect(performance.now() - begun).toBeGreaterThan(1_999)
   expect(broker.extendBatches.length).toBeGreaterThan(0)
@@ -156,8 +156,8 @@ describe("updates of a handler", () => {
       },
     })
     await broker.until(() => broker.acks.length === 1)
-    const told = { task_id: id, lease, progress: 0.5, checkpoint: { at: 7 }, log: ["half\nway"] }
-    expect(broker.extendBatches).toEqual([[told]])
+    const update = { task_id: id, lease, progress: 0.5, checkpoint: { at: 7 }, log: ["half\nway"] }
+    expect(broker.extendBatches).toEqual([[update]])
     expect(broker.acks[0]!.result).toBe(1)
   })
 
@@ -175,12 +175,12 @@ describe("updates of a handler", () => {
       },
     })
     await broker.until(() => broker.acks.length === 2)
-    const told = broker.works.filter(work => work.extend?.length)
-    expect(told.map(({ settle, extend }) => [settle!.length, extend!.length])).toEqual([
+    const extending = broker.works.filter(work => work.extend?.length)
+    expect(extending.map(({ settle, extend }) => [settle!.length, extend!.length])).toEqual([
       [1, 1],
       [0, 1],
     ])
-    for (const { extend } of told) {
+    for (const { extend } of extending) {
       const { progress, log } = extend![0]!
       expect(progress).toEqual({ n: 100 })
       expect(log!.map(line => line.length)).toEqual(new Array(20).fill(500))

@@ -12,7 +12,7 @@ import { FakeBroker, problem } from "../support/fake-broker.ts"
 import { freshName, TOKEN, testBroker, until } from "../support/harness.ts"
 
 /** Ends when its signal fires, with the signal's reason. */
-const untilTold = (signal: AbortSignal) =>
+const untilAborted = (signal: AbortSignal) =>
   new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)))
 
 describe("polling", () => {
@@ -157,7 +157,7 @@ describe("with a real broker", () => {
             log("begun")
             progress({ done: 1, of: 3 })
             await checkpoint({ at: 1 })
-            await untilTold(signal)
+            await untilAborted(signal)
           },
         ],
       ]),
@@ -167,7 +167,10 @@ describe("with a real broker", () => {
       concurrency: 2,
       drainMs: 1_000,
     })
-    await until("it is told", async () => (await client.status(task_id)).checkpoint !== undefined)
+    await until(
+      "the checkpoint is stored",
+      async () => (await client.status(task_id)).checkpoint !== undefined,
+    )
     expect(await client.status(task_id)).toMatchObject({
       progress: { done: 1, of: 3 },
       checkpoint: { at: 1 },
@@ -269,12 +272,12 @@ describe("stopping", () => {
     await using broker = new FakeBroker()
     const reasons: unknown[] = []
     for (const type of ["heeds", "swallows", "ignores"]) broker.task({ type })
-    const told = (signal: AbortSignal) => untilTold(signal).catch(reason => void reasons.push(reason))
+    const stopped = (signal: AbortSignal) => untilAborted(signal).catch(reason => void reasons.push(reason))
     const worker = broker.worker(
       {
-        heeds: (_, { signal }) => untilTold(signal),
+        heeds: (_, { signal }) => untilAborted(signal),
         swallows: async (_, { signal }) => {
-          await told(signal)
+          await stopped(signal)
           return "half a result"
         },
         ignores: () => new Promise(() => {}),

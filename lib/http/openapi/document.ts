@@ -1,6 +1,6 @@
 /**
  * Generates the OpenAPI document at /swagger/json from the declarations in lib/wire/routes.ts and the prose in the
- * files beside this one. It takes no part in a request: the schemas are compiled for validation in validate.ts.
+ * files beside this one. It is not used by requests: validate.ts compiles the schemas for validation.
  */
 import { swagger } from "@elysiajs/swagger"
 import { type TSchema, Type } from "@sinclair/typebox"
@@ -29,7 +29,7 @@ import { badBody, badQuery, factsOf, ID, type Json, type ProseOf } from "./prose
 import { submitting } from "./submitting.ts"
 import { working } from "./working.ts"
 
-/** What the document says of each route beside its declaration. */
+/** The prose and the examples of each route. */
 export const PROSE: ProseOf<Route["group"]> = {
   ...submitting,
   ...working,

@@ -1,4 +1,4 @@
-/** What the OpenAPI document says of a route beside its declaration: its prose and its examples, and those that several share. */
+/** The types of the prose and the examples of a route in the OpenAPI document, and what several routes share. */
 import type { TObject } from "@sinclair/typebox"
 import { type Facts, Refused } from "../../errors.ts"
 import type { DeadGroup } from "../../wire/dead-letters.ts"
