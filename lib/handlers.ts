@@ -42,7 +42,7 @@ export class RetryIn extends Error {
   }
 }
 
-/** Its return value becomes the task's result, and what it throws the task's error. It may run twice for one task. */
+/** Its return value becomes the task's result, and what it throws the task's error. It may run more than once for one task. */
 export type Handler<Payload = unknown, Checkpoint = unknown> = (
   payload: Payload,
   context: HandlerContext<Checkpoint>,

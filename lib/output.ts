@@ -8,7 +8,7 @@ import { fstatSync } from "node:fs"
 import type { Log } from "./log.ts"
 import { pause } from "./pause.ts"
 
-/** Per stream, beside what the system buffers, usually 64 KB. */
+/** Per stream, in addition to the buffer of the system, usually 64 KB. */
 const MAX_WAITING_BYTES = 262_144
 /** How long `flushOutput` waits. */
 const FLUSH_MS = 1_000
@@ -23,7 +23,7 @@ interface Output {
 
 const outputs: Output[] = []
 
-/** Bounds what is written to stdout and stderr, by the console too, for those of the two that are pipes or sockets. */
+/** Bounds the unread output of stdout and stderr if they are pipes or sockets, including what the console writes. */
 export function dropUnreadOutput(log: Log): void {
   const { stdout, stderr } = process
   if (isPipe(1)) boundWrites(stdout, "stdout", log)

@@ -134,7 +134,7 @@ describe("a request", () => {
 })
 
 describe("the broker logs", () => {
-  test("at most ten lines per second of what clients and operators do", async () => {
+  test("at most ten lines per second and kind about actions of clients and operators", async () => {
     const { lines, log } = keptLog()
     await using broker = await testBroker({}, undefined, log)
     const queue = freshName()

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
---[[ settle: end attempts as their workers report: done, failed, or given back to the head of the queue.
+--[[ settle: end attempts as their workers report: done, failed, or returned to the head of the queue.
   arguments  retention: ms for which a done or cancelled task is kept; then for each: id; lease ("" if the caller names
              none); outcome: "done", "failed", "released", or "returned", which is a release that is not counted; retry, for
              "failed" only: "no" further attempt, or ms until the next one ("" budget and backoff decide); text: the

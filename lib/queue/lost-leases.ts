@@ -1,8 +1,7 @@
 /**
- * Gives back tasks that were leased for no worker, uncharged: the reply to a lease call was lost, the call or a release
- * failed, or too few replicas confirmed it. Otherwise their leases lapse, which counts as a crash.
- *   1. The broker made the tokens of the call, and nobody else knows them. So it finds such tasks by their tokens, and
- *      no worker can have them.
+ * Returns tasks whose leases no worker received to their queue, because the reply to a lease call was lost, the call or a
+ * release failed, or too few replicas confirmed it. Otherwise their leases would lapse, which counts as a crash.
+ *   1. The broker made the tokens of the call and has sent them to no worker. So it finds such tasks by their tokens.
  *   2. It looks for them before it leases from the queue or sweeps it again, so it never ends such a lease as lapsed.
  *   3. It looks again after LATE_MS, because Redis may run a call after the broker has given it up.
  */
@@ -44,7 +43,7 @@ export class LostLeases {
 
   constructor(private readonly parts: LostLeasesParts) {}
 
-  /** Tasks may be leased with these tokens, and no worker has them. */
+  /** Remembers the tokens of leases that no worker received. Redis may or may not have made these leases. */
   remember(queue: string, tokens: string): void {
     const before = this.#byQueue.get(queue)?.tokens ?? ""
     this.#byQueue.set(queue, {
@@ -56,7 +55,7 @@ export class LostLeases {
     this.parts.sweeper.sweepIn(queue, 0)
   }
 
-  /** Returns tasks that were leased for no worker to the front of their queue. If this fails, it is done later. */
+  /** Returns tasks whose leases no worker received to the front of their queue. If this fails, it is repeated later. */
   async giveBack(tasks: readonly Held[]): Promise<void> {
     for (const [queue, some] of Map.groupBy(tasks, task => task.queue))
       await this.#return(queue, some).catch(() =>
@@ -64,13 +63,13 @@ export class LostLeases {
       )
   }
 
-  /** Whether `recover` has something to do. */
+  /** Whether `recover` has tokens to look for. */
   isDue(queue: string): boolean {
     const lost = this.#byQueue.get(queue)
     return lost !== undefined && lost.lookAt <= performance.now()
   }
 
-  /** Finds the tasks of this queue that were leased for no worker, and gives them back. */
+  /** Finds the tasks of this queue whose leases no worker received, and returns them. */
   async recover(queue: string): Promise<void> {
     const lost = this.#byQueue.get(queue)
     if (lost === undefined || !this.isDue(queue)) return
@@ -96,7 +95,7 @@ export class LostLeases {
       if (last === undefined || more === 0) break
       after = { place: "leases", score: last[0], id: last[1] }
     }
-    if (this.#byQueue.get(queue) !== lost) return // others were lost meanwhile
+    if (this.#byQueue.get(queue) !== lost) return // further leases were lost during this look
     if (lost.isLastLook) this.#byQueue.delete(queue)
     else {
       lost.isLastLook = true

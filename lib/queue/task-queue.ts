@@ -181,7 +181,7 @@ export class TaskQueue {
 
   /**
    * Settles, then leases. If no settlement can make a task ready, both share one round trip to Redis and one fsync; if
-   * the settlements then fail, the leased tasks are given back.
+   * the settlements then fail, the leased tasks are returned to their queue.
    */
   async settleAndLease(
     settlements: readonly Settlement[],

@@ -60,7 +60,7 @@ export interface Ending {
   /** Whether done tasks are kept, so that each must be listed. */
   complete: boolean
   resultTtlMs: number
-  /** Whether the faults lost nothing but replies of Redis to brokers: then no attempt that reached no worker is charged. */
+  /** Whether the faults only lost replies of Redis to brokers. Then no attempt counts as a crash unless a worker received it. */
   losesOnlyReplies: boolean
 }
 
@@ -309,7 +309,7 @@ export class Ledger {
 
   /** Calls `wrong` for each violation of a guarantee. */
   judge(given: Ending, counts: Counts, wrong: (violation: Violation) => void): void {
-    // If a worker gave up waiting for an answer, tasks of it were charged rightly, and nobody knows which.
+    // If a worker gave up waiting for an answer, the tasks in it rightly count crashes, but it is unknown which tasks these are.
     const ending = { ...given, losesOnlyReplies: given.losesOnlyReplies && this.#withoutAnswer === 0 }
     for (const [n, record] of this.#tasks)
       judge(n, record, ending, counts, (check, what) => wrong({ check, n, what }))

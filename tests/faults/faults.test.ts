@@ -29,8 +29,8 @@ test.concurrent("real processes under faults drawn from a seed: no task is lost 
   expect(result.faults.length).toBe(10)
 })
 
-// The leases are long enough for a broker that has just lost its connection to give tasks back.
-test.concurrent("lost replies of Redis charge nothing: every crash is one of a lease that a worker had", async () => {
+// The leases are long enough for a broker that has lost its connection to return tasks before they lapse.
+test.concurrent("lost replies of Redis count no crash: every crash is that of a lease that a worker received", async () => {
   const result = await runFaults({
     ...SHORT,
     tasks: 500,

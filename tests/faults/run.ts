@@ -94,7 +94,7 @@ const RESULT_TTL_MS = 60_000
 const DAY_MS = 86_400_000
 /** The number of tasks that the checker holds in memory at a time. */
 const SLICE = 250_000
-/** Among these faults only, no attempt may be charged that reached no worker. */
+/** With only these faults, an attempt that reached no worker may not count as a crash. */
 export const LOST_REPLIES = "broker-redis dropReply"
 /** By how many faults the clients may lag behind. */
 const LAG = 10

@@ -1,4 +1,4 @@
-/** A broker and a worker whose output nobody reads: they work on, drop lines, and say so when the reader is back. */
+/** A broker and a worker whose output is not read: they continue, drop lines, and report that when it is read again. */
 import { expect, setDefaultTimeout, test } from "bun:test"
 import { closeSync, constants, openSync, readSync, writeSync } from "node:fs"
 import { join } from "node:path"
@@ -9,7 +9,7 @@ import { testRedis } from "../support/redis.ts"
 
 setDefaultTimeout(60_000)
 
-/** A pipe with a name. This process holds its reading end, and reads only when it is asked to. */
+/** A named pipe. This process holds its reading end and reads only on request. */
 class UnreadPipe {
   text = ""
   readonly #fd: number
@@ -19,7 +19,7 @@ class UnreadPipe {
     this.#fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK)
   }
 
-  /** Writes until no byte more has room. */
+  /** Writes until the pipe is full. */
   fill(): void {
     for (const size of [4_096, 1])
       try {
@@ -27,7 +27,7 @@ class UnreadPipe {
       } catch {}
   }
 
-  /** Reads what is there and adds it to `text`. */
+  /** Reads the available bytes and adds them to `text`. */
   read(): void {
     const buffer = Buffer.alloc(65_536)
     try {
@@ -72,7 +72,7 @@ test("a broker whose stderr is full and unread answers, works and stops", async 
   expect(await broker.stop()).toBe(0)
 })
 
-test("a worker whose output nobody reads goes on, and then logs how many lines were dropped", async () => {
+test("a worker whose output is not read continues, and later logs how many lines were dropped", async () => {
   await using redis = await testRedis()
   await using broker = await startBroker(redis.socket)
   await using dir = await directory()

@@ -1,4 +1,4 @@
-/** Leases that no worker received, because replies were lost between Redis and the broker: their tasks are given back, uncharged. */
+/** Leases that no worker received, because replies were lost between Redis and the broker: their tasks return to their queue, and no crash is counted. */
 import { expect, spyOn, test } from "bun:test"
 import { Leaser } from "../../lib/queue/leaser.ts"
 import { LostLeases } from "../../lib/queue/lost-leases.ts"
@@ -11,7 +11,7 @@ import { checkQueue } from "../support/invariants.ts"
 import { sharedRedis, testRedis } from "../support/redis.ts"
 import { ScriptQueue } from "../support/script-queue.ts"
 
-/** A leaser of a queue. `lose`: how many of the next calls run without their replies. `later`: they run when it is told. */
+/** A leaser of a queue. `lose`: how many of the next calls lose their replies. `later`: these calls run when the test starts them. */
 async function leaser() {
   const queue = new ScriptQueue((await sharedRedis()).socket)
   const direct = onOneConnection(queue.redis)
@@ -55,11 +55,11 @@ async function leaser() {
 
 const localIds = (tasks: readonly Leased[]) => tasks.map(({ id }) => id.split(":")[1])
 
-test("after the reply of a lease call is lost, the next call hands out the same tasks, in order and uncharged", async () => {
+test("after the reply of a lease call is lost, the next call hands out the same tasks in order, and no crash is counted", async () => {
   await using its = await leaser()
   const ids = Array.from({ length: 700 }, (_, i) => `n${String(i).padStart(3, "0")}`)
   await its.queue.submit(ids, { maxCrashes: 0 })
-  // Leases of others are in between, and stay.
+  // Leases of other workers are in between and stay.
   const [held] = await its.lease(1)
   its.state.lose = 1
   await expect(its.lease(300)).rejects.toMatchObject({ reason: "redis_unavailable" })
@@ -88,7 +88,7 @@ test("no number of lost replies makes a task dead", async () => {
   expect((await its.counters("T")).toSpliced(1, 1)).toEqual(["processing", "0", "0", "0"])
 })
 
-test("a call that Redis runs after the broker gave it up is found by the second look, and then there is no other", async () => {
+test("a call that Redis runs after the broker has given it up is found by the second look, which is the last", async () => {
   await using its = await leaser()
   await its.queue.submit(["A", "B"], { maxCrashes: 0 })
   Object.assign(its.state, { lose: 1, delay: true })
@@ -109,7 +109,7 @@ test("a call that Redis runs after the broker gave it up is found by the second 
   }
 })
 
-test("a release that fails for a client that has gone is made up for, uncharged", async () => {
+test("a failed release for a disconnected client is repeated, and no crash is counted", async () => {
   await using its = await leaser()
   await its.queue.submit(["A", "B"], { maxCrashes: 0 })
   const tasks = await its.lease(2)
@@ -121,7 +121,7 @@ test("a release that fails for a client that has gone is made up for, uncharged"
   expect(await its.queue.ready()).toEqual(["A", "B"])
 })
 
-test("as long as nothing was lost, a lease is one call", async () => {
+test("if nothing was lost, a lease takes one call", async () => {
   await using its = await leaser()
   await its.queue.submit(["A", "B"])
   await its.lease(1)
@@ -129,7 +129,7 @@ test("as long as nothing was lost, a lease is one call", async () => {
   expect(its.state.calls).toBe(2)
 })
 
-test("a broker whose connection drops with the reply hands the tasks out again at once, none charged", async () => {
+test("a broker that loses its connection with the reply hands the tasks out again at once, and no crash is counted", async () => {
   await using server = await testRedis()
   using link = new Link("broker to Redis", { unix: server.socket })
   await using broker = await testBroker({ redisTimeoutMs: 1_000 }, { url: `redis://127.0.0.1:${link.port}` })
@@ -158,8 +158,8 @@ test("a broker whose connection drops with the reply hands the tasks out again a
     link.heal()
     return tasks.length === 0 && /^\w+ 0 1\./.test(await text())
   })
-  // Without a request, only by the sweeper.
-  await until("the tasks are given back", async () => (await text()).startsWith("queued"))
+  // No request is sent, so the sweeper does this.
+  await until("the tasks are queued again", async () => (await text()).startsWith("queued"))
   const tasks = await lease(20_000)
   expect(tasks).toHaveLength(20)
   for (const { id, attempt } of tasks) {

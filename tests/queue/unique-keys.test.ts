@@ -108,7 +108,7 @@ const WHOLE = {
   meta: { team: "new" },
 }
 
-/** How the task that holds the key came to wait. */
+/** Ways in which the task that holds the key is waiting. */
 const WAITS: [state: string, wait: (q: ServedQueue, submit: object) => Promise<string>][] = [
   ["queued", (q, submit) => q.submit(submit)],
   ["scheduled", (q, submit) => q.submit({ ...submit, delay_ms: 60_000 })],
@@ -123,7 +123,7 @@ const WAITS: [state: string, wait: (q: ServedQueue, submit: object) => Promise<s
   ],
 ]
 
-describe("on_duplicate makes a task that waits the task of the new submit", () => {
+describe("on_duplicate replaces a waiting task as a whole", () => {
   test.each(WAITS)("one that is %s", async (state, wait) => {
     await using q = await ServedQueue.open({ maxQueueBytes: 10_000 })
     const old = { type: "email", payload: { to: "ada" }, unique_key: "k", meta: { team: "old", a: "b" } }
@@ -144,7 +144,7 @@ describe("on_duplicate makes a task that waits the task of the new submit", () =
     expect(after).toMatchObject({ id: sameId, attempt, retries, created_at, attempts, status })
     expect([status as string, after.due_at]).toEqual([state, due_at])
     await checkQueue(q.direct.redis, q.queue)
-    // A member that is left out has its default again. A second item of the array replaces the first.
+    // Omitted members get their defaults again. The second item of the array replaces the first.
     const items = [
       { type: "a longer name", priority: 9, expires_in_ms: 5_000 },
       { type: "t", payload: "last" },
@@ -163,7 +163,7 @@ describe("on_duplicate makes a task that waits the task of the new submit", () =
     await checkQueue(q.direct.redis, q.queue)
   })
 
-  test("created by the same array, also with another priority", async () => {
+  test("of the same array, also with another priority", async () => {
     await using q = await ServedQueue.open({ maxQueueBytes: 10_000 })
     const replace = { queue: q.queue, unique_key: "k", on_duplicate: "replace" }
     const { body } = await q.ask("POST", "/submit", [
@@ -182,7 +182,7 @@ describe("on_duplicate makes a task that waits the task of the new submit", () =
     expect(tasks[1]).toMatchObject({ id: first.task_id, payload: {} })
   })
 
-  test("but not one that runs, nor one of another queue", async () => {
+  test("but not a running task, and not one of another queue", async () => {
     await using q = await ServedQueue.open()
     const { id } = await q.leased({ type: "email", unique_key: "k", meta: { team: "old" } })
     const replace = { ...WHOLE, unique_key: "k", on_duplicate: "replace" }

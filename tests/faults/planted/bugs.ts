@@ -145,7 +145,7 @@ export const BUGS: Bug[] = [
     shownBy: "broker-redis ",
   },
   {
-    name: "tasks of a lease call whose reply was lost are not given back",
+    name: "tasks of a lease call whose reply was lost are not returned",
     file: "lib/queue/leaser.ts",
     edits: [["if (!(error instanceof NotReplicated)) lost.remember(queue, tokens)\n    else if", "if"]],
     signs: ["charged"],
