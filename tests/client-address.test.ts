@@ -42,7 +42,7 @@ const underProxy = async (url: string) => {
   return await new Response(Bun.spawn(["bun", "-e", script], { env, stdout: "pipe" }).stdout).text()
 }
 
-test("a broker on loopback is asked directly although HTTP_PROXY is set", async () => {
+test("a broker on a loopback address is reached directly although HTTP_PROXY is set", async () => {
   using server = Bun.serve({ port: 0, fetch: () => Response.json({ status: "ok" }) })
   for (const host of ["127.0.0.1", "localhost"])
     expect(await underProxy(`http://${host}:${server.port}`)).toBe("answered\n")

@@ -81,7 +81,7 @@ async function oneTask(
   url = broker.url,
 ): Promise<Record<string, unknown>> {
   const env = { ...process.env, BROKER_URL: url, API_SECRET_TOKEN: TOKEN }
-  // With a group of its own, so that what it started ends with it.
+  // In its own process group, so that its child processes end with it.
   const worker = Bun.spawn(command, { env, stdout: "ignore", detached: true })
   try {
     const submitted = await broker.call("POST", "/submit", { type: "any", payload })

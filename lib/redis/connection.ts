@@ -51,7 +51,7 @@ function options({ timeoutMs, name, ...target }: RedisTarget): RedisOptions {
     socketTimeout: timeoutMs,
     // A frozen server does not close its side, so do not wait for it.
     disconnectTimeout: 100,
-    // While Redis loads its data, ask again soon. The estimate that Redis gives is at least one second.
+    // While Redis loads its data, retry soon. The estimate that Redis gives is at least one second.
     maxLoadingRetryTime: 100,
     retryStrategy: attempt => Math.min(50 * attempt, 500) + Math.random() * 50,
     reconnectOnError: error => (error.message.startsWith("READONLY") ? 1 : false),

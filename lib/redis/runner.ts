@@ -7,7 +7,7 @@ export interface Script {
   sha: string
 }
 
-/** Runs scripts. All `keys` are in one slot. `mustReplicate`: a client is told the result, so the writes must not be lost. */
+/** Runs scripts. All `keys` are in one slot. `mustReplicate`: a client gets the result, so the writes must not be lost. */
 export interface Runner {
   /** The number of the database, which is part of the channels. Absent: 0. */
   readonly database?: number

@@ -413,7 +413,7 @@ function judge(n: number, record: TaskRecord, ending: Ending, counts: Counts, wr
   const cancelledAt = Math.min(...cancels.filter(({ word }) => word === "cancelled").map(({ at }) => at))
   const cancellingAt = Math.min(...cancels.filter(({ word }) => accepted(word)).map(({ at }) => at))
   // A worker that names no lease does not repeat an ack without limit, because it might end another worker's attempt.
-  // It may therefore never learn that its ack succeeded, and once the task is deleted nobody can.
+  // Therefore it may never learn that its ack succeeded, and after the task is deleted no request can tell.
   const unseen = settlings.some(
     ({ lease, answers }) =>
       answers[0]?.word === "!task_not_found" ||

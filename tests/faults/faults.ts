@@ -226,7 +226,7 @@ export function drawFaults(
   const chance = Chance.of(seed, "faults")
   const weights = Object.fromEntries(Object.entries(kinds).map(([name, { weight }]) => [name, weight]))
   if (failovers !== undefined && !Object.values(kinds).some(({ failover }) => failover))
-    throw new Error("This Redis has nobody to fail over to")
+    throw new Error("This Redis has no replica to fail over to")
   const drawn: Drawn[] = []
   for (let left = failovers; left === undefined ? drawn.length < count : left > 0; ) {
     const kind = chance.weighted(weights)

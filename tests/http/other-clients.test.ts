@@ -113,7 +113,7 @@ test.each(["gzip", "br", "deflate", "zstd"])(
   },
 )
 
-test("a run_at in seconds is refused, and the refusal asks about seconds", async () => {
+test("a run_at in seconds is refused, and the refusal mentions seconds", async () => {
   await using broker = await testBroker()
   for (const run_at of [0, 1, 1_795_937_200, 999_999_999_999])
     expect(await problem(post(broker, "/submit", { type: "a", run_at }))).toMatchObject({

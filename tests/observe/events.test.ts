@@ -610,7 +610,7 @@ test("an outage of Redis that lost nothing also causes a gap", async () => {
   await listener.until("gap")
 })
 
-test("a broker that missed the announcement of a listener finds it by itself, and sends a gap", async () => {
+test("a broker that missed the announcement of a listener finds it later, and sends a gap", async () => {
   const queue = freshName()
   await using redis = await testRedis()
   await using here = await testBroker({}, redis.socket)

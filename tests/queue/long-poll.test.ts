@@ -310,7 +310,7 @@ function handingOneEach(ready: Record<string, number>, payload = "{}") {
   return { poll, calls }
 }
 
-test("after a call that its bytes bounded, those that got nothing are served at once, however they wait", async () => {
+test("after a call that was limited by bytes, waiters without a task are served at once", async () => {
   const ready = { a: 0 }
   const { poll } = handingOneEach(ready)
   const wait = (waitMs: number) => poll.wait({ queues: ["a"], max: 5, waitMs, worker: "" })

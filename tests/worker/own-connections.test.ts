@@ -5,7 +5,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Work } from "../../lib/wire/working.ts"
 
-test("a handler with 300 open fetch calls does not hold up extensions and the ack", async () => {
+test("a handler with 300 open fetch calls does not delay extends and the ack", async () => {
   const folder = await mkdtemp(join(tmpdir(), "own-connections-"))
   const settled = Promise.withResolvers<string>()
   const extended = Promise.withResolvers<string>()
