@@ -2,7 +2,8 @@
 --[[ cancel: end waiting tasks, and mark leased ones. The worker of a marked task learns of it when it extends the lease; the
   task ends as cancelled when the worker settles it, whatever the outcome, or when its lease lapses.
   arguments  retention: ms that a cancelled task is kept; then for each: id
-  answers    for each {code, state}: "cancelled" | "cancelling" | "ended" (done or dead) | "unknown"
+  answers    for each {code, state, attempt, time of the cancel}: "cancelled" | "cancelling" | "ended" (done or dead) |
+             "unknown"
   cost       O(n log D), D = delayed tasks
   invariant  a cancelled task is never leased again ]]
 local retention = ARGV[1]
@@ -12,7 +13,7 @@ local answers = {}
 for i = first, #ARGV, fields_each do
   local id = ARGV[i]
   local t = open(id)
-  local state, code = t and t.state or "", nil
+  local state, code, at = t and t.state or "", nil, now
   if not t then
     code = "unknown"
   elseif state == "cancelled" then
@@ -23,6 +24,7 @@ for i = first, #ARGV, fields_each do
       extras(t).cancel = now
       save(t)
     end
+    at = extras(t).cancel
   elseif state == "done" or state == "dead" then
     code = "ended"
   else
@@ -31,7 +33,7 @@ for i = first, #ARGV, fields_each do
     leave(expiring, id)
     end_cancelled(t, retention)
   end
-  answers[#answers + 1] = { code, state }
+  answers[#answers + 1] = { code, state, t and attempt_of(t.lease) or 0, at }
 end
 commit()
 return answers

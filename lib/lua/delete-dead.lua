@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 --[[ delete-dead: delete dead tasks before their retention is over.
   for each   id
-  answers    "deleted" | "not_dead"
+  answers    for each {code, attempt, now}: "deleted" | "not_dead"
   cost       O(n log D), D = dead tasks
   invariant  never deletes a task in another state, even one that was dead a moment ago ]]
 local answers = {}
@@ -13,7 +13,7 @@ for _, id in ipairs(ARGV) do
     leave(dead, id)
     delete_task(t)
   end
-  answers[#answers + 1] = code
+  answers[#answers + 1] = { code, t and attempt_of(t.lease) or 0, now }
 end
 commit()
 return answers

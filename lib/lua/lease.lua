@@ -9,7 +9,7 @@
              handed: {id, text, payload (only if it has its own key), ...} for each task, as separate values, because Lua
              reads every byte of a string that it creates
              lapsed, died_count: how many leases lapsed and how many tasks died; timeouts: one line per timeout,
-             `event reason attempt worker id`; absent if there was none
+             `event reason attempt worker id time`; absent if there was none
   cost       O((n + limit) log L), L = live leases, plus O(600) if many tasks have left the ready lists
   invariant  `leases` lists exactly the tasks whose state is "processing"; the attempt number in a lease never decreases ]]
 local limit, retention, tokens = unpack(ARGV)

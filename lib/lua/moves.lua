@@ -21,7 +21,7 @@ local function allowance(concurrency, per_second, burst)
 end
 
 local function timeout_line(event, reason, attempt, worker, id)
-  return event .. " " .. reason .. " " .. attempt .. " " .. worker .. " " .. id
+  return event .. " " .. reason .. " " .. attempt .. " " .. worker .. " " .. id .. " " .. now_text
 end
 
 local function note_timeout(event, reason, t)

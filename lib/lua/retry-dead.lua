@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 --[[ retry-dead: requeue dead tasks with all budgets at 0.
   for each   id; inline, large: a new payload, within the task's text or under its own key; both "": keep the payload
-  answers    "requeued" | "not_dead" | "duplicate" (another task holds the unique key now)
+  answers    for each {code, attempt, now}: "requeued" | "not_dead" | "duplicate" (another task holds the unique key now)
   cost       O(n log D), D = dead tasks
   invariant  attempt numbers continue, so a lease from before the task died stays lost ]]
 local first, fields_each = 1, 3
@@ -29,7 +29,7 @@ for i = first, #ARGV, fields_each do
       save(t)
     end
   end
-  answers[#answers + 1] = code
+  answers[#answers + 1] = { code, t and attempt_of(t.lease) or 0, now }
 end
 commit()
 publish(0)

@@ -7,7 +7,7 @@
   answers    {more (1: there may be more to do), waiting (1: a ready list is not empty), next_event (see next_event), lapsed,
              died_count, timeouts}
              lapsed, died_count: how many leases lapsed and how many tasks died; timeouts: one line per timeout,
-             `event reason attempt worker id`; absent if there was none
+             `event reason attempt worker id time`; absent if there was none
   cost       O(limit log N)
   invariant  safe to run on all brokers at once: a task that one has moved is not found by the next ]]
 local limit, retention, dead_retention, keep, keep_dead, polled = unpack(ARGV)

@@ -48,7 +48,7 @@ interface Entry {
   event: EventName
   queue: string
   task: string
-  /** The facts of the event as a JSON object, without the time. */
+  /** The facts of the event as a JSON object. It begins with the time if the event is about a task. */
   data: string
 }
 
@@ -364,6 +364,6 @@ const compareIds = (a: string, b: string): number => {
   return ms - otherMs || count - otherCount
 }
 
-/** Adds the time of the entry, which Redis set as part of its id. */
+/** Adds the time of the entry, which Redis set as part of its id, if the event has no time of its own. */
 const withTime = (id: string, data: string): string =>
-  `{"at":${partsOf(id)[0]}${data === "{}" ? "" : ","}${data.slice(1)}`
+  data.startsWith('{"at":') ? data : `{"at":${partsOf(id)[0]}${data === "{}" ? "" : ","}${data.slice(1)}`

@@ -14,7 +14,7 @@ import { randomBytes } from "node:crypto"
 import { LISTENING } from "../redis/keys.ts"
 import { type Item, runShared } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
-import { EVENTS, type EventData, type EventName } from "../wire/events.ts"
+import { EVENTS, type EventData, type EventName, orderOf, type TaskEventName } from "../wire/events.ts"
 import { type Counters, MAX_QUEUES, OTHER, type QueueCounters } from "./counters.ts"
 
 const FLUSH_MS = 50
@@ -30,7 +30,13 @@ const RETENTION_MS = 300_000
 const MAX_QUEUES_PER_EVENT = 100
 const ERROR_CHARACTERS = 200
 
-type Facts = Omit<EventData, "at" | "queue" | "task_id">
+/** When something happened to a task, by the clock of Redis, and in which attempt; 0: before the first. */
+export interface Moment {
+  at: number
+  attempt: number
+}
+
+type Facts = Omit<EventData, "at" | "queue" | "task_id" | "order">
 type Counts = Record<(typeof EVENTS)[number], number>
 
 export class EventWriter {
@@ -79,7 +85,7 @@ export class EventWriter {
     if (ms <= 0) return
     const missed = late && !this.#active
     this.keepActive(ms)
-    if (missed) this.#write("gap", "", "", {})
+    if (missed) this.#append("gap", "", "", {})
   }
 
   /** Whether to publish this event individually. Counts the events beyond the budget. */
@@ -91,14 +97,21 @@ export class EventWriter {
   }
 
   /** Publishes an event of a task. Call `admits` first. */
-  publishTaskEvent(event: EventName, queue: string, id: string, { error, ...facts }: Facts = {}): void {
+  publishTaskEvent(
+    event: TaskEventName,
+    queue: string,
+    id: string,
+    { at, attempt }: Moment,
+    { error, ...facts }: Facts = {},
+  ): void {
     const cut = error ? { error: error.slice(0, ERROR_CHARACTERS).toWellFormed() } : {}
-    this.#write(event, queue, id, { ...facts, ...cut })
+    const data = { at, queue, task_id: id, order: orderOf(event, attempt), ...facts, ...cut }
+    this.#append(event, queue, id, data)
   }
 
   /** Publishes an event of a queue, if the budget admits it. */
   publishQueueEvent(event: EventName, queue: string, facts: Facts = {}): void {
-    if (this.admits(event, queue)) this.#write(event, queue, "", facts)
+    if (this.admits(event, queue)) this.#append(event, queue, "", { queue, ...facts })
   }
 
   /** Writes the remaining events. */
@@ -123,8 +136,8 @@ export class EventWriter {
     clearInterval(this.#tickTimer)
   }
 
-  #write(event: EventName, queue: string, id: string, facts: Facts): void {
-    const data = { ...(queue && { queue }), ...(id && { task_id: id }), ...facts }
+  /** `data`: with the time of the event, or else the feed adds that of the entry. */
+  #append(event: EventName, queue: string, id: string, data: Partial<EventData>): void {
     this.#buffer.push({ event, queue, task: id, data: JSON.stringify(data) })
     this.#flushTimer ??= setTimeout(() => void this.#flush(), FLUSH_MS).unref()
   }
@@ -144,11 +157,11 @@ export class EventWriter {
 
   #tick(): void {
     this.#refill()
-    if (this.#lost) this.#write("gap", "", "", {})
+    if (this.#lost) this.#append("gap", "", "", {})
     this.#lost = false
     const counts = this.#newCounts()
-    if (counts.length > 0) this.#write("counts", "", "", this.#byQueue(counts))
-    if (this.#skipped.size > 0) this.#write("skipped", "", "", this.#byQueue([...this.#skipped]))
+    if (counts.length > 0) this.#append("counts", "", "", this.#byQueue(counts))
+    if (this.#skipped.size > 0) this.#append("skipped", "", "", this.#byQueue([...this.#skipped]))
     this.#skipped.clear()
     if (performance.now() > this.#activeUntil) this.#deactivate()
   }

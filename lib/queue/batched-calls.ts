@@ -11,8 +11,8 @@ interface SubmitItem {
   task: NewTask
 }
 
-type SubmitReply = Exclude<Replies["submit"], string>[number]
-type SettleReply = Exclude<Replies["settle"], string>[number]
+type SubmitReply = Exclude<Replies["submit"], number>[number]
+type SettleReply = Exclude<Replies["settle"], number>[number]
 type ExtendReply = Replies["extend"][number]
 
 export function batchSubmits(
@@ -31,7 +31,7 @@ export function batchSubmits(
         return { id: localId, body, large, extras }
       }),
     )
-    return replies === "queued" ? items.map(({ localId }) => ["queued", localId]) : replies
+    return typeof replies === "number" ? items.map(({ localId }) => ["queued", localId, replies]) : replies
   })
 }
 
@@ -54,7 +54,7 @@ export function batchSettles(
         text,
       })),
     )
-    return replies === "acknowledged" ? items.map(() => ["acknowledged", 0, 0, "done"]) : replies
+    return typeof replies === "number" ? items.map(() => ["acknowledged", 0, 0, "done", replies]) : replies
   })
 }
 

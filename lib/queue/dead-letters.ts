@@ -4,10 +4,10 @@
  */
 import { createHash } from "node:crypto"
 import { Refused } from "../errors.ts"
-import type { EventWriter } from "../observe/event-writer.ts"
+import type { EventWriter, Moment } from "../observe/event-writer.ts"
 import { pause } from "../pause.ts"
 import type { Scripts } from "../redis/scripts.ts"
-import { localOf, splitId } from "../task/id.ts"
+import { localOf, queueOf, splitId } from "../task/id.ts"
 import { mergedText } from "../task/merge-patch.ts"
 import { inlineOrLarge } from "../task/record.ts"
 import type { Task } from "../task/task.ts"
@@ -119,10 +119,11 @@ export class DeadLetters {
   async retry(id: string, payload?: string): Promise<void> {
     const { queue, localId } = splitId(id)
     const newPayload = payload === undefined ? SAME_PAYLOAD : inlineOrLarge(payload)
-    const [code] = await this.parts.scripts.call("retryDead", queue, {}, [{ id: localId, ...newPayload }])
+    const [answer] = await this.parts.scripts.call("retryDead", queue, {}, [{ id: localId, ...newPayload }])
+    const [code, attempt, at] = answer!
     if (code === "duplicate") throw new Refused("key_taken", { task_id: id })
     if (code !== "requeued") throw new Refused("not_in_dlq", { task_id: id })
-    this.#publish("retried", queue, id)
+    this.#publish("retried", id, { at, attempt })
   }
 
   /** Retries all matching tasks, the newest of each queue first, with the patch applied if one is given. */
@@ -143,9 +144,10 @@ export class DeadLetters {
   /** Deletes one dead task. */
   async delete(id: string): Promise<void> {
     const { queue, localId } = splitId(id)
-    const [code] = await this.parts.scripts.call("deleteDead", queue, {}, [{ id: localId }])
+    const [answer] = await this.parts.scripts.call("deleteDead", queue, {}, [{ id: localId }])
+    const [code, attempt, at] = answer!
     if (code !== "deleted") throw new Refused("not_in_dlq", { task_id: id })
-    this.#publish("deleted", queue, id)
+    this.#publish("deleted", id, { at, attempt })
   }
 
   /** Deletes all matching tasks. */
@@ -155,11 +157,11 @@ export class DeadLetters {
     let purged = 0
     await eachPart(tasks, MAX_TASKS_PER_CALL, async (queue, part) => {
       const items = part.map(({ id }) => ({ id: localOf(id) }))
-      const codes = await this.parts.scripts.call("deleteDead", queue, {}, items)
-      codes.forEach((code, i) => {
+      const answers = await this.parts.scripts.call("deleteDead", queue, {}, items)
+      answers.forEach(([code, attempt, at], i) => {
         if (code !== "deleted") return
         purged++
-        this.#publish("deleted", queue, part[i]!.id)
+        this.#publish("deleted", part[i]!.id, { at, attempt })
       })
     })
     return { purged, next }
@@ -178,8 +180,9 @@ export class DeadLetters {
     }
   }
 
-  #publish(event: "retried" | "deleted", queue: string, id: string): void {
-    if (this.parts.events.admits(event, queue)) this.parts.events.publishTaskEvent(event, queue, id)
+  #publish(event: "retried" | "deleted", id: string, moment: Moment): void {
+    const queue = queueOf(id)
+    if (this.parts.events.admits(event, queue)) this.parts.events.publishTaskEvent(event, queue, id, moment)
   }
 
   async #retryPage(query: Retry, signal: AbortSignal): Promise<Retried> {
@@ -213,11 +216,11 @@ export class DeadLetters {
         id: localOf(id),
         ...(patch === undefined ? SAME_PAYLOAD : inlineOrLarge(mergedText(payload, patch))),
       }))
-      const codes = await this.parts.scripts.call("retryDead", queue, {}, items)
-      codes.forEach((code, i) => {
+      const answers = await this.parts.scripts.call("retryDead", queue, {}, items)
+      answers.forEach(([code, attempt, at], i) => {
         if (code !== "requeued") return
         requeued++
-        this.#publish("retried", queue, part[i]!.id)
+        this.#publish("retried", part[i]!.id, { at, attempt })
       })
     })
     return { requeued, skipped: tasks.length - requeued }

@@ -81,9 +81,10 @@ export class Leaser implements TaskSource {
         .catch(() => lost.remember(queue, some.map(({ lease }) => tokenOf(lease)).join("")))
       if (!Array.isArray(answers)) continue
       some.forEach(({ id, lease }, i) => {
-        const [code, retries, , state, reason] = answers[i]!
+        const [code, retries, attempt, state, at, reason] = answers[i]!
         if (code !== "released" && code !== "cancelled") return
-        outcomes.recordSettled({ id, lease, outcome }, { code, retries, state, reason, now: Date.now() })
+        const end = { code, retries, attempt, state, reason, at, now: Date.now() }
+        outcomes.recordSettled({ id, lease, outcome }, end)
       })
     }
   }

@@ -2,11 +2,11 @@
 
 import { type Fields, type Log, rateLimited } from "../log.ts"
 import type { Counters } from "../observe/counters.ts"
-import type { EventWriter } from "../observe/event-writer.ts"
+import type { EventWriter, Moment } from "../observe/event-writer.ts"
 import { joinId, queueOf } from "../task/id.ts"
 import { leaseAgeMs } from "../task/lease-token.ts"
 import type { Leased, NewTask, Settled, Settlement, Task } from "../task/task.ts"
-import type { EventName } from "../wire/events.ts"
+import type { TaskEventName } from "../wire/events.ts"
 
 const SUBMIT_EVENTS = { queued: "submitted", scheduled: "scheduled" } as const
 const SETTLE_EVENTS = {
@@ -15,12 +15,15 @@ const SETTLE_EVENTS = {
   moved_to_dlq: "failed",
   released: "released",
   cancelled: "cancelled",
-} as const satisfies Record<Settled["code"], EventName>
+} as const satisfies Record<Settled["code"], TaskEventName>
 /** How much of an error a log line contains. */
 const MAX_LOGGED_ERROR = 200
 
-/** How an attempt ended, and when. `reason` is that of a task that is dead now. */
-interface AttemptEnd extends Pick<Settled, "code" | "retries"> {
+/**
+ * How an attempt ended. `attempt` is the newest attempt, which is not that of a lease whose ack is repeated. `reason` is
+ * that of a task that is dead now. `now` is by the clock of this broker, like the time in a lease.
+ */
+interface AttemptEnd extends Pick<Settled, "code" | "retries">, Moment {
   state: Task["state"]
   reason: string | undefined
   now: number
@@ -37,11 +40,11 @@ export class OutcomeRecorder {
     this.#log = rateLimited(log)
   }
 
-  recordSubmitted(id: string, code: keyof typeof SUBMIT_EVENTS, { queue, type }: NewTask): void {
+  recordSubmitted(id: string, code: keyof typeof SUBMIT_EVENTS, { queue, type }: NewTask, at: number): void {
     this.counters.forQueue(queue).submitted++
     // Check `admits` first, here and below: under load most events are not published, and building them is wasted work.
     if (this.events.admits(SUBMIT_EVENTS[code], queue))
-      this.events.publishTaskEvent(SUBMIT_EVENTS[code], queue, id, { type })
+      this.events.publishTaskEvent(SUBMIT_EVENTS[code], queue, id, { at, attempt: 0 }, { type })
   }
 
   recordLeased(queue: string, tasks: readonly Leased[]): void {
@@ -49,19 +52,17 @@ export class OutcomeRecorder {
     counters.leased += tasks.length
     for (const { attempt, waitedMs } of tasks) if (attempt === 1) counters.wait.observe(waitedMs / 1_000)
     if (!this.events.active) return
-    for (const { id, type, worker, attempt } of tasks)
-      if (this.events.admits("leased", queue))
-        this.events.publishTaskEvent("leased", queue, id, {
-          type: parseType(type),
-          attempt,
-          ...(worker === "?" ? {} : { worker }),
-        })
+    for (const { id, type, worker, attempt, startedAt } of tasks)
+      if (this.events.admits("leased", queue)) {
+        const facts = { type: parseType(type), attempt, ...(worker === "?" ? {} : { worker }) }
+        this.events.publishTaskEvent("leased", queue, id, { at: startedAt, attempt }, facts)
+      }
   }
 
   /** Records an attempt that its worker ended. A repeated ack is recorded again. `requester` is added to log lines. */
   recordSettled(
     settlement: Settlement,
-    { code, retries, state, reason, now }: AttemptEnd,
+    { code, retries, attempt: newest, state, reason, at, now }: AttemptEnd,
     requester: () => Fields = () => ({}),
   ): void {
     const { id, lease, text, outcome } = settlement
@@ -73,13 +74,13 @@ export class OutcomeRecorder {
       this.#logDead(settlement, retries, reason, requester())
     }
     if (!this.events.active) return
-    const attempt = () => (lease === undefined ? {} : { attempt: Number.parseInt(lease, 10) })
-    if (this.events.admits(SETTLE_EVENTS[code], queue))
-      this.events.publishTaskEvent(SETTLE_EVENTS[code], queue, id, {
-        ...attempt(),
-        ...(outcome === "failed" && text ? { error: text } : {}),
-      })
-    if (died) this.#publish("dead", queue, id, { ...attempt(), ...(reason === undefined ? {} : { reason }) })
+    const attempt = lease === undefined ? newest : Number.parseInt(lease, 10)
+    const moment = { at, attempt }
+    if (this.events.admits(SETTLE_EVENTS[code], queue)) {
+      const facts = { attempt, ...(outcome === "failed" && text ? { error: text } : {}) }
+      this.events.publishTaskEvent(SETTLE_EVENTS[code], queue, id, moment, facts)
+    }
+    if (died) this.#publish("dead", id, moment, { attempt, ...(reason === undefined ? {} : { reason }) })
   }
 
   /** Records tasks whose lease lapsed or whose expiry passed, as found by a lease or a sweep. lua/lease.lua has the format of `timeouts`. */
@@ -88,31 +89,33 @@ export class OutcomeRecorder {
     counters.lapsed += lapsed
     counters.dead += died
     for (const line of timeouts) {
-      const [event, reason, attempt, worker, localId] = line.split(" ") as [EventName, ...string[]]
+      const [event, reason, number, worker, localId, at] = line.split(" ") as [TaskEventName, ...string[]]
+      const attempt = Number(number)
       const facts = {
         ...(event === "cancelled" ? {} : { reason }),
-        attempt: Number(attempt),
+        attempt,
         ...(worker === "?" ? {} : { worker }),
       }
       const id = joinId(queue, localId!)
       if (event === "lapsed") this.#log.warn("A lease has lapsed", { task_id: id, queue, ...facts })
       else if (event === "dead") this.#log.warn("A task is dead", { task_id: id, queue, ...facts })
-      this.#publish(event, queue, id, facts)
+      this.#publish(event, id, { at: Number(at), attempt }, facts)
     }
   }
 
   /** Publishes an event that is neither counted nor logged. */
-  publish(event: EventName, id: string): void {
-    this.#publish(event, queueOf(id), id)
+  publish(event: TaskEventName, id: string, moment: Moment): void {
+    this.#publish(event, id, moment)
   }
 
   #publish(
-    event: EventName,
-    queue: string,
+    event: TaskEventName,
     id: string,
-    facts?: Parameters<EventWriter["publishTaskEvent"]>[3],
+    moment: Moment,
+    facts?: Parameters<EventWriter["publishTaskEvent"]>[4],
   ): void {
-    if (this.events.admits(event, queue)) this.events.publishTaskEvent(event, queue, id, facts)
+    const queue = queueOf(id)
+    if (this.events.admits(event, queue)) this.events.publishTaskEvent(event, queue, id, moment, facts)
   }
 
   #count(queue: string, code: Settled["code"], lease: string | undefined, now: number): void {

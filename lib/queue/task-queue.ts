@@ -77,15 +77,15 @@ export class TaskQueue {
     const answers = await this.#submits.runByQueue(items, item => item.task.queue)
     return items.map(({ task }, i) => {
       const { queue, when, expiresInMs } = task
-      const [code, localId] = answers[i]!
+      const [code, localId, at] = answers[i]!
       const id = joinId(queue, localId)
       switch (code) {
         case "queued":
-          outcomes.recordSubmitted(id, code, task)
+          outcomes.recordSubmitted(id, code, task, at)
           if (expiresInMs !== undefined) sweeper.sweepIn(queue, expiresInMs)
           return { id, state: code }
         case "scheduled":
-          outcomes.recordSubmitted(id, code, task)
+          outcomes.recordSubmitted(id, code, task, at)
           if (expiresInMs !== undefined) sweeper.sweepIn(queue, expiresInMs)
           sweeper.sweepIn(queue, delayOf(when!))
           return { id, state: code }
@@ -151,7 +151,7 @@ export class TaskQueue {
     const now = Date.now()
     return settlements.map((settlement, i) => {
       const { id, lease } = settlement
-      const [code, retries, attempt, state, reason] = answers[i]!
+      const [code, retries, attempt, state, at, reason] = answers[i]!
       // A sweep learns when the backoff ends; requests that already wait make no lease call that would.
       if (state === "retrying") sweeper.sweepIn(queueOf(id), 0)
       switch (code) {
@@ -160,7 +160,7 @@ export class TaskQueue {
         case "moved_to_dlq":
         case "released":
         case "cancelled":
-          outcomes.recordSettled(settlement, { code, retries, state, reason, now }, requester)
+          outcomes.recordSettled(settlement, { code, retries, attempt, state, reason, at, now }, requester)
           this.workers.recordSettled(worker, { id, code, retries }, lease)
           return { id, code, retries }
         case "lease_lost":
@@ -227,12 +227,12 @@ export class TaskQueue {
   async cancel(id: string): Promise<"cancelled" | "cancelling"> {
     const { queue, localId } = splitId(id)
     const retention = this.options.doneRetentionMs
-    const [[code, state]] = (await this.parts.scripts.call("cancel", queue, { retention }, [
+    const [[code, state, attempt, at]] = (await this.parts.scripts.call("cancel", queue, { retention }, [
       { id: localId },
     ])) as [Replies["cancel"][number]]
     if (code === "unknown") throw new Refused("task_not_found", { task_id: id })
     if (code === "ended") throw new Refused("already_ended", { task_id: id, state })
-    if (state !== "cancelled") this.parts.outcomes.publish(code, id)
+    if (state !== "cancelled") this.parts.outcomes.publish(code, id, { at, attempt })
     return code
   }
 

@@ -175,15 +175,15 @@ type CancelCode = "cancelled" | "cancelling" | "ended" | "unknown"
 
 /** The reply of each script, as its header describes it. */
 export interface Replies {
-  submit: "queued" | [code: SubmitCode, id: string][]
+  submit: number | [code: SubmitCode, id: string, at: number][]
   lease: [nextEvent: number, handed: string[], lapsed: number, died: number, timeouts?: string[]]
   settle:
-    | "acknowledged"
-    | [code: SettleCode, retries: number, attempt: number, state: State, reason?: Reason][]
+    | number
+    | [code: SettleCode, retries: number, attempt: number, state: State, at: number, reason?: Reason][]
   extend: [code: ExtendCode, deadline: number, attempt: number, state: State][]
   sweep: [more: 0 | 1, waiting: 0 | 1, nextEvent: number, lapsed: number, died: number, timeouts?: string[]]
-  cancel: [code: CancelCode, state: State][]
-  retryDead: ("requeued" | "not_dead" | "duplicate")[]
+  cancel: [code: CancelCode, state: State, attempt: number, at: number][]
+  retryDead: [code: "requeued" | "not_dead" | "duplicate", attempt: number, at: number][]
   watch: ("watched" | "ended" | "unknown")[]
   inspect: (RawTask | null)[]
   why: (
@@ -207,7 +207,7 @@ export interface Replies {
     ...holders: [worker: string, count: number, queuesAndIds: string[]][],
   ]
   purge: [looked: number, purged: number]
-  deleteDead: ("deleted" | "not_dead")[]
+  deleteDead: [code: "deleted" | "not_dead", attempt: number, at: number][]
   pause: number
   settings: "set"
   auditQueue: [

@@ -110,6 +110,7 @@ export function readLeased(queue: string, handed: readonly string[]): Leased[] {
       lease: stored.lease,
       worker: stored.worker,
       attempt: attemptOf(stored.lease),
+      startedAt: started,
       waitedMs: Math.max(0, started - Number(stored.created)),
       retries: Number(stored.retries),
       policy,

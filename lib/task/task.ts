@@ -13,6 +13,8 @@ export interface Leased {
   /** "?": it gave no name. */
   worker: string
   attempt: number
+  /** When this lease began. */
+  startedAt: number
   /** Time from the submit to this lease. */
   waitedMs: number
   retries: number

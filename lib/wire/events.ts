@@ -28,12 +28,35 @@ export const EVENT_NAMES = [
 
 export type EventName = (typeof EVENT_NAMES)[number]
 
+/** The events of a task, in the order in which they happen to it between two leases. */
+const RANKS = {
+  submitted: 0,
+  scheduled: 0,
+  leased: 1,
+  cancelling: 2,
+  done: 3,
+  failed: 3,
+  released: 3,
+  lapsed: 3,
+  dead: 4,
+  retried: 5,
+  cancelled: 6,
+  deleted: 7,
+} as const satisfies Partial<Record<EventName, number>>
+
+export type TaskEventName = keyof typeof RANKS
+
+/** The place of an event among all events of its task. `attempt`: of the newest lease, 0 before the first. */
+export const orderOf = (event: TaskEventName, attempt: number): number => attempt * 10 + RANKS[event]
+
 /** The data of an event. Which members it has depends on its name. */
 export interface EventData {
-  /** When the event was published, by the clock of Redis: up to 100 ms after it happened. */
+  /** When it happened, by the clock of Redis; for an event that is not about a task, when it was published. */
   at: number
   queue?: string
   task_id?: string
+  /** Sort the events of a task by `at`, then by `order`. */
+  order?: number
   type?: string
   worker?: string
   attempt?: number

@@ -20,8 +20,8 @@ const BUGS: [bug: string, patch: Patch][] = [
     "a token that is not compared on the fast path",
     {
       script: "settle",
-      line: '(lease == "" and " " or " " .. lease .. " ")',
-      becomes: '""',
+      line: 'local held = PROCESSING .. " " .. lease .. " "',
+      becomes: 'local held = PROCESSING .. " "',
     },
   ],
   [
@@ -60,7 +60,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     "an outcome that a batch does not check",
     {
       script: "settle",
-      line: 'if given[1] ~= "acknowledged" then all_acknowledged = false end',
+      line: "if given ~= ACKNOWLEDGED then all_acknowledged = false end",
       becomes: "",
     },
   ],

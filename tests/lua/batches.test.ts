@@ -36,12 +36,11 @@ test("an ack repeated in one batch counts once", async () => {
 test("a dead task retried twice in one batch is queued once", async () => {
   await using queue = await scriptQueue()
   await makeDead(queue)
-  expect(
-    await queue.scripts.call("retryDead", queue.name, {}, [
-      { id: "T", ...SAME_PAYLOAD },
-      { id: "T", ...SAME_PAYLOAD },
-    ]),
-  ).toEqual(["requeued", "not_dead"])
+  const answers = await queue.scripts.call("retryDead", queue.name, {}, [
+    { id: "T", ...SAME_PAYLOAD },
+    { id: "T", ...SAME_PAYLOAD },
+  ])
+  expect(answers.map(([code]) => code)).toEqual(["requeued", "not_dead"])
   await checkQueue(queue.redis, queue.name)
 })
 
@@ -91,21 +90,20 @@ test("a thousand tasks go through every script in one call each, and through lea
   expect((await queue.page("dead", 1_001)).entries).toHaveLength(1_000)
   const inspected = await queue.scripts.call("inspect", queue.name, {}, only)
   expect(inspected.map(task => task![0])).toEqual(ids)
-  expect(
-    await queue.scripts.call(
-      "retryDead",
-      queue.name,
-      {},
-      only.map(one => ({ ...one, ...SAME_PAYLOAD })),
-    ),
-  ).toEqual(ids.map(() => "requeued"))
+  const retried = await queue.scripts.call(
+    "retryDead",
+    queue.name,
+    {},
+    only.map(one => ({ ...one, ...SAME_PAYLOAD })),
+  )
+  expect(new Set(retried.map(([code]) => code))).toEqual(new Set(["requeued"]))
   await checkQueue(queue.redis, queue.name)
   const listed = await queue.page("5", 1_001)
   expect([listed.more, listed.entries.map(([, id]) => id)]).toEqual([0, ids])
   const why = await queue.scripts.call("why", queue.name, {}, only)
   expect(why.map(answer => answer![3])).toEqual(ids.map((_, i) => i))
   const cancelled = await queue.scripts.call("cancel", queue.name, { retention: -1 }, only)
-  expect(cancelled).toEqual(ids.map(() => ["cancelled", "queued"]))
+  expect(cancelled.map(([code, state]) => [code, state])).toEqual(ids.map(() => ["cancelled", "queued"]))
   await checkQueue(queue.redis, queue.name)
   await queue.sweep()
   // One lease call drops up to 600 stale ids and answers 0, "call again"; the next drops the rest.

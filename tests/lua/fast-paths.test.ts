@@ -39,7 +39,7 @@ const FAST_PATHS: Record<string, { general: Edit; broken: Edit }> = {
   },
   "settle: done without a result": {
     general: {
-      find: 'if outcome == "done" and text == "" and end_without_extras(id, keys[at], lease) then',
+      find: 'if outcome == "done" and text == "" and lease ~= "" and end_without_extras(id, keys[at], lease) then',
       replace: "if false then",
     },
     broken: { find: "local ttl = policy.result_ttl\n", replace: "local ttl = -1\n" },

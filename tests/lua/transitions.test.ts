@@ -188,6 +188,7 @@ const WALKS: Record<Name, Walk> = {
       retries: 0,
       policy: readPolicy("5 3 3 30000"),
       leaseExpiresAt: expect.any(Number),
+      startedAt: expect.any(Number),
       waitedMs: expect.any(Number),
     },
     again: undefined,

@@ -19,6 +19,8 @@ let names = 0
 
 type Items<N extends "submit" | "settle"> = NonNullable<Parameters<typeof Scripts.prototype.call<N>>[3]>
 
+type SubmitCode = Exclude<Replies["submit"], number>[number][0]
+
 type SettleItem = Items<"settle">[number]
 /** `retry` is optional. */
 type SettleItems = (Omit<SettleItem, "retry"> & Partial<Pick<SettleItem, "retry">>)[]
@@ -86,20 +88,22 @@ export class DirectQueue implements AsyncDisposable {
   }
 
   /** Runs the submit script. If the script answers one code for all items, it is repeated for each item. */
-  async submitEach(ttl: number, items: Items<"submit">): Promise<Exclude<Replies["submit"], string>> {
+  async submitEach(ttl: number, items: Items<"submit">): Promise<[code: SubmitCode, id: string][]> {
     const answers = await this.scripts.call("submit", this.name, { ttl }, items)
-    return answers === "queued" ? items.map(({ id }) => ["queued", String(id)]) : answers
+    return typeof answers === "number"
+      ? items.map(({ id }) => ["queued", String(id)])
+      : answers.map(([code, id]) => [code, id])
   }
 
   /** Runs the settle script. If the script answers one code for all items, it is repeated for each item. */
-  async settleEach(retention: number, items: SettleItems): Promise<Exclude<Replies["settle"], string>> {
+  async settleEach(retention: number, items: SettleItems): Promise<Exclude<Replies["settle"], number>> {
     const answers = await this.scripts.call(
       "settle",
       this.name,
       { retention },
       items.map(item => ({ retry: "", ...item })),
     )
-    return answers === "acknowledged" ? items.map(() => ["acknowledged", 0, 0, "done"]) : answers
+    return typeof answers === "number" ? items.map(() => ["acknowledged", 0, 0, "done", answers]) : answers
   }
 
   /** Runs the lease script. Returns the time of the next event and the tasks, with ids local to the queue. */

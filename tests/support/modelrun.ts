@@ -291,7 +291,7 @@ class RetryDead extends OfTask {
     const id = this.target(model)
     const expected = model.retryDead(id)
     const [answer] = await real.call("retryDead", "", {}, [{ id, inline: "", large: "" }])
-    return { expected, answer }
+    return { expected, answer: answer?.[0] }
   }
   describe = () => `retryDead(${this.id})`
 }
@@ -302,7 +302,7 @@ class DeleteDead extends OfTask {
     const id = this.target(model)
     const expected = model.deleteDead(id)
     const [answer] = await real.call("deleteDead", "", {}, [{ id }])
-    return { expected, answer }
+    return { expected, answer: answer?.[0] }
   }
   describe = () => `deleteDead(${this.id})`
 }

@@ -23,6 +23,8 @@ export async function dump(...args: Parameters<typeof dumpAll>): Promise<Dump> {
   return content
 }
 
+type SettleAnswer = Awaited<ReturnType<DirectQueue["settleEach"]>>[number]
+
 /** The arguments of a retry that keeps the payload. */
 export const SAME_PAYLOAD = { inline: "", large: "" }
 
@@ -97,8 +99,10 @@ export class ScriptQueue extends DirectQueue {
     text = "",
     retention = HOUR,
   ) {
-    const [answer] = await this.settleEach(retention, [{ id, lease, outcome, text }])
-    return answer!
+    const [[code, retries, attempt, state, _at, ...reason]] = (await this.settleEach(retention, [
+      { id, lease, outcome, text },
+    ])) as [SettleAnswer]
+    return [code, retries, attempt, state, ...reason] as const
   }
 
   async extend(id: string, lease: string, timeout: number | "" = "") {
@@ -119,17 +123,18 @@ export class ScriptQueue extends DirectQueue {
 
   async deleteDead(id: string) {
     const [answer] = await this.scripts.call("deleteDead", this.name, {}, [{ id }])
-    return answer!
+    return answer![0]
   }
 
   async retryDead(id: string) {
     const [answer] = await this.scripts.call("retryDead", this.name, {}, [{ id, ...SAME_PAYLOAD }])
-    return answer
+    return answer![0]
   }
 
   async cancel(id: string, retention = HOUR) {
     const [answer] = await this.scripts.call("cancel", this.name, { retention }, [{ id }])
-    return answer!
+    const [code, state] = answer!
+    return [code, state] as const
   }
 
   /** Moves the end of this task's retention into the past. */

@@ -137,7 +137,7 @@ test("the other lines are those that the code reads", async () => {
       polledAt: 1_764_000_060_000,
     },
   ])
-  expect(find("event, reason").names).toEqual(["event", "reason", "attempt", "worker", "id"])
+  expect(find("event, reason").names).toEqual(["event", "reason", "attempt", "worker", "id", "time"])
   expect(find("print").text).toMatch(/^[0-9a-f]+ \w{22} queued$/)
   expect(find("ms").text).toMatch(/^\d{13} \w+$/)
 })

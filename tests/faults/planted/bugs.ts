@@ -21,7 +21,7 @@ export const BUGS: Bug[] = [
     name: "an ack's lease is not compared",
     file: "lib/lua/settle.lua",
     edits: [
-      ['(lease == "" and " " or " " .. lease .. " ")', '" "'],
+      ['local held = PROCESSING .. " " .. lease .. " "', 'local held = PROCESSING .. " "'],
       ['(lease == "" or lease == t.lease)', "true"],
     ],
     signs: ["old lease"],
