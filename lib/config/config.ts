@@ -8,6 +8,7 @@ import { LOG_LEVELS } from "../log.ts"
 import type { Backoff } from "../wire/submitting.ts"
 import { type Env, type HostPort, type OnRead, QUEUE_NAME, Reader } from "./reader.ts"
 import { readTokens } from "./tokens.ts"
+import { readTraces } from "./traces.ts"
 
 export type BrokerConfig = ReturnType<typeof readBrokerConfig>
 
@@ -189,14 +190,6 @@ function readRedisUrl(read: Reader): string | undefined {
   return read.url("REDIS_URL", ["redis:", "rediss:", "unix:"])
 }
 
-/** OTEL_*. OpenTelemetry's exporter reads its other variables itself, for example for headers and time limits. */
-const readTraces = (read: Reader) => ({
-  otelExporterOtlpEndpoint: read.url("OTEL_EXPORTER_OTLP_ENDPOINT", ["http:", "https:"]),
-  otelServiceName: read.text("OTEL_SERVICE_NAME"),
-  otelTracesSampler: read.word("OTEL_TRACES_SAMPLER", SAMPLERS, "parentbased_always_on"),
-  otelTracesSamplerArg: read.ratio("OTEL_TRACES_SAMPLER_ARG", 1),
-})
-
 /** BACKOFF_*: the backoff of tasks that set none; undefined: no backoff. */
 function readBackoff(read: Reader): Backoff | undefined {
   const kind = read.word("BACKOFF_KIND", ["none", "fixed", "exponential"], "none")
@@ -206,14 +199,6 @@ function readBackoff(read: Reader): Backoff | undefined {
   return kind === "none" ? undefined : { kind, delay_ms, max_ms, jitter }
 }
 
-export const SAMPLERS = [
-  "parentbased_always_on",
-  "parentbased_always_off",
-  "parentbased_traceidratio",
-  "always_on",
-  "always_off",
-  "traceidratio",
-] as const
 /** One server, the master that Sentinels name, or the nodes of a Cluster. */
 export type RedisAddress =
   /** `redis://`, `rediss://`, `unix:///path`, or a bare `/path` of a Unix socket. */

@@ -52,14 +52,6 @@ export class Reader {
     return this.fault(`${name} must be a whole number from ${min} to ${max}`, fallback)
   }
 
-  ratio(name: Variable, fallback: number): number {
-    this.onRead(name, fallback)
-    const value = this.text(name)
-    if (value === undefined) return fallback
-    if (/^(0(\.\d+)?|1(\.0+)?)$/.test(value)) return Number(value)
-    return this.fault(`${name} must be a number from 0 to 1`, fallback)
-  }
-
   word<T extends string>(name: Variable, words: readonly T[], fallback: T): T {
     this.onRead(name, fallback)
     const value = this.text(name)

@@ -44,7 +44,7 @@ import {
   TraceIdRatioBasedSampler,
   TracerProvider,
 } from "@opentelemetry/sdk-trace"
-import type { SAMPLERS } from "../config/config.ts"
+import type { SAMPLERS } from "../config/traces.ts"
 import { type Each, Refused } from "../errors.ts"
 import { type Log, rateLimited } from "../log.ts"
 import { pause } from "../pause.ts"
@@ -65,7 +65,8 @@ const MAX_LINKS = 128
 const FLUSH_MS = 2_000
 
 interface SpanOptions {
-  endpoint: string
+  /** Where spans are sent. */
+  url: string
   part: "broker" | "worker"
   serviceName: string | undefined
   sampler: (typeof SAMPLERS)[number]
@@ -90,7 +91,7 @@ export class Spans {
   /** The context of each handler's span, to which the span of its ack belongs. */
   readonly #processed = new WeakMap<LeasedTask, SpanContext>()
 
-  static start({ endpoint, part, serviceName, sampler, ratio }: SpanOptions, log: Log): Spans {
+  static start({ url, part, serviceName, sampler, ratio }: SpanOptions, log: Log): Spans {
     // The SDK warns about invalid variables of its own, and about spans that it dropped.
     const diagnostics = rateLimited(log, 1)
     const warn = (message: string) => diagnostics.warn("Traces", { note: message })
@@ -98,7 +99,6 @@ export class Spans {
       { error() {}, warn, info() {}, debug() {}, verbose() {} },
       { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },
     )
-    const url = `${endpoint.replace(/\/+$/, "")}/v1/traces`
     const provider = new TracerProvider({
       // Later entries override earlier ones.
       resource: defaultResource()

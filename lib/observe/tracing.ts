@@ -8,7 +8,7 @@ import type { Spans } from "./spans.ts"
 
 type TraceConfig = Pick<
   BrokerConfig & WorkerConfig,
-  "otelExporterOtlpEndpoint" | "otelServiceName" | "otelTracesSampler" | "otelTracesSamplerArg"
+  "tracesUrl" | "tracesWarnings" | "otelServiceName" | "otelTracesSampler" | "otelTracesSamplerArg"
 >
 
 /** Returns undefined if no endpoint is configured. */
@@ -17,12 +17,13 @@ export async function startSpans(
   part: "broker" | "worker",
   log: Log,
 ): Promise<Spans | undefined> {
-  const { otelExporterOtlpEndpoint: endpoint } = config
-  if (endpoint === undefined) return undefined
+  for (const warning of config.tracesWarnings) log.warn(warning)
+  const { tracesUrl: url } = config
+  if (url === undefined) return undefined
   const { Spans } = await import("./spans.ts")
   return Spans.start(
     {
-      endpoint,
+      url,
       part,
       serviceName: config.otelServiceName,
       sampler: config.otelTracesSampler,

@@ -31,7 +31,7 @@ async function tracedBroker(endpoint: string, overrides: Partial<ReturnType<type
   const lines: Fields[] = []
   const log = createLog("info", line => void lines.push(JSON.parse(line)), false)
   const redisUrl = (await sharedRedis()).socket
-  const config = { ...testConfig(), redisUrl, otelExporterOtlpEndpoint: endpoint, ...overrides }
+  const config = { ...testConfig(), redisUrl, tracesUrl: `${endpoint}/v1/traces`, ...overrides }
   const broker = await startBroker(config, log)
   const queue = freshName()
   return {
@@ -261,15 +261,107 @@ describe("sampling", () => {
     await collector.span(`send ${queue}`)
     expect(collector.spans.some(({ traceId }) => traceId === TRACE)).toBeFalse()
   })
+})
 
-  test.each([
-    ["OTEL_TRACES_SAMPLER", "jaeger_remote"],
-    ["OTEL_TRACES_SAMPLER_ARG", "1.5"],
-    ["OTEL_TRACES_SAMPLER_ARG", "-0"],
-    ["OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318"],
-  ])("%s=%s is refused at the start", (name, value) => {
-    for (const read of [readBrokerConfig, readWorkerConfig])
-      expect(() => read({ [name]: value })).toThrow(ConfigError)
+describe("the variables of OpenTelemetry", () => {
+  const AT = "http://h:4318"
+  const read = (env: Record<string, string>) => {
+    const config = readBrokerConfig(env)
+    expect(readWorkerConfig(env)).toMatchObject({
+      tracesUrl: config.tracesUrl as string,
+      tracesWarnings: config.tracesWarnings,
+    })
+    return config
+  }
+
+  test.each<[Record<string, string>, string | undefined]>([
+    [{}, undefined],
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: AT }, `${AT}/v1/traces`],
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: `${AT}/` }, `${AT}/v1/traces`],
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: `${AT}/otlp/?key=a` }, `${AT}/otlp/v1/traces?key=a`],
+    [{ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${AT}/own` }, `${AT}/own`],
+    [
+      { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${AT}/own`, OTEL_EXPORTER_OTLP_ENDPOINT: "no address" },
+      `${AT}/own`,
+    ],
+    [{ OTEL_SDK_DISABLED: "true" }, undefined],
+    [{ OTEL_SDK_DISABLED: "TRUE", OTEL_EXPORTER_OTLP_ENDPOINT: AT }, undefined],
+    [{ OTEL_SDK_DISABLED: "False", OTEL_EXPORTER_OTLP_ENDPOINT: AT }, `${AT}/v1/traces`],
+    [{ OTEL_SDK_DISABLED: "", OTEL_EXPORTER_OTLP_ENDPOINT: AT }, `${AT}/v1/traces`],
+    [{ OTEL_TRACES_EXPORTER: "none", OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: AT }, undefined],
+    [{ OTEL_TRACES_EXPORTER: "None", OTEL_EXPORTER_OTLP_ENDPOINT: AT }, undefined],
+    [{ OTEL_TRACES_EXPORTER: "OTLP", OTEL_EXPORTER_OTLP_ENDPOINT: AT }, `${AT}/v1/traces`],
+    [{ OTEL_EXPORTER_OTLP_PROTOCOL: "http/json", OTEL_EXPORTER_OTLP_ENDPOINT: AT }, `${AT}/v1/traces`],
+    [
+      {
+        OTEL_EXPORTER_OTLP_PROTOCOL: "grpc",
+        OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: "HTTP/JSON",
+        OTEL_EXPORTER_OTLP_ENDPOINT: AT,
+      },
+      `${AT}/v1/traces`,
+    ],
+    [{ OTEL_PROPAGATORS: "baggage, TraceContext", OTEL_EXPORTER_OTLP_ENDPOINT: AT }, `${AT}/v1/traces`],
+    [{ OTEL_TRACES_SAMPLER: "ALWAYS_ON", OTEL_EXPORTER_OTLP_ENDPOINT: AT }, `${AT}/v1/traces`],
+    [{ OTEL_TRACES_SAMPLER_ARG: "not used", OTEL_EXPORTER_OTLP_ENDPOINT: AT }, `${AT}/v1/traces`],
+    // Without an address, and if tracing is off, the others are not used.
+    [{ OTEL_TRACES_SAMPLER: "xray", OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" }, undefined],
+    [
+      { OTEL_SDK_DISABLED: "true", OTEL_EXPORTER_OTLP_ENDPOINT: "no address", OTEL_PROPAGATORS: "b3" },
+      undefined,
+    ],
+  ])("%j: %s", (env, url) => {
+    expect(read(env)).toMatchObject({ tracesUrl: url as string, tracesWarnings: [] })
+  })
+
+  test.each<[name: string, value: string, told: string]>([
+    ["OTEL_SDK_DISABLED", "1", "OTEL_SDK_DISABLED=1 is ignored"],
+    ["OTEL_SDK_DISABLED", "yes", "OTEL_SDK_DISABLED=yes is ignored"],
+    ["OTEL_TRACES_EXPORTER", "zipkin", "OTEL_TRACES_EXPORTER: zipkin is not supported"],
+    ["OTEL_TRACES_EXPORTER", "otlp, console", "OTEL_TRACES_EXPORTER: console is not supported"],
+    ["OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "No spans are sent: OTLP over grpc is not supported"],
+    ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "GRPC", "No spans are sent: OTLP over grpc is not supported"],
+    ["OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "Spans are sent by http/json, not by http/protobuf"],
+    ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "udp", "Spans are sent by http/json, not by udp"],
+    ["OTEL_PROPAGATORS", "b3,jaeger", "OTEL_PROPAGATORS is ignored"],
+    ["OTEL_PROPAGATORS", "none", "OTEL_PROPAGATORS is ignored"],
+    ["OTEL_TRACES_SAMPLER", "jaeger_remote", "OTEL_TRACES_SAMPLER=jaeger_remote is ignored"],
+  ])("%s=%s is not supported, and one warning says so", (name, value, told) => {
+    const { tracesUrl, tracesWarnings } = read({ OTEL_EXPORTER_OTLP_ENDPOINT: AT, [name]: value })
+    expect(tracesUrl).toBe(value.toLowerCase() === "grpc" ? undefined : `${AT}/v1/traces`)
+    expect(tracesWarnings).toHaveLength(1)
+    expect(tracesWarnings[0]).toContain(told)
+  })
+
+  test.each(["1.5", "-0", "much"])("a ratio of %s is ignored with a warning", OTEL_TRACES_SAMPLER_ARG => {
+    const env = {
+      OTEL_EXPORTER_OTLP_ENDPOINT: AT,
+      OTEL_TRACES_SAMPLER: "traceidratio",
+      OTEL_TRACES_SAMPLER_ARG,
+    }
+    const { otelTracesSamplerArg, tracesWarnings } = read(env)
+    expect(otelTracesSamplerArg).toBe(1)
+    expect(tracesWarnings).toEqual([expect.stringContaining("OTEL_TRACES_SAMPLER_ARG")])
+    expect(read({ ...env, OTEL_TRACES_SAMPLER_ARG: "0.25" }).otelTracesSamplerArg).toBe(0.25)
+  })
+
+  test.each(["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])(
+    "%s that is no address is refused at the start",
+    name => {
+      for (const reader of [readBrokerConfig, readWorkerConfig])
+        for (const value of ["localhost:4318", "unix:///x"])
+          expect(() => reader({ [name]: value })).toThrow(ConfigError)
+    },
+  )
+
+  test("warnings are logged, and OTEL_TRACES_EXPORTER without an address is one", async () => {
+    const lines: Fields[] = []
+    const log = createLog("info", line => void lines.push(JSON.parse(line)), false)
+    expect(
+      await startSpans(readBrokerConfig({ OTEL_TRACES_EXPORTER: "otlp" }), "broker", log),
+    ).toBeUndefined()
+    expect(lines).toMatchObject([
+      { level: "warn", message: expect.stringContaining("OTEL_EXPORTER_OTLP_ENDPOINT") },
+    ])
   })
 })
 
@@ -317,7 +409,7 @@ describe("the collector", () => {
     await using collector = new Collector()
     const lines: Fields[] = []
     const log = createLog("info", line => void lines.push(JSON.parse(line)), false)
-    const config = { ...testConfig(), otelExporterOtlpEndpoint: collector.url }
+    const config = { ...testConfig(), tracesUrl: `${collector.url}/v1/traces` }
     const spans = (await startSpans(config, "broker", log))!
     const task = { id: "a", queue: "q", waitedMs: 0, memberJson: "spoilt" } as Leased
     for (let i = 0; i < 10_000; i++) spans.recordLeases([task], "w", Date.now())
@@ -340,9 +432,10 @@ describe("processes", () => {
     await using collector = new Collector()
     await using runs = await directory()
     const env = {
-      OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+      OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${collector.url}/v1/traces`,
       OTEL_SERVICE_NAME: "mine",
-      OTEL_EXPORTER_OTLP_HEADERS: "x-key=abc",
+      OTEL_EXPORTER_OTLP_HEADERS: "x-key=other",
+      OTEL_EXPORTER_OTLP_TRACES_HEADERS: "x-key=abc",
     }
     await using broker = await startBrokerProcess((await sharedRedis()).socket, env)
     const queue = freshName()
@@ -399,12 +492,15 @@ describe("processes", () => {
       return Number(/loaded: (\d+)/.exec(child.stdout)?.[1] ?? child.stderr)
     }
     expect(await loaded({})).toBe(0)
-    expect(await loaded({ OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1" })).toBeGreaterThan(10)
+    const OTEL_EXPORTER_OTLP_ENDPOINT = "http://127.0.0.1:1"
+    expect(await loaded({ OTEL_EXPORTER_OTLP_ENDPOINT })).toBeGreaterThan(10)
+    for (const off of [{ OTEL_SDK_DISABLED: "True" }, { OTEL_TRACES_EXPORTER: "none" }])
+      expect(await loaded({ OTEL_EXPORTER_OTLP_ENDPOINT, ...off })).toBe(0)
   })
 })
 
 test("without tracing a handler gets the task's own context", async () => {
-  await using broker = await tracedBroker("http://127.0.0.1:1", { otelExporterOtlpEndpoint: undefined })
+  await using broker = await tracedBroker("http://127.0.0.1:1", { tracesUrl: undefined })
   const { queue } = broker
   const seen: unknown[] = []
   const config = readWorkerConfig({ BROKER_URL: broker.url, API_SECRET_TOKEN: TOKEN, QUEUES: queue })
