@@ -51,6 +51,9 @@ export interface WorkerOptions {
   onUnauthorized?: () => void
 }
 
+/** How many unknown types are remembered, so that each is logged once. */
+const MAX_UNKNOWN_TYPES = 1_000
+
 /** The abort reason for handlers that are still running when the drain ends. */
 export class WorkerStopping extends Error {
   override readonly name = "WorkerStopping"
@@ -62,6 +65,7 @@ export class Worker {
   /** For messages that many tasks may cause. */
   readonly #limitedLog: Log
   readonly #running = new Set<HeldLease>()
+  readonly #unknownTypes = new Set<string>()
   #stopped: Promise<boolean> | undefined
   #change = Promise.withResolvers<void>()
 
@@ -136,7 +140,15 @@ export class Worker {
       spans === undefined ? await run(task.traceparent) : await spans.traceHandler(task, name, signal, run)
     if (outcome.status === "failed" && !signal.aborted)
       this.#limitedLog.warn("An attempt failed", { ...fields, error: outcome.error })
+    if (outcome.status === "released") this.#warnOfUnknownType(task.type, outcome.error)
     this.#finish(lease, outcome)
+  }
+
+  /** Logs one line per type. */
+  #warnOfUnknownType(type: string, error: string | undefined): void {
+    if (this.#unknownTypes.has(type)) return
+    if (this.#unknownTypes.size < MAX_UNKNOWN_TYPES) this.#unknownTypes.add(type)
+    this.#limitedLog.warn("Tasks of an unknown type are released", { type, error })
   }
 
   /** Frees the slot, and acks the outcome unless the lease is lost or the task was acked before. */

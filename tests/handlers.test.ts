@@ -24,15 +24,31 @@ describe("outcomes", () => {
     expect(broker.acks[0]).not.toHaveProperty("result")
   })
 
-  test("a task of an unknown type fails with the list of known types", async () => {
+  test("a task of an unknown type is released with the list of known types, and a pause that grows", async () => {
     await using broker = new FakeBroker()
-    broker.task({ type: "constructor" })
+    const releases = [undefined, 1, 2, 5, 6, 99]
+    for (const count of releases) broker.task({ type: "constructor", ...(count && { releases: count }) })
     broker.worker({ mail: () => {} })
-    await broker.until(() => broker.acks.length === 1)
-    expect(broker.acks[0]!.status).toBe("failed")
-    expect(broker.acks[0]!.error).toBe(
-      'this worker has no handler for type "constructor"; it knows echo, add, sleep, fail, mail',
-    )
+    await broker.until(() => broker.acks.length === releases.length)
+    for (const { status, error, retry } of broker.acks)
+      expect({ status, error, retry }).toEqual({
+        status: "released",
+        error: 'this worker has no handler for type "constructor"; it knows echo, add, sleep, fail, mail',
+        retry: undefined,
+      })
+    expect(broker.acks.map(ack => ack.retry_in_ms).sort((a, b) => a! - b!)).toEqual([
+      1_000, 2_000, 4_000, 32_000, 60_000, 60_000,
+    ])
+  })
+
+  test("unknown types are logged once each", async () => {
+    await using broker = new FakeBroker()
+    for (const type of ["new", "new", "newer", "new", "newer", "new"]) broker.task({ type })
+    broker.worker()
+    await broker.until(() => broker.acks.length === 6)
+    const lines = broker.lines.filter(line => line.includes("unknown type"))
+    expect(lines).toHaveLength(2)
+    for (const [i, type] of ["new", "newer"].entries()) expect(lines[i]).toContain(`"type":"${type}"`)
   })
 
   test.each<[string, () => unknown, RegExp]>([

@@ -141,7 +141,7 @@ function ackReader(resultTexts: () => (string | undefined)[]) {
     const { task_id: id, status: outcome = "done", lease, error, result, retry, retry_in_ms } = ack
     const faults = faultsOf(ack, outcome)
     if (faults.length > 0) throw invalid(faults)
-    if (outcome === "failed") {
+    if (outcome !== "done") {
       const text = error?.slice(0, MAX_ERROR_CHARACTERS).toWellFormed()
       return { id, outcome, lease, text, retry: retry === false ? "no" : retry_in_ms }
     }
@@ -154,11 +154,11 @@ function ackReader(resultTexts: () => (string | undefined)[]) {
 function faultsOf({ result, error, retry, retry_in_ms }: Ack, outcome: string): Fault[] {
   const faults: Fault[] = []
   if (result !== undefined && outcome !== "done") faults.push(requiresOther("result", "status: done"))
-  if (outcome !== "failed") {
-    if (error !== undefined) faults.push(requiresOther("error", "status: failed"))
-    if (retry !== undefined) faults.push(requiresOther("retry", "status: failed"))
-    if (retry_in_ms !== undefined) faults.push(requiresOther("retry_in_ms", "status: failed"))
+  if (outcome === "done") {
+    if (error !== undefined) faults.push(requiresOther("error", "status: failed or released"))
+    if (retry_in_ms !== undefined) faults.push(requiresOther("retry_in_ms", "status: failed or released"))
   }
+  if (retry !== undefined && outcome !== "failed") faults.push(requiresOther("retry", "status: failed"))
   if (retry === false && retry_in_ms !== undefined) faults.push(conflict("retry_in_ms", "retry: false"))
   return faults
 }
@@ -243,6 +243,7 @@ function writeLeased(task: Leased): string {
     `{"id":"${task.id}","lease":"${task.lease}","type":${task.type},"payload":${task.payload},"status":"processing",` +
     `"retries":${task.retries},"max_retries":${policy.maxRetries},"queue":"${task.queue}","attempt":${task.attempt},` +
     `"timeout_ms":${policy.timeoutMs},"lease_expires_at":${task.leaseExpiresAt}` +
+    (task.releases ? `,"releases":${task.releases}` : "") +
     (policy.maxRuntimeMs ? `,"max_runtime_ms":${policy.maxRuntimeMs}` : "") +
     (memberJson === undefined ? "" : `,${memberJson}`) +
     (checkpoint === undefined ? "}" : `,"checkpoint":${checkpoint}}`)

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 --[[ settle: end attempts as their workers report: done, failed, or returned to the head of the queue.
   arguments  retention: ms for which a done or cancelled task is kept; then for each: id; lease ("" if the caller names
-             none); outcome: "done", "failed", "released", or "returned", which is a release that is not counted; retry, for
-             "failed" only: "no" further attempt, or ms until the next one ("" budget and backoff decide); text: the
-             result of done as JSON, or the error of failed ("" none)
+             none); outcome: "done", "failed", "released", or "returned", which is a release that is not counted; retry: for
+             "failed" and "released" ms until the next attempt ("": backoff, or at once), for "failed" also "no" further
+             attempt; text: the result of done as JSON, or the error of failed or released ("" none)
   answers    for each {code, retries, attempt (the newest one), state ("retrying": it backs off), time of the settlement,
              reason (if it is dead now)}; the codes:
              "acknowledged" | "requeued" | "moved_to_dlq" | "released" | "cancelled"
@@ -70,9 +70,16 @@ local function settle(t, outcome, retry, text)
   end
   if outcome == "released" or outcome == "returned" then
     if outcome == "returned" then t.releases = t.releases - 1 end
-    add_history(t, "released")
+    add_history(t, "released", text ~= "" and text or nil)
+    if text ~= "" then extras(t).error = text end
     extras(t).settled = t.lease .. " released released 0 " .. now_text
-    requeue_or_mark_dead(t, policy, { counter = "releases", budget = MAX_RELEASES, reason = "released", delay = 0, front = true })
+    requeue_or_mark_dead(t, policy, {
+      counter = "releases",
+      budget = MAX_RELEASES,
+      reason = "released",
+      delay = tonumber(retry) or 0,
+      front = true,
+    })
     return "released", 0
   end
   local retries = t.retries + 1

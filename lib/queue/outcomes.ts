@@ -77,7 +77,7 @@ export class OutcomeRecorder {
     const attempt = lease === undefined ? newest : Number.parseInt(lease, 10)
     const moment = { at, attempt }
     if (this.events.admits(SETTLE_EVENTS[code], queue)) {
-      const facts = { attempt, ...(outcome === "failed" && text ? { error: text } : {}) }
+      const facts = { attempt, ...(outcome !== "done" && text ? { error: text } : {}) }
       this.events.publishTaskEvent(SETTLE_EVENTS[code], queue, id, moment, facts)
     }
     if (died) this.#publish("dead", id, moment, { attempt, ...(reason === undefined ? {} : { reason }) })

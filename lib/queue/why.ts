@@ -4,7 +4,9 @@ import type { Replies, Scripts } from "../redis/scripts.ts"
 import { splitId } from "../task/id.ts"
 import { readTask } from "../task/record.ts"
 import type { Task } from "../task/task.ts"
+import type { Attempt } from "../wire/inspecting.ts"
 
+const MAX_ERROR_CHARACTERS = 200
 /** If no worker polled for this long, that is why a ready task does not run. */
 const NO_WORKERS_MS = 60_000
 
@@ -69,7 +71,7 @@ function explain(
       return {
         task,
         cause: "backing_off",
-        sentence: `Attempt ${task.attempt} did not succeed; the next one can start ${until(task.dueAt!)}, after its backoff.`,
+        sentence: `Attempt ${task.attempt} ${lastOutcome(task)}. The next one can start ${until(task.dueAt!)}.`,
       }
     case "processing": {
       const worker = task.worker === undefined ? "an unnamed worker" : `worker ${task.worker}`
@@ -119,6 +121,13 @@ function explain(
     default:
       throw task.state satisfies never
   }
+}
+
+/** How the newest attempt ended, with the first line of its error. */
+function lastOutcome({ history }: Task): string {
+  const { outcome, error = "" } = JSON.parse(history.at(-1) ?? "{}") as Partial<Attempt>
+  const said = error === "" ? "" : `: ${error.split("\n", 1)[0]!.slice(0, MAX_ERROR_CHARACTERS)}`
+  return `${outcome === "released" ? "was released by its worker" : "did not succeed"}${said}`
 }
 
 const goFirst = (count: number) => `${count} ${count === 1 ? "task goes" : "tasks go"} first`

@@ -113,6 +113,7 @@ export function readLeased(queue: string, handed: readonly string[]): Leased[] {
       startedAt: started,
       waitedMs: Math.max(0, started - Number(stored.created)),
       retries: Number(stored.retries),
+      releases: Number(stored.releases),
       policy,
       leaseExpiresAt: started + Math.min(policy.timeoutMs, policy.maxRuntimeMs || Number.POSITIVE_INFINITY),
       memberJson,

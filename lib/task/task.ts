@@ -18,6 +18,7 @@ export interface Leased {
   /** Time from the submit to this lease. */
   waitedMs: number
   retries: number
+  releases: number
   policy: Policy
   leaseExpiresAt: number
   /** Further members for the worker, as JSON without braces. */
@@ -82,9 +83,9 @@ export interface Settlement {
   id: string
   outcome: "done" | "failed" | "released"
   lease?: string | undefined
-  /** The result of `done` as JSON text, or the error of `failed`. */
+  /** The result of `done` as JSON text, or the error of `failed` or `released`. */
   text?: string | undefined
-  /** For `failed`: "no" further attempt, or ms until the next one; undefined: budget and backoff decide. */
+  /** Ms until the next attempt, or "no" further one, for `failed` only; undefined: budget and backoff decide, or at once. */
   retry?: "no" | number | undefined
 }
 

@@ -32,6 +32,12 @@ export const TRANSITIONS = [
   { from: "processing", event: "settle: released", to: "queued", refused: "the lease is not the newest" },
   {
     from: "processing",
+    event: "settle: released, with a delay",
+    to: "retrying",
+    refused: "the lease is not the newest",
+  },
+  {
+    from: "processing",
     event: "settle: released too often",
     to: "dead",
     refused: "the lease is not the newest",

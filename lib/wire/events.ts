@@ -62,7 +62,7 @@ export interface EventData {
   attempt?: number
   /** With `lapsed` and `dead`: why. With `paused`: the reason that the operator gave. */
   reason?: string
-  /** With `failed`: the first 200 characters of the error. */
+  /** With `failed`, and `released` if it named one: the first 200 characters of the error. */
   error?: string
   /** With `settings`: the new settings. */
   settings?: QueueSettings

@@ -52,7 +52,9 @@ export const TaskView = Type.Object({
     }),
   ),
   result: Type.Optional(Type.Unknown()),
-  error: Type.Optional(Type.String({ description: "the error of the newest failure" })),
+  error: Type.Optional(
+    Type.String({ description: "the error of the newest failure, or of a release that named one" }),
+  ),
   reason: Type.Optional(
     Type.Union(
       REASONS.map(reason => Type.Literal(reason)),

@@ -63,14 +63,17 @@ export const Ack = Type.Object(
     lease: Type.Optional(Lease),
     result: Type.Optional(Type.Unknown({ description: "any JSON, with done" })),
     error: Type.Optional(
-      Type.String({ description: "with failed: the error message; the first 8,192 characters are kept" }),
+      Type.String({
+        description: "with failed or released: the error message; the first 8,192 characters are kept",
+      }),
     ),
     retry: Type.Optional(Type.Boolean({ description: "with failed: false makes the task dead at once" })),
     retry_in_ms: Type.Optional(
       Type.Integer({
         minimum: 0,
         maximum: 30 * DAY_MS,
-        description: "with failed: the delay before the next attempt, in ms, instead of the backoff",
+        description:
+          "with failed or released: the delay before the next attempt, in ms, instead of the backoff or of none",
       }),
     ),
   },
@@ -138,6 +141,7 @@ export const LeasedTask = Type.Object({
   status: Type.Literal("processing"),
   queue: Type.String(),
   attempt: Type.Integer({ description: "increases with each lease: usable as a fencing token" }),
+  releases: Type.Optional(Type.Integer({ description: "how often the task was released; absent: never" })),
   lease: Type.String({ description: "send it with ack and extend" }),
   timeout_ms: Type.Integer(),
   max_runtime_ms: Type.Optional(Type.Integer()),

@@ -7,12 +7,15 @@ import {
   type Outcome,
   RetryIn,
 } from "../handlers.ts"
+import type { LeasedTask } from "../wire/working.ts"
 
 const MAX_ERROR_LENGTH = 4_000
 const MAX_FRAMES = 5
 const MAX_CAUSE_LEVELS = 5
 const MAX_CAUSES = 10
 const MAX_TYPES = 50
+const FIRST_RELEASE_MS = 1_000
+const MAX_RELEASE_MS = 60_000
 
 export async function runHandler(
   handlers: Handlers,
@@ -20,7 +23,7 @@ export async function runHandler(
   context: HandlerContext,
 ): Promise<Outcome> {
   const handler = handlers.get(context.task.type)
-  if (handler === undefined) return failedOutcome(unknownType(context.task.type, handlers))
+  if (handler === undefined) return unknownType(context.task, handlers)
   try {
     return doneOutcome(await (handler as Handler)(payload, context))
   } catch (thrown) {
@@ -44,15 +47,23 @@ function doneOutcome(result: unknown): Outcome {
   }
 }
 
-const failedOutcome = (error: string): Outcome => ({
-  status: "failed",
-  error: error.slice(0, MAX_ERROR_LENGTH).toWellFormed(),
-})
+const errorText = (error: string): string => error.slice(0, MAX_ERROR_LENGTH).toWellFormed()
 
-function unknownType(type: string, handlers: Handlers): string {
+const failedOutcome = (error: string): Outcome => ({ status: "failed", error: errorText(error) })
+
+/**
+ * During a deployment, workers that know the type may be starting. So the task is released, with a pause that grows with
+ * each release. It is dead if nobody knows its type for about an hour and a half, after 100 releases.
+ */
+function unknownType({ type, releases = 0 }: LeasedTask, handlers: Handlers): Outcome {
   const known = [...handlers.keys()]
   const more = known.length > MAX_TYPES ? ` and ${known.length - MAX_TYPES} more` : ""
-  return `this worker has no handler for type ${JSON.stringify(type)}; it knows ${known.slice(0, MAX_TYPES).join(", ")}${more}`
+  const error = `this worker has no handler for type ${JSON.stringify(type)}; it knows ${known.slice(0, MAX_TYPES).join(", ")}${more}`
+  return {
+    status: "released",
+    error: errorText(error),
+    retry_in_ms: Math.min(FIRST_RELEASE_MS * 2 ** releases, MAX_RELEASE_MS),
+  }
 }
 
 /** Handlers may throw anything, even values that throw again when they are formatted. */

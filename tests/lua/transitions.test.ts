@@ -186,6 +186,7 @@ const WALKS: Record<Name, Walk> = {
       worker: "w",
       attempt: 1,
       retries: 0,
+      releases: 0,
       policy: readPolicy("5 3 3 30000"),
       leaseExpiresAt: expect.any(Number),
       startedAt: expect.any(Number),
@@ -224,6 +225,10 @@ const WALKS: Record<Name, Walk> = {
   },
   "processing · settle: failed, none left · dead": settling("failed", "moved_to_dlq", 1, { maxRetries: 0 }),
   "processing · settle: released · queued": settling("released", "released", 0),
+  "processing · settle: released, with a delay · retrying": {
+    ...settling("released", "released", 0),
+    go: async (queue, lease) => (await queue.settle("T", lease, "released", "text", HOUR, HOUR)).slice(0, 2),
+  },
   "processing · settle: released too often · dead": {
     ...settling("released", "released", 0),
     to: async queue => {

@@ -116,7 +116,9 @@ describe("ack failed", () => {
     const task = await q.leased()
     for (const said of [
       { status: "done", retry: false },
-      { status: "released", retry_in_ms: 1 },
+      { status: "done", retry_in_ms: 1 },
+      { status: "released", retry: false },
+      { status: "released", result: 1 },
       { status: "failed", retry: false, retry_in_ms: 1 },
       { status: "failed", result: 1 },
       { status: "done", error: "x" },

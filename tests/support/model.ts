@@ -164,7 +164,7 @@ export class Model {
     }
     if (outcome === "released") {
       task.releases++
-      this.#again(task, task.releases > MAX_RELEASES ? "released" : undefined, false, true)
+      this.#again(task, task.releases > MAX_RELEASES ? "released" : undefined, Number(retry) > 0, true)
       return ["released", 0]
     }
     task.retries++

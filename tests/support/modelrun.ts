@@ -235,7 +235,8 @@ class Settle extends Command {
     this.settlements = this.all.map(({ nth, choice, outcome, retry, text }) => {
       const id = ids[nth % ids.length]!
       const lease = leaseOf(model.tasks.get(id), choice)
-      return { id, lease, outcome, retry: outcome === "failed" ? retry : "", text }
+      const fits = outcome === "failed" || (outcome === "released" && retry !== "no")
+      return { id, lease, outcome, retry: fits ? retry : "", text }
     })
     const expected = model.settle(this.settlements)
     const items = this.settlements.map(({ id, lease, outcome, retry, text }) => ({
@@ -243,7 +244,7 @@ class Settle extends Command {
       lease,
       outcome,
       retry,
-      text: outcome === "released" ? "" : text,
+      text,
     }))
     const answers = await real.direct.settleEach(LATER_MS, items)
     return { expected, answer: answers.map(answer => answer.slice(0, 2)) }

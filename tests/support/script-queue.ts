@@ -98,9 +98,10 @@ export class ScriptQueue extends DirectQueue {
     outcome: "done" | "failed" | "released",
     text = "",
     retention = HOUR,
+    retry: number | "" = "",
   ) {
     const [[code, retries, attempt, state, _at, ...reason]] = (await this.settleEach(retention, [
-      { id, lease, outcome, text },
+      { id, lease, outcome, text, retry },
     ])) as [SettleAnswer]
     return [code, retries, attempt, state, ...reason] as const
   }

@@ -49,9 +49,9 @@ export const working: ProseOf<"working"> = {
 
   ack: {
     description:
-      "done; failed: counts against `max_retries`; released: returns the task to the front of its queue without counting a " +
-      "failure. After a failure the next attempt waits as the `backoff` of the task says, or `retry_in_ms`; with " +
-      "`retry: false` the task is dead at once. Send the `lease`: then only its holder can end the task, and a repeated ack " +
+      "done; failed: counts against `max_retries`; released: returns the task to the front of its queue, or after " +
+      "`retry_in_ms` to its end, without counting a failure. After a failure the next attempt waits as the `backoff` of the " +
+      "task says, or `retry_in_ms`; with `retry: false` the task is dead at once. Send the `lease`: then only its holder can end the task, and a repeated ack " +
       `gets the same answer. An ack without a lease is accepted as long as the task is leased, by any worker. ${EACH}`,
     body: {
       done: { task_id: ID, lease: LEASE, result: { hello: "world" } },
@@ -71,6 +71,13 @@ export const working: ProseOf<"working"> = {
         retry: false,
       },
       released: { task_id: ID, lease: LEASE, status: "released" },
+      "released, with a pause": {
+        task_id: ID,
+        lease: LEASE,
+        status: "released",
+        error: 'this worker has no handler for type "mail"',
+        retry_in_ms: 4_000,
+      },
       "without a lease": { task_id: ID, status: "done" },
       many: [{ task_id: ID, lease: LEASE, status: "done" }],
     },

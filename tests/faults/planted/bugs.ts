@@ -62,8 +62,8 @@ export const BUGS: Bug[] = [
     file: "lib/lua/settle.lua",
     edits: [
       [
-        'requeue_or_mark_dead(t, policy, { counter = "releases", budget = MAX_RELEASES, reason = "released", delay = 0, front = true })',
-        "save(t)",
+        'requeue_or_mark_dead(t, policy, {\n      counter = "releases",',
+        'save(t)\n    local _ = ({\n      counter = "releases",',
       ],
     ],
     signs: ["lost"],
