@@ -7,6 +7,7 @@
 import { LOG_LEVELS } from "../log.ts"
 import type { Backoff } from "../wire/submitting.ts"
 import { type Env, type HostPort, type OnRead, QUEUE_NAME, Reader } from "./reader.ts"
+import { faultOfRedisUrl } from "./redis-url.ts"
 import { readTokens } from "./tokens.ts"
 import { readTraces } from "./traces.ts"
 
@@ -100,6 +101,15 @@ function readRedis(read: Reader) {
   if (redisHost !== undefined && given.length > 0 && given[0] !== "REDIS_URL")
     read.fault(`${given[0]} and REDIS_HOST are both set: set only one of them`, undefined)
   const own = given.length === 0 && redisHost === undefined
+  const hostUrl = isHostUsed ? urlOfHost(redisHost, redisPort) : undefined
+  if (isHostUsed && hostUrl === undefined)
+    read.fault("REDIS_HOST must be the name or the address of a host, without redis:// and port", undefined)
+  // TLS is part of REDIS_URL. Without TLS the password would be sent in the clear.
+  if (!own && !redisUrl?.startsWith("rediss:"))
+    read.unsupported(
+      "REDIS_TLS",
+      "REDIS_TLS is not supported: for one server, write rediss:// in REDIS_URL. TLS to Sentinels or a Cluster is not supported yet",
+    )
   if ((redisPassword ?? redisUsername) !== undefined && (own || given[0] === "REDIS_URL"))
     read.fault(
       "REDIS_USERNAME and REDIS_PASSWORD require REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER; with REDIS_URL, write " +
@@ -109,7 +119,7 @@ function readRedis(read: Reader) {
   if (waitReplicas > 0 && own)
     read.fault("WAIT_REPLICAS requires a Redis with replicas: the embedded Redis has none", undefined)
   return {
-    redisUrl: isHostUsed ? `redis://${redisHost}:${redisPort}` : redisUrl,
+    redisUrl: hostUrl ?? redisUrl,
     redisSentinels,
     redisMasterName: read.text("REDIS_MASTER_NAME", "mymaster"),
     redisSentinelPassword: read.text("REDIS_SENTINEL_PASSWORD"),
@@ -120,6 +130,13 @@ function readRedis(read: Reader) {
     redisTimeoutMs: read.integer("REDIS_TIMEOUT_MS", 2_000, 50, 60_000),
     dataDir: read.text("DATA_DIR", ".data"),
   }
+}
+
+/** The URL of a host that may be an IPv6 address; undefined if it is no host. */
+function urlOfHost(host: string, port: number): string | undefined {
+  const isIpv6 = /^[\da-fA-F]*:[\da-fA-F:.]+$/.test(host)
+  const url = `redis://${isIpv6 ? `[${host}]` : host}:${port}`
+  return /^([\w.-]+|[\da-fA-F:.[\]]+)$/.test(host) && URL.canParse(url) ? url : undefined
 }
 
 type RedisConfig = ReturnType<typeof readRedis>
@@ -186,8 +203,8 @@ export function readWorkerConfig(env: Env = process.env, onRead: OnRead = () => 
 /** REDIS_URL: `redis://`, `rediss://` (TLS), or a Unix socket as `unix:///path` or a bare `/path`. */
 function readRedisUrl(read: Reader): string | undefined {
   const value = read.text("REDIS_URL")
-  if (value?.startsWith("/")) return value
-  return read.url("REDIS_URL", ["redis:", "rediss:", "unix:"])
+  const fault = value && faultOfRedisUrl(value)
+  return fault ? read.fault(`REDIS_URL ${fault}`, undefined) : value
 }
 
 /** BACKOFF_*: the backoff of tasks that set none; undefined: no backoff. */

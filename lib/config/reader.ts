@@ -77,12 +77,23 @@ export class Reader {
   nodes(name: Variable, port: number): HostPort[] | undefined {
     const value = this.text(name)
     if (value === undefined) return undefined
+    if (/\brediss:/i.test(value))
+      return this.fault(
+        `${name} must be addresses host:port: TLS (rediss://) to Sentinels or a Cluster is not supported yet`,
+        undefined,
+      )
     const nodes = value
       .split(",")
       .map(node => /^(\[[\da-fA-F:]+\]|[\w.-]+)(?::(\d{1,5}))?$/.exec(node.trim()))
     if (nodes.some(node => node === null || Number(node[2] ?? port) > 65_535 || node[2] === "0"))
       return this.fault(`${name} must be addresses host:port, separated by commas`, undefined)
     return nodes.map(node => ({ host: node![1]!.replace(/[[\]]/g, ""), port: Number(node![2] ?? port) }))
+  }
+
+  /** A variable of other programs that must not be ignored if it is set to something else than false. */
+  unsupported(name: string, problem: string): void {
+    if (!["", "0", "false", "no", "off"].includes(this.env[name]?.toLowerCase() ?? ""))
+      this.fault(problem, undefined)
   }
 
   token(): string | undefined {

@@ -188,3 +188,82 @@ test("queue names are separated by commas, with optional spaces", () => {
   for (const QUEUES of [",", "a,", "a,,b", Array(101).fill("a").join(",")])
     expect(problems(readWorkerConfig, { QUEUES })).toHaveLength(1)
 })
+
+/** Faults of REDIS_URL with this value. */
+const urlFaults = (REDIS_URL: string) => problems(readBrokerConfig, { API_SECRET_TOKEN: "t", REDIS_URL })
+
+test.each([
+  "redis://:p@ss/w#rd@host",
+  "redis://:p@ss@host/w#rd",
+  "redis://:pa/ss@host:6379",
+  "redis://user:12/34@host",
+  "redis://user:12?34@host",
+  "redis://user:12#34@host",
+  "redis://:p#ss@host",
+  "redis://:p?ss@host",
+  "redis://:50%@host",
+  "redis://:p@ss/word",
+])("special characters in the password of %s are explained, and no piece of it is shown", address => {
+  const [fault, ...others] = urlFaults(address)
+  expect(others).toEqual([])
+  expect(fault).toStartWith("REDIS_URL must ")
+  expect(fault).toContain("percent-encoded")
+  for (const piece of ["p@ss", "w#rd", "ss/", "12", "34", "50%"]) expect(fault).not.toContain(piece)
+})
+
+test.each([
+  "redis://host/abc",
+  "redis://host/0x1",
+  "redis://host/-1",
+  "redis://host/1/2",
+  "redis://host//",
+  "redis://host?db=abc",
+  "rediss://host/prod",
+  "unix:///run/redis.sock?db=x",
+])("the database in %s is refused, because Redis numbers its databases", address => {
+  expect(urlFaults(address)).toEqual([expect.stringMatching(/^REDIS_URL must .*number of a database/)])
+})
+
+test.each([
+  "redis://host",
+  "redis://host/",
+  "redis://host/3",
+  "redis://host/3/",
+  "redis://host?db=5",
+  "redis://:p%40ss%2Fw%23rd@host:6379/0",
+  "redis://user:p@ss@host",
+  "rediss://user:a:b@host/1",
+  "redis://[::1]:6379/1",
+  "unix:///run/redis.sock?db=2",
+  "/run/redis.sock",
+])("%s is accepted", address => {
+  expect(urlFaults(address)).toEqual([])
+})
+
+test("TLS to Sentinels or a Cluster is refused with a message that names TLS and the setting", () => {
+  const faults = (env: Env) => problems(readBrokerConfig, { API_SECRET_TOKEN: "t", ...env })
+  for (const name of ["REDIS_SENTINELS", "REDIS_CLUSTER"]) {
+    expect(faults({ [name]: "a:1,rediss://b:1" })).toEqual([
+      expect.stringMatching(new RegExp(`^${name} .*TLS`)),
+    ])
+    expect(faults({ [name]: "a:1", REDIS_TLS: "true" })).toEqual([
+      expect.stringMatching(/^REDIS_TLS .*rediss:/),
+    ])
+    expect(faults({ [name]: "a:1", REDIS_TLS: "false" })).toEqual([])
+  }
+  expect(faults({ REDIS_HOST: "h", REDIS_TLS: "1" })).toHaveLength(1)
+  expect(faults({ REDIS_URL: "rediss://h", REDIS_TLS: "1" })).toEqual([])
+  expect(problems(readBrokerConfig, { REDIS_TLS: "1" })).toEqual([])
+})
+
+test("REDIS_HOST is a host, not an address with a scheme, a port or a path", () => {
+  const url = (REDIS_HOST: string) => {
+    const env = { API_SECRET_TOKEN: "t", REDIS_HOST }
+    return problems(readBrokerConfig, env)[0] ?? readBrokerConfig(env).redisUrl
+  }
+  for (const host of ["redis://h", "h/1", "h:6379", "u:p@h", "a b"])
+    expect(url(host)).toStartWith("REDIS_HOST must")
+  expect(url("::1")).toBe("redis://[::1]:6379")
+  expect(url("10.0.0.1")).toBe("redis://10.0.0.1:6379")
+  expect(url("my_redis.internal")).toBe("redis://my_redis.internal:6379")
+})
