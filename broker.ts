@@ -150,7 +150,7 @@ const masterToken = (token: string): ApiToken => ({
 export async function startBroker(config: BrokerConfig, log: Log, nth?: number): Promise<RunningBroker> {
   await using opened = new AsyncDisposableStack()
   const address = redisAddress(config)
-  const embedded = address === undefined ? await startEmbeddedRedis(config.dataDir) : undefined
+  const embedded = address === undefined ? await startEmbeddedRedis(config.dataDir, log) : undefined
   opened.defer(() => embedded?.stop())
   const token = config.apiToken ?? embedded?.token
   const redis = {

@@ -11,7 +11,7 @@
  */
 import { Refused } from "../errors.ts"
 import { EVENT_STREAM, LISTENING } from "../redis/keys.ts"
-import type { Command } from "../redis/replicated.ts"
+import type { Store } from "../redis/store.ts"
 import type { EventName } from "../wire/events.ts"
 import { writeEvent } from "../wire/sse.ts"
 
@@ -65,7 +65,7 @@ export class EventFeed {
 
   /** `onAnnounce` is called whenever this feed announces that it listens for at least so many ms. */
   constructor(
-    private readonly command: (command: Command) => Promise<unknown>,
+    private readonly store: Pick<Store, "command" | "publish">,
     private readonly onAnnounce: (ms: number) => void,
   ) {}
 
@@ -155,26 +155,33 @@ export class EventFeed {
 
   /** Makes all brokers write events from now on. */
   async #announce(): Promise<void> {
-    if ((await this.command(["EXISTS", LISTENING])) === 0)
-      await this.command([
+    if ((await this.store.command(["EXISTS", LISTENING])) === 0)
+      await this.store.command([
         "XADD",
         EVENT_STREAM,
         "*",
         ...["event", "gap", "queue", "", "task", "", "data", "{}"],
       ])
-    await this.command(["SET", LISTENING, "1", "PX", LISTENING_MS])
-    await this.command(["PEXPIRE", EVENT_STREAM, LISTENING_MS * 2])
+    await this.store.command(["SET", LISTENING, "1", "PX", LISTENING_MS])
+    await this.store.command(["PEXPIRE", EVENT_STREAM, LISTENING_MS * 2])
     this.onAnnounce(LISTENING_MS)
-    await this.command(["PUBLISH", LISTENING, LISTENING_MS])
+    await this.store.publish(LISTENING, LISTENING_MS)
   }
 
   async #newest(): Promise<string> {
-    const [newest] = (await this.command(["XREVRANGE", EVENT_STREAM, "+", "-", "COUNT", 1])) as RawEntry[]
+    const [newest] = (await this.store.command([
+      "XREVRANGE",
+      EVENT_STREAM,
+      "+",
+      "-",
+      "COUNT",
+      1,
+    ])) as RawEntry[]
     return newest?.[0] ?? "0-0"
   }
 
   async #after(id: string, count = ENTRIES_PER_READ): Promise<Entry[]> {
-    const raw = await this.command(["XRANGE", EVENT_STREAM, `(${id}`, "+", "COUNT", count])
+    const raw = await this.store.command(["XRANGE", EVENT_STREAM, `(${id}`, "+", "COUNT", count])
     return (raw as RawEntry[]).map(readEntry)
   }
 

@@ -69,7 +69,7 @@ export class QueueControl {
 
   /** Stops leasing from a queue until it is resumed; submits are still accepted. Returns since when. Safe to repeat. */
   async pause(queue: string, reason: string): Promise<number> {
-    await this.parts.names.register(queue)
+    await this.parts.names.registerEvenIfFull(queue)
     const since = await this.parts.scripts.call("pause", queue, { on: 1, reason })
     this.parts.events.publishQueueEvent("paused", queue, reason === "" ? {} : { reason })
     return since
@@ -83,7 +83,7 @@ export class QueueControl {
 
   /** Sets how many tasks of a queue run at once, how fast they are leased, and the defaults of new tasks. Safe to repeat. */
   async configure(queue: string, { concurrency, rate, defaults }: QueueSettings): Promise<QueueView> {
-    await this.parts.names.register(queue)
+    await this.parts.names.registerEvenIfFull(queue)
     await this.parts.scripts.call("settings", queue, {
       concurrency: concurrency ?? "",
       per_second: rate?.per_second ?? "",

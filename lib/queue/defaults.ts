@@ -4,6 +4,7 @@
  * broker also reads them at start, after a gap in its subscriptions, and every 10 s.
  */
 import { DEFAULTS } from "../redis/keys.ts"
+import { runShared } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
 import type { TaskDefaults } from "../wire/queue-settings.ts"
 
@@ -18,10 +19,10 @@ export class QueueDefaults {
 
   /** Safe to repeat. `undefined` removes the defaults. */
   async set(queue: string, defaults: TaskDefaults | undefined): Promise<void> {
-    if (defaults === undefined) await this.store.command(["HDEL", DEFAULTS, queue], true)
-    else await this.store.command(["HSET", DEFAULTS, queue, JSON.stringify(defaults)], true)
+    const text = defaults === undefined ? "" : JSON.stringify(defaults)
+    await runShared(this.store, "defaultsSet", { queue, text })
     await this.refresh()
-    await this.store.command(["PUBLISH", DEFAULTS, queue]).catch(() => {}) // other brokers read them every 10 s
+    await this.store.publish(DEFAULTS, queue).catch(() => {}) // other brokers read them every 10 s
   }
 
   async refresh(): Promise<void> {

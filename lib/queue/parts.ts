@@ -12,6 +12,7 @@ import { Subscriptions } from "../redis/subscriptions.ts"
 import { Auditor } from "./audit.ts"
 import { batchExtends, batchSettles, batchSubmits } from "./batched-calls.ts"
 import { QueueControl } from "./control.ts"
+import { DataWatch } from "./data-watch.ts"
 import { DeadLetters } from "./dead-letters.ts"
 import { QueueDefaults } from "./defaults.ts"
 import { EndWatch } from "./end-watch.ts"
@@ -46,7 +47,7 @@ export type Parts = Awaited<ReturnType<typeof openParts>>
 export async function openParts(options: TaskQueueOptions) {
   const { redis, log, doneRetentionMs } = options
   const store = await Store.open(redis, log)
-  const subscriber = subscriptionConnection(redis, log, () => store.nodes())
+  const subscriber = subscriptionConnection(redis, store.outages, () => store.nodes())
   try {
     await connect(subscriber)
   } catch (error) {
@@ -57,10 +58,7 @@ export async function openParts(options: TaskQueueOptions) {
 
   const counters = new Counters()
   const events = new EventWriter(store, counters)
-  const eventFeed = new EventFeed(
-    command => store.command(command),
-    ms => events.keepActive(ms),
-  )
+  const eventFeed = new EventFeed(store, ms => events.keepActive(ms))
   const outcomes = new OutcomeRecorder(counters, events, log)
   const scripts = new Scripts(
     timed(store, seconds => counters.roundTrip.observe(seconds)),
@@ -107,8 +105,10 @@ export async function openParts(options: TaskQueueOptions) {
     events,
     defaults,
   })
+  const dataWatch = new DataWatch(store, names, log, () => upkeep.onReplaced())
   const upkeep = new Upkeep({
     store,
+    dataWatch,
     subscriptions,
     scripts,
     names,

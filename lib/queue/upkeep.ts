@@ -11,6 +11,7 @@ import type { Store } from "../redis/store.ts"
 import type { Subscriptions } from "../redis/subscriptions.ts"
 import { joinId } from "../task/id.ts"
 import type { Auditor } from "./audit.ts"
+import type { DataWatch } from "./data-watch.ts"
 import type { QueueDefaults } from "./defaults.ts"
 import type { EndWatch } from "./end-watch.ts"
 import type { LongPoll } from "./long-poll.ts"
@@ -28,6 +29,7 @@ const CLOSE_MS = 500
 
 interface UpkeepParts {
   store: Store
+  dataWatch: DataWatch
   subscriptions: Subscriptions
   scripts: Scripts
   names: QueueNames
@@ -52,7 +54,8 @@ export class Upkeep {
 
   /** Reads what brokers share, and keeps it up to date from then on. */
   async start(): Promise<void> {
-    const { store, names, defaults } = this.parts
+    const { store, dataWatch, names, defaults } = this.parts
+    await dataWatch.start()
     store.onBack(() => this.#onReconnect())
     this.#subscribeToListening(false)
     this.#timer = setInterval(() => this.#refresh(), REFRESH_MS + Math.random() * 1_000).unref()
@@ -114,6 +117,7 @@ export class Upkeep {
     const { store, sweeper, subscriptions, events, rates, workers } = this.parts
     this.stopWaiting()
     sweeper.close()
+    this.parts.dataWatch.close()
     clearInterval(this.#timer)
     subscriptions.close()
     // The last writes may take two calls each, and a closed connection would fail the second.
@@ -125,8 +129,15 @@ export class Upkeep {
 
   /** Redis answers again, or another Redis has taken its place. */
   #onReconnect(): void {
-    const { names, auditor, longPoll, ends, eventFeed } = this.parts
+    const { dataWatch, names } = this.parts
     names.forget()
+    void dataWatch.check()
+    this.onReplaced()
+  }
+
+  /** What this broker knows of Redis may be wrong. */
+  onReplaced(): void {
+    const { auditor, longPoll, ends, eventFeed } = this.parts
     auditor.auditSoon()
     longPoll.notifyAll()
     void ends.markAgain()

@@ -3,8 +3,8 @@ import { createConnection } from "node:net"
 import { AbstractConnector, type RedisOptions as AllOptions, Redis } from "ioredis"
 import type { RedisAddress } from "../config/config.ts"
 import type { HostPort } from "../config/reader.ts"
-import type { Log } from "../log.ts"
 import { QuietSentinels, revive, writePerTick } from "./ioredis-fixes.ts"
+import type { OutageLog } from "./outage-log.ts"
 
 type RedisOptions = Omit<AllOptions, "replyMapping">
 export type RedisTarget = RedisAddress & {
@@ -59,17 +59,12 @@ function options({ timeoutMs, name, ...target }: RedisTarget): RedisOptions {
   } as RedisOptions
 }
 
-function connection(target: RedisTarget, extra: RedisOptions, log: Log): Redis {
+function connection(target: RedisTarget, extra: RedisOptions, outages: OutageLog, at = ""): Redis {
   const redis = dial(target, { ...options(target), ...extra })
-  let reported = false
-  redis.on("error", error => {
-    if (!reported) log.warn("Redis is unavailable", { error: (refusals.get(redis) ?? error).message })
-    reported = true
-  })
+  redis.on("error", error => outages.down(redis, at, (refusals.get(redis) ?? error).message))
   redis.on("ready", () => {
     refusals.delete(redis)
-    if (reported) log.info("Redis is available again")
-    reported = false
+    outages.up(redis, at)
   })
   noteRefusal(redis)
   revive(redis)
@@ -116,12 +111,12 @@ function dial(target: RedisTarget, all: RedisOptions): Redis {
     })
   if ("cluster" in target) return new Redis(all)
   const path = target.url.replace(/^unix:\/\//, "")
-  return path.startsWith("/") ? new Redis({ ...all, path }) : new Redis(target.url, all)
+  return new Redis(path, all)
 }
 
 /** A connection for commands and scripts. `at`: to this node of a Cluster. */
-export const commandConnection = (target: RedisTarget, log: Log, at?: HostPort) =>
-  connection(target, at ?? {}, log)
+export const commandConnection = (target: RedisTarget, outages: OutageLog, at?: HostPort) =>
+  connection(target, at ?? {}, outages, at && `${at.host}:${at.port}`)
 
 /**
  * A connection for subscriptions. In a Cluster it is to any node, because a message published on one node reaches the
@@ -129,14 +124,15 @@ export const commandConnection = (target: RedisTarget, log: Log, at?: HostPort) 
  */
 export function subscriptionConnection(
   target: RedisTarget,
-  log: Log,
+  outages: OutageLog,
   nodes: () => readonly HostPort[],
 ): Redis {
   const extra: RedisOptions = { autoResubscribe: false }
   const redis = connection(
     { ...target, name: `${target.name}-subscriptions` },
     "cluster" in target ? { ...extra, Connector: roundConnector(nodes) } : extra,
-    log,
+    outages,
+    "cluster" in target ? "subscriptions" : "",
   )
   const ping = setInterval(() => {
     if (redis.status === "ready") redis.ping().catch(() => {})

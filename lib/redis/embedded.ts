@@ -12,6 +12,7 @@ import { chmod, lstat, mkdir, open, readFile, realpath, rename, writeFile } from
 import { join } from "node:path"
 import type { Subprocess } from "bun"
 import { Redis } from "ioredis"
+import type { Log } from "../log.ts"
 
 /** The name of every connection of a broker. */
 export const BROKER_CONNECTION = "tq-broker"
@@ -26,7 +27,7 @@ export interface EmbeddedRedis {
   stop(): Promise<void>
 }
 
-export async function startEmbeddedRedis(dataDir: string): Promise<EmbeddedRedis> {
+export async function startEmbeddedRedis(dataDir: string, log: Log): Promise<EmbeddedRedis> {
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const dir = await realpath(dataDir)
   await chmod(dir, 0o700)
@@ -46,14 +47,18 @@ export async function startEmbeddedRedis(dataDir: string): Promise<EmbeddedRedis
       return running !== undefined
     })
   const revive = async () => {
-    while (
-      !stopping &&
-      !(await attend().then(
-        () => true,
-        () => false,
-      ))
-    )
-      await Bun.sleep(1_000)
+    for (let failures = 0; !stopping; failures++)
+      try {
+        await attend()
+        if (failures > 0) log.info("The embedded Redis is running again")
+        return
+      } catch (error) {
+        if (failures === 0)
+          log.error("The embedded Redis has ended and cannot be started again", {
+            error: (error as Error).message,
+          })
+        await Bun.sleep(1_000)
+      }
   }
   let revival: Promise<void> | undefined
   const adopted = await attend()
@@ -161,7 +166,9 @@ async function connect(socket: string): Promise<Redis | undefined> {
 async function launch(dir: string, socket: string): Promise<[Redis, Subprocess]> {
   const program = findServer()
   await waitForOldServer(dir, socket)
-  const log = await open(join(dir, "redis.log"), "a", 0o600)
+  const logPath = join(dir, "redis.log")
+  const log = await open(logPath, "a", 0o600)
+  const { size } = await log.stat()
   // Detached, so that Ctrl-C in the terminal does not stop Redis before the broker.
   const server = Bun.spawn({
     cmd: [
@@ -197,9 +204,20 @@ async function launch(dir: string, socket: string): Promise<[Redis, Subprocess]>
     if (redis !== undefined) return [redis, server]
     await Bun.sleep(10)
   }
-  const lines = (await readFile(join(dir, "redis.log"), "utf8")).trim().split("\n")
-  throw new Error(`${program} did not start: ${lines.at(-1)} (more in ${join(dir, "redis.log")})`)
+  const written = (await readFile(logPath)).subarray(size).toString()
+  const { signalCode, exitCode } = server
+  const reason = lastLines(written) || `it ended with ${signalCode ?? `exit code ${exitCode}`}`
+  throw new Error(`${program} did not start: ${reason} (more in ${logPath})`)
 }
+
+/** The last lines of Redis' log, without process id and time. */
+const lastLines = (text: string): string =>
+  text
+    .trim()
+    .split("\n")
+    .slice(-3)
+    .map(line => line.replace(/^\d+:\w \d+ \w+ \d+ [\d:.]+ \S /, "").trim())
+    .join("; ")
 
 function findServer(): string {
   const versions: string[] = []

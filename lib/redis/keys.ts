@@ -48,14 +48,22 @@ export const QUEUE_KEY_NAMES = Object.keys(QUEUE_KEYS) as QueueKey[]
 const queueKey = (queue: string, name: QueueKey): string =>
   `tq:{${queue}}:${name}${"by" in QUEUE_KEYS[name] ? ":" : ""}`
 
+/** Redis delivers messages to the clients of all its databases, so the channels of a database other than 0 name it. */
+export const channelIn = (channel: string, database = 0): string =>
+  database === 0 ? channel : `${channel}@${database}`
+
 const cache = new Map<string, string[]>()
 
-export function queueKeys(queue: string): string[] {
-  let keys = cache.get(queue)
+export function queueKeys(queue: string, database = 0): string[] {
+  const place = database === 0 ? queue : channelIn(queue, database)
+  let keys = cache.get(place)
   if (keys === undefined) {
-    keys = QUEUE_KEY_NAMES.map(name => queueKey(queue, name))
+    keys = QUEUE_KEY_NAMES.map(name => {
+      const key = queueKey(queue, name)
+      return QUEUE_KEYS[name].type === "channel" ? channelIn(key, database) : key
+    })
     if (cache.size > 10_000) cache.clear()
-    cache.set(queue, keys)
+    cache.set(place, keys)
   }
   return keys
 }
@@ -94,6 +102,9 @@ export const EVENT_STREAM = "tq:events"
 /** Also a channel: for how many ms, at least, a client will read events. */
 export const LISTENING = "tq:listening"
 
+/** Identifies the data: it is another one after FLUSHALL and in another Redis. */
+export const DATA_ID = "tq:data"
+
 export const SCHEMA = "tq:schema"
 export const SCHEMA_VERSION = "2"
 
@@ -122,6 +133,7 @@ export const SHARED_KEYS: Readonly<Record<string, KeyDeclaration>> = {
     content: "events about tasks and queues, bounded; written while a client reads events",
   },
   [LISTENING]: { type: "string", content: "exists while a client reads events; expires" },
+  [DATA_ID]: { type: "string", content: "a random id of this data, to notice that it is gone" },
   [SCHEMA]: { type: "string", content: "the version of this layout" },
 }
 

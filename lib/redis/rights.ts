@@ -3,7 +3,7 @@ import type { Redis } from "ioredis"
 import { MISSING, SCHEMA, wakeChannel } from "./keys.ts"
 
 /**
- * Every command on keys that scripts and brokers use, with arguments that change nothing. SCHEMA holds a string, so
+ * Every command on keys that scripts and brokers use, except XADD, which only events need, with arguments that change nothing. SCHEMA holds a string, so
  * commands for other types fail there; MISSING never exists.
  */
 const CALLS: readonly string[] = [
@@ -13,11 +13,10 @@ const CALLS: readonly string[] = [
     command => `${command} ${MISSING} x`,
   ),
   ...["HSCAN", "SSCAN", "ZSCAN", "LINDEX"].map(command => `${command} ${MISSING} 0`),
-  ...["LRANGE", "ZRANGE"].map(command => `${command} ${MISSING} 0 0`),
+  ...["LRANGE", "GETRANGE", "ZRANGE"].map(command => `${command} ${MISSING} 0 0`),
   `SET ${MISSING} x XX`,
   `PEXPIRE ${MISSING} 1`,
   `ZADD ${MISSING} XX 0 x`,
-  `XADD ${MISSING} NOMKSTREAM * x x`,
   `XTRIM ${MISSING} MAXLEN 0`,
   `XRANGE ${MISSING} - + COUNT 1`,
   `XREVRANGE ${MISSING} + - COUNT 1`,

@@ -38,8 +38,8 @@ export const onOneConnection = (redis: Redis): Runner => ({
   run: (script, keys, args) => evaluate(script, keys, args, command => send(redis, command)),
 })
 
-/** The database that a connection uses. ioredis keeps the text of a URL. */
-export const databaseOf = (redis: Redis): number => Number(redis.options.db ?? 0)
+/** The database that a connection uses. ioredis keeps the text of a URL, such as `3/`. */
+export const databaseOf = (redis: Redis): number => Number.parseInt(String(redis.options.db ?? 0), 10)
 
 /** Like `redis.call`, but without three copies of the arguments. */
 export const send = (redis: Redis, [name, ...args]: Command) =>

@@ -9,6 +9,7 @@ import clock from "../lua/clock.lua" with { type: "text" }
 import collect from "../lua/collect.lua" with { type: "text" }
 import create from "../lua/create.lua" with { type: "text" }
 import deadSize from "../lua/dead-size.lua" with { type: "text" }
+import defaultsSet from "../lua/defaults-set.lua" with { type: "text" }
 import deleteDead from "../lua/delete-dead.lua" with { type: "text" }
 import eventsAppend from "../lua/events-append.lua" with { type: "text" }
 import extend from "../lua/extend.lua" with { type: "text" }
@@ -23,6 +24,7 @@ import probe from "../lua/probe.lua" with { type: "text" }
 import purge from "../lua/purge.lua" with { type: "text" }
 import queueState from "../lua/queue-state.lua" with { type: "text" }
 import queueStates from "../lua/queue-states.lua" with { type: "text" }
+import queuesRegister from "../lua/queues-register.lua" with { type: "text" }
 import ratesAdd from "../lua/rates-add.lua" with { type: "text" }
 import ratesRead from "../lua/rates-read.lua" with { type: "text" }
 import record from "../lua/record.lua" with { type: "text" }
@@ -42,12 +44,16 @@ import type { AuditFault } from "../wire/operating.ts"
 import type { Reason } from "../wire/states.ts"
 import { asRefusal } from "./faults.ts"
 import {
+  channelIn,
+  DEFAULTS,
   DRAINS_CHANNEL,
   EVENT_STREAM,
   MISSING,
+  QUEUES,
   queueKeys,
   RATES,
   SCHEMA,
+  SHARED_KEYS,
   WORKERS,
   WORKERS_DRAINS,
   WORKERS_SEEN,
@@ -136,6 +142,8 @@ export const SHARED_SCRIPTS = {
     args: ["name", "on"],
     each: [],
   },
+  queuesRegister: { source: queuesRegister, keys: { queues: QUEUES }, args: [], each: ["name"] },
+  defaultsSet: { source: defaultsSet, keys: { defaults: DEFAULTS }, args: ["queue", "text"], each: [] },
   probe: { source: probe, keys: { mark: SCHEMA, missing: MISSING }, args: [], each: ["call"] },
 } as const satisfies Record<string, Declaration & { keys: Record<string, string> }>
 
@@ -226,6 +234,8 @@ export interface Replies {
   workersSeen: number
   workersList: [now: number, cursor: string, ...workers: [name: string, about: string, seenAt: string][]]
   workersDrain: number
+  queuesRegister: number
+  defaultsSet: "set"
   probe: string[]
 }
 
@@ -336,7 +346,9 @@ export async function runShared<N extends SharedScriptName>(
   args: Arguments<N>,
   items: readonly Item<N>[] = [],
 ): Promise<Replies[N]> {
-  const keys = Object.values(SHARED_SCRIPTS[name].keys)
+  const keys = Object.values(SHARED_SCRIPTS[name].keys).map(key =>
+    SHARED_KEYS[key]?.type === "channel" ? channelIn(key, runner.database) : key,
+  )
   const script = SHARED[name]
   return (await runner.run(script, keys, flatten(name, args, items), script.mustReplicate)) as Replies[N]
 }
@@ -396,7 +408,7 @@ export class Scripts {
     try {
       return (await this.runner.run(
         this.#prepared[name],
-        queueKeys(queue),
+        queueKeys(queue, this.runner.database),
         flat,
         mustReplicate,
       )) as Replies[N]

@@ -1,4 +1,5 @@
 /** Sends scripts and commands to the server that has their key, in every topology. */
+import { randomUUID } from "node:crypto"
 import type { HostPort } from "../config/reader.ts"
 import { Refused } from "../errors.ts"
 import type { Log } from "../log.ts"
@@ -6,7 +7,8 @@ import { DURABILITIES } from "../wire/operating.ts"
 import type { Code } from "../wire/problem.ts"
 import { type RedisTarget, type TopologyKind, topologyOf } from "./connection.ts"
 import { asRefusal, isFull, refusalBy } from "./faults.ts"
-import { SCHEMA, SCHEMA_VERSION } from "./keys.ts"
+import { channelIn, DATA_ID, SCHEMA, SCHEMA_VERSION } from "./keys.ts"
+import { OutageLog } from "./outage-log.ts"
 import { RefusalLog } from "./refusal-log.ts"
 import type { Command } from "./replicated.ts"
 import { lackOfRights } from "./rights.ts"
@@ -30,6 +32,7 @@ export interface RedisState extends Omit<ServerState, "refusal"> {
 }
 
 export class Store implements Runner {
+  readonly outages: OutageLog
   readonly #topology: Topology
   readonly #onBack = new Set<() => void>()
   readonly #refusals: RefusalLog
@@ -57,7 +60,8 @@ export class Store implements Runner {
     log: Log,
   ) {
     this.#refusals = new RefusalLog(log)
-    this.#topology = openTopology(target, log, () => {
+    this.outages = new OutageLog(log)
+    this.#topology = openTopology(target, this.outages, () => {
       for (const listener of this.#onBack) listener()
     })
   }
@@ -94,6 +98,11 @@ export class Store implements Runner {
     return this.#onOwner(String(command[1]), ({ redis, replicated }) =>
       mustReplicate && replicated ? replicated.run(command) : send(redis, command),
     )
+  }
+
+  /** Publishes to the clients of this database. */
+  publish(channel: string, message: string | number): Promise<unknown> {
+    return this.command(["PUBLISH", channelIn(channel, this.database), message])
   }
 
   /** The matching keys of all masters, in batches. A key that is created during the scan may be missing; any may come twice. */
@@ -243,6 +252,14 @@ export class Store implements Runner {
     if (Number.parseInt(version, 10) < 7)
       throw new Error(`This server is Redis ${version}: 7.0 or newer is required.`)
     await this.markLayout()
+  }
+
+  /** The id of the data, which is created in new data. */
+  async dataId(): Promise<string> {
+    const found = await this.command(["GET", DATA_ID])
+    if (found !== null) return String(found)
+    await this.command(["SETNX", DATA_ID, randomUUID()])
+    return String(await this.command(["GET", DATA_ID]))
   }
 
   /** Writes the layout number if there is none. Fails if the data has another layout. */

@@ -4,12 +4,14 @@
  */
 import type { Redis } from "ioredis"
 import { asRefusal } from "./faults.ts"
-import { wakeChannel } from "./keys.ts"
+import { channelIn, wakeChannel } from "./keys.ts"
 import { missingRight } from "./rights.ts"
+import { databaseOf } from "./runner.ts"
 
 const RETRY_MS = 1_000
 
 export class Subscriptions {
+  readonly #suffix: string
   readonly #channels = new Map<string, Promise<unknown>>()
 
   /** `redis` must be used for nothing else. `onGap` is called when messages may have been missed. */
@@ -18,7 +20,10 @@ export class Subscriptions {
     onMessage: (channel: string, message: string) => void,
     private readonly onGap: () => void,
   ) {
-    redis.on("message", onMessage)
+    this.#suffix = channelIn("", databaseOf(redis))
+    redis.on("message", (channel: string, message: string) =>
+      onMessage(channel.slice(0, channel.length - this.#suffix.length), message),
+    )
     redis.on("ready", () => void this.#resubscribe())
   }
 
@@ -29,7 +34,7 @@ export class Subscriptions {
   subscribe(channel: string, first: () => void = () => {}): Promise<unknown> {
     let subscribed = this.#channels.get(channel)
     if (subscribed === undefined) {
-      subscribed = this.redis.subscribe(channel).catch(error => {
+      subscribed = this.redis.subscribe(channel + this.#suffix).catch(error => {
         throw asRefusal(error)
       })
       this.#channels.set(channel, subscribed)
@@ -49,11 +54,11 @@ export class Subscriptions {
   }
 
   unsubscribe(channel: string): void {
-    if (this.#channels.delete(channel)) this.redis.unsubscribe(channel).catch(() => {})
+    if (this.#channels.delete(channel)) this.redis.unsubscribe(channel + this.#suffix).catch(() => {})
   }
 
   async #resubscribe(): Promise<void> {
-    const channels = [...this.#channels.keys()]
+    const channels = [...this.#channels.keys()].map(channel => channel + this.#suffix)
     try {
       if (channels.length > 0) await this.redis.subscribe(...channels)
       // Report the gap without channels too: a subscribe may have failed while the connection was lost.

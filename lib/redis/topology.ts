@@ -10,8 +10,8 @@
  */
 import type { Redis } from "ioredis"
 import type { HostPort } from "../config/reader.ts"
-import type { Log } from "../log.ts"
 import { commandConnection, connect, type RedisTarget, whyUnavailable } from "./connection.ts"
+import type { OutageLog } from "./outage-log.ts"
 import { ReplicatedWrites } from "./replicated.ts"
 import { databaseOf } from "./runner.ts"
 
@@ -46,15 +46,15 @@ export interface Topology {
 }
 
 /** `onBack` is called when an unavailable server is available again or was replaced. */
-export const openTopology = (target: RedisTarget, log: Log, onBack: () => void): Topology =>
-  "cluster" in target ? new Cluster(target, log, onBack) : oneServer(target, log, onBack)
+export const openTopology = (target: RedisTarget, outages: OutageLog, onBack: () => void): Topology =>
+  "cluster" in target ? new Cluster(target, outages, onBack) : oneServer(target, outages, onBack)
 
-function server(target: RedisTarget, log: Log, onBack: () => void, at?: HostPort): Server {
+function server(target: RedisTarget, outages: OutageLog, onBack: () => void, at?: HostPort): Server {
   const { timeoutMs, waitReplicas = 0, name } = target
-  const redis = commandConnection(target, log, at)
+  const redis = commandConnection(target, outages, at)
   redis.on("ready", onBack)
   const second =
-    waitReplicas > 0 ? commandConnection({ ...target, name: `${name}-writes` }, log, at) : undefined
+    waitReplicas > 0 ? commandConnection({ ...target, name: `${name}-writes` }, outages, at) : undefined
   // Long polls whose last lease call failed try again.
   second?.on("ready", onBack)
   const replicated = second && new ReplicatedWrites(second, waitReplicas, Math.ceil(timeoutMs / 2), onBack)
@@ -74,8 +74,8 @@ function server(target: RedisTarget, log: Log, onBack: () => void, at?: HostPort
   }
 }
 
-function oneServer(target: RedisTarget, log: Log, onBack: () => void): Topology {
-  const only = server(target, log, onBack)
+function oneServer(target: RedisTarget, outages: OutageLog, onBack: () => void): Topology {
+  const only = server(target, outages, onBack)
   return {
     database: databaseOf(only.redis),
     of: () => only,
@@ -108,7 +108,7 @@ export class Cluster implements Topology {
 
   constructor(
     private readonly target: RedisTarget & { cluster: readonly HostPort[] },
-    private readonly log: Log,
+    private readonly outages: OutageLog,
     private readonly onBack: () => void,
   ) {}
 
@@ -162,7 +162,7 @@ export class Cluster implements Topology {
   #node(at: HostPort): Node {
     const known = this.#known.get(nameOf(at))
     if (known !== undefined) return known
-    const opened = server(this.target, this.log, this.onBack, at)
+    const opened = server(this.target, this.outages, this.onBack, at)
     const node = { ...opened, ...at, opened: opened.connect() }
     node.opened.catch(() => {}) // retried in the background
     this.#known.set(nameOf(at), node)

@@ -6,6 +6,7 @@
 import { Redis } from "ioredis"
 import { Client } from "../../lib/client.ts"
 import {
+  DATA_ID,
   DEFAULTS,
   QUEUES,
   RATES,
@@ -48,7 +49,15 @@ export interface Result {
 }
 
 /** Keys that belong to no single queue. */
-const OTHER_KEYS: readonly string[] = [DEFAULTS, QUEUES, SCHEMA, WORKERS, WORKERS_SEEN, WORKERS_DRAINS]
+const OTHER_KEYS: readonly string[] = [
+  DATA_ID,
+  DEFAULTS,
+  QUEUES,
+  SCHEMA,
+  WORKERS,
+  WORKERS_SEEN,
+  WORKERS_DRAINS,
+]
 /** What a dump reports for a key that was deleted before its type was read. */
 const GONE = "something that this layout does not know"
 const CONNECTIONS = 32

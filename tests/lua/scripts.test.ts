@@ -32,7 +32,7 @@ test("record.lua unpacks the keys in the order in which lib/redis/keys.ts passes
 test("every file of lib/lua is a declared script, or a part of them", async () => {
   const files = (await readdir(join(import.meta.dir, "../../lib/lua"))).filter(file => file.endsWith(".lua"))
   expect(files.sort()).toEqual([...names.map(name => `${kebab(name)}.lua`), ...PARTS].sort())
-  expect(names).toHaveLength(28)
+  expect(names).toHaveLength(30)
 })
 
 describe.each(names)("%s.lua", name => {
@@ -90,7 +90,9 @@ describe.each(names)("%s.lua", name => {
 
   test("may run without memory unless it adds tasks or events or finds out what may, and declares whether it only reads", () => {
     const flags = /^#!lua flags=(.+)$/m.exec(source)?.[1]
-    const reads = !/HSET|HDEL|XADD|ZADD|make_ready|requeue_or_mark_dead|commit\(\)|UNLINK|MSET/.test(source)
+    const reads = !/HSET|HDEL|SADD|XADD|ZADD|make_ready|requeue_or_mark_dead|commit\(\)|UNLINK|MSET/.test(
+      source,
+    )
     const needsMemory = name === "submit" || name === "eventsAppend" || name === "probe"
     expect(flags).toBe(needsMemory ? undefined : reads ? "no-writes" : "allow-oom")
   })

@@ -1,9 +1,13 @@
 /** The embedded Redis: how brokers start, share, restart and stop it, and when they refuse to. */
 import { expect, test } from "bun:test"
-import { mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises"
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises"
 import { dirname, join } from "node:path"
 import { Redis } from "ioredis"
+import { createLog, type Fields } from "../../lib/log.ts"
 import { BROKER_CONNECTION, type EmbeddedRedis, startEmbeddedRedis } from "../../lib/redis/embedded.ts"
+import { until } from "../support/harness.ts"
+
+const SILENT = createLog("silent")
 
 /** A data directory for one test. The brokers that the test started there are stopped at its end. */
 async function dataDir(name = "data") {
@@ -13,7 +17,7 @@ async function dataDir(name = "data") {
   return {
     path,
     async start() {
-      const embedded = await startEmbeddedRedis(path)
+      const embedded = await startEmbeddedRedis(path, SILENT)
       started.push(embedded)
       return embedded
     },
@@ -58,7 +62,7 @@ function otherProcess(path: string, env: Record<string, string> = {}) {
   const script = `
     import { startEmbeddedRedis } from ${JSON.stringify(join(import.meta.dir, "../../lib/redis/embedded.ts"))}
     try {
-      const { adopted, token, stop } = await startEmbeddedRedis(${JSON.stringify(path)})
+      const { adopted, token, stop } = await startEmbeddedRedis(${JSON.stringify(path)}, console)
       console.log(JSON.stringify({ adopted, token }))
       for await (const _ of Bun.stdin.stream()) {}
       await stop()
@@ -251,4 +255,30 @@ test("a Redis older than 7.0 is refused, with its path and version", async () =>
   await writeFile(old, "#!/bin/sh\necho 'Redis server v=6.2.14 sha=00000000:0'\n", { mode: 0o755 })
   const { error } = await otherProcess(data.path, { PATH: data.path }).first
   expect(error).toBe(`Redis 7.0 or newer is required: ${old} is 6.2.14`)
+})
+
+test("if the embedded Redis has ended and cannot be started again, the log says why, once", async () => {
+  await using data = await dataDir()
+  const lines: string[] = []
+  const add = (message: string, { error = "" }: Fields = {}) => lines.push(`${message}: ${error}`)
+  const embedded = await startEmbeddedRedis(data.path, { debug: add, info: add, warn: add, error: add })
+  const pid = await pidOf(embedded.socket)
+  const aof = join(data.path, "appendonlydir")
+  const [incremental] = (await readdir(aof)).filter(name => name.includes(".incr."))
+  const path = join(aof, incremental!)
+  const before = await Bun.file(path).bytes()
+  await writeFile(path, "*1\r\nno append-only file")
+  process.kill(pid, "SIGKILL")
+  await exited(pid)
+  const found = (word: string) => lines.filter(line => line.includes(word))
+  await until("two tries to start it", async () => {
+    const log = await Bun.file(join(data.path, "redis.log")).text()
+    return log.split("Bad file format").length > 2
+  })
+  expect(found("cannot be started again")).toEqual([expect.stringContaining("Bad file format")])
+  expect(found("cannot be started again")[0]).not.toContain("\n")
+  await writeFile(path, before)
+  await until("it runs again", () => found("running again").length === 1)
+  expect(lines).toHaveLength(2)
+  await embedded.stop()
 })

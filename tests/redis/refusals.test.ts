@@ -3,6 +3,7 @@ import { expect, test } from "bun:test"
 import { mkdir } from "node:fs/promises"
 import type { Fields, Log } from "../../lib/log.ts"
 import { DirectQueue, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
+import { freePort } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
 import { answered, post, problem, submitted } from "../support/requests.ts"
 
@@ -98,6 +99,69 @@ test("with Redis full, /readyz stays 200 and says that new tasks are refused, an
   await direct.redis.config("SET", "maxmemory", 0)
   await until("the log has the end", () => lines("Redis accepts").length > 0)
   expect(lines("Redis refuses")).toEqual([expect.stringContaining("OOM")])
+})
+
+test("with Redis full, operators pause, resume, limit, cancel, drain, purge and retry", async () => {
+  await using server = await testRedis({ args: ["--maxmemory-policy", "noeviction"] })
+  await using broker = await testBroker({}, server.socket)
+  await using direct = new DirectQueue(server.socket)
+  const [waiting, failing] = [
+    await submitted(broker, { type: "a", queue: "q" }),
+    await submitted(broker, { type: "a", queue: "dying", max_retries: 0 }),
+  ]
+  await post(broker, "/lease", { queues: ["dying"], worker: "w" })
+  await post(broker, "/ack", { task_id: failing, status: "failed" })
+  await until("the worker is known", async () => {
+    const { workers } = (await answered(broker.call("GET", "/workers"))) as { workers: unknown[] }
+    return workers.length === 1
+  })
+  await direct.redis.config("SET", "maxmemory", 1)
+  const status = async (method: string, path: string, body?: unknown) =>
+    (await broker.call(method, path, body)).status
+  // One broker knows the queue; for the other it is new.
+  await using second = await testBroker({}, server.socket)
+  for (const queue of ["q", "new"]) {
+    expect(await status("POST", `/queues/${queue}/pause`, { reason: "memory" })).toBe(200)
+    expect(await status("POST", `/queues/${queue}/resume`)).toBe(200)
+    const settings = { concurrency: 2, rate: { per_second: 5 }, defaults: { priority: 3 } }
+    expect(await status("PUT", `/queues/${queue}/settings`, settings)).toBe(200)
+    expect((await second.call("POST", `/queues/${queue}/pause`)).status).toBe(200)
+    expect((await second.call("PUT", `/queues/${queue}/settings`, {})).status).toBe(200)
+  }
+  expect(await status("POST", `/cancel/${waiting}`)).toBe(200)
+  expect(await status("POST", "/workers/w/drain")).toBe(200)
+  expect(await status("DELETE", "/workers/w/drain")).toBe(200)
+  expect(await status("POST", `/dlq/retry/${failing}`)).toBe(200)
+  expect(await status("POST", "/queues/dying/purge", { state: "queued" })).toBe(200)
+  expect(await status("GET", "/queues")).toBe(200)
+  expect(await status("POST", "/audit?fix=true")).toBe(200)
+  expect((await problem(post(broker, "/submit", { type: "a", queue: "q" }))).code).toBe("out_of_memory")
+  expect((await problem(post(broker, "/submit", { type: "a", queue: "other" }))).code).toBe("out_of_memory")
+})
+
+test("a Redis that takes no more clients is reported in its words", async () => {
+  const port = freePort()
+  await using server = await testRedis({ args: ["--port", `${port}`] })
+  await using direct = new DirectQueue(server.socket)
+  await direct.redis.config("SET", "maxclients", 1)
+  const started = await testBroker({}, { url: `redis://127.0.0.1:${port}` }).then(
+    () => "it started",
+    (error: Error) => error.message,
+  )
+  expect(started).toContain("max number of clients")
+  await direct.redis.config("SET", "maxclients", 100)
+  const { log, lines } = recordedLog()
+  await using broker = await testBroker({}, { url: `redis://127.0.0.1:${port}` }, log)
+  await direct.redis.config("SET", "maxclients", 1)
+  await direct.redis.call("CLIENT", "KILL", "SKIPME", "yes")
+  await until("/readyz says it", async () => {
+    const { detail } = (await (await ready(broker)).json()) as { detail?: string }
+    return detail?.includes("max number of clients")
+  })
+  expect((await problem(post(broker, "/submit", { type: "a" }))).detail).toContain("max number of clients")
+  await direct.redis.config("SET", "maxclients", 100)
+  await becomesReady(broker)
+  expect(lines("Redis is unavailable")).toHaveLength(1)
 })
 
 test("a flood of /readyz costs Redis a few commands", async () => {

@@ -51,7 +51,7 @@ const LACKS: [rules: string[], right: string][] = [
   [["-info"], "+info"],
   [["-zadd", "-rpush"], "+rpush +zadd"],
   [["-@hash"], "+hset"],
-  [["-xadd"], "+xadd"],
+  [["-xtrim"], "+xtrim"],
   [["-unlink"], "+unlink"],
   [["-time"], "+time"],
   [["-scan"], "+scan"],
@@ -135,6 +135,9 @@ test("every command of the scripts and of the broker is tried", async () => {
       used.add(name!)
   }
   expect(used.size).toBeGreaterThan(30)
-  const otherwise = ["TIME", "WAIT", "PUBLISH"]
-  expect([...used].filter(name => ![...otherwise, ...PROBED_COMMANDS].includes(name))).toEqual([])
+  const otherwise = ["TIME", "WAIT", "PUBLISH", "XADD"]
+  const untried = [...used].filter(name => ![...otherwise, ...PROBED_COMMANDS].includes(name))
+  expect({ "missing in CALLS of lib/redis/rights.ts": untried }).toEqual({
+    "missing in CALLS of lib/redis/rights.ts": [],
+  })
 })
