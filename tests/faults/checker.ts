@@ -1,4 +1,5 @@
 import { joinId } from "../../lib/task/id.ts"
+import { disorderOf, type SeenEvent } from "./event-watch.ts"
 import type { Acked, Entry } from "./history.ts"
 import { type Batch, idOf, uniqueKeyOf } from "./workload.ts"
 
@@ -18,6 +19,7 @@ export const CHECKS = [
   "one state",
   "counts",
   "charged",
+  "event order",
 ] as const
 export type Check = (typeof CHECKS)[number]
 
@@ -34,6 +36,7 @@ export const OF_LOSS: ReadonlySet<Check> = new Set([
   "answered otherwise",
   "one state",
   "counts",
+  "event order",
 ])
 
 export interface Violation {
@@ -99,6 +102,7 @@ interface TaskRecord {
   cancelAt: number
   redriveAt: number
   listed: Listed[]
+  events: SeenEvent[]
 }
 
 /** Refusals after which the task was certainly not stored. After every other retryable refusal it may be stored. */
@@ -133,6 +137,8 @@ export interface Counts {
   lateAcksRefused: number
   /** Tasks whose end was not observed: the answer to the ack was lost, and the task was deleted before the ack was repeated. */
   unseen: number
+  /** Events of tasks that were received and judged. */
+  events: number
   calls: number
   unanswered: number
 }
@@ -175,6 +181,7 @@ export class Ledger {
         cancelAt: Number.POSITIVE_INFINITY,
         redriveAt: Number.POSITIVE_INFINITY,
         listed: [],
+        events: [],
       }
       this.#tasks.set(n, record)
     }
@@ -307,6 +314,13 @@ export class Ledger {
     record?.listed.push(task)
   }
 
+  /** Adds the events of the tasks that were read before. */
+  see(events: readonly SeenEvent[]): void {
+    const byTask = Map.groupBy(events, ({ task }) => task)
+    for (const record of this.#tasks.values())
+      for (const id of record.ids) record.events.push(...(byTask.get(id) ?? []))
+  }
+
   /** Calls `wrong` for each violation of a guarantee. */
   judge(given: Ending, counts: Counts, wrong: (violation: Violation) => void): void {
     // If a worker gave up waiting for an answer, the tasks in it rightly count crashes, but it is unknown which tasks these are.
@@ -375,6 +389,7 @@ export const noCounts = (): Counts => ({
   lapsed: 0,
   lateAcksRefused: 0,
   unseen: 0,
+  events: 0,
   calls: 0,
   unanswered: 0,
 })
@@ -435,6 +450,12 @@ function judge(n: number, record: TaskRecord, ending: Ending, counts: Counts, wr
   const finishers = new Set(ends.map(({ lease }) => lease))
   if (finishers.size > 1) wrong("doubled", `finished under ${[...finishers].join(" and ")}`)
   judgeLeases(record, wrong)
+  counts.events += record.events.length
+  const disorder = disorderOf(
+    record.events,
+    new Map(grants.map(({ attempt, granted }) => [attempt, granted])),
+  )
+  if (disorder !== undefined) wrong("event order", disorder)
   judgeSettlings(record, cancellingAt, ending, counts, wrong)
 
   const endedAt = Math.min(cancelledAt, ...ends.map(({ at }) => at))

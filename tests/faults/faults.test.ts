@@ -26,6 +26,7 @@ test.concurrent("real processes under faults drawn from a seed: no task is lost 
   const result = await runFaults({ ...SHORT, seed: 20 })
   if (broken(result)) throw new Error(page(result))
   expect(result.counts).toMatchObject({ tasks: 1_000, unseen: 0 })
+  expect(result.counts.events).toBeGreaterThan(100)
   expect(result.faults.length).toBe(10)
 })
 
@@ -106,9 +107,16 @@ interface Seen {
   listed?: { status: string; attempt: number; retries?: number; crashes?: number; reason?: string }[]
   complete?: boolean
   losesOnlyReplies?: boolean
+  events?: [event: string, at: number, order: number][]
 }
 
-async function judged({ entries, listed = [], complete = false, losesOnlyReplies = false }: Seen) {
+async function judged({
+  entries,
+  listed = [],
+  complete = false,
+  losesOnlyReplies = false,
+  events = [],
+}: Seen) {
   const ledger = new Ledger(0, 1)
   await ledger.read(
     (async function* () {
@@ -126,6 +134,7 @@ async function judged({ entries, listed = [], complete = false, losesOnlyReplies
       finishedAt: undefined,
       ...task,
     })
+  ledger.see(events.map(([event, at, order]) => ({ task: "q:a", event, at, order })))
   const violations: Violation[] = []
   const counts: Counts = noCounts()
   ledger.judge({ complete, resultTtlMs: 1_000, losesOnlyReplies }, counts, violation =>
@@ -179,12 +188,40 @@ const BROKEN: Record<Check, Seen> = {
     listed: [{ status: "done", attempt: 2, crashes: 1 }],
     losesOnlyReplies: true,
   },
+  "event order": {
+    entries: [...submitted, ...done],
+    events: [
+      ["leased", 10, 11],
+      ["submitted", 11, 0],
+    ],
+  },
 }
 
 describe("the checker finds what is", () => {
   test.each([...CHECKS])("%s", async check => {
     expect((await judged(BROKEN[check])).checks).toEqual([check])
   })
+})
+
+const disorders: Record<string, [event: string, at: number, order: number][]> = {
+  "at another time than the lease": [["leased", 11, 11]],
+  "of the same order, but another": [
+    ["failed", 30, 13],
+    ["lapsed", 31, 13],
+  ],
+  "twice with other times": [
+    ["done", 30, 13],
+    ["done", 31, 13],
+  ],
+  "after the last one": [
+    ["done", 30, 13],
+    ["cancelled", 31, 16],
+  ],
+  "without an order": [["done", 30, Number.NaN]],
+}
+test.each(Object.keys(disorders))("the checker finds an event %s", async what => {
+  const { checks } = await judged({ entries: [...submitted, ...done], events: disorders[what]! })
+  expect(checks).toEqual(["event order"])
 })
 
 describe("the checker finds nothing wrong with", () => {
@@ -203,6 +240,17 @@ describe("the checker finds nothing wrong with", () => {
     "one that reached no worker and is charged, as its broker died": {
       entries: [...submitted, leased(2, 110), ran(2, 120), ...acked(2, 130)],
       listed: [{ status: "done", attempt: 2, crashes: 1 }],
+    },
+    "events that arrive in any order, and twice": {
+      entries: [...submitted, leased(1, 10), leased(2, 110), ran(2, 120), ...acked(2, 130)],
+      events: [
+        ["done", 130, 23],
+        ["leased", 10, 11],
+        ["lapsed", 110, 13],
+        ["done", 130, 23],
+        ["submitted", 10, 0],
+        ["leased", 110, 21],
+      ],
     },
     "a submit that got no answer and made nothing": {
       entries: [

@@ -120,6 +120,7 @@ export function page(result: Result): string {
     `ends       ${counts.done} done, ${counts.dead} dead, ${counts.cancelled} cancelled, ${counts.unseen} not observed`,
     `leases     ${counts.handedOut}, of which ${counts.again} repeated; ${counts.runs} runs, of which ${counts.runsAgain} repeated`,
     `           ${counts.lapsed} not settled by their holder; ${counts.lateAcksRefused} late acks refused`,
+    `events     ${counts.events} of one queue judged`,
     `refusals   ${list(refusals)}`,
     `workers    ${all.workers_killed_by_tasks} killed by their tasks, in addition to faults`,
     "",

@@ -10,6 +10,7 @@ import {
   OF_LOSS,
   type Violation,
 } from "./checker.ts"
+import { EventWatch, type SeenEvent } from "./event-watch.ts"
 import { type Done, drawFaults, FaultInjector, kindsOf, type Scene } from "./faults.ts"
 import { checkForgotten, checkKeys, FinalClient } from "./final-checks.ts"
 import { readHistory } from "./history.ts"
@@ -118,6 +119,7 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
   const resultTtlMs = complete ? DAY_MS : RESULT_TTL_MS
   const scene = await everybody(all, runContext, options, resultTtlMs)
   const { brokers, workers, clients } = scene
+  const events = all.use(new EventWatch(brokers[0]!.clients.url, QUEUES[0]!))
 
   const startedAt = performance.now()
   const faults = await trouble(scene, options)
@@ -141,7 +143,7 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
   if (planted !== undefined && !existsSync(plantedSign(directory)))
     throw new Error(`"${planted}" was never loaded`)
   const files = [...clients.map(({ file }) => file), ...workers.flatMap(({ files }) => files)]
-  const judged = await judge(files, listed, Math.ceil(options.tasks / SLICE), {
+  const judged = await judge(files, listed, events.seen, Math.ceil(options.tasks / SLICE), {
     complete,
     resultTtlMs,
     losesOnlyReplies: options.among === LOST_REPLIES && workers.every(({ ownDeaths }) => ownDeaths === 0),
@@ -259,7 +261,13 @@ async function trouble(scene: Scene, options: Options): Promise<Done[]> {
   return havoc.done
 }
 
-async function judge(files: readonly string[], listed: readonly Listed[], slices: number, ending: Ending) {
+async function judge(
+  files: readonly string[],
+  listed: readonly Listed[],
+  events: readonly SeenEvent[],
+  slices: number,
+  ending: Ending,
+) {
   const counts = noCounts()
   const violations: Violation[] = []
   let refusals: Record<string, number> = {}
@@ -267,6 +275,7 @@ async function judge(files: readonly string[], listed: readonly Listed[], slices
     const ledger = new Ledger(slice, slices)
     for (const file of files) await ledger.read(readHistory(file))
     for (const task of listed) ledger.list(task)
+    ledger.see(events)
     ledger.judge(ending, counts, violation => violations.push(violation))
     // Each slice reads all calls.
     counts.calls = ledger.calls

@@ -152,6 +152,18 @@ export const BUGS: Bug[] = [
     shownBy: "broker-redis dropReply",
   },
   {
+    name: "an event has the time of its publication",
+    file: "lib/observe/event-writer.ts",
+    edits: [["const data = { at, queue,", "const data = { queue,"]],
+    signs: ["event order"],
+  },
+  {
+    name: "the order of events ignores the attempt",
+    file: "lib/wire/events.ts",
+    edits: [["attempt * 10 + RANKS[event]", "RANKS[event]"]],
+    signs: ["event order"],
+  },
+  {
     name: "the worker acks before it runs",
     file: "worker.ts",
     edits: [
