@@ -8,11 +8,12 @@ import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
 import { Pager, Table } from "./table.tsx"
-import { formatCount, plural, SafeText, Time } from "./text.tsx"
+import { formatCount, SafeText, Time } from "./text.tsx"
 import { attempt, notify } from "./toasts.tsx"
 
 interface WorkerView {
   worker: string
+  instance?: string
   state: "live" | "draining" | "stale" | "gone"
   host?: string
   version?: string
@@ -72,10 +73,7 @@ export function Workers({ route: { query } }: { route: Route }) {
             refresh()
           }}
         >
-          <p>
-            The worker leases no more tasks, finishes the {plural(draining.in_hand, "task")} it has leased,
-            and stops.
-          </p>
+          <p>Each worker of this name leases no more tasks, finishes the tasks it has leased, and stops.</p>
         </Confirm>
       )}
     </>
@@ -99,18 +97,18 @@ function WorkerTable(props: {
     <Table
       label="Workers"
       rows={props.workers}
-      keyOf={({ worker }) => worker}
+      keyOf={({ worker, instance, first_seen_at }) => `${worker} ${instance} ${first_seen_at}`}
       stale={props.stale}
       columns={[
         {
           head: "Worker",
-          cell: ({ worker, host, version }) => (
+          cell: ({ worker, instance, host, version }) => (
             <>
               <span class="mono">
                 <SafeText text={worker} most={64} />
               </span>
               <div class="dim">
-                <SafeText text={[host, version].filter(Boolean).join(", ")} most={100} />
+                <SafeText text={[instance, host, version].filter(Boolean).join(", ")} most={100} />
               </div>
             </>
           ),

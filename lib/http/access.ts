@@ -26,6 +26,8 @@ export const anyOf = (roles: readonly Role[]): string => `the role ${roles.join(
 /** An authenticated client. Its `require` methods throw 403 `forbidden`, with what is needed. */
 export class Caller {
   readonly name: string
+  /** The same for all tokens that are bound to the same queues; "" for a token that is not bound. */
+  readonly binding: string
   readonly #routes: ReadonlySet<string>
   readonly #roles: readonly Role[]
   readonly #queues: readonly string[] | undefined
@@ -34,7 +36,8 @@ export class Caller {
     this.name = name
     this.#roles = roles
     // Listings expect queues in the order of their names.
-    this.#queues = queues && [...queues].sort()
+    this.#queues = queues && [...new Set(queues)].sort()
+    this.binding = this.#queues === undefined ? "" : hashOf(this.#queues.join(" ")).slice(0, 16)
     const hasOneOf = (needed: readonly Role[]) => needed.some(role => roles.includes(role))
     this.#routes = new Set(
       Object.entries(ACCESS).flatMap(([route, needed]) => (hasOneOf(needed) ? [route] : [])),
@@ -57,10 +60,9 @@ export class Caller {
     if (other !== undefined) throw this.#outsideQueues(`the queue ${other}`)
   }
 
-  /** Requires every queue of a list, or all queues if the list is empty. */
-  requireEachQueue(queues: readonly string[]): void {
-    if (queues.length === 0) this.requireAllQueues()
-    else this.requireQueues(...queues)
+  /** Whether the caller may use every queue of a list; if the list is empty, whether it may use all queues. */
+  mayUseEach(queues: readonly string[]): boolean {
+    return this.#queues === undefined || (queues.length > 0 && queues.every(queue => this.#has(queue)))
   }
 
   requireAllQueues(): void {

@@ -54,13 +54,13 @@ export async function listWorkers({ request, caller }: Call, { queue }: BrokerPa
 }
 
 export const drainWorker = forWorker(async (call, { queue, log }, worker) => {
-  const since = await queue.workers.drain(worker, true, queues => call.caller.requireEachQueue(queues))
+  const since = await queue.workers.drain(worker, true, queues => call.caller.mayUseEach(queues))
   log.info("The drain of a worker was requested", { worker, ...logFields(call) })
   return answerJson({ status: "draining", worker, draining_since: since })
 })
 
 export const undrainWorker = forWorker(async (call, { queue, log }, worker) => {
-  await queue.workers.drain(worker, false, queues => call.caller.requireEachQueue(queues))
+  await queue.workers.drain(worker, false, queues => call.caller.mayUseEach(queues))
   log.info("The drain of a worker was withdrawn", { worker, ...logFields(call) })
   return answerJson({ status: "drain_ended", worker })
 })

@@ -33,7 +33,7 @@ import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 
 export async function leaseOne({ request, caller }: Call, parts: BrokerParts): Promise<Response> {
   const { queue: queues, wait_ms: waitMs, worker } = checkGet(queryOf(request))
-  const demand = { queues: [...new Set(queues)], max: 1, waitMs, worker }
+  const demand = { queues: [...new Set(queues)], max: 1, waitMs, worker, binding: caller.binding }
   caller.requireQueues(...demand.queues)
   const [task] = await takeTasks(parts, demand, request.signal)
   return task === undefined ? new Response(null, { status: 204 }) : answer(writeLeased(task))
@@ -42,7 +42,7 @@ export async function leaseOne({ request, caller }: Call, parts: BrokerParts): P
 export async function lease({ request, caller }: Call, parts: BrokerParts): Promise<Response> {
   using body = await parts.readBody(request)
   const { queues, wait_ms: waitMs, ...rest } = checkLease(body.value)
-  const demand = { ...rest, queues: [...new Set(queues)], waitMs }
+  const demand = { ...rest, queues: [...new Set(queues)], waitMs, binding: caller.binding }
   caller.requireQueues(...demand.queues)
   const tasks = await takeTasks(parts, demand, request.signal)
   return answer(writeLeasedMany(tasks, parts.queue.workers.isDraining(demand)))
@@ -54,7 +54,7 @@ export async function ack(call: Call, parts: BrokerParts): Promise<Response> {
   using body = await parts.readBody(request)
   const batch = readAcks(body)
   const acks = caller.refuseOtherQueues(batch.items, ({ id }) => queueOf(id))
-  const settle = (items: Settlement[]) => queue.settle(items, "", () => logFields(call))
+  const settle = (items: Settlement[]) => queue.settle(items, undefined, () => logFields(call))
   const settled = await answerEach(acks, items =>
     spans === undefined
       ? settle(items)
@@ -82,7 +82,8 @@ export async function work(call: Call, parts: BrokerParts): Promise<Response> {
   const { request, caller } = call
   const { queue, spans, limitWaiting } = parts
   using body = await parts.readBody(request)
-  const { demand, ...lists } = readWork(body)
+  const { demand: wanted, ...lists } = readWork(body)
+  const demand = { ...wanted, binding: caller.binding }
   const { worker } = demand
   if (demand.max > 0) caller.requireQueues(...demand.queues)
   const settle = caller.refuseOtherQueues(lists.settle, ({ id }) => queueOf(id))

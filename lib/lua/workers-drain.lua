@@ -1,25 +1,31 @@
 #!lua flags=allow-oom
---[[ workers-drain: mark a worker as draining, or remove the mark, and notify all brokers. The mark names the instance
-  that was seen last, so a worker that is restarted under the same name is not draining.
+--[[ workers-drain: mark workers as draining, or remove the marks, and notify all brokers. A mark applies to one run of a
+  worker, so a worker that is restarted under the same name is not draining.
   keys       about, drains: see workers-seen.lua; channel: where all brokers listen
-  arguments  name: of the worker; on: "1" marks it, "0" removes the mark
-  answers    ms since which it is draining (0: it is not), or -1 if no worker has this name
-  cost       O(1)
-  invariant  marking an instance again keeps the time of its first mark ]]
+  arguments  on: "1" marks them, "0" removes the marks; then for each: name: of the worker, as in `about`
+  answers    ms since which the first of them is draining (0: none is), or -1 if none of them is known
+  cost       O(n)
+  invariant  marking a worker again keeps the time of its first mark ]]
 local about, drains, channel = unpack(KEYS)
-local name, on = unpack(ARGV)
+local on = ARGV[1]
 
-local known = redis.call("HGET", about, name)
-if not known then return -1 end
+local first, fields_each = 2, 1
+local known = {}
+for i = first, #ARGV, fields_each do
+  local name = ARGV[i]
+  if redis.call("HEXISTS", about, name) == 1 then known[#known + 1] = name end
+end
+if #known == 0 then return -1 end
 
 local since = 0
-if on == "1" then
-  local instance = cjson.decode(known).instance or ""
-  local marked_at, marked_instance = string.match(redis.call("HGET", drains, name) or "", "^(%d+) (.*)$")
-  since = marked_instance == instance and tonumber(marked_at) or now
-  redis.call("HSET", drains, name, int(since) .. " " .. instance)
-else
-  redis.call("HDEL", drains, name)
+for _, name in ipairs(known) do
+  if on == "1" then
+    redis.call("HSETNX", drains, name, int(now))
+    local marked = tonumber(redis.call("HGET", drains, name)) or now
+    since = since == 0 and marked or math.min(since, marked)
+  else
+    redis.call("HDEL", drains, name)
+  end
 end
-publish_hint(channel, name)
+publish_hint(channel, known[1])
 return since

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 --[[ workers-seen: add what one broker has seen of workers to what all brokers have seen, and delete workers that have not
   been seen for long.
-  keys       about: hash by name, JSON: first (ms when it was first seen), done, failed (counts), queues (by name: ms when
+  keys       about: hash by name (and instance and binding: see lib/queue/worker-registry.ts), JSON: first (ms when it was first seen), done, failed (counts), queues (by name: ms when
              it last polled the queue), and instance, host, version if the worker sent them
              seen: zset by ms: names, by when they were last seen
-             drains: hash by name: `ms instance`, since when that instance is draining
+             drains: hash by name: ms since when it is draining
   arguments  retention: ms that a worker is kept after it was last seen; max_workers: how many workers are kept; then for
              each: name; ago: ms since it was seen; queues: JSON, by name: ms since it polled the queue; done, failed: how
              many to add; instance, host, version ("" if the worker did not send it)

@@ -24,6 +24,7 @@ import { findTask, type Page, type TaskFilter, tasksPage } from "./listing.ts"
 import type { Demand } from "./long-poll.ts"
 import { openParts, type Parts, type TaskQueueOptions } from "./parts.ts"
 import { type Why, whyTask } from "./why.ts"
+import type { WorkerIdentity } from "./worker-registry.ts"
 
 export class TaskQueue {
   readonly counters: Parts["counters"]
@@ -127,7 +128,7 @@ export class TaskQueue {
   /** Leases tasks, and waits up to `waitMs` if there are none. */
   async lease(demand: Demand): Promise<Leased[]> {
     const tasks = await this.#poll(demand)
-    this.workers.recordLeased(demand.worker, tasks)
+    this.workers.recordLeased(demand, tasks)
     return tasks
   }
 
@@ -138,12 +139,12 @@ export class TaskQueue {
   }
 
   /**
-   * Ends attempts. The answers are in the order of the settlements; safe to repeat. `worker` is the one that settles,
-   * "" if unknown. `requester` is added to log lines.
+   * Ends attempts. The answers are in the order of the settlements; safe to repeat. `worker` is the one that settles, if
+   * it is known. `requester` is added to log lines.
    */
   async settle(
     settlements: readonly Settlement[],
-    worker = "",
+    worker: WorkerIdentity = { worker: "" },
     requester: () => Fields = () => ({}),
   ): Promise<Each<Settled>[]> {
     const { outcomes, sweeper } = this.parts
@@ -191,11 +192,8 @@ export class TaskQueue {
     if (demand.max === 0) this.workers.recordRequest(demand)
     const lease = async () => (demand.max > 0 ? this.#poll(demand) : [])
     if (!settlements.every(({ outcome }) => outcome === "done"))
-      return [await this.settle(settlements, demand.worker, requester), await lease()]
-    const [settled, leased] = await Promise.allSettled([
-      this.settle(settlements, demand.worker, requester),
-      lease(),
-    ])
+      return [await this.settle(settlements, demand, requester), await lease()]
+    const [settled, leased] = await Promise.allSettled([this.settle(settlements, demand, requester), lease()])
     if (leased.status === "rejected") throw leased.reason
     if (settled.status === "fulfilled") return [settled.value, leased.value]
     await this.parts.lost.giveBack(leased.value)

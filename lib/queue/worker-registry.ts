@@ -5,7 +5,9 @@
  *   2. The list of draining workers is in Redis, and every broker keeps a copy in memory. A broker reads the list at
  *      start, when a message announces a change, after a gap in which it may have missed a message, and every 10 s.
  *   3. The tasks in a worker's hands are read from the live leases, not counted, so the number stays right when a
- *      broker or a worker dies.
+ *      broker or a worker dies. Leases carry only the name, so runs of one name share these tasks.
+ *   4. Several workers may have one name. A worker is told apart by its name, its instance, and the queues that its token
+ *      is bound to. So nobody can keep the operator of a queue from draining its workers by using their names elsewhere.
  */
 import { Refused } from "../errors.ts"
 import { Flusher } from "../redis/flusher.ts"
@@ -39,11 +41,17 @@ const MAX_LEASES_PER_QUEUE = 10_000
 const MAX_QUEUES_PER_PAGE = 1_000
 const MAX_TASK_IDS_PER_WORKER = 10
 const MAX_WORKER_NAMES_PER_QUEUE = 20
+/** How many workers of one name a drain reaches: those that were seen last. */
+const MAX_DRAINED = 1_000
 
 /** A worker as its request describes it; `worker` is "" if the request names none. */
-type WorkerIdentity = Pick<Demand, "worker" | "instance" | "host" | "version">
+export type WorkerIdentity = Pick<Demand, "worker" | "instance" | "binding" | "host" | "version">
 
-/** What this broker saw of one worker since the last flush. Times are those of performance.now(). */
+/** The key of one run of a worker: its name, and if it has them its instance and its binding, separated by spaces. */
+const keyOf = ({ worker, instance = "", binding = "" }: WorkerIdentity): string =>
+  instance === "" && binding === "" ? worker : `${worker} ${instance} ${binding}`.trimEnd()
+
+/** What this broker saw of one run of a worker since the last flush. Times are those of performance.now(). */
 interface Sighting {
   lastAt: number
   /** When the worker last polled each queue. */
@@ -55,9 +63,11 @@ interface Sighting {
   version: string
 }
 
-/** What all brokers saw of one worker. */
+/** What all brokers saw of one run of a worker. */
 interface KnownWorker {
+  key: string
   worker: string
+  binding: string
   lastAt: number
   first: number
   done: number
@@ -66,12 +76,6 @@ interface KnownWorker {
   host?: string
   version?: string
   queues: Readonly<Record<string, number>>
-}
-
-/** `instance`: the run of the worker that is to end. A later run under the same name keeps working. */
-interface Drain {
-  since: number
-  instance: string
 }
 
 interface HeldTasks {
@@ -93,20 +97,19 @@ interface RegistryParts {
 export class WorkerRegistry {
   #sightings = new Map<string, Sighting>()
   /** The worker of each task leased here, by task id: an ack on /ack names no worker. */
-  readonly #holders = new Map<string, { worker: string; lease: string }>()
-  #drains = new Map<string, Drain>()
+  readonly #holders = new Map<string, { key: string; lease: string }>()
+  /** Since when, by key. A later run under the same name has another instance, and keeps working. */
+  #drains = new Map<string, number>()
   #cache: { readAt: number; list: Promise<WorkerList> } | undefined
   readonly #flusher = new Flusher(() => this.#write(), FLUSH_MS)
 
   constructor(private readonly parts: RegistryParts) {}
 
   /** Records a request of this worker, and the queues that it polls. */
-  recordRequest(
-    { worker, instance = "", host = "", version = "" }: WorkerIdentity,
-    queues: readonly string[] = [],
-  ): void {
+  recordRequest(identity: WorkerIdentity, queues: readonly string[] = []): void {
+    const { worker, instance = "", host = "", version = "" } = identity
     if (worker === "") return
-    const sighting = this.#sighting(worker)
+    const sighting = this.#sighting(keyOf(identity))
     if (sighting === undefined) return
     const now = performance.now()
     sighting.lastAt = now
@@ -117,28 +120,29 @@ export class WorkerRegistry {
   }
 
   /** Whether this run of the worker is to end. */
-  isDraining({ worker, instance = "" }: WorkerIdentity): boolean {
-    return this.#drains.get(worker)?.instance === instance
+  isDraining(identity: WorkerIdentity): boolean {
+    return this.#drains.size > 0 && this.#drains.has(keyOf(identity))
   }
 
   /** Remembers which worker got these tasks. */
-  recordLeased(worker: string, tasks: readonly Leased[]): void {
-    if (worker === "") return
+  recordLeased(identity: WorkerIdentity, tasks: readonly Leased[]): void {
+    if (identity.worker === "") return
+    const key = keyOf(identity)
     for (const { id, lease } of tasks) {
       if (this.#holders.size >= MAX_REMEMBERED_LEASES)
         this.#holders.delete(this.#holders.keys().next().value!)
-      this.#holders.set(id, { worker, lease })
+      this.#holders.set(id, { key, lease })
     }
   }
 
-  /** Counts an ended attempt for its worker. If `worker` is "", that is the one that leased the task here. */
-  recordSettled(worker: string, { id, code }: Settled, lease: string | undefined): void {
+  /** Counts an ended attempt for its worker. If the ack names none, that is the one that leased the task here. */
+  recordSettled(identity: WorkerIdentity, { id, code }: Settled, lease: string | undefined): void {
     const holder = this.#holders.get(id)
     if (holder !== undefined) this.#holders.delete(id)
-    const name =
-      worker || (holder !== undefined && (lease ?? holder.lease) === holder.lease ? holder.worker : "")
-    if (name === "" || code === "released" || code === "cancelled") return
-    const sighting = this.#sighting(name)
+    const key =
+      keyOf(identity) || (holder !== undefined && (lease ?? holder.lease) === holder.lease ? holder.key : "")
+    if (key === "" || code === "released" || code === "cancelled") return
+    const sighting = this.#sighting(key)
     if (sighting === undefined) return
     if (code === "acknowledged") sighting.done++
     else sighting.failed++
@@ -153,22 +157,24 @@ export class WorkerRegistry {
     const visible = queues && new Set(queues)
     const queuesOf = ({ queues }: KnownWorker) =>
       Object.keys(queues).filter(queue => visible === undefined || visible.has(queue))
-    const matching = visible === undefined ? workers : workers.filter(worker => queuesOf(worker).length > 0)
+    const isAway = ({ lastAt }: KnownWorker) => now - lastAt > AWAY_MS
+    const shown = withoutEarlierRuns(workers, isAway)
+    const matching = visible === undefined ? shown : shown.filter(worker => queuesOf(worker).length > 0)
     const polled = new Set<string>()
     const fits = (worker: KnownWorker) => {
       for (const queue of queuesOf(worker)) polled.add(queue)
       return polled.size <= MAX_QUEUES_PER_PAGE
     }
-    const { page, next } = pageByName(matching, ({ worker }) => worker, namePage, fits)
+    const { page, next } = pageByName(matching, ({ key }) => key, namePage, fits)
     const held = await this.#readHeld([...new Set(page.flatMap(queuesOf))])
     const views = page.map((known): WorkerView => {
-      const { count, ids } = held.get(known.worker) ?? { count: 0, ids: [] }
-      const { worker, host, version, lastAt, first, done, failed, instance = "" } = known
-      const drain = this.#drains.get(worker)
-      const isDraining = drain?.instance === instance
+      const { key, worker, instance, host, version, lastAt, first, done, failed } = known
+      const { count, ids } = held.get(worker) ?? { count: 0, ids: [] }
+      const drainingSince = this.#drains.get(key)
       return {
         worker,
-        state: stateOf(now - lastAt > AWAY_MS, count > 0, isDraining),
+        ...(instance === undefined ? {} : { instance }),
+        state: stateOf(isAway(known), count > 0, drainingSince !== undefined),
         ...(host === undefined ? {} : { host }),
         ...(version === undefined ? {} : { version }),
         queues: queuesOf(known).sort(),
@@ -178,7 +184,7 @@ export class WorkerRegistry {
         tasks: ids,
         done,
         failed,
-        ...(isDraining ? { draining_since: drain.since } : {}),
+        ...(drainingSince === undefined ? {} : { draining_since: drainingSince }),
       }
     })
     return { workers: views, next }
@@ -194,26 +200,25 @@ export class WorkerRegistry {
         // `polledAt` is later than `lastAt` only if the clock of Redis was set back.
         if (found === undefined || now - Math.min(polledAt, lastAt) > AWAY_MS) continue
         found.count++
-        if (found.names.length < MAX_WORKER_NAMES_PER_QUEUE) found.names.push(worker)
+        if (found.names.length < MAX_WORKER_NAMES_PER_QUEUE && found.names.at(-1) !== worker)
+          found.names.push(worker)
       }
     return pollers
   }
 
   /**
-   * Starts or stops draining a worker, and returns since when it drains. `requireQueues` throws if the caller may not
-   * use one of the queues that the worker polls.
+   * Starts or stops draining the workers of a name that poll only queues which the caller may use, and returns since when
+   * they drain.
    */
-  async drain(
-    worker: string,
-    on: boolean,
-    requireQueues: (queues: readonly string[]) => void,
-  ): Promise<number> {
+  async drain(worker: string, on: boolean, mayUse: (queues: readonly string[]) => boolean): Promise<number> {
     this.#cache = undefined // the worker may have arrived after the list was read
     const { workers } = await this.#list()
-    const found = workers.find(known => known.worker === worker)
-    if (found === undefined) throw workerNotFound(worker)
-    requireQueues(Object.keys(found.queues))
-    const since = await runShared(this.parts.store, "workersDrain", { name: worker, on: on ? 1 : 0 })
+    const named = workers.filter(known => known.worker === worker).sort((a, b) => b.lastAt - a.lastAt)
+    if (named.length === 0) throw workerNotFound(worker)
+    const drained = named.filter(({ queues }) => mayUse(Object.keys(queues))).slice(0, MAX_DRAINED)
+    if (drained.length === 0) throw pollsOtherQueues(worker)
+    const items = drained.map(({ key }) => ({ name: key }))
+    const since = await runShared(this.parts.store, "workersDrain", { on: on ? 1 : 0 }, items)
     if (since < 0) throw workerNotFound(worker)
     await this.refreshDrains()
     return since
@@ -222,11 +227,8 @@ export class WorkerRegistry {
   /** Reads which workers are draining, and answers their waiting polls. */
   async refreshDrains(): Promise<void> {
     const pairs = (await this.parts.store.command(["HGETALL", WORKERS_DRAINS])) as string[]
-    const drains = new Map<string, Drain>()
-    for (let i = 0; i < pairs.length; i += 2) {
-      const [since, instance = ""] = pairs[i + 1]!.split(" ")
-      drains.set(pairs[i]!, { since: Number(since), instance })
-    }
+    const drains = new Map<string, number>()
+    for (let i = 0; i < pairs.length; i += 2) drains.set(pairs[i]!, Number(pairs[i + 1]))
     this.#drains = drains
     if (drains.size > 0) this.parts.longPoll.dismiss(demand => this.isDraining(demand))
   }
@@ -240,8 +242,8 @@ export class WorkerRegistry {
     return this.#flusher.close()
   }
 
-  #sighting(worker: string): Sighting | undefined {
-    const found = this.#sightings.get(worker)
+  #sighting(key: string): Sighting | undefined {
+    const found = this.#sightings.get(key)
     if (found !== undefined) return found
     if (this.#sightings.size >= MAX_WORKERS) return undefined
     const sighting: Sighting = {
@@ -253,7 +255,7 @@ export class WorkerRegistry {
       host: "",
       version: "",
     }
-    this.#sightings.set(worker, sighting)
+    this.#sightings.set(key, sighting)
     return sighting
   }
 
@@ -262,13 +264,13 @@ export class WorkerRegistry {
     this.#sightings = new Map()
     for (let from = 0; from < all.length; from += MAX_WORKERS_PER_CALL) {
       const now = performance.now()
-      const items = all.slice(from, from + MAX_WORKERS_PER_CALL).map(([worker, sighting]) => {
+      const items = all.slice(from, from + MAX_WORKERS_PER_CALL).map(([key, sighting]) => {
         const { lastAt, done, failed, instance, host, version } = sighting
         const agoByQueue = Object.fromEntries(
           [...sighting.queues].map(([queue, at]) => [queue, Math.round(now - at)]),
         )
         return {
-          name: worker,
+          name: key,
           ago: Math.round(now - lastAt),
           queues: JSON.stringify(agoByQueue),
           done,
@@ -290,11 +292,11 @@ export class WorkerRegistry {
   }
 
   #putBack(unwritten: readonly [string, Sighting][]): void {
-    for (const [worker, old] of unwritten) {
-      const newer = this.#sightings.get(worker)
+    for (const [key, old] of unwritten) {
+      const newer = this.#sightings.get(key)
       if (newer === undefined) {
         if (this.#sightings.size >= MAX_WORKERS) return
-        this.#sightings.set(worker, old)
+        this.#sightings.set(key, old)
         continue
       }
       newer.done += old.done
@@ -328,10 +330,12 @@ export class WorkerRegistry {
       const [time, next, ...workers] = await runShared(this.parts.store, "workersList", page)
       now = time
       cursor = next
-      for (const [worker, about, seenAt] of workers)
-        found.set(worker, { ...JSON.parse(about), worker, lastAt: Number(seenAt) })
+      for (const [key, about, seenAt] of workers) {
+        const [worker = "", , binding = ""] = key.split(" ")
+        found.set(key, { ...JSON.parse(about), key, worker, binding, lastAt: Number(seenAt) })
+      }
     }
-    const workers = [...found.values()].sort((a, b) => (a.worker < b.worker ? -1 : 1))
+    const workers = [...found.values()].sort((a, b) => (a.key < b.key ? -1 : 1))
     return { now, workers }
   }
 
@@ -363,6 +367,20 @@ export class WorkerRegistry {
   }
 }
 
+/** Leaves out workers that are away if one of the same name and binding was seen later: an earlier run of the same worker. */
+function withoutEarlierRuns(
+  workers: readonly KnownWorker[],
+  isAway: (worker: KnownWorker) => boolean,
+): KnownWorker[] {
+  const nameOf = ({ worker, binding }: KnownWorker) => `${worker} ${binding}`
+  const latest = new Map<string, KnownWorker>()
+  for (const known of workers) {
+    const other = latest.get(nameOf(known))
+    if (other === undefined || other.lastAt < known.lastAt) latest.set(nameOf(known), known)
+  }
+  return workers.filter(known => !isAway(known) || latest.get(nameOf(known)) === known)
+}
+
 function stateOf(isAway: boolean, holdsTasks: boolean, isDraining: boolean): WorkerState {
   if (isAway) return holdsTasks ? "stale" : "gone"
   return isDraining ? "draining" : "live"
@@ -370,3 +388,8 @@ function stateOf(isAway: boolean, holdsTasks: boolean, isDraining: boolean): Wor
 
 const workerNotFound = (worker: string) =>
   new Refused("worker_not_found", { detail: `No worker named ${worker} was seen in the last 24 hours.` })
+
+const pollsOtherQueues = (worker: string) =>
+  new Refused("forbidden", {
+    detail: `The token is bound to queues, and the worker ${worker} polls others, or none.`,
+  })

@@ -117,10 +117,11 @@ export const SHARED_KEYS: Readonly<Record<string, KeyDeclaration>> = {
   [QUEUES]: { type: "set", content: "the names of all queues; a name is added before its first task" },
   [WORKERS]: {
     type: "hash",
-    content: "by worker: what is known about it, as JSON; see lib/lua/workers-seen.lua",
+    content:
+      "by worker (name, instance, binding): what is known about it, as JSON; see lib/lua/workers-seen.lua",
   },
   [WORKERS_SEEN]: { type: "zset", content: "names of workers, by when they were last seen" },
-  [WORKERS_DRAINS]: { type: "hash", content: "by worker: since when which of its instances is draining" },
+  [WORKERS_DRAINS]: { type: "hash", content: "by worker: since when it is draining, in ms" },
   [DRAINS_CHANNEL]: { type: "channel", content: "the name of a worker that begins or stops draining" },
   [RATES]: {
     type: "hash",

@@ -139,8 +139,8 @@ export const SHARED_SCRIPTS = {
   workersDrain: {
     source: workersDrain,
     keys: { about: WORKERS, drains: WORKERS_DRAINS, channel: DRAINS_CHANNEL },
-    args: ["name", "on"],
-    each: [],
+    args: ["on"],
+    each: ["name"],
   },
   queuesRegister: { source: queuesRegister, keys: { queues: QUEUES }, args: [], each: ["name"] },
   defaultsSet: { source: defaultsSet, keys: { defaults: DEFAULTS }, args: ["queue", "text"], each: [] },

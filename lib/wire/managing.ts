@@ -1,7 +1,7 @@
 /** Queues and workers as operators see and change them. */
 import { type Static, type TNumber, Type } from "@sinclair/typebox"
 import { EVENTS } from "./events.ts"
-import { closed, DryRun, NextPage, QueueName, WorkerName } from "./fields.ts"
+import { closed, DryRun, NextPage, QueueName } from "./fields.ts"
 import { QueueSettings } from "./queue-settings.ts"
 import { PURGEABLE } from "./states.ts"
 
@@ -121,7 +121,9 @@ export const WorkersQuery = Type.Object(
     limit: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 1_000, description: "workers on a page (default 100)" }),
     ),
-    cursor: Type.Optional({ ...WorkerName, description: "the `next` of the previous page" }),
+    cursor: Type.Optional(
+      Type.String({ pattern: "^[A-Za-z0-9._ -]{1,120}$", description: "the `next` of the previous page" }),
+    ),
   },
   closed,
 )
@@ -132,6 +134,7 @@ export type WorkerState = (typeof WORKER_STATES)[number]
 
 export const WorkerView = Type.Object({
   worker: Type.String(),
+  instance: Type.Optional(Type.String({ description: "its run, if it sends one" })),
   state: Type.Union(
     WORKER_STATES.map(state => Type.Literal(state)),
     {
@@ -144,7 +147,9 @@ export const WorkerView = Type.Object({
   queues: Type.Array(Type.String(), { description: "the queues that it polled: the newest 32" }),
   first_seen_at: Type.Integer(),
   last_seen_at: Type.Integer({ description: "the time of its newest request, a few seconds late" }),
-  in_hand: Type.Integer({ description: "live leases; only the first 10,000 of each queue are counted" }),
+  in_hand: Type.Integer({
+    description: "live leases under its name; only the first 10,000 of each queue are counted",
+  }),
   tasks: Type.Array(Type.String(), { description: "at most ten of these tasks" }),
   done: Type.Integer({ description: "since it was first seen" }),
   failed: Type.Integer({ description: "since it was first seen" }),

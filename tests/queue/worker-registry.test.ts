@@ -45,7 +45,9 @@ async function fleet(count = 1, overrides: Partial<BrokerConfig> = {}, socket?: 
       return worker
     },
     async seen(name: string, at = 0): Promise<WorkerView | undefined> {
-      return (await clients[at]!.workers({ limit: 1_000 })).workers.find(({ worker }) => worker === name)
+      const { workers } = await clients[at]!.workers({ limit: 1_000 })
+      const named = workers.filter(({ worker }) => worker === name)
+      return named.sort((a, b) => b.last_seen_at - a.last_seen_at)[0]
     },
     /** Makes it look as if the worker was last seen `ms` ago. */
     async age(name: string, ms: number): Promise<void> {
@@ -86,6 +88,7 @@ describe("a worker is listed", () => {
     const { host } = workerInfo()
     const before = await f.seen("ours")
     expect(before).toEqual({
+      instance: expect.any(String),
       worker: "ours",
       state: "live",
       host,
@@ -130,10 +133,10 @@ describe("a worker is listed", () => {
     await using f = await fleet(2)
     await f.client.submitMany(Array.from({ length: 5 }, () => ({ type: "t", queue: f.queue })))
     for (const [i, client] of f.clients.entries()) {
-      const { tasks } = await client.work({ worker: "two", queues: [f.queue], max: 2, instance: `i${i}` })
+      const { tasks } = await client.work({ worker: "two", queues: [f.queue], max: 2, instance: "i" })
       // Acked at the other broker.
       const settle = tasks.map(({ id, lease }) => ({ task_id: id, lease }))
-      await f.clients[1 - i]!.work({ worker: "two", settle })
+      await f.clients[1 - i]!.work({ worker: "two", instance: "i", settle })
     }
     for (const { queue } of f.brokers) await queue.workers.flush()
     expect((await f.client.workers()).workers).toHaveLength(1)
@@ -259,7 +262,7 @@ describe("a worker is listed", () => {
     ["POST", "/work", { worker: "w", version: "x".repeat(33) }],
     ["POST", "/lease", { worker: "w", instance: "" }],
     ["GET", `/get?worker=${"x".repeat(65)}`, undefined],
-    ["GET", "/workers?cursor=a%20b", undefined],
+    ["GET", "/workers?cursor=a%2Fb", undefined],
     ["GET", "/workers?limit=0", undefined],
     ["GET", "/workers?queue=%2e%2e%2f", undefined],
     ["POST", "/workers/%3Cb%3E/drain", undefined],
@@ -381,7 +384,7 @@ describe("a drained worker", () => {
     await until("it knows", () => mustDrain("one"))
     expect(await mustDrain("two")).toBe(false)
     // Withdrawn without a message, as if the message was lost.
-    await f.direct.redis.hdel(WORKERS_DRAINS, "w")
+    await f.direct.redis.hdel(WORKERS_DRAINS, "w one")
     expect(await mustDrain("one")).toBe(true)
     await f.direct.redis.call("CLIENT", "KILL", "TYPE", "pubsub")
     await until("it has looked again", async () => !(await mustDrain("one")))
@@ -423,6 +426,95 @@ test("a bound token sees only its queues, and drains only workers that poll no o
     for (const method of ["POST", "DELETE"])
       expect([worker, (await ask(method, `/workers/${worker}/drain`)).status]).toEqual([worker, 403])
   expect((await ask("POST", "/workers/ours/drain")).status).toBe(200)
+})
+
+describe("several workers of one name", () => {
+  test("are all listed, with their instances, and counted", async () => {
+    await using f = await fleet()
+    for (const instance of ["a", "b", ""])
+      await f.client.lease({ queues: [f.queue], worker: "mailer", ...(instance && { instance }) })
+    const { task_id } = await f.client.submit({ type: "t", queue: f.queue })
+    const { tasks } = await f.client.lease({ queues: [f.queue], worker: "mailer", instance: "b" })
+    await f.client.ack({ task_id: tasks[0]!.id, lease: tasks[0]!.lease })
+    const { workers } = await f.client.workers()
+    expect(workers.map(({ worker, instance, done }) => [worker, instance, done])).toEqual([
+      ["mailer", undefined, 0],
+      ["mailer", "a", 0],
+      ["mailer", "b", 1],
+    ])
+    expect(task_id).toBe(tasks[0]!.id)
+    expect((await f.client.queue(f.queue)).workers).toEqual({ count: 3, names: ["mailer"] })
+    const first = await f.client.workers({ limit: 2 })
+    const second = await f.client.workers({ limit: 2, cursor: first.next! })
+    expect([...first.workers, ...second.workers]).toEqual(workers)
+  })
+
+  test("are all drained, at whatever broker they wait, and one that starts later is not", async () => {
+    await using f = await fleet(2)
+    const workers = [f.worker("mailer", {}, 0), f.worker("mailer", {}, 1), f.worker("mailer", {}, 1)]
+    await until("all wait", () => f.brokers[0]!.queue.waiting === 1 && f.brokers[1]!.queue.waiting === 2)
+    for (const { queue } of f.brokers) await queue.workers.flush()
+    await f.client.drainWorker("mailer")
+    await Promise.all(workers.map(worker => worker.drained()))
+    const ask = async (instance: string) => (await f.client.work({ worker: "mailer", instance })).drain
+    expect(await ask("later")).toBe(false)
+    const { workers: listed } = await f.client.workers()
+    expect(listed.map(({ state }) => String(state)).sort()).toEqual([
+      "draining",
+      "draining",
+      "draining",
+      "live",
+    ])
+    await f.client.drainWorker("mailer", false)
+    expect((await f.client.workers()).workers.every(({ state }) => state === "live")).toBe(true)
+  })
+
+  test("are listed once if the others are earlier runs that have gone", async () => {
+    await using f = await fleet()
+    for (const instance of ["one", "two"])
+      await f.client.lease({ queues: [f.queue], worker: "again", instance })
+    await f.age("again one", 61_000)
+    await f.age("again two", 3_600_000)
+    await until("one is listed", async () => (await f.client.workers()).workers.length === 1)
+    expect(await f.seen("again")).toMatchObject({ instance: "one", state: "gone" })
+    await f.client.lease({ queues: [f.queue], worker: "again", instance: "three" })
+    expect((await f.client.workers()).workers).toMatchObject([{ instance: "three", state: "live" }])
+  })
+
+  for (const instance of [undefined, "known"])
+    test(`can be drained by the operators of their own queues (instance: ${instance})`, async () => {
+      const [mine, other] = [freshName(), freshName()]
+      const { tokens } = readBrokerConfig({
+        API_TOKENS:
+          `mine:work@${mine}:the-token-of-my-workers,other:work@${other}:the-token-of-others,` +
+          `ops:read+operate@${mine}:the-token-of-the-operator,wide:work@${mine}+${other}:the-token-of-both`,
+      })
+      await using f = await fleet(1, { tokens })
+      const ask = async (token: string, method: string, path: string, body?: object) => {
+        const answer = await f.broker.call(method, path, body, { headers: { "x-api-token": token } })
+        return { status: answer.status, body: await json(answer) }
+      }
+      const poll = (token: string, queue: string) =>
+        ask(token, "POST", "/lease", { queues: [queue], worker: "mailer", ...(instance && { instance }) })
+      const drains = async (token: string, queue: string) => (await poll(token, queue)).body.drain === true
+      await poll("the-token-of-my-workers", mine)
+      await poll("the-token-of-others", other)
+      await poll("the-token-of-both", other)
+
+      expect((await ask("the-token-of-the-operator", "POST", "/workers/mailer/drain")).status).toBe(200)
+      expect(await drains("the-token-of-my-workers", mine)).toBe(true)
+      expect(await drains("the-token-of-others", other)).toBe(false)
+      expect(await drains("the-token-of-both", other)).toBe(false)
+      const { workers } = (await ask("the-token-of-the-operator", "GET", "/workers")).body as WorkersAnswer
+      expect(workers).toMatchObject([{ worker: "mailer", state: "draining", queues: [mine] }])
+      expect((await ask("the-token-of-the-operator", "DELETE", "/workers/mailer/drain")).status).toBe(200)
+      expect(await drains("the-token-of-my-workers", mine)).toBe(false)
+
+      await f.client.drainWorker("mailer")
+      expect(await drains("the-token-of-my-workers", mine)).toBe(true)
+      expect(await drains("the-token-of-others", other)).toBe(true)
+      expect((await f.client.workers()).workers).toHaveLength(3)
+    })
 })
 
 describe("a queue is shown", () => {

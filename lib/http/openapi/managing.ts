@@ -116,8 +116,9 @@ export const managing: ProseOf<"managing"> = {
   drainWorker: {
     description:
       "The worker learns of the drain from the answer to its current or next request, at whatever broker, and gets no more " +
-      "tasks. The drain applies to this run of the worker: a worker that starts under the same name with another `instance` is " +
-      "not drained. Safe to repeat. The body is not read. A token that is bound to queues must be bound to all queues that the worker polls.",
+      "tasks. The drain applies to all workers that now have this name: a worker that starts under it later with another " +
+      "`instance` is not drained. Safe to repeat. The body is not read. A token that is bound to queues drains only workers " +
+      "that poll no other queue, and needs at least one.",
     answers: {
       200: {
         description: "The worker is draining.",
