@@ -4,6 +4,7 @@ import { MAX_QUEUES } from "../observe/counters.ts"
 import { type Depth, Depths } from "../observe/depths.ts"
 import type { EventWriter } from "../observe/event-writer.ts"
 import type { Rates } from "../observe/rates.ts"
+import type { RedisClock } from "../redis/clock.ts"
 import type { QueueState, Scripts } from "../redis/scripts.ts"
 import type { Purged, QueueView } from "../wire/managing.ts"
 import type { QueueSettings } from "../wire/queue-settings.ts"
@@ -33,6 +34,7 @@ interface ControlParts {
   rates: Rates
   events: EventWriter
   defaults: QueueDefaults
+  clock: RedisClock
 }
 
 export class QueueControl {
@@ -42,11 +44,11 @@ export class QueueControl {
 
   /** What the first 1,000 queues by name hold now. */
   async depths(): Promise<Depth[]> {
-    const { scripts, names, longPoll } = this.parts
+    const { scripts, names, longPoll, clock } = this.parts
     const queues = (await names.list()).slice(0, MAX_QUEUES)
     const depths = await this.#depths.read(scripts, queues)
     // A request that waits here is polling now, even if it made its last call long ago.
-    const polledAt = Math.floor(Date.now() / 1_000) * 1_000
+    const polledAt = Math.floor(clock.now() / 1_000) * 1_000
     return depths.map(depth => (longPoll.hasWaiters(depth.queue) ? { ...depth, polledAt } : depth))
   }
 

@@ -1,5 +1,6 @@
 /** Where the long poll gets its tasks: the script calls that lease and release them. */
 import { NotReplicated } from "../errors.ts"
+import type { RedisClock } from "../redis/clock.ts"
 import { wakeChannel } from "../redis/keys.ts"
 import type { Replies, Scripts } from "../redis/scripts.ts"
 import type { Subscriptions } from "../redis/subscriptions.ts"
@@ -28,6 +29,7 @@ interface LeaserParts {
   sweeper: Sweeper
   subscriptions: Subscriptions
   lost: LostLeases
+  clock: RedisClock
   doneRetentionMs: number
 }
 
@@ -35,7 +37,7 @@ export class Leaser implements TaskSource {
   constructor(private readonly parts: LeaserParts) {}
 
   async lease(queue: string, slots: readonly Slots[]): Promise<LeasedSome> {
-    const { scripts, outcomes, sweeper, lost, doneRetentionMs } = this.parts
+    const { scripts, outcomes, sweeper, lost, clock, doneRetentionMs } = this.parts
     if (lost.isDue(queue)) await lost.recover(queue)
     const tasks: Leased[] = []
     let hasMore = false
@@ -43,7 +45,10 @@ export class Leaser implements TaskSource {
       const bounds = {
         limit: MAX_MOVES_PER_LEASE,
         retention: doneRetentionMs,
-        tokens: newTokens(open.reduce((sum, { count }) => sum + count, 0)),
+        tokens: newTokens(
+          open.reduce((sum, { count }) => sum + count, 0),
+          clock.now(),
+        ),
       }
       const workers = open.map(({ worker, count }) => ({ worker: worker || "?", slots: count }))
       try {
@@ -72,7 +77,7 @@ export class Leaser implements TaskSource {
    * the release, the leases lapse.
    */
   async release(tasks: readonly Leased[]): Promise<void> {
-    const { scripts, outcomes, lost, doneRetentionMs } = this.parts
+    const { scripts, outcomes, lost, clock, doneRetentionMs } = this.parts
     const outcome = "released"
     for (const [queue, some] of Map.groupBy(tasks, task => task.queue)) {
       const items = some.map(({ id, lease }) => ({ id: localOf(id), lease, outcome, retry: "", text: "" }))
@@ -83,7 +88,7 @@ export class Leaser implements TaskSource {
       some.forEach(({ id, lease }, i) => {
         const [code, retries, attempt, state, at, reason] = answers[i]!
         if (code !== "released" && code !== "cancelled") return
-        const end = { code, retries, attempt, state, reason, at, now: Date.now() }
+        const end = { code, retries, attempt, state, reason, at, now: clock.now() }
         outcomes.recordSettled({ id, lease, outcome }, end)
       })
     }

@@ -65,6 +65,7 @@ export async function openParts(options: TaskQueueOptions) {
     { depth: options.maxQueueDepth, bytes: options.maxQueueBytes },
     { oneSlot: topologyOf(redis) !== "cluster" },
   )
+  const { clock } = store
 
   // The two sources of background work. Both call upkeep, which is built last, and neither does before this returns.
   const subscriptions = new Subscriptions(
@@ -81,7 +82,15 @@ export async function openParts(options: TaskQueueOptions) {
   const names = new QueueNames(store, sweeper)
   const ends = new EndWatch(scripts, subscriptions)
   const lost = new LostLeases({ scripts, sweeper, doneRetentionMs })
-  const leaser = new Leaser({ scripts, outcomes, sweeper, subscriptions, lost, doneRetentionMs })
+  const leaser = new Leaser({
+    scripts,
+    outcomes,
+    sweeper,
+    subscriptions,
+    lost,
+    clock,
+    doneRetentionMs,
+  })
   const longPoll = new LongPoll(leaser)
   const workers = new WorkerRegistry({ store, scripts, longPoll })
   const defaults = new QueueDefaults(store)
@@ -104,6 +113,7 @@ export async function openParts(options: TaskQueueOptions) {
     rates,
     events,
     defaults,
+    clock,
   })
   const dataWatch = new DataWatch(store, names, log, () => upkeep.onReplaced())
   const upkeep = new Upkeep({
@@ -131,6 +141,7 @@ export async function openParts(options: TaskQueueOptions) {
     scripts,
     counters,
     outcomes,
+    clock,
     eventFeed,
     sweeper,
     names,

@@ -4,6 +4,7 @@
  */
 import { type Each, Refused } from "../errors.ts"
 import type { Fields } from "../log.ts"
+import type { RedisClock } from "../redis/clock.ts"
 import { givenIdRecord, recordKey } from "../redis/keys.ts"
 import type { Replies } from "../redis/scripts.ts"
 import type { RedisState } from "../redis/store.ts"
@@ -72,9 +73,9 @@ export class TaskQueue {
 
   /** Creates tasks, ready now or after their delay. The answers are in the order of the tasks. */
   async submit(tasks: readonly NewTask[]): Promise<Each<Submitted>[]> {
-    const { names, outcomes, sweeper } = this.parts
+    const { names, outcomes, sweeper, clock } = this.parts
     for (const { queue } of tasks) if (!names.isRegistered(queue)) await names.register(queue)
-    const items = tasks.map(task => ({ localId: task.localId ?? newLocalId(), task }))
+    const items = tasks.map(task => ({ localId: task.localId ?? newLocalId(clock.now()), task }))
     const answers = await this.#submits.runByQueue(items, item => item.task.queue)
     return items.map(({ task }, i) => {
       const { queue, when, expiresInMs } = task
@@ -88,7 +89,7 @@ export class TaskQueue {
         case "scheduled":
           outcomes.recordSubmitted(id, code, task, at)
           if (expiresInMs !== undefined) sweeper.sweepIn(queue, expiresInMs)
-          sweeper.sweepIn(queue, delayOf(when!))
+          sweeper.sweepIn(queue, delayOf(when!, clock))
           return { id, state: code }
         case "replay_queued":
           return { id, state: "queued", replayed: true }
@@ -103,7 +104,7 @@ export class TaskQueue {
         case "replaced":
           // The new times may be before those that the brokers know.
           if (expiresInMs !== undefined) sweeper.sweepIn(queue, expiresInMs)
-          if (when !== undefined) sweeper.sweepIn(queue, delayOf(when))
+          if (when !== undefined) sweeper.sweepIn(queue, delayOf(when, clock))
           return { id, state: "duplicate", replaced: true }
         case "conflict":
           return new Refused("key_reused")
@@ -149,7 +150,7 @@ export class TaskQueue {
   ): Promise<Each<Settled>[]> {
     const { outcomes, sweeper } = this.parts
     const answers = await this.#settles.runByQueue(settlements, ({ id }) => queueOf(id))
-    const now = Date.now()
+    const now = this.parts.clock.now()
     return settlements.map((settlement, i) => {
       const { id, lease } = settlement
       const [code, retries, attempt, state, at, reason] = answers[i]!
@@ -297,7 +298,8 @@ export class TaskQueue {
 }
 
 /** A start time in ms from now. `when` is a delay with a plus sign, or a time. */
-const delayOf = (when: string): number => (when.startsWith("+") ? Number(when) : Number(when) - Date.now())
+const delayOf = (when: string, clock: RedisClock): number =>
+  when.startsWith("+") ? Number(when) : Number(when) - clock.now()
 
 const queueFull = (queue: string, why: string) =>
   new Refused("queue_full", {

@@ -147,8 +147,9 @@ export class Upkeep {
 
   /** For a message that was missed without a gap, and for queues that other brokers registered. */
   #refresh(): void {
-    const { names, events } = this.parts
+    const { store, names, events } = this.parts
     this.#syncFromBrokers()
+    void store.readClock().catch(() => {})
     void names.addAllToSweeper().catch(() => {})
     void events.checkListeners(true).catch(() => {})
   }

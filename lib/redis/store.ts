@@ -5,6 +5,7 @@ import { Refused } from "../errors.ts"
 import type { Log } from "../log.ts"
 import { DURABILITIES } from "../wire/operating.ts"
 import type { Code } from "../wire/problem.ts"
+import { RedisClock } from "./clock.ts"
 import { type RedisTarget, type TopologyKind, topologyOf } from "./connection.ts"
 import { asRefusal, isFull, refusalBy } from "./faults.ts"
 import { channelIn, DATA_ID, SCHEMA, SCHEMA_VERSION } from "./keys.ts"
@@ -33,6 +34,7 @@ export interface RedisState extends Omit<ServerState, "refusal"> {
 
 export class Store implements Runner {
   readonly outages: OutageLog
+  readonly clock = new RedisClock()
   readonly #topology: Topology
   readonly #onBack = new Set<() => void>()
   readonly #refusals: RefusalLog
@@ -48,6 +50,7 @@ export class Store implements Runner {
         if (error instanceof Refused) await store.requireRights() // it may say more
         throw error
       })
+      await store.readClock().catch(() => {}) // the caller tells what this Redis lacks
     } catch (error) {
       await store.close(0)
       throw error
@@ -115,6 +118,11 @@ export class Store implements Runner {
         cursor = next
         yield keys
       }
+  }
+
+  /** The clock of the first master stands for all. */
+  readClock(): Promise<void> {
+    return this.clock.read(() => this.#topology.masters()[0]!.redis.time())
   }
 
   /** The facts for /readyz. Many callers share an answer. */

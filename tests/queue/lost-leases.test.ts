@@ -2,6 +2,7 @@
 import { expect, spyOn, test } from "bun:test"
 import { Leaser } from "../../lib/queue/leaser.ts"
 import { LostLeases } from "../../lib/queue/lost-leases.ts"
+import { RedisClock } from "../../lib/redis/clock.ts"
 import { onOneConnection, type Runner } from "../../lib/redis/runner.ts"
 import { Scripts } from "../../lib/redis/scripts.ts"
 import type { Leased } from "../../lib/task/task.ts"
@@ -36,7 +37,8 @@ async function leaser() {
   const sweeper = { sweepIn: (_: string, ms: number) => state.sweeps.push(ms) }
   const lost = new LostLeases({ scripts, sweeper, doneRetentionMs: 60_000 } as never)
   const outcomes = { recordTimeouts() {}, recordLeased() {}, recordSettled() {} }
-  const parts = { scripts, sweeper, outcomes, lost, subscriptions: {}, doneRetentionMs: 60_000 }
+  const clock = new RedisClock()
+  const parts = { scripts, sweeper, outcomes, lost, clock, subscriptions: {}, doneRetentionMs: 60_000 }
   const own = new Leaser(parts as never)
   return {
     queue,
