@@ -16,6 +16,7 @@ import * as inspecting from "./lib/http/inspecting.ts"
 import * as managing from "./lib/http/managing.ts"
 import { docs, openapi } from "./lib/http/openapi/document.ts"
 import * as operating from "./lib/http/operating.ts"
+import * as scheduling from "./lib/http/scheduling.ts"
 import * as submitting from "./lib/http/submitting.ts"
 import { waitingLimit } from "./lib/http/waiting-limit.ts"
 import * as working from "./lib/http/working.ts"
@@ -45,6 +46,15 @@ const MAX_SIGN_IN_BYTES = 16_384
 const HANDLERS = {
   "POST /submit": submitting.submitTasks,
   "POST /cancel/:id": submitting.cancelTask,
+
+  "PUT /schedules/:schedule": scheduling.setSchedule,
+  "GET /schedules": scheduling.listSchedules,
+  "GET /schedules/:schedule": scheduling.getSchedule,
+  "DELETE /schedules/:schedule": scheduling.deleteSchedule,
+  "POST /schedules/:schedule/pause": scheduling.pauseSchedule,
+  "POST /schedules/:schedule/resume": scheduling.resumeSchedule,
+  "POST /schedules/:schedule/run": scheduling.runSchedule,
+  "POST /schedules/preview": scheduling.previewSchedule,
 
   "GET /get": working.leaseOne,
   "POST /lease": working.lease,

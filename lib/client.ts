@@ -38,6 +38,17 @@ import type {
 import type { Alive, AuditAnswer, Ready } from "./wire/operating.ts"
 import type { Code, Problem } from "./wire/problem.ts"
 import type { QueueSettings } from "./wire/queue-settings.ts"
+import type {
+  Preview,
+  Previewed,
+  Schedule,
+  ScheduleDeleted,
+  SchedulePaused,
+  ScheduleRun,
+  ScheduleSet,
+  SchedulesAnswer,
+  ScheduleView,
+} from "./wire/scheduling.ts"
 import { readEvents } from "./wire/sse.ts"
 import type { Cancelled, Submit, Submitted } from "./wire/submitting.ts"
 import type {
@@ -302,6 +313,41 @@ export class Client {
     return this.#post(`${queuePath(name)}/purge`, purge, options)
   }
 
+  schedules(query: PageQuery & { queue?: string } = {}, options?: CallOptions): Promise<SchedulesAnswer> {
+    return this.#call("GET", withQuery("/schedules", query), undefined, options)
+  }
+
+  schedule(id: string, options?: CallOptions): Promise<ScheduleView> {
+    return this.#call("GET", schedulePath(id), undefined, options)
+  }
+
+  /** Creates or replaces a schedule. Safe to repeat: as long as its times are the same, its next time stays. */
+  setSchedule(id: string, schedule: Schedule, options?: CallOptions): Promise<ScheduleSet> {
+    return this.#call("PUT", schedulePath(id), JSON.stringify(schedule), options)
+  }
+
+  deleteSchedule(id: string, options?: CallOptions): Promise<ScheduleDeleted> {
+    return this.#call("DELETE", schedulePath(id), undefined, options)
+  }
+
+  pauseSchedule(id: string, pause: Pause = {}, options?: CallOptions): Promise<SchedulePaused> {
+    return this.#post(`${schedulePath(id)}/pause`, pause, options)
+  }
+
+  resumeSchedule(id: string, options?: CallOptions): Promise<SchedulePaused> {
+    return this.#call("POST", `${schedulePath(id)}/resume`, undefined, options)
+  }
+
+  /** Creates a task of a schedule now. Without an `idempotencyKey`, a repeated call creates another. */
+  runSchedule(id: string, options?: SubmitOptions): Promise<ScheduleRun> {
+    return this.#call("POST", `${schedulePath(id)}/run`, undefined, options)
+  }
+
+  /** The next ten times of a cron expression or an interval. */
+  previewSchedule(preview: Preview, options?: CallOptions): Promise<Previewed> {
+    return this.#post("/schedules/preview", preview, options)
+  }
+
   workers(query: PageQuery & { queue?: string } = {}, options?: CallOptions): Promise<WorkersAnswer> {
     return this.#call("GET", withQuery("/workers", query), undefined, options)
   }
@@ -450,6 +496,7 @@ function checkTimeout(ms: number): void {
     throw new RangeError(`timeoutMs must be a number of ms above 0, or Infinity for no limit, not ${ms}`)
 }
 
+const schedulePath = (id: string) => `/schedules/${encodeURIComponent(id)}`
 const queuePath = (name: string) => `/queues/${encodeURIComponent(name)}`
 
 function withQuery(path: string, query: object): string {

@@ -9,6 +9,14 @@ import { freshName, TOKEN, testBroker } from "./support/harness.ts"
 const METHODS = {
   submitTasks: "submit",
   cancelTask: "cancel",
+  setSchedule: "setSchedule",
+  listSchedules: "schedules",
+  getSchedule: "schedule",
+  deleteSchedule: "deleteSchedule",
+  pauseSchedule: "pauseSchedule",
+  resumeSchedule: "resumeSchedule",
+  runSchedule: "runSchedule",
+  previewSchedule: "previewSchedule",
   getTask: "status",
   whyTask: "why",
   leaseOne: null,
@@ -58,7 +66,7 @@ type SameAnswers = { [Id in Compared]: Same<Unlisted<AnswerTo<Id>>, Unlisted<Ans
 /** Compiles only if each method returns what the declaration of its route says. */
 const SAME_ANSWERS: Record<Compared, true> = METHODS as unknown as SameAnswers
 type FirstBody = "submitTasks" | "lease" | "ack" | "extend" | "work" | "retryDeadTasks" | "purgeDeadTasks"
-type SecondBody = "pauseQueue" | "setQueueSettings" | "purgeQueue"
+type SecondBody = "setSchedule" | "pauseSchedule" | "pauseQueue" | "setQueueSettings" | "purgeQueue"
 type ParametersOf<Id extends OperationId> = Parameters<Extract<MethodOf<Id>, (...args: never[]) => unknown>>
 /** Compiles only if each method takes what the declaration of its route says. */
 type SameBodies = {
@@ -72,6 +80,8 @@ const SAME_BODIES: Record<FirstBody | SecondBody, true> = {
   work: true,
   retryDeadTasks: true,
   purgeDeadTasks: true,
+  setSchedule: true,
+  pauseSchedule: true,
   pauseQueue: true,
   setQueueSettings: true,
   purgeQueue: true,
@@ -81,7 +91,7 @@ test("each JSON route for programs has a method of the client", () => {
   for (const [id, method] of Object.entries(METHODS))
     if (method !== null) expect(Client.prototype, id).toHaveProperty(method)
   expect(Object.keys(SAME_ANSWERS).length).toBe(OPERATION_IDS.length)
-  expect(Object.keys(SAME_BODIES)).toHaveLength(10)
+  expect(Object.keys(SAME_BODIES)).toHaveLength(12)
 })
 
 describe("a stream of events", () => {

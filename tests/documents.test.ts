@@ -24,8 +24,9 @@ const COMMON = new Set([
   "forbidden",
 ])
 
-test("the front page has every route, with its summary, its success and its own errors", async () => {
-  const rows = await table("README.md", "| route | does | success | errors |")
+test("the front page and the document about schedules have every route, with its summary, its success and its own errors", async () => {
+  const header = "| route | does | success | errors |"
+  const rows = [...(await table("README.md", header)), ...(await table("lib/http/schedules.md", header))]
   expect(rows.sort()).toEqual(
     routes
       .map(({ method, path, summary, answers, problems }) => [
@@ -54,8 +55,9 @@ test("the roles of the protocol are those of lib/wire/routes.ts", async () => {
   )
 })
 
-test("the protocol has a heading for every route", async () => {
-  const headings = [...(await read("lib/http/protocol.md")).matchAll(/^### (.*)$/gm)].flatMap(([, heading]) =>
+test("the protocol and the document about schedules have a heading for every route", async () => {
+  const documents = await Promise.all(["protocol", "schedules"].map(name => read(`lib/http/${name}.md`)))
+  const headings = [...documents.join("\n").matchAll(/^### (.*)$/gm)].flatMap(([, heading]) =>
     [...heading!.matchAll(/`([A-Z]+ [^?`]+)[^`]*`/g)].map(([, route]) =>
       route!.replace("<task_id>", ":id").replace(/<(\w+)>/g, ":$1"),
     ),

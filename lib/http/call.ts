@@ -7,6 +7,7 @@ import type { Spans } from "../observe/spans.ts"
 import type { TaskQueue } from "../queue/task-queue.ts"
 import { joinId, queueOf, splitId } from "../task/id.ts"
 import { QueueName, TaskId, WorkerName } from "../wire/fields.ts"
+import { ScheduleId } from "../wire/scheduling.ts"
 import type { Caller } from "./access.ts"
 import { type RequestContext, requester } from "./answer.ts"
 import type { ReadBody } from "./body.ts"
@@ -59,6 +60,22 @@ export const forQueue =
     return handler(call, parts, queue)
   }
 
+/** The parts of the id of a schedule. `id`: without the name of the default queue. */
+interface ScheduleName {
+  id: string
+  queueName: string
+  name: string
+}
+
+/** For routes with `:schedule`: checks the id and that the caller may use the schedule's queue. */
+export const forSchedule =
+  (handler: (call: Call, parts: BrokerParts, schedule: ScheduleName) => Promise<Response>): Handler =>
+  (call, parts) => {
+    const schedule = readScheduleId(call.params.schedule!)
+    call.caller.requireQueues(schedule.queueName)
+    return handler(call, parts, schedule)
+  }
+
 /** For routes with `:worker`: checks the name. */
 export const forWorker =
   (handler: NamedHandler): Handler =>
@@ -66,6 +83,7 @@ export const forWorker =
     handler(call, parts, readName("worker", call.params.worker!))
 
 const checkId = checker(TaskId)
+const checkScheduleId = checker(ScheduleId)
 const checkName = { queue: checker(QueueName), worker: checker(WorkerName) }
 
 /** An id in the form in which /submit returned it: without the name of the default queue. */
@@ -78,6 +96,19 @@ export function readTaskId(id: string): string {
       field: "task_id",
       detail:
         "A task id has the form in which /submit returned it: letters, digits, . _ -, and `queue:` in front unless it is in the default queue.",
+    })
+  }
+}
+
+export function readScheduleId(text: string): ScheduleName {
+  try {
+    const { queue: queueName, localId: name } = splitId(checkScheduleId(text))
+    checkName.queue(queueName)
+    return { id: joinId(queueName, name), queueName, name }
+  } catch {
+    throw new Refused("bad_request", {
+      field: "schedule",
+      detail: `A schedule id has the form ${ScheduleId.description}.`,
     })
   }
 }

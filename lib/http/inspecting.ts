@@ -98,18 +98,26 @@ function attemptsOf(task: Task): string[] {
 export const writePage = (tasks: readonly Task[], next: string | undefined): string =>
   `"tasks":[${tasks.map(writeTask).join(",")}]${next === undefined ? "" : `,"next":"${next}"`}`
 
-const whyBody = ({ task, cause, sentence, ahead, atLeast, polledAt, pausedAt, pauseReason }: Why) => ({
-  task_id: task.id,
-  state: statusOf(task),
-  why: sentence,
-  cause,
-  ahead,
-  position_at_least: atLeast || undefined,
-  due_at: task.dueAt,
-  worker: task.worker,
-  started_at: task.startedAt,
-  lease_expires_at: task.leaseExpiresAt,
-  polled_at: polledAt,
-  paused_at: pausedAt,
-  pause_reason: pauseReason,
-})
+function whyBody({ task, cause, sentence, ahead, atLeast, polledAt, pausedAt, pauseReason }: Why) {
+  const { schedule, planned_at } = JSON.parse(`{${task.memberJson ?? ""}}`)
+  return {
+    task_id: task.id,
+    state: statusOf(task),
+    why:
+      schedule === undefined
+        ? sentence
+        : `${sentence} The schedule ${schedule} created it for ${new Date(planned_at).toISOString()}.`,
+    cause,
+    ahead,
+    position_at_least: atLeast || undefined,
+    due_at: task.dueAt,
+    worker: task.worker,
+    started_at: task.startedAt,
+    lease_expires_at: task.leaseExpiresAt,
+    polled_at: polledAt,
+    paused_at: pausedAt,
+    pause_reason: pauseReason,
+    schedule,
+    planned_at,
+  }
+}

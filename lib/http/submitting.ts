@@ -4,7 +4,7 @@ import type { BrokerConfig } from "../config/config.ts"
 import { Refused } from "../errors.ts"
 import { givenIdRecord, headerRecord } from "../redis/keys.ts"
 import { DEFAULT_QUEUE } from "../task/id.ts"
-import { DEFAULT_PRIORITY } from "../task/policy.ts"
+import { newTask } from "../task/new-task.ts"
 import type { NewTask, Submitted } from "../task/task.ts"
 import { memberTexts } from "../wire/json-text.ts"
 import type { Fault } from "../wire/problem.ts"
@@ -45,7 +45,7 @@ const REPLAYED = { "idempotency-replayed": "true" }
 const IDEMPOTENCY_KEY = /^"?([\x21\x23-\x7e]{1,200})"?$/
 
 /** The headers that apply to all tasks of a request. */
-function readHeaders(headers: Headers) {
+export function readHeaders(headers: Headers) {
   const header = headers.get("idempotency-key")
   const key = header === null ? undefined : IDEMPOTENCY_KEY.exec(header)?.[1]
   if (header !== null && key === undefined)
@@ -84,33 +84,9 @@ function readSubmits(
         ? ""
         : JSON.stringify({ meta: submit.meta, traceparent: trace, tracestate: state }).slice(1, -1)
     const queue = submit.queue ?? DEFAULT_QUEUE
-    const own = ofQueue(queue)
-    const task: NewTask = {
-      queue,
-      type: submit.type,
-      payload,
-      when:
-        submit.run_at !== undefined
-          ? String(submit.run_at)
-          : submit.delay_ms
-            ? `+${submit.delay_ms}`
-            : undefined,
-      expiresInMs: submit.expires_in_ms,
-      localId: submit.task_id,
-      memberJson,
-      traceparent: trace,
-      policy: {
-        priority: submit.priority ?? own?.priority ?? DEFAULT_PRIORITY,
-        maxRetries: submit.max_retries ?? own?.max_retries ?? defaults.maxRetries,
-        maxCrashes: submit.max_crashes ?? own?.max_crashes ?? defaults.maxCrashes,
-        timeoutMs: submit.timeout_ms ?? own?.timeout_ms ?? defaults.visibilityTimeoutMs,
-        maxRuntimeMs: submit.max_runtime_ms ?? own?.max_runtime_ms ?? 0,
-        resultTtlMs: submit.result_ttl_ms ?? own?.result_ttl_ms ?? -1,
-        backoff: submit.backoff ?? own?.backoff ?? defaults.backoff,
-      },
-    }
-    if (submit.unique_key !== undefined)
-      task.unique = { key: submit.unique_key, replace: submit.on_duplicate === "replace" }
+    const task = newTask(queue, submit, payload, memberJson, ofQueue(queue), defaults)
+    task.localId = submit.task_id
+    task.traceparent = trace
     // A key of a client contains no space, so no item of an array has the record of another key.
     const record =
       submit.task_id !== undefined
@@ -122,7 +98,7 @@ function readSubmits(
 }
 
 /** Members that contradict each other. */
-function faultsOf(submit: Submit, key: string | undefined): Fault[] {
+export function faultsOf(submit: Submit, key: string | undefined): Fault[] {
   const faults: Fault[] = []
   if (submit.delay_ms !== undefined && submit.run_at !== undefined)
     faults.push(conflict("delay_ms", "run_at"))
@@ -138,13 +114,16 @@ function faultsOf(submit: Submit, key: string | undefined): Fault[] {
 }
 
 /** The same for equal bodies, whatever the order of their members. */
-function fingerprint(submit: object): string {
-  const sortMembers = (_: string, value: unknown) =>
-    typeof value === "object" && value !== null
-      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : value
-  return createHash("sha256").update(JSON.stringify(submit, sortMembers)).digest("base64url")
-}
+const fingerprint = (submit: object): string =>
+  createHash("sha256").update(sortedJson(submit)).digest("base64url")
+
+/** JSON with the members of every object in the order of their names. */
+export const sortedJson = (value: object): string =>
+  JSON.stringify(value, (_, member: unknown) =>
+    typeof member === "object" && member !== null && !Array.isArray(member)
+      ? Object.fromEntries(Object.entries(member).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : member,
+  )
 
 const isReplayed = (answer: Submitted | Refused) => !(answer instanceof Refused) && answer.replayed === true
 

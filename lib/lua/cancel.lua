@@ -12,28 +12,7 @@ local first, fields_each = 2, 1
 local answers = {}
 for i = first, #ARGV, fields_each do
   local id = ARGV[i]
-  local t = open(id)
-  local state, code, at = t and t.state or "", nil, now
-  if not t then
-    code = "unknown"
-  elseif state == "cancelled" then
-    code = "cancelled"
-  elseif state == "processing" then
-    code = "cancelling"
-    if not extras(t).cancel then
-      extras(t).cancel = now
-      save(t)
-    end
-    at = extras(t).cancel
-  elseif state == "done" or state == "dead" then
-    code = "ended"
-  else
-    code = "cancelled"
-    leave(due, id)
-    leave(expiring, id)
-    end_cancelled(t, retention)
-  end
-  answers[#answers + 1] = { code, state, t and attempt_of(t.lease) or 0, at }
+  answers[#answers + 1] = cancel_task(id, retention)
 end
 commit()
 return answers

@@ -102,6 +102,31 @@ end
 
 local function end_cancelled(t, retention) finish(t, "cancelled", cancelled, now + retention) end
 
+-- Ends a waiting task, or marks a leased one. Returns an answer of cancel.lua.
+local function cancel_task(id, retention)
+  local t = open(id)
+  if not t then return { "unknown", "", 0, now } end
+  local state, code, at = t.state, nil, now
+  if state == "cancelled" then
+    code = "cancelled"
+  elseif state == "processing" then
+    code = "cancelling"
+    if not extras(t).cancel then
+      extras(t).cancel = now
+      save(t)
+    end
+    at = extras(t).cancel
+  elseif state == "done" or state == "dead" then
+    code = "ended"
+  else
+    code = "cancelled"
+    leave(due, id)
+    leave(expiring, id)
+    end_cancelled(t, retention)
+  end
+  return { code, state, attempt_of(t.lease), at }
+end
+
 --[[ The only place that checks a budget: of failures, crashes or releases. The caller removes the task from `leases`.
   fault      counter: the field that counts it; budget: how many are allowed; reason: of the dead task;
              delay: ms until the next attempt; front: requeue at the head of the list; final: no further attempt

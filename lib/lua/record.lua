@@ -3,7 +3,7 @@
   and moves.lua (transitions that several scripts share). A script reads the tasks it needs, changes them, and commits.
   The script's first line after the shebang, written by lib/redis/scripts.ts, defines the limits of a queue: max_depth and max_bytes (0: no limit).
   If max_bytes is set, `bytes` in `stats` counts what all tasks that have not ended occupy. ]]
-local task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, settings, wake, ended = unpack(KEYS)
+local task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, settings, wake, ended, schedules, planned = unpack(KEYS)
 
 -- Goes on to another queue, whose keys differ only in the name. In a Cluster, where queues are in different slots, a call
 -- names one queue.

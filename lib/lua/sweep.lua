@@ -4,8 +4,8 @@
   arguments  limit: how many tasks it moves, and how many of each state it deletes; retention, dead_retention: ms that a
              cancelled and a dead task is kept; keep, keep_dead: how many done or cancelled tasks (each) and how many dead
              ones are kept; polled: 1 if workers wait at this broker
-  answers    {more (1: there may be more to do), waiting (1: a ready list is not empty), next_event (see next_event), lapsed,
-             died_count, timeouts}
+  answers    {more (1: there may be more to do), waiting (1: a ready list is not empty), next_event (see next_event),
+             next_run (ms until a schedule is due; -1: none), lapsed, died_count, timeouts}
              lapsed, died_count: how many leases lapsed and how many tasks died; timeouts: one line per timeout,
              `event reason attempt worker id time`; absent if there was none
   cost       O(limit log N)
@@ -43,4 +43,7 @@ local waiting = 0
 for priority = 0, 9 do
   if redis.call("EXISTS", ready .. priority) == 1 then waiting = 1 end
 end
-return { math.max(moved, trimmed) >= limit and 1 or 0, waiting, next_event(), lapsed, died_count, timeouts[1] and timeouts or nil }
+
+local first_run = tonumber(redis.call("ZRANGE", planned, 0, 0, "WITHSCORES")[2] or math.huge)
+local next_run = first_run == math.huge and -1 or math.max(0, first_run - now)
+return { math.max(moved, trimmed) >= limit and 1 or 0, waiting, next_event(), next_run, lapsed, died_count, timeouts[1] and timeouts or nil }

@@ -11,8 +11,12 @@ export const MAX_QUEUES = 1_000
 const MAX_QUEUES_WITH_HISTOGRAMS = 100
 export const OTHER = "other"
 
+/** How a planned run of a schedule can end. `failed`: it will be tried again. */
+export const FIRE_RESULTS = ["fired", "missed", "skipped", "duplicate", "full", "failed"] as const
+
 export const TASK_SECONDS = [0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600, 3_600]
 const CALL_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2]
+const LAG_SECONDS = [0.01, 0.05, 0.1, 0.5, 1, 5, 60, 600, 3_600]
 const SIZES = [1, 3, 10, 30, 100, 300]
 
 export class Histogram {
@@ -64,6 +68,13 @@ export class Counters {
   readonly withHistograms: QueueCounters[] = []
   readonly roundTrip = new Histogram(CALL_SECONDS)
   readonly sweepLag = new Histogram(CALL_SECONDS)
+  /** Planned runs of schedules, by result. */
+  readonly scheduleFires = Object.fromEntries(FIRE_RESULTS.map(result => [result, 0])) as Record<
+    (typeof FIRE_RESULTS)[number],
+    number
+  >
+  /** Seconds from the time at which a run should start to its task. */
+  readonly scheduleLag = new Histogram(LAG_SECONDS)
   /** Number of items per script call. */
   readonly batchSizes = {
     submit: new Histogram(SIZES),

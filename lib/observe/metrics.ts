@@ -171,6 +171,12 @@ export class Metrics {
       Object.entries(counters.batchSizes).map(([script, sizes]) => [{ script }, sizes]),
     )
     histograms("tq_sweep_lag_seconds", "Delay with which sweeps began.", [[{}, counters.sweepLag]])
+    register("counter", "tq_schedule_fires_total", "Planned runs of schedules, by result.", () =>
+      Object.entries(counters.scheduleFires).map(([result, value]) => ({ labels: { result }, value })),
+    )
+    histograms("tq_schedule_lag_seconds", "Delay with which schedules created their tasks.", [
+      [{}, counters.scheduleLag],
+    ])
     gauge("tq_long_polls", "Requests that wait for tasks at this broker.", () => this.queue.waiting)
 
     collectDefaultMetrics({ register: registry, prefix: "tq_", eventLoopMonitoringPrecision: LAG_EVERY_MS })

@@ -40,11 +40,17 @@ export class OutcomeRecorder {
     this.#log = rateLimited(log)
   }
 
-  recordSubmitted(id: string, code: keyof typeof SUBMIT_EVENTS, { queue, type }: NewTask, at: number): void {
+  recordSubmitted(
+    id: string,
+    code: keyof typeof SUBMIT_EVENTS,
+    { queue, type }: NewTask,
+    at: number,
+    facts: Parameters<EventWriter["publishTaskEvent"]>[4] = {},
+  ): void {
     this.counters.forQueue(queue).submitted++
     // Check `admits` first, here and below: under load most events are not published, and building them is wasted work.
     if (this.events.admits(SUBMIT_EVENTS[code], queue))
-      this.events.publishTaskEvent(SUBMIT_EVENTS[code], queue, id, { at, attempt: 0 }, { type })
+      this.events.publishTaskEvent(SUBMIT_EVENTS[code], queue, id, { at, attempt: 0 }, { type, ...facts })
   }
 
   recordLeased(queue: string, tasks: readonly Leased[]): void {

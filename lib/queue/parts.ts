@@ -9,6 +9,7 @@ import { timed } from "../redis/runner.ts"
 import { Scripts } from "../redis/scripts.ts"
 import { Store } from "../redis/store.ts"
 import { Subscriptions } from "../redis/subscriptions.ts"
+import type { BrokerDefaults } from "../task/new-task.ts"
 import { Auditor } from "./audit.ts"
 import { batchExtends, batchSettles, batchSubmits } from "./batched-calls.ts"
 import { QueueControl } from "./control.ts"
@@ -21,11 +22,13 @@ import { LongPoll } from "./long-poll.ts"
 import { LostLeases } from "./lost-leases.ts"
 import { OutcomeRecorder } from "./outcomes.ts"
 import { QueueNames } from "./queue-names.ts"
+import { ScheduleFiring } from "./schedule-firing.ts"
+import { Schedules } from "./schedules.ts"
 import { Sweeper } from "./sweeper.ts"
 import { Upkeep } from "./upkeep.ts"
 import { WorkerRegistry } from "./worker-registry.ts"
 
-export interface TaskQueueOptions {
+export interface TaskQueueOptions extends BrokerDefaults {
   redis: RedisTarget
   doneRetentionMs: number
   deadRetentionMs: number
@@ -94,6 +97,8 @@ export async function openParts(options: TaskQueueOptions) {
   const longPoll = new LongPoll(leaser)
   const workers = new WorkerRegistry({ store, scripts, longPoll })
   const defaults = new QueueDefaults(store)
+  const firing = new ScheduleFiring({ scripts, counters, outcomes, events, sweeper, defaults, log, options })
+  const schedules = new Schedules({ store, scripts, names, sweeper, events, firing })
   const rates = new Rates(store, counters)
   const auditor = new Auditor({
     store,
@@ -129,6 +134,7 @@ export async function openParts(options: TaskQueueOptions) {
     ends,
     workers,
     defaults,
+    firing,
     auditor,
     events,
     eventFeed,
@@ -153,6 +159,7 @@ export async function openParts(options: TaskQueueOptions) {
     auditor,
     dead,
     control,
+    schedules,
     upkeep,
     submits: batchSubmits(scripts, counters, options.idempotencyTtlMs),
     settles: batchSettles(scripts, counters, doneRetentionMs),

@@ -33,6 +33,7 @@ export class TaskQueue {
   readonly workers: Parts["workers"]
   readonly control: Parts["control"]
   readonly defaults: Parts["defaults"]
+  readonly schedules: Parts["schedules"]
   readonly eventFeed: Parts["eventFeed"]
   readonly #submits: Parts["submits"]
   readonly #settles: Parts["settles"]
@@ -60,6 +61,7 @@ export class TaskQueue {
     this.workers = parts.workers
     this.control = parts.control
     this.defaults = parts.defaults
+    this.schedules = parts.schedules
     this.eventFeed = parts.eventFeed
     this.#submits = parts.submits
     this.#settles = parts.settles

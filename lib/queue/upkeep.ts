@@ -5,7 +5,14 @@
 import type { EventFeed } from "../observe/event-feed.ts"
 import type { EventWriter } from "../observe/event-writer.ts"
 import type { Rates } from "../observe/rates.ts"
-import { DEFAULTS, DRAINS_CHANNEL, LISTENING, queueOfChannel, wakeChannel } from "../redis/keys.ts"
+import {
+  DEFAULTS,
+  DRAINS_CHANNEL,
+  LISTENING,
+  queueOfChannel,
+  SCHEDULES_CHANNEL,
+  wakeChannel,
+} from "../redis/keys.ts"
 import type { Scripts } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
 import type { Subscriptions } from "../redis/subscriptions.ts"
@@ -18,6 +25,7 @@ import type { LongPoll } from "./long-poll.ts"
 import type { LostLeases } from "./lost-leases.ts"
 import type { OutcomeRecorder } from "./outcomes.ts"
 import type { QueueNames } from "./queue-names.ts"
+import type { ScheduleFiring } from "./schedule-firing.ts"
 import type { Sweeper, Swept } from "./sweeper.ts"
 import type { WorkerRegistry } from "./worker-registry.ts"
 
@@ -40,6 +48,7 @@ interface UpkeepParts {
   ends: EndWatch
   workers: WorkerRegistry
   defaults: QueueDefaults
+  firing: ScheduleFiring
   auditor: Auditor
   events: EventWriter
   eventFeed: EventFeed
@@ -65,9 +74,14 @@ export class Upkeep {
   }
 
   onMessage(channel: string, message: string): void {
-    const { workers, defaults, events, longPoll, ends } = this.parts
+    const { workers, defaults, events, longPoll, ends, sweeper } = this.parts
     if (channel === DRAINS_CHANNEL) return void workers.refreshDrains().catch(() => {})
     if (channel === DEFAULTS) return void defaults.refresh().catch(() => {})
+    // A sweep reads when the next schedule of the queue runs.
+    if (channel === SCHEDULES_CHANNEL) {
+      sweeper.sweepIn(message, 0)
+      return
+    }
     if (channel === LISTENING) {
       events.keepActive(Number(message))
       return
@@ -87,9 +101,9 @@ export class Upkeep {
   }
 
   async sweep(queue: string): Promise<Swept> {
-    const { scripts, outcomes, lost, longPoll, subscriptions, limits } = this.parts
+    const { scripts, outcomes, lost, longPoll, subscriptions, firing, limits } = this.parts
     await lost.recover(queue)
-    const [more, waiting, nextEvent, lapsed, died, timeouts] = await scripts.call("sweep", queue, {
+    const [more, waiting, nextEvent, nextRun, lapsed, died, timeouts] = await scripts.call("sweep", queue, {
       limit: MAX_TASKS_PER_CALL,
       retention: limits.doneRetentionMs,
       dead_retention: limits.deadRetentionMs,
@@ -101,7 +115,9 @@ export class Upkeep {
     if (waiting === 1) longPoll.notify(queue, MAX_TASKS_PER_CALL)
     // Ask again: a long poll may have started during the call.
     if (!longPoll.hasWaiters(queue)) subscriptions.unsubscribe(wakeChannel(queue))
-    return { more: more === 1, nextEventMs: nextEvent < 0 ? undefined : nextEvent }
+    const retryMs = nextRun === 0 ? await firing.fireDue(queue) : nextRun
+    const waits = [nextEvent, retryMs].filter(ms => ms >= 0)
+    return { more: more === 1, nextEventMs: waits.length === 0 ? undefined : Math.min(...waits) }
   }
 
   /** Ends all long polls, waits for ends, audits and event streams. */
@@ -160,6 +176,7 @@ export class Upkeep {
     // If one of these fails, it is repeated after the gap and by the next refresh.
     const listensToDrains = subscriptions.subscribe(DRAINS_CHANNEL).catch(() => {})
     void listensToDrains.then(() => workers.refreshDrains()).catch(() => {})
+    void subscriptions.subscribe(SCHEDULES_CHANNEL).catch(() => {})
     const listensToDefaults = subscriptions.subscribe(DEFAULTS).catch(() => {})
     void listensToDefaults.then(() => defaults.refresh()).catch(() => {})
   }

@@ -39,6 +39,8 @@ export const QUEUE_KEYS = {
   },
   wake: { type: "channel", content: "how many tasks became ready" },
   ended: { type: "channel", content: "the id of a watched task that has ended" },
+  schedules: { type: "hash", content: "by name: a schedule; see lib/task/README.md" },
+  planned: { type: "zset", content: "names of schedules, by when they run next; +inf: never" },
 } as const satisfies Record<string, KeyDeclaration>
 
 export type QueueKey = keyof typeof QUEUE_KEYS
@@ -98,6 +100,9 @@ export const RATES = "tq:rates{r}:"
 /** Also a channel: the name of the queue whose defaults changed. */
 export const DEFAULTS = "tq:defaults"
 
+/** A channel: the name of a queue one of whose schedules changed. */
+export const SCHEDULES_CHANNEL = "tq:schedules"
+
 export const EVENT_STREAM = "tq:events"
 /** Also a channel: for how many ms, at least, a client will read events. */
 export const LISTENING = "tq:listening"
@@ -129,6 +134,10 @@ export const SHARED_KEYS: Readonly<Record<string, KeyDeclaration>> = {
     content: "by queue: how many of each event; see lib/lua/rates-add.lua; expires",
   },
   [DEFAULTS]: { type: "hash", content: "by queue: defaults for members that its submits omit, as JSON" },
+  [SCHEDULES_CHANNEL]: {
+    type: "channel",
+    content: "the name of a queue, one of whose schedules has changed",
+  },
   [EVENT_STREAM]: {
     type: "stream",
     content: "events about tasks and queues, bounded; written while a client reads events",

@@ -29,6 +29,11 @@ import ratesAdd from "../lua/rates-add.lua" with { type: "text" }
 import ratesRead from "../lua/rates-read.lua" with { type: "text" }
 import record from "../lua/record.lua" with { type: "text" }
 import retryDead from "../lua/retry-dead.lua" with { type: "text" }
+import schedule from "../lua/schedule.lua" with { type: "text" }
+import scheduleFire from "../lua/schedule-fire.lua" with { type: "text" }
+import scheduleGet from "../lua/schedule-get.lua" with { type: "text" }
+import scheduleSet from "../lua/schedule-set.lua" with { type: "text" }
+import schedulesPage from "../lua/schedules-page.lua" with { type: "text" }
 import settings from "../lua/settings.lua" with { type: "text" }
 import settle from "../lua/settle.lua" with { type: "text" }
 import submit from "../lua/submit.lua" with { type: "text" }
@@ -39,6 +44,7 @@ import workersDrain from "../lua/workers-drain.lua" with { type: "text" }
 import workersList from "../lua/workers-list.lua" with { type: "text" }
 import workersSeen from "../lua/workers-seen.lua" with { type: "text" }
 import type { RawTask } from "../task/record.ts"
+import type { RawSchedule } from "../task/schedule.ts"
 import type { State } from "../wire/fields.ts"
 import type { AuditFault } from "../wire/operating.ts"
 import type { Reason } from "../wire/states.ts"
@@ -62,6 +68,8 @@ import type { Runner, Script } from "./runner.ts"
 
 interface Declaration {
   source: string
+  /** Shared files that only some scripts need. */
+  parts?: readonly string[]
   /** The arguments that are passed once, in the order in which the script reads them. */
   args: readonly string[]
   /** The arguments that are passed for each item. */
@@ -72,6 +80,7 @@ interface Declaration {
 export const QUEUE_SCRIPTS = {
   submit: {
     source: submit,
+    parts: [create],
     args: ["ttl"],
     each: ["id", "body", "large", "extras"],
   },
@@ -107,6 +116,32 @@ export const QUEUE_SCRIPTS = {
   },
   payloads: { source: payloads, args: ["bytes"], each: ["queue", "id"] },
   deadSize: { source: deadSize, args: ["queues"], each: [] },
+  scheduleFire: {
+    source: scheduleFire,
+    parts: [create, schedule],
+    args: ["retention", "ttl"],
+    each: [
+      "name",
+      "version",
+      "planned_at",
+      "next_at",
+      "score",
+      "missed",
+      "at",
+      "overlap",
+      "body",
+      "large",
+      "extras",
+    ],
+  },
+  scheduleSet: { source: scheduleSet, args: ["name", "before", "text", "score"], each: [] },
+  scheduleGet: { source: scheduleGet, parts: [schedule], args: ["name"], each: [] },
+  schedulesPage: {
+    source: schedulesPage,
+    parts: [schedule],
+    args: ["limit", "score", "name", "due"],
+    each: [],
+  },
 } as const satisfies Record<string, Declaration>
 
 /** Scripts that are about no single queue. `keys` has the names and the order of the script's `unpack(KEYS)`. */
@@ -179,7 +214,21 @@ type SettleCode =
   | "not_leased"
   | "unknown"
 type ExtendCode = "ok" | "cancelled" | "lease_lost" | "unknown"
-type CancelCode = "cancelled" | "cancelling" | "ended" | "unknown"
+export type FireCode =
+  | "fired"
+  | "exists"
+  | "skipped"
+  | "duplicate"
+  | "missed"
+  | "stale"
+  | "full_depth"
+  | "full_bytes"
+  | "replayed"
+  | "conflict"
+export type CancelCode = "cancelled" | "cancelling" | "ended" | "unknown"
+
+/** A task that a new run of its schedule has cancelled. */
+export type CancelledRun = [id: string, code: CancelCode, attempt: number, at: number]
 
 /** The reply of each script, as its header describes it. */
 export interface Replies {
@@ -189,7 +238,15 @@ export interface Replies {
     | number
     | [code: SettleCode, retries: number, attempt: number, state: State, at: number, reason?: Reason][]
   extend: [code: ExtendCode, deadline: number, attempt: number, state: State][]
-  sweep: [more: 0 | 1, waiting: 0 | 1, nextEvent: number, lapsed: number, died: number, timeouts?: string[]]
+  sweep: [
+    more: 0 | 1,
+    waiting: 0 | 1,
+    nextEvent: number,
+    nextRun: number,
+    lapsed: number,
+    died: number,
+    timeouts?: string[],
+  ]
   cancel: [code: CancelCode, state: State, attempt: number, at: number][]
   retryDead: [code: "requeued" | "not_dead" | "duplicate", attempt: number, at: number][]
   watch: ("watched" | "ended" | "unknown")[]
@@ -228,6 +285,10 @@ export interface Replies {
   page: [now: number, more: 0 | 1, ...parts: PagePart[]]
   payloads: (string | null)[]
   deadSize: number
+  scheduleFire: [code: FireCode, id: string, at: number, cancelled: CancelledRun | null][]
+  scheduleSet: "set" | "stale"
+  scheduleGet: [now: number, schedule: RawSchedule]
+  schedulesPage: [now: number, ...schedules: RawSchedule[]]
   eventsAppend: null
   ratesAdd: "added"
   ratesRead: [coveredMs: number, ...sums: string[]]
@@ -275,19 +336,15 @@ const MAX_QUEUES_PER_CALL = 100
 /** Number of queues that are read at the same time. Between these groups Redis can serve other calls. */
 const MAX_QUEUES_AT_ONCE = { oneSlot: 300, cluster: 30 }
 
-/** The scripts that create tasks. */
-const CREATING: ReadonlySet<AnyScript> = new Set(["submit"])
-
 const isQueueScript = (name: AnyScript): name is ScriptName => name in QUEUE_SCRIPTS
 
 /** The text of a script that is sent to Redis: its shebang, a line with the limits, the shared files, its own lines. */
 export function scriptText(name: AnyScript, { depth, bytes } = NO_LIMITS): string {
-  const { source } = ALL_SCRIPTS[name]
+  const { source, parts = [] }: Declaration = ALL_SCRIPTS[name]
   const end = source.indexOf("\n")
   const before = isQueueScript(name)
-    ? [`local max_depth, max_bytes = ${depth}, ${bytes}`, clock, record, collect, moves]
+    ? [`local max_depth, max_bytes = ${depth}, ${bytes}`, clock, record, collect, moves, ...parts]
     : [clock]
-  if (CREATING.has(name)) before.push(create)
   return [source.slice(0, end), ...before, source.slice(end + 1)].join("\n")
 }
 

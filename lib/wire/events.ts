@@ -20,6 +20,12 @@ export const EVENT_NAMES = [
   "resumed",
   "settings",
   "purged",
+  "schedule_set",
+  "schedule_deleted",
+  "schedule_paused",
+  "schedule_resumed",
+  "schedule_skipped",
+  "schedule_missed",
   "counts",
   "skipped",
   "gap",
@@ -69,6 +75,10 @@ export interface EventData {
   /** With `purged`: the state of the deleted tasks, and their number. */
   state?: string
   purged?: number
+  /** With events of schedules: the id, the planned time, and how many planned times got no task. */
+  schedule?: string
+  planned_at?: number
+  missed?: number
   /** With `counts` and `skipped`: the broker that counted, and its numbers per queue. */
   broker?: string
   queues?: Record<string, Record<string, number> | number>

@@ -76,6 +76,12 @@ export const Queues = Type.Array(QueueName, {
   description: "queue names, tried in this order",
 })
 
+/** The members of a task that a schedule created. */
+export const ofSchedule = {
+  schedule: Type.Optional(Type.String({ description: "the schedule that created the task" })),
+  planned_at: Type.Optional(Type.Integer({ description: "the time for which the schedule created it" })),
+}
+
 /** The members of the contract, the same in every answer that shows a task. */
 export const contractTask = {
   id: Type.String(),

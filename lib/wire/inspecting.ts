@@ -1,6 +1,6 @@
 /** Tasks as clients and operators see them, the list of tasks, and why a task does not run. */
 import { type Static, Type } from "@sinclair/typebox"
-import { closed, contractTask, Meta, QueueName, State, WaitMs } from "./fields.ts"
+import { closed, contractTask, Meta, ofSchedule, QueueName, State, WaitMs } from "./fields.ts"
 import { REASONS, STATES } from "./states.ts"
 
 export const Attempt = Type.Object({
@@ -43,6 +43,7 @@ export const TaskView = Type.Object({
   meta: Type.Optional(Meta),
   traceparent: Type.Optional(Type.String()),
   tracestate: Type.Optional(Type.String()),
+  ...ofSchedule,
   progress: Type.Optional(Type.Unknown()),
   checkpoint: Type.Optional(Type.Unknown()),
   log: Type.Optional(Type.Array(Type.String())),
@@ -128,6 +129,7 @@ export const WhyAnswer = Type.Object({
   polled_at: Type.Optional(Type.Integer({ description: "when a worker last polled this queue" })),
   paused_at: Type.Optional(Type.Integer({ description: "when its queue was paused" })),
   pause_reason: Type.Optional(Type.String()),
+  ...ofSchedule,
 })
 
 export type WhyAnswer = Static<typeof WhyAnswer>

@@ -46,6 +46,7 @@ const TABLE = {
     advice: "Only a dead task can be retried or deleted.",
   },
   worker_not_found: { status: 404, title: "Worker not found" },
+  schedule_not_found: { status: 404, title: "Schedule not found" },
   lease_lost: { status: 409, title: "Lease lost" },
   not_leased: { status: 409, title: "Task is not leased" },
   already_ended: {

@@ -42,6 +42,19 @@ import {
 } from "./operating.ts"
 import type { Code } from "./problem.ts"
 import { QueueSettings } from "./queue-settings.ts"
+import {
+  Preview,
+  Previewed,
+  Schedule,
+  ScheduleDeleted,
+  ScheduleId,
+  SchedulePaused,
+  ScheduleRun,
+  ScheduleSet,
+  SchedulesAnswer,
+  SchedulesQuery,
+  ScheduleView,
+} from "./scheduling.ts"
 import { Cancelled, Submit, Submitted } from "./submitting.ts"
 import {
   Ack,
@@ -56,7 +69,15 @@ import {
   WorkAnswer,
 } from "./working.ts"
 
-const GROUPS = ["submitting", "working", "inspecting", "dead-letters", "managing", "operating"] as const
+const GROUPS = [
+  "submitting",
+  "scheduling",
+  "working",
+  "inspecting",
+  "dead-letters",
+  "managing",
+  "operating",
+] as const
 export type Group = (typeof GROUPS)[number]
 
 export interface Route {
@@ -83,6 +104,7 @@ export interface Route {
 const task = { id: TaskId }
 const queue = { queue: QueueName }
 const worker = { worker: WorkerName }
+const schedule = { schedule: ScheduleId }
 const EventStream = Type.String({ contentMediaType: "text/event-stream" })
 const MetricsPage = Type.String({ contentMediaType: "text/plain" })
 
@@ -114,6 +136,98 @@ export const ROUTES = {
     params: task,
     answers: { 200: Cancelled },
     problems: ["bad_request", "task_not_found", "already_ended", "redis_unavailable", "not_replicated"],
+  },
+  setSchedule: {
+    method: "PUT",
+    path: "/schedules/:schedule",
+    group: "scheduling",
+    roles: ["submit", "operate"],
+    summary: "Create or replace a schedule",
+    params: schedule,
+    body: Schedule,
+    answers: { 200: ScheduleSet },
+    problems: ["redis_unavailable", "not_replicated"],
+  },
+  listSchedules: {
+    method: "GET",
+    path: "/schedules",
+    group: "scheduling",
+    roles: ["read"],
+    summary: "List schedules",
+    query: SchedulesQuery,
+    answers: { 200: SchedulesAnswer },
+    problems: ["bad_request", "redis_unavailable"],
+  },
+  getSchedule: {
+    method: "GET",
+    path: "/schedules/:schedule",
+    group: "scheduling",
+    roles: ["submit", "read"],
+    summary: "Get a schedule",
+    params: schedule,
+    answers: { 200: ScheduleView },
+    problems: ["bad_request", "schedule_not_found", "redis_unavailable"],
+  },
+  deleteSchedule: {
+    method: "DELETE",
+    path: "/schedules/:schedule",
+    group: "scheduling",
+    roles: ["submit", "operate"],
+    summary: "Delete a schedule",
+    params: schedule,
+    answers: { 200: ScheduleDeleted },
+    problems: ["bad_request", "schedule_not_found", "redis_unavailable", "not_replicated", "overloaded"],
+  },
+  pauseSchedule: {
+    method: "POST",
+    path: "/schedules/:schedule/pause",
+    group: "scheduling",
+    roles: ["operate"],
+    summary: "Pause a schedule",
+    params: schedule,
+    body: Pause,
+    optionalBody: true,
+    answers: { 200: SchedulePaused },
+    problems: ["schedule_not_found", "redis_unavailable", "not_replicated"],
+  },
+  resumeSchedule: {
+    method: "POST",
+    path: "/schedules/:schedule/resume",
+    group: "scheduling",
+    roles: ["operate"],
+    summary: "Resume a paused schedule",
+    params: schedule,
+    answers: { 200: SchedulePaused },
+    problems: ["bad_request", "schedule_not_found", "redis_unavailable", "not_replicated", "overloaded"],
+  },
+  runSchedule: {
+    method: "POST",
+    path: "/schedules/:schedule/run",
+    group: "scheduling",
+    roles: ["submit", "operate"],
+    summary: "Create a task of a schedule now",
+    params: schedule,
+    answers: { 200: ScheduleRun },
+    problems: [
+      "bad_request",
+      "schedule_not_found",
+      "key_reused",
+      "queue_full",
+      "redis_unavailable",
+      "not_replicated",
+      "out_of_memory",
+      "overloaded",
+    ],
+  },
+  previewSchedule: {
+    method: "POST",
+    path: "/schedules/preview",
+    group: "scheduling",
+    roles: ["submit", "operate", "read"],
+    summary: "Compute the next times of a cron expression or an interval",
+    body: Preview,
+    answers: { 200: Previewed },
+    problems: [],
   },
   getTask: {
     method: "GET",

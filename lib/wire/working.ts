@@ -6,6 +6,7 @@ import {
   DAY_MS,
   Lease,
   Meta,
+  ofSchedule,
   Queues,
   TaskId,
   TimeoutMs,
@@ -152,6 +153,7 @@ export const LeasedTask = Type.Object({
   meta: Type.Optional(Meta),
   traceparent: Type.Optional(Type.String()),
   tracestate: Type.Optional(Type.String()),
+  ...ofSchedule,
 })
 
 export type LeasedTask = Static<typeof LeasedTask>

@@ -22,7 +22,7 @@ const isShared = (name: ScriptName | SharedScriptName): name is SharedScriptName
 const kebab = (name: string) => name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
 
 /** The files that lib/redis/scripts.ts puts before the lines of a script. */
-const PARTS = ["clock.lua", "record.lua", "collect.lua", "moves.lua", "create.lua"]
+const PARTS = ["clock.lua", "record.lua", "collect.lua", "moves.lua", "create.lua", "schedule.lua"]
 
 test("record.lua unpacks the keys in the order in which lib/redis/keys.ts passes them", async () => {
   const record = await Bun.file(join(import.meta.dir, "../../lib/lua/record.lua")).text()
@@ -32,7 +32,7 @@ test("record.lua unpacks the keys in the order in which lib/redis/keys.ts passes
 test("every file of lib/lua is a declared script, or a part of them", async () => {
   const files = (await readdir(join(import.meta.dir, "../../lib/lua"))).filter(file => file.endsWith(".lua"))
   expect(files.sort()).toEqual([...names.map(name => `${kebab(name)}.lua`), ...PARTS].sort())
-  expect(names).toHaveLength(30)
+  expect(names).toHaveLength(34)
 })
 
 describe.each(names)("%s.lua", name => {
@@ -93,7 +93,7 @@ describe.each(names)("%s.lua", name => {
     const reads = !/HSET|HDEL|SADD|XADD|ZADD|make_ready|requeue_or_mark_dead|commit\(\)|UNLINK|MSET/.test(
       source,
     )
-    const needsMemory = name === "submit" || name === "eventsAppend" || name === "probe"
+    const needsMemory = ["submit", "scheduleFire", "eventsAppend", "probe"].includes(name)
     expect(flags).toBe(needsMemory ? undefined : reads ? "no-writes" : "allow-oom")
   })
 

@@ -495,6 +495,9 @@ test("a task is in exactly one place after each step of its life", async () => {
     maxQueueDepth: 0,
     maxQueueBytes: 0,
     auditIntervalMs: 0,
+    maxRetries: 3,
+    maxCrashes: 3,
+    visibilityTimeoutMs: 30_000,
     log: createLog("silent"),
   })
   try {

@@ -50,6 +50,7 @@ test("each key of a queue in use has the type that its declaration says", async 
   await queue.submit({ priority: 9 })
   await queue.lease()
   await queue.ask("PUT", `/queues/${queue.queue}/settings`, { concurrency: 9 })
+  await queue.ask("PUT", `/schedules/${queue.queue}:s`, { cron: "@daily", task: { type: "t" } })
 
   const { redis } = queue.direct
   const found = new Map<string, string>()

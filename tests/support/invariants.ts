@@ -3,6 +3,7 @@ import type { Redis } from "ioredis"
 import { QUEUE_KEY_NAMES, type QueueKey, queueKeys } from "../../lib/redis/keys.ts"
 import { readPolicy } from "../../lib/task/policy.ts"
 import { HEADER_FIELDS, type StoredTask, splitRecord } from "../../lib/task/record.ts"
+import { readSchedule, scoreOf } from "../../lib/task/schedule.ts"
 
 const bare = Object.fromEntries(
   QUEUE_KEY_NAMES.map((name, i) => [name, queueKeys("\u0000")[i]!.split("\u0000}:")[1]!]),
@@ -17,6 +18,8 @@ const PLACE_OF: Record<string, string> = {
   cancelled: bare.cancelled,
 }
 const PLACES = new Set(Object.values(PLACE_OF))
+/** Keys that are not about tasks. */
+const OTHER_KEYS = new Set([bare.stats, bare.settings, bare.schedules, bare.planned])
 const WAITING = new Set(["scheduled", "retrying", "queued"])
 const ENDED = new Set(["done", "dead", "cancelled"])
 
@@ -135,8 +138,7 @@ export function sorted(content: Dump) {
       for (const id of value as string[]) listIn(id, key)
     } else if (key === bare.expiring) for (const id of Object.keys(value as object)) expiring.add(id)
     else if (PLACES.has(key)) for (const id of Object.keys(value as object)) listIn(id, key)
-    else if (key !== bare.stats && key !== bare.settings && after(bare.record) === undefined)
-      unknown.push(key)
+    else if (!OTHER_KEYS.has(key) && after(bare.record) === undefined) unknown.push(key)
   }
   return { tasks, places, payloads, unique, expiring, ready, unknown }
 }
@@ -154,6 +156,25 @@ export function bytesHeld({ tasks, payloads }: ReturnType<typeof sorted>): numbe
 export function bytesRecorded(content: Dump): number | undefined {
   const bytes = (content[bare.stats] as Record<string, string> | undefined)?.bytes
   return bytes === undefined ? undefined : Number(bytes)
+}
+
+/** Schedules whose entry in `planned` is missing or wrong, and entries without a schedule. */
+function wrongPlans(content: Dump): string[] {
+  const schedules = (content[bare.schedules] ?? {}) as Record<string, string>
+  const planned = (content[bare.planned] ?? {}) as Record<string, number>
+  const wrong: string[] = []
+  for (const [name, text] of Object.entries(schedules)) {
+    const schedule = readSchedule(text)
+    if (schedule === undefined) wrong.push(`the schedule ${name} cannot be read`)
+    // NaN is how `pairs` reads the score +inf.
+    else if (!Object.is(planned[name], Number(scoreOf(name, schedule))))
+      wrong.push(
+        `the schedule ${name} runs at ${scoreOf(name, schedule)}, but is planned for ${planned[name]}`,
+      )
+  }
+  for (const name of Object.keys(planned))
+    if (schedules[name] === undefined) wrong.push(`${name} is in planned but is no schedule`)
+  return wrong
 }
 
 /** Every way in which these keys contradict the layout; empty if there is none. */
@@ -196,6 +217,7 @@ export function contradictionsOf(content: Dump): string[] {
       wrong.push(`${id} is ${state}, and its unique key belongs to ${unique.get(fields.unique) ?? "nobody"}`)
   }
   for (const id of expiring) if (!tasks.has(id)) wrong.push(`${id} is in expiring but is no task`)
+  wrong.push(...wrongPlans(content))
   const recorded = bytesRecorded(content) ?? bytesHeld(whole)
   if (recorded !== bytesHeld(whole))
     wrong.push(`the tasks hold ${bytesHeld(whole)} bytes, but ${recorded} are recorded`)

@@ -15,23 +15,26 @@ import * as operatingShapes from "../../wire/operating.ts"
 import { type Code, PROBLEMS, Problem } from "../../wire/problem.ts"
 import * as queueSettingsShapes from "../../wire/queue-settings.ts"
 import { type OperationId, problemsOf, ROUTES, type Route, routeName } from "../../wire/routes.ts"
+import * as schedulingShapes from "../../wire/scheduling.ts"
 import * as submittingShapes from "../../wire/submitting.ts"
 import * as workingShapes from "../../wire/working.ts"
 import { anyOf, Caller } from "../access.ts"
 import { problem } from "../answer.ts"
-import { readName, readTaskId } from "../call.ts"
+import { readName, readScheduleId, readTaskId } from "../call.ts"
 import { deadLetters } from "./dead-letters.ts"
 import { inspecting } from "./inspecting.ts"
 import { managing } from "./managing.ts"
 import { operating } from "./operating.ts"
 import { swaggerPage } from "./page.ts"
 import { badBody, badQuery, factsOf, ID, type Json, type ProseOf } from "./prose.ts"
+import { scheduling } from "./scheduling.ts"
 import { submitting } from "./submitting.ts"
 import { working } from "./working.ts"
 
 /** The prose and the examples of each route. */
 export const PROSE: ProseOf<Route["group"]> = {
   ...submitting,
+  ...scheduling,
   ...working,
   ...inspecting,
   ...deadLetters,
@@ -41,6 +44,7 @@ export const PROSE: ProseOf<Route["group"]> = {
 
 const TAGS: Record<Route["group"], { name: string; description: string }> = {
   submitting: { name: "Submitting", description: "for clients that submit tasks" },
+  scheduling: { name: "Scheduling", description: "tasks at given times" },
   working: { name: "Working", description: "for workers" },
   inspecting: { name: "Inspecting", description: "the state of tasks, for clients and operators" },
   "dead-letters": {
@@ -55,6 +59,7 @@ const TAGS: Record<Route["group"], { name: string; description: string }> = {
 const NAMES = new Map<unknown, string>(
   [
     submittingShapes,
+    schedulingShapes,
     workingShapes,
     inspectingShapes,
     deadLetterShapes,
@@ -118,6 +123,11 @@ const oneOrMany = (one: TSchema, item = one): TSchema =>
 const PATH_PARAMETERS: Record<string, { schema: TSchema; example: string; description: string }> = {
   id: { schema: TaskId, example: ID, description: "the id of the task" },
   queue: { schema: QueueName, example: "mail", description: "the name of the queue" },
+  schedule: {
+    schema: schedulingShapes.ScheduleId,
+    example: "mail:report",
+    description: "the id of the schedule",
+  },
   worker: { schema: WorkerName, example: "host-1", description: "the name of the worker" },
 }
 const pathParameters = (names: string[]): Json[] =>
@@ -184,6 +194,7 @@ function problemAnswers(
 /** A request that the route refuses: with a wrong name in its path, or a wrong `limit`. */
 function badRequestOf(id: OperationId, { params = {}, query, body }: Route): { bad_request?: Facts } {
   if ("id" in params) return { bad_request: factsOf(() => readTaskId("order/1042")) }
+  if ("schedule" in params) return { bad_request: factsOf(() => readScheduleId("a/b")) }
   if ("queue" in params) return { bad_request: factsOf(() => readName("queue", "a/b")) }
   if ("worker" in params) return { bad_request: factsOf(() => readName("worker", "a/b")) }
   if (query?.properties.limit) return { bad_request: badQuery(id, "limit=0") }
@@ -201,6 +212,7 @@ function usualFacts(id: OperationId, route: Route): Partial<Record<Code, Facts>>
     ...badRequestOf(id, route),
     task_not_found: { task_id: ID },
     task_gone: { task_id: "order-1042-invoice" },
+    schedule_not_found: { detail: "There is no schedule mail:report." },
     worker_not_found: { detail: "No worker named host-1 was seen in the last 24 hours." },
     redis_unavailable: factsOf(() => {
       throw asRefusal(new Error("Connection is closed"))

@@ -1,0 +1,193 @@
+/** Scheduling: the routes under /schedules. */
+
+import { type FoundSchedule, nextTimes } from "../queue/schedules.ts"
+import { headerRecord } from "../redis/keys.ts"
+import { joinId } from "../task/id.ts"
+import type { Recurrence } from "../task/recurrence.ts"
+import { idOfRun, type ScheduleDefinition } from "../task/schedule.ts"
+import { memberTexts } from "../wire/json-text.ts"
+import { Pause } from "../wire/managing.ts"
+import type { Fault } from "../wire/problem.ts"
+import { Preview, Schedule, SchedulesQuery } from "../wire/scheduling.ts"
+import { answer, answerJson } from "./answer.ts"
+import type { Body } from "./body.ts"
+import { type BrokerParts, type Call, forSchedule, logFields } from "./call.ts"
+import { conflict, requiresOther } from "./faults.ts"
+import { faultsOf, readHeaders, sortedJson } from "./submitting.ts"
+import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
+
+/** A page holds up to 100 schedules, and a broker reads as many of them to fire them. */
+const MAX_TASK_BYTES = 65_536
+const MAX_PREVIEWED = 10
+const MAX_NEXT = 5
+
+export const setSchedule = forSchedule(async (call, { queue, log, readBody }, { queueName, name, id }) => {
+  using body = await readBody(call.request)
+  const { definition, payload } = readDefinition(body)
+  const { schedule, changed } = await queue.schedules.set(queueName, name, definition, payload)
+  if (changed) log.info("A schedule was set", { schedule: id, ...logFields(call) })
+  return answerJson({ schedule: id, next_at: schedule.planned || undefined, changed })
+})
+
+export async function listSchedules({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
+  const { queue: only, limit, cursor } = checkQuery(queryOf(request))
+  const { schedules, next } = await queue.schedules.page({
+    queues: caller.visibleQueues(only),
+    limit,
+    cursor,
+  })
+  return answer(
+    `{"schedules":[${schedules.map(writeSchedule).join(",")}]${next === undefined ? "" : `,"next":"${next}"`}}`,
+  )
+}
+
+export const getSchedule = forSchedule(async (_call, { queue }, { queueName, name }) =>
+  answer(writeSchedule(await queue.schedules.get(queueName, name))),
+)
+
+export const deleteSchedule = forSchedule(async (call, { queue, log }, { queueName, name, id }) => {
+  await queue.schedules.delete(queueName, name)
+  log.info("A schedule was deleted", { schedule: id, ...logFields(call) })
+  return answerJson({ status: "deleted", schedule: id })
+})
+
+export const pauseSchedule = forSchedule(
+  async (call, { queue, log, readOptional }, { queueName, name, id }) => {
+    using body = await readOptional(call.request)
+    const reason = (checkPause(body.value).reason ?? "").toWellFormed()
+    const since = await queue.schedules.pause(queueName, name, reason)
+    log.info("A schedule was paused", { schedule: id, reason, ...logFields(call) })
+    return answerJson({ status: "paused", schedule: id, paused_at: since })
+  },
+)
+
+export const resumeSchedule = forSchedule(async (call, { queue, log }, { queueName, name, id }) => {
+  const { planned } = await queue.schedules.resume(queueName, name)
+  log.info("A schedule was resumed", { schedule: id, ...logFields(call) })
+  return answerJson({ status: "resumed", schedule: id, next_at: planned || undefined })
+})
+
+export const runSchedule = forSchedule(async (call, { queue, log }, { queueName, name, id }) => {
+  const { key } = readHeaders(call.request.headers)
+  const idempotency = key === undefined ? undefined : { key: headerRecord(key), print: `run:${name}` }
+  const run = await queue.schedules.run(queueName, name, idempotency)
+  log.info("A schedule was run by hand", { schedule: id, task_id: run.id, ...logFields(call) })
+  return answerJson({ status: run.status, task_id: run.id })
+})
+
+export async function previewSchedule({ request }: Call, { readBody }: BrokerParts): Promise<Response> {
+  using body = await readBody(request)
+  const { from_at: from = Date.now(), ...times } = checkPreview(body.value)
+  const faults = faultsOfTimes(times)
+  if (faults.length > 0) throw invalid(faults)
+  return answerJson({ next: nextTimes(times, from, MAX_PREVIEWED) })
+}
+
+const checkSchedule = checker(Schedule)
+const checkPreview = checker(Preview)
+const checkPause = checker(Pause)
+const checkQuery = queryChecker(SchedulesQuery, { limit: 100 })
+
+/** The payload is cut out of the text, so that it stays exactly as it was sent. */
+function readDefinition({ text, value }: Body): { definition: ScheduleDefinition; payload: string } {
+  const schedule = checkSchedule(value)
+  const faults = faultsOfTimes(schedule)
+  for (const { field, detail } of faultsOf(schedule.task, undefined))
+    faults.push({ field: `task.${field}`, detail })
+  if (faults.length === 0) faults.push(...faultsOfJitter(schedule))
+  const taskText = memberTexts(text, "task")[0]!
+  if (Buffer.byteLength(taskText) > MAX_TASK_BYTES)
+    faults.push({
+      field: "task",
+      detail: `\`task\` must have at most ${MAX_TASK_BYTES} bytes of JSON: store large data elsewhere and send a reference.`,
+    })
+  if (faults.length > 0) throw invalid(faults)
+  const { payload: _, ...task } = schedule.task
+  // Sorted, so that the same schedule is the same text, whatever the order of its members.
+  const definition: ScheduleDefinition = JSON.parse(sortedJson({ ...schedule, task }))
+  return { definition, payload: memberTexts(taskText, "payload")[0] ?? "{}" }
+}
+
+function faultsOfTimes({ cron, time_zone, every_ms, starts_at = 0, ends_at }: Recurrence): Fault[] {
+  const faults: Fault[] = []
+  if (cron === undefined && every_ms === undefined)
+    faults.push({
+      field: "cron",
+      detail: "`cron` is missing: send `cron`, such as `0 7 * * mon-fri`, or `every_ms`.",
+    })
+  if (cron !== undefined && every_ms !== undefined) faults.push(conflict("cron", "every_ms"))
+  if (time_zone !== undefined && cron === undefined) faults.push(requiresOther("time_zone", "cron"))
+  if (ends_at !== undefined && ends_at < starts_at)
+    faults.push({ field: "ends_at", detail: "`ends_at` must not be before `starts_at`." })
+  if (time_zone !== undefined && !isTimeZone(time_zone))
+    faults.push({
+      field: "time_zone",
+      detail: "`time_zone` must be a name of the IANA time zone database, such as Europe/Berlin.",
+    })
+  if (cron !== undefined) {
+    const detail = faultOfCron(cron)
+    if (detail !== undefined) faults.push({ field: "cron", detail })
+  }
+  return faults
+}
+
+function isTimeZone(name: string): boolean {
+  try {
+    Bun.cron.parse("* * * * *", 0, { tz: name })
+    new Intl.DateTimeFormat("en", { timeZone: name }) // the dashboard shows times with it
+    return true
+  } catch {
+    return false
+  }
+}
+
+function faultOfCron(cron: string): string | undefined {
+  try {
+    return Bun.cron.parse(cron, 0, { tz: "UTC" }) === null
+      ? `\`cron\` must match some day: "${cron}" never does.`
+      : undefined
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.replace(/^.*?: /, "") : "it cannot be read"
+    return `\`cron\` must be a valid expression of five fields (minute hour day month weekday): ${reason}.`
+  }
+}
+
+/** The jitter must be shorter than the time between two runs, or they would start in another order. */
+function faultsOfJitter({ jitter_ms = 0, ...times }: Schedule): Fault[] {
+  const next = nextTimes(times, Date.now(), MAX_PREVIEWED)
+  const gaps = next.slice(1).map((time, i) => time - next[i]!)
+  const shortest = Math.min(...gaps)
+  if (jitter_ms < shortest) return []
+  return [
+    {
+      field: "jitter_ms",
+      detail: `\`jitter_ms\` must be less than the ${shortest} ms between two of its times.`,
+    },
+  ]
+}
+
+function writeSchedule({ queue, name, schedule, lastState }: FoundSchedule): string {
+  const { definition, payload, planned, fired, missed, skipped, last, paused, pauseReason } = schedule
+  const { task, ...rest } = definition
+  const view = {
+    schedule: joinId(queue, name),
+    queue,
+    ...rest,
+    on_missed: rest.on_missed ?? "one",
+    on_overlap: rest.on_overlap ?? "allow",
+    next_at: planned || undefined,
+    next: planned === 0 ? [] : [planned, ...nextTimes(rest, planned, MAX_NEXT - 1)],
+    last:
+      last === 0
+        ? undefined
+        : { task_id: joinId(queue, idOfRun(name, last)), planned_at: last, state: lastState || undefined },
+    fired,
+    missed,
+    skipped,
+    paused: paused > 0,
+    paused_at: paused || undefined,
+    pause_reason: pauseReason || undefined,
+  }
+  const taskText = `${JSON.stringify(task).slice(0, -1)},"payload":${payload}}`
+  return `${JSON.stringify(view).slice(0, -1)},"task":${taskText}}`
+}

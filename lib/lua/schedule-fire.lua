@@ -1,0 +1,76 @@
+#!lua
+--[[ schedule-fire: create the tasks of schedules whose time has come, and plan their next runs. Compares first, so that any
+  number of brokers may call it for the same time.
+  arguments  retention: ms that a cancelled task is kept; ttl: ms that an idempotency record is kept; then for each: name;
+             version and planned_at as the caller read them (planned_at "": create a task now and keep the plan); next_at:
+             the planned time that follows (0: none); score: when that run starts ("+inf": never); missed: how many planned
+             times get no task; at: the time for which a task is created ("": none); overlap: what happens if the newest
+             task has not ended: "allow" | "skip" | "cancel"; body, large, extras: of the task, as for submit
+  answers    for each {code, id of the task or the one that prevented it, now, cancelled}; cancelled: false, or {id, code,
+             attempt, at} of the newest task, as cancel answers them
+             "fired"                       the task was created
+             "exists"                      a task with the id of this time exists already; the next run is planned
+             "skipped"                     the newest task has not ended
+             "duplicate"                   a task holds the unique key
+             "missed"                      no task was asked for
+             "stale"                       the schedule has changed since the caller read it: nothing was changed
+             "full_depth" | "full_bytes"   the queue has no room: the schedule stays due
+             "replayed" | "conflict"       the idempotency key was used before: for this task, or for another request
+  cost       O(n log N)
+  invariant  one planned time creates at most one task: whoever creates it moves the plan in the same call ]]
+local retention, ttl = unpack(ARGV)
+local first, fields_each = 3, 11
+
+local FULL = { full_depth = true, full_bytes = true }
+
+local function is_active(id)
+  local t = open(id)
+  return t and t.finished == "0"
+end
+
+-- Creates the task of one run. Returns the answer.
+local function run(name, last, at, overlap, body, large, asked)
+  local previous = last ~= "0" and last ~= at and id_of_run(name, last)
+  local ended = false
+  if overlap ~= "allow" and previous and is_active(previous) then
+    if overlap == "skip" then return { "skipped", previous, now, false } end
+    local code, _, attempt, since = unpack(cancel_task(previous, retention))
+    ended = { previous, code, attempt, since }
+  end
+  local code, id = submit(id_of_run(name, at), body, large, cjson.decode(asked), ttl)
+  if code == "queued" then
+    code = "fired"
+  elseif code == "replaced" then
+    code = "duplicate"
+  elseif sub(code, 1, 7) == "replay_" then
+    code = "replayed"
+  end
+  return { code, id, now, ended }
+end
+
+local answers = {}
+for i = first, #ARGV, fields_each do
+  local name, version, planned_at, next_at, score, missed, at, overlap, body, large, asked = unpack(ARGV, i, i + fields_each - 1)
+  local text = redis.call("HGET", schedules, name) or ""
+  local found, plan, fired, missed_before, skipped, last, paused, rest = match(text, SCHEDULE)
+  local answer = { "stale", "", now, false }
+  if found == version and (planned_at == "" or plan == planned_at) then
+    answer = at == "" and { "missed", "", now, false } or run(name, last, at, overlap, body, large, asked)
+    local code = answer[1]
+    -- A run by hand changes nothing unless it creates a task. A planned one has no idempotency key.
+    if code == "fired" or planned_at ~= "" and not FULL[code] then
+      if code == "fired" or code == "exists" then fired, last = int(fired + 1), at end
+      if code == "skipped" or code == "duplicate" then skipped = int(skipped + 1) end
+      if planned_at ~= "" then
+        plan = next_at
+        redis.call("ZADD", planned, score, name)
+      end
+      local line = { version, plan, fired, int(missed_before + missed), skipped, last, paused }
+      redis.call("HSET", schedules, name, table.concat(line, " ") .. "\n" .. sub(text, rest))
+    end
+  end
+  answers[#answers + 1] = answer
+end
+commit()
+publish(0)
+return answers

@@ -1,0 +1,16 @@
+--[[ schedule: the text of a schedule. lib/redis/scripts.ts puts it before the scripts that read schedules. ]]
+-- The first line of a schedule, which lib/task/schedule.ts writes: version, planned, fired, missed, skipped, last, paused.
+-- planned: the time of its next run; last: that of its newest task; "0": none. The position of the second line.
+local SCHEDULE = "^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)\n()"
+
+-- The id of the task that a schedule creates for a time.
+local function id_of_run(name, time) return name .. "-" .. time end
+
+-- A schedule without parsing it: its name, the score of its next run ("": none), its text ("": there is no such schedule),
+-- and the state of its newest task ("": none).
+local function read_schedule(name)
+  local text = redis.call("HGET", schedules, name) or ""
+  local last = select(6, match(text, SCHEDULE))
+  local run = last and last ~= "0" and redis.call("GET", task .. id_of_run(name, last))
+  return { name, redis.call("ZSCORE", planned, name) or "", text, run and match(run, STATE) or "" }
+end

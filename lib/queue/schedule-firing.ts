@@ -1,0 +1,270 @@
+/**
+ * Creates the tasks of schedules whose time has come. Every broker does it, whenever a sweep finds a schedule that is due:
+ *   1. Read the schedules of a queue that are due, and compute which of their planned times get a task.
+ *   2. Let one script compare each schedule with what was read, create the task and plan the next run. If another
+ *      broker was first, the comparison fails and nothing happens.
+ *   3. Sweep again, which tells when the next schedule is due.
+ */
+import type { Log } from "../log.ts"
+import { rateLimited } from "../log.ts"
+import type { Counters } from "../observe/counters.ts"
+import type { EventWriter } from "../observe/event-writer.ts"
+import type { CancelledRun, FireCode, Item, Scripts } from "../redis/scripts.ts"
+import { joinId } from "../task/id.ts"
+import { type BrokerDefaults, newTask } from "../task/new-task.ts"
+import { dueRuns, type Run } from "../task/planned-runs.ts"
+import { encodeNewTask } from "../task/record.ts"
+import {
+  encodeSchedule,
+  encodeState,
+  firstLineOf,
+  idOfRun,
+  readSchedule,
+  type StoredSchedule,
+  scoreOf,
+  startOf,
+} from "../task/schedule.ts"
+import type { NewTask } from "../task/task.ts"
+import type { QueueDefaults } from "./defaults.ts"
+import type { OutcomeRecorder } from "./outcomes.ts"
+import type { Sweeper } from "./sweeper.ts"
+
+/** How many schedules one read returns, and how many tasks one call creates: about 2 ms of Redis' time. */
+const MAX_PER_CALL = 100
+/** If a queue is full, its schedules stay due and are tried again after this time. */
+const FULL_RETRY_MS = 1_000
+
+interface FiringParts {
+  scripts: Scripts
+  counters: Counters
+  outcomes: OutcomeRecorder
+  events: EventWriter
+  sweeper: Sweeper
+  defaults: QueueDefaults
+  log: Log
+  options: BrokerDefaults & { doneRetentionMs: number; idempotencyTtlMs: number }
+}
+
+/** One run of a schedule as the script takes it, and the task that it creates. */
+interface Fire {
+  schedule: string
+  start: number
+  run: Run
+  task: NewTask | undefined
+  item: Item<"scheduleFire">
+}
+
+export class ScheduleFiring {
+  readonly #log: Log
+
+  constructor(private readonly parts: FiringParts) {
+    this.#log = rateLimited(parts.log)
+  }
+
+  /** Fires the schedules of a queue that are due. Returns the ms until it should be called again. */
+  async fireDue(queue: string): Promise<number> {
+    const { scripts, counters } = this.parts
+    const first = { limit: MAX_PER_CALL, score: "", name: "", due: 1 }
+    const [now, ...due] = await scripts.call("schedulesPage", queue, first)
+    const fires: Fire[] = []
+    for (const [name, , text] of due) {
+      const schedule = readSchedule(text)
+      if (schedule === undefined) {
+        await this.#setAside(queue, name, text)
+        continue
+      }
+      try {
+        fires.push(...this.#firesOf(queue, name, schedule, now))
+      } catch (error) {
+        await this.#pauseBroken(queue, name, schedule, now, error)
+      }
+    }
+    for (let at = 0; at < fires.length; at += MAX_PER_CALL) {
+      const some = fires.slice(at, at + MAX_PER_CALL)
+      try {
+        const isFull = await this.#fire(queue, some, now)
+        if (isFull) return FULL_RETRY_MS
+      } catch (error) {
+        counters.scheduleFires.failed += some.length
+        this.#log.warn("Schedules could not create their tasks; it is tried again", { queue, error })
+        throw error
+      }
+    }
+    return 0
+  }
+
+  /** Creates a task of a schedule now. Does not change when the schedule runs. */
+  async fireNow(
+    queue: string,
+    name: string,
+    schedule: StoredSchedule,
+    at: number,
+    idempotency: NewTask["idempotency"],
+  ): Promise<{ code: FireCode; id: string }> {
+    const fire = this.#fireOf(
+      queue,
+      name,
+      schedule,
+      { planned: at, at, missed: 0, next: undefined },
+      idempotency,
+    )
+    const [answer] = await this.#call(queue, [{ ...fire, item: { ...fire.item, planned_at: "" } }])
+    const [code, id, createdAt] = answer!
+    if (code === "fired") this.#recordFired(queue, fire, createdAt)
+    return { code, id: joinId(queue, id) }
+  }
+
+  #firesOf(queue: string, name: string, schedule: StoredSchedule, now: number): Fire[] {
+    const { definition, planned } = schedule
+    const delayOf = (at: number) => startOf(name, at, definition.jitter_ms) - at
+    return dueRuns(definition, planned, now, definition.on_missed ?? "one", delayOf).map(run =>
+      this.#fireOf(queue, name, schedule, run),
+    )
+  }
+
+  #fireOf(
+    queue: string,
+    name: string,
+    schedule: StoredSchedule,
+    run: Run,
+    idempotency?: NewTask["idempotency"],
+  ): Fire {
+    const { defaults, options } = this.parts
+    const { definition, payload, version } = schedule
+    const id = joinId(queue, name)
+    const { meta, traceparent, tracestate } = definition.task
+    const members = { meta, traceparent, tracestate, schedule: id, planned_at: run.at }
+    const memberJson = JSON.stringify(members).slice(1, -1)
+    const task =
+      run.at === undefined
+        ? undefined
+        : {
+            ...newTask(queue, definition.task, payload, memberJson, defaults.of(queue), options),
+            idempotency,
+          }
+    const encoded = task === undefined ? { body: "", large: "", extras: "" } : encodeNewTask(task)
+    return {
+      schedule: id,
+      start: startOf(name, run.planned, definition.jitter_ms),
+      run,
+      task,
+      item: {
+        name,
+        version,
+        planned_at: run.planned,
+        next_at: run.next ?? 0,
+        score: run.next === undefined ? "+inf" : startOf(name, run.next, definition.jitter_ms),
+        missed: run.missed,
+        at: run.at ?? "",
+        overlap: definition.on_overlap ?? "allow",
+        ...encoded,
+      },
+    }
+  }
+
+  #call(queue: string, fires: readonly Fire[]) {
+    const { scripts, options } = this.parts
+    const kept = { retention: options.doneRetentionMs, ttl: options.idempotencyTtlMs }
+    return scripts.call(
+      "scheduleFire",
+      queue,
+      kept,
+      fires.map(({ item }) => item),
+    )
+  }
+
+  /** Returns whether the queue is full. */
+  async #fire(queue: string, fires: readonly Fire[], now: number): Promise<boolean> {
+    const { counters } = this.parts
+    const results = counters.scheduleFires
+    const answers = await this.#call(queue, fires)
+    let isFull = false
+    for (const [i, [code, , at, cancelled]] of answers.entries()) {
+      const fire = fires[i]!
+      const { schedule, run, start } = fire
+      if (cancelled !== null) this.#recordCancelled(queue, cancelled)
+      switch (code) {
+        case "fired":
+        case "exists":
+          results.fired++
+          counters.scheduleLag.observe(Math.max(0, now - start) / 1_000)
+          if (code === "fired") this.#recordFired(queue, fire, at)
+          break
+        case "skipped":
+        case "duplicate":
+          results[code]++
+          this.parts.events.publishQueueEvent("schedule_skipped", queue, {
+            schedule,
+            planned_at: run.at!,
+          })
+          break
+        case "full_depth":
+        case "full_bytes":
+          results.full++
+          isFull = true
+          continue
+        case "stale":
+          continue // another broker was first, or the schedule was changed
+        case "missed":
+          break
+        case "replayed":
+        case "conflict":
+          throw new Error(`A planned run has no idempotency key, but the script answered ${code}.`)
+        default:
+          throw code satisfies never
+      }
+      if (run.missed > 0) this.#recordMissed(queue, schedule, run.missed)
+    }
+    return isFull
+  }
+
+  #recordFired(queue: string, { schedule, task, run, item }: Fire, at: number): void {
+    const { outcomes, sweeper } = this.parts
+    const id = joinId(queue, idOfRun(String(item.name), run.at!))
+    outcomes.recordSubmitted(id, "queued", task!, at, { schedule, planned_at: run.at! })
+    if (task!.expiresInMs !== undefined) sweeper.sweepIn(queue, task!.expiresInMs)
+  }
+
+  #recordCancelled(queue: string, [id, code, attempt, at]: CancelledRun): void {
+    if (code === "cancelled" || code === "cancelling")
+      this.parts.outcomes.publish(code, joinId(queue, id), { at, attempt })
+  }
+
+  #recordMissed(queue: string, schedule: string, missed: number): void {
+    this.parts.counters.scheduleFires.missed += missed
+    this.parts.events.publishQueueEvent("schedule_missed", queue, { schedule, missed })
+    this.#log.warn("Planned runs of a schedule were missed: no broker ran in time", { schedule, missed })
+  }
+
+  /** Removes a planned time without a schedule. A text that cannot be read stays, and never runs. */
+  async #setAside(queue: string, name: string, text: string): Promise<void> {
+    await this.parts.scripts.call("scheduleSet", queue, {
+      name,
+      before: firstLineOf(text),
+      text,
+      score: "+inf",
+    })
+    if (text !== "") this.#log.error("A schedule cannot be read", { schedule: joinId(queue, name) })
+  }
+
+  /** Pauses a schedule whose times cannot be computed, so that it does not hold up the others. */
+  async #pauseBroken(
+    queue: string,
+    name: string,
+    schedule: StoredSchedule,
+    now: number,
+    error: unknown,
+  ): Promise<void> {
+    const pauseReason = `Its next time cannot be computed: ${error instanceof Error ? error.message : error}`
+    const paused = { ...schedule, version: schedule.version + 1, planned: 0, paused: now, pauseReason }
+    await this.parts.scripts.call("scheduleSet", queue, {
+      name,
+      before: encodeState(schedule),
+      text: encodeSchedule(paused),
+      score: scoreOf(name, paused),
+    })
+    const id = joinId(queue, name)
+    this.#log.error("A schedule was paused", { schedule: id, reason: pauseReason })
+    this.parts.events.publishQueueEvent("schedule_paused", queue, { schedule: id, reason: pauseReason })
+  }
+}

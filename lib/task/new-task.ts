@@ -1,0 +1,49 @@
+/** A task from the members of a submit. */
+import type { TaskDefaults } from "../wire/queue-settings.ts"
+import type { Backoff, Submit } from "../wire/submitting.ts"
+import { DEFAULT_PRIORITY } from "./policy.ts"
+import type { NewTask } from "./task.ts"
+
+/** What tasks get if neither their submit nor their queue says. */
+export interface BrokerDefaults {
+  maxRetries: number
+  maxCrashes: number
+  visibilityTimeoutMs: number
+  backoff?: Backoff | undefined
+}
+
+/** `payload`: JSON text. `memberJson`: further members for the worker, as JSON without braces. `own`: of the queue. */
+export function newTask(
+  queue: string,
+  submit: Omit<Submit, "payload">,
+  payload: string,
+  memberJson: string,
+  own: TaskDefaults | undefined,
+  defaults: BrokerDefaults,
+): NewTask {
+  const task: NewTask = {
+    queue,
+    type: submit.type,
+    payload,
+    when:
+      submit.run_at !== undefined
+        ? String(submit.run_at)
+        : submit.delay_ms
+          ? `+${submit.delay_ms}`
+          : undefined,
+    expiresInMs: submit.expires_in_ms,
+    memberJson,
+    policy: {
+      priority: submit.priority ?? own?.priority ?? DEFAULT_PRIORITY,
+      maxRetries: submit.max_retries ?? own?.max_retries ?? defaults.maxRetries,
+      maxCrashes: submit.max_crashes ?? own?.max_crashes ?? defaults.maxCrashes,
+      timeoutMs: submit.timeout_ms ?? own?.timeout_ms ?? defaults.visibilityTimeoutMs,
+      maxRuntimeMs: submit.max_runtime_ms ?? own?.max_runtime_ms ?? 0,
+      resultTtlMs: submit.result_ttl_ms ?? own?.result_ttl_ms ?? -1,
+      backoff: submit.backoff ?? own?.backoff ?? defaults.backoff,
+    },
+  }
+  if (submit.unique_key !== undefined)
+    task.unique = { key: submit.unique_key, replace: submit.on_duplicate === "replace" }
+  return task
+}
