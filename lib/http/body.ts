@@ -123,9 +123,39 @@ function refuseCutOff(error: unknown): never {
 
 async function readChunks(request: Request, hold: (bytes: number) => void): Promise<Buffer> {
   const chunks: Uint8Array[] = []
-  for await (const chunk of request.body ?? []) {
+  // A body that is refused while it arrives is not cancelled, so that `dropRest` can read on.
+  for await (const chunk of request.body?.values({ preventCancel: true }) ?? []) {
     hold(chunk.length)
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)
+}
+
+/** At most this much of a refused body is read and dropped, for at most this long, while bytes arrive this often. */
+const MAX_DROPPED_BYTES = 67_108_864
+const MAX_DROPPING_MS = 10_000
+const MAX_PAUSE_MS = 500
+
+/**
+ * Reads and drops the rest of a body before its request is refused, if the client asked to close the connection. Bun
+ * closes such a connection with the answer, and a client that is still sending would see a broken pipe instead. On any
+ * other connection Bun itself drops the rest.
+ */
+export async function dropRest(request: Request): Promise<void> {
+  const { headers } = request
+  if (!/\bclose\b/i.test(headers.get("connection") ?? "") || headers.has("expect")) return
+  const length = headers.get("content-length")
+  // The sockets hold a small body, even if nobody reads it.
+  if (length !== null && (Number(length) <= SMALL_BYTES || Number(length) > MAX_DROPPED_BYTES)) return
+  if (request.body === null || request.body.locked) return
+  const reader = request.body.getReader()
+  const end = performance.now() + MAX_DROPPING_MS
+  for (let dropped = 0; dropped <= MAX_DROPPED_BYTES && performance.now() < end; ) {
+    const silence = Promise.withResolvers<undefined>()
+    const timer = setTimeout(() => silence.resolve(undefined), MAX_PAUSE_MS)
+    const part = await Promise.race([reader.read(), silence.promise]).catch(() => undefined)
+    clearTimeout(timer)
+    if (part === undefined || part.done) return
+    dropped += part.value.length
+  }
 }

@@ -7,6 +7,7 @@ import type { Log } from "../log.ts"
 import { ROUTES, type Route } from "../wire/routes.ts"
 import { Caller, callerFinder, tokenOf } from "./access.ts"
 import { errorAnswer, problemAnswer, requestId, urlOf } from "./answer.ts"
+import { dropRest } from "./body.ts"
 import { hasCredentials, rejectCrossOrigin, requireCsrf, type Session, Sessions } from "./browser-session.ts"
 import { WrongToken, WrongTokens } from "./wrong-tokens.ts"
 
@@ -118,7 +119,8 @@ export const frontDoor = (
       }
       identity.caller.requireRole(`${request.method} ${route}`)
     })
-    .onError({ as: "global" }, ({ error, request, set, server }) => {
+    .onError({ as: "global" }, async ({ error, request, set, server }) => {
+      await dropRest(request)
       const context = { request, set }
       const addressOf = () => server?.requestIP(request)?.address ?? "unknown"
       try {

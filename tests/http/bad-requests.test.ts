@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test"
-import { DirectQueue, TOKEN, testBroker } from "../support/harness.ts"
+import { connect } from "node:net"
+import { DirectQueue, type TestBroker, TOKEN, testBroker } from "../support/harness.ts"
 import { sharedRedis } from "../support/redis.ts"
 import { answered, type Body, FORGED_LEASE, post, problem, raw, submitted } from "../support/requests.ts"
 import { ServedQueue } from "../support/served-queue.ts"
@@ -107,6 +108,40 @@ test("a body over the limit without Content-Length is 413 as well", async () => 
     expect(answer).toStartWith("HTTP/1.1 413")
     expect(answer).toContain('"code":"too_large"')
   }
+})
+
+/** The answer to a client that sends a whole body before it reads, and closes the connection afterwards. */
+async function sentWhole(broker: TestBroker, headers: string, body: string): Promise<string> {
+  const { hostname, port } = new URL(broker.url)
+  const socket = connect(Number(port), hostname)
+  const ended = Promise.withResolvers<string>()
+  let answer = ""
+  socket.on("data", chunk => (answer += chunk)).on("error", ended.reject)
+  socket.on("close", () => ended.resolve(answer))
+  socket.write(`POST /submit HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${headers}\r\n${body}`, error => {
+    if (error) ended.reject(error)
+  })
+  return ended.promise
+}
+
+test("a client that closes its connections gets the refusal of a large body, not a broken pipe", async () => {
+  await using broker = await testBroker({ maxBodyBytes: 4_096 })
+  const size = 8_000_000
+  const body = "x".repeat(size)
+  const json = "Content-Type: application/json\r\n"
+  const token = `X-API-Token: ${TOKEN}\r\n`
+  const length = `Content-Length: ${size}\r\n`
+  const chunked = `${size.toString(16)}\r\n${body}\r\n0\r\n\r\n`
+  const statusOf = async (headers: string, sent: string) =>
+    (await sentWhole(broker, headers, sent)).slice(9, 12)
+  expect(await statusOf(token + json + length, body)).toBe("413")
+  expect(await statusOf(`${token + json}Transfer-Encoding: chunked\r\n`, chunked)).toBe("413")
+  expect(await statusOf(token + length, body)).toBe("415")
+  expect(await statusOf(json + length, body)).toBe("401")
+  // Bodies that were read before the refusal, and one that never arrives.
+  for (const text of ["[]", `[${" ".repeat(4_000)}]`])
+    expect(await statusOf(`${token + json}Content-Length: ${text.length}\r\n`, text)).toBe("400")
+  expect(await statusOf(token + json + length, "")).toBe("413")
 })
 
 test("a body over the limit without a token is 401 and does not reveal the limit", async () => {
