@@ -55,9 +55,10 @@ test("the roles of the protocol are those of lib/wire/routes.ts", async () => {
   )
 })
 
-test("the protocol and the document about schedules have a heading for every route", async () => {
-  const documents = await Promise.all(["protocol", "schedules"].map(name => read(`lib/http/${name}.md`)))
-  const headings = [...documents.join("\n").matchAll(/^### (.*)$/gm)].flatMap(([, heading]) =>
+test("the protocol, in its three documents, has a heading for every route", async () => {
+  const names = ["protocol", "schedules", "groups"]
+  const documents = await Promise.all(names.map(name => read(`lib/http/${name}.md`)))
+  const headings = [...documents.join("\n").matchAll(/^##+ (.*)$/gm)].flatMap(([, heading]) =>
     [...heading!.matchAll(/`([A-Z]+ [^?`]+)[^`]*`/g)].map(([, route]) =>
       route!.replace("<task_id>", ":id").replace(/<(\w+)>/g, ":$1"),
     ),

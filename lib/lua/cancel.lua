@@ -15,4 +15,5 @@ for i = first, #ARGV, fields_each do
   answers[#answers + 1] = cancel_task(id, retention)
 end
 commit()
+publish(0) -- the slot of a cancelled task may be free now
 return answers

@@ -4,14 +4,16 @@
              `leases` (processing), `done`, `dead` or `cancelled`. A ready list may also contain ids whose tasks have
              left it, because removing one would cost a scan of the list: lease drops them. ]]
 local function in_chunks(command, values, key)
+  local reply
   for i = 1, #values, CHUNK do
     local last = math.min(i + CHUNK - 1, #values)
     if key then
-      redis.call(command, key, unpack(values, i, last))
+      reply = redis.call(command, key, unpack(values, i, last))
     else
-      redis.call(command, unpack(values, i, last))
+      reply = redis.call(command, unpack(values, i, last))
     end
   end
+  return reply
 end
 
 local joined, left, to_tail, to_head, became_ready, more_bytes = {}, {}, {}, {}, 0, 0
@@ -46,7 +48,8 @@ end
 
 -- The only way to become ready: at the tail of its list or, for a released task, at the head. Also counts the task
 -- for the hint that wakes waiting clients.
-local function make_ready(id, priority, front)
+local function make_ready(id, priority, front, group)
+  if group then return open_groups().push(group, priority, id, front) end
   local lists = front and to_head or to_tail
   local values = lists[priority] or values_in(lists, priority)
   values[#values + 1] = id
@@ -70,6 +73,7 @@ local function commit()
   for priority, ids in pairs(to_head) do in_chunks("LPUSH", reversed(ids), ready .. priority) end
   if more_bytes ~= 0 then redis.call("HINCRBY", stats, "bytes", int(more_bytes)) end
   more_bytes = 0
+  if groups then groups.commit() end
   loaded, opened, saved, written, joined, left, to_tail, to_head = {}, {}, {}, {}, {}, {}, {}, {}
 end
 
@@ -79,8 +83,11 @@ local function publish(taken)
   became_ready = 0
 end
 
+-- How many tasks a priority has beside the entries of its ready list: a group has one entry for all of its tasks.
+local function grouped_in(priority) return tonumber(redis.call("HGET", stats, "grouped" .. priority) or 0) end
+
 -- Publishes the number of all ready tasks, after what held them back was removed.
 local function wake_all()
-  for priority = 0, 9 do became_ready = became_ready + redis.call("LLEN", ready .. priority) end
+  for priority = 0, 9 do became_ready = became_ready + redis.call("LLEN", ready .. priority) + grouped_in(priority) end
   publish(0)
 end

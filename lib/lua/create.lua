@@ -7,17 +7,31 @@ end
 local free_depth, free_bytes = math.huge, math.huge
 if max_depth > 0 then
   free_depth = max_depth - redis.call("ZCARD", due)
-  for priority = 0, 9 do free_depth = free_depth - redis.call("LLEN", ready .. priority) end
+  for priority = 0, 9 do free_depth = free_depth - redis.call("LLEN", ready .. priority) - grouped_in(priority) end
 end
 if max_bytes > 0 then free_bytes = max_bytes - math.max(0, tonumber(redis.call("HGET", stats, "bytes") or 0)) end
 
 local function size_of_new(body, large) return size_of_body(body) + #large end
 
--- Reserves room, or returns what is full.
-local function take_room(depth, bytes)
+-- For how many tasks a group has room. Stale ids in its lists take up room, too.
+local free_in_group = {}
+local function free_of(group)
+  if not free_in_group[group] then
+    local most = open_groups().limits(group).max_waiting
+    free_in_group[group] = most and most - groups.waiting(group) or math.huge
+  end
+  return free_in_group[group]
+end
+
+-- Reserves room, or returns what is full. by_group: how many of the tasks each group has.
+local function take_room(depth, bytes, by_group)
   if depth > free_depth then return "full_depth" end
   if bytes > free_bytes then return "full_bytes" end
+  for group, count in pairs(by_group) do
+    if count > free_of(group) then return "full_group" end
+  end
   free_depth, free_bytes = free_depth - depth, free_bytes - bytes
+  for group, count in pairs(by_group) do free_in_group[group] = free_in_group[group] - count end
 end
 
 -- The time to live of an item starts now, by the clock of Redis.
@@ -29,27 +43,32 @@ local function set_expiry(t, asked)
 end
 
 -- A waiting task becomes what this item says: type, payload, policy and labels. It keeps its id, its place unless the
--- priority differs, its counters and its history. A checkpoint belongs to the old payload.
+-- priority or group differs, its counters and its history. A checkpoint belongs to the old payload.
 local function replace(holder, body, large, starts, asked)
   -- If this call has changed the task before: its entries must be written before some of them are removed.
   if saved[holder] then commit() end
   local t = open(holder)
   if t.state ~= "queued" and t.state ~= "scheduled" and t.state ~= "retrying" then return "duplicate" end
+  local before, after = read_policy(t.policy), read_policy(parts_of_body(body))
+  local moves = after.group ~= before.group
+  if moves and after.group and free_of(after.group) < 1 then return "full_group" end
   if max_bytes > 0 then
     local growth = size_of_new(body, large) - size_of(holder, type_and_payload(t))
     if growth > math.max(0, free_bytes) then return "full_bytes" end
     free_bytes = free_bytes - growth
     add_bytes(growth)
   end
-  local before = read_policy(t.policy).priority
+  if moves and after.group then free_in_group[after.group] = free_in_group[after.group] - 1 end
+  if moves and before.group then open_groups().leave(before.group, holder) end
   local policy, text = parts_of_body(body)
   replace_type_and_payload(t, text, large)
   t.policy = policy
   leave(expiring, holder)
   set_expiry(t, asked)
   extras(t).extra, extras(t).checkpoint, extras(t).progress = asked.extra, nil, nil
-  local priority = read_policy(policy).priority
-  if t.state == "queued" and priority ~= before then make_ready(holder, priority) end
+  if t.state == "queued" and (moves or after.priority ~= before.priority) then
+    make_ready(holder, after.priority, false, after.group)
+  end
   -- Debounce: a repeated delay starts again.
   if t.state == "scheduled" and starts > now then join(due, starts, holder) end
   save(t)
@@ -69,12 +88,16 @@ local function create(id, body, large, starts, asked)
     t.state = "scheduled"
     join(due, starts, id)
   else
-    make_ready(id, read_policy(t.policy).priority)
+    local policy = read_policy(t.policy)
+    make_ready(id, policy.priority, false, policy.group)
   end
   save(t)
   set_payload(id, large)
   return t.state
 end
+
+-- What an item asks for beside its policy, by name. The group is part of the policy line.
+local function read_extras(text) return (text == "" or byte(text) == TURN) and {} or cjson.decode(text) end
 
 -- Creates a task, or says why not: the codes of submit.lua. ttl: ms that an idempotency record is kept.
 local function submit(id, body, large, asked, ttl)
@@ -91,13 +114,14 @@ local function submit(id, body, large, asked, ttl)
   if holder and not open(holder) then holder = nil end
   local code
   if not holder then
-    local full = take_room(1, size_of_new(body, large))
+    local group = read_policy(parts_of_body(body)).group
+    local full = take_room(1, size_of_new(body, large), group and { [group] = 1 } or {})
     if full then return full, id end
     code = create(id, body, large, starts, asked)
     if max_bytes > 0 then add_bytes(size_of_new(body, large)) end
   elseif asked.mode == "replace" then
     code = replace(holder, body, large, starts, asked)
-    if code == "full_bytes" then return code, id end
+    if code == "full_bytes" or code == "full_group" then return code, id end
   else
     code = "duplicate"
   end

@@ -16,4 +16,5 @@ for _, id in ipairs(ARGV) do
   answers[#answers + 1] = { code, t and attempt_of(t.lease) or 0, now }
 end
 commit()
+publish(0) -- a group may have waited for a deleted task
 return answers

@@ -31,10 +31,11 @@ commit()
 if math.abs(now - (redis.call("HGET", stats, "polled") or 0)) >= 1000 then redis.call("HSET", stats, "polled", now) end
 
 -- While the queue is paused no hint is published: nobody could lease the task. Resuming the queue wakes all clients.
-local paused, concurrency, per_second, burst =
-  unpack(redis.call("HMGET", settings, "paused", "concurrency", "per_second", "burst"))
+local paused, concurrency, rates, per_second, burst =
+  unpack(redis.call("HMGET", settings, "paused", "concurrency", "rates", "per_second", "burst"))
 if paused then return { next_event(), {}, lapsed, died_count, timeouts[1] and timeouts or nil } end
-local allowed, bucket, set_back = allowance(concurrency, per_second, burst)
+rates = read_rates(rates, per_second, burst)
+local allowed, levels, set_back = allowance(concurrency, rates)
 
 local pop = { "LMPOP", 10 }
 for priority = 9, 0, -1 do pop[#pop + 1] = ready .. priority end
@@ -61,8 +62,8 @@ local function hand_out(id, key, lease, policy, rest)
   local attempt = lease == "0" and "1" or int(attempt_of(lease) + 1)
   local token = sub(tokens, slot * token_size + 1, (slot + 1) * token_size)
   local text = LEASED .. attempt .. "." .. token .. STARTED .. next_worker() .. rest
-  local deadline = deadlines[policy] or int(lapse_time(policy, policy.timeout, now))
-  deadlines[policy] = deadline
+  local deadline = deadlines[policy.shared] or int(lapse_time(policy, policy.timeout, now))
+  deadlines[policy.shared] = deadline
   loaded[id] = text
   local at = 2 * slot
   written[at + 1] = key
@@ -70,6 +71,7 @@ local function hand_out(id, key, lease, policy, rest)
   leased[at + 1] = deadline
   leased[at + 2] = id
   if policy.expires > 0 then leave(expiring, id) end
+  if policy.group then open_groups().enter(policy.group, id) end
   at = #handed
   handed[at + 1] = id
   handed[at + 2] = text
@@ -81,38 +83,85 @@ local function hand_out(id, key, lease, policy, rest)
   slot = slot + 1
 end
 
+-- Hands out a popped task of this priority and group, and returns true, unless its id is stale, the task has expired, or
+-- it would exceed the bytes of this call: then is_full, and the caller returns it to where it was popped.
+local function try_hand_out(id, key, priority, group)
+  local text = loaded[id]
+  local lease, rest = match(text or "", QUEUED)
+  local policy = lease and policy_in(text, rest)
+  if not policy or policy.priority ~= priority or policy.group ~= group or opened[id] then
+    -- It has left this list, or was deleted.
+    passed = passed + 1
+    return false
+  end
+  if policy.expires > 0 and now > policy.expires then
+    leave(expiring, id)
+    mark_dead(open(id), "expired")
+    passed = passed + 1
+    return false
+  end
+  bytes = bytes + size_of(id, text)
+  is_full = bytes > MAX_BYTES
+  if is_full and slot > 0 then return false end
+  hand_out(id, key, lease, policy, sub(text, rest))
+  return true
+end
+
+-- Serves the turns of groups in rounds: one task of each group per round, as if every turn went back to the end of the line
+-- in between. `whole`: these turns were the rest of the line, so they share the open slots; otherwise each gets one task.
+local function serve_turns(names, priority, most, whole)
+  local groups, share, extra = open_groups(), 1, 0
+  if whole then share, extra = math.floor((most - slot) / #names), (most - slot) % #names end
+  local hands, ids = groups.take(names, priority, share, extra), {}
+  for _, hand in ipairs(hands) do
+    for _, id in ipairs(hand.ids) do ids[#ids + 1] = id end
+    if #hand.ids == 0 then passed = passed + 1 end -- a turn that leaves the line
+  end
+  load(ids)
+  for round = 1, share + 1 do
+    for _, hand in ipairs(hands) do
+      local id = hand.ids[round]
+      if id and not is_full and try_hand_out(id, task .. id, priority, hand.name) then
+        hand.leased = hand.leased + 1
+      elseif id and is_full then
+        groups.push(hand.name, priority, id, true)
+      end
+    end
+  end
+  local back = {}
+  for leased = 0, share + 1 do -- those with fewer tasks go first
+    for _, hand in ipairs(hands) do
+      if hand.leased == leased then back[#back + 1] = groups.settle_turn(hand, priority) end
+    end
+  end
+  in_chunks("RPUSH", back, ready .. priority)
+end
+
 local room = math.min(slots, math.max(1, MAX_HANDED - 2 * moved))
 local most = math.min(room, allowed)
 while slot < most and passed < MAX_PASSED and not is_full do
-  pop[count_at] = most - slot
+  local count = most - slot
+  pop[count_at] = count
   local popped = redis.call(unpack(pop))
   if not popped then break end
   local priority = sub(popped[1], -1)
   local ids = popped[2]
-  local keys = load(ids)
+  local keys, turns = load(ids), {}
   for i = 1, #ids do
     local id = ids[i]
-    local text = loaded[id]
-    local lease, rest = match(text or "", QUEUED)
-    local policy = lease and policy_in(text, rest)
-    if policy and policy.expires > 0 and now > policy.expires and not opened[id] then
-      leave(expiring, id)
-      mark_dead(open(id), "expired")
-      passed = passed + 1
-    elseif policy and policy.priority == priority and not opened[id] then
-      bytes = bytes + size_of(id, text)
-      is_full = bytes > MAX_BYTES
-      if is_full and slot > 0 then
-        -- The ids from here on go back to where they were popped. They were ready before, so no hint is published.
-        local back = values_in(to_head, priority)
-        for k = i, #ids do back[#back + 1] = ids[k] end
-        break
+    if byte(id) == TURN then
+      turns[#turns + 1] = sub(id, 2)
+    elseif not try_hand_out(id, keys[i], priority) and is_full then
+      -- The ids from here on go back to where they were popped, after the turns. They were ready before, so no hint is
+      -- published.
+      local back = values_in(to_head, priority)
+      for k = 1, #ids do
+        if k >= i or byte(ids[k]) == TURN then back[#back + 1] = ids[k] end
       end
-      hand_out(id, keys[i], lease, policy, sub(text, rest))
-    else -- a stale id: its task has left this list, or was deleted
-      passed = passed + 1
+      break
     end
   end
+  if #turns > 0 and not is_full then serve_turns(turns, priority, most, #ids < count) end
 end
 if #large > 0 then
   -- A lost payload, for example after a partial restore, is "", so that the reply holds strings only.
@@ -120,15 +169,15 @@ if #large > 0 then
 end
 commit()
 publish(slot)
-if bucket and (slot > 0 or set_back) then
-  bucket = bucket - slot
-  redis.call("HSET", stats, "tokens", string.format("%.3f", bucket), "filled", now_text)
+if rates and (slot > 0 or set_back) then
+  redis.call("HSET", stats, "tokens", spend(levels, slot), "filled", now_text)
 end
 local stopped = passed >= MAX_PASSED or (is_full and slot < slots) or (slot == room and room < slots)
 local event = stopped and 0 or next_event()
-if event ~= 0 and slot == most and most < room and bucket and bucket < 1 then
-  -- More tasks can be leased as soon as the queue's rate allows it.
-  local gained = math.max(MIN_GAIN, math.ceil((1 - bucket) * 1000 / per_second))
+local gained = rates and ms_until(rates, levels, 1) or 0
+if event ~= 0 and slot == most and most < room and gained > 0 then
+  -- More tasks can be leased as soon as the queue's rates allow it.
+  gained = math.max(MIN_GAIN, gained)
   event = event < 0 and gained or math.min(event, gained)
 end
 return { event, handed, lapsed, died_count, timeouts[1] and timeouts or nil }

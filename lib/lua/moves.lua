@@ -3,23 +3,6 @@ local MAX_RELEASES = 100 -- a release does not use up a retry; this bound stops 
 local MAX_HISTORY = 10 -- the newest finished attempts are kept
 local MAX_BACKOFF = 2592000000 -- 30 days: bounds an exponential backoff without max_ms
 
--- How many more tasks the queue's settings allow to be leased now. If the queue has a rate, also returns the level of
--- its token bucket, a fraction: it gains per_second tokens per second, up to burst, and each task takes one. Then also
--- whether the clock has been set back since the bucket was filled: the caller must store the level again with the time
--- now, or it gains nothing until the clock has caught up.
-local function allowance(concurrency, per_second, burst)
-  local most, bucket, set_back = math.huge, nil, false
-  if concurrency then most = concurrency - redis.call("ZCARD", leases) end
-  if per_second then
-    local had, filled = unpack(redis.call("HMGET", stats, "tokens", "filled"))
-    local passed = now - (filled or now)
-    set_back = passed < 0
-    bucket = math.min(burst, (had or burst) + math.max(0, passed) * per_second / 1000)
-    most = math.min(most, math.floor(bucket))
-  end
-  return math.max(0, most), bucket, set_back
-end
-
 local function timeout_line(event, reason, attempt, worker, id)
   return event .. " " .. reason .. " " .. attempt .. " " .. worker .. " " .. id .. " " .. now_text
 end
@@ -67,9 +50,17 @@ local function add_history(t, outcome, error)
   extras(t).history = append_line(extras(t).history, line, MAX_HISTORY)
 end
 
--- Releases what a task holds only until it ends: its bytes and its unique key. Publishes the end if it is watched.
+-- Whether a dead task keeps the slot of its group, so that the group waits until it is retried or deleted.
+local function blocks(t, group)
+  if t.state ~= "dead" or not open_groups().is_strict(group) then return false end
+  return groups.limits(group).on_dead == "block"
+end
+
+-- Releases what a task holds only until it ends: its bytes, its unique key and the slot of its group. Publishes the end if
+-- it is watched.
 local function release_claims(t)
-  local key = extras(t).unique
+  local key, group = extras(t).unique, read_policy(t.policy).group
+  if group and not blocks(t, group) then open_groups().leave(group, t.id) end
   if max_bytes > 0 then add_bytes(-size_of(t.id, t.rest)) end
   if key and redis.call("GET", unique .. key) == t.id then redis.call("DEL", unique .. key) end
   if extras(t).watched then publish_hint(ended, t.id) end
@@ -95,6 +86,8 @@ local function delete_task(t)
   if t.finished == "0" then
     leave(expiring, t.id)
     release_claims(t)
+  elseif t.policy and read_policy(t.policy).group then
+    open_groups().leave(read_policy(t.policy).group, t.id)
   end
   redis.call("UNLINK", task .. t.id, payload .. t.id)
   opened[t.id] = false
@@ -147,12 +140,15 @@ local function requeue_or_mark_dead(t, policy, fault)
     join(expiring, policy.expires, t.id)
   end
   save(t)
+  local group = policy.group
+  local keeps_slot = group and open_groups().is_strict(group)
+  if group and not keeps_slot then groups.leave(group, t.id) end
   if fault.delay > 0 then
     t.state = "retrying"
     join(due, starts, t.id)
   else
     t.state = "queued"
-    make_ready(t.id, policy.priority, fault.front)
+    make_ready(t.id, policy.priority, fault.front or keeps_slot, group)
   end
   return "requeued"
 end
@@ -175,7 +171,8 @@ local function sweep_due(limit)
     local policy = (state == "scheduled" or state == "retrying") and policy_in(text, #state)
     if policy and policy.priority then
       write(id, keys[i], ready_text(text, state))
-      make_ready(id, policy.priority)
+      local group = policy.group
+      make_ready(id, policy.priority, group and open_groups().has_slot(group, id), group)
     end
   end
   return #ids
@@ -227,12 +224,14 @@ local function sweep_lapsed(limit, retention)
   return #ids
 end
 
--- Ends up to `limit` waiting tasks that have expired. Returns how many entries it read.
+-- Ends up to `limit` waiting tasks that have expired, and looks at held turns. Returns how many entries it read.
 local function sweep_expired(limit)
   local ids = load_passed(expiring, limit)
   for _, id in ipairs(ids) do
     leave(expiring, id)
-    local t = open(id)
+    local is_turn = byte(id) == TURN
+    if is_turn then open_groups().look_again(sub(id, 2)) end
+    local t = not is_turn and open(id)
     if t and (t.state == "scheduled" or t.state == "retrying" or t.state == "queued") then
       leave(due, id)
       mark_dead(t, "expired")
@@ -267,6 +266,7 @@ local function waiting_since(priority)
   for i = 0, MAX_STALE_IDS - 1 do
     local id = redis.call("LINDEX", list, i)
     if not id then return nil end
+    if byte(id) == TURN then id = open_groups().first(priority, sub(id, 2)) end
     local started, created, task_priority = match(redis.call("GET", task .. id) or "", WAITING_SINCE)
     if task_priority == tostring(priority) then return math.max(created, started) end
   end

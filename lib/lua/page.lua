@@ -1,7 +1,8 @@
 #!lua flags=no-writes
 --[[ page: list tasks queue by queue, in each queue place by place, without payloads that have their own keys.
   arguments  queues: names, separated by spaces, as for queue-states; places: separated by spaces: a zset ("due" | "leases" |
-             "done" | "dead" | "cancelled"), listed from the highest score down, or a priority, the ready list from its head;
+             "done" | "dead" | "cancelled"), listed from the highest score down, or a priority, the ready list from its head,
+             without the turns of groups, or "grouped", the lists of groups, the longest first;
              limit: how many entries; bytes: how many of task texts, exceeded by one text at most, so that one call answers
              at least one entry; place, score, id: the last entry of the previous page, which is in the first queue ("" for
              the first page); in a list the score is the index
@@ -12,6 +13,7 @@
   invariant  what stays in its place during a listing is listed, even if the last entry of a page has left or others have
              come or gone ]]
 local queues, places, limit, bytes, place, score, id = unpack(ARGV)
+local MAX_CHUNKS = 20 -- parts of `limit` entries of a ready list that one call reads, as turns are left out
 local MAX_RETURNED = 1000 -- tasks that may return to the head of a list between two pages
 
 -- Ids leave a list only at its head, in order. So an id that is no longer found has left with all before it.
@@ -36,6 +38,33 @@ local function rank_after(set)
   return low
 end
 
+-- Adds up to `limit` ids of a list with their indexes. Returns how many entries it read.
+local function add_listed(entries, list, from)
+  local found = redis.call("LRANGE", list, from, from + limit - 1)
+  for i, id in ipairs(found) do
+    if byte(id) ~= TURN then
+      entries[#entries + 1] = id
+      entries[#entries + 1] = int(from + i - 1)
+    end
+  end
+  return #found
+end
+
+-- Adds ids of the lists of groups. If the last task of the previous page has left, or the backlogs have changed their order,
+-- tasks may be listed twice or not at all.
+local function add_grouped(entries)
+  local policy = score ~= "" and open(id) and read_policy(open(id).policy)
+  local rank = policy and policy.group and open_groups().rank(policy.group, policy.priority)
+  local from = rank and index_after(open_groups().list(policy.group, policy.priority)) or 0
+  rank = rank or 0
+  while #entries < 2 * limit do
+    local list = open_groups().list_at(rank)
+    if not list then break end
+    add_listed(entries, list, from)
+    rank, from = rank + 1, 0
+  end
+end
+
 -- The next entries of the place as id, score, id, score, ...
 local function entries_of(name)
   local set = ({ due = due, leases = leases, done = done, dead = dead, cancelled = cancelled })[name]
@@ -43,11 +72,16 @@ local function entries_of(name)
     local from = score == "" and 0 or rank_after(set)
     return redis.call("ZRANGE", set, from, from + limit - 1, "REV", "WITHSCORES")
   end
-  local list = ready .. name
-  local from = score == "" and 0 or index_after(list)
   local entries = {}
-  for i, entry in ipairs(redis.call("LRANGE", list, from, from + limit - 1)) do
-    entries[2 * i - 1], entries[2 * i] = entry, int(from + i - 1)
+  if name == "grouped" then
+    add_grouped(entries)
+    return entries
+  end
+  local from = score == "" and 0 or index_after(ready .. name)
+  for _ = 1, MAX_CHUNKS do
+    local count = add_listed(entries, ready .. name, from)
+    if count < limit or #entries >= 2 * limit then break end
+    from = from + limit
   end
   return entries
 end

@@ -27,7 +27,7 @@ for queue in string.gmatch(queues, "%S+") do
       oldest = math.min(oldest, since)
       answer[oldest_at] = oldest
     end
-    answer[#answer + 1] = count
+    answer[#answer + 1] = count + grouped_in(priority)
   end
   answers[#answers + 1] = answer
 end

@@ -19,10 +19,13 @@ local rests, priorities = {}, { "5", false, false, false, false, false, "0", "1"
 local sets = { rest(leases), rest(done), rest(due), rest(dead), rest(cancelled) }
 for i, priority in ipairs(priorities) do rests[i] = priority and ready_rest .. priority or sets[i - 1] end
 
+local fields = { "polled" }
+for priority = 0, 9 do fields[#fields + 1] = "grouped" .. priority end
+
 local lines, keys = {}, {}
 for queue in string.gmatch(queues, "%S+") do
   local base = before .. queue
-  task, ready = base .. task_rest, base .. ready_rest
+  task, ready, groups = base .. task_rest, base .. ready_rest, false
   for i, rest in ipairs(rests) do keys[i] = base .. rest end
   -- One command for all fifteen keys. An empty list or set does not exist, so the loop ends after the last that does.
   local left = redis.call("EXISTS", unpack(keys))
@@ -43,7 +46,9 @@ for queue in string.gmatch(queues, "%S+") do
     end
   end
   local leased_size, done_size, due_size, dead_size, cancelled_size = unpack(sizes)
-  local polled = redis.call("HGET", base .. stats_rest, "polled")
+  local about = redis.call("HMGET", base .. stats_rest, unpack(fields))
+  local polled = about[1]
+  for i = 2, #fields do queued = queued + (about[i] or 0) end
   lines[#lines + 1] = table.concat(
     { int(queued), due_size, leased_size, done_size, dead_size, cancelled_size, oldest and int(oldest) or "", polled or "" },
     " "

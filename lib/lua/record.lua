@@ -1,9 +1,12 @@
 --[[ record: the keys of a queue and the text of a task.
-  lib/redis/scripts.ts puts four files before every queue script: clock.lua, record.lua, collect.lua (collected writes)
-  and moves.lua (transitions that several scripts share). A script reads the tasks it needs, changes them, and commits.
+  lib/redis/scripts.ts puts six files before every queue script: clock.lua, record.lua, collect.lua (collected writes),
+  buckets.lua (rates), groups.lua and moves.lua (transitions that several scripts share). A script reads the tasks it needs, changes them, and commits.
   The script's first line after the shebang, written by lib/redis/scripts.ts, defines the limits of a queue: max_depth and max_bytes (0: no limit).
   If max_bytes is set, `bytes` in `stats` counts what all tasks that have not ended occupy. ]]
 local task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, settings, wake, ended, schedules, planned = unpack(KEYS)
+
+local groups = false -- see groups.lua: opened when a call first meets a task with a group
+local open_groups
 
 -- Goes on to another queue, whose keys differ only in the name. In a Cluster, where queues are in different slots, a call
 -- names one queue.
@@ -11,6 +14,7 @@ local function use_queue(name)
   local keys = {}
   for i, key in ipairs(KEYS) do keys[i] = string.match(key, "^.-{") .. name .. string.match(key, "}.*$") end
   task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, settings, wake, ended = unpack(keys)
+  groups = false
 end
 
 -- Locals for what runs per task: a global is looked up by name at each use.
@@ -78,6 +82,8 @@ local function with_expiry(policy, expires) return (string.gsub(policy, "^(%d+ %
 
 -- Whether the payload has its own key: the text then ends where the payload would begin.
 local function has_own_payload(text) return byte(text, -1) == 10 end
+
+local TURN = byte("=") -- the first character of a turn; no id begins so (see groups.lua)
 
 local loaded = {} -- texts by id; false: no such task
 local opened = {} -- tables by id: one per task and script run
@@ -168,9 +174,17 @@ end
 
 local policies = {} -- by text: most tasks of a batch have the same policy line
 
--- Parses a policy line, which lib/task/policy.ts writes. Only retry-dead changes one. Times in ms; 0: not set.
-local function read_policy(text)
+-- Parses a policy line, which lib/task/policy.ts writes. Only retry-dead changes one. Times in ms; 0: not set. A group
+-- follows the policy; then `shared` is the policy without it.
+local read_policy
+function read_policy(text)
   if policies[text] then return policies[text] end
+  local group_at = find(text, " =", 1, true)
+  if group_at then
+    local policy = setmetatable({ group = sub(text, group_at + 2) }, read_policy(sub(text, 1, group_at - 1)).members)
+    policies[text] = policy
+    return policy
+  end
   local priority, max_retries, max_crashes, timeout, max_runtime, expires, result_ttl, backoff, delay, max_delay, jitter =
     match(text, "^(%d+) (%d+) (%d+) (%d+) ?(%d*) ?(%d*) ?(%-?%d*) ?(%a*) ?(%d*) ?(%d*) ?(%d*)")
   local policy = {
@@ -186,6 +200,7 @@ local function read_policy(text)
     max_delay = tonumber(max_delay) or 0,
     jitter = jitter == "1",
   }
+  policy.shared, policy.members = policy, { __index = policy }
   policies[text] = policy
   return policy
 end

@@ -19,7 +19,10 @@ for i = first, #ARGV, fields_each do
     else
       code = "requeued"
       leave(dead, id)
-      make_ready(id, read_policy(t.policy).priority)
+      local policy = read_policy(t.policy)
+      local group = policy.group
+      -- In strict order, a dead task that blocks its group is the next one.
+      make_ready(id, policy.priority, group and open_groups().has_slot(group, id), group)
       if key then redis.call("SET", unique .. key, id) end
       t.policy = with_expiry(t.policy, "0") -- the expiry of the submit no longer applies
       t.state, t.finished, t.retries, t.crashes, t.releases = "queued", "0", "0", "0", "0"

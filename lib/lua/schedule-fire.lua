@@ -14,14 +14,15 @@
              "duplicate"                   a task holds the unique key
              "missed"                      no task was asked for
              "stale"                       the schedule has changed since the caller read it: nothing was changed
-             "full_depth" | "full_bytes"   the queue has no room: the schedule stays due
+             "full_depth" | "full_bytes" | "full_group"
+                                           the queue or the group has no room: the schedule stays due
              "replayed" | "conflict"       the idempotency key was used before: for this task, or for another request
   cost       O(n log N)
   invariant  one planned time creates at most one task: whoever creates it moves the plan in the same call ]]
 local retention, ttl = unpack(ARGV)
 local first, fields_each = 3, 11
 
-local FULL = { full_depth = true, full_bytes = true }
+local FULL = { full_depth = true, full_bytes = true, full_group = true }
 
 local function is_active(id)
   local t = open(id)
@@ -37,7 +38,7 @@ local function run(name, last, at, overlap, body, large, asked)
     local code, _, attempt, since = unpack(cancel_task(previous, retention))
     ended = { previous, code, attempt, since }
   end
-  local code, id = submit(id_of_run(name, at), body, large, cjson.decode(asked), ttl)
+  local code, id = submit(id_of_run(name, at), body, large, read_extras(asked), ttl)
   if code == "queued" then
     code = "fired"
   elseif code == "replaced" then

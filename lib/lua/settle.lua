@@ -3,7 +3,7 @@
   arguments  retention: ms for which a done or cancelled task is kept; then for each: id; lease ("" if the caller names
              none); outcome: "done", "failed", "released", or "returned", which is a release that is not counted; retry: for
              "failed" and "released" ms until the next attempt ("": backoff, or at once), for "failed" also "no" further
-             attempt; text: the result of done as JSON, or the error of failed or released ("" none)
+             attempt; then, if no task of the same group should be leased for some time, `=` and these ms; text: the result of done as JSON, or the error of failed or released ("" none)
   answers    for each {code, retries, attempt (the newest one), state ("retrying": it backs off), time of the settlement,
              reason (if it is dead now)}; the codes:
              "acknowledged" | "requeued" | "moved_to_dlq" | "released" | "cancelled"
@@ -41,8 +41,9 @@ local function end_without_extras(id, key, lease)
   -- The line after the policy has the extras.
   if not policy_end or byte(text, policy_end + 1) ~= 10 then return false end
   local ttl = policy.result_ttl
-  local expiry = expiry_of[policy] or int(now + (ttl >= 0 and ttl or retention))
-  expiry_of[policy] = expiry
+  local expiry = expiry_of[policy.shared] or int(now + (ttl >= 0 and ttl or retention))
+  expiry_of[policy.shared] = expiry
+  if policy.group then open_groups().leave(policy.group, id) end
   settled_ids[#settled_ids + 1] = id
   local at = #done_entries
   done_entries[at + 1] = expiry
@@ -67,6 +68,11 @@ local function settle(t, outcome, retry, text)
     if text ~= "" then extras(t).result = text end
     finish(t, "done", done, now + (policy.result_ttl >= 0 and policy.result_ttl or retention))
     return "acknowledged", 0
+  end
+  local wait, hold_ms = match(retry, "^(.-)=(%d+)$")
+  if hold_ms then
+    retry = wait
+    if policy.group then open_groups().ask(policy.group, hold_ms) end
   end
   if outcome == "released" or outcome == "returned" then
     if outcome == "returned" then t.releases = t.releases - 1 end

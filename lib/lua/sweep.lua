@@ -19,8 +19,14 @@ local function trim(set, score, most)
   local excess = redis.call("ZCARD", set) - most
   if #ids < limit and excess > #ids then ids = redis.call("ZRANGE", set, 0, math.min(excess, limit) - 1) end
   local keys = {}
+  -- A dead task may hold the slot of its group, see groups.lua.
+  local frees_slots = set == dead and #ids > 0 and open_groups().are_limited()
+  if frees_slots then load(ids) end
   for _, id in ipairs(ids) do
     leave(set, id)
+    local t = frees_slots and open(id)
+    local group = t and read_policy(t.policy).group
+    if group then groups.leave(group, id) end
     keys[#keys + 1] = task .. id
     keys[#keys + 1] = payload .. id
   end

@@ -15,7 +15,7 @@
  */
 import type { Log } from "../log.ts"
 import { pause } from "../pause.ts"
-import { keyOf, keysOf, QUEUES, type QueueKey, readKey } from "../redis/keys.ts"
+import { type AnyQueueKey, keyOf, keysOf, QUEUES, readKey } from "../redis/keys.ts"
 import type { Scripts } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
 import { joinId } from "../task/id.ts"
@@ -29,7 +29,7 @@ const STEP = 150
 const IDS_PER_READ = 1_000
 /** How many suspects are held in memory. Above it they are checked before the pass goes on. */
 const MAX_SUSPECTS = 50_000
-const SETS: ReadonlySet<QueueKey> = new Set(["due", "leases", "done", "dead", "cancelled", "expiring"])
+const SETS: ReadonlySet<AnyQueueKey> = new Set(["due", "leases", "done", "dead", "cancelled", "expiring"])
 /** Keys that a queue can have without ever having had a task. With only these it need not be registered. */
 const KEYS_WITHOUT_TASKS: ReadonlySet<string> = new Set(["stats", "record", "settings"])
 const PRIORITIES = Array.from({ length: 10 }, (_, priority) => String(priority))
@@ -55,7 +55,7 @@ export interface AuditOptions {
 }
 
 interface AuditItem {
-  what: QueueKey | "unlisted" | "bytes"
+  what: AnyQueueKey | "unlisted" | "bytes"
   id: string
   more: string | number
 }
@@ -175,7 +175,7 @@ export class AuditPass {
     }
   }
 
-  async #inspectSet(queue: string, what: QueueKey): Promise<void> {
+  async #inspectSet(queue: string, what: AnyQueueKey): Promise<void> {
     let cursor = "0"
     do {
       const command = ["ZSCAN", keyOf(queue, what), cursor, "COUNT", STEP] as const

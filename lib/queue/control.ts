@@ -10,7 +10,6 @@ import type { Purged, QueueView } from "../wire/managing.ts"
 import type { QueueSettings } from "../wire/queue-settings.ts"
 import type { Purgeable } from "../wire/states.ts"
 import type { QueueDefaults } from "./defaults.ts"
-import { PLACES } from "./listing.ts"
 import type { LongPoll } from "./long-poll.ts"
 import { type NamePage, pageByName } from "./name-page.ts"
 import type { QueueNames } from "./queue-names.ts"
@@ -24,6 +23,15 @@ interface PurgeOrder {
   limit: number
   /** Count the tasks without deleting them. */
   dryRun: boolean
+}
+
+/** The places of lua/purge.lua, the lowest priority first. */
+const PURGED_PLACES: Record<Purgeable, readonly string[]> = {
+  queued: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "held"],
+  delayed: ["due"],
+  done: ["done"],
+  dead: ["dead"],
+  cancelled: ["cancelled"],
 }
 
 interface ControlParts {
@@ -90,6 +98,8 @@ export class QueueControl {
       concurrency: concurrency ?? "",
       per_second: rate?.per_second ?? "",
       burst: rate?.burst ?? rate?.per_second ?? "",
+      rates: "",
+      group_limits: "",
     })
     await this.parts.defaults.set(queue, defaults)
     const view = await this.view(queue)
@@ -104,7 +114,7 @@ export class QueueControl {
       const depth = await readDepth()
       return { purged: Math.min(depth, limit), remaining: Math.max(0, depth - limit) }
     }
-    const places = state === "delayed" ? PLACES.scheduled : PLACES[state].toReversed()
+    const places = PURGED_PLACES[state]
     let purged = 0
     let left = limit
     for (const place of places)

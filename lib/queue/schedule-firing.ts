@@ -200,6 +200,7 @@ export class ScheduleFiring {
           break
         case "full_depth":
         case "full_bytes":
+        case "full_group":
           results.full++
           isFull = true
           continue

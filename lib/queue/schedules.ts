@@ -167,6 +167,10 @@ export class Schedules {
           throw new Refused("queue_full", {
             detail: `The queue ${queue} is full. The task was not created. Retry when workers have finished some tasks.`,
           })
+        case "full_group":
+          throw new Refused("group_full", {
+            detail: `The group of the task is full. The task was not created. Retry when workers have finished some tasks of the group.`,
+          })
         case "conflict":
           throw new Refused("key_reused")
         case "exists":

@@ -122,6 +122,10 @@ export class TaskQueue {
             queue,
             `its tasks hold as many bytes as MAX_QUEUE_BYTES=${this.options.maxQueueBytes} allows`,
           )
+        case "full_group":
+          return new Refused("group_full", {
+            detail: `The group ${JSON.stringify(task.group)} of the queue ${queue} is full: as many of its tasks wait as its max_waiting allows. The task was not stored. Retry when workers have finished some of them.`,
+          })
         default:
           throw code satisfies never
       }

@@ -15,13 +15,21 @@ export interface KeyDeclaration {
 export const QUEUE_KEYS = {
   task: { type: "string", by: "id", content: "the record of a task; see lib/task/README.md" },
   payload: { type: "string", by: "id", content: "a payload that is too large for the record, as JSON text" },
-  ready: { type: "list", by: "priority 0-9", content: "ids of queued tasks, oldest first" },
+  ready: {
+    type: "list",
+    by: "priority 0-9",
+    content: "ids of queued tasks without a group, oldest first; `=group`: the turn of a group",
+  },
   due: { type: "zset", content: "ids of scheduled and retrying tasks, by when they become ready" },
   leases: { type: "zset", content: "ids of processing tasks, by when the lease lapses" },
   done: { type: "zset", content: "ids of done tasks, by when they are deleted" },
   dead: { type: "zset", content: "ids of dead tasks, by when they died" },
   cancelled: { type: "zset", content: "ids of cancelled tasks, by when they are deleted" },
-  expiring: { type: "zset", content: "ids of waiting tasks, by the time after which no attempt starts" },
+  expiring: {
+    type: "zset",
+    content:
+      "ids of waiting tasks, by the time after which no attempt starts; `=`, priority and group: a held turn, by when to look at it again",
+  },
   unique: { type: "string", by: "unique key", content: "the id of the task that holds the unique key" },
   record: {
     type: "string",
@@ -31,11 +39,12 @@ export const QUEUE_KEYS = {
   stats: {
     type: "hash",
     content:
-      "polled (time of the last poll), bytes (of the tasks that have not ended, if limited), tokens (of the rate's bucket at the time `filled`), filled",
+      "polled (time of the last poll), bytes (of the tasks that have not ended, if limited), tokens (of the rates' buckets at the time `filled`), filled, grouped0 to grouped9 (by priority: how many tasks are in lists of groups, minus the turns in the ready list)",
   },
   settings: {
     type: "hash",
-    content: "paused (time since when), reason (of the pause), concurrency, per_second, burst",
+    content:
+      "paused (time since when), reason (of the pause), concurrency, per_second, burst, rates (a list as JSON), groups (limits of every group, as JSON)",
   },
   wake: { type: "channel", content: "how many tasks became ready" },
   ended: { type: "channel", content: "the id of a watched task that has ended" },
@@ -43,12 +52,44 @@ export const QUEUE_KEYS = {
   planned: { type: "zset", content: "names of schedules, by when they run next; +inf: never" },
 } as const satisfies Record<string, KeyDeclaration>
 
+/** The keys of the groups of a queue. lua/groups.lua spells them itself, so that calls without groups do not carry them. */
+export const GROUP_KEYS = {
+  group: {
+    type: "list",
+    by: "priority and group",
+    content: "ids of queued tasks of the group, oldest first",
+  },
+  waiting: { type: "zset", content: "priorities and groups, by how many tasks are in their list" },
+  busy: {
+    type: "zset",
+    content: "group, line end, id of tasks that take one of the group's slots; all scores are 0",
+  },
+  overrides: {
+    type: "hash",
+    content: "by group: limits that differ from the queue's, paused, reason; as JSON",
+  },
+  asked: {
+    type: "string",
+    by: "group",
+    content:
+      "exists while a worker has asked to hold the group, and without a name while it has for any; expires",
+  },
+  pace: {
+    type: "string",
+    by: "group",
+    content: "time and levels of the group's token buckets; expires when full",
+  },
+} as const satisfies Record<string, KeyDeclaration>
+
+const ALL_QUEUE_KEYS = { ...QUEUE_KEYS, ...GROUP_KEYS }
 export type QueueKey = keyof typeof QUEUE_KEYS
+export type AnyQueueKey = keyof typeof ALL_QUEUE_KEYS
 export const QUEUE_KEY_NAMES = Object.keys(QUEUE_KEYS) as QueueKey[]
+const ALL_QUEUE_KEY_NAMES: readonly string[] = Object.keys(ALL_QUEUE_KEYS)
 
 /** One key, or the prefix of many, which ends in a colon. */
-const queueKey = (queue: string, name: QueueKey): string =>
-  `tq:{${queue}}:${name}${"by" in QUEUE_KEYS[name] ? ":" : ""}`
+const queueKey = (queue: string, name: AnyQueueKey): string =>
+  `tq:{${queue}}:${name}${"by" in ALL_QUEUE_KEYS[name] ? ":" : ""}`
 
 /** Redis delivers messages to the clients of all its databases, so the channels of a database other than 0 name it. */
 export const channelIn = (channel: string, database = 0): string =>
@@ -71,13 +112,13 @@ export function queueKeys(queue: string, database = 0): string[] {
 }
 
 /** One key of a queue. */
-export const keyOf = (queue: string, name: QueueKey, id = ""): string => queueKey(queue, name) + id
+export const keyOf = (queue: string, name: AnyQueueKey, id = ""): string => queueKey(queue, name) + id
 
 /** The parts of a key of a queue; undefined for any other key. */
-export function readKey(key: string): { queue: string; name: QueueKey; id: string } | undefined {
+export function readKey(key: string): { queue: string; name: AnyQueueKey; id: string } | undefined {
   const [, queue, name, id = ""] = /^tq:\{([^}]+)\}:([a-z]+)(?::(.*))?$/.exec(key) ?? []
-  if (queue === undefined || !QUEUE_KEY_NAMES.includes(name as QueueKey)) return undefined
-  return { queue, name: name as QueueKey, id }
+  if (queue === undefined || name === undefined || !ALL_QUEUE_KEY_NAMES.includes(name)) return undefined
+  return { queue, name: name as AnyQueueKey, id }
 }
 
 /** A pattern for SCAN that matches all keys of one queue, or of all queues. */

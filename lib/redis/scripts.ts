@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto"
 import auditQueue from "../lua/audit-queue.lua" with { type: "text" }
+import buckets from "../lua/buckets.lua" with { type: "text" }
 import cancel from "../lua/cancel.lua" with { type: "text" }
 import clock from "../lua/clock.lua" with { type: "text" }
 import collect from "../lua/collect.lua" with { type: "text" }
@@ -13,6 +14,7 @@ import defaultsSet from "../lua/defaults-set.lua" with { type: "text" }
 import deleteDead from "../lua/delete-dead.lua" with { type: "text" }
 import eventsAppend from "../lua/events-append.lua" with { type: "text" }
 import extend from "../lua/extend.lua" with { type: "text" }
+import groups from "../lua/groups.lua" with { type: "text" }
 import inspect from "../lua/inspect.lua" with { type: "text" }
 import lease from "../lua/lease.lua" with { type: "text" }
 import leasesByWorker from "../lua/leases-by-worker.lua" with { type: "text" }
@@ -27,6 +29,7 @@ import queueStates from "../lua/queue-states.lua" with { type: "text" }
 import queuesRegister from "../lua/queues-register.lua" with { type: "text" }
 import ratesAdd from "../lua/rates-add.lua" with { type: "text" }
 import ratesRead from "../lua/rates-read.lua" with { type: "text" }
+import recheckGroups from "../lua/recheck-groups.lua" with { type: "text" }
 import record from "../lua/record.lua" with { type: "text" }
 import retryDead from "../lua/retry-dead.lua" with { type: "text" }
 import schedule from "../lua/schedule.lua" with { type: "text" }
@@ -34,6 +37,7 @@ import scheduleFire from "../lua/schedule-fire.lua" with { type: "text" }
 import scheduleGet from "../lua/schedule-get.lua" with { type: "text" }
 import scheduleSet from "../lua/schedule-set.lua" with { type: "text" }
 import schedulesPage from "../lua/schedules-page.lua" with { type: "text" }
+import setGroup from "../lua/set-group.lua" with { type: "text" }
 import settings from "../lua/settings.lua" with { type: "text" }
 import settle from "../lua/settle.lua" with { type: "text" }
 import submit from "../lua/submit.lua" with { type: "text" }
@@ -108,7 +112,13 @@ export const QUEUE_SCRIPTS = {
   purge: { source: purge, args: ["place", "limit"], each: [] },
   deleteDead: { source: deleteDead, args: [], each: ["id"] },
   pause: { source: pause, args: ["on", "reason"], each: [] },
-  settings: { source: settings, args: ["concurrency", "per_second", "burst"], each: [] },
+  settings: {
+    source: settings,
+    args: ["concurrency", "per_second", "burst", "rates", "group_limits"],
+    each: [],
+  },
+  setGroup: { source: setGroup, args: ["group", "change", "value"], each: [] },
+  recheckGroups: { source: recheckGroups, args: ["from", "limit"], each: [] },
   page: {
     source: page,
     args: ["queues", "places", "limit", "bytes", "place", "score", "id"],
@@ -204,6 +214,7 @@ type SubmitCode =
   | "exists"
   | "full_depth"
   | "full_bytes"
+  | "full_group"
 type SettleCode =
   | "acknowledged"
   | "requeued"
@@ -223,12 +234,16 @@ export type FireCode =
   | "stale"
   | "full_depth"
   | "full_bytes"
+  | "full_group"
   | "replayed"
   | "conflict"
 export type CancelCode = "cancelled" | "cancelling" | "ended" | "unknown"
 
 /** A task that a new run of its schedule has cancelled. */
 export type CancelledRun = [id: string, code: CancelCode, attempt: number, at: number]
+
+/** Why no task of a group may be leased; see lua/groups.lua. */
+export type HeldCause = "paused" | "asked" | "order" | "concurrency" | "rate"
 
 /** The reply of each script, as its header describes it. */
 export interface Replies {
@@ -261,6 +276,10 @@ export interface Replies {
         reason: string,
         limited: 0 | 1,
         task: RawTask,
+        held?: HeldCause,
+        until?: number,
+        note?: string,
+        holders?: string[],
       ]
     | null
   )[]
@@ -275,6 +294,8 @@ export interface Replies {
   deleteDead: [code: "deleted" | "not_dead", attempt: number, at: number][]
   pause: number
   settings: "set"
+  setGroup: string
+  recheckGroups: number
   auditQueue: [
     now: number,
     bytes: number,
@@ -343,7 +364,16 @@ export function scriptText(name: AnyScript, { depth, bytes } = NO_LIMITS): strin
   const { source, parts = [] }: Declaration = ALL_SCRIPTS[name]
   const end = source.indexOf("\n")
   const before = isQueueScript(name)
-    ? [`local max_depth, max_bytes = ${depth}, ${bytes}`, clock, record, collect, moves, ...parts]
+    ? [
+        `local max_depth, max_bytes = ${depth}, ${bytes}`,
+        clock,
+        record,
+        collect,
+        buckets,
+        groups,
+        moves,
+        ...parts,
+      ]
     : [clock]
   return [source.slice(0, end), ...before, source.slice(end + 1)].join("\n")
 }

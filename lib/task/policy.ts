@@ -28,6 +28,19 @@ export function encodePolicy(policy: Policy, expires = false): string {
   return `${long} ${backoff.kind} ${backoff.delay_ms} ${backoff.max_ms ?? 0} ${backoff.jitter === false ? 0 : 1}`
 }
 
+/** Before the name of the task's group, which ends the policy line. No position of the policy contains it. */
+const GROUP_MARK = " ="
+
+/** Appends a group to a policy line. */
+export const withGroup = (line: string, group: string | undefined): string =>
+  group === undefined ? line : line + GROUP_MARK + group
+
+/** The group that a policy line names. */
+export function groupIn(line: string): string | undefined {
+  const at = line.indexOf(GROUP_MARK)
+  return at === -1 ? undefined : line.slice(at + GROUP_MARK.length)
+}
+
 /** The positions of a policy line. Lines end after the fourth or the seventh, or have all. */
 export const POLICY_FIELDS = [
   "priority",
@@ -47,7 +60,9 @@ const MAX_CACHED = 1_000
 const cache = new Map<string, Policy>()
 
 /** Decodes what the broker needs of a policy line. Only the scripts read the result TTL and the backoff. */
-export function readPolicy(line: string): Policy {
+export function readPolicy(stored: string): Policy {
+  const end = stored.indexOf(GROUP_MARK)
+  const line = end === -1 ? stored : stored.slice(0, end)
   const cached = cache.get(line)
   if (cached !== undefined) return cached
   const [priority, maxRetries, maxCrashes, timeoutMs, maxRuntimeMs = "0", expiresAt = "0"] = line.split(

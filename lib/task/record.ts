@@ -2,7 +2,7 @@
 
 import { REASONS, STATES } from "../wire/states.ts"
 import { joinId } from "./id.ts"
-import { encodePolicy, readPolicy } from "./policy.ts"
+import { encodePolicy, groupIn, readPolicy, withGroup } from "./policy.ts"
 import type { Leased, NewTask, Task } from "./task.ts"
 
 /** A payload longer than this (in UTF-16 units) has its own key, so that no transition writes it again. */
@@ -115,6 +115,7 @@ export function readLeased(queue: string, handed: readonly string[]): Leased[] {
       retries: Number(stored.retries),
       releases: Number(stored.releases),
       policy,
+      group: groupIn(stored.policy),
       leaseExpiresAt: started + Math.min(policy.timeoutMs, policy.maxRuntimeMs || Number.POSITIVE_INFINITY),
       memberJson,
       checkpoint,
@@ -156,6 +157,8 @@ export function readTask(queue: string, [localId, text, large, leaseExpiresAt, d
     log: linesOf(extras.log),
     history: linesOf(extras.history),
   }
+  const group = groupIn(stored.policy)
+  if (group !== undefined) task.group = group
   if (stored.started !== "0") task.startedAt = Number(stored.started)
   if (stored.finished !== "0") task.finishedAt = Number(stored.finished)
   if (dueAt !== null) task.dueAt = Number(dueAt)
@@ -189,10 +192,12 @@ export function encodeNewTask({
   memberJson,
   idempotency,
   unique,
+  group,
 }: NewTask) {
-  const { body, large } = encodeBody(encodePolicy(policy, expiresInMs !== undefined), type, payload)
+  const line = withGroup(encodePolicy(policy, expiresInMs !== undefined), group)
+  const { body, large } = encodeBody(line, type, payload)
   if (!memberJson && !when && expiresInMs === undefined && idempotency === undefined && unique === undefined)
-    return { body, large, extras: "" }
+    return { body, large, extras: group === undefined ? "" : `=${group}` }
   const extras = JSON.stringify({
     when,
     expires: expiresInMs,

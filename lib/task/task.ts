@@ -20,6 +20,7 @@ export interface Leased {
   retries: number
   releases: number
   policy: Policy
+  group: string | undefined
   leaseExpiresAt: number
   /** Further members for the worker, as JSON without braces. */
   memberJson: string | undefined
@@ -47,6 +48,7 @@ export interface Task {
   worker?: string
   cancelRequestedAt?: number
   uniqueKey?: string
+  group?: string
   /** Further members for the worker, as JSON without braces. */
   memberJson?: string
   progress?: string
@@ -77,6 +79,8 @@ export interface NewTask {
   /** A submit with the same key and print gets the first answer again. */
   idempotency?: { key: string; print: string } | undefined
   unique?: { key: string; replace: boolean } | undefined
+  /** The tasks of a group share their turns and limits. */
+  group?: string | undefined
 }
 
 export interface Settlement {
@@ -87,6 +91,8 @@ export interface Settlement {
   text?: string | undefined
   /** Ms until the next attempt, or "no" further one, for `failed` only; undefined: budget and backoff decide, or at once. */
   retry?: "no" | number | undefined
+  /** For `failed` and `released`: nobody leases a task of the same group for this long. */
+  holdGroupMs?: number | undefined
 }
 
 export interface Extension {

@@ -86,6 +86,7 @@ const TABLE = {
     advice: "Store large data elsewhere and send a reference, or raise MAX_BODY_BYTES.",
   },
   queue_full: { status: 429, title: "The queue is full" },
+  group_full: { status: 429, title: "The group is full" },
   redis_unavailable: { status: 503, title: "Redis is unavailable" },
   not_replicated: { status: 503, title: "Too few Redis replicas have confirmed the change" },
   out_of_memory: { status: 503, title: "Redis is out of memory" },

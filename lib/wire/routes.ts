@@ -122,6 +122,7 @@ export const ROUTES = {
       "task_exists",
       "key_reused",
       "queue_full",
+      "group_full",
       "redis_unavailable",
       "not_replicated",
       "out_of_memory",

@@ -18,7 +18,10 @@ interface Edit {
 /** How to switch off each fast path, and how to break it, so that the comparison can be seen to notice. */
 const FAST_PATHS: Record<string, { general: Edit; broken: Edit }> = {
   "submit: one MSETNX for tasks without extras": {
-    general: { find: 'if ARGV[i + 3] ~= "" or created[id] ~= nil then', replace: "if true then" },
+    general: {
+      find: 'if extras ~= "" and byte(extras) ~= TURN or created[id] ~= nil then',
+      replace: "if true then",
+    },
     broken: {
       find: "for i = first, #ARGV, fields_each do enqueue(i) end",
       replace: "for i = first + fields_each, #ARGV, fields_each do enqueue(i) end",

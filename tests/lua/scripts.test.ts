@@ -22,7 +22,16 @@ const isShared = (name: ScriptName | SharedScriptName): name is SharedScriptName
 const kebab = (name: string) => name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
 
 /** The files that lib/redis/scripts.ts puts before the lines of a script. */
-const PARTS = ["clock.lua", "record.lua", "collect.lua", "moves.lua", "create.lua", "schedule.lua"]
+const PARTS = [
+  "clock.lua",
+  "record.lua",
+  "collect.lua",
+  "buckets.lua",
+  "groups.lua",
+  "moves.lua",
+  "create.lua",
+  "schedule.lua",
+]
 
 test("record.lua unpacks the keys in the order in which lib/redis/keys.ts passes them", async () => {
   const record = await Bun.file(join(import.meta.dir, "../../lib/lua/record.lua")).text()
@@ -32,7 +41,7 @@ test("record.lua unpacks the keys in the order in which lib/redis/keys.ts passes
 test("every file of lib/lua is a declared script, or a part of them", async () => {
   const files = (await readdir(join(import.meta.dir, "../../lib/lua"))).filter(file => file.endsWith(".lua"))
   expect(files.sort()).toEqual([...names.map(name => `${kebab(name)}.lua`), ...PARTS].sort())
-  expect(names).toHaveLength(34)
+  expect(names).toHaveLength(36)
 })
 
 describe.each(names)("%s.lua", name => {
@@ -117,7 +126,7 @@ test("a script and its declaration answer the same codes", () => {
   expect(codesOf("submit", "replace")).toEqual(
     new Set([
       ...["queued", "scheduled", "replay_queued", "replay_scheduled", "replay_duplicate", "replay_replaced"],
-      ...["conflict", "duplicate", "replaced", "exists", "full_depth", "full_bytes"],
+      ...["conflict", "duplicate", "replaced", "exists", "full_depth", "full_bytes", "full_group"],
     ]),
   )
   expect(codesOf("extend")).toEqual(new Set(["ok", "cancelled", "lease_lost", "unknown"]))

@@ -1,6 +1,6 @@
 /** The list of keys in lib/redis/README.md, against lib/redis/keys.ts and a Redis in use. */
 import { expect, test } from "bun:test"
-import { type KeyDeclaration, QUEUE_KEYS, SHARED_KEYS } from "../../lib/redis/keys.ts"
+import { GROUP_KEYS, type KeyDeclaration, QUEUE_KEYS, SHARED_KEYS } from "../../lib/redis/keys.ts"
 import { bare, table } from "../support/documents.ts"
 import { ServedQueue } from "../support/served-queue.ts"
 
@@ -25,7 +25,9 @@ test("the document lists every key and channel, with its content and a command t
   const rows = await table("lib/redis/README.md", "| key | type | content | read it |")
   expect(rows.map(cells => cells.map(bare))).toEqual(
     [
-      ...Object.entries(QUEUE_KEYS).map(([name, declaration]) => row(`tq:{<queue>}:${name}`, declaration)),
+      ...Object.entries({ ...QUEUE_KEYS, ...GROUP_KEYS }).map(([name, declaration]) =>
+        row(`tq:{<queue>}:${name}`, declaration),
+      ),
       ...Object.entries(SHARED_KEYS).map(([key, declaration]) => row(key, declaration)),
     ].map(cells => cells.map(bare)),
   )

@@ -5,7 +5,7 @@ import { type BrokerConfig, type RedisAddress, readBrokerConfig } from "../../li
 import { createLog } from "../../lib/log.ts"
 import type { Metrics } from "../../lib/observe/metrics.ts"
 import { TaskQueue } from "../../lib/queue/task-queue.ts"
-import { QUEUE_KEY_NAMES, QUEUES, type QueueKey, queueKeys } from "../../lib/redis/keys.ts"
+import { type AnyQueueKey, keyOf, QUEUES } from "../../lib/redis/keys.ts"
 import { onOneConnection, type Runner } from "../../lib/redis/runner.ts"
 import { type Limits, type Replies, Scripts } from "../../lib/redis/scripts.ts"
 import { localOf } from "../../lib/task/id.ts"
@@ -83,8 +83,8 @@ export class DirectQueue implements AsyncDisposable {
     this.scripts = new Scripts(run(this.redis), limits)
   }
 
-  key(name: QueueKey, id = ""): string {
-    return queueKeys(this.name)[QUEUE_KEY_NAMES.indexOf(name)]! + id
+  key(name: AnyQueueKey, id = ""): string {
+    return keyOf(this.name, name, id)
   }
 
   /** Runs the submit script. If the script answers one code for all items, it is repeated for each item. */

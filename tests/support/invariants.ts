@@ -1,13 +1,14 @@
 /** Checks the invariants of a queue's keys, which must hold after every step. */
 import type { Redis } from "ioredis"
-import { QUEUE_KEY_NAMES, type QueueKey, queueKeys } from "../../lib/redis/keys.ts"
-import { readPolicy } from "../../lib/task/policy.ts"
+import { GROUP_KEYS, keyOf, QUEUE_KEY_NAMES } from "../../lib/redis/keys.ts"
+import { groupIn, readPolicy } from "../../lib/task/policy.ts"
 import { HEADER_FIELDS, type StoredTask, splitRecord } from "../../lib/task/record.ts"
 import { readSchedule, scoreOf } from "../../lib/task/schedule.ts"
 
+const NAMES = [...QUEUE_KEY_NAMES, ...(Object.keys(GROUP_KEYS) as (keyof typeof GROUP_KEYS)[])]
 const bare = Object.fromEntries(
-  QUEUE_KEY_NAMES.map((name, i) => [name, queueKeys("\u0000")[i]!.split("\u0000}:")[1]!]),
-) as Record<QueueKey, string>
+  NAMES.map(name => [name, keyOf("\u0000", name).split("\u0000}:")[1]!]),
+) as Record<(typeof NAMES)[number], string>
 
 const PLACE_OF: Record<string, string> = {
   scheduled: bare.due,
@@ -18,8 +19,11 @@ const PLACE_OF: Record<string, string> = {
   cancelled: bare.cancelled,
 }
 const PLACES = new Set(Object.values(PLACE_OF))
-/** Keys that are not about tasks. */
-const OTHER_KEYS = new Set([bare.stats, bare.settings, bare.schedules, bare.planned])
+/** Keys that are not about single tasks, and prefixes of such keys. */
+const OTHER_KEYS = [
+  ...[bare.stats, bare.settings, bare.record, bare.schedules, bare.planned],
+  ...[bare.waiting, bare.busy, bare.overrides, bare.asked, bare.pace],
+]
 const WAITING = new Set(["scheduled", "retrying", "queued"])
 const ENDED = new Set(["done", "dead", "cancelled"])
 
@@ -126,6 +130,9 @@ export function sorted(content: Dump) {
   const unique = new Map<string, string>()
   const expiring = new Set<string>()
   const ready = new Map<number, string[]>()
+  const lists = new Map<string, string[]>()
+  const turns = new Map<string, number>()
+  const held = new Set<string>()
   const unknown: string[] = []
   const listIn = (id: string, place: string) => places.set(id, [...(places.get(id) ?? []), place])
   for (const [key, value] of Object.entries(content)) {
@@ -134,13 +141,73 @@ export function sorted(content: Dump) {
     else if (after(bare.payload) !== undefined) payloads.set(after(bare.payload)!, value as string)
     else if (after(bare.unique) !== undefined) unique.set(after(bare.unique)!, value as string)
     else if (/^\d$/.test(after(bare.ready) ?? "")) {
-      ready.set(Number(after(bare.ready)), value as string[])
+      const priority = after(bare.ready)!
+      ready.set(Number(priority), value as string[])
+      for (const id of value as string[]) {
+        const entry = priority + id.slice(1)
+        if (id.startsWith("=")) turns.set(entry, (turns.get(entry) ?? 0) + 1)
+        else listIn(id, key)
+      }
+    } else if (after(bare.group) !== undefined) {
+      lists.set(after(bare.group)!, value as string[])
       for (const id of value as string[]) listIn(id, key)
-    } else if (key === bare.expiring) for (const id of Object.keys(value as object)) expiring.add(id)
+    } else if (key === bare.expiring)
+      for (const id of Object.keys(value as object))
+        if (id.startsWith("=")) held.add(id.slice(1))
+        else expiring.add(id)
     else if (PLACES.has(key)) for (const id of Object.keys(value as object)) listIn(id, key)
-    else if (!OTHER_KEYS.has(key) && after(bare.record) === undefined) unknown.push(key)
+    else if (!OTHER_KEYS.some(name => key.startsWith(name))) unknown.push(key)
   }
-  return { tasks, places, payloads, unique, expiring, ready, unknown }
+  return { tasks, places, payloads, unique, expiring, ready, lists, turns, held, unknown }
+}
+
+/** The limits of a group, its own before those of the queue. */
+function limitsOf(content: Dump, group: string): { order?: string; on_dead?: string } {
+  const read = (key: string, field: string) =>
+    JSON.parse((content[key] as Record<string, string> | undefined)?.[field] ?? "{}")
+  return { ...read(bare.settings, "groups"), ...read(bare.overrides, group) }
+}
+
+/** Every way in which lists, turns and slots of groups contradict each other and the tasks. */
+function contradictionsOfGroups(content: Dump): string[] {
+  const { tasks, lists, turns, held } = sorted(content)
+  const wrong: string[] = []
+  const waiting = (content[bare.waiting] ?? {}) as Record<string, number>
+  for (const entry of new Set([...lists.keys(), ...Object.keys(waiting)]))
+    if (lists.get(entry)?.length !== waiting[entry])
+      wrong.push(
+        `the list of ${entry} has ${lists.get(entry)?.length} ids, but ${waiting[entry]} are recorded`,
+      )
+  for (const entry of new Set([...lists.keys(), ...turns.keys(), ...held])) {
+    const found = (turns.get(entry) ?? 0) + (held.has(entry) ? 1 : 0)
+    if (found !== (lists.has(entry) ? 1 : 0))
+      wrong.push(`${entry} has ${turns.get(entry) ?? 0} turns${held.has(entry) ? " and is held" : ""}`)
+  }
+  const stats = (content[bare.stats] ?? {}) as Record<string, string>
+  for (let priority = 0; priority < 10; priority++) {
+    const ofPriority = <T>(map: Map<string, T>) => [...map].filter(([key]) => key.startsWith(`${priority}`))
+    const listed = ofPriority(lists).reduce((sum, [, ids]) => sum + ids.length, 0)
+    const inLine = ofPriority(turns).reduce((sum, [, count]) => sum + count, 0)
+    const recorded = Number(stats[`grouped${priority}`] ?? 0)
+    if (listed - inLine !== recorded)
+      wrong.push(
+        `${listed} grouped tasks and ${inLine} turns of priority ${priority}, but grouped is ${recorded}`,
+      )
+  }
+  const busy = new Set(Object.keys((content[bare.busy] ?? {}) as object))
+  for (const [id, { state, policy }] of tasks) {
+    const group = groupIn(policy!)
+    if (group === undefined) continue
+    const { order, on_dead } = limitsOf(content, group)
+    const has = busy.delete(`${group}\n${id}`)
+    const strict = order === "strict"
+    const may =
+      strict && (state === "queued" || state === "retrying" || (state === "dead" && on_dead === "block"))
+    if (state === "processing" ? !has : has && !may)
+      wrong.push(`${id} of ${group} is ${state} and has ${has ? "a" : "no"} slot`)
+  }
+  for (const member of busy) wrong.push(`${member.replace("\n", "/")} has a slot but is no task`)
+  return wrong
 }
 
 /** The bytes of the types and payloads of all tasks that have not ended. */
@@ -194,7 +261,9 @@ export function contradictionsOf(content: Dump): string[] {
   }
   for (const [id, fields] of tasks) {
     const state = fields.state!
-    const list = `${bare.ready}${readPolicy(fields.policy!).priority}`
+    const group = groupIn(fields.policy!)
+    const { priority } = readPolicy(fields.policy!)
+    const list = group === undefined ? `${bare.ready}${priority}` : `${bare.group}${priority}${group}`
     const found = places.get(id) ?? []
     const indexed = found.filter(place => PLACES.has(place))
     const expected = state === "queued" ? [] : [PLACE_OF[state]]
@@ -218,6 +287,7 @@ export function contradictionsOf(content: Dump): string[] {
   }
   for (const id of expiring) if (!tasks.has(id)) wrong.push(`${id} is in expiring but is no task`)
   wrong.push(...wrongPlans(content))
+  wrong.push(...contradictionsOfGroups(content))
   const recorded = bytesRecorded(content) ?? bytesHeld(whole)
   if (recorded !== bytesHeld(whole))
     wrong.push(`the tasks hold ${bytesHeld(whole)} bytes, but ${recorded} are recorded`)

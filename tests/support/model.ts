@@ -1,6 +1,7 @@
 /** The model: what each command must do to the tasks of one queue, without Redis. */
 import type { State } from "../../lib/wire/fields.ts"
 import type { Reason } from "../../lib/wire/states.ts"
+import { ModelGroups } from "./model-groups.ts"
 
 export const LATER_MS = 1_000_000_000
 const MAX_RELEASES = 100
@@ -21,6 +22,8 @@ export interface SubmitRequest {
   print: string
   unique: string
   replace: boolean
+  /** "": none. */
+  group: string
 }
 
 export interface ModelTask extends SubmitRequest {
@@ -51,6 +54,8 @@ export interface Settlement {
   lease: string
   outcome: Outcome
   retry: string
+  /** The group of the task is held if the task is given back. */
+  holds: boolean
   text: string
 }
 type Outcome = "done" | "failed" | "released"
@@ -65,6 +70,7 @@ export class Model {
   readonly ready = new Map<number, string[]>()
   readonly records = new Map<string, { print: string; id: string; code: string }>()
   paused = false
+  readonly groups = new ModelGroups(this.ready)
   #time = 0
   /** By priority: how many tasks the current call has put at the front, where they keep their order. */
   readonly #returned = new Map<number, number>()
@@ -74,7 +80,15 @@ export class Model {
 
   holder = (key: string) => [...this.tasks.values()].find(task => task.unique === key && !hasEnded(task))
 
-  submit(request: SubmitRequest): [code: string, id: string] {
+  submit(all: SubmitRequest[]): [code: string, id: string][] {
+    const changed = new Set<string>()
+    const answers = all.map(request => this.#submitOne(request, changed))
+    this.groups.commit()
+    return answers
+  }
+
+  /** `changed`: the ids that this call has created or replaced since it last wrote what it has collected. */
+  #submitOne(request: SubmitRequest, changed: Set<string>): [code: string, id: string] {
     const { id, key, print } = request
     const stored = this.records.get(key)
     if (stored) return stored.print === print ? [`replay_${stored.code}`, stored.id] : ["conflict", id]
@@ -84,9 +98,26 @@ export class Model {
       const code = request.replace && isWaiting(holder) ? "replaced" : "duplicate"
       if (key) this.records.set(key, { print, id: holder.id, code })
       if (code === "duplicate") return [code, holder.id]
-      const { type, payload, priority, maxRetries, maxCrashes, backoff, limited, expiring, later } = request
-      const moves = holder.state === "queued" && holder.priority !== priority
-      Object.assign(holder, { type, payload, priority, maxRetries, maxCrashes, backoff, limited, expiring })
+      if (changed.has(holder.id)) {
+        this.groups.commit()
+        changed.clear()
+      }
+      changed.add(holder.id)
+      const { type, payload, priority, maxRetries, maxCrashes, backoff, limited, expiring, later, group } =
+        request
+      const moves = holder.state === "queued" && (holder.priority !== priority || holder.group !== group)
+      if (holder.group !== group) this.groups.leave({ ...holder })
+      Object.assign(holder, {
+        type,
+        payload,
+        priority,
+        maxRetries,
+        maxCrashes,
+        backoff,
+        limited,
+        expiring,
+        group,
+      })
       Object.assign(holder, { checkpoint: "", expired: 0 })
       if (moves) this.#makeReady(holder)
       if (holder.state === "scheduled" && later) holder.past = 0
@@ -108,6 +139,7 @@ export class Model {
       expired: 0,
     }
     this.tasks.set(id, task)
+    changed.add(id)
     if (!request.later) this.#makeReady(task)
     if (key) this.records.set(key, { print, id, code: task.state })
     return [task.state, id]
@@ -117,14 +149,26 @@ export class Model {
     this.#move()
     if (this.paused) return []
     const handed: ModelTask[] = []
+    const handOut = (id: string, priority: number, group = ""): boolean => {
+      const task = this.tasks.get(id)
+      if (task?.state !== "queued" || task.priority !== priority || task.group !== group) return false
+      const lease = `${++task.attempt}.${tokens[handed.length]}`
+      task.leases.push(lease)
+      this.groups.enter(task)
+      handed.push(Object.assign(task, { state: "processing", lease, past: 0, overrun: 0 }))
+      return true
+    }
     for (const [priority, list] of [...this.ready].sort(([a], [b]) => b - a))
       while (list.length > 0 && handed.length < tokens.length) {
-        const task = this.tasks.get(list.shift()!)
-        if (task?.state !== "queued" || task.priority !== priority) continue
-        const lease = `${++task.attempt}.${tokens[handed.length]}`
-        task.leases.push(lease)
-        handed.push(Object.assign(task, { state: "processing", lease, past: 0, overrun: 0 }))
+        const want = tokens.length - handed.length
+        const popped = list.splice(0, want)
+        for (const id of popped) if (!id.startsWith("=")) handOut(id, priority)
+        const turns = popped.filter(id => id.startsWith("=")).map(turn => turn.slice(1))
+        const count = popped.length < want ? tokens.length - handed.length : turns.length
+        if (turns.length > 0)
+          this.groups.serve(turns, priority, count, (id, group) => handOut(id, priority, group))
       }
+    this.groups.commit()
     return handed.map(({ id, lease, checkpoint, type, payload, retries }) => ({
       id,
       lease,
@@ -137,10 +181,12 @@ export class Model {
 
   settle(all: Settlement[]): [code: string, retries: number][] {
     this.#returned.clear()
-    return all.map(settlement => this.#settleOne(settlement))
+    const answers = all.map(settlement => this.#settleOne(settlement))
+    this.groups.commit()
+    return answers
   }
 
-  #settleOne({ id, lease, outcome, retry, text }: Settlement): [code: string, retries: number] {
+  #settleOne({ id, lease, outcome, retry, holds, text }: Settlement): [code: string, retries: number] {
     const task = this.tasks.get(id)
     if (task === undefined) return ["unknown", 0]
     if (task.state !== "processing" || (lease !== "" && lease !== task.lease)) {
@@ -150,6 +196,7 @@ export class Model {
         return [before.code, before.retries]
       return [lease === "" ? "not_leased" : "lease_lost", 0]
     }
+    if (holds && outcome !== "done" && !task.cancel && task.group !== "") this.groups.asked.add(task.group)
     const [code, retries] = this.#settle(task, outcome, retry)
     if (code === "acknowledged" && text !== "") task.result = text
     if (code !== "acknowledged") task.settled = { lease: task.lease, outcome, code, retries }
@@ -187,7 +234,11 @@ export class Model {
     if (task === undefined) return ["unknown"]
     if (task.state === "done" || task.state === "dead") return ["ended"]
     if (task.state === "cancelled") return ["cancelled"]
-    if (task.state !== "processing") return [this.#end(task, "cancelled")]
+    if (task.state !== "processing") {
+      this.#end(task, "cancelled")
+      this.groups.commit()
+      return ["cancelled"]
+    }
     task.cancel = true
     return ["cancelling"]
   }
@@ -205,31 +256,41 @@ export class Model {
       reason: undefined,
     })
     this.#makeReady(task)
+    this.groups.commit()
     return "requeued"
   }
 
   deleteDead(id: string): string {
-    if (this.tasks.get(id)?.state !== "dead") return "not_dead"
-    this.tasks.delete(id)
+    const task = this.tasks.get(id)
+    if (task?.state !== "dead") return "not_dead"
+    this.#delete(task)
+    this.groups.commit()
     return "deleted"
   }
 
   /** `place`: as for lua/purge.lua. */
   purge(place: string): [looked: number, purged: number] {
-    const list = this.ready.get(Number(place)) ?? []
+    let ids: string[] | undefined
+    if (/\d/.test(place)) ids = this.groups.purgeLine(Number(place))
+    if (place === "held") ids = this.groups.purgeHeld()
     const there = (task: ModelTask) =>
-      task.state === "queued"
-        ? task.priority === Number(place)
-        : place === (isWaiting(task) ? "due" : task.state)
+      task.state === "queued" ? ids?.includes(task.id) : place === (isWaiting(task) ? "due" : task.state)
     const gone = [...this.tasks.values()].filter(there)
-    for (const { id } of gone) this.tasks.delete(id)
-    return [/\d/.test(place) ? list.splice(0).length : gone.length, gone.length]
+    for (const task of gone) this.#delete(task)
+    this.groups.commit()
+    return [ids?.length ?? gone.length, gone.length]
+  }
+
+  #delete(task: ModelTask): void {
+    this.tasks.delete(task.id)
+    this.groups.leave(task)
   }
 
   sweep(): void {
     const over = [...this.tasks.values()].filter(task => hasEnded(task) && task.past > 0)
     this.#move()
-    for (const { id } of over) this.tasks.delete(id)
+    for (const task of over) this.#delete(task)
+    this.groups.commit()
   }
 
   /** Runs the timers, as every sweep and lease does first: lapsed, expired, due, each in the order of time. */
@@ -244,12 +305,18 @@ export class Model {
       if (task.cancel) this.#end(task, "cancelled")
       else this.#again(task, ++task.crashes > task.maxCrashes ? reason : undefined, task.backoff !== "")
     }
+    this.groups.lookAtTimes()
     for (const task of expired) this.#end(task, "dead", "expired")
     for (const task of due) if (isWaiting(task)) this.#makeReady(task)
+    this.groups.commit()
   }
 
   #makeReady(task: ModelTask, front = false): void {
     Object.assign(task, { state: "queued", past: 0, overrun: 0 })
+    if (task.group !== "") {
+      this.groups.push(task, front)
+      return
+    }
     const list = this.ready.get(task.priority) ?? []
     this.ready.set(task.priority, list)
     if (!front) list.push(task.id)
@@ -263,6 +330,7 @@ export class Model {
   /** Starts another attempt now or later, unless the budget is spent or the task has expired. */
   #again(task: ModelTask, spent: Reason | undefined, delayed: boolean, front = false): string {
     const reason = spent ?? (task.expired > 0 ? "expired" : undefined)
+    if (!reason && !this.groups.isStrict) this.groups.leave(task)
     if (reason) this.#end(task, "dead", reason)
     else if (delayed) Object.assign(task, { state: "retrying", past: 0, overrun: 0 })
     else this.#makeReady(task, front)
@@ -271,6 +339,7 @@ export class Model {
 
   #end(task: ModelTask, state: "done" | "dead" | "cancelled", reason?: Reason): string {
     Object.assign(task, { state, reason, past: 0, overrun: 0 })
+    if (state !== "dead" || !this.groups.blocks) this.groups.leave(task)
     return state
   }
 }

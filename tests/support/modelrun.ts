@@ -8,6 +8,7 @@ import { encodeNewTask } from "../../lib/task/record.ts"
 import { DirectQueue } from "./harness.ts"
 import { bytesHeld, bytesRecorded, contradictionsOf, dump, sorted } from "./invariants.ts"
 import { hasEnded, LATER_MS, Model, type ModelTask, type Settlement, type SubmitRequest } from "./model.ts"
+import type { GroupLimits } from "./model-groups.ts"
 import { testRedis } from "./redis.ts"
 
 /** A byte limit, so that bytes are counted. */
@@ -101,7 +102,7 @@ class Submit extends Command {
   override repeatsAnswer = () => false
   async once(model: Model, real: Real) {
     const all = this.all.map(request => ({ ...request, id: request.id || `n${++real.created}` }))
-    const expected = all.map(request => model.submit(request))
+    const expected = model.submit(all)
     const answer = await real.direct.submitEach(LATER_MS, all.map(submitItem))
     return { expected, answer }
   }
@@ -126,13 +127,15 @@ const submitItem = (request: SubmitRequest) => {
     when: request.later ? `+${LATER_MS}` : undefined,
     expiresInMs: request.expiring ? LATER_MS : undefined,
     idempotency: request.key ? { key: request.key, print: request.print } : undefined,
+    group: request.group || undefined,
     unique: request.unique ? { key: request.unique, replace: request.replace } : undefined,
   })
   return { id, ...task }
 }
 
-const describeSubmit = ({ id, later, type, payload, unique, replace, key, ...rest }: SubmitRequest) =>
+const describeSubmit = ({ id, later, type, payload, unique, replace, key, group, ...rest }: SubmitRequest) =>
   [
+    ...(group ? [`group ${group}`] : []),
     ...[
       id || "a new one",
       type,
@@ -210,6 +213,7 @@ interface End {
   choice: LeaseChoice
   outcome: Settlement["outcome"]
   retry: string
+  holds: boolean
   text: string
 }
 
@@ -232,18 +236,18 @@ class Settle extends Command {
   }
   async once(model: Model, real: Real) {
     const ids = [...model.tasks.keys()]
-    this.settlements = this.all.map(({ nth, choice, outcome, retry, text }) => {
+    this.settlements = this.all.map(({ nth, choice, outcome, retry, holds, text }) => {
       const id = ids[nth % ids.length]!
       const lease = leaseOf(model.tasks.get(id), choice)
       const fits = outcome === "failed" || (outcome === "released" && retry !== "no")
-      return { id, lease, outcome, retry: fits ? retry : "", text }
+      return { id, lease, outcome, retry: fits ? retry : "", holds, text }
     })
     const expected = model.settle(this.settlements)
-    const items = this.settlements.map(({ id, lease, outcome, retry, text }) => ({
+    const items = this.settlements.map(({ id, lease, outcome, retry, holds, text }) => ({
       id,
       lease,
       outcome,
-      retry,
+      retry: holds && outcome !== "done" ? `${retry}=${LATER_MS}` : retry,
       text,
     }))
     const answers = await real.direct.settleEach(LATER_MS, items)
@@ -253,8 +257,8 @@ class Settle extends Command {
     `ack(${this.settlements.map((settlement, i) => describeEnd(settlement, this.all[i]!)).join("; ")})`
 }
 
-const describeEnd = ({ id, outcome, retry }: Settlement, { choice }: End) =>
-  `${id}, ${outcome}${retry ? ` retry ${retry}` : ""}, ${choice === "none" ? "no" : choice} lease`
+const describeEnd = ({ id, outcome, retry, holds }: Settlement, { choice }: End) =>
+  `${id}, ${outcome}${retry ? ` retry ${retry}` : ""}${holds ? ", its group held" : ""}, ${choice === "none" ? "no" : choice} lease`
 
 class Extend extends OfTask {
   constructor(
@@ -337,6 +341,40 @@ class Pause extends Command {
     return { expected: this.on, answer: since > 0 }
   }
   describe = () => (this.on ? "pause()" : "resume()")
+}
+
+/** Pauses or resumes a group. */
+class PauseGroup extends Command {
+  constructor(
+    readonly group: string,
+    readonly on: boolean,
+    lost: boolean,
+  ) {
+    super(lost)
+  }
+  async once(model: Model, real: Real) {
+    const { groups } = model
+    if (this.on) groups.paused.add(this.group)
+    else groups.paused.delete(this.group)
+    groups.lookAgain(this.group)
+    groups.commit()
+    const change = this.on ? "pause" : "resume"
+    const answer = await real.call("setGroup", "", { group: this.group, change, value: "" })
+    return { expected: this.on, answer: answer !== "" }
+  }
+  describe = () => `${this.on ? "pause" : "resume"}Group(${this.group})`
+}
+
+/** Lets the time end for which workers have asked to hold groups. */
+class AskedHoldsEnd extends Command {
+  async once({ groups }: Model, real: Real) {
+    for (const group of ["", ...groups.asked]) await real.direct.redis.del(real.key("asked", group))
+    groups.asked.clear()
+    groups.isTime = true
+    for (const entry of groups.held) await real.direct.redis.zadd(real.key("expiring"), "XX", 0, `=${entry}`)
+    return { expected: 0, answer: 0 }
+  }
+  describe = () => "askedHoldsEnd()"
 }
 
 class Sweep extends Command {
@@ -446,6 +484,13 @@ async function compare(model: Model, real: Real, after: string): Promise<void> {
   )
   const lists = [...model.ready].filter(([, list]) => list.length > 0)
   deepStrictEqual(Object.fromEntries(ready), Object.fromEntries(lists), `${after}: the ready lists`)
+  const { groups } = model
+  deepStrictEqual(
+    Object.fromEntries(content.lists),
+    Object.fromEntries(groups.lists),
+    `${after}: the groups' lists`,
+  )
+  deepStrictEqual([...content.held].sort(), [...groups.held].sort(), `${after}: the held turns`)
 }
 
 const lost = fc.boolean()
@@ -467,6 +512,7 @@ const anyTasks: fc.Arbitrary<SubmitRequest> = fc
     print: fc.constantFrom("p", "p", "q"),
     unique: fc.constantFrom("", "u", "u", "v"),
     replace: fc.boolean(),
+    group: fc.constantFrom("", "", "a", "b"),
   })
   .map(drawn => drawn as SubmitRequest)
 const plainTasks = anyTasks.map(drawn => ({
@@ -492,6 +538,7 @@ const end: fc.Arbitrary<End> = fc.record({
   choice: right,
   outcome,
   retry,
+  holds: rarely,
   text: fc.constantFrom('"result"', '"result"', ""),
 })
 
@@ -510,15 +557,26 @@ const commands = [
   fc.tuple(nth, lost).map(args => new RetryDead(...args)),
   fc.tuple(nth, lost).map(args => new DeleteDead(...args)),
   fc
-    .tuple(fc.constantFrom("5", "9", "due", "done", "dead", "cancelled"), lost)
+    .tuple(fc.constantFrom("5", "9", "held", "due", "done", "dead", "cancelled"), lost)
     .map(args => new Purge(...args)),
   fc.tuple(rarely, lost).map(args => new Pause(...args)),
+  fc.tuple(fc.constantFrom("a", "b"), rarely, lost).map(args => new PauseGroup(...args)),
+  rarely.map(() => new AskedHoldsEnd(false)),
   rarely.map(lost => new Sweep(lost)),
   nth.map(n => new TimePasses(n, false)),
   nth.map(n => new TimePasses(n, false)),
   nth.map(n => new MaxRuntimeEnds(n, false)),
   nth.map(n => new ExpiryPasses(n, false)),
 ]
+
+const NO_SETTINGS = { concurrency: "", per_second: "", burst: "", rates: "" }
+const anyLimits = fc.constantFrom<GroupLimits>(
+  {},
+  { concurrency: 1 },
+  { concurrency: 2 },
+  { order: "strict" },
+  { order: "strict", on_dead: "block" },
+)
 
 interface ModelRun {
   runs: number
@@ -533,10 +591,17 @@ export async function checkModel({ runs, seed, patch, onFailure = "throw" }: Mod
   await using server = await testRedis()
   const control = new Redis(server.socket)
   let lives = 0
-  const property = fc.asyncProperty(fc.commands(commands, { maxCommands: 60, size: "max" }), async steps => {
+  const steps = fc.commands(commands, { maxCommands: 60, size: "max" })
+  const property = fc.asyncProperty(anyLimits, steps, async (limits, steps) => {
     const run = (redis: Redis) => (patch ? patching(onOneConnection(redis), patch) : onOneConnection(redis))
     await using direct = new DirectQueue(server.socket, `m${++lives}`, run, LIMITS)
-    await fc.asyncModelRun(() => ({ model: new Model(), real: new Real(direct, direct.name) }), steps)
+    const model = new Model()
+    model.groups.limits = limits
+    await direct.scripts.call("settings", direct.name, {
+      ...NO_SETTINGS,
+      group_limits: JSON.stringify(limits),
+    })
+    await fc.asyncModelRun(() => ({ model, real: new Real(direct, direct.name) }), steps)
     await control.flushdb()
   })
   try {

@@ -40,6 +40,7 @@ export interface TaskOptions extends Pick<Policy, "backoff"> {
   maxRetries?: number
   maxCrashes?: number
   timeoutMs?: number
+  group?: string
 }
 
 /** A queue with one method per script. Every method has defaults for its arguments. */
@@ -53,7 +54,7 @@ export class ScriptQueue extends DirectQueue {
       maxCrashes = 3,
       timeoutMs = 30_000,
     } = options
-    const { backoff, expiresInMs, unique, mode } = options
+    const { backoff, expiresInMs, unique, mode, group } = options
     const task = encodeNewTask({
       queue: this.name,
       type: "a",
@@ -61,6 +62,7 @@ export class ScriptQueue extends DirectQueue {
       policy: { priority, maxRetries, maxCrashes, timeoutMs, backoff },
       when: delay === 0 ? undefined : `+${delay}`,
       expiresInMs,
+      group,
       unique: unique === undefined ? undefined : { key: unique, replace: mode === "replace" },
     })
     const answers = await this.submitEach(

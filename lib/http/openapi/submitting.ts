@@ -102,6 +102,10 @@ export const submitting: ProseOf<"submitting"> = {
         detail:
           "The queue default is full: as many tasks wait as MAX_QUEUE_DEPTH=100000 allows. The task was not stored. Retry when workers have finished some tasks.",
       },
+      group_full: {
+        detail:
+          'The group "acme" of the queue default is full: as many of its tasks wait as its max_waiting allows. The task was not stored. Retry when workers have finished some of them.',
+      },
     },
     advice: {
       409: "A task with this `task_id` exists, and the broker no longer knows with what body it was submitted. No task was created.",

@@ -1,0 +1,372 @@
+--[[ groups: the tasks of a group wait in lists of their own, one per priority, and the group stands in line once for each
+  list: its turn, `=group`, is in the ready list among the ids of tasks without a group. lease hands out the first task of
+  the group, and the turn goes back to the end of the line.
+  An entry is a priority and a group, such as `5acme`. All group state of a queue:
+    group:<entry>   list    ids of queued tasks, oldest first
+    waiting         zset    entries, by the length of their lists
+    expiring        zset    beside expiring tasks: `=entry` of held turns, by when to look at them again
+    busy            zset    `group \n id` of leased tasks, all with score 0
+    overrides       hash    by group: what differs from the queue's settings for groups, as JSON
+    asked:<group>   string  exists while a worker has asked to hold the group; `asked:`: while any group is
+    pace:<group>    string  time and levels of the group's token buckets; expires when they are full
+  invariant  an entry is in `waiting` exactly if its list is not empty, and then its turn is either in the ready list,
+             once, or held
+  Only three moves change that: an entry's list became not empty: its turn goes to the end of the line; a turn was served:
+  it goes back to the end of the line, or is held if the group may not go on; a hold is over: the turn goes back.
+  Nothing here runs for tasks without a group. ]]
+local LOOK_AGAIN_MS = 60000 -- until a hold without a known end is looked at again: only a safeguard, as its end is an event
+
+function open_groups()
+  if groups then return groups end
+  groups = {}
+  local base = sub(task, 1, -6)
+  local list, waiting, busy = base .. "group:", base .. "waiting", base .. "busy"
+  local overrides, asked, pace = base .. "overrides", base .. "asked:", base .. "pace:"
+
+  local defaults, any_override, any_asked -- read once per commit
+  local limits, rooms = {}, {} -- by group
+  local touched, heads, tails = {}, {}, {} -- entries with new ids, in order; these ids
+  local sizes = {} -- by entry: the new lengths of changed lists
+  local turns, grouped = {}, {} -- by priority: turns to push; tasks in group lists minus turns in line, the difference
+  local freed = {} -- groups that may go on, in order and as keys
+
+  local function member(name, id) return name .. "\n" .. id end
+  local function count(priority, difference) grouped[priority] = (grouped[priority] or 0) + difference end
+
+  local function read_settings()
+    if defaults ~= nil then return end
+    local text = redis.call("HGET", settings, "groups")
+    defaults = text and cjson.decode(text) or false
+    any_override = redis.call("EXISTS", overrides) == 1
+    any_asked = redis.call("EXISTS", asked) == 1
+  end
+
+  -- Whether any group of the queue has limits, or a worker has asked to hold one.
+  function groups.are_limited()
+    read_settings()
+    return defaults and true or any_override or any_asked
+  end
+
+  -- The limits of a group: its own, and for what it has none, those of the queue. Empty if there are none.
+  function groups.limits(name)
+    if limits[name] then return limits[name] end
+    read_settings()
+    local text = any_override and redis.call("HGET", overrides, name)
+    limits[name] = setmetatable(text and cjson.decode(text) or {}, { __index = defaults or nil })
+    return limits[name]
+  end
+
+  -- Whether a task of the group keeps its slot until it has ended, so that no later one overtakes it.
+  function groups.is_strict(name) return groups.limits(name).order == "strict" end
+
+  -- The ids of up to `most` tasks in the slots of a group.
+  function groups.slots(name, most)
+    local ids = {}
+    local range = { "[" .. member(name, ""), "(" .. name .. "\11" }
+    for i, found in ipairs(redis.call("ZRANGE", busy, range[1], range[2], "BYLEX", "LIMIT", 0, most)) do
+      ids[i] = sub(found, #name + 2)
+    end
+    return ids
+  end
+
+  function groups.slot_count(name) return redis.call("ZLEXCOUNT", busy, "[" .. member(name, ""), "(" .. name .. "\11") end
+  function groups.has_slot(name, id) return redis.call("ZSCORE", busy, member(name, id)) and true end
+  function groups.enter(name, id)
+    local values = values_in(joined, busy)
+    local at = #values
+    values[at + 1] = 0
+    values[at + 2] = member(name, id)
+  end
+
+  -- The scores of held turns, by index; false: the turn is not held.
+  local function scores_of(marks)
+    local scores = {}
+    for from = 1, #marks, CHUNK do
+      local last = math.min(from + CHUNK - 1, #marks)
+      for _, score in ipairs(redis.call("ZMSCORE", expiring, unpack(marks, from, last))) do scores[#scores + 1] = score end
+    end
+    return scores
+  end
+
+  local function look_at(name)
+    if not freed[name] then
+      freed[name] = true
+      freed[#freed + 1] = name
+    end
+  end
+
+  -- The only way to free a slot. Safe to repeat: a slot is the id of a task, not a number.
+  function groups.leave(name, id)
+    leave(busy, member(name, id))
+    if groups.are_limited() then look_at(name) end
+  end
+
+  -- Nobody leases a task of the group before these ms are over.
+  function groups.ask(name, ms)
+    for _, key in ipairs({ asked, asked .. name }) do
+      if redis.call("PTTL", key) < tonumber(ms) then redis.call("SET", key, 1, "PX", ms) end
+    end
+    any_asked = true
+  end
+
+  local function store_pace(name, room, count)
+    local tokens = spend(room.levels, count)
+    redis.call("SET", pace .. name, now_text .. " " .. tokens, "PX", int(ms_until(room.rates, room.levels) + 1))
+  end
+
+  -- How many more tasks of an entry may be leased now; if none, why not, and when to look again.
+  function groups.room(name, priority)
+    if not groups.are_limited() then return math.huge end
+    local room = rooms[name]
+    if not room then
+      local own = groups.limits(name)
+      room = { most = math.huge, later = now + LOOK_AGAIN_MS }
+      rooms[name] = room
+      local hold = any_asked and redis.call("PTTL", asked .. name) or 0
+      if own.paused then
+        room.most, room.cause = 0, "paused"
+      elseif hold > 0 then
+        room.most, room.cause, room.later = 0, "asked", now + hold
+      elseif own.order == "strict" then
+        room.most, room.cause = 1, "order"
+        room.strict = true
+        for _, id in ipairs(groups.slots(name, 100)) do
+          room.first = room.first or {}
+          room.first[id] = true
+        end
+      elseif own.concurrency then
+        room.most, room.cause = math.max(0, own.concurrency - groups.slot_count(name)), "concurrency"
+      end
+      if own.rates and room.most > 0 then
+        local filled, tokens = match(redis.call("GET", pace .. name) or "", "^(%d+) (.*)$")
+        local most, levels, set_back = fill(own.rates, tokens, filled)
+        room.rates, room.levels = own.rates, levels
+        if set_back and not groups.is_reading then store_pace(name, room, 0) end
+        if most < room.most then
+          room.most = most
+          if most == 0 then room.cause, room.later = "rate", now + ms_until(own.rates, levels, 1) end
+        end
+      end
+    end
+    if room.most > 0 and room.first then
+      -- Only the task that has the slot may go on. It is at the head of its list.
+      local head = redis.call("LINDEX", list .. priority .. name, 0)
+      if not (head and room.first[head]) then return 0, "order", room.later end
+    end
+    return room.most, room.cause, room.later
+  end
+
+  -- For scripts that only read: why no task of an entry may be leased, until when (0: an event ends it), the reason of the
+  -- pause, and the ids of up to `most` tasks that have the slots of the group. Nothing if one may be.
+  function groups.held_because(name, priority, most)
+    groups.is_reading = true
+    local room, cause, later = groups.room(name, priority)
+    if room > 0 then return end
+    local has_end = cause == "rate" or cause == "asked"
+    local has_slots = cause == "order" or cause == "concurrency"
+    return cause, has_end and later or 0, groups.limits(name).reason or "", has_slots and groups.slots(name, most) or {}
+  end
+
+  -- Counts leased tasks of a group.
+  local function take_room(name, count)
+    local room = rooms[name]
+    if count == 0 or not room then return end
+    room.most = room.strict and 0 or room.most - count
+    if not room.rates then return end
+    store_pace(name, room, count)
+    local wait = ms_until(room.rates, room.levels, 1)
+    if room.most < 1 and wait > 0 then room.cause, room.later = "rate", now + wait end
+  end
+
+  -- Adds a queued task to the list of its group, and the turn of the group to the line if it is not there.
+  function groups.push(name, priority, id, front)
+    local entry = priority .. name
+    if not heads[entry] and not tails[entry] then touched[#touched + 1] = entry end
+    local ids = values_in(front and heads or tails, entry)
+    ids[#ids + 1] = id
+    if front then look_at(name) end -- in strict order, only this task may go on
+  end
+
+  local function push_turn(priority, name, ready_count)
+    local values = values_in(turns, priority)
+    values[#values + 1] = "=" .. name
+    count(priority, -1)
+    became_ready = became_ready + ready_count
+  end
+
+  -- Takes turns from the line, and with each ids from the list of its group: `share`, and one more for the first `extra`
+  -- turns. Returns the hands; the caller settles each turn when it has served it.
+  function groups.take(names, priority, share, extra)
+    local entries, hands, sum = {}, {}, #names
+    for i, name in ipairs(names) do entries[i] = priority .. name end
+    for i, size in ipairs(redis.call("ZMSCORE", waiting, unpack(entries))) do
+      local name, ids = names[i], {}
+      size = sizes[entries[i]] or tonumber(size or 0)
+      local room = groups.room(name, priority)
+      if room > 0 and size > 0 then
+        ids = redis.call("LPOP", list .. entries[i], math.min(room, i <= extra and share + 1 or share)) or ids
+        sizes[entries[i]] = size - #ids
+        sum = sum - #ids
+      end
+      hands[i] = { name = name, ids = ids, left = size - #ids, leased = 0 }
+    end
+    count(priority, sum)
+    return hands
+  end
+
+  -- After a turn was served: returns it if it goes back to the line, or else holds or drops it.
+  function groups.settle_turn(hand, priority)
+    take_room(hand.name, hand.leased)
+    if hand.left == 0 then return end
+    local room, _, later = groups.room(hand.name, priority)
+    if room > 0 then
+      count(priority, -1)
+      return "=" .. hand.name
+    end
+    join(expiring, later, "=" .. priority .. hand.name)
+  end
+
+  -- Returns a held turn to the line if the group may go on, and else holds it until the next look.
+  function groups.look_again(entry)
+    local priority, name = sub(entry, 1, 1), sub(entry, 2)
+    local size = tonumber(redis.call("ZSCORE", waiting, entry) or 0)
+    if size == 0 then return leave(expiring, "=" .. entry) end
+    local room, _, later = groups.room(name, priority)
+    if room > 0 then
+      leave(expiring, "=" .. entry)
+      push_turn(priority, name, math.min(room, size))
+    else
+      join(expiring, later, "=" .. entry)
+    end
+  end
+
+  -- Deletes up to `most` ids of an entry and returns them, with whether its turn is needed no more.
+  function groups.drain(entry, most)
+    local priority, key = sub(entry, 1, 1), list .. entry
+    local ids = redis.call("LPOP", key, most) or {}
+    count(priority, -#ids)
+    sizes[entry] = redis.call("LLEN", key)
+    return ids, sizes[entry] == 0
+  end
+
+  function groups.return_turn(priority, name) push_turn(priority, name, 0) end
+  function groups.drop_turn(priority) count(priority, 1) end
+
+  -- The first held entries, of at most `most`.
+  function groups.held(most)
+    local entries = redis.call("ZRANGE", waiting, 0, most - 1)
+    local marks, found = {}, {}
+    for i, entry in ipairs(entries) do marks[i] = "=" .. entry end
+    for i, score in ipairs(scores_of(marks)) do
+      if score then found[#found + 1] = entries[i] end
+    end
+    return found
+  end
+
+  -- The entries of a group, from priority 9.
+  function groups.entries(name)
+    local entries = {}
+    for priority = 9, 0, -1 do entries[#entries + 1] = priority .. name end
+    return entries
+  end
+
+  function groups.list(name, priority) return list .. priority .. name end
+
+  -- The rank of an entry by its backlog, and the list at a rank.
+  function groups.rank(name, priority) return redis.call("ZREVRANK", waiting, priority .. name) end
+  function groups.list_at(rank)
+    local entry = redis.call("ZRANGE", waiting, rank, rank, "REV")[1]
+    return entry and list .. entry
+  end
+
+  function groups.first(priority, name) return redis.call("LINDEX", list .. priority .. name, 0) or "" end
+
+  -- Looks at the held turns among the first `most` entries from this rank: their limits have changed. Returns how many
+  -- entries it read.
+  function groups.look_at_held(from, most)
+    local entries = redis.call("ZRANGE", waiting, from, from + most - 1)
+    for _, entry in ipairs(entries) do look_at(sub(entry, 2)) end
+    return #entries
+  end
+
+  -- The overrides of one group, as JSON; false: none.
+  function groups.read_override(name) return redis.call("HGET", overrides, name) end
+  function groups.write_override(name, own)
+    if next(own) then
+      redis.call("HSET", overrides, name, cjson.encode(own))
+    else
+      redis.call("HDEL", overrides, name)
+    end
+    look_at(name)
+  end
+
+  -- How many tasks of a group wait.
+  function groups.waiting(name)
+    local sum = 0
+    for _, size in ipairs(redis.call("ZMSCORE", waiting, unpack(groups.entries(name)))) do sum = sum + (size or 0) end
+    return sum
+  end
+
+  local function write_lists()
+    local scores, emptied, marks = {}, {}, {}
+    for _, entry in ipairs(touched) do
+      if tails[entry] then sizes[entry] = in_chunks("RPUSH", tails[entry], list .. entry) end
+      if heads[entry] then sizes[entry] = in_chunks("LPUSH", reversed(heads[entry]), list .. entry) end
+    end
+    for entry, size in pairs(sizes) do
+      if size > 0 then
+        local at = #scores
+        scores[at + 1] = size
+        scores[at + 2] = entry
+      else
+        emptied[#emptied + 1] = entry
+      end
+    end
+    in_chunks("ZADD", scores, waiting)
+    in_chunks("ZREM", emptied, waiting)
+    local held = {}
+    if #touched > 0 and redis.call("EXISTS", expiring) == 1 then
+      for i, entry in ipairs(touched) do marks[i] = "=" .. entry end
+      held = scores_of(marks)
+    end
+    for i, entry in ipairs(touched) do
+      local new = #(heads[entry] or {}) + #(tails[entry] or {})
+      local priority = sub(entry, 1, 1)
+      count(priority, new)
+      if held[i] then
+        -- The turn returns when the hold is over.
+      elseif sizes[entry] == new then
+        push_turn(priority, sub(entry, 2), new)
+      else
+        became_ready = became_ready + new
+      end
+    end
+  end
+
+  -- Gives the turns of groups that may have become free to the line. Runs after the writes that freed them.
+  local function look_at_freed()
+    for _, name in ipairs(freed) do
+      local entries, marks = groups.entries(name), {}
+      for i, entry in ipairs(entries) do marks[i] = "=" .. entry end
+      for i, score in ipairs(scores_of(marks)) do
+        if score then groups.look_again(entries[i]) end
+      end
+    end
+  end
+
+  -- Called by commit, after it has written `left` and `joined`.
+  function groups.commit()
+    if #touched > 0 or next(sizes) then write_lists() end
+    left, joined, rooms = {}, {}, {}
+    look_at_freed()
+    for set, ids in pairs(left) do in_chunks("ZREM", ids, set) end
+    for set, values in pairs(joined) do in_chunks("ZADD", values, set) end
+    for priority, values in pairs(turns) do in_chunks("RPUSH", values, ready .. priority) end
+    for priority, difference in pairs(grouped) do
+      if difference ~= 0 then redis.call("HINCRBY", stats, "grouped" .. priority, difference) end
+    end
+    groups = false
+  end
+
+  return groups
+end
