@@ -10,6 +10,8 @@ import { Empty, ProblemNote } from "./parts.tsx"
 import { Queue } from "./queue.tsx"
 import { Queues } from "./queues.tsx"
 import { go, type Route, route } from "./route.ts"
+import { Schedule } from "./schedule.tsx"
+import { Schedules } from "./schedules.tsx"
 import { useStore } from "./store.ts"
 import { Task } from "./task.tsx"
 import { Tasks } from "./tasks.tsx"
@@ -21,6 +23,7 @@ const RETRY_MS = 3_000
 const VIEWS = [
   ["queues", "Queues"],
   ["tasks", "Tasks"],
+  ["schedules", "Schedules"],
   ["dead", "Dead letters"],
   ["workers", "Workers"],
   ["events", "Events"],
@@ -184,6 +187,7 @@ function CurrentView({ at }: { at: Route }) {
   const [place = "queues", name] = at.path
   if (place === "queues") return name === undefined ? <Queues /> : <Queue name={name} route={at} />
   if (place === "tasks") return name === undefined ? <Tasks route={at} /> : <Task id={name} />
+  if (place === "schedules") return name === undefined ? <Schedules route={at} /> : <Schedule id={name} />
   if (place === "dead") return <DeadLetters route={at} />
   if (place === "workers") return <Workers route={at} />
   if (place === "events") return <Events route={at} />

@@ -116,6 +116,11 @@ function Facts({ task }: { task: TaskView }) {
   add("Cancel requested", time(task.cancel_requested_at))
   add("Lease duration", formatDuration(task.timeout_ms))
   add("Maximum run time", task.max_runtime_ms && formatDuration(task.max_runtime_ms))
+  add(
+    "Schedule",
+    task.schedule && <a href={`#/schedules/${encodeURIComponent(task.schedule)}`}>{task.schedule}</a>,
+  )
+  add("Planned", time(task.planned_at))
   add("Unique key", task.unique_key && <SafeText text={task.unique_key} />)
   for (const [name, value] of Object.entries(task.meta ?? {}))
     add(`meta.${name}`, <SafeText text={value} most={128} />)

@@ -82,3 +82,28 @@ export function Time({ at, live = true }: { at: number; live?: boolean }) {
 const formatSeconds = (ms: number) => formatDuration(Math.floor(ms / 1_000) * 1_000).replace(".0 s", " s")
 
 export const formatClock = (at: number): string => new Date(at).toLocaleTimeString("en-GB")
+
+/** `Sun 2026-03-08 03:30 GMT-4`: a zone that this browser does not know is shown as UTC. */
+export function formatInZone(at: number, timeZone: string): string {
+  try {
+    const { weekday, year, month, day, hour, minute, second, timeZoneName } = Object.fromEntries(
+      new Intl.DateTimeFormat("en-GB", {
+        timeZone,
+        weekday: "short",
+        year: "numeric",
+        month: "2-digit",
+        day: "2-digit",
+        hour: "2-digit",
+        minute: "2-digit",
+        second: "2-digit",
+        timeZoneName: "shortOffset",
+      })
+        .formatToParts(at)
+        .map(({ type, value }) => [type, value]),
+    )
+    const seconds = second === "00" ? "" : `:${second}`
+    return `${weekday} ${year}-${month}-${day} ${hour}:${minute}${seconds} ${timeZoneName}`
+  } catch {
+    return formatInZone(at, "UTC")
+  }
+}

@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, te
 import { type ApiToken, hashOf, ROLES, type Role } from "../../lib/config/tokens.ts"
 import { ACCESS } from "../../lib/http/access.ts"
 import type { RouteName } from "../../lib/wire/routes.ts"
+import type { ScheduleView } from "../../lib/wire/scheduling.ts"
 import { chromium, type Look, TestBrowser, type TestPage } from "../support/browser.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { startBroker } from "../support/processes.ts"
@@ -241,6 +242,12 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       [`#/tasks/${waiting}`, "GET /status/:id", "scheduled", { submit: ["Cancel"] }],
       [`#/tasks/${gone}`, "GET /status/:id", "said no", {}],
       [`#/dead?queue=${queue}`, "GET /dlq/groups", "said no", {}],
+      [
+        "#/schedules",
+        "GET /schedules",
+        "No schedules",
+        { submit: ["New schedule"], operate: ["New schedule"] },
+      ],
       ["#/workers", "GET /workers", worker, {}],
       ["#/events", "GET /events", "happen", {}],
     ]
@@ -306,6 +313,53 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await confirm(page)
     await page.reads("cancelled")
     expect((await call("GET", `/status/${id}`)).status).toBe("cancelled")
+  })
+
+  test("a schedule is created with a preview, run, paused with a reason, resumed, edited and deleted", async () => {
+    const id = `${freshName()}:report`
+    const stored = () => call("GET", `/schedules/${id}`) as Promise<Partial<ScheduleView>>
+    await using page = await signedIn("#/schedules")
+    await page.click("button", "New schedule")
+    await page.fill("Id", id)
+    await page.fill("Expression", "30 2 * * *")
+    await page.fill("Time zone", "America/New_York")
+    await page.reads(/02:30 GMT-[45]/)
+    await page.fill("Expression", "0 0 30 2 *")
+    page.expectFaults(/400/)
+    await page.reads("never does")
+    await page.fill("Expression", "30 2 * * *")
+    await page.reads(/02:30 GMT-[45]/)
+    expect(await page.barriers()).toEqual([])
+    await page.picture("schedule-new")
+    await confirm(page)
+    await page.find("link", id)
+    expect(await stored()).toMatchObject({ cron: "30 2 * * *", time_zone: "America/New_York" })
+    expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
+    await page.picture("schedules")
+
+    await page.click("link", id)
+    await page.find("heading", id)
+    await page.find("table", "Next runs")
+    await page.click("button", "Run now")
+    await until("it has run", async () => (await stored()).fired === 1)
+    await page.click("button", "Pause")
+    await page.fill("Reason", "the office is closed")
+    await confirm(page)
+    await page.reads("the office is closed")
+    expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
+    await page.picture("schedule-paused")
+    await page.click("button", "Resume")
+    await until("it is resumed", async () => (await stored()).paused === false)
+    await page.click("button", "Edit")
+    await page.fill("Task", '{"type": "echo", "payload": 12345678901234567890}')
+    await confirm(page)
+    await page.reads("12345678901234567890")
+    expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
+    await page.picture("schedule")
+    await page.click("button", "Delete")
+    await confirm(page)
+    await page.reads("No schedules")
+    expect((await broker.call("GET", `/schedules/${id}`)).status).toBe(404)
   })
 
   /** Clicks the last button of the open dialog. */

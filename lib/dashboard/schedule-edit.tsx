@@ -1,0 +1,178 @@
+/** The dialog that creates or changes a schedule, with a preview of its next times. */
+import { useEffect, useState } from "preact/hooks"
+import type { Previewed, ScheduleView } from "../wire/scheduling.ts"
+import { type Problem, requestJson, requestText } from "./api.ts"
+import { Dialog } from "./dialog.tsx"
+import { Field, Select } from "./fields.tsx"
+import { escapeInvisibleJson, indentJson } from "./json.ts"
+import { ProblemNote } from "./parts.tsx"
+import { schedulePath } from "./schedule-actions.tsx"
+import { formatInZone } from "./text.tsx"
+import { notify } from "./toasts.tsx"
+
+const PREVIEW_AFTER_MS = 350
+const SHOWN = 5
+const NEW_TASK = '{ "type": "echo", "payload": {} }'
+const MISSED = [
+  ["one", "one task for the newest"],
+  ["none", "no task"],
+  ["all", "a task for each, at most 100"],
+] as const
+const OVERLAP = [
+  ["allow", "create it all the same"],
+  ["skip", "skip it"],
+  ["cancel", "cancel the previous one"],
+] as const
+
+/** `schedule`: the one to change, with its task as JSON text; undefined: a new one. */
+export function ScheduleDialog(props: {
+  schedule?: ScheduleView
+  taskText?: string
+  onClose: () => void
+  onDone: () => void
+}) {
+  const { schedule } = props
+  const [id, setId] = useState(schedule?.schedule ?? "")
+  const [kind, setKind] = useState(schedule?.every_ms === undefined ? "cron" : "every")
+  const [cron, setCron] = useState(schedule?.cron ?? "0 7 * * mon-fri")
+  const [zone, setZone] = useState(
+    schedule === undefined ? Intl.DateTimeFormat().resolvedOptions().timeZone : (schedule.time_zone ?? "UTC"),
+  )
+  const [seconds, setSeconds] = useState(String((schedule?.every_ms ?? 60_000) / 1_000))
+  const [missed, setMissed] = useState<string>(schedule?.on_missed ?? "one")
+  const [overlap, setOverlap] = useState<string>(schedule?.on_overlap ?? "allow")
+  const [task, setTask] = useState(() => escapeInvisibleJson(indentJson(props.taskText ?? NEW_TASK)))
+  const [invalid, setInvalid] = useState<Error & { detail?: string | undefined }>()
+  const [busy, setBusy] = useState(false)
+  const { starts_at, ends_at, jitter_ms } = schedule ?? {}
+  const times =
+    kind === "cron" ? { cron: cron.trim(), time_zone: zone.trim() } : { every_ms: Number(seconds) * 1_000 }
+
+  const save = async () => {
+    setInvalid(undefined)
+    try {
+      JSON.parse(task)
+    } catch (error) {
+      return setInvalid(Object.assign(new Error("The task is not valid JSON"), { detail: String(error) }))
+    }
+    setBusy(true)
+    try {
+      const rest = { ...times, starts_at, ends_at, jitter_ms, on_missed: missed, on_overlap: overlap }
+      // Send the task as typed: JSON.parse would change long numbers.
+      const body = `${JSON.stringify(rest).slice(0, -1)},"task":${task}}`
+      await requestText("PUT", schedulePath(id.trim()), { body })
+      notify(`${id.trim()} is saved`)
+      props.onDone()
+      props.onClose()
+    } catch (error) {
+      setInvalid(error as Problem)
+    }
+    setBusy(false)
+  }
+  const input = (label: string, value: string, set: (text: string) => void, hint?: string) => (
+    <Field label={label} {...(hint === undefined ? {} : { hint })}>
+      {(field, described) => (
+        <input
+          id={field}
+          aria-describedby={described}
+          required
+          autocomplete="off"
+          spellcheck={false}
+          value={value}
+          onInput={event => set(event.currentTarget.value)}
+        />
+      )}
+    </Field>
+  )
+  return (
+    <Dialog
+      title={schedule === undefined ? "New schedule" : `Edit ${schedule.schedule}`}
+      onClose={props.onClose}
+      onSubmit={save}
+      actions={
+        <>
+          <button type="button" onClick={props.onClose}>
+            Back
+          </button>
+          <button type="submit" class="primary" disabled={busy}>
+            Save
+          </button>
+        </>
+      }
+    >
+      {schedule === undefined &&
+        input("Id", id, setId, "queue:name, or only the name for the queue default.")}
+      <Select
+        label="Times"
+        value={kind}
+        options={[
+          ["cron", "a cron expression"],
+          ["every", "an interval"],
+        ]}
+        onChange={setKind}
+      />
+      {kind === "cron" ? (
+        <div class="row">
+          {input("Expression", cron, setCron, "minute hour day month weekday")}
+          {input("Time zone", zone, setZone)}
+        </div>
+      ) : (
+        input("Seconds", seconds, setSeconds, "Multiples of the interval since 1970.")
+      )}
+      <Preview times={{ ...times, starts_at, ends_at }} zone={kind === "cron" ? zone.trim() : "UTC"} />
+      <div class="row">
+        <Select label="Missed times" value={missed} options={MISSED} onChange={setMissed} />
+        <Select label="If the previous task runs" value={overlap} options={OVERLAP} onChange={setOverlap} />
+      </div>
+      <Field label="Task" hint="What /submit takes, except queue, task_id, delay_ms and run_at.">
+        {(field, hint) => (
+          <textarea
+            id={field}
+            aria-describedby={hint}
+            rows={7}
+            spellcheck={false}
+            value={task}
+            onInput={event => setTask(event.currentTarget.value)}
+          />
+        )}
+      </Field>
+      {invalid && <ProblemNote problem={invalid} />}
+    </Dialog>
+  )
+}
+
+/** The next times of what is typed, or why it is refused. */
+function Preview({ times, zone }: { times: object; zone: string }) {
+  const [shown, setShown] = useState<{ next?: number[]; problem?: Problem }>({})
+  const body = JSON.stringify(times)
+  useEffect(() => {
+    const abort = new AbortController()
+    const timer = setTimeout(async () => {
+      try {
+        const { next } = await requestJson<Previewed>("POST", "/schedules/preview", times, abort.signal)
+        setShown({ next })
+      } catch (problem) {
+        if (!abort.signal.aborted) setShown({ problem: problem as Problem })
+      }
+    }, PREVIEW_AFTER_MS)
+    return () => {
+      clearTimeout(timer)
+      abort.abort()
+    }
+  }, [body])
+  return (
+    <section aria-label="Next times" role="status">
+      {shown.problem ? (
+        <ProblemNote problem={shown.problem} />
+      ) : (
+        <ol class="times">
+          {(shown.next ?? []).slice(0, SHOWN).map(at => (
+            <li key={at} class="mono">
+              {formatInZone(at, zone)}
+            </li>
+          ))}
+        </ol>
+      )}
+    </section>
+  )
+}

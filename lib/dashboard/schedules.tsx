@@ -1,0 +1,174 @@
+/** The list of schedules: when each runs next, how its newest task ended, and its buttons. */
+import { useState } from "preact/hooks"
+import type { SchedulesAnswer, ScheduleView } from "../wire/scheduling.ts"
+import { can, queryOf, requestJson } from "./api.ts"
+import { Filter } from "./fields.tsx"
+import { Icon } from "./icon.tsx"
+import { useData } from "./live.ts"
+import { Badge, Empty, ProblemNote, Skeleton } from "./parts.tsx"
+import { type Route, refine } from "./route.ts"
+import { PauseScheduleDialog, resumeSchedule, runSchedule } from "./schedule-actions.tsx"
+import { ScheduleDialog } from "./schedule-edit.tsx"
+import { Pager, Table } from "./table.tsx"
+import { formatCount, formatDuration, SafeText, Time } from "./text.tsx"
+
+const SCHEDULES_PER_PAGE = 50
+const EVENTS = new URLSearchParams({
+  event: "schedule_set,schedule_deleted,schedule_paused,schedule_resumed,schedule_skipped,schedule_missed",
+}).toString()
+
+export const mayChangeSchedules = () => can("submit") || can("operate")
+
+export function Schedules({ route: { query } }: { route: Route }) {
+  const queue = query.get("queue") ?? ""
+  const [cursors, setCursors] = useState<readonly string[]>([])
+  const [pausing, setPausing] = useState<ScheduleView>()
+  const [isCreating, setIsCreating] = useState(false)
+  const path = `/schedules${queryOf({ queue, limit: SCHEDULES_PER_PAGE, cursor: cursors.at(-1) })}`
+  const { value, problem, stale, refresh } = useData(
+    path,
+    signal => requestJson<SchedulesAnswer>("GET", path, undefined, signal),
+    { events: EVENTS, pollMs: 3_000 },
+  )
+  return (
+    <>
+      <div class="title">
+        <h1>Schedules</h1>
+        <span class="grow" />
+        {mayChangeSchedules() && (
+          <button type="button" class="primary" onClick={() => setIsCreating(true)}>
+            New schedule
+          </button>
+        )}
+      </div>
+      <div class="filters">
+        <Filter label="Queue" value={queue} onChange={value => refine({ queue: value })} placeholder="all" />
+      </div>
+      {problem && <ProblemNote problem={problem} />}
+      {value === undefined ? (
+        problem === undefined && <Skeleton rows={5} />
+      ) : value.schedules.length === 0 && value.next === undefined ? (
+        <Empty title="No schedules">
+          <p>
+            A schedule creates a task at each of its times. Create one here, or with{" "}
+            <code>PUT /schedules/&lt;queue&gt;:&lt;name&gt;</code>.
+          </p>
+        </Empty>
+      ) : (
+        <ScheduleTable schedules={value.schedules} stale={stale} pause={setPausing} refresh={refresh} />
+      )}
+      <Pager cursors={cursors} next={value?.next} go={setCursors} />
+      {pausing && (
+        <PauseScheduleDialog id={pausing.schedule} onClose={() => setPausing(undefined)} onDone={refresh} />
+      )}
+      {isCreating && <ScheduleDialog onClose={() => setIsCreating(false)} onDone={refresh} />}
+    </>
+  )
+}
+
+/** `0 7 * * mon-fri, Europe/Berlin` or `every 5 min`. */
+export function formatTimes({ cron, time_zone = "UTC", every_ms = 0 }: ScheduleView): string {
+  return cron === undefined
+    ? `every ${formatDuration(every_ms).replace(".0 s", " s")}`
+    : `${cron}, ${time_zone}`
+}
+
+function ScheduleTable(props: {
+  schedules: ScheduleView[]
+  stale: boolean
+  pause: (schedule: ScheduleView) => void
+  refresh: () => void
+}) {
+  const count = (head: string, of: "fired" | "missed" | "skipped") => ({
+    head,
+    num: true,
+    cell: (schedule: ScheduleView) =>
+      schedule[of] === 0 ? <span class="dim">0</span> : formatCount(schedule[of]),
+  })
+  return (
+    <Table
+      label="Schedules"
+      rows={props.schedules}
+      stale={props.stale}
+      keyOf={({ schedule }) => schedule}
+      columns={[
+        {
+          head: "Schedule",
+          cell: ({ schedule, paused, pause_reason = "" }) => (
+            <>
+              <a class="name" href={`#/schedules/${encodeURIComponent(schedule)}`}>
+                {schedule}
+              </a>{" "}
+              {paused && <Badge of="paused" />}{" "}
+              <span class="reason">
+                <SafeText text={pause_reason} most={200} />
+              </span>
+            </>
+          ),
+        },
+        { head: "Times", cell: schedule => <span class="mono">{formatTimes(schedule)}</span> },
+        {
+          head: "Next run",
+          cell: ({ next_at, paused }) =>
+            next_at === undefined ? (
+              <span class="dim">{paused ? "paused" : "ended"}</span>
+            ) : (
+              <Time at={next_at} />
+            ),
+        },
+        { head: "Last run", cell: ({ last }) => <LastRun last={last} /> },
+        count("Fired", "fired"),
+        count("Missed", "missed"),
+        count("Skipped", "skipped"),
+        mayChangeSchedules() && {
+          head: "",
+          num: true,
+          cell: schedule => (
+            <div class="buttons">
+              <button
+                type="button"
+                class="quiet"
+                aria-label={`Run now: ${schedule.schedule}`}
+                onClick={() => runSchedule(schedule.schedule, props.refresh)}
+              >
+                <Icon name="next" /> Run now
+              </button>
+              {can("operate") &&
+                (schedule.paused ? (
+                  <button
+                    type="button"
+                    class="quiet"
+                    aria-label={`Resume ${schedule.schedule}`}
+                    onClick={() => resumeSchedule(schedule.schedule, props.refresh)}
+                  >
+                    <Icon name="play" /> Resume
+                  </button>
+                ) : (
+                  <button
+                    type="button"
+                    class="quiet"
+                    aria-label={`Pause ${schedule.schedule}`}
+                    onClick={() => props.pause(schedule)}
+                  >
+                    <Icon name="pause" /> Pause
+                  </button>
+                ))}
+            </div>
+          ),
+        },
+      ]}
+    />
+  )
+}
+
+export const LastRun = ({ last }: { last: ScheduleView["last"] }) =>
+  last === undefined ? (
+    <span class="dim">never</span>
+  ) : (
+    <>
+      {last.state === undefined ? <span class="dim">deleted</span> : <Badge of={last.state} />}{" "}
+      <a href={`#/tasks/${encodeURIComponent(last.task_id)}`} title={last.task_id}>
+        <Time at={last.planned_at} />
+      </a>
+    </>
+  )
