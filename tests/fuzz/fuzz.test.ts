@@ -1,9 +1,12 @@
 /** A short run of `bun run fuzz`. A long run takes minutes. */
-import { expect, test } from "bun:test"
+import { expect, setDefaultTimeout, test } from "bun:test"
 import { TOKEN, testBroker } from "../support/harness.ts"
 import { Document } from "./document.ts"
 import { judge } from "./judge.ts"
 import { fuzz } from "./run.ts"
+
+// The run takes about 5 s, and longer on a busy machine.
+setDefaultTimeout(120_000)
 
 test("valid, changed and broken requests are answered as documented, and only accepted tasks are stored", async () => {
   const { failures, answers, codes, compared } = await fuzz({
