@@ -15,6 +15,6 @@ local function int(number)
 end
 local now_text = int(now)
 
--- Publishes a hint. What a script has written stands if the user of Redis may not publish: the broker finds that out by
--- lib/lua/probe.lua, and whoever waits for the hint looks again after a while.
+-- Publishes a hint. If the Redis user may not publish, the writes of the script remain: the broker reports the missing right
+-- (lib/lua/probe.lua), and clients that wait for the hint find the change at the next check.
 local function publish_hint(channel, message) redis.pcall("PUBLISH", channel, message) end

@@ -16,7 +16,7 @@ local queues, places, limit, bytes, place, score, id = unpack(ARGV)
 local MAX_CHUNKS = 20 -- parts of `limit` entries of a ready list that one call reads, as turns are left out
 local MAX_RETURNED = 1000 -- tasks that may return to the head of a list between two pages
 
--- Ids leave a list only at its head, in order. So an id that is no longer found has left with all before it.
+-- Ids leave a list only at its head, in order. So if an id is no longer found, it and all ids before it have left.
 local function index_after(list)
   if redis.call("LINDEX", list, score) == id then return score + 1 end
   local index = redis.call("LPOS", list, id, "MAXLEN", score + MAX_RETURNED)

@@ -1,5 +1,5 @@
 #!lua
---[[ probe: find out what Redis refuses to this user. Where it refuses writes, it refuses this script with the same words.
+--[[ probe: find out what Redis refuses to this user. If Redis refuses writes, it refuses this script with the same error.
   keys       mark: a key that holds a string; calls on it are omitted if it does not exist; missing: a key that never exists
   for each   call: a command and its arguments, separated by spaces; it must not change anything
   answers    for each the error of Redis, "" if there is none

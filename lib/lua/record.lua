@@ -8,7 +8,7 @@ local task, payload, ready, due, leases, done, dead, cancelled, expiring, unique
 local groups = false -- see groups.lua: opened when a call first meets a task with a group
 local open_groups
 
--- Goes on to another queue, whose keys differ only in the name. In a Cluster, where queues are in different slots, a call
+-- Switches to another queue, whose keys differ only in the name. In a Cluster, where queues are in different slots, a call
 -- names one queue.
 local function use_queue(name)
   local keys = {}
@@ -217,7 +217,7 @@ end
 -- The attempt number of a lease; 0 if the task was never leased.
 local function attempt_of(lease) return tonumber(match(lease, "^%d+")) end
 
--- Reads a task without parsing it, or returns false: its text, its payload if that has its own key and is asked for, and
+-- Reads a task without parsing it, or returns false: its text, its payload if that has its own key and with_payload is set, and
 -- its scores in `leases` and `due`.
 local function read_raw(id, with_payload)
   local text = redis.call("GET", task .. id)

@@ -51,7 +51,7 @@ Redis directly, so it also works if no broker is running, and changes nothing.
     reads: undefined,
     about: `\
 A task queue on this machine: starts a broker, and a worker once the broker is
-ready. Without REDIS_URL the broker also starts a Redis server of its own.
+ready. Without a Redis address the broker also starts an embedded Redis.
 
   bun run start                Ctrl-C or SIGTERM stops both, the worker first
   PORT=8080 BROKER_URL=http://localhost:8080 bun run start

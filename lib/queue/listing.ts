@@ -10,7 +10,7 @@ import type { State } from "../wire/fields.ts"
 export const MAX_ENTRIES_PER_PAGE = 1_000
 /** How many characters of tasks a page reads, exceeded by one task at most: a payload or result may be as large as a body. */
 const MAX_TEXT_PER_PAGE = 4_000_000
-/** How many queues a page looks through, so that a listing over thousands of queues holds up nobody. */
+/** How many queues a page reads, so that a listing over thousands of queues delays no other request. */
 const MAX_QUEUES_PER_PAGE = 1_000
 /** How many queues of a Cluster are read at the same time. */
 const MIN_QUEUES_AT_ONCE = 10
@@ -53,7 +53,7 @@ export interface TaskFilter {
 interface Found {
   task: Task
   hasOwnPayload: boolean
-  /** The cursor of the page that begins after it. */
+  /** The cursor of the page that begins after this entry. */
   cursor: string
 }
 
@@ -98,7 +98,7 @@ async function findTasks(
     if (at >= MAX_QUEUES_PER_PAGE)
       return endPage(writeCursor({ ...START, queue: remaining[at - 1]!, place: END }))
     const some = remaining.slice(at, Math.min(at + queuesAtOnce, MAX_QUEUES_PER_PAGE))
-    // One more than fits shows that there is a next page.
+    // One task more than fits shows that there is a next page.
     const most = 1 + (matches ? entriesLeft : Math.min(entriesLeft, limit - found.length))
     const { now, isComplete, parts } = await readEntries(scripts, some, places, position, most, textLeft)
     for (const [queue, place, ...entries] of parts)
@@ -122,7 +122,7 @@ async function findTasks(
   return endPage()
 }
 
-/** Reads the next entries of some queues, in order. The first queue is read from behind `after`. */
+/** Reads the next entries of some queues, in order. In the first queue it starts after `after`. */
 async function readEntries(
   scripts: Scripts,
   queues: readonly string[],
@@ -149,7 +149,7 @@ async function readEntries(
   const [[now]] = groups as [(typeof groups)[number]]
   for (const [, more, ...found] of groups) {
     parts.push(...found)
-    // What follows a queue that was not read to its end belongs to a later page.
+    // If a queue was not read to its end, the queues after it belong to a later page.
     if (more === 1) return { now, isComplete: false, parts }
   }
   return { now, isComplete: true, parts }
@@ -207,7 +207,7 @@ interface Position {
 
 const START = { place: "", score: "", id: "" }
 
-/** The place of a cursor that is behind all tasks of its queue. */
+/** The place of a cursor that is after all tasks of its queue. */
 const END = "end"
 
 const writeCursor = ({ queue, place, score, id }: Position): string =>

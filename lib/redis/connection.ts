@@ -72,10 +72,10 @@ function connection(target: RedisTarget, extra: RedisOptions, outages: OutageLog
   return redis
 }
 
-/** Why the servers of these connections refused the last one: ioredis reports only that it was closed. */
+/** The errors with which servers refused connections. ioredis reports only that a connection was closed. */
 const refusals = new WeakMap<Redis, Error>()
 
-/** Reads the first reply of each connection. It is an error if Redis takes no more clients. */
+/** Reads the first reply of each connection, which is an error if Redis has reached maxclients. */
 function noteRefusal(redis: Redis): void {
   redis.on("connect", () =>
     redis.stream.once("data", (reply: Buffer) => {
@@ -87,7 +87,7 @@ function noteRefusal(redis: Redis): void {
 
 export const LOADING = new Error("LOADING Redis is loading the dataset in memory")
 
-/** What Redis said, if a connection is not usable now: that it is loading its data, or that it takes no more clients. */
+/** The error of Redis if a connection is not usable now: it is loading its data, or has reached maxclients. */
 export function whyUnavailable(redis: Redis): Error | undefined {
   // Until a server has loaded its data, ioredis keeps the connection in this state.
   if (redis.status === "connect") return LOADING

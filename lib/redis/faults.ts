@@ -3,7 +3,7 @@ import { Refused } from "../errors.ts"
 
 const OUT_OF_MEMORY = /^OOM |OOM command not allowed|script .*OOM/i
 
-/** What the first word of an error says, and what to look at. Redis has not run the command. */
+/** Advice per first word of an error with which Redis refuses a command without running it. */
 const ADVICE: Readonly<Record<string, string>> = {
   MISCONF: "Look at the log, the free space and the directory of Redis.",
   READONLY: "This Redis is a replica: name the master in REDIS_URL, or use REDIS_SENTINELS.",
@@ -21,13 +21,13 @@ const ADVICE: Readonly<Record<string, string>> = {
   WRONGPASS: "Check the user and the password of Redis.",
   "ERR max number of clients": "Raise maxclients of Redis, or close connections.",
 }
-/** Since Redis 7.0 a script fails so if the user may not do what it calls. It may have written before. */
+/** How a script fails since Redis 7.0 if it calls a command that the user may not run. It may have written before that. */
 const NO_RIGHT_IN_SCRIPT = /^ERR The user executing the script can't|^NOPERM .*script:/
 
 const UNREACHABLE =
   /Command timed out|Connection is closed|isn't writeable|max retries|ECONN|EPIPE|ENOENT|ETIMEDOUT|Socket (closed|timeout)|sentinels are unreachable/i
 
-/** What Redis said when it refused a command; undefined if an error is anything else. */
+/** The error with which Redis refused a command, and advice; undefined for any other error. */
 export function refusalBy(
   error: Error,
 ): { words: string; advice: string; mayHaveWritten: boolean } | undefined {

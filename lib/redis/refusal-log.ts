@@ -1,6 +1,6 @@
 /**
- * Logs when a server begins to refuse commands, in its own words, and when it accepts them again: one line each. While a
- * server refuses, it is asked once per second, so the end is logged even if no call is made.
+ * Logs one line when a server begins to refuse commands, with its error, and one when it accepts them again. In between
+ * the server is checked once per second, so the end is logged even if no call is made.
  */
 import type { Log } from "../log.ts"
 
@@ -20,13 +20,13 @@ export class RefusalLog {
         accepts => {
           if (accepts && this.#end(server)) this.log.info("Redis accepts commands again", { server: at })
         },
-        () => {}, // its connection logs that
+        () => {}, // the connection logs this
       )
     }, WATCH_MS).unref()
     this.#watched.set(server, { timer, error })
   }
 
-  /** What this server said when it began to refuse commands. */
+  /** The error with which this server began to refuse commands. */
   errorOf(server: object): Error | undefined {
     return this.#watched.get(server)?.error
   }

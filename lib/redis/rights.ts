@@ -1,4 +1,4 @@
-/** Which rights of the README's ACL line a Redis user lacks. Every command that the broker needs is tried without effect. */
+/** Finds the rights of the README's ACL line that a Redis user lacks, by trying every command that the broker needs without effect. */
 import type { Redis } from "ioredis"
 import { MISSING, SCHEMA, wakeChannel } from "./keys.ts"
 
@@ -34,7 +34,7 @@ export const PROBED_COMMANDS = CALLS.map(call => call.split(" ")[0]!)
 /** What the probe script calls on the server that has SCHEMA. */
 export const probeCalls = (channel = wakeChannel("probe")): string[] => [...CALLS, `PUBLISH ${channel} 0`]
 
-/** What an ACL must contain so that this call is not refused as it was; undefined if its error is about something else. */
+/** What an ACL must contain so that this call is accepted; undefined if its error is not about rights. */
 export function missingRight(call: string, error: string): string | undefined {
   if (/unknown (redis )?command|run th(is|e) .*command|can't run/i.test(error))
     return `+${call.split(" ")[0]!.toLowerCase()}`
@@ -50,7 +50,7 @@ function rightOfCommand(name: string, error: Error): string | undefined {
   return right === "+eval" || right === "+evalsha" ? "+@scripting" : right
 }
 
-/** Runs a command, and adds what it lacks to `missing` instead of failing. */
+/** Runs a command. If the user lacks a right, adds it to `missing` instead of failing. */
 export async function tryCommand(
   redis: Redis,
   missing: Set<string>,

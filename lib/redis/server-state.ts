@@ -43,7 +43,7 @@ export async function serverState(redis: Redis, key: string, waits: boolean): Pr
   }
 }
 
-/** Runs the probe script. An error of Redis is the answer; without a connection this fails. */
+/** Runs the probe script and returns the error of Redis, if there is one. Fails if there is no connection. */
 async function refusalOf(
   redis: Redis,
   key: string,

@@ -1,4 +1,4 @@
-/** One answer for many callers: a question has at most one call in progress, and a few calls per second. */
+/** Shares the answer of a call among many callers: at most one call is in progress, and a few are made per second. */
 const CALLS_PER_SECOND = 5
 
 export class SharedAnswer<T> {
@@ -33,7 +33,7 @@ export class SharedAnswer<T> {
     return call
   }
 
-  /** A good answer no longer holds. A bad one is kept, so that a flood of failures asks no more often. */
+  /** Drops the last answer if it succeeded. A failure is kept, so that many failures cause no further calls. */
   doubt(): void {
     if (!this.#hasFailed) this.#last = undefined
   }

@@ -28,7 +28,7 @@ export interface RedisState extends Omit<ServerState, "refusal"> {
   waitReplicas: number
   /** Why no master accepts changes; undefined if one does. */
   refused: { code: Code; detail: string } | undefined
-  /** What cannot be served now, beside what can. */
+  /** The faults that prevent a part of the calls. */
   degraded: string[]
 }
 
@@ -47,7 +47,7 @@ export class Store implements Runner {
     try {
       await store.#topology.connect()
       await store.#check().catch(async error => {
-        if (error instanceof Refused) await store.requireRights() // it may say more
+        if (error instanceof Refused) await store.requireRights() // its error may be more specific
         throw error
       })
       await store.readClock().catch(() => {}) // the caller tells what this Redis lacks
@@ -130,7 +130,7 @@ export class Store implements Runner {
     return this.#state.get()
   }
 
-  /** Has `state` check one more right. `check` resolves to the right that is missing, if it is. */
+  /** Adds a check to `state`. It resolves to the missing right; undefined if there is none. */
   alsoCheck(check: () => Promise<string | undefined>): void {
     this.#checks.push(check)
   }
@@ -162,7 +162,7 @@ export class Store implements Runner {
     }
   }
 
-  /** What a failed call tells about its server is logged. Returns the error, or what is known of its cause. */
+  /** Logs what the error of a call reveals about its server. Returns the error, or its cause if that is known. */
   #cause(server: Server | undefined, error: unknown): unknown {
     this.#state.doubt()
     if (server === undefined || !(error instanceof Error)) return error
@@ -171,7 +171,7 @@ export class Store implements Runner {
     return cause
   }
 
-  /** ioredis connects again after READONLY, because another server may be the master by now. It then fails calls unsent. */
+  /** ioredis reconnects after READONLY, because another server may be the master now. Until then it fails calls without sending them. */
   #whyUnavailable(server: Server, error: Error): Error | undefined {
     const refused = this.#refusals.errorOf(server)
     const isConnecting = error.message.includes("isn't writeable") && refused?.message.startsWith("READONLY")

@@ -127,7 +127,7 @@ export function readLeased(queue: string, handed: readonly string[]): Leased[] {
 /** The attempt number of a lease; 0 if the task was never leased. */
 const attemptOf = (lease: string): number => Number.parseInt(lease, 10)
 
-/** A task as read_raw in lua/record.lua returns it. `payload`: null unless it has its own key and was asked for. */
+/** A task as read_raw in lua/record.lua returns it. `payload`: null unless it has its own key and was requested. */
 export type RawTask = [
   id: string,
   text: string,

@@ -13,7 +13,7 @@ function problems(read: (env: Env) => unknown, env: Env): readonly string[] {
   return []
 }
 
-test("without settings a broker has its defaults, its own Redis and its own token", () => {
+test("without settings a broker has its defaults, the embedded Redis and the token that it creates", () => {
   expect(readBrokerConfig({})).toMatchObject({
     port: 5000,
     redisUrl: undefined,

@@ -126,7 +126,7 @@ test("SIGTERM answers all long polls, and all processes exit with 0", async () =
   expect(process.stdout).toBe("")
 })
 
-test("with their own Redis the greeting is printed once, and they stop it, even if their parent is killed", async () => {
+test("with an embedded Redis the greeting is printed once, and the brokers stop it, even if their parent is killed", async () => {
   await using dir = await directory()
   await using parent = brokerProcess(two(), dir.path)
   const pids = await pidsOf(parent)

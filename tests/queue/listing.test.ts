@@ -105,8 +105,8 @@ describe("tasks", () => {
   })
 })
 
-describe("a listing whose tasks leave the head of the queue meanwhile", () => {
-  test.each(["leased", "leased, and some released", "purged"])("shows all that stay: %s", async how => {
+describe("a listing while tasks leave the head of the queue", () => {
+  test.each(["leased", "leased, and some released", "purged"])("shows all tasks that stay: %s", async how => {
     await using q = await ServedQueue.open()
     const { body } = await q.ask("POST", "/submit", Array(220).fill({ type: "t", queue: q.queue }))
     const seen = new Set<string>()
@@ -131,7 +131,7 @@ describe("a listing whose tasks leave the head of the queue meanwhile", () => {
   })
 })
 
-/** A broker with its own Redis, which counts what it sends. */
+/** A broker with its own Redis, which counts its commands and bytes. */
 async function counted() {
   const redis = await testRedis()
   const broker = await testBroker({ maxBodyBytes: 10_000_000 }, redis.socket)
@@ -171,7 +171,7 @@ const large = "x".repeat(0.9 * MB)
 describe("a page is bounded in bytes, and holds at least one task", () => {
   const add = (sizes: { tasks: number }[]) => sizes.reduce((sum, { tasks }) => sum + tasks, 0)
 
-  test("with large payloads, of which a filter reads none", async () => {
+  test("with large payloads, which a filter does not read", async () => {
     await using q = await counted()
     for (let i = 0; i < 12; i++) await post(q.broker, "/submit", { type: i % 4 ? "a" : "b", payload: large })
     for (const query of ["", "&type=a", "&limit=12"]) {
@@ -189,7 +189,7 @@ describe("a page is bounded in bytes, and holds at least one task", () => {
     expect(huge.map(({ tasks }) => tasks)).toEqual([1, 1, 1])
   })
 
-  test("with large results, and purges them without reading them", async () => {
+  test("with large results, which a purge does not read", async () => {
     await using q = await counted()
     await post(q.broker, "/submit", Array(12).fill({ type: "a" }))
     const { tasks } = (await answered(post(q.broker, "/lease", { max: 12 }))) as { tasks: Body[] }
@@ -207,7 +207,7 @@ describe("a page is bounded in bytes, and holds at least one task", () => {
     })
   })
 
-  test("of dead tasks too, and what counts, groups, retries or deletes them reads no payloads", async () => {
+  test("for dead tasks too, and counting, grouping, retrying and deleting them reads no payloads", async () => {
     await using q = await counted()
     for (let i = 0; i < 12; i++)
       await post(q.broker, "/submit", { type: "a", payload: { n: i, large }, max_retries: 0 })
@@ -262,7 +262,7 @@ describe("a listing over thousands of queues", () => {
       )) as { tasks: Body[] }
       await post(q.broker, "/ack", { task_id: tasks[0]!.id, lease: tasks[0]!.lease, status: "failed" })
     }
-    /** How many scripts a request runs. A broker sweeps four queues per second besides. */
+    /** The number of scripts that a request runs. A broker also sweeps four queues per second. */
     const callsOf = async (path: string) => {
       const before = await scriptCalls(q.redis)
       const body = await answered(q.broker.call("GET", path))

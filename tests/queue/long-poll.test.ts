@@ -324,7 +324,7 @@ test("after a call that was limited by bytes, waiters without a task are served 
   expect(got.map(tasks => tasks.length)).toEqual([1, 1, 1, 1, 1, 1])
 })
 
-test("an answer takes tasks of further queues until it has its bytes", async () => {
+test("an answer takes tasks of further queues up to its limit of bytes", async () => {
   const ready = { a: 5, b: 5, c: 5, d: 5 }
   const { poll, calls } = handingOneEach(ready, "x".repeat(1.5 * 2 ** 20))
   const tasks = await poll.wait({ queues: ["a", "b", "c", "d"], max: 9, waitMs: 0, worker: "" })

@@ -1,4 +1,4 @@
-/** What the broker answers and logs while Redis answers, but refuses what the broker needs. */
+/** What the broker answers and logs while Redis answers but refuses commands. */
 import { expect, test } from "bun:test"
 import { mkdir } from "node:fs/promises"
 import type { Fields, Log } from "../../lib/log.ts"
@@ -21,7 +21,7 @@ const becomesReady = (broker: TestBroker) =>
 
 type Command = (...words: [string, ...string[]]) => Promise<unknown>
 
-/** Makes Redis refuse writes, and accept them again; the word is the first of its errors. */
+/** Makes Redis refuse writes and accept them again, by the first word of the error. */
 const REFUSALS: Record<
   string,
   { begin: (call: Command) => Promise<unknown>; end: (call: Command) => Promise<unknown> }
@@ -83,7 +83,7 @@ test("a broker without any calls logs what /readyz finds, once", async () => {
   expect(lines("Redis refuses")).toHaveLength(1)
 })
 
-test("with Redis full, /readyz stays 200 and says that new tasks are refused, and the log says so once", async () => {
+test("with Redis full, /readyz stays 200 and reports that new tasks are refused, and this is logged once", async () => {
   await using server = await testRedis({ args: ["--maxmemory-policy", "noeviction"] })
   const { log, lines } = recordedLog()
   await using broker = await testBroker({}, server.socket, log)

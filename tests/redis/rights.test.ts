@@ -1,4 +1,4 @@
-/** A Redis user that lacks rights: found at start and by /readyz, and no call that has written fails because of a hint. */
+/** A Redis user that lacks rights: found at start and by /readyz, and a call that has written does not fail because of a hint. */
 import { expect, test } from "bun:test"
 import { join } from "node:path"
 import { endedChannel } from "../../lib/redis/keys.ts"
@@ -88,7 +88,7 @@ test.each(LACKS)(
   },
 )
 
-/** Taking a channel away ends connections, so the first answer may be that Redis is unavailable. */
+/** If a channel is taken away, Redis ends connections, so the first answer may be that Redis is unavailable. */
 async function expectNotReady(ready: () => Promise<Response>, right: string): Promise<void> {
   let found = await problem(ready())
   for (let tries = 0; found.code === "redis_unavailable" && tries < 100; tries++) {
@@ -98,7 +98,7 @@ async function expectNotReady(ready: () => Promise<Response>, right: string): Pr
   expect(found).toMatchObject({ status: 503, code: "not_ready", detail: expect.stringContaining(right) })
 }
 
-test("calls whose change is made succeed although Redis refuses their hint", async () => {
+test("calls that have made their change succeed although Redis refuses their hint", async () => {
   const rights = await documentedRights()
   await using redis = await redisWithUser(rights)
   await using broker = await redis.start()
@@ -124,7 +124,7 @@ test("calls whose change is made succeed although Redis refuses their hint", asy
   expect((await waits).status).toBe(200)
 })
 
-test("every command of the scripts and of the broker is tried", async () => {
+test("the check tries every command of the scripts and of the broker", async () => {
   const sources = new Bun.Glob("lib/{lua,queue,observe,redis}/*.{lua,ts}").scan({ cwd: root })
   const used = new Set<string>()
   for await (const path of sources) {

@@ -149,7 +149,7 @@ export class DirectQueue implements AsyncDisposable {
     await this.redis.zadd(this.key("due"), "XX", 1, localOf(id))
   }
 
-  /** A page of one place: whether more follow, and its entries. */
+  /** A page of one place: whether there are more entries, and its entries. */
   async page(place: string, limit: number, after: { score: string; id: string } = { score: "", id: "" }) {
     const [, more, part] = await this.scripts.call("page", this.name, {
       queues: this.name,
