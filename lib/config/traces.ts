@@ -1,6 +1,6 @@
 /**
- * OTEL_*, as OpenTelemetry's specification reads them: words in any case, and what is not understood is ignored with a
- * warning. Variables that are not used are not checked. The exporter reads others itself, such as headers and time limits.
+ * OTEL_*, read as OpenTelemetry's specification requires: upper and lower case are equal, and values that are not supported
+ * are ignored with a warning. Unused variables are not checked. The exporter reads others itself, such as headers.
  */
 import type { Reader } from "./reader.ts"
 import type { Variable } from "./variables.ts"
@@ -16,7 +16,7 @@ export const SAMPLERS = [
 
 export function readTraces(read: Reader) {
   const warnings: string[] = []
-  /** The word in lower case; `fallback` if the variable is unset, or has none of these words. */
+  /** The value in lower case; `fallback` if the variable is unset or has another value. */
   const word = <T extends string>(
     name: Variable,
     words: readonly T[],
@@ -58,9 +58,7 @@ export function readTraces(read: Reader) {
     )
   else if (protocol !== "http/json") warnings.push(`Spans are sent by http/json, not by ${protocol}`)
   if (propagators.length > 0 && !propagators.includes("tracecontext"))
-    warnings.push(
-      "OTEL_PROPAGATORS is ignored: tasks carry the context of W3C (tracecontext), and no other one",
-    )
+    warnings.push("OTEL_PROPAGATORS is ignored: tasks carry only the W3C context (tracecontext)")
   if (exporters.length > 0 && url === undefined)
     warnings.push("No spans are sent: OTEL_TRACES_EXPORTER is set, but OTEL_EXPORTER_OTLP_ENDPOINT is not")
   const isWanted = !isOff && (url !== undefined || exporters.length > 0)
@@ -75,7 +73,7 @@ export function readTraces(read: Reader) {
   }
 }
 
-/** The address for traces is used as it is; to the one for all signals the path is added. */
+/** The address for traces is used unchanged. The path is added to the address for all signals. */
 function readUrl(read: Reader, isOff: boolean): string | undefined {
   const own = read.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
   const shared = read.text("OTEL_EXPORTER_OTLP_ENDPOINT")

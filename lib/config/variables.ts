@@ -61,9 +61,10 @@ export const VARIABLES = {
   OTEL_SDK_DISABLED: "true: no spans are created.",
   OTEL_TRACES_EXPORTER: "none: no spans are created. otlp is the only exporter.",
   OTEL_EXPORTER_OTLP_PROTOCOL:
-    "Only http/json is supported. With grpc no spans are sent, and the log says so.",
+    "Only http/json is supported. With grpc no spans are sent, and a warning is logged.",
   OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: "The same, instead of OTEL_EXPORTER_OTLP_PROTOCOL.",
-  OTEL_PROPAGATORS: "Only tracecontext (W3C) is supported; anything else is ignored, and the log says so.",
+  OTEL_PROPAGATORS:
+    "Only tracecontext (W3C) is supported; anything else is ignored, and a warning is logged.",
   OTEL_SERVICE_NAME: "Service name of the spans. Unset: task-queue-broker and task-queue-worker.",
   OTEL_TRACES_SAMPLER:
     "always_on, always_off or traceidratio; with the prefix parentbased_ the decision of the caller takes precedence.",

@@ -371,6 +371,6 @@ const compareIds = (a: string, b: string): number => {
   return ms - otherMs || count - otherCount
 }
 
-/** Adds the time of the entry, which Redis set as part of its id, if the event has no time of its own. */
+/** Adds the time of the entry, which Redis set as part of its id, if the event has no time. */
 const withTime = (id: string, data: string): string =>
   data.startsWith('{"at":') ? data : `{"at":${partsOf(id)[0]}${data === "{}" ? "" : ","}${data.slice(1)}`

@@ -136,7 +136,7 @@ export class EventWriter {
     clearInterval(this.#tickTimer)
   }
 
-  /** `data`: with the time of the event, or else the feed adds that of the entry. */
+  /** If `data` has no time, the feed adds the time of the entry. */
   #append(event: EventName, queue: string, id: string, data: Partial<EventData>): void {
     this.#buffer.push({ event, queue, task: id, data: JSON.stringify(data) })
     this.#flushTimer ??= setTimeout(() => void this.#flush(), FLUSH_MS).unref()

@@ -20,8 +20,8 @@ const SETTLE_EVENTS = {
 const MAX_LOGGED_ERROR = 200
 
 /**
- * How an attempt ended. `attempt` is the newest attempt, which is not that of a lease whose ack is repeated. `reason` is
- * that of a task that is dead now. `now` is by the clock of this broker, like the time in a lease.
+ * How an attempt ended. `attempt` is the newest attempt of the task; a repeated ack may be about an earlier one. `reason` is
+ * set if the task is dead now. `now` is by the clock of this broker, like the time in a lease.
  */
 interface AttemptEnd extends Pick<Settled, "code" | "retries">, Moment {
   state: Task["state"]

@@ -34,7 +34,7 @@ export const EVENT_NAMES = [
 
 export type EventName = (typeof EVENT_NAMES)[number]
 
-/** The events of a task, in the order in which they happen to it between two leases. */
+/** The events of a task, in the order in which they occur between two leases. */
 const RANKS = {
   submitted: 0,
   scheduled: 0,
@@ -68,7 +68,7 @@ export interface EventData {
   attempt?: number
   /** With `lapsed` and `dead`: why. With `paused`: the reason that the operator gave. */
   reason?: string
-  /** With `failed`, and `released` if it named one: the first 200 characters of the error. */
+  /** With `failed`, and with `released` if the ack has an error: its first 200 characters. */
   error?: string
   /** With `settings`: the new settings. */
   settings?: QueueSettings

@@ -54,7 +54,7 @@ export const TaskView = Type.Object({
   ),
   result: Type.Optional(Type.Unknown()),
   error: Type.Optional(
-    Type.String({ description: "the error of the newest failure, or of a release that named one" }),
+    Type.String({ description: "the error of the newest failure, or of a release with an error" }),
   ),
   reason: Type.Optional(
     Type.Union(

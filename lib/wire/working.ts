@@ -74,7 +74,7 @@ export const Ack = Type.Object(
         minimum: 0,
         maximum: 30 * DAY_MS,
         description:
-          "with failed or released: the delay before the next attempt, in ms, instead of the backoff or of none",
+          "with failed or released: the delay before the next attempt, in ms (default: the backoff; with released: none)",
       }),
     ),
   },

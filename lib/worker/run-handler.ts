@@ -53,7 +53,7 @@ const failedOutcome = (error: string): Outcome => ({ status: "failed", error: er
 
 /**
  * During a deployment, workers that know the type may be starting. So the task is released, with a pause that grows with
- * each release. It is dead if nobody knows its type for about an hour and a half, after 100 releases.
+ * each release. If no worker knows the type for about an hour and a half, the task is dead after 100 releases.
  */
 function unknownType({ type, releases = 0 }: LeasedTask, handlers: Handlers): Outcome {
   const known = [...handlers.keys()]

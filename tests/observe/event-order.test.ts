@@ -1,11 +1,11 @@
-/** GET /events: the times of events, and their order within a task, whichever broker publishes them. */
+/** GET /events: the times of events, and their order within a task, whatever broker publishes them. */
 import { expect, test } from "bun:test"
 import type { EventData } from "../../lib/wire/events.ts"
 import { lease, submit, subscribe } from "../support/event-listener.ts"
 import { DirectQueue, freshName, testBroker } from "../support/harness.ts"
 import { testRedis } from "../support/redis.ts"
 
-/** The event names of each task in the order by `at` and then `order`, and in that by `order` alone. */
+/** The event names of each task, sorted by `at` and then `order`, and sorted by `order` alone. */
 function ordered(events: (EventData & { event: string })[]) {
   const shuffled = events.toSorted(({ event: a }, { event: b }) => (a < b ? -1 : 1))
   const namesOf = (by: (a: EventData, b: EventData) => number) =>
@@ -21,7 +21,7 @@ function ordered(events: (EventData & { event: string })[]) {
   }
 }
 
-test("the events of a task have the times of its transitions and can be ordered, whichever broker publishes them", async () => {
+test("the events of a task have the times of its transitions and can be sorted, whatever broker publishes them", async () => {
   const queue = freshName()
   await using redis = await testRedis()
   await using here = await testBroker({}, redis.socket)
@@ -37,7 +37,7 @@ test("the events of a task have the times of its transitions and can be ordered,
   const sweeping = () => call("/lease", { queues: [queue] })
 
   const done = await submit(next(), queue)
-  await call("/ack", { task_id: (await take()).task_id }) // names no lease
+  await call("/ack", { task_id: (await take()).task_id }) // without a lease
   const failing = await submit(next(), queue, { max_retries: 1, delay_ms: 60_000 })
   await direct.due(failing)
   const first = { ...(await take()), status: "failed" }
@@ -60,7 +60,7 @@ test("the events of a task have the times of its transitions and can be ordered,
   const expiring = await submit(next(), queue, { expires_in_ms: 60_000 })
   await ack({ status: "failed", retry_in_ms: 30_000 })
   await direct.expire(expiring)
-  await direct.sweep() // publishes nothing, so the next retry is of a death that nobody was told
+  await direct.sweep() // publishes nothing, so no `dead` event precedes the next retry
   await call(`/dlq/retry/${expiring}`)
   await call(`/cancel/${expiring}`)
   await listener.until("cancelled", 2)
@@ -76,7 +76,7 @@ test("the events of a task have the times of its transitions and can be ordered,
     [expiring]: "submitted leased failed retried cancelled",
   })
   expect(byOrder).toEqual(byTime)
-  // Repetitions are the same event again.
+  // A repetition publishes the same event again.
   for (const [name, order] of [
     ["failed", 13],
     ["cancelling", 42],

@@ -303,7 +303,7 @@ describe("the variables of OpenTelemetry", () => {
     [{ OTEL_PROPAGATORS: "baggage, TraceContext", OTEL_EXPORTER_OTLP_ENDPOINT: AT }, `${AT}/v1/traces`],
     [{ OTEL_TRACES_SAMPLER: "ALWAYS_ON", OTEL_EXPORTER_OTLP_ENDPOINT: AT }, `${AT}/v1/traces`],
     [{ OTEL_TRACES_SAMPLER_ARG: "not used", OTEL_EXPORTER_OTLP_ENDPOINT: AT }, `${AT}/v1/traces`],
-    // Without an address, and if tracing is off, the others are not used.
+    // Without an address, or with tracing off, the other variables are not used.
     [{ OTEL_TRACES_SAMPLER: "xray", OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" }, undefined],
     [
       { OTEL_SDK_DISABLED: "true", OTEL_EXPORTER_OTLP_ENDPOINT: "no address", OTEL_PROPAGATORS: "b3" },
@@ -313,7 +313,7 @@ describe("the variables of OpenTelemetry", () => {
     expect(read(env)).toMatchObject({ tracesUrl: url as string, tracesWarnings: [] })
   })
 
-  test.each<[name: string, value: string, told: string]>([
+  test.each<[name: string, value: string, warning: string]>([
     ["OTEL_SDK_DISABLED", "1", "OTEL_SDK_DISABLED=1 is ignored"],
     ["OTEL_SDK_DISABLED", "yes", "OTEL_SDK_DISABLED=yes is ignored"],
     ["OTEL_TRACES_EXPORTER", "zipkin", "OTEL_TRACES_EXPORTER: zipkin is not supported"],
@@ -325,11 +325,11 @@ describe("the variables of OpenTelemetry", () => {
     ["OTEL_PROPAGATORS", "b3,jaeger", "OTEL_PROPAGATORS is ignored"],
     ["OTEL_PROPAGATORS", "none", "OTEL_PROPAGATORS is ignored"],
     ["OTEL_TRACES_SAMPLER", "jaeger_remote", "OTEL_TRACES_SAMPLER=jaeger_remote is ignored"],
-  ])("%s=%s is not supported, and one warning says so", (name, value, told) => {
+  ])("%s=%s is not supported and causes one warning", (name, value, warning) => {
     const { tracesUrl, tracesWarnings } = read({ OTEL_EXPORTER_OTLP_ENDPOINT: AT, [name]: value })
     expect(tracesUrl).toBe(value.toLowerCase() === "grpc" ? undefined : `${AT}/v1/traces`)
     expect(tracesWarnings).toHaveLength(1)
-    expect(tracesWarnings[0]).toContain(told)
+    expect(tracesWarnings[0]).toContain(warning)
   })
 
   test.each(["1.5", "-0", "much"])("a ratio of %s is ignored with a warning", OTEL_TRACES_SAMPLER_ARG => {
@@ -345,7 +345,7 @@ describe("the variables of OpenTelemetry", () => {
   })
 
   test.each(["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])(
-    "%s that is no address is refused at the start",
+    "%s that is not an address is refused at start",
     name => {
       for (const reader of [readBrokerConfig, readWorkerConfig])
         for (const value of ["localhost:4318", "unix:///x"])
@@ -353,7 +353,7 @@ describe("the variables of OpenTelemetry", () => {
     },
   )
 
-  test("warnings are logged, and OTEL_TRACES_EXPORTER without an address is one", async () => {
+  test("warnings are logged, also for OTEL_TRACES_EXPORTER without an address", async () => {
     const lines: Fields[] = []
     const log = createLog("info", line => void lines.push(JSON.parse(line)), false)
     expect(

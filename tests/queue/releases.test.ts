@@ -1,4 +1,4 @@
-/** Tasks that a worker releases: at once, with a pause, and because it does not know their type. */
+/** Released tasks: at once, with a pause, and because the worker does not know their type. */
 import { describe, expect, test } from "bun:test"
 import { Client } from "../../lib/client.ts"
 import { BUILT_IN } from "../../lib/handlers.ts"
@@ -10,7 +10,7 @@ import { ServedQueue } from "../support/served-queue.ts"
 const NO_HANDLER = 'this worker has no handler for type "new"'
 
 describe("a release", () => {
-  test("returns the task at once, and keeps the error that it names", async () => {
+  test("returns the task at once and stores its error", async () => {
     await using q = await ServedQueue.open()
     const task = await q.leased()
     const said = { status: "released", error: "not now" }
@@ -20,14 +20,14 @@ describe("a release", () => {
     const seen = await q.task(task.id)
     expect(seen).toMatchObject({ status: "queued", error: "not now", releases: 1, retries: 0, crashes: 0 })
     expect(seen.attempts).toMatchObject([{ outcome: "released", error: "not now" }])
-    // A release that names no error keeps the last one.
+    // A release without an error keeps the previous error.
     const [again] = await q.lease()
     expect(again).toMatchObject({ attempt: 2, releases: 1 })
     await q.ack(again!, { status: "released" })
     expect(await q.task(task.id)).toMatchObject({ error: "not now", releases: 2 })
   })
 
-  test("with retry_in_ms waits that long, is not charged, and /why says why", async () => {
+  test("with retry_in_ms waits that long, counts no failure, and is explained by /why", async () => {
     await using q = await ServedQueue.open()
     const task = await q.leased({ max_retries: 0, max_crashes: 0 })
     expect(task).not.toHaveProperty("releases")
@@ -47,7 +47,7 @@ describe("a release", () => {
     expect(await q.lease()).toMatchObject([{ id: task.id, attempt: 2, releases: 1, retries: 0 }])
   })
 
-  test("too many make the task dead, with the reason and the last error, also if they had pauses", async () => {
+  test("more than 100 times makes the task dead with the reason and the last error, also with pauses", async () => {
     await using q = await ServedQueue.open()
     const id = await q.submit()
     await q.direct.setField(id, "releases", 100)
@@ -58,21 +58,21 @@ describe("a release", () => {
     expect(body.tasks).toMatchObject([{ id, reason: "released", error: NO_HANDLER }])
   })
 
-  test("whose pause would end after the task's expiry makes it dead at once", async () => {
+  test("with a pause beyond the task's expiry makes it dead at once", async () => {
     await using q = await ServedQueue.open()
     const task = await q.leased({ expires_in_ms: 30_000 })
     await q.ack(task, { status: "released", retry_in_ms: 60_000 })
     expect(await q.task(task.id)).toMatchObject({ status: "dead", reason: "expired" })
   })
 
-  test("of a cancelled task ends it", async () => {
+  test("of a task that is being cancelled ends it", async () => {
     await using q = await ServedQueue.open()
     const task = await q.leased()
     await q.cancel(task.id)
     expect((await q.ack(task, { status: "released", retry_in_ms: 60_000 })).body.status).toBe("cancelled")
   })
 
-  test("with a pause of nothing is as one without", async () => {
+  test("with a pause of 0 is like one without a pause", async () => {
     await using q = await ServedQueue.open()
     const task = await q.leased()
     await q.submit()
@@ -81,7 +81,7 @@ describe("a release", () => {
   })
 })
 
-test("during a rolling deploy old workers charge a task of a new type nothing, and a new worker does it", async () => {
+test("during a rolling deployment old workers release a task of a new type, and a new worker runs it", async () => {
   await using q = await ServedQueue.open()
   const client = new Client({ url: q.broker.url, token: TOKEN })
   const lines: string[] = []
