@@ -7,6 +7,7 @@
              task 1 if its id may be in a ready list, 0 if it was in none
              what "unlisted": a task that was in no list when the caller looked again; more: its lease at that time
              what "bytes": the recorded byte count of the queue is too high by `id` bytes
+             what "schedules", "planned": the schedule, or the entry, of the name `id`
   answers    {now, recorded bytes, bytes that these tasks occupied when the audit began, how many items were checked: fewer
              than all if their texts are large, {index, fault, repaired (1 or 0), lease}, ...}
              index: of the item, from 0; the faults:
@@ -18,7 +19,8 @@
              "no_owner"        its unique key is free: taken; or held by another task: not repaired
              "no_payload"      its payload is lost; not repaired
              "unreadable"      the text is not that of a task; not repaired
-             "stray_entry"     an entry whose task does not exist or is in another place; removed
+             "no_plan"         a schedule without its entry in `planned`, or one that would never run; added
+             "stray_entry"     an entry whose task or schedule does not exist or is in another place; removed
              "stray_payload"   a payload that belongs to no task; deleted
              "stray_key"       a unique key whose task does not exist or has ended; deleted
              "wrong_bytes"     the recorded byte count is not the sum over the tasks; corrected
@@ -132,6 +134,20 @@ local function check_entry(set, id)
   local right = state and PLACES[state] == set
   if set == "expiring" then right = state and WAITS[state] and policy.expires > 0 end
   if not right then note("stray_entry", leave, SETS[set], id) end
+end
+
+function check.schedules(name)
+  local text = redis.call("HGET", schedules, name)
+  if not text then return end
+  local _, plan, _, _, _, _, paused = match(text, SCHEDULE)
+  if not plan then return note("unreadable") end
+  local runs = plan ~= "0" and paused == "0"
+  local score = redis.call("ZSCORE", planned, name)
+  if not score or runs == (score == "inf") then note("no_plan", redis.call, "ZADD", planned, runs and plan or "+inf", name) end
+end
+
+function check.planned(name)
+  if redis.call("HEXISTS", schedules, name) == 0 then note("stray_entry", redis.call, "ZREM", planned, name) end
 end
 
 function check.bytes(excess)

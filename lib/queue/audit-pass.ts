@@ -29,7 +29,17 @@ const STEP = 150
 const IDS_PER_READ = 1_000
 /** How many suspects are held in memory. Above it they are checked before the pass goes on. */
 const MAX_SUSPECTS = 50_000
-const SETS: ReadonlySet<AnyQueueKey> = new Set(["due", "leases", "done", "dead", "cancelled", "expiring"])
+const SETS: ReadonlySet<AnyQueueKey> = new Set([
+  "due",
+  "leases",
+  "done",
+  "dead",
+  "cancelled",
+  "expiring",
+  "planned",
+])
+/** Schedules per step: their texts may be large. */
+const SCHEDULES_STEP = 20
 /** Keys that a queue can have without ever having had a task. With only these it need not be registered. */
 const KEYS_WITHOUT_TASKS: ReadonlySet<string> = new Set(["stats", "record", "settings"])
 const PRIORITIES = Array.from({ length: 10 }, (_, priority) => String(priority))
@@ -123,7 +133,8 @@ export class AuditPass {
         } else if (what === "payload" || what === "unique") {
           looked[what === "payload" ? "payloads" : "unique_keys"]++
           items.push({ what, id, more: "" })
-        } else if (SETS.has(what)) await this.#inspectSet(queue, what)
+        } else if (SETS.has(what)) await this.#inspectEntries(queue, what, "ZSCAN", STEP)
+        else if (what === "schedules") await this.#inspectEntries(queue, what, "HSCAN", SCHEDULES_STEP)
       }
       await this.#check(queue, items)
     }
@@ -175,10 +186,15 @@ export class AuditPass {
     }
   }
 
-  async #inspectSet(queue: string, what: AnyQueueKey): Promise<void> {
+  async #inspectEntries(
+    queue: string,
+    what: AnyQueueKey,
+    scan: "ZSCAN" | "HSCAN",
+    count: number,
+  ): Promise<void> {
     let cursor = "0"
     do {
-      const command = ["ZSCAN", keyOf(queue, what), cursor, "COUNT", STEP] as const
+      const command = [scan, keyOf(queue, what), cursor, "COUNT", count] as const
       const [next, entries] = (await this.parts.store.command(command)) as [string, string[]]
       cursor = next
       const ids = entries.filter((_, i) => i % 2 === 0)

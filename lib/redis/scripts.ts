@@ -105,7 +105,12 @@ export const QUEUE_SCRIPTS = {
   watch: { source: watch, args: [], each: ["id"] },
   inspect: { source: inspect, args: [], each: ["id"] },
   why: { source: why, args: [], each: ["id"] },
-  auditQueue: { source: auditQueue, args: ["began", "fix", "retention"], each: ["what", "id", "more"] },
+  auditQueue: {
+    source: auditQueue,
+    parts: [schedule],
+    args: ["began", "fix", "retention"],
+    each: ["what", "id", "more"],
+  },
   queueState: { source: queueState, args: ["queues"], each: [] },
   queueStates: { source: queueStates, args: ["queues"], each: [] },
   leasesByWorker: { source: leasesByWorker, args: ["queues", "from", "limit", "most"], each: [] },

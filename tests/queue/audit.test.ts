@@ -52,6 +52,9 @@ async function audited(overrides: Partial<BrokerConfig> = {}) {
 }
 type Audited = Awaited<ReturnType<typeof audited>>
 
+const scheduled = (q: Audited) =>
+  q.broker.call("PUT", `/schedules/${q.queue}:s`, { cron: "@yearly", task: { type: "a" } })
+
 /** A task in every state, named after it. */
 async function oneOfEach(q: Audited): Promise<void> {
   for (const [task_id, more] of Object.entries({
@@ -104,6 +107,30 @@ const DAMAGE: [what: string, kind: string, mends: boolean, damage: (q: Audited) 
     q => q.redis.del(q.direct.key("payload", "scheduled")),
   ],
   ["a record that cannot be read", "unreadable", false, q => q.redis.set(q.direct.key("task", "mad"), "mad")],
+  [
+    "a schedule that is not planned",
+    "no_plan",
+    true,
+    async q => {
+      await scheduled(q)
+      await q.redis.del(q.direct.key("planned"))
+    },
+  ],
+  [
+    "a schedule that would never run",
+    "no_plan",
+    true,
+    async q => {
+      await scheduled(q)
+      await q.redis.zadd(q.direct.key("planned"), "+inf", "s")
+    },
+  ],
+  [
+    "a planned time without a schedule",
+    "stray_entry",
+    true,
+    q => q.redis.zadd(q.direct.key("planned"), 9e12, "nobody"),
+  ],
   ["an entry without a task", "stray_entry", true, q => q.redis.zadd(q.direct.key("done"), 9e12, "nobody")],
   [
     "an entry of a task that is in another state",
