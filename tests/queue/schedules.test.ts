@@ -170,6 +170,19 @@ test("another task keeps the next time, other times do not; counts stay", async 
   expect(await s.view()).toMatchObject({ fired: 1, task: { type: "other" } })
 })
 
+test("after the clock was set back, a time that has run does not run again, also not by new times", async () => {
+  await using s = await Scheduled.open()
+  const { next_at } = await s.view()
+  // As if the clock had been ahead by a period: the next time has run.
+  await s.edit(({ planned }) => ({ last: planned, planned: planned + PERIOD_MS, fired: 1 }))
+  await s.sweep()
+  expect(await s.planned()).toEqual([])
+  const { body } = await s.put({ ...RARE, every_ms: PERIOD_MS / 2 })
+  expect(body.next_at).toBe(next_at! + PERIOD_MS / 2)
+  await s.post("pause")
+  expect((await s.post("resume")).body.next_at).toBe(next_at! + PERIOD_MS / 2)
+})
+
 test("a time that is due when the times are replaced follows the new times, and gets one task at most", async () => {
   await using s = await Scheduled.open()
   const { next_at } = await s.view()
