@@ -5,6 +5,7 @@ import { localOf } from "../task/id.ts"
 import { encodeNewTask } from "../task/record.ts"
 import type { Extension, NewTask, Settlement } from "../task/task.ts"
 import { Batcher } from "./batcher.ts"
+import type { QueueNames } from "./queue-names.ts"
 
 interface SubmitItem {
   localId: string
@@ -17,10 +18,12 @@ type ExtendReply = Replies["extend"][number]
 
 export function batchSubmits(
   scripts: Scripts,
+  names: QueueNames,
   { batchSizes }: Counters,
   idempotencyTtlMs: number,
 ): Batcher<SubmitItem, SubmitReply> {
   return new Batcher(async (queue, items) => {
+    if (!names.isRegistered(queue)) await names.register(queue)
     batchSizes.submit.observe(items.length)
     const replies = await scripts.call(
       "submit",

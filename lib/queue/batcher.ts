@@ -11,7 +11,7 @@
  * Lanes are independent: a slow queue does not delay the others. The number of pending items is bounded; above the
  * bound requests are refused, so that memory stays flat.
  */
-import { Refused } from "../errors.ts"
+import { type Each, Refused } from "../errors.ts"
 import { atTickEnd } from "../tick.ts"
 
 const MAX_ITEMS_PER_CALL = 300
@@ -58,8 +58,11 @@ export class Batcher<Item, Answer> {
     return promise
   }
 
-  /** Runs items of any queues; the answers are in the order of the items. */
-  runByQueue(items: readonly Item[], queueOf: (item: Item) => string): Promise<Answer[]> {
+  /**
+   * Runs items of any queues; the answers are in the order of the items. The items of a queue whose call is refused get
+   * the refusal, because a node of a Cluster may be down while others answer. If all are refused, this fails.
+   */
+  runByQueue(items: readonly Item[], queueOf: (item: Item) => string): Promise<Each<Answer>[]> {
     if (items.length === 0) return Promise.resolve([])
     const first = queueOf(items[0]!)
     return items.every(item => queueOf(item) === first)
@@ -67,20 +70,29 @@ export class Batcher<Item, Answer> {
       : this.#runForSeveralQueues(items, queueOf)
   }
 
-  async #runForSeveralQueues(items: readonly Item[], queueOf: (item: Item) => string): Promise<Answer[]> {
+  async #runForSeveralQueues(
+    items: readonly Item[],
+    queueOf: (item: Item) => string,
+  ): Promise<Each<Answer>[]> {
     const indexesByQueue = Map.groupBy(items.keys(), i => queueOf(items[i]!))
-    const answers: Answer[] = new Array(items.length)
+    const answers: Each<Answer>[] = new Array(items.length)
+    const refusals: Refused[] = []
     await Promise.all(
       [...indexesByQueue].map(async ([queue, indexes]) => {
         const part = await this.run(
           queue,
           indexes.map(i => items[i]!),
-        )
+        ).catch((error: unknown) => {
+          if (!(error instanceof Refused)) throw error
+          refusals.push(error)
+          return error
+        })
         indexes.forEach((index, i) => {
-          answers[index] = part[i]!
+          answers[index] = part instanceof Refused ? part : part[i]!
         })
       }),
     )
+    if (refusals.length === indexesByQueue.size) throw refusals[0]!
     return answers
   }
 

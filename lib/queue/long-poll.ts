@@ -46,6 +46,8 @@ export interface Demand {
 class Waiter {
   /** The index of the queue that it tries now; undefined once it has tried all and waits for messages. */
   queueIndex: number | undefined = 0
+  /** The queues whose last lease call for it failed; undefined: none ever did. */
+  failed: Set<string> | undefined
   /** A lease call in progress has slots for it. */
   isBusy = false
   hasEnded = false
@@ -146,7 +148,7 @@ export class LongPoll {
     return this.#waiters.size
   }
 
-  /** Returns tasks as soon as there are any, or none after `waitMs`. Fails if Redis is down at the first try. */
+  /** Returns tasks as soon as there are any, or none after `waitMs`. Fails if no queue can be read. */
   wait(demand: Demand): Promise<Leased[]> {
     const { signal, queues, waitMs } = demand
     if (this.#isClosed || signal?.aborted) return Promise.resolve([])
@@ -262,16 +264,13 @@ export class LongPoll {
         line.plentiful = leased === slots.length && leased >= PLENTY
       }
       const served = new Set(slots.slice(0, leased))
+      for (const waiter of held) waiter.failed?.delete(queue)
       for (const waiter of held)
         if (!mayHaveMore || served.has(waiter)) this.#continue(waiter)
         else this.#tryAgain(waiter, queue)
     } catch (error) {
       line.plentiful = false // or the oldest waiters would be retried again and again before the newcomers
-      // Waiters that have tried all their queues stay, and are served when Redis is back; newcomers get the error.
-      for (const waiter of held) {
-        waiter.isBusy = false
-        if (waiter.queueIndex !== undefined || waiter.isLate) waiter.end(error)
-      }
+      for (const waiter of held) this.#recordFailure(waiter, queue, error)
     }
     line.callsInFlight--
     // Newcomers without a slot have still to try this queue, even if others took the tasks that were notified for them.
@@ -351,6 +350,19 @@ export class LongPoll {
     if (waiter.queueIndex !== undefined) this.#tryQueue(waiter, queue)
     else if (waiter.isLate) waiter.end()
     else this.notify(queue, waiter.openSlots)
+  }
+
+  /**
+   * A waiter that has tried all its queues stays, and is served when Redis is back. Others go on, because their next queue
+   * may be on another node of a Cluster, and get the error if none of their queues could be read.
+   */
+  #recordFailure(waiter: Waiter, queue: string, error: unknown): void {
+    waiter.failed ??= new Set()
+    waiter.failed.add(queue)
+    waiter.isBusy = false
+    if (waiter.queueIndex === undefined && !waiter.isLate) return
+    if (waiter.failed.size === waiter.demand.queues.length) waiter.end(error)
+    else this.#continue(waiter)
   }
 
   #tryQueue(waiter: Waiter, queue: string): void {

@@ -161,7 +161,7 @@ export async function openParts(options: TaskQueueOptions) {
     control,
     schedules,
     upkeep,
-    submits: batchSubmits(scripts, counters, options.idempotencyTtlMs),
+    submits: batchSubmits(scripts, names, counters, options.idempotencyTtlMs),
     settles: batchSettles(scripts, counters, doneRetentionMs),
     extends: batchExtends(scripts, counters),
   }

@@ -75,13 +75,14 @@ export class TaskQueue {
 
   /** Creates tasks, ready now or after their delay. The answers are in the order of the tasks. */
   async submit(tasks: readonly NewTask[]): Promise<Each<Submitted>[]> {
-    const { names, outcomes, sweeper, clock } = this.parts
-    for (const { queue } of tasks) if (!names.isRegistered(queue)) await names.register(queue)
+    const { outcomes, sweeper, clock } = this.parts
     const items = tasks.map(task => ({ localId: task.localId ?? newLocalId(clock.now()), task }))
     const answers = await this.#submits.runByQueue(items, item => item.task.queue)
     return items.map(({ task }, i) => {
       const { queue, when, expiresInMs } = task
-      const [code, localId, at] = answers[i]!
+      const answer = answers[i]!
+      if (answer instanceof Refused) return answer
+      const [code, localId, at] = answer
       const id = joinId(queue, localId)
       switch (code) {
         case "queued":
@@ -159,7 +160,9 @@ export class TaskQueue {
     const now = this.parts.clock.now()
     return settlements.map((settlement, i) => {
       const { id, lease } = settlement
-      const [code, retries, attempt, state, at, reason] = answers[i]!
+      const answer = answers[i]!
+      if (answer instanceof Refused) return answer
+      const [code, retries, attempt, state, at, reason] = answer
       // A sweep learns when the backoff ends; requests that already wait make no lease call that would.
       if (state === "retrying") sweeper.sweepIn(queueOf(id), 0)
       switch (code) {
@@ -211,7 +214,9 @@ export class TaskQueue {
   async extend(extensions: readonly Extension[]): Promise<Each<Extended>[]> {
     const answers = await this.#extends.runByQueue(extensions, ({ id }) => queueOf(id))
     return extensions.map(({ id, timeoutMs }, i) => {
-      const [code, leaseExpiresAt, attempt, state] = answers[i]!
+      const answer = answers[i]!
+      if (answer instanceof Refused) return answer
+      const [code, leaseExpiresAt, attempt, state] = answer
       // A shorter timeout can make the lease lapse earlier than before.
       if (timeoutMs !== undefined) this.parts.sweeper.sweepIn(queueOf(id), timeoutMs)
       switch (code) {

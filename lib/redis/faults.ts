@@ -44,8 +44,11 @@ export const isFull = (error: Error): boolean => OUT_OF_MEMORY.test(error.messag
 const MAY_HAVE_TAKEN_EFFECT =
   "The request may have taken effect. Repeating it is safe, except that repeating a submit without an Idempotency-Key or a task_id may create a second task."
 
-/** A fault of Redis becomes a refusal that asks the client to retry; any other error is returned unchanged. */
-export function asRefusal(error: unknown): unknown {
+const ONE_UNREACHABLE =
+  "A node of the Redis Cluster could not be reached or did not answer in time. Queues on other nodes are served."
+
+/** A fault of Redis becomes a refusal that asks the client to retry; any other error is returned unchanged. `isOneOfMany`: in a Cluster. */
+export function asRefusal(error: unknown, isOneOfMany = false): unknown {
   if (!(error instanceof Error)) return error
   if (isFull(error))
     return new Refused("out_of_memory", {
@@ -65,7 +68,7 @@ export function asRefusal(error: unknown): unknown {
     /MaxRetriesPerRequest|AbortError/.test(`${error.name} ${error.message}`)
   )
     return new Refused("redis_unavailable", {
-      detail: `Redis could not be reached or did not answer in time. ${MAY_HAVE_TAKEN_EFFECT}`,
+      detail: `${isOneOfMany ? ONE_UNREACHABLE : "Redis could not be reached or did not answer in time."} ${MAY_HAVE_TAKEN_EFFECT}`,
     })
   return error
 }

@@ -157,7 +157,7 @@ export class Store implements Runner {
         return await work(server)
       } catch (error) {
         if (moves < MAX_MOVES && (await this.#topology.moved(error))) continue
-        throw asRefusal(this.#cause(server, error))
+        throw asRefusal(this.#cause(server, error), server?.at !== undefined)
       }
     }
   }
@@ -242,7 +242,9 @@ export class Store implements Runner {
       topology: topologyOf(this.target),
       waitReplicas: this.target.waitReplicas ?? 0,
       refused: reason && describe(reason),
-      degraded: faults.map(({ error, at }) => (at === undefined ? "" : `${at}: `) + describe(error).detail),
+      degraded: faults.map(({ error, at }) =>
+        at === undefined ? describe(error).detail : describeNode(error, masters.length),
+      ),
     }
   }
 
@@ -288,4 +290,10 @@ function describe(error: Error): { code: Code; detail: string } {
   return refusal instanceof Refused
     ? { code: refusal.reason, detail: refusal.facts.detail ?? error.message }
     : { code: "redis_unavailable", detail: error.message }
+}
+
+function describeNode(error: Error, masters: number): string {
+  const isReachable = refusalBy(error) !== undefined || isFull(error) || error instanceof MissingRights
+  const fault = isReachable ? describe(error).detail : "it cannot be reached, so its queues are not served."
+  return `One of ${masters} masters of the Cluster: ${fault}`
 }

@@ -22,6 +22,8 @@ interface TopologyOptions {
   downAfterMs?: number
   /** Replicas per master. The default is 2 with Sentinels and 1 in a Cluster. */
   replicas?: number
+  /** A Cluster goes on without a master that nobody replaces, except for its slots. */
+  partial?: boolean
 }
 
 /** One server process, with methods that make it fail and recover. */
@@ -364,6 +366,8 @@ export async function redisCluster(options: TopologyOptions = {}): Promise<Redis
         // A replica stays with its master, even if another master has lost all its replicas.
         "--cluster-allow-replica-migration",
         "no",
+        "--cluster-require-full-coverage",
+        options.partial ? "no" : "yes",
       ]),
     )
     await Promise.all(nodes.map(each => all.use(each).start()))
