@@ -5,13 +5,19 @@
  *   frozen                it wakes after another was promoted, considers itself the master, and must step down
  *   replicas cut off      for a moment the master answers requests that no replica receives, and then dies
  *   one replica cut off   the same, but the other replica receives them: this replica must be promoted
+ *   frozen, and nobody replaces it   (a Cluster without replicas) the queues of the other masters must be served
  *   split                 clients still reach the master and continue; its replicas and the Sentinels do not reach it
  */
 import { Redis } from "ioredis"
+import { BrokerProblem, Client } from "../../lib/client.ts"
+import { DEFAULTS, QUEUES as QUEUE_NAMES, SCHEMA } from "../../lib/redis/keys.ts"
 import { slotOf } from "../../lib/redis/topology.ts"
-import { type RedisNode, redisCluster, sentinelTrio } from "../support/topologies.ts"
+import { until } from "../support/processes.ts"
+import { type RedisCluster, type RedisNode, redisCluster, sentinelTrio } from "../support/topologies.ts"
+import { PROBE } from "./faults.ts"
+import { TOKEN } from "./parts.ts"
 import type { Over, Target, TargetFault } from "./target.ts"
-import { QUEUES } from "./workload.ts"
+import { PROBE_QUEUES, QUEUES } from "./workload.ts"
 
 const PASSWORD = "secret"
 /** How long replicas are cut off: too short to count as down, because such replicas are not promoted. */
@@ -192,22 +198,25 @@ const slotOfQueue = (queue: string) => slotOf(`{${queue}}`)
  * about each other: a replica that was cut off may win the election, and data that only the others have is lost.
  */
 export async function cluster(waitReplicas: number, replicas: number): Promise<Target> {
-  const nodes = await redisCluster({ replicas })
+  const nodes = await redisCluster({ replicas, partial: replicas === 0 })
   const ownerOf = async (queue: string) => (await nodes.owner(slotOfQueue(queue)))!
   return {
     name: `a Cluster of three masters with ${replicas} replica${replicas === 1 ? "" : "s"} each, WAIT_REPLICAS=${waitReplicas}`,
-    faults: faultsOf(async which => {
-      const queue = QUEUES[Math.floor(which * QUEUES.length)]!
-      const master = await ownerOf(queue)
-      return {
-        master,
-        replicas: shuffled(await nodes.replicasOf(master)),
-        promoted: () => nodes.promoted(master, slotOfQueue(queue)),
-        restart: node => node.restart(),
-        whole: () => nodes.whole(),
-        needsAll: waitReplicas >= replicas && waitReplicas > 0,
-      }
-    }),
+    faults:
+      replicas === 0
+        ? faultsWithoutReplicas(nodes)
+        : faultsOf(async which => {
+            const queue = QUEUES[Math.floor(which * QUEUES.length)]!
+            const master = await ownerOf(queue)
+            return {
+              master,
+              replicas: shuffled(await nodes.replicasOf(master)),
+              promoted: () => nodes.promoted(master, slotOfQueue(queue)),
+              restart: node => node.restart(),
+              whole: () => nodes.whole(),
+              needsAll: waitReplicas >= replicas && waitReplicas > 0,
+            }
+          }),
     linked: false,
     reach: () => ({
       env: { REDIS_CLUSTER: list(nodes.nodes.slice(0, 3)), WAIT_REPLICAS: `${waitReplicas}` },
@@ -217,6 +226,66 @@ export async function cluster(waitReplicas: number, replicas: number): Promise<T
     admins: async () => Promise.all(QUEUES.map(async queue => adminOf(await ownerOf(queue)))),
     [Symbol.asyncDispose]: () => nodes[Symbol.asyncDispose](),
   }
+}
+
+/** How long the queues of the other masters may take to be served while one is frozen. */
+const SERVED_WITHIN_MS = 15_000
+/** A broker that is restarted meanwhile needs these. */
+const NEEDED_AT_START = [QUEUE_NAMES, SCHEMA, DEFAULTS]
+
+/** Freezes one master, and thaws it once each broker has served the queues of the others. Nothing is lost. */
+function faultsWithoutReplicas(nodes: RedisCluster): Record<string, TargetFault> {
+  const ownersOf = (keys: readonly string[]) =>
+    Promise.all(keys.map(async key => (await nodes.owner(slotOf(key)))!))
+  return {
+    "master frozen, and nobody replaces it": {
+      weight: 1,
+      lasts: [0, 1_000],
+      async run({ lastsMs, brokers }) {
+        const needed = new Set(await ownersOf(NEEDED_AT_START))
+        const owners = await ownersOf(PROBE_QUEUES.map(queue => `{${queue}}`))
+        const at = owners.findIndex(node => !needed.has(node))
+        const sick = owners[at]!
+        sick.freeze()
+        try {
+          const healthy = PROBE_QUEUES.find((_, i) => owners[i] !== sick)!
+          const served = brokers.map(url =>
+            isServed(new Client({ url, token: TOKEN }), PROBE_QUEUES[at]!, healthy),
+          )
+          const unserved = (await Promise.all(served)).flatMap(fault => fault ?? [])
+          await Bun.sleep(lastsMs)
+          return { at: Date.now(), unserved }
+        } finally {
+          sick.thaw()
+        }
+      },
+    },
+  }
+}
+
+/** Repeats a poll and a submit for both queues until the healthy one is served. Returns what was not. */
+async function isServed(client: Client, sick: string, healthy: string): Promise<string | undefined> {
+  const tries: [what: string, call: () => Promise<unknown>][] = [
+    ["a poll", () => client.lease({ queues: [sick, healthy] })],
+    [
+      "an array",
+      async () => {
+        const [, answer] = await client.submitMany([sick, healthy].map(queue => ({ ...PROBE, queue })))
+        if (answer instanceof BrokerProblem && answer.retryable) throw answer
+      },
+    ],
+    ["/readyz", () => client.readyz()],
+  ]
+  for (const [what, call] of tries) {
+    const served = () =>
+      call().then(
+        () => true,
+        () => false,
+      )
+    const failed = await until(what, served, SERVED_WITHIN_MS).catch(() => what)
+    if (failed !== undefined) return `While a master is frozen, ${healthy} on another is not served: ${what}`
+  }
+  return undefined
 }
 
 const shuffled = <T>(all: readonly T[]): T[] =>

@@ -186,7 +186,7 @@ export function kindsOf(target: Target): Record<string, Kind> {
         on: "redis",
         touches: brokers.map(({ index }) => index),
         probes: brokers.map(({ clients }) => clients.url),
-        run: () => fault.run({ lastsMs, which }),
+        run: () => fault.run({ lastsMs, which, brokers: brokers.map(({ clients }) => clients.url) }),
       }),
     }
   for (const end of target.linked ? LINKS : LINKS.filter(end => end !== "redis"))
@@ -245,6 +245,8 @@ export function drawFaults(
 /** Injects faults, several at a time but never two into the same victim, and measures when calls succeed again. */
 export class FaultInjector {
   readonly done: Done[] = []
+  /** What was not served during a fault although it should have been. */
+  readonly unserved: string[] = []
   readonly #active = new Map<string, Promise<void>>()
   #failure: unknown
 
@@ -278,7 +280,12 @@ export class FaultInjector {
   async #do(drawn: Drawn, { on, touches, worker, probes, run }: Act): Promise<void> {
     const beganAt = Date.now()
     const over = await run()
-    const { at: healedAt, backAt, restore }: Over = typeof over === "number" ? { at: over } : over
+    const {
+      at: healedAt,
+      backAt,
+      unserved = [],
+      restore,
+    }: Over = typeof over === "number" ? { at: over } : over
     const done: Done = {
       ...drawn,
       on,
@@ -290,6 +297,7 @@ export class FaultInjector {
       ...(worker === undefined ? {} : { worker }),
     }
     this.done.push(done)
+    this.unserved.push(...unserved)
     if (probes.length === 0) return
     await Promise.all(probes.flatMap(url => PROBE_QUEUES.map(queue => comesThrough(url, queue))))
     done.recoveredAt = Date.now()

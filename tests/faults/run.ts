@@ -122,11 +122,11 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
   const events = all.use(new EventWatch(brokers[0]!.clients.url, QUEUES[0]!))
 
   const startedAt = performance.now()
-  const faults = await trouble(scene, options)
+  const { done: faults, unserved } = await trouble(scene, options)
   const workloadMs = performance.now() - startedAt
 
   report("draining")
-  const ofTheWhole: string[] = []
+  const ofTheWhole: string[] = [...unserved]
   const last = new FinalClient(brokers[0]!.url)
   const drainedFrom = performance.now()
   await last.drained(options.drainMs, report).catch((error: Error) => ofTheWhole.push(error.message))
@@ -231,7 +231,7 @@ async function everybody(
 }
 
 /** Injects the faults while the clients submit, so that both end at about the same time. */
-async function trouble(scene: Scene, options: Options): Promise<Done[]> {
+async function trouble(scene: Scene, options: Options): Promise<FaultInjector> {
   const { seed, tasks, leaseMs, gapMs, failovers, atOnce, report } = options
   const { clients } = scene
   const kinds = Object.fromEntries(
@@ -258,7 +258,7 @@ async function trouble(scene: Scene, options: Options): Promise<Done[]> {
   allow(tasks)
   const finished = () => made() === tasks && clients.every(client => client.finished)
   await until("all is submitted", finished, 60_000 + tasks / 5)
-  return havoc.done
+  return havoc
 }
 
 async function judge(

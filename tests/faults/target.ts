@@ -13,6 +13,8 @@ interface Struck {
   lastsMs: number
   /** From 0 to below 1: selects the victim or variant. */
   which: number
+  /** Where clients reach the brokers. */
+  brokers: readonly string[]
 }
 
 export interface Over {
@@ -20,6 +22,8 @@ export interface Over {
   at: number
   /** When Redis answered again, after it had loaded its data. */
   backAt?: number
+  /** What was not served during the fault although it should have been. */
+  unserved?: readonly string[]
   /** Restores all servers once calls succeed. Then the next fault may follow. */
   restore?(): Promise<void>
 }

@@ -329,7 +329,7 @@ export async function sentinelTrio(options: TopologyOptions = {}): Promise<Senti
   }
 }
 
-interface RedisCluster extends AsyncDisposable {
+export interface RedisCluster extends AsyncDisposable {
   /** Three masters, then one replica of each in the same order, and so on. */
   readonly nodes: readonly RedisNode[]
   /** The owner of this slot, according to a node other than `but`. */

@@ -10,10 +10,13 @@ export interface Bug {
   name: string
   file: string
   edits: [find: string, replace: string][]
-  /** "keys": checkQueue fails. "drain": a queue never becomes empty. "keys left": keys remain after all tasks are deleted. */
-  signs: (Check | "keys" | "drain" | "keys left")[]
+  /** "keys": checkQueue fails. "drain": a queue never becomes empty. "keys left": keys remain after all tasks are deleted.
+   * "unserved": while a master is down, the queues of another are not served. */
+  signs: (Check | "keys" | "drain" | "keys left" | "unserved")[]
   /** Restricts the faults to those whose names start with this, if only they reveal the bug. */
   shownBy?: string
+  /** Runs with a Cluster without replicas. */
+  inCluster?: boolean
 }
 
 export const BUGS: Bug[] = [
@@ -162,6 +165,19 @@ export const BUGS: Bug[] = [
     file: "lib/wire/events.ts",
     edits: [["attempt * 10 + RANKS[event]", "RANKS[event]"]],
     signs: ["event order"],
+  },
+  {
+    name: "a poll ends at the first queue that cannot be read",
+    file: "lib/queue/long-poll.ts",
+    edits: [
+      [
+        "if (waiter.failed.size === waiter.demand.queues.length) waiter.end(error)",
+        "if (error) waiter.end(error)",
+      ],
+    ],
+    signs: ["unserved"],
+    shownBy: "master ",
+    inCluster: true,
   },
   {
     name: "the worker acks before it runs",

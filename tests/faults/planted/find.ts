@@ -1,4 +1,5 @@
 /** Tests the checker: for each planted bug, makes longer and longer runs until one fails for the right reason. */
+import { cluster } from "../failover.ts"
 import { DEFAULTS, type Options, type Result, runFaults } from "../run.ts"
 import { BUGS, type Bug } from "./bugs.ts"
 
@@ -30,7 +31,13 @@ const ROUNDS = [
 /** The checks that failed in a run, by the names that bugs use. */
 export function signsOf({ violations, ofTheWhole }: Result): string[] {
   const whole = ofTheWhole.map(text =>
-    /every queue is empty/.test(text) ? "drain" : /left behind/.test(text) ? "keys left" : "keys",
+    /is not served/.test(text)
+      ? "unserved"
+      : /every queue is empty/.test(text)
+        ? "drain"
+        : /left behind/.test(text)
+          ? "keys left"
+          : "keys",
   )
   return [...new Set([...violations.map(({ check }) => check), ...whole])]
 }
@@ -46,6 +53,7 @@ export async function find(bug: Bug, seed: number): Promise<Found> {
       seed: seed + i,
       planted: bug.name,
       among: bug.shownBy,
+      target: bug.inCluster ? () => cluster(0, 0) : DEFAULTS.target,
     })
     const signs = signsOf(result)
     found = {
