@@ -62,37 +62,38 @@ function options({ timeoutMs, name, ...target }: RedisTarget): RedisOptions {
 function connection(target: RedisTarget, extra: RedisOptions, outages: OutageLog, at = ""): Redis {
   const redis = dial(target, { ...options(target), ...extra })
   redis.on("error", error => outages.down(redis, at, (refusals.get(redis) ?? error).message))
-  redis.on("ready", () => {
-    refusals.delete(redis)
-    outages.up(redis, at)
-  })
-  noteRefusal(redis)
+  redis.on("ready", () => outages.up(redis, at))
+  noteRefusals(redis)
   revive(redis)
   writePerTick(redis)
   return redis
 }
 
-/** The errors with which servers refused connections. ioredis reports only that a connection was closed. */
+/** The errors with which servers refused connections. ioredis reports only that a connection was closed, or nothing. */
 const refusals = new WeakMap<Redis, Error>()
+const REFUSAL = /^-((?:ERR max number of clients|LOADING|BUSY|NOAUTH|WRONGPASS|MASTERDOWN)\b.*?)\r?$/m
 
-/** Reads the first reply of each connection, which is an error if Redis has reached maxclients. */
-function noteRefusal(redis: Redis): void {
-  redis.on("connect", () =>
-    redis.stream.once("data", (reply: Buffer) => {
-      const [, words] = /^-(ERR max number of clients.*)\r\n/.exec(reply.toString()) ?? []
-      if (words !== undefined) refusals.set(redis, new Error(words))
-    }),
-  )
+/** Reads the replies of each connection until it is ready. */
+function noteRefusals(redis: Redis): void {
+  const read = (reply: Buffer) => {
+    const text = reply.toString()
+    const words = /^loading:1\r?$/m.test(text) ? LOADING : REFUSAL.exec(text)?.[1]
+    if (words !== undefined) refusals.set(redis, new Error(words))
+  }
+  redis.on("connect", () => redis.stream.on("data", read))
+  redis.on("ready", () => {
+    redis.stream.off("data", read)
+    refusals.delete(redis)
+  })
+  redis.on("error", ({ code }: NodeJS.ErrnoException) => {
+    if (code === "ECONNREFUSED" || code === "ENOENT") refusals.delete(redis) // now there is no server
+  })
 }
 
-export const LOADING = new Error("LOADING Redis is loading the dataset in memory")
+export const LOADING = "LOADING Redis is loading the dataset in memory"
 
-/** The error of Redis if a connection is not usable now: it is loading its data, or has reached maxclients. */
-export function whyUnavailable(redis: Redis): Error | undefined {
-  // Until a server has loaded its data, ioredis keeps the connection in this state.
-  if (redis.status === "connect") return LOADING
-  return redis.status === "ready" ? undefined : refusals.get(redis)
-}
+/** The error with which Redis refused this connection; undefined if it is usable, or if there was no error. */
+export const whyUnavailable = (redis: Redis): Error | undefined => refusals.get(redis)
 
 function dial(target: RedisTarget, all: RedisOptions): Redis {
   if ("sentinels" in target)

@@ -148,8 +148,8 @@ export const EVENT_STREAM = "tq:events"
 /** Also a channel: for how many ms, at least, a client will read events. */
 export const LISTENING = "tq:listening"
 
-/** Identifies the data: it is another one after FLUSHALL and in another Redis. */
-export const DATA_ID = "tq:data"
+/** Identifies the data: it is another one after FLUSHALL and in another Redis. In a Cluster it is beside QUEUES. */
+export const DATA_ID = `tq:data{${QUEUES}}`
 
 export const SCHEMA = "tq:schema"
 export const SCHEMA_VERSION = "2"

@@ -28,7 +28,8 @@ export async function serverState(redis: Redis, key: string, waits: boolean): Pr
   const missing = new Set<string>()
   // INFO is also answered before the connection is usable and while Redis loads its data.
   const info = String((await tryCommand(redis, missing, "INFO")) ?? "")
-  const refusal = line(info, "loading") === "1" ? LOADING : await refusalOf(redis, key, waits, missing)
+  const refusal =
+    line(info, "loading") === "1" ? new Error(LOADING) : await refusalOf(redis, key, waits, missing)
   // Managed servers may refuse CONFIG. INFO has the policy and whether there is an AOF, but not appendfsync.
   const fsync = await redis.config("GET", "appendfsync").then(
     reply => (reply as string[])[1],
@@ -67,7 +68,7 @@ async function refusalOf(
   return missing.size > 0 ? new MissingRights(lackOfRights(missing)) : undefined
 }
 
-/** A key in the slots of this server, given which server has a key. */
+/** A key in the slots of this master, given which server has a key. */
 export function keyOn<S>(server: S, of: (key: string) => S | undefined): string {
   if (of(SCHEMA) === server) return SCHEMA
   for (let n = 0; ; n++) if (of(probeKey(n)) === server) return probeKey(n)

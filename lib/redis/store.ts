@@ -180,6 +180,10 @@ export class Store implements Runner {
 
   #logRefusal(server: Server, error: Error): void {
     this.#refusals.refused(server, error, server.at, async () => {
+      // Another node of the Cluster has taken its place.
+      if (!this.#topology.masters().includes(server)) return true
+      // Another node of the Cluster has taken its place.
+      if (!this.#topology.masters().includes(server)) return true
       const { refusal } = await this.#stateOf(server)
       return refusal === undefined
     })
@@ -205,11 +209,9 @@ export class Store implements Runner {
           this.#logRefusal(server, state.refusal)
           faults.push({ error: state.refusal, at, isFull: isFull(state.refusal) })
         } catch (error) {
-          faults.push({
-            error: this.#whyUnavailable(server, error as Error) ?? (error as Error),
-            at,
-            isFull: false,
-          })
+          const cause = this.#whyUnavailable(server, error as Error) ?? (error as Error)
+          if (refusalBy(cause) !== undefined) this.#logRefusal(server, cause)
+          faults.push({ error: cause, at, isFull: false })
         }
       }),
     )

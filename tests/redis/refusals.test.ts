@@ -176,3 +176,58 @@ test("a flood of /readyz costs Redis a few commands", async () => {
   const seconds = Math.ceil((performance.now() - began) / 1_000)
   expect((await evals()) - before).toBeLessThanOrEqual(5 * (seconds + 1))
 })
+
+test("while a script blocks Redis, /readyz and refused calls say BUSY, and so does the log", async () => {
+  await using server = await testRedis({ args: ["--busy-reply-threshold", "100"] })
+  const { log, lines } = recordedLog()
+  await using broker = await testBroker({}, server.socket, log)
+  await using direct = new DirectQueue(server.socket)
+  await using other = new DirectQueue(server.socket)
+  await submitted(broker, { type: "a" })
+  const endless = direct.redis.eval("while true do end", 0).catch(() => {})
+  await until("Redis is busy", async () => String(await other.redis.ping().catch(String)).includes("BUSY"))
+  const refused = { status: 503, code: "redis_unavailable", detail: expect.stringContaining(": BUSY ") }
+  expect(await problem(ready(broker))).toMatchObject(refused)
+  expect(await problem(post(broker, "/submit", { type: "a" }))).toMatchObject(refused)
+  await other.redis.script("KILL")
+  await endless
+  await becomesReady(broker)
+  await until("the log has the end", () => lines("Redis accepts").length > 0)
+  expect(lines("Redis refuses")).toEqual([expect.stringMatching(/ BUSY /)])
+})
+
+test("while Redis loads its data, /readyz and refused calls say so", async () => {
+  await using server = await testRedis({ aof: "always", args: ["--key-load-delay", "200"] })
+  await using broker = await testBroker({}, server.socket)
+  {
+    // While it loads, Redis answers others once per 1,024 commands.
+    await using direct = new DirectQueue(server.socket)
+    await Promise.all(Array.from({ length: 15_000 }, (_, i) => direct.redis.set("a", i)))
+  }
+  await server.kill9()
+  const details = new Set<unknown>()
+  let isBack = false
+  const restarted = server.restart().then(() => (isBack = true))
+  while (!isBack) {
+    details.add(((await (await ready(broker)).json()) as { detail?: string }).detail)
+    details.add(((await (await post(broker, "/lease", {})).json()) as { detail?: string }).detail)
+    await Bun.sleep(20)
+  }
+  await restarted
+  expect([...details].filter(detail => String(detail).includes(": LOADING "))).not.toEqual([])
+})
+
+test("while Redis does not answer, nothing is said about its data", async () => {
+  await using server = await testRedis()
+  await using broker = await testBroker({ redisTimeoutMs: 200 }, server.socket)
+  process.kill(server.pid, "SIGSTOP")
+  try {
+    for (let i = 0; i < 5; i++) {
+      expect((await problem(post(broker, "/submit", { type: "a" }))).detail).toContain("could not be reached")
+      await Bun.sleep(50)
+    }
+  } finally {
+    process.kill(server.pid, "SIGCONT")
+  }
+  await becomesReady(broker)
+})
