@@ -155,7 +155,8 @@ async function leaseLoop(): Promise<void> {
       const deed = (task.payload as Payload).do
       if (deed === "poison") process.kill(process.pid, "SIGKILL")
       else if (deed === "bad" || (deed === "flaky" && task.attempt <= 2)) acks.push(done("failed"))
-      else if (deed === "release" && first) acks.push(done("released"))
+      else if (deed === "release" && first)
+        acks.push({ ...done("released"), retry_in_ms: Math.random() < 0.5 ? 0 : 100 })
       else if (deed === "forget" && first) continue
       else if (deed === "slow")
         inBackground(slowly(task).then(held => (held ? ack([done("done")]) : undefined)))

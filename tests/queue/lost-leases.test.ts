@@ -90,6 +90,27 @@ test("no number of lost replies makes a task dead", async () => {
   expect((await its.counters("T")).toSpliced(1, 1)).toEqual(["processing", "0", "0", "0"])
 })
 
+test("a lease that lapsed during the outage is given back before it is swept", async () => {
+  await using its = await leaser()
+  await its.queue.submit(["A", "B"], { maxCrashes: 0 })
+  its.state.lose = 1
+  await expect(its.lease(2)).rejects.toThrow()
+  for (const id of ["A", "B"]) await its.queue.lapse(id)
+  expect(localIds(await its.lease(2))).toEqual(["A", "B"])
+  for (const id of ["A", "B"])
+    expect((await its.counters(id)).toSpliced(1, 1)).toEqual(["processing", "0", "0", "0"])
+})
+
+test("a cancelled task whose lease reached no worker ends as cancelled", async () => {
+  await using its = await leaser()
+  await its.queue.submit("T")
+  its.state.lose = 1
+  await expect(its.lease(1)).rejects.toThrow()
+  await its.queue.cancel("T")
+  expect(await its.lease(1)).toEqual([])
+  expect((await its.counters("T"))[0]).toBe("cancelled")
+})
+
 test("a call that Redis runs after the broker has given it up is found by the second look, which is the last", async () => {
   await using its = await leaser()
   await its.queue.submit(["A", "B"], { maxCrashes: 0 })
