@@ -101,7 +101,7 @@ export const BUGS: Bug[] = [
   },
   {
     name: "a cancel of a waiting task is answered but not done",
-    file: "lib/lua/cancel.lua",
+    file: "lib/lua/moves.lua",
     edits: [["    leave(due, id)\n    leave(expiring, id)\n    end_cancelled(t, retention)\n", ""]],
     signs: ["after its end"],
   },
