@@ -31,7 +31,7 @@ test("valid, changed and broken requests are answered as documented, and only ac
   ])
     expect(codes[code], code).toBeGreaterThan(0)
   expect(compared).toBeGreaterThan(100)
-}, 30_000)
+})
 
 test("every kind of wrong answer is detected", async () => {
   await using broker = await testBroker()

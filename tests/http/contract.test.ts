@@ -249,7 +249,7 @@ test("a bash worker of fifteen lines waits for tasks and completes them", async 
   await using broker = await testBroker()
   const first = await submit(broker, { payload: { text: "loud" } })
   const running = run(broker, ["bash", "worker.sh", "2"])
-  await until("the first is done", async () => (await status(broker, first))[1].status === "done", 10_000)
+  await until("the first is done", async () => (await status(broker, first))[1].status === "done")
   await until("the worker waits", () => broker.queue.waiting === 1)
   const second = await submit(broker, { payload: { text: "louder" } })
   expect(await running).toMatchObject({ code: 0, errors: "" })

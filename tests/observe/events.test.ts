@@ -603,7 +603,7 @@ test("the client resumes at another broker where it stopped", async () => {
   broker = await listening(start(), TOKEN)
   ids.push((await client.submit({ type: "a", queue })).task_id)
   const submitted = () => heard.filter(({ event }) => event === "submitted").map(({ data }) => data.task_id)
-  await until("it receives events again", () => submitted().length === 2, 10_000)
+  await until("it receives events again", () => submitted().length === 2)
   expect(submitted()).toEqual(ids)
   leave.abort(new Error("enough"))
   await expect(events).rejects.toThrow("enough")

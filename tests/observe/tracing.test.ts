@@ -446,7 +446,7 @@ describe("processes", () => {
       ...resource,
     })
     const { task_id } = await broker.client.submit({ type: "record", queue })
-    await until("it is done", async () => (await broker.client.status(task_id)).status === "done", 15_000)
+    await until("it is done", async () => (await broker.client.status(task_id)).status === "done")
     expect(await worker.stop()).toBe(0)
     expect(await broker.process.stop()).toBe(0)
     expect(collector.headers!.get("x-key")).toBe("abc")

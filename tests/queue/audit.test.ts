@@ -269,7 +269,7 @@ test("a healthy queue under load has no faults", async () => {
   expect(found).toEqual([])
   expect(await q.audit(false)).toEqual([])
   await checkQueue(q.redis, q.queue)
-}, 30_000)
+})
 
 test("a task whose payload is lost has the payload null and does not affect other tasks", async () => {
   await using q = await audited()

@@ -133,4 +133,4 @@ test("a client that waits at another broker gets the next task when a lease is s
   // The second task is neither acked nor extended: its lease lapses, and it is dead.
   const { tasks: third } = await lease(a, 10_000)
   expect(third.map(({ id }) => id)).toEqual([ids[2]!])
-}, 10_000)
+})

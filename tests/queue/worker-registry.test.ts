@@ -324,7 +324,7 @@ describe("a drained worker", () => {
     }
     await using first = workerProcess(env)
     const slow = await f.client.submit({ type: "sleep", payload: { ms: 1_500 }, queue: f.queue })
-    await until("it runs", async () => (await f.seen("again"))?.in_hand === 1, 20_000)
+    await until("it runs", async () => (await f.seen("again"))?.in_hand === 1)
     await f.client.drainWorker("again")
     expect(await first.ended()).toBe(0)
     expect(await f.client.status(slow.task_id)).toMatchObject({ status: "done" })

@@ -230,7 +230,7 @@ test("no second server is started on the files of a server whose socket was dele
   await rm(socket)
   await expect(data.start()).rejects.toThrow(`process ${pid}`)
   process.kill(pid, "SIGKILL")
-}, 20_000)
+})
 
 test("if the path of the socket would be too long, the socket is in a directory in /tmp", async () => {
   await using data = await dataDir("deep-".repeat(30))

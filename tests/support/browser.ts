@@ -130,7 +130,7 @@ export class TestPage implements AsyncDisposable {
     readonly session: CDPSession,
     readonly faults: string[],
   ) {
-    page.setDefaultTimeout(10_000)
+    page.setDefaultTimeout(30_000)
     page.on("console", message => {
       if (message.type() === "error") this.#fault(`${message.text()} (${message.location().url ?? ""})`)
     })

@@ -29,7 +29,7 @@ type SettleItems = (Omit<SettleItem, "retry"> & Partial<Pick<SettleItem, "retry"
 export const freshName = () => `t${process.pid}-${names++}`
 
 /** Waits until the condition holds, which it checks every millisecond. After `ms` it throws. */
-export async function until(what: string, holds: () => unknown, ms = 30_000): Promise<void> {
+export async function until(what: string, holds: () => unknown, ms = 50_000): Promise<void> {
   const end = performance.now() + ms
   while (!(await holds())) {
     if (performance.now() > end) throw new Error(`Not within ${ms} ms: ${what}`)
@@ -183,6 +183,7 @@ export class DirectQueue implements AsyncDisposable {
 export const testConfig = (overrides: Partial<BrokerConfig> = {}): BrokerConfig => ({
   ...readBrokerConfig({ API_SECRET_TOKEN: TOKEN, HOST: "127.0.0.1", PORT: "0", LOG_LEVEL: "error" }),
   auditIntervalMs: 0, // the audit would repair what a test breaks
+  redisTimeoutMs: 20_000, // on a busy machine Redis may have to wait for a core
   ...overrides,
 })
 

@@ -142,7 +142,10 @@ export interface RunningBroker extends AsyncDisposable {
 /** Starts a broker on its own port, with the Redis at this socket. */
 export async function startBroker(socket: string, env: Env = {}): Promise<RunningBroker> {
   const token = { API_SECRET_TOKEN: TOKEN, REDIS_URL: socket }
-  return listening(brokerProcess({ ...token, HOST: "127.0.0.1", PORT: "0", ...env }), TOKEN)
+  return listening(
+    brokerProcess({ ...token, HOST: "127.0.0.1", PORT: "0", REDIS_TIMEOUT_MS: "20000", ...env }),
+    TOKEN,
+  )
 }
 
 /** Waits until the broker listens, and kills it if it does not. */
@@ -216,7 +219,7 @@ export function isAlive(pid: number): boolean {
 }
 
 /** Waits until the condition, which depends on another process, holds; checks it every 5 ms. */
-export async function until(what: string, holds: () => unknown, limitMs = 30_000): Promise<void> {
+export async function until(what: string, holds: () => unknown, limitMs = 50_000): Promise<void> {
   const end = performance.now() + limitMs
   while (!(await holds())) {
     if (performance.now() > end) throw new Error(`Not within ${limitMs} ms: ${what}`)

@@ -55,7 +55,7 @@ test("a handler with 300 open fetch calls does not delay extends and the ack", a
     worker.kill("SIGKILL")
     await rm(folder, { recursive: true })
   }
-}, 15_000)
+})
 
 const LEASED = {
   id: "t1",
