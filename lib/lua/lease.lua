@@ -23,12 +23,9 @@ local MAX_PASSED = 600 -- stale ids in ready lists that one call drops
 -- all other calls of the connection wait, and within REDIS_TIMEOUT_MS the replies of many queues must fit.
 local MAX_BYTES = 4194304
 
+note_poll(1000) -- to the second, so that polls do not write to an idle queue each time
 local moved = run_timers(tonumber(limit), retention)
 commit()
-
--- The time of the last poll, to the second, so that polls do not write to an idle queue each time. A later time than now
--- was written before the clock was set back.
-if math.abs(now - (redis.call("HGET", stats, "polled") or 0)) >= 1000 then redis.call("HSET", stats, "polled", now) end
 
 -- While the queue is paused no hint is published: nobody could lease the task. Resuming the queue wakes all clients.
 local paused, concurrency, rates, per_second, burst =

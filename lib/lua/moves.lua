@@ -240,6 +240,15 @@ local function sweep_expired(limit)
   return #ids
 end
 
+-- Stores the time of a poll if the last one was `age` ms ago or longer; math.huge: nobody polls now. A time later than now
+-- was written before the clock was set back. Groups that are held until some time must not wait as long: they are looked
+-- at again.
+local function note_poll(age)
+  local passed = now - (redis.call("HGET", stats, "polled") or 0)
+  if passed < 0 then open_groups().look_at_held(0, 1000) end
+  if passed < 0 or passed >= age then redis.call("HSET", stats, "polled", now) end
+end
+
 -- All three, with at most `limit` tasks in total, because a script blocks Redis. Returns how many entries it read.
 local function run_timers(limit, retention)
   local moved = sweep_lapsed(limit, retention)

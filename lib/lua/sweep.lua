@@ -34,6 +34,7 @@ local function trim(set, score, most)
   return #ids
 end
 
+note_poll(polled == "1" and 0 or math.huge)
 local moved = run_timers(limit, retention)
 local trimmed = math.max(
   trim(done, now, tonumber(keep)),
@@ -42,8 +43,6 @@ local trimmed = math.max(
 )
 commit()
 publish(0)
--- A later time than now was written before the clock was set back.
-if polled == "1" or tonumber(redis.call("HGET", stats, "polled") or 0) > now then redis.call("HSET", stats, "polled", now) end
 
 local waiting = 0
 for priority = 0, 9 do

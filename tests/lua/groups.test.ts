@@ -152,6 +152,27 @@ test("a rate holds a group until the next token, and other groups go on", async 
   expect(await leasedIds(queue, 10)).toEqual(["a2", "a3"])
 })
 
+test.each(["lease", "sweep"] as const)(
+  "a group that its rate holds waits no longer if the clock of Redis is set back: %s",
+  async find => {
+    await using queue = await scriptQueue()
+    await settings(queue, { rates: [{ limit: 1, per_ms: 2_000, burst: 2 }] })
+    await queue.submit(ids("a", 4), { group: "a" })
+    expect(await leasedIds(queue, 9)).toEqual(["a0", "a1"])
+    // What an hour back looks like: all times are that much later.
+    const base = `tq:{${queue.name}}:`
+    const [filled, tokens] = (await queue.redis.get(`${base}pace:a`))!.split(" ")
+    await queue.redis.set(`${base}pace:a`, `${Number(filled) + HOUR} ${tokens}`)
+    await queue.redis.zincrby(queue.key("expiring"), HOUR, "=5a")
+    await queue.redis.hincrby(queue.key("stats"), "polled", HOUR)
+    if (find === "lease") await queue.lease()
+    else await queue.sweep()
+    const heldUntil = Number(await queue.redis.zscore(queue.key("expiring"), "=5a"))
+    expect(heldUntil).toBeWithin(Date.now() - 60_000, Date.now() + 2_001)
+    await checkQueue(queue.redis, queue.name)
+  },
+)
+
 test("a worker may hold the group of a task that it gives back", async () => {
   await using queue = await scriptQueue()
   await queue.submit(["a0", "a1"], { group: "a" })
