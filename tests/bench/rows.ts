@@ -9,6 +9,7 @@ import { life, lifeAlways, single, singleAlways } from "./rows/life.ts"
 import { listening } from "./rows/listening.ts"
 import { memory } from "./rows/memory.ts"
 import { backlog, queues } from "./rows/scale.ts"
+import { schedules } from "./rows/schedules.ts"
 import { scrape } from "./rows/scrape.ts"
 import { submit } from "./rows/submit.ts"
 import { work } from "./rows/work.ts"
@@ -18,5 +19,20 @@ export const ROWS: readonly Row[] = [
   lifeAlways,
   single,
   singleAlways,
-  ...[submit, work, brokers, listening, scrape, latency, bytes, backlog, queues, idle, burst, batch, memory],
+  ...[
+    submit,
+    work,
+    brokers,
+    listening,
+    scrape,
+    latency,
+    bytes,
+    backlog,
+    queues,
+    idle,
+    burst,
+    schedules,
+    batch,
+    memory,
+  ],
 ]

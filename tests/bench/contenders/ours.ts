@@ -19,6 +19,8 @@ interface OursOptions {
   byWork?: boolean
   /** The number of broker processes on the port. */
   brokers?: number
+  /** Further variables of the broker. */
+  env?: Readonly<Record<string, string>>
 }
 
 export class Ours implements Contender {
@@ -31,9 +33,9 @@ export class Ours implements Contender {
   static async start(options: OursOptions) {
     await using opened = new AsyncDisposableStack()
     const redis = opened.use(await testRedis(options.redis))
-    const { brokers = 1 } = options
+    const { brokers = 1, env = {} } = options
     const several = brokers > 1 && { PORT: `${freePorts(1)}`, BROKERS: `${brokers}` }
-    const broker = opened.use(await startBroker(redis.socket, { ...several }))
+    const broker = opened.use(await startBroker(redis.socket, { ...several, ...env }))
     return new Ours(options, redis, broker, opened.move())
   }
 
