@@ -24,6 +24,7 @@ import { Token } from "./lib/process/token.ts"
 import { stopSignal } from "./lib/signals.ts"
 import { Conversation, taskFields, type WorkerInfo } from "./lib/worker/conversation.ts"
 import type { HeldLease } from "./lib/worker/held-lease.ts"
+import { LoopWatch } from "./lib/worker/loop-watch.ts"
 import { type Delays, Outage } from "./lib/worker/outage.ts"
 import { ownConnections } from "./lib/worker/own-connections.ts"
 import { formatError, runHandler } from "./lib/worker/run-handler.ts"
@@ -64,6 +65,7 @@ export class Worker {
   readonly #conversation: Conversation
   /** For messages that many tasks may cause. */
   readonly #limitedLog: Log
+  readonly #loopWatch: LoopWatch
   readonly #running = new Set<HeldLease>()
   readonly #unknownTypes = new Set<string>()
   #stopped: Promise<boolean> | undefined
@@ -85,6 +87,7 @@ export class Worker {
       onUnauthorized,
     } = options
     this.#limitedLog = rateLimited(log)
+    this.#loopWatch = new LoopWatch(this.#limitedLog)
     this.#conversation = new Conversation({
       client,
       log: this.#limitedLog,
@@ -123,21 +126,31 @@ export class Worker {
     const { handlers, log, name, spans } = this.#options
     const fields = { ...taskFields(task), worker: name }
     log.debug("A task has started", fields)
+    /** What a handler only reports must not fail its task. */
+    const report = (what: string, send: () => void) => {
+      try {
+        send()
+      } catch (error) {
+        this.#limitedLog.warn(`${what} of a task was not stored`, { ...fields, error: formatError(error, 0) })
+      }
+    }
     const run = (traceparent: string | undefined) =>
       runHandler(handlers, task.payload, {
         task,
         signal,
         traceparent,
-        progress: value => lease.progress(value),
+        progress: value => report("The progress", () => lease.progress(value)),
         checkpoint: value => lease.checkpoint(value),
-        log: message => {
-          const line = String(message)
-          log.info(line, fields)
-          lease.log(line)
-        },
+        log: message =>
+          report("A log line", () => {
+            const line = String(message)
+            log.info(line, fields)
+            lease.log(line)
+          }),
       })
-    const outcome =
-      spans === undefined ? await run(task.traceparent) : await spans.traceHandler(task, name, signal, run)
+    const outcome = await this.#loopWatch.run(task, () =>
+      spans === undefined ? run(task.traceparent) : spans.traceHandler(task, name, signal, run),
+    )
     if (outcome.status === "failed" && !signal.aborted)
       this.#limitedLog.warn("An attempt failed", { ...fields, error: outcome.error })
     if (outcome.status === "released") this.#warnOfUnknownType(task.type, outcome.error)

@@ -16,7 +16,10 @@ export interface HandlerContext<Checkpoint = unknown> {
   signal: AbortSignal
   /** The trace context for the handler's own calls: that of its span if tracing is on, otherwise the task's. */
   traceparent: string | undefined
-  /** Reports progress: any JSON of up to 1,024 bytes. /status shows it within about a second. */
+  /**
+   * Reports progress: any JSON of up to 1,024 bytes. /status shows it within about a second. Anything else is not stored:
+   * the worker logs a warning, and the task goes on.
+   */
   progress(value: unknown): void
   /** Stores what the next attempt needs to continue: any JSON of up to 16,384 bytes. Resolves when it is stored. */
   checkpoint(value: Checkpoint): Promise<void>

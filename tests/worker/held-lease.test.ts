@@ -209,6 +209,49 @@ describe("updates of a handler", () => {
     await expect(after!()).rejects.toThrow("the attempt is over")
   })
 
+  test("progress and log lines that cannot be stored are logged, and the task goes on", async () => {
+    await using broker = new FakeBroker()
+    const cycle: unknown[] = []
+    cycle.push(cycle)
+    const values = {
+      large: { rows: "x".repeat(2_000) },
+      bigint: 1n,
+      cycle,
+      nothing: undefined,
+      symbol: Symbol("s"),
+      throwing: {
+        toJSON() {
+          throw new Error("no")
+        },
+      },
+    }
+    for (const type of Object.keys(values)) broker.task({ type })
+    broker.task({ type: "log" })
+    const handlers = Object.entries(values).map(([type, value]): [string, Handler] => [
+      type,
+      (_, { progress }) => {
+        progress({ kept: type })
+        progress(value)
+        return "made"
+      },
+    ])
+    const log: Handler = (_, context) => {
+      context.log(Object.create(null))
+      return "made"
+    }
+    broker.worker({ ...Object.fromEntries(handlers), log })
+    await broker.until(() => broker.acks.length === 7)
+    expect(broker.acks.map(({ status, result }) => [status, result])).toEqual(Array(7).fill(["done", "made"]))
+    const warnings = broker.lines.map(line => JSON.parse(line)).filter(({ level }) => level === "warn")
+    expect(warnings.map(({ type }) => type).sort()).toEqual([...Object.keys(values), "log"].sort())
+    for (const { message, task_id, error } of warnings) {
+      expect(message).toMatch(/^(The progress|A log line) of a task was not stored$/)
+      expect([task_id, error]).toEqual([expect.any(String), expect.any(String)])
+    }
+    const sent = broker.extendBatches.flat().map(({ progress }) => progress)
+    expect(sent).toContainEqual({ kept: "large" })
+  })
+
   test("an update that the broker refuses affects neither the lease nor the result", async () => {
     await using broker = new FakeBroker()
     broker.on("extend", (batch: Extend[]) =>
