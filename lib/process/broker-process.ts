@@ -17,6 +17,7 @@ import {
   tokenSource,
   urlOf,
 } from "./greeting.ts"
+import { openFilesWarning, watchOpenFiles } from "./open-files.ts"
 
 /**
  * Bun closes a connection that is silent for this long. It exceeds the 60 s after which common
@@ -100,6 +101,8 @@ function announceListening(
     ...(pids && { brokers: pids }),
   })
   for (const warning of redisWarnings(redis)) log.warn(warning)
+  const filesWarning = openFilesWarning()
+  if (filesWarning !== undefined) log.warn(filesWarning)
   if (pids !== undefined && metricsPort === 0)
     log.warn("/metrics shows only one of the brokers, and a scraper cannot choose which: set METRICS_PORT")
   if (config.apiToken === undefined && token !== undefined) console.log(greeting(url, token))
@@ -120,6 +123,7 @@ export async function runBroker(
     log.error(`The broker cannot start: ${error.message}`),
   )
   if (broker === undefined) return 1
+  watchOpenFiles(log)
   const { url, token, redis } = broker
   if (nth === undefined) announceListening(broker, config, log)
   else if (!stop.aborted) process.send!({ url, token, redis } satisfies Listening)

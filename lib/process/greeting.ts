@@ -143,7 +143,15 @@ export function listenError(
   port: number,
   variable: "PORT" | "METRICS_PORT" = "PORT",
 ): Error {
-  switch ((error as { code?: string }).code) {
+  const { code } = error as { code?: string }
+  const isShortage = code === "EMFILE" || code === "ENFILE"
+  // If the host is wrong, the code may be any, even EADDRINUSE.
+  if (!isShortage && !canListenOn(host))
+    return new Error(
+      `HOST=${host} is not an address of this machine: set one of its addresses, or unset it to listen on all. ` +
+        "Some programs, such as conda, set HOST to something else",
+    )
+  switch (code) {
     case "EADDRINUSE":
       return new Error(
         `Port ${port} is in use: stop the process that listens there, or set ${variable} to another port` +
@@ -151,12 +159,16 @@ export function listenError(
       )
     case "EACCES":
       return new Error(`This user may not open port ${port}: set ${variable} to 1024 or more`)
-    case "EADDRNOTAVAIL":
-    case "EINVAL":
-      return new Error(
-        `HOST=${host} is not an address of this machine: set one of its addresses, or unset it to listen on all`,
-      )
     default:
       return error instanceof Error ? error : new Error(String(error))
+  }
+}
+
+function canListenOn(hostname: string): boolean {
+  try {
+    void Bun.serve({ hostname, port: 0, fetch: () => new Response() }).stop(true)
+    return true
+  } catch {
+    return false
   }
 }

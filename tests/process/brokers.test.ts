@@ -114,17 +114,20 @@ test("sessions, the dashboard and events work the same at every process", async 
   }
 })
 
-test("SIGTERM answers all long polls, and all processes exit with 0", async () => {
-  await using all = new AsyncDisposableStack()
-  const { process, pids, url, redis } = await startTwo(all)
-  const direct = all.use(new DirectQueue(redis.socket))
-  const polls = Array.from({ length: MANY }, (_, i) => ask(`${url}/get?queue=poll-${i}&wait_ms=20000`))
-  await until("all wait", async () => (await direct.redis.pubsub("CHANNELS", "*:wake")).length === MANY)
-  expect(await process.stop("SIGTERM")).toBe(0)
-  expect((await Promise.all(polls)).map(({ status }) => status)).toEqual(Array(MANY).fill(204))
-  expect(pids.filter(isAlive)).toEqual([])
-  expect(process.stdout).toBe("")
-})
+test.each(["SIGTERM", "SIGHUP"] as const)(
+  "%s answers all long polls, and all processes exit with 0",
+  async signal => {
+    await using all = new AsyncDisposableStack()
+    const { process, pids, url, redis } = await startTwo(all)
+    const direct = all.use(new DirectQueue(redis.socket))
+    const polls = Array.from({ length: MANY }, (_, i) => ask(`${url}/get?queue=poll-${i}&wait_ms=20000`))
+    await until("all wait", async () => (await direct.redis.pubsub("CHANNELS", "*:wake")).length === MANY)
+    expect(await process.stop(signal)).toBe(0)
+    expect((await Promise.all(polls)).map(({ status }) => status)).toEqual(Array(MANY).fill(204))
+    expect(pids.filter(isAlive)).toEqual([])
+    expect(process.stdout).toBe("")
+  },
+)
 
 test("with an embedded Redis the greeting is printed once, and the brokers stop it, even if their parent is killed", async () => {
   await using dir = await directory()

@@ -112,19 +112,22 @@ test("a stop right after work keeps the last counts and logs no warning", async 
   expect(await textOf("/workers")).toContain('"w1"')
 })
 
-test("SIGTERM answers long polls without tasks, and the broker exits with 0", async () => {
-  await using redis = await testRedis()
-  await using direct = new DirectQueue(redis.socket)
-  await using broker = await startBroker(redis.socket)
-  const headers = { "X-API-Token": TOKEN }
-  const one = fetch(`${broker.url}/get?queue=one&wait_ms=20000`, { headers })
-  const many = broker.client.lease({ queues: ["many"], wait_ms: 20_000 })
-  // While a request waits, the broker subscribes to the channel of its queue.
-  await until("both wait", async () => (await direct.redis.pubsub("CHANNELS", "*:wake")).length === 2)
-  expect(await broker.process.stop("SIGTERM")).toBe(0)
-  expect((await one).status).toBe(204)
-  expect(await many).toEqual({ tasks: [] })
-})
+test.each(["SIGTERM", "SIGHUP"] as const)(
+  "%s answers long polls without tasks, and the broker exits with 0",
+  async signal => {
+    await using redis = await testRedis()
+    await using direct = new DirectQueue(redis.socket)
+    await using broker = await startBroker(redis.socket)
+    const headers = { "X-API-Token": TOKEN }
+    const one = fetch(`${broker.url}/get?queue=one&wait_ms=20000`, { headers })
+    const many = broker.client.lease({ queues: ["many"], wait_ms: 20_000 })
+    // While a request waits, the broker subscribes to the channel of its queue.
+    await until("both wait", async () => (await direct.redis.pubsub("CHANNELS", "*:wake")).length === 2)
+    expect(await broker.process.stop(signal)).toBe(0)
+    expect((await one).status).toBe(204)
+    expect(await many).toEqual({ tasks: [] })
+  },
+)
 
 /** A submit that has reached Redis, which holds its answer back until it is released. */
 async function heldSubmit(all: AsyncDisposableStack, env: Record<string, string> = {}) {
@@ -206,6 +209,62 @@ test("a port in use is logged in one line, and no Redis is left behind", async (
   expect(await embeddedPid(join(dir.path, ".data"))).toBeUndefined()
 })
 
+test.each(["x86_64-conda-linux-gnu", "localhost:5000", "tcp://10.0.0.1:80", "127.0.0.1/8", "192.0.2.1"])(
+  "HOST=%s, which is no address of this machine, is logged in one line that says what to set",
+  async HOST => {
+    await using redis = await testRedis()
+    for (const BROKERS of ["1", "2"]) {
+      const settings = { API_SECRET_TOKEN: TOKEN, REDIS_URL: redis.socket, PORT: `${freePort()}`, BROKERS }
+      await using broker = brokerProcess({ ...settings, HOST })
+      expect(await broker.ended()).toBe(1)
+      expect(broker.log.map(({ message }) => message)).toEqual([
+        expect.stringContaining(`HOST=${HOST} is not an address of this machine: set one of its addresses`),
+      ])
+    }
+  },
+)
+
+test("the variables that Kubernetes sets for Services keep neither broker nor worker from starting", async () => {
+  await using redis = await testRedis()
+  await using runs = await directory()
+  const names = ["REDIS", "BROKER", "WORKER", "METRICS", "HEALTH", "BUN", "NODE", "QUEUES", "HANDLERS"]
+  const links = Object.assign(
+    { PORT: "tcp://10.96.0.12:80" },
+    ...names.map(name => ({
+      [`${name}_SERVICE_HOST`]: "10.96.0.12",
+      [`${name}_SERVICE_PORT`]: "6379",
+      [`${name}_PORT`]: "tcp://10.96.0.12:6379",
+      [`${name}_PORT_6379_TCP`]: "tcp://10.96.0.12:6379",
+      [`${name}_PORT_6379_TCP_PROTO`]: "tcp",
+      [`${name}_PORT_6379_TCP_PORT`]: "6379",
+      [`${name}_PORT_6379_TCP_ADDR`]: "10.96.0.12",
+    })),
+  )
+  await using broker = await startBroker(redis.socket, { ...links, PORT: "0" })
+  await using worker = await startWorker(broker.url, runs, links)
+  const { task_id } = await broker.client.submit({ type: "echo", payload: 7 })
+  expect(await broker.client.status(task_id, { wait_ms: 20_000 })).toMatchObject({ result: 7 })
+  expect([await worker.stop(), await broker.process.stop()]).toEqual([0, 0])
+})
+
+test("a broker without free file descriptors says so, and accepts connections again when some are free", async () => {
+  await using redis = await testRedis()
+  const env = { HOST: "127.0.0.1", PORT: "0", API_SECRET_TOKEN: TOKEN, REDIS_URL: redis.socket }
+  await using broker = new Process({
+    cmd: ["sh", "-c", 'ulimit -n 60; exec "$@"', "sh", process.execPath, join(ROOT, "broker.ts")],
+    env,
+  })
+  const { url } = await broker.logged("The broker is listening")
+  expect(await broker.logged("only 60 open files")).toMatchObject({ level: "warn" })
+  const { hostname, port } = new URL(String(url))
+  const connect = () => Bun.connect({ hostname, port: Number(port), socket: { data() {} } })
+  const sockets = await Promise.all(Array.from({ length: 120 }, connect))
+  expect(await broker.logged("No connection can be accepted")).toMatchObject({ level: "error", limit: 60 })
+  for (const socket of sockets) socket.terminate()
+  await broker.logged("Connections are accepted again")
+  expect((await fetch(`${url}/healthz`)).status).toBe(200)
+})
+
 test("REDIS_HOST of the original system is supported", async () => {
   const port = `${freePort()}`
   await using _redis = await testRedis({ args: ["--port", port, "--bind", "127.0.0.1"] })
@@ -237,21 +296,43 @@ async function holding(all: AsyncDisposableStack, env: Record<string, string>) {
   return { client, worker, id, go: () => writeFile(join(runs.path, "go"), "") }
 }
 
-test("a worker finishes its task on SIGTERM", async () => {
-  await using all = new AsyncDisposableStack()
-  const { client, worker, id, go } = await holding(all, {})
-  worker.signal("SIGTERM")
-  await worker.logged("The worker is stopping")
-  await go()
-  expect(await worker.ended()).toBe(0)
-  expect(await client.status(id)).toMatchObject({ status: "done", result: "held", attempt: 1 })
-})
+for (const signal of ["SIGTERM", "SIGHUP"] as const) {
+  test(`a worker finishes its task on ${signal}`, async () => {
+    await using all = new AsyncDisposableStack()
+    const { client, worker, id, go } = await holding(all, {})
+    worker.signal(signal)
+    await worker.logged("The worker is stopping")
+    await go()
+    expect(await worker.ended()).toBe(0)
+    expect(await client.status(id)).toMatchObject({ status: "done", result: "held", attempt: 1, crashes: 0 })
+  })
 
-test("a worker on SIGTERM releases tasks that do not end within DRAIN_MS, without counting a failure", async () => {
-  await using all = new AsyncDisposableStack()
-  const { client, worker, id } = await holding(all, { DRAIN_MS: "50" })
-  expect(await worker.stop("SIGTERM")).toBe(0)
-  expect(await client.status(id)).toMatchObject({ status: "queued", releases: 1, retries: 0, crashes: 0 })
+  test(`a worker on ${signal} releases tasks that do not end within DRAIN_MS, without counting a failure`, async () => {
+    await using all = new AsyncDisposableStack()
+    const { client, worker, id } = await holding(all, { DRAIN_MS: "50" })
+    expect(await worker.stop(signal)).toBe(0)
+    expect(await client.status(id)).toMatchObject({ status: "queued", releases: 1, retries: 0, crashes: 0 })
+  })
+}
+
+test("a broker and a worker that ignore SIGHUP from the start, as under nohup, go on", async () => {
+  await using redis = await testRedis()
+  const ignoring = (file: string, env: Record<string, string>) =>
+    new Process({
+      cmd: ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", process.execPath, join(ROOT, file)],
+      env,
+    })
+  const secret = { API_SECRET_TOKEN: TOKEN }
+  await using broker = await listening(
+    ignoring("broker.ts", { ...LOCAL, ...secret, REDIS_URL: redis.socket }),
+    TOKEN,
+  )
+  await using worker = ignoring("worker.ts", { ...secret, BROKER_URL: broker.url })
+  await worker.logged("The worker is ready")
+  for (const process of [broker.process, worker]) process.signal("SIGHUP")
+  const { task_id } = await broker.client.submit({ type: "echo", payload: 7 })
+  expect(await broker.client.status(task_id, { wait_ms: 20_000 })).toMatchObject({ result: 7 })
+  expect([await worker.stop(), await broker.process.stop()]).toEqual([0, 0])
 })
 
 for (const signal of ["SIGINT", "SIGTERM"] as const)
