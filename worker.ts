@@ -96,7 +96,7 @@ export class Worker {
       info,
       queues,
       waitMs,
-      outage: new Outage(log, "No tasks are fetched and acks are held", delays, onUnauthorized),
+      outage: new Outage(this.#limitedLog, "No tasks are fetched and acks are held", delays, onUnauthorized),
       freeSlots: () => concurrency - this.#running.size,
       onLease: lease => this.#begin(lease),
       onChange: () => this.#changed(),

@@ -72,6 +72,36 @@ test("a broker whose stderr is full and unread answers, works and stops", async 
   expect(await broker.stop()).toBe(0)
 })
 
+/** Runs a program on a terminal that is full and that nobody reads. The program itself holds the other end. */
+const ON_UNREAD_TERMINAL = `
+import os, pty, sys
+reader, terminal = pty.openpty()
+os.set_inheritable(reader, True)
+os.set_blocking(terminal, False)
+try:
+    while True: os.write(terminal, b"#")
+except BlockingIOError: os.set_blocking(terminal, True)
+os.dup2(terminal, 1)
+os.dup2(terminal, 2)
+os.execvp(sys.argv[1], sys.argv[1:])`
+
+test.skipIf(Bun.which("python3") === null)(
+  "a broker on a terminal that is full and unread answers, works and stops",
+  async () => {
+    await using redis = await testRedis()
+    const port = `${freePort()}`
+    const url = `http://127.0.0.1:${port}`
+    await using broker = new Process({
+      cmd: ["python3", "-c", ON_UNREAD_TERMINAL, process.execPath, join(ROOT, "broker.ts")],
+      env: { API_SECRET_TOKEN: TOKEN, REDIS_URL: redis.socket, HOST: "127.0.0.1", PORT: port },
+    })
+    await until("it is alive", async () => (await fetch(`${url}/healthz`).catch(() => undefined))?.ok)
+    const client = new Client({ url, token: TOKEN })
+    await client.cancel((await client.submit({ type: "a" })).task_id)
+    expect(await broker.stop()).toBe(0)
+  },
+)
+
 test("a worker whose output is not read continues, and later logs how many lines were dropped", async () => {
   await using redis = await testRedis()
   await using broker = await startBroker(redis.socket)
