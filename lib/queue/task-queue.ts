@@ -45,6 +45,7 @@ export class TaskQueue {
     try {
       await parts.store.requireRights()
       await parts.upkeep.start()
+      parts.store.logRefusals()
       return new TaskQueue(options, parts)
     } catch (error) {
       await parts.upkeep.close()

@@ -63,7 +63,7 @@ function connection(target: RedisTarget, extra: RedisOptions, outages: OutageLog
   const redis = dial(target, { ...options(target), ...extra })
   redis.on("error", error => outages.down(redis, at, (refusals.get(redis) ?? error).message))
   redis.on("ready", () => outages.up(redis, at))
-  noteRefusals(redis)
+  noteRefusals(redis, words => outages.down(redis, at, words))
   revive(redis)
   writePerTick(redis)
   return redis
@@ -73,12 +73,14 @@ function connection(target: RedisTarget, extra: RedisOptions, outages: OutageLog
 const refusals = new WeakMap<Redis, Error>()
 const REFUSAL = /^-((?:ERR max number of clients|LOADING|BUSY|NOAUTH|WRONGPASS|MASTERDOWN)\b.*?)\r?$/m
 
-/** Reads the replies of each connection until it is ready. */
-function noteRefusals(redis: Redis): void {
+/** Reads the replies of each connection until it is ready. If Redis closes one that it refuses, ioredis emits no error. */
+function noteRefusals(redis: Redis, onRefusal: (words: string) => void): void {
   const read = (reply: Buffer) => {
     const text = reply.toString()
     const words = /^loading:1\r?$/m.test(text) ? LOADING : REFUSAL.exec(text)?.[1]
-    if (words !== undefined) refusals.set(redis, new Error(words))
+    if (words === undefined) return
+    refusals.set(redis, new Error(words))
+    onRefusal(words)
   }
   redis.on("connect", () => redis.stream.on("data", read))
   redis.on("ready", () => {

@@ -210,13 +210,14 @@ async function launch(dir: string, socket: string): Promise<[Redis, Subprocess]>
   throw new Error(`${program} did not start: ${reason} (more in ${logPath})`)
 }
 
-/** The last lines of Redis' log, without process id and time. */
+/** The last lines of Redis' log, without process id, time and warnings about the machine. */
 const lastLines = (text: string): string =>
   text
     .trim()
     .split("\n")
-    .slice(-3)
     .map(line => line.replace(/^\d+:\w \d+ \w+ \d+ [\d:.]+ \S /, "").trim())
+    .filter(line => !/^(warning\b|oO0|Redis version=|Configuration loaded|Server initialized)/i.test(line))
+    .slice(-3)
     .join("; ")
 
 function findServer(): string {

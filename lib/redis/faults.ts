@@ -41,6 +41,11 @@ export function refusalBy(
 /** Whether Redis refuses writes because its memory is full. */
 export const isFull = (error: Error): boolean => OUT_OF_MEMORY.test(error.message)
 
+/** Whether an error is about the server as a whole, and lasts until an operator or the server itself changes that. */
+export const isStateOfServer = (error: Error): boolean =>
+  isFull(error) ||
+  /^(MISCONF|READONLY|NOREPLICAS|LOADING|BUSY|UNKILLABLE|MASTERDOWN|CLUSTERDOWN)\b/.test(error.message)
+
 const MAY_HAVE_TAKEN_EFFECT =
   "The request may have taken effect. Repeating it is safe, except that repeating a submit without an Idempotency-Key or a task_id may create a second task."
 

@@ -9,11 +9,17 @@ const WATCH_MS = 1_000
 export class RefusalLog {
   readonly #watched = new Map<object, { timer: Timer; error: Error }>()
 
+  #isStarted = false
+
   constructor(private readonly log: Log) {}
+
+  start(): void {
+    this.#isStarted = true
+  }
 
   /** `check` resolves to whether the server accepts commands again. It fails if the server cannot be reached. */
   refused(server: object, error: Error, at: string | undefined, check: () => Promise<boolean>): void {
-    if (this.#watched.has(server)) return
+    if (!this.#isStarted || this.#watched.has(server)) return
     this.log.warn("Redis refuses commands", { error: error.message, server: at })
     const timer = setInterval(() => {
       check().then(
@@ -32,6 +38,7 @@ export class RefusalLog {
   }
 
   close(): void {
+    this.#isStarted = false
     for (const server of this.#watched.keys()) this.#end(server)
   }
 

@@ -7,7 +7,7 @@ import { DURABILITIES } from "../wire/operating.ts"
 import type { Code } from "../wire/problem.ts"
 import { RedisClock } from "./clock.ts"
 import { type RedisTarget, type TopologyKind, topologyOf } from "./connection.ts"
-import { asRefusal, isFull, refusalBy } from "./faults.ts"
+import { asRefusal, isFull, isStateOfServer, refusalBy } from "./faults.ts"
 import { channelIn, DATA_ID, SCHEMA, SCHEMA_VERSION } from "./keys.ts"
 import { OutageLog } from "./outage-log.ts"
 import { RefusalLog } from "./refusal-log.ts"
@@ -130,6 +130,11 @@ export class Store implements Runner {
     return this.#state.get()
   }
 
+  /** Logs refusals from now on. Before that, they end the start of the broker, which logs them. */
+  logRefusals(): void {
+    this.#refusals.start()
+  }
+
   /** Adds a check to `state`. It resolves to the missing right; undefined if there is none. */
   alsoCheck(check: () => Promise<string | undefined>): void {
     this.#checks.push(check)
@@ -166,9 +171,9 @@ export class Store implements Runner {
   #cause(server: Server | undefined, error: unknown): unknown {
     this.#state.doubt()
     if (server === undefined || !(error instanceof Error)) return error
-    const cause = this.#whyUnavailable(server, error) ?? error
-    if (refusalBy(cause) ?? isFull(cause)) this.#logRefusal(server, cause)
-    return cause
+    if (isStateOfServer(error)) this.#logRefusal(server, error)
+    else if (refusalBy(error) !== undefined) void this.state().catch(() => {}) // this logs missing rights
+    return this.#whyUnavailable(server, error) ?? error
   }
 
   /** ioredis reconnects after READONLY, because another server may be the master now. Until then it fails calls without sending them. */
@@ -180,8 +185,6 @@ export class Store implements Runner {
 
   #logRefusal(server: Server, error: Error): void {
     this.#refusals.refused(server, error, server.at, async () => {
-      // Another node of the Cluster has taken its place.
-      if (!this.#topology.masters().includes(server)) return true
       // Another node of the Cluster has taken its place.
       if (!this.#topology.masters().includes(server)) return true
       const { refusal } = await this.#stateOf(server)
@@ -209,8 +212,8 @@ export class Store implements Runner {
           this.#logRefusal(server, state.refusal)
           faults.push({ error: state.refusal, at, isFull: isFull(state.refusal) })
         } catch (error) {
+          if (isStateOfServer(error as Error)) this.#logRefusal(server, error as Error)
           const cause = this.#whyUnavailable(server, error as Error) ?? (error as Error)
-          if (refusalBy(cause) !== undefined) this.#logRefusal(server, cause)
           faults.push({ error: cause, at, isFull: false })
         }
       }),

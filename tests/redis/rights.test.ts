@@ -1,6 +1,7 @@
 /** A Redis user that lacks rights: found at start and by /readyz, and a call that has written does not fail because of a hint. */
 import { expect, test } from "bun:test"
 import { join } from "node:path"
+import type { Log } from "../../lib/log.ts"
 import { endedChannel } from "../../lib/redis/keys.ts"
 import { PROBED_COMMANDS } from "../../lib/redis/rights.ts"
 import { root } from "../support/documents.ts"
@@ -22,7 +23,8 @@ async function redisWithUser(rights: readonly string[]) {
   return {
     direct,
     grant,
-    start: () => testBroker({ redisUsername: "broker", redisPassword: "password" }, server.socket),
+    start: (log?: Log) =>
+      testBroker({ redisUsername: "broker", redisPassword: "password" }, server.socket, log),
     async [Symbol.asyncDispose]() {
       await direct[Symbol.asyncDispose]()
       await server[Symbol.asyncDispose]()
@@ -61,7 +63,9 @@ test.each(LACKS)(
   "a broker whose Redis user has the rules %j does not start, and names %s",
   async (rules, right) => {
     await using redis = await redisWithUser([...(await documentedRights()), ...rules])
-    const error = await redis.start().then(
+    const lines: string[] = []
+    const add = (message: string) => lines.push(message)
+    const error = await redis.start({ debug: add, info: add, warn: add, error: add }).then(
       async broker => {
         await broker[Symbol.asyncDispose]()
         return "it started"
@@ -69,6 +73,7 @@ test.each(LACKS)(
       (error: Error) => error.message,
     )
     expect(error).toStartWith("The Redis user lacks rights")
+    expect(lines).toEqual([]) // the broker logs the error
     expect(error).not.toContain("\n")
     for (const each of right.split(" ")) expect(error).toContain(each)
   },
