@@ -93,7 +93,7 @@ export class Spans {
 
   static start({ url, part, serviceName, sampler, ratio }: SpanOptions, log: Log): Spans {
     // The SDK warns about invalid variables of its own, and about spans that it dropped.
-    const diagnostics = rateLimited(log, 1)
+    const diagnostics = rateLimited(log)
     const warn = (message: string) => diagnostics.warn("Traces", { note: message })
     diag.setLogger(
       { error() {}, warn, info() {}, debug() {}, verbose() {} },

@@ -436,6 +436,8 @@ describe("processes", () => {
       OTEL_SERVICE_NAME: "mine",
       OTEL_EXPORTER_OTLP_HEADERS: "x-key=other",
       OTEL_EXPORTER_OTLP_TRACES_HEADERS: "x-key=abc",
+      OTEL_EXPORTER_OTLP_TIMEOUT: "soon",
+      OTEL_EXPORTER_OTLP_COMPRESSION: "zstd",
     }
     await using broker = await startBrokerProcess((await sharedRedis()).socket, env)
     const queue = freshName()
@@ -450,6 +452,10 @@ describe("processes", () => {
     expect(await worker.stop()).toBe(0)
     expect(await broker.process.stop()).toBe(0)
     expect(collector.headers!.get("x-key")).toBe("abc")
+    // What the exporter reads itself, and ignores, is logged as well.
+    const notes = broker.process.log.map(({ note }) => String(note)).join()
+    expect(notes).toContain("OTEL_EXPORTER_OTLP_TIMEOUT")
+    expect(notes).toContain("OTEL_EXPORTER_OTLP_COMPRESSION")
     const names = collector.spans.map(({ name, service }) => `${service}: ${name}`)
     expect(new Set(names)).toEqual(
       new Set([
