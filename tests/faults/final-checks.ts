@@ -10,7 +10,7 @@ import { PROBE } from "./faults.ts"
 import { BrokerSeat, type RunContext } from "./participants.ts"
 import { TOKEN } from "./parts.ts"
 import type { Target } from "./target.ts"
-import { ALL_QUEUES, type Payload, PROBE_QUEUES } from "./workload.ts"
+import { ALL_QUEUES, type Payload, PROBE_QUEUES, SCHEDULE_QUEUE } from "./workload.ts"
 
 const WAITING: State[] = ["queued", "scheduled", "retrying", "processing"]
 const ENDED: State[] = ["done", "dead", "cancelled"]
@@ -115,7 +115,7 @@ function listedOf(task: TaskView): Listed {
 /** Finds contradictions among the keys. No broker runs, because keys that a running sweep deletes would look inconsistent. */
 export async function checkKeys(target: Target): Promise<string[]> {
   const wrong: string[] = []
-  for (const queue of [...ALL_QUEUES, ...PROBE_QUEUES]) {
+  for (const queue of [...ALL_QUEUES, ...PROBE_QUEUES, SCHEDULE_QUEUE]) {
     const redis = await target.admin(queue)
     await checkQueue(redis, queue)
       .catch((error: Error) => wrong.push(error.message.slice(0, 2_000)))

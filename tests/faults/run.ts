@@ -15,6 +15,7 @@ import { type Done, drawFaults, FaultInjector, kindsOf, type Scene } from "./fau
 import { checkForgotten, checkKeys, FinalClient } from "./final-checks.ts"
 import { readHistory } from "./history.ts"
 import { BrokerSeat, ClientSeat, plantedSign, type RunContext, WorkerSeat } from "./participants.ts"
+import { ScheduleWatch } from "./schedules.ts"
 import { singleServer, type Target } from "./target.ts"
 import { shortestTimeline, type Timeline, timesOf } from "./timeline.ts"
 import { PLAIN_QUEUE, QUEUES } from "./workload.ts"
@@ -121,6 +122,8 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
   const { brokers, workers, clients } = scene
   const events = all.use(new EventWatch(brokers[0]!.clients.url, QUEUES[0]!))
 
+  const schedules = all.use(await ScheduleWatch.start(brokers.map(({ clients: { url } }) => url)))
+
   const startedAt = performance.now()
   const { done: faults, unserved } = await trouble(scene, options)
   const workloadMs = performance.now() - startedAt
@@ -136,7 +139,7 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
   report("checking")
   const checkedFrom = performance.now()
   const listed = await last.list()
-  ofTheWhole.push(...(await last.checkDlq(listed)))
+  ofTheWhole.push(...(await last.checkDlq(listed)), ...(await schedules.check(last)))
   await Promise.all(brokers.map(broker => broker.stop()))
   ofTheWhole.push(...(await checkKeys(target)), ...(await checkForgotten(runContext, brokers.length)))
 

@@ -6,6 +6,8 @@ export const QUEUES = ["faults-a", "faults-c", "faults-d"]
 export const PROBE_QUEUES = ["faults-probe", "faults-probe-a", "faults-probe-c"]
 /** The queue for workers that know only GET /get and acks without a lease. */
 export const PLAIN_QUEUE = "faults-plain"
+/** The queue of the schedules. No worker polls it, so its tasks stay where they are. */
+export const SCHEDULE_QUEUE = "faults-schedules"
 export const ALL_QUEUES = [...QUEUES, PLAIN_QUEUE]
 
 /**

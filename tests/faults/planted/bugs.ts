@@ -11,8 +11,9 @@ export interface Bug {
   file: string
   edits: [find: string, replace: string][]
   /** "keys": checkQueue fails. "drain": a queue never becomes empty. "keys left": keys remain after all tasks are deleted.
+   * "schedule": a planned time has no task or two.
    * "unserved": while a master is down, the queues of another are not served. */
-  signs: (Check | "keys" | "drain" | "keys left" | "unserved")[]
+  signs: (Check | "keys" | "drain" | "keys left" | "schedule" | "unserved")[]
   /** Restricts the faults to those whose names start with this, if only they reveal the bug. */
   shownBy?: string
   /** Runs with a Cluster without replicas. */
@@ -153,6 +154,18 @@ export const BUGS: Bug[] = [
     edits: [["if (!(error instanceof NotReplicated)) lost.remember(queue, tokens)\n    else if", "if"]],
     signs: ["charged"],
     shownBy: "broker-redis dropReply",
+  },
+  {
+    name: "a run of a schedule is not compared with what the broker has read",
+    file: "lib/lua/schedule-fire.lua",
+    edits: [['if found == version and (planned_at == "" or plan == planned_at) then', "if found then"]],
+    signs: ["schedule"],
+  },
+  {
+    name: "the next time of a schedule is computed from now",
+    file: "lib/task/planned-runs.ts",
+    edits: [["let next = following(recurrence, planned)", "let next = following(recurrence, now)"]],
+    signs: ["schedule"],
   },
   {
     name: "an event has the time of its publication",

@@ -33,11 +33,13 @@ export function signsOf({ violations, ofTheWhole }: Result): string[] {
   const whole = ofTheWhole.map(text =>
     /is not served/.test(text)
       ? "unserved"
-      : /every queue is empty/.test(text)
-        ? "drain"
-        : /left behind/.test(text)
-          ? "keys left"
-          : "keys",
+      : /^the schedule /.test(text)
+        ? "schedule"
+        : /every queue is empty/.test(text)
+          ? "drain"
+          : /left behind/.test(text)
+            ? "keys left"
+            : "keys",
   )
   return [...new Set([...violations.map(({ check }) => check), ...whole])]
 }
