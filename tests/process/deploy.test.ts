@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test"
 import { join } from "node:path"
 import { readBrokerConfig, readWorkerConfig } from "../../lib/config/config.ts"
+import { directory } from "../support/processes.ts"
 
 const text = (file: string) => Bun.file(join(import.meta.dir, "../..", file)).text()
 
@@ -55,4 +56,16 @@ test("CI runs the README's test command", async () => {
   const readme = await text("README.md")
   const command = (await text(".ci/run")).trim().split("\n").at(-1)!
   expect(readme.split("\n")).toContain(command)
+})
+
+test("Bun reads a $ that is written as .env.example says", async () => {
+  const written = /as \\\$ within double quotes: ("\S+")/.exec(await text(".env.example"))![1]!
+  await using dir = await directory()
+  await Bun.write(join(dir.path, ".env"), `SECRET=${written}\n`)
+  const { stdout } = Bun.spawnSync([process.execPath, "-e", "console.log(process.env.SECRET)"], {
+    cwd: dir.path,
+    env: { PATH: process.env.PATH ?? "" },
+  })
+  expect(stdout.toString().trim()).toBe(JSON.parse(written.replace("\\$", "$")))
+  expect(stdout.toString()).toContain("$")
 })
