@@ -142,7 +142,7 @@ export class AuditPass {
 
   async #register(queue: string, progress: QueueProgress): Promise<void> {
     progress.isRegistered = true
-    if (this.options.fix) await this.parts.names.register(queue)
+    if (this.options.fix) await this.parts.names.registerEvenIfFull(queue)
     this.#report("not_registered", queue, this.options.fix)
   }
 

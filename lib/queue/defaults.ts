@@ -22,7 +22,7 @@ export class QueueDefaults {
     const text = defaults === undefined ? "" : JSON.stringify(defaults)
     await runShared(this.store, "defaultsSet", { queue, text })
     await this.refresh()
-    await this.store.publish(DEFAULTS, queue).catch(() => {}) // other brokers read them every 10 s
+    await this.store.publish(DEFAULTS, queue)
   }
 
   async refresh(): Promise<void> {

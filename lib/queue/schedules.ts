@@ -207,7 +207,7 @@ export class Schedules {
       })
       if (code === "stale") continue
       sweeper.sweepIn(queue, 0)
-      await store.command(["PUBLISH", SCHEDULES_CHANNEL, queue])
+      await store.publish(SCHEDULES_CHANNEL, queue)
       return { schedule, changed: true }
     }
     throw busy()

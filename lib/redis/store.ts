@@ -103,9 +103,9 @@ export class Store implements Runner {
     )
   }
 
-  /** Publishes to the clients of this database. */
-  publish(channel: string, message: string | number): Promise<unknown> {
-    return this.command(["PUBLISH", channelIn(channel, this.database), message])
+  /** Publishes a hint to the brokers on this database. It never fails, because they also look without it after a while. */
+  async publish(channel: string, message: string | number): Promise<void> {
+    await this.command(["PUBLISH", channelIn(channel, this.database), message]).catch(() => {})
   }
 
   /** The matching keys of all masters, in batches. A key that is created during the scan may be missing; any may come twice. */

@@ -1,7 +1,7 @@
 /** Brokers on two databases of one Redis do not hear each other. */
 import { expect, test } from "bun:test"
 import { Redis } from "ioredis"
-import { LISTENING } from "../../lib/redis/keys.ts"
+import { LISTENING, SCHEDULES_CHANNEL } from "../../lib/redis/keys.ts"
 import { testBroker, until } from "../support/harness.ts"
 import { testRedis } from "../support/redis.ts"
 import { answered, type Body, post, submitted } from "../support/requests.ts"
@@ -48,10 +48,13 @@ test("a message of one database wakes no broker of another, and all of its own",
     "the worker is drained",
     async () => (await other.call("POST", "/workers/w/drain")).status === 200,
   )
+  const schedule = { every_ms: 60_000, task: { type: "c" } }
+  expect((await other.call("PUT", "/schedules/p:s", schedule)).status).toBe(200)
   const stream = await other.call("GET", "/events")
-  await until("all were published", () => channels.length >= 3)
+  await until("all were published", () => channels.length >= 4)
   expect(channels.every(channel => channel.endsWith("@1"))).toBe(true)
   expect(channels).toContain(`${LISTENING}@1`)
+  expect(channels).toContain(`${SCHEDULES_CHANNEL}@1`)
   await until("the other broker knows it", () => one.queue.defaults.of("p")?.priority === 7)
   expect(zero.queue.defaults.of("p")).toBeUndefined()
   await stream.body!.cancel()

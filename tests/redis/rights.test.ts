@@ -123,6 +123,8 @@ test("calls that have made their change succeed although Redis refuses their hin
   }
   expect(await ask("POST", "/ack", { task_id: tasks[0]!.id, lease: tasks[0]!.lease })).toBe(200)
   expect(await ask("PUT", "/queues/q/settings", { defaults: { priority: 3 } })).toBe(200)
+  const schedule = { every_ms: 60_000, task: { type: "c" } }
+  expect(await ask("PUT", "/schedules/q:s", schedule)).toBe(200)
   expect(await ask("POST", "/queues/q/pause")).toBe(200)
   expect(await ask("POST", "/queues/q/resume")).toBe(200)
   await redis.grant("reset", "on", ">password", ...rights)
@@ -145,4 +147,11 @@ test("the check tries every command of the scripts and of the broker", async () 
   expect({ "missing in CALLS of lib/redis/rights.ts": untried }).toEqual({
     "missing in CALLS of lib/redis/rights.ts": [],
   })
+})
+
+test("hints are published in one place in Lua and in one in TypeScript, where a refusal does no harm", async () => {
+  const publishing: string[] = []
+  for await (const path of new Bun.Glob("lib/**/*.{lua,ts}").scan({ cwd: root }))
+    if ((await Bun.file(join(root, path)).text()).includes('"PUBLISH"')) publishing.push(path)
+  expect(publishing.sort()).toEqual(["lib/lua/clock.lua", "lib/redis/store.ts"])
 })
