@@ -1,5 +1,5 @@
 /** Where the long poll gets its tasks: the script calls that lease and release them. */
-import { NotReplicated } from "../errors.ts"
+import { NotReplicated, Refused } from "../errors.ts"
 import type { RedisClock } from "../redis/clock.ts"
 import { wakeChannel } from "../redis/keys.ts"
 import type { Replies, Scripts } from "../redis/scripts.ts"
@@ -102,8 +102,9 @@ export class Leaser implements TaskSource {
   /** Leases that too few replicas confirmed are not handed out: after a failover other workers may get the tasks. */
   #returnUnconfirmed(queue: string, tokens: string, error: unknown): void {
     const { lost } = this.parts
-    if (!(error instanceof NotReplicated)) lost.remember(queue, tokens)
-    else if (error.reply !== undefined) {
+    // Another error would come again, and tasks that are given back would be leased again and again.
+    if (error instanceof Refused && !(error instanceof NotReplicated)) lost.remember(queue, tokens)
+    else if (error instanceof NotReplicated && error.reply !== undefined) {
       const [, handed] = error.reply as Replies["lease"]
       void lost.giveBack(readLeased(queue, handed))
     }

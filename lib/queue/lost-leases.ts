@@ -5,6 +5,7 @@
  *   2. It looks for them before it leases from the queue or sweeps it again, so it never ends such a lease as lapsed.
  *   3. It looks again after LATE_MS, because Redis may run a call after the broker has given it up.
  */
+import { Refused } from "../errors.ts"
 import type { Scripts } from "../redis/scripts.ts"
 import { localOf } from "../task/id.ts"
 import { TOKEN_CHARACTERS, tokenOf } from "../task/lease-token.ts"
@@ -73,7 +74,13 @@ export class LostLeases {
   async recover(queue: string): Promise<void> {
     const lost = this.#byQueue.get(queue)
     if (lost === undefined || !this.isDue(queue)) return
-    lost.looking ??= this.#look(queue, lost).finally(() => (lost.looking = undefined))
+    lost.looking ??= this.#look(queue, lost)
+      .catch(error => {
+        // An error that is none of the connection would come again, and stop the queue.
+        if (!(error instanceof Refused)) this.#byQueue.delete(queue)
+        throw error
+      })
+      .finally(() => (lost.looking = undefined))
     await lost.looking
   }
 

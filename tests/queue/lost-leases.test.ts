@@ -5,6 +5,7 @@ import { LostLeases } from "../../lib/queue/lost-leases.ts"
 import { RedisClock } from "../../lib/redis/clock.ts"
 import { onOneConnection, type Runner } from "../../lib/redis/runner.ts"
 import { Scripts } from "../../lib/redis/scripts.ts"
+import { tokenOf } from "../../lib/task/lease-token.ts"
 import type { Leased } from "../../lib/task/task.ts"
 import { Link } from "../faults/proxy.ts"
 import { DirectQueue, freshName, testBroker, until } from "../support/harness.ts"
@@ -142,6 +143,23 @@ test("a failed release for a disconnected client is repeated, and no crash is co
   for (const id of ["A", "B"])
     expect((await its.counters(id)).toSpliced(1, 1)).toEqual(["queued", "0", "0", "0"])
   expect(await its.queue.ready()).toEqual(["A", "B"])
+})
+
+test("a record that cannot be read stops its queue no more than its own attempts do", async () => {
+  await using its = await leaser()
+  await its.queue.submit(["A", "B"])
+  const key = its.queue.key("task", "A")
+  const text = (await its.queue.redis.get(key))!
+  await its.queue.redis.set(key, text.replace("\n\n", "\n{broken\n"))
+  await expect(its.lease(1)).rejects.toThrow()
+  expect(its.lost.isDue(its.queue.name)).toBeFalse()
+  expect(localIds(await its.lease(1))).toEqual(["B"])
+  // It is also not given back for ever if its lease reached nobody.
+  const lease = / (1\.\S+) /.exec((await its.queue.redis.get(key))!)![1]!
+  its.lost.remember(its.queue.name, tokenOf(lease))
+  await expect(its.lease(1)).rejects.toThrow()
+  expect(await its.lease(1)).toEqual([])
+  await its.queue.redis.set(key, (await its.queue.redis.get(key))!.replace("{broken", ""))
 })
 
 test("if nothing was lost, a lease takes one call", async () => {

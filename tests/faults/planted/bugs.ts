@@ -151,7 +151,12 @@ export const BUGS: Bug[] = [
   {
     name: "tasks of a lease call whose reply was lost are not returned",
     file: "lib/queue/leaser.ts",
-    edits: [["if (!(error instanceof NotReplicated)) lost.remember(queue, tokens)\n    else if", "if"]],
+    edits: [
+      [
+        "if (error instanceof Refused && !(error instanceof NotReplicated)) lost.remember(queue, tokens)\n    else if",
+        "if",
+      ],
+    ],
     signs: ["charged"],
     shownBy: "broker-redis dropReply",
   },
