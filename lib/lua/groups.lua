@@ -41,6 +41,9 @@ function open_groups()
     any_asked = redis.call("EXISTS", asked) == 1
   end
 
+  -- Whether tasks of the queue wait in or take slots of groups, or a group has settings.
+  function groups.are_used() return redis.call("EXISTS", waiting, busy, overrides) > 0 end
+
   -- Whether any group of the queue has limits, or a worker has asked to hold one.
   function groups.are_limited()
     read_settings()

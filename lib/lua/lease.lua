@@ -2,8 +2,9 @@
 --[[ lease: hand out the first ready tasks, the highest priority first. Before that, end lapsed leases and expired tasks,
   and make tasks ready whose delay is over.
   arguments  limit: how many tasks the timers may move; retention: ms that a cancelled task is kept; tokens: 22 characters
-             for each slot; then for each worker: its name ("?": it gave none) and its number of slots. Tasks are dealt
-             in turn: every worker gets a first task before any gets a second.
+             for each slot; registered: 1 if the broker knows that the queue is registered; then for each worker: its name
+             ("?": it gave none) and its number of slots. Tasks are dealt in turn: every worker gets a first task before any
+             gets a second.
   answers    {next_event, handed, lapsed, died_count, timeouts}
              next_event: see next_event; 0: there is more to do or to lease, so call again at once
              handed: {id, text, payload (only if it has its own key), ...} for each task, as separate values, because Lua
@@ -11,9 +12,10 @@
              lapsed, died_count: how many leases lapsed and how many tasks died; timeouts: one line per timeout,
              `event reason attempt worker id time`; absent if there was none
   cost       O((n + limit) log L), L = live leases, plus O(600) if many tasks have left the ready lists
-  invariant  `leases` lists exactly the tasks whose state is "processing"; the attempt number in a lease never decreases ]]
-local limit, retention, tokens = unpack(ARGV)
-local workers_from, fields_each, token_size = 4, 2, 22
+  invariant  `leases` lists exactly the tasks whose state is "processing"; the attempt number in a lease never decreases;
+             writes nothing for a queue without tasks that is not registered ]]
+local limit, retention, tokens, registered = unpack(ARGV)
+local workers_from, fields_each, token_size = 5, 2, 22
 local slots = #tokens / token_size
 local MIN_GAIN = 50 -- ms between two calls that wait for a queue's rate, so that they hand out tasks together
 -- A script blocks Redis, so each of these bounds keeps one call to about 2 ms.
@@ -23,7 +25,9 @@ local MAX_PASSED = 600 -- stale ids in ready lists that one call drops
 -- all other calls of the connection wait, and within REDIS_TIMEOUT_MS the replies of many queues must fit.
 local MAX_BYTES = 4194304
 
-note_poll(1000) -- to the second, so that polls do not write to an idle queue each time
+-- To the second, so that polls do not write to an idle queue each time. A poll of a made-up name writes nothing, because
+-- nobody would ever delete it.
+note_poll(registered == "1" and 1000 or math.huge)
 local moved = run_timers(tonumber(limit), retention)
 commit()
 

@@ -13,7 +13,8 @@ local open_groups
 local function use_queue(name)
   local keys = {}
   for i, key in ipairs(KEYS) do keys[i] = string.match(key, "^.-{") .. name .. string.match(key, "}.*$") end
-  task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, settings, wake, ended = unpack(keys)
+  task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, settings, wake, ended, schedules, planned =
+    unpack(keys)
   groups = false
 end
 

@@ -40,8 +40,8 @@ const SETS: ReadonlySet<AnyQueueKey> = new Set([
 ])
 /** Schedules per step: their texts may be large. */
 const SCHEDULES_STEP = 20
-/** Keys that a queue can have without ever having had a task. With only these it need not be registered. */
-const KEYS_WITHOUT_TASKS: ReadonlySet<string> = new Set(["stats", "record", "settings"])
+/** Keys of a queue that is not registered and need not be, unless it has others. Records expire. */
+const KEYS_WITHOUT_USE: ReadonlySet<AnyQueueKey> = new Set(["stats", "record"])
 const PRIORITIES = Array.from({ length: 10 }, (_, priority) => String(priority))
 
 export interface AuditParts {
@@ -71,8 +71,6 @@ interface AuditItem {
 }
 
 interface QueueProgress {
-  /** Whether the queue is registered, or its absence was reported. */
-  isRegistered: boolean
   /** When its audit began, by Redis' clock. */
   began: number
   listed: BloomFilter
@@ -121,10 +119,17 @@ export class AuditPass {
   async #inspectKeys(keys: readonly string[]): Promise<void> {
     const { looked } = this.report
     const found = keys.map(readKey).filter(key => key !== undefined)
-    for (const [queue, own] of Map.groupBy(found, key => key.queue)) {
+    const byQueue = Map.groupBy(found, key => key.queue)
+    const unregistered = await this.#unregisteredOf(
+      [...byQueue.keys()].filter(queue => !this.#queues.has(queue)),
+    )
+    for (const [queue, own] of byQueue) {
+      if (unregistered.has(queue)) {
+        if (await this.#isUnused(queue, own)) continue
+        if (this.options.fix) await this.parts.names.registerEvenIfFull(queue)
+        this.#report("not_registered", queue, this.options.fix)
+      }
       const progress = this.#queues.get(queue) ?? (await this.#startQueue(queue))
-      if (!progress.isRegistered && own.some(({ name }) => !KEYS_WITHOUT_TASKS.has(name)))
-        await this.#register(queue, progress)
       const items: AuditItem[] = []
       for (const { name: what, id } of own) {
         if (what === "task") {
@@ -140,17 +145,27 @@ export class AuditPass {
     }
   }
 
-  async #register(queue: string, progress: QueueProgress): Promise<void> {
-    progress.isRegistered = true
-    if (this.options.fix) await this.parts.names.registerEvenIfFull(queue)
-    this.#report("not_registered", queue, this.options.fix)
+  async #unregisteredOf(queues: readonly string[]): Promise<ReadonlySet<string>> {
+    if (queues.length === 0) return new Set()
+    const known = (await this.parts.store.command(["SMISMEMBER", QUEUES, ...queues])) as number[]
+    return new Set(queues.filter((_, i) => known[i] === 0))
   }
 
-  /** At the first key of a queue: reads whether it is registered, and what is in its ready lists. */
+  /** Whether a queue that is not registered, of which these keys were found, has no tasks. Removes the statistics of such a queue. */
+  async #isUnused(queue: string, keys: readonly { name: AnyQueueKey }[]): Promise<boolean> {
+    if (keys.some(({ name }) => !KEYS_WITHOUT_USE.has(name))) return false
+    if (keys.every(({ name }) => name === "record")) return true
+    const { fix } = this.options
+    const answer = await this.parts.scripts.call("forget", queue, { polled: 0, fix: fix ? 1 : 0 })
+    if (answer === "used") return false
+    this.#report("stray_key", queue, fix)
+    return true
+  }
+
+  /** At the first key of a queue: reads what is in its ready lists. */
   async #startQueue(queue: string): Promise<QueueProgress> {
     const { store, scripts } = this.parts
     this.report.looked.queues++
-    const isRegistered = (await store.command(["SISMEMBER", QUEUES, queue])) === 1
     const [began, recordedBytes] = await scripts.call("auditQueue", queue, {
       began: 0,
       fix: 0,
@@ -162,7 +177,6 @@ export class AuditPass {
     const listed = new BloomFilter(sizes.reduce((sum: number, size) => sum + Number(size), 0))
     await this.#readLists(queue, id => listed.add(id))
     const progress: QueueProgress = {
-      isRegistered,
       began,
       listed,
       suspects: new Map(),

@@ -34,6 +34,8 @@ export function batchSubmits(
         return { id: localId, body, large, extras }
       }),
     )
+    // It may have been forgotten after the look and before its first task.
+    if (!names.isRegistered(queue)) await names.register(queue)
     return typeof replies === "number" ? items.map(({ localId }) => ["queued", localId, replies]) : replies
   })
 }

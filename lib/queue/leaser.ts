@@ -18,6 +18,7 @@ import {
 } from "./long-poll.ts"
 import type { LostLeases } from "./lost-leases.ts"
 import type { OutcomeRecorder } from "./outcomes.ts"
+import type { QueueNames } from "./queue-names.ts"
 import type { Sweeper } from "./sweeper.ts"
 
 /** How many lapsed, expired and due tasks a lease call moves besides those that it leases: about 1 ms of Redis' time. */
@@ -27,6 +28,7 @@ interface LeaserParts {
   scripts: Scripts
   outcomes: OutcomeRecorder
   sweeper: Sweeper
+  names: QueueNames
   subscriptions: Subscriptions
   lost: LostLeases
   clock: RedisClock
@@ -37,7 +39,7 @@ export class Leaser implements TaskSource {
   constructor(private readonly parts: LeaserParts) {}
 
   async lease(queue: string, slots: readonly Slots[]): Promise<LeasedSome> {
-    const { scripts, outcomes, sweeper, lost, clock, doneRetentionMs } = this.parts
+    const { scripts, outcomes, sweeper, names, lost, clock, doneRetentionMs } = this.parts
     if (lost.isDue(queue)) await lost.recover(queue)
     const tasks: Leased[] = []
     let hasMore = false
@@ -49,6 +51,7 @@ export class Leaser implements TaskSource {
           open.reduce((sum, { count }) => sum + count, 0),
           clock.now(),
         ),
+        registered: names.isRegistered(queue) ? 1 : 0,
       }
       const workers = open.map(({ worker, count }) => ({ worker: worker || "?", slots: count }))
       try {

@@ -82,13 +82,14 @@ export async function openParts(options: TaskQueueOptions) {
     lateMs => counters.sweepLag.observe(lateMs / 1_000),
   )
 
-  const names = new QueueNames(store, sweeper)
+  const names = new QueueNames({ store, scripts, sweeper })
   const ends = new EndWatch(scripts, subscriptions)
   const lost = new LostLeases({ scripts, sweeper, doneRetentionMs })
   const leaser = new Leaser({
     scripts,
     outcomes,
     sweeper,
+    names,
     subscriptions,
     lost,
     clock,

@@ -6,6 +6,8 @@
  */
 const CHECKS_PER_SECOND = 4
 const MIN_CHECK_MS = 1_000
+/** At its start a broker checks all queues soon, but not thousands at once. */
+const FIRST_CHECKS_PER_SECOND = 2_000
 const RETRY_MS = 500
 /** Bounds a timer; when it fires, a later deadline gets a new one. */
 const MAX_TIMER_MS = 60_000
@@ -18,6 +20,8 @@ export interface Swept {
 }
 
 export class Sweeper {
+  /** The queues that are checked from time to time. */
+  readonly #checked = new Set<string>()
   /** When to sweep each queue next, by performance.now(). */
   readonly #sweepAt = new Map<string, number>()
   readonly #running = new Set<string>()
@@ -33,7 +37,17 @@ export class Sweeper {
 
   /** Checks this queue regularly from now on. */
   add(queue: string): void {
-    if (!this.#sweepAt.has(queue)) this.sweepIn(queue, Math.random() * MIN_CHECK_MS)
+    if (this.#checked.has(queue)) return
+    this.#checked.add(queue)
+    this.sweepIn(
+      queue,
+      Math.random() * Math.max(MIN_CHECK_MS, (this.#checked.size / FIRST_CHECKS_PER_SECOND) * 1_000),
+    )
+  }
+
+  /** Sweeps this queue only when something is to happen in it. */
+  remove(queue: string): void {
+    this.#checked.delete(queue)
   }
 
   /** Sweeps this queue in `ms`, unless an earlier sweep is scheduled. */
@@ -75,8 +89,9 @@ export class Sweeper {
   async #sweepOne(queue: string): Promise<void> {
     this.#running.add(queue)
     const jitter = 0.75 + Math.random() / 2
-    const checkMs = Math.max(MIN_CHECK_MS, (this.#sweepAt.size / CHECKS_PER_SECOND) * 1_000) * jitter
-    this.#sweepAt.set(queue, performance.now() + checkMs)
+    const checkMs = Math.max(MIN_CHECK_MS, (this.#checked.size / CHECKS_PER_SECOND) * 1_000) * jitter
+    if (this.#checked.has(queue)) this.#sweepAt.set(queue, performance.now() + checkMs)
+    else this.#sweepAt.delete(queue)
     try {
       const { more, nextEventMs } = await this.sweep(queue)
       if (more) this.sweepIn(queue, 0)
@@ -85,6 +100,6 @@ export class Sweeper {
       this.sweepIn(queue, RETRY_MS * jitter) // Redis is down, which its connection has logged
     }
     this.#running.delete(queue)
-    this.#setTimer(this.#sweepAt.get(queue)!)
+    this.#setTimer(this.#sweepAt.get(queue) ?? Number.POSITIVE_INFINITY)
   }
 }

@@ -142,7 +142,6 @@ export class TaskQueue {
   }
 
   #poll(demand: Demand): Promise<Leased[]> {
-    for (const queue of demand.queues) this.parts.sweeper.add(queue)
     this.workers.recordRequest(demand, demand.queues)
     return this.workers.isDraining(demand) ? Promise.resolve([]) : this.parts.longPoll.wait(demand)
   }
@@ -218,11 +217,11 @@ export class TaskQueue {
       const answer = answers[i]!
       if (answer instanceof Refused) return answer
       const [code, leaseExpiresAt, attempt, state] = answer
-      // A shorter timeout can make the lease lapse earlier than before.
-      if (timeoutMs !== undefined) this.parts.sweeper.sweepIn(queueOf(id), timeoutMs)
       switch (code) {
         case "ok":
         case "cancelled":
+          // A shorter timeout can make the lease lapse earlier than before.
+          if (timeoutMs !== undefined) this.parts.sweeper.sweepIn(queueOf(id), timeoutMs)
           return { id, code, leaseExpiresAt }
         case "lease_lost":
           return leaseLost(id, attempt, state)

@@ -8,6 +8,7 @@ import type { Rates } from "../observe/rates.ts"
 import {
   DEFAULTS,
   DRAINS_CHANNEL,
+  isWakeChannel,
   LISTENING,
   queueOfChannel,
   SCHEDULES_CHANNEL,
@@ -68,7 +69,7 @@ export class Upkeep {
     store.onBack(() => this.#onReconnect())
     this.#subscribeToListening(false)
     this.#timer = setInterval(() => this.#refresh(), REFRESH_MS + Math.random() * 1_000).unref()
-    await names.addAllToSweeper()
+    await names.refresh()
     await defaults.refresh()
     this.#syncFromBrokers()
   }
@@ -101,7 +102,7 @@ export class Upkeep {
   }
 
   async sweep(queue: string): Promise<Swept> {
-    const { scripts, outcomes, lost, longPoll, subscriptions, firing, limits } = this.parts
+    const { scripts, outcomes, lost, longPoll, names, defaults, firing, limits } = this.parts
     await lost.recover(queue)
     const [more, waiting, nextEvent, nextRun, lapsed, died, timeouts] = await scripts.call("sweep", queue, {
       limit: MAX_TASKS_PER_CALL,
@@ -113,10 +114,10 @@ export class Upkeep {
     })
     outcomes.recordTimeouts(queue, lapsed, died, timeouts)
     if (waiting === 1) longPoll.notify(queue, MAX_TASKS_PER_CALL)
-    // Ask again: a long poll may have started during the call.
-    if (!longPoll.hasWaiters(queue)) subscriptions.unsubscribe(wakeChannel(queue))
     const retryMs = nextRun === 0 ? await firing.fireDue(queue) : nextRun
     const waits = [nextEvent, retryMs].filter(ms => ms >= 0)
+    const isUnused = more === 0 && waits.length === 0 && !longPoll.hasWaiters(queue) && !defaults.of(queue)
+    await names.recordUse(queue, isUnused)
     return { more: more === 1, nextEventMs: waits.length === 0 ? undefined : Math.min(...waits) }
   }
 
@@ -161,12 +162,13 @@ export class Upkeep {
     eventFeed.onReconnect()
   }
 
-  /** For a message that was missed without a gap, and for queues that other brokers registered. */
+  /** For a message that was missed without a gap, and for what other brokers registered and forgot. */
   #refresh(): void {
-    const { store, names, events } = this.parts
+    const { store, names, events, longPoll, subscriptions } = this.parts
     this.#syncFromBrokers()
+    subscriptions.keepOnly(channel => !isWakeChannel(channel) || longPoll.hasWaiters(queueOfChannel(channel)))
     void store.readClock().catch(() => {})
-    void names.addAllToSweeper().catch(() => {})
+    void names.refresh().catch(() => {})
     void events.checkListeners(true).catch(() => {})
   }
 

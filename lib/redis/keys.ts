@@ -125,6 +125,7 @@ export function readKey(key: string): { queue: string; name: AnyQueueKey; id: st
 export const keysOf = (queue?: string): string => (queue === undefined ? "tq:{*" : `tq:{${queue}}:*`)
 
 export const wakeChannel = (queue: string): string => queueKey(queue, "wake")
+export const isWakeChannel = (channel: string): boolean => channel.endsWith("}:wake")
 export const endedChannel = (queue: string): string => queueKey(queue, "ended")
 export const queueOfChannel = (channel: string): string => channel.slice("tq:{".length, channel.indexOf("}"))
 

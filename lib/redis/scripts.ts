@@ -14,6 +14,7 @@ import defaultsSet from "../lua/defaults-set.lua" with { type: "text" }
 import deleteDead from "../lua/delete-dead.lua" with { type: "text" }
 import eventsAppend from "../lua/events-append.lua" with { type: "text" }
 import extend from "../lua/extend.lua" with { type: "text" }
+import forget from "../lua/forget.lua" with { type: "text" }
 import groups from "../lua/groups.lua" with { type: "text" }
 import inspect from "../lua/inspect.lua" with { type: "text" }
 import lease from "../lua/lease.lua" with { type: "text" }
@@ -88,7 +89,7 @@ export const QUEUE_SCRIPTS = {
     args: ["ttl"],
     each: ["id", "body", "large", "extras"],
   },
-  lease: { source: lease, args: ["limit", "retention", "tokens"], each: ["worker", "slots"] },
+  lease: { source: lease, args: ["limit", "retention", "tokens", "registered"], each: ["worker", "slots"] },
   settle: {
     source: settle,
     args: ["retention"],
@@ -157,6 +158,7 @@ export const QUEUE_SCRIPTS = {
     args: ["limit", "score", "name", "due"],
     each: [],
   },
+  forget: { source: forget, args: ["polled", "fix"], each: [] },
 } as const satisfies Record<string, Declaration>
 
 /** Scripts that are about no single queue. `keys` has the names and the order of the script's `unpack(KEYS)`. */
@@ -315,6 +317,7 @@ export interface Replies {
   scheduleSet: "set" | "stale"
   scheduleGet: [now: number, schedule: RawSchedule]
   schedulesPage: [now: number, ...schedules: RawSchedule[]]
+  forget: "used" | "unused"
   eventsAppend: null
   ratesAdd: "added"
   ratesRead: [coveredMs: number, ...sums: string[]]

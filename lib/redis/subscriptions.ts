@@ -57,6 +57,10 @@ export class Subscriptions {
     if (this.#channels.delete(channel)) this.redis.unsubscribe(channel + this.#suffix).catch(() => {})
   }
 
+  keepOnly(isUsed: (channel: string) => boolean): void {
+    for (const channel of this.#channels.keys()) if (!isUsed(channel)) this.unsubscribe(channel)
+  }
+
   async #resubscribe(): Promise<void> {
     const channels = [...this.#channels.keys()].map(channel => channel + this.#suffix)
     try {

@@ -180,11 +180,35 @@ describe("the audit finds and repairs", () => {
   })
 })
 
-test("a queue that is polled but never had a task is no fault", async () => {
+test("a queue that is polled but never had a task has no keys, and the audit removes those of older versions", async () => {
   await using q = await audited()
   await q.lease()
-  expect(await q.redis.exists(q.direct.key("stats"))).toBe(1)
+  expect(await q.redis.sismember(QUEUES, q.queue)).toBe(0)
+  expect(await q.redis.keys(`*{${q.queue}}*`)).toEqual([])
   expect(await q.audit(true)).toEqual([])
+  // What an older version wrote at each poll.
+  await q.redis.hset(q.direct.key("stats"), "polled", Date.now())
+  expect(await q.audit(false)).toEqual([{ kind: "stray_key", count: 1, mended: 0, sample: q.queue }])
+  expect(await q.audit(true)).toEqual([{ kind: "stray_key", count: 1, mended: 1, sample: q.queue }])
+  expect(await q.redis.keys(`*{${q.queue}}*`)).toEqual([])
+})
+
+test("the statistics of a queue whose name is lost stay with its tasks and its settings, and the name returns", async () => {
+  await using q = await audited()
+  const names: [queue: string, kept: string][] = []
+  for (const kept of ["task", "settings"]) {
+    const queue = `${q.queue}-${kept}`
+    if (kept === "task") await q.call("/submit", { type: "a", queue })
+    else await q.call(`/queues/${queue}/pause`)
+    await q.redis.hset(`tq:{${queue}}:stats`, "polled", 1)
+    await q.redis.srem(QUEUES, queue)
+    names.push([queue, kept])
+  }
+  for (const [queue] of names) {
+    await q.call(`/audit?queue=${queue}&fix=true`)
+    expect(await q.redis.exists(`tq:{${queue}}:stats`)).toBe(1)
+    expect(await q.redis.sismember(QUEUES, queue)).toBe(1)
+  }
 })
 
 test("a processing task without a lease entry counts as lapsed", async () => {

@@ -25,7 +25,7 @@ test("a task behind thousands of cancelled ones is leased without a long script 
   }
   const id = await q.submit()
   const tokens = "x".repeat(22)
-  const asked = { limit: 300, retention: DAY_MS, tokens }
+  const asked = { limit: 300, retention: DAY_MS, tokens, registered: 1 }
   expect(await q.direct.scripts.call("lease", q.queue, asked, [{ worker: "?", slots: 1 }])).toEqual([
     0,
     [],

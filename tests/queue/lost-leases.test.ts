@@ -38,8 +38,9 @@ async function leaser() {
   const sweeper = { sweepIn: (_: string, ms: number) => state.sweeps.push(ms) }
   const lost = new LostLeases({ scripts, sweeper, doneRetentionMs: 60_000 } as never)
   const outcomes = { recordTimeouts() {}, recordLeased() {}, recordSettled() {} }
+  const names = { isRegistered: () => true }
   const clock = new RedisClock()
-  const parts = { scripts, sweeper, outcomes, lost, clock, subscriptions: {}, doneRetentionMs: 60_000 }
+  const parts = { scripts, sweeper, outcomes, names, lost, clock, subscriptions: {}, doneRetentionMs: 60_000 }
   const own = new Leaser(parts as never)
   return {
     queue,

@@ -327,6 +327,7 @@ test("a waiting client gets a task when its replaced, shorter delay ends", async
 test("a task whose notification was lost is found by the next check of its queue", async () => {
   await using _ = await two()
   const { here, direct, queue } = _
+  await here.call("PUT", `/queues/${queue}/settings`, {}) // registers it
   const waiter = await wait(here, queue)
   await listening(direct, 1)
   await direct.redis.set(direct.key("task", "T"), `queued 0 0 0 ? 0 0 0 1\n${encodeNewTask(PLAIN).body}`)

@@ -111,7 +111,12 @@ export class DirectQueue implements AsyncDisposable {
     asked: { limit: number; retention: number; tokens: string },
     ...workers: { worker: string; slots: number }[]
   ): Promise<[nextEvent: number, ...tasks: Leased[]]> {
-    const [nextEvent, handed] = await this.scripts.call("lease", this.name, asked, workers)
+    const [nextEvent, handed] = await this.scripts.call(
+      "lease",
+      this.name,
+      { ...asked, registered: 1 },
+      workers,
+    )
     return [nextEvent, ...readLeased(this.name, handed).map(task => ({ ...task, id: localOf(task.id) }))]
   }
 

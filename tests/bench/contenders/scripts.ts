@@ -12,7 +12,7 @@ import type { Ours } from "./ours.ts"
  * the scripts.
  */
 async function leaseAndSettle(scripts: Scripts, max: number): Promise<number> {
-  const bounds = { limit: 300, retention: 86_400_000, tokens: newTokens(max) }
+  const bounds = { limit: 300, retention: 86_400_000, tokens: newTokens(max), registered: 1 }
   const [, handed] = await scripts.call("lease", "default", bounds, [{ worker: "?", slots: max }])
   const acks = readLeased("default", handed).map(({ id, lease }) => ({
     id,
