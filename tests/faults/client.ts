@@ -6,7 +6,14 @@
 import { existsSync } from "node:fs"
 import { BrokerProblem, Client } from "../../lib/client.ts"
 import { Recorder, readHistory } from "./history.ts"
-import { type Allowance, type ClientPart, type Progress, partOf, TOKEN } from "./parts.ts"
+import {
+  type Allowance,
+  type ClientPart,
+  NOTHING_THIS_OLD_MS,
+  type Progress,
+  partOf,
+  TOKEN,
+} from "./parts.ts"
 import { Chance } from "./seed.ts"
 import { type Batch, drawBatch, keyOf, NUMBERS_PER_CLIENT, type Payload, tasksOf } from "./workload.ts"
 
@@ -140,6 +147,14 @@ async function redrive(queue: string): Promise<void> {
   )
 }
 
+/** Deletes dead tasks of an age that none of the run has, whatever the clock of the broker says. */
+async function purgeOld(queue: string): Promise<void> {
+  const old = { queue, older_than_ms: NOTHING_THIS_OLD_MS }
+  await anyBroker()
+    .purgeDeadTasks(old)
+    .catch(() => {})
+}
+
 /** Work in the background of the lanes. */
 const beside = new Set<Promise<void>>()
 function inBackground(what: Promise<void>): void {
@@ -157,6 +172,7 @@ async function lane(): Promise<void> {
       : -1
     const repeats = chance.maybe(0.05)
     const redrives = chance.maybe(0.05)
+    const purges = chance.maybe(0.1)
     drawn += batch.count
     const answered = before.get(batch.from)
     if (answered || (answered === false && batch.keyed === "none")) {
@@ -172,6 +188,7 @@ async function lane(): Promise<void> {
     const id = ids?.[cancelled]
     if (id !== undefined && id[0] !== "!" && id[0] !== "=") inBackground(cancel(batch.from + cancelled, id))
     if (redrives) inBackground(redrive(batch.queue))
+    if (purges) inBackground(purgeOld(batch.queue))
     made += batch.count
     process.send!({ made, finished: false } satisfies Progress)
   }

@@ -1,7 +1,7 @@
 /** The participants of a run: brokers behind links, and workers and clients, which are replaced when they die. */
 import { join } from "node:path"
 import { listening, Process, ROOT } from "../support/processes.ts"
-import { type ClientPart, PART, type Progress, TOKEN, type WorkerPart } from "./parts.ts"
+import { CLOCK_OFF_MS, type ClientPart, PART, type Progress, TOKEN, type WorkerPart } from "./parts.ts"
 import { Link } from "./proxy.ts"
 import type { Target } from "./target.ts"
 
@@ -14,6 +14,7 @@ export interface RunContext {
 }
 
 const PRELOAD = join(import.meta.dir, "planted", "preload.ts")
+const WRONG_CLOCK = join(ROOT, "tests/support/wrong-clock.ts")
 
 /** A file that exists once a process has loaded the planted bug. */
 export const plantedSign = (directory: string) => join(directory, "planted")
@@ -24,9 +25,12 @@ function launch(
   env: Record<string, string>,
   onMessage?: (message: never) => void,
 ) {
-  const preload = planted === undefined ? [] : ["--preload", PRELOAD]
+  const preloads = [
+    ...(planted === undefined ? [] : [PRELOAD]),
+    ...(env.CLOCK_OFF_MS === undefined ? [] : [WRONG_CLOCK]),
+  ]
   return new Process({
-    cmd: [process.execPath, ...preload, join(ROOT, file)],
+    cmd: [process.execPath, ...preloads.flatMap(path => ["--preload", path]), join(ROOT, file)],
     env: {
       ...env,
       ...(planted === undefined ? {} : { PLANTED: planted, PLANTED_SIGN: plantedSign(directory) }),
@@ -71,6 +75,7 @@ export class BrokerSeat implements AsyncDisposable {
         REDIS_TIMEOUT_MS: "600",
         HOST: "127.0.0.1",
         PORT: "0",
+        ...(this.index % 2 === 0 ? {} : { CLOCK_OFF_MS: `${CLOCK_OFF_MS}` }),
         // Cancelled and dead tasks are listed at the end. Done tasks are deleted after their retention.
         DONE_RETENTION_COUNT: "10000000",
         DEAD_RETENTION_COUNT: "10000000",

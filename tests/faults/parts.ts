@@ -3,6 +3,10 @@ import type { Pace } from "./workload.ts"
 
 export const TOKEN = "a-token-for-faults"
 
+/** The clock of every second broker is this fast. Clients delete what has been dead for nearly as long: nothing. */
+export const CLOCK_OFF_MS = 3_600_000
+export const NOTHING_THIS_OLD_MS = 3_500_000
+
 interface Part {
   seed: number
   /** Its history file. */

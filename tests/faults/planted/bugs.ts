@@ -198,6 +198,12 @@ export const BUGS: Bug[] = [
     inCluster: true,
   },
   {
+    name: "the ages of dead tasks count by the clock of the broker",
+    file: "lib/queue/dead-letters.ts",
+    edits: [["now - task.finishedAt! > olderThanMs", "Date.now() - task.finishedAt! > olderThanMs"]],
+    signs: ["lost"],
+  },
+  {
     name: "the worker acks before it runs",
     file: "worker.ts",
     edits: [
