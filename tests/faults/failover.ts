@@ -239,7 +239,7 @@ function faultsWithoutReplicas(nodes: RedisCluster): Record<string, TargetFault>
     Promise.all(keys.map(async key => (await nodes.owner(slotOf(key)))!))
   return {
     "master frozen, and nobody replaces it": {
-      weight: 1,
+      weight: 15,
       lasts: [0, 1_000],
       async run({ lastsMs, brokers }) {
         const needed = new Set(await ownersOf(NEEDED_AT_START))
