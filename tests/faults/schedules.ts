@@ -26,7 +26,15 @@ export class ScheduleWatch implements Disposable {
   /** Sets the schedules. `urls`: of the brokers, behind links that have faults. */
   static async start(urls: readonly string[]): Promise<ScheduleWatch> {
     const clients = urls.map(url => new Client({ url, token: TOKEN, timeoutMs: 1_500 }))
-    for (let i = 0; i < SCHEDULES; i++) await set(clients[0]!, i)
+    const isSet = (i: number) =>
+      set(clients[0]!, i).then(
+        () => true,
+        error => {
+          if (error.retryable) return false // on a busy machine Redis may be late
+          throw error
+        },
+      )
+    for (let i = 0; i < SCHEDULES; i++) while (!(await isSet(i))) await Bun.sleep(20)
     return new ScheduleWatch(clients)
   }
 
