@@ -36,6 +36,8 @@ const PARTS = [
 test("record.lua unpacks the keys in the order in which lib/redis/keys.ts passes them", async () => {
   const record = await Bun.file(join(import.meta.dir, "../../lib/lua/record.lua")).text()
   expect(words(/^local (.+) = unpack\(KEYS\)$/m.exec(record)![1]!)).toEqual(QUEUE_KEY_NAMES)
+  // use_queue unpacks those of another queue.
+  expect(words(/^ {2}(.+) =\n? *unpack\(keys\)$/m.exec(record)![1]!)).toEqual(QUEUE_KEY_NAMES)
 })
 
 test("every file of lib/lua is a declared script, or a part of them", async () => {
