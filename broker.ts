@@ -12,6 +12,7 @@ import type { BrokerParts, Handler } from "./lib/http/call.ts"
 import { dashboard } from "./lib/http/dashboard.ts"
 import * as deadLetters from "./lib/http/dead-letters.ts"
 import { Authentication, frontDoor, methodFinder } from "./lib/http/front-door.ts"
+import * as grouping from "./lib/http/grouping.ts"
 import * as inspecting from "./lib/http/inspecting.ts"
 import * as managing from "./lib/http/managing.ts"
 import { docs, openapi } from "./lib/http/openapi/document.ts"
@@ -79,6 +80,12 @@ const HANDLERS = {
   "POST /queues/:queue/resume": managing.resumeQueue,
   "PUT /queues/:queue/settings": managing.setQueueSettings,
   "POST /queues/:queue/purge": managing.purgeQueue,
+  "GET /queues/:queue/groups": grouping.listGroups,
+  "GET /queues/:queue/groups/:group": grouping.getGroup,
+  "PUT /queues/:queue/groups/:group": grouping.setGroupLimits,
+  "DELETE /queues/:queue/groups/:group": grouping.removeGroupLimits,
+  "POST /queues/:queue/groups/:group/pause": grouping.pauseGroup,
+  "POST /queues/:queue/groups/:group/resume": grouping.resumeGroup,
   "GET /workers": managing.listWorkers,
   "POST /workers/:worker/drain": managing.drainWorker,
   "DELETE /workers/:worker/drain": managing.undrainWorker,

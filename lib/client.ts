@@ -24,6 +24,7 @@ import type {
 } from "./wire/dead-letters.ts"
 import type { EventData, EventName } from "./wire/events.ts"
 import type { State } from "./wire/fields.ts"
+import type { GroupsAnswer, GroupView } from "./wire/grouping.ts"
 import type { TasksAnswer, TaskView, WhyAnswer } from "./wire/inspecting.ts"
 import type {
   Drained,
@@ -37,7 +38,7 @@ import type {
 } from "./wire/managing.ts"
 import type { Alive, AuditAnswer, Ready } from "./wire/operating.ts"
 import type { Code, Problem } from "./wire/problem.ts"
-import type { QueueSettings } from "./wire/queue-settings.ts"
+import type { GroupLimits, QueueSettings } from "./wire/queue-settings.ts"
 import type {
   Preview,
   Previewed,
@@ -313,6 +314,33 @@ export class Client {
     return this.#post(`${queuePath(name)}/purge`, purge, options)
   }
 
+  /** The groups of a queue, the largest backlog first. */
+  groups(queue: string, query: PageQuery = {}, options?: CallOptions): Promise<GroupsAnswer> {
+    return this.#call("GET", withQuery(`${queuePath(queue)}/groups`, query), undefined, options)
+  }
+
+  group(queue: string, group: string, options?: CallOptions): Promise<GroupView> {
+    return this.#call("GET", groupPath(queue, group), undefined, options)
+  }
+
+  /** Sets what differs for one group from the settings of its queue. */
+  setGroup(queue: string, group: string, limits: GroupLimits, options?: CallOptions): Promise<GroupView> {
+    return this.#call("PUT", groupPath(queue, group), JSON.stringify(limits), options)
+  }
+
+  /** Removes what differs for one group from the settings of its queue. */
+  unsetGroup(queue: string, group: string, options?: CallOptions): Promise<GroupView> {
+    return this.#call("DELETE", groupPath(queue, group), undefined, options)
+  }
+
+  pauseGroup(queue: string, group: string, pause: Pause = {}, options?: CallOptions): Promise<GroupView> {
+    return this.#post(`${groupPath(queue, group)}/pause`, pause, options)
+  }
+
+  resumeGroup(queue: string, group: string, options?: CallOptions): Promise<GroupView> {
+    return this.#call("POST", `${groupPath(queue, group)}/resume`, undefined, options)
+  }
+
   schedules(query: PageQuery & { queue?: string } = {}, options?: CallOptions): Promise<SchedulesAnswer> {
     return this.#call("GET", withQuery("/schedules", query), undefined, options)
   }
@@ -498,6 +526,7 @@ function checkTimeout(ms: number): void {
 
 const schedulePath = (id: string) => `/schedules/${encodeURIComponent(id)}`
 const queuePath = (name: string) => `/queues/${encodeURIComponent(name)}`
+const groupPath = (queue: string, group: string) => `${queuePath(queue)}/groups/${encodeURIComponent(group)}`
 
 function withQuery(path: string, query: object): string {
   const members = new URLSearchParams()

@@ -24,9 +24,10 @@ const COMMON = new Set([
   "forbidden",
 ])
 
-test("the front page and the document about schedules have every route, with its summary, its success and its own errors", async () => {
+test("the front page and the documents about schedules and groups have every route, with its summary, its success and its own errors", async () => {
   const header = "| route | does | success | errors |"
-  const rows = [...(await table("README.md", header)), ...(await table("lib/http/schedules.md", header))]
+  const documents = ["README.md", "lib/http/schedules.md", "lib/http/groups.md"]
+  const rows = (await Promise.all(documents.map(document => table(document, header)))).flat()
   expect(rows.sort()).toEqual(
     routes
       .map(({ method, path, summary, answers, problems }) => [

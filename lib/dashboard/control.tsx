@@ -78,17 +78,17 @@ function LimitField(props: {
 }
 
 export function SettingsDialog({ view, onClose, onDone }: QueueDialogProps) {
-  const { concurrency, rate } = view.settings
+  const { concurrency, rate, ...others } = view.settings
+  const short = rate !== undefined && "per_second" in rate ? rate : undefined
   const [most, setMost] = useState(String(concurrency ?? ""))
-  const [perSecond, setPerSecond] = useState(String(rate?.per_second ?? ""))
-  const [burst, setBurst] = useState(String(rate?.burst ?? ""))
+  const [perSecond, setPerSecond] = useState(String(short?.per_second ?? ""))
+  const [burst, setBurst] = useState(String(short?.burst ?? ""))
   const save = async () => {
-    const settings: QueueSettings = {
-      ...(most ? { concurrency: Number(most) } : {}),
-      ...(perSecond
-        ? { rate: { per_second: Number(perSecond), ...(burst ? { burst: Number(burst) } : {}) } }
-        : {}),
-    }
+    const settings: QueueSettings = others
+    if (most) settings.concurrency = Number(most)
+    if (perSecond)
+      settings.rate = { per_second: Number(perSecond), ...(burst ? { burst: Number(burst) } : {}) }
+    else if (rate && !short) settings.rate = rate
     await requestJson("PUT", queuePath(view.queue, "settings"), settings)
     notify(`The limits of ${view.queue} are saved`)
     onDone()

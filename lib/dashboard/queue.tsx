@@ -11,7 +11,7 @@ import { Badge, ProblemNote, Skeleton } from "./parts.tsx"
 import { DEPTH_LINES, RATE_LINES, Total } from "./queues.tsx"
 import { type Route, refine } from "./route.ts"
 import { STATES, TaskFilters, TaskList } from "./tasks.tsx"
-import { formatDuration, formatRate, formatShort, plural, SafeText, Time } from "./text.tsx"
+import { formatDuration, formatRate, formatShort, plural, rateText, SafeText, Time } from "./text.tsx"
 
 /** Brokers of older versions do not send these members. */
 type ExtendedQueueView = QueueView & {
@@ -168,7 +168,7 @@ function Facts({ view }: { view: ExtendedQueueView }) {
           {settings.concurrency === undefined && settings.rate === undefined && "none"}
           {settings.concurrency !== undefined && `${settings.concurrency} running`}
           {settings.concurrency !== undefined && settings.rate && ", "}
-          {settings.rate && `${settings.rate.per_second} per second, burst ${settings.rate.burst}`}
+          {settings.rate && rateText(settings.rate)}
         </dd>
         {priorities.length > 0 && (
           <>

@@ -1,5 +1,6 @@
 /** Formats text, times and numbers. Untrusted text is always rendered as text nodes, never as HTML. */
 import type { ComponentChild } from "preact"
+import type { QueueSettings } from "../wire/queue-settings.ts"
 import { useClock } from "./live.ts"
 
 /** Invisible characters, characters that change the text direction, and unpaired surrogates. */
@@ -107,3 +108,13 @@ export function formatInZone(at: number, timeZone: string): string {
     return formatInZone(at, "UTC")
   }
 }
+
+/** A rate limit, or several that all hold. */
+export const rateText = (rate: NonNullable<QueueSettings["rate"]>): string =>
+  [rate]
+    .flat()
+    .map(({ per_second, limit, per_ms = 1_000, burst }) => {
+      const period = per_ms === 1_000 ? "second" : formatDuration(per_ms)
+      return `${per_second ?? limit} per ${period}${burst === undefined ? "" : `, burst ${burst}`}`
+    })
+    .join("; ")

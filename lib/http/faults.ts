@@ -6,6 +6,12 @@ export const conflict = (field: string, other: string): Fault => ({
   detail: `\`${field}\` and \`${other}\` cannot be combined: send one.`,
 })
 
+/** What the pattern of a group's name cannot say. */
+export const faultsOfGroup = (name: string): Fault[] =>
+  name.isWellFormed() && name !== "." && name !== ".."
+    ? []
+    : [{ field: "group", detail: `\`group\` must be well-formed Unicode, neither "." nor "..".` }]
+
 export const requiresOther = (field: string, other: string): Fault => ({
   field,
   detail: `\`${field}\` is valid only with \`${other}\`.`,

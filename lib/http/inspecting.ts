@@ -34,14 +34,16 @@ function readTasksQuery(query: URLSearchParams) {
     if (name.startsWith("meta.")) meta.push([name.slice("meta.".length), value])
     else rest.append(name, value)
   }
-  const { type, ...page } = checkTasks(rest)
+  const { type, group, ...page } = checkTasks(rest)
   const matches = (task: Task) => {
     if (type !== undefined && task.type !== type) return false
+    if (group !== undefined && task.group !== group) return false
     if (meta.length === 0) return true
     const labels = new Map(Object.entries(JSON.parse(`{${task.memberJson ?? ""}}`).meta ?? {}))
     return meta.every(([name, value]) => labels.get(name) === value)
   }
-  return { ...page, matches: type === undefined && meta.length === 0 ? undefined : matches }
+  const hasFilter = type !== undefined || group !== undefined || meta.length > 0
+  return { ...page, matches: hasFilter ? matches : undefined }
 }
 
 /** A queued task that has failed is shown as `retrying`: it waits for its next attempt, with or without a backoff. */
@@ -69,6 +71,7 @@ function writeTask(task: Task): string {
     max_runtime_ms: task.policy.maxRuntimeMs || undefined,
     expires_at: task.policy.expiresAt || undefined,
     unique_key: task.uniqueKey,
+    group: task.group,
     cancel_requested_at: task.cancelRequestedAt,
     error: task.error,
     reason: task.reason,
@@ -98,7 +101,8 @@ function attemptsOf(task: Task): string[] {
 export const writePage = (tasks: readonly Task[], next: string | undefined): string =>
   `"tasks":[${tasks.map(writeTask).join(",")}]${next === undefined ? "" : `,"next":"${next}"`}`
 
-function whyBody({ task, cause, sentence, ahead, atLeast, polledAt, pausedAt, pauseReason }: Why) {
+function whyBody(why: Why) {
+  const { task, cause, sentence, ahead, atLeast, polledAt, pausedAt, pauseReason } = why
   const { schedule, planned_at } = JSON.parse(`{${task.memberJson ?? ""}}`)
   return {
     task_id: task.id,
@@ -117,6 +121,9 @@ function whyBody({ task, cause, sentence, ahead, atLeast, polledAt, pausedAt, pa
     polled_at: polledAt,
     paused_at: pausedAt,
     pause_reason: pauseReason,
+    group: task.group,
+    blocked_by: why.blockedBy,
+    held_until_at: why.heldUntil,
     schedule,
     planned_at,
   }

@@ -3,7 +3,8 @@ import { Pause, Purge, QueuesQuery, WorkersQuery } from "../wire/managing.ts"
 import { QueueSettings } from "../wire/queue-settings.ts"
 import { answerJson } from "./answer.ts"
 import { type BrokerParts, type Call, forQueue, forWorker, logBulk, logFields } from "./call.ts"
-import { checker, queryChecker, queryOf } from "./validate.ts"
+import { faultsOfLimits, faultsOfRate } from "./grouping.ts"
+import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 
 export async function listQueues({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
   const { limit, cursor } = checkQueues(queryOf(request))
@@ -28,7 +29,11 @@ export const resumeQueue = forQueue(async (call, { queue, log }, name) => {
 
 export const setQueueSettings = forQueue(async (call, { queue, log, readBody }, name) => {
   using body = await readBody(call.request)
-  const view = await queue.control.configure(name, checkSettings(body.value))
+  const settings = checkSettings(body.value)
+  const faults = faultsOfRate(settings.rate, "rate")
+  if (settings.groups !== undefined) faults.push(...faultsOfLimits(settings.groups, "groups."))
+  if (faults.length > 0) throw invalid(faults)
+  const view = await queue.control.configure(name, settings)
   log.info("The settings of a queue were changed", {
     queue: name,
     settings: view.settings,

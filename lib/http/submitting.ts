@@ -15,7 +15,7 @@ import { answer, answerJson } from "./answer.ts"
 import { answerEach, type Batch, readBatch, writeBatch } from "./batch.ts"
 import type { Body } from "./body.ts"
 import { type BrokerParts, type Call, forTask, logFields } from "./call.ts"
-import { conflict, requiresOther } from "./faults.ts"
+import { conflict, faultsOfGroup, requiresOther } from "./faults.ts"
 import { checker, invalid } from "./validate.ts"
 
 export async function submitTasks({ request, caller }: Call, parts: BrokerParts): Promise<Response> {
@@ -105,6 +105,7 @@ export function faultsOf(submit: Submit, key: string | undefined): Fault[] {
   if (submit.on_duplicate !== undefined && submit.unique_key === undefined)
     faults.push(requiresOther("on_duplicate", "unique_key"))
   if (key !== undefined && submit.task_id !== undefined) faults.push(conflict("task_id", "Idempotency-Key"))
+  if (submit.group !== undefined) faults.push(...faultsOfGroup(submit.group))
   if (!submit.type.isWellFormed())
     faults.push({
       field: "type",

@@ -53,11 +53,22 @@ export function invalid(faults: readonly Fault[]): Refused {
 /** The first fault of each member. */
 function faultsIn(errors: Iterable<ValueError>): Fault[] {
   const faults = new Map<string, Fault>()
-  for (const error of errors) {
+  for (const error of inBranches(errors)) {
     if (!faults.has(error.path)) faults.set(error.path, faultOf(error))
     if (faults.size === MAX_FAULTS) break
   }
   return [...faults.values()]
+}
+
+/** For a union of an object and a list, the errors of the branch that the value is meant for. */
+function* inBranches(errors: Iterable<ValueError>): Iterable<ValueError> {
+  for (const error of errors) {
+    const kind = Array.isArray(error.value) ? "array" : typeof error.value
+    const at =
+      error.schema.anyOf?.findIndex((one: TSchema) => one.type === kind && one.const === undefined) ?? -1
+    if (error.type === ValueErrorType.Union && at >= 0) yield* error.errors[at]!
+    else yield error
+  }
 }
 
 function faultOf({ path, schema, type, value }: ValueError): Fault {
@@ -95,6 +106,8 @@ const fieldOf = (name: string) => (/^[A-Za-z0-9_-]{1,40}$/.test(name) ? { field:
 
 function describe(schema: TSchema): string {
   const text = schema.description === undefined ? "" : `: ${schema.description}`
+  if (schema.anyOf?.some((one: TSchema) => one.const === undefined))
+    return schema.description ?? "something else"
   if (schema.anyOf)
     return `one of ${schema.anyOf.map((one: TSchema) => JSON.stringify(one.const)).join(", ")}`
   switch (schema.type) {

@@ -140,11 +140,12 @@ function ackReader(resultTexts: () => (string | undefined)[]) {
   return (item: unknown, index: number): Settlement => {
     const ack = checkAck(item)
     const { task_id: id, status: outcome = "done", lease, error, result, retry, retry_in_ms } = ack
+    const holdGroupMs = ack.hold_group_ms
     const faults = faultsOf(ack, outcome)
     if (faults.length > 0) throw invalid(faults)
     if (outcome !== "done") {
       const text = error?.slice(0, MAX_ERROR_CHARACTERS).toWellFormed()
-      return { id, outcome, lease, text, retry: retry === false ? "no" : retry_in_ms }
+      return { id, outcome, lease, text, retry: retry === false ? "no" : retry_in_ms, holdGroupMs }
     }
     results ??= result === undefined ? undefined : resultTexts()
     return { id, outcome, lease, text: result === undefined ? undefined : results?.[index] }
@@ -152,12 +153,13 @@ function ackReader(resultTexts: () => (string | undefined)[]) {
 }
 
 /** Members that do not match the status. */
-function faultsOf({ result, error, retry, retry_in_ms }: Ack, outcome: string): Fault[] {
+function faultsOf({ result, error, retry, retry_in_ms, hold_group_ms }: Ack, outcome: string): Fault[] {
   const faults: Fault[] = []
   if (result !== undefined && outcome !== "done") faults.push(requiresOther("result", "status: done"))
   if (outcome === "done") {
     if (error !== undefined) faults.push(requiresOther("error", "status: failed or released"))
     if (retry_in_ms !== undefined) faults.push(requiresOther("retry_in_ms", "status: failed or released"))
+    if (hold_group_ms !== undefined) faults.push(requiresOther("hold_group_ms", "status: failed or released"))
   }
   if (retry !== undefined && outcome !== "failed") faults.push(requiresOther("retry", "status: failed"))
   if (retry === false && retry_in_ms !== undefined) faults.push(conflict("retry_in_ms", "retry: false"))
@@ -246,6 +248,7 @@ function writeLeased(task: Leased): string {
     `"timeout_ms":${policy.timeoutMs},"lease_expires_at":${task.leaseExpiresAt}` +
     (task.releases ? `,"releases":${task.releases}` : "") +
     (policy.maxRuntimeMs ? `,"max_runtime_ms":${policy.maxRuntimeMs}` : "") +
+    (task.group === undefined ? "" : `,"group":${JSON.stringify(task.group)}`) +
     (memberJson === undefined ? "" : `,${memberJson}`) +
     (checkpoint === undefined ? "}" : `,"checkpoint":${checkpoint}}`)
   )

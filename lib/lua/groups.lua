@@ -303,6 +303,49 @@ function open_groups()
     look_at(name)
   end
 
+  -- The lengths of the lists of a group, by priority.
+  function groups.sizes(name)
+    local sizes = {}
+    for i, size in ipairs(redis.call("ZMSCORE", waiting, unpack(groups.entries(name)))) do sizes[10 - i] = tonumber(size or 0) end
+    return sizes
+  end
+
+  -- Entries by their lengths, as entry, length, ...: after the last one of the previous page, or from the first.
+  function groups.entries_after(score, entry, most)
+    local from = 0
+    if entry ~= "" then
+      -- Equal lengths are in descending order of the names.
+      from = redis.call("ZCOUNT", waiting, "(" .. score, "+inf")
+      local ties = redis.call("ZCOUNT", waiting, score, score)
+      local low, high = from, from + ties
+      while low < high do
+        local middle = math.floor((low + high) / 2)
+        if redis.call("ZRANGE", waiting, middle, middle, "REV")[1] >= entry then
+          low = middle + 1
+        else
+          high = middle
+        end
+      end
+      from = low
+    end
+    return redis.call("ZRANGE", waiting, from, from + most - 1, "REV", "WITHSCORES")
+  end
+
+  -- The first group after this one that has slots; nil if there is none.
+  function groups.next_busy(name)
+    local from = name == "" and "-" or "(" .. name .. "\11"
+    local found = redis.call("ZRANGE", busy, from, "+", "BYLEX", "LIMIT", 0, 1)[1]
+    return found and match(found, "^(.*)\n")
+  end
+
+  -- Groups with overrides, from a cursor of HSCAN; returns the next one.
+  function groups.overridden(cursor, most)
+    local next_cursor, pairs_found = unpack(redis.call("HSCAN", overrides, cursor, "COUNT", most))
+    local names = {}
+    for i = 1, #pairs_found, 2 do names[#names + 1] = pairs_found[i] end
+    return next_cursor, names
+  end
+
   -- How many tasks of a group wait.
   function groups.waiting(name)
     local sum = 0

@@ -269,9 +269,8 @@ end
 
 local MAX_STALE_IDS = 10 -- stale ids that are skipped at the head of a ready list
 
--- The time since which the first task of a ready list waits, if it is among the first few ids.
-local function waiting_since(priority)
-  local list = ready .. priority
+-- The time since which the first task of a list waits, if it is among the first few ids.
+local function waiting_in(list, priority)
   for i = 0, MAX_STALE_IDS - 1 do
     local id = redis.call("LINDEX", list, i)
     if not id then return nil end
@@ -280,3 +279,5 @@ local function waiting_since(priority)
     if task_priority == tostring(priority) then return math.max(created, started) end
   end
 end
+
+local function waiting_since(priority) return waiting_in(ready .. priority, priority) end

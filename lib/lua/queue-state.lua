@@ -2,7 +2,7 @@
 --[[ queue-state: how many tasks of a queue are in each place, how long they have waited, and the settings of the queue.
   arguments  queues: names, separated by spaces, as for queue-states
   answers    for each {now, polled (ms of the last poll; "" never), paused (ms since; "" not paused), reason (of the pause),
-             concurrency, per_second, burst (settings; "" no limit), oldest (ms since which the longest waiting task among
+             concurrency, per_second, burst, rates, groups (settings; "" no limit), oldest (ms since which the longest waiting task among
              the heads of the ready lists waits: its submit or its newest attempt; 0: none waits), due, leases, done, dead,
              cancelled (their sizes), then the size of each ready list, from priority 0}
   cost       O(100) at most per queue, for stale ids at the heads of ready lists
@@ -13,7 +13,7 @@ local answers = {}
 for queue in string.gmatch(queues, "%S+") do
   use_queue(queue)
   local answer = { now, redis.call("HGET", stats, "polled") or "" }
-  for _, value in ipairs(redis.call("HMGET", settings, "paused", "reason", "concurrency", "per_second", "burst")) do
+  for _, value in ipairs(redis.call("HMGET", settings, "paused", "reason", "concurrency", "per_second", "burst", "rates", "groups")) do
     answer[#answer + 1] = value or ""
   end
   answer[#answer + 1] = 0

@@ -51,11 +51,11 @@ export function batchSettles(
       "settle",
       queue,
       { retention: doneRetentionMs },
-      items.map(({ id, lease = "", outcome, text = "", retry = "" }) => ({
+      items.map(({ id, lease = "", outcome, text = "", retry = "", holdGroupMs }) => ({
         id: localOf(id),
         lease,
         outcome,
-        retry,
+        retry: holdGroupMs ? `${retry}=${holdGroupMs}` : retry,
         text,
       })),
     )

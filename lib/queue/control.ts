@@ -10,6 +10,7 @@ import type { Purged, QueueView } from "../wire/managing.ts"
 import type { QueueSettings } from "../wire/queue-settings.ts"
 import type { Purgeable } from "../wire/states.ts"
 import type { QueueDefaults } from "./defaults.ts"
+import { encodeLimits, ratesOf, readLimits } from "./groups.ts"
 import type { LongPoll } from "./long-poll.ts"
 import { type NamePage, pageByName } from "./name-page.ts"
 import type { QueueNames } from "./queue-names.ts"
@@ -17,6 +18,9 @@ import type { WorkerRegistry } from "./worker-registry.ts"
 
 /** How many tasks one script call deletes: about 2 ms of Redis' time. */
 const MAX_TASKS_PER_CALL = 200
+
+/** How many entries of groups one script call looks at again: about 2 ms of Redis' time. */
+const MAX_GROUPS_PER_CALL = 200
 
 interface PurgeOrder {
   state: Purgeable
@@ -92,15 +96,20 @@ export class QueueControl {
   }
 
   /** Sets how many tasks of a queue run at once, how fast they are leased, and the defaults of new tasks. Safe to repeat. */
-  async configure(queue: string, { concurrency, rate, defaults }: QueueSettings): Promise<QueueView> {
-    await this.parts.names.registerEvenIfFull(queue)
-    await this.parts.scripts.call("settings", queue, {
+  async configure(queue: string, settings: QueueSettings): Promise<QueueView> {
+    const { concurrency, rate, defaults, groups } = settings
+    const { scripts, names } = this.parts
+    const short = rate !== undefined && "per_second" in rate ? rate : undefined
+    await names.registerEvenIfFull(queue)
+    await scripts.call("settings", queue, {
       concurrency: concurrency ?? "",
-      per_second: rate?.per_second ?? "",
-      burst: rate?.burst ?? rate?.per_second ?? "",
-      rates: "",
-      group_limits: "",
+      per_second: short?.per_second ?? "",
+      burst: short?.burst ?? short?.per_second ?? "",
+      rates: rate === undefined || short !== undefined ? "" : JSON.stringify(ratesOf(rate)),
+      group_limits: groups === undefined ? "" : encodeLimits(groups),
     })
+    for (let from = 0, looked = MAX_GROUPS_PER_CALL; looked === MAX_GROUPS_PER_CALL; from += looked)
+      looked = await scripts.call("recheckGroups", queue, { from, limit: MAX_GROUPS_PER_CALL })
     await this.parts.defaults.set(queue, defaults)
     const view = await this.view(queue)
     this.parts.events.publishQueueEvent("settings", queue, { settings: view.settings })
@@ -160,7 +169,7 @@ export class QueueControl {
 /** `isPolled`: requests wait for tasks of this queue at this broker. */
 function stateView(
   queue: string,
-  [now, polled, paused, reason, concurrency, perSecond, burst, oldest, ...counts]: QueueState,
+  [now, polled, paused, reason, concurrency, perSecond, burst, rates, groups, oldest, ...counts]: QueueState,
   isPolled: boolean,
 ): Omit<QueueView, "workers" | "rates"> {
   const [due, leases, done, dead, cancelled, ...ready] = counts
@@ -177,6 +186,8 @@ function stateView(
     settings: {
       ...(concurrency === "" ? {} : { concurrency: Number(concurrency) }),
       ...(perSecond === "" ? {} : { rate: { per_second: Number(perSecond), burst: Number(burst) } }),
+      ...(rates === "" ? {} : readLimits({ rates: JSON.parse(rates) })),
+      ...(groups === "" ? {} : { groups: readLimits(JSON.parse(groups)) }),
     },
   }
 }

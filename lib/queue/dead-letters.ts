@@ -31,6 +31,7 @@ const GROUPED_CHARACTERS = 1_000
 
 export interface DeadFilter {
   type?: string | undefined
+  group?: string | undefined
   reason?: Reason | undefined
   /** A substring of the error. */
   error?: string | undefined
@@ -240,9 +241,10 @@ export class DeadLetters {
   }
 }
 
-function matcher({ type, reason, error, fingerprint, olderThanMs, newerThanMs }: DeadFilter) {
+function matcher({ type, group, reason, error, fingerprint, olderThanMs, newerThanMs }: DeadFilter) {
   return (task: Task, now: number): boolean =>
     (type === undefined || task.type === type) &&
+    (group === undefined || task.group === group) &&
     (reason === undefined || task.reason === reason) &&
     (error === undefined || (task.error?.includes(error) ?? false)) &&
     (olderThanMs === undefined || now - task.finishedAt! > olderThanMs) &&

@@ -17,6 +17,7 @@ import { DataWatch } from "./data-watch.ts"
 import { DeadLetters } from "./dead-letters.ts"
 import { QueueDefaults } from "./defaults.ts"
 import { EndWatch } from "./end-watch.ts"
+import { Groups } from "./groups.ts"
 import { Leaser } from "./leaser.ts"
 import { LongPoll } from "./long-poll.ts"
 import { LostLeases } from "./lost-leases.ts"
@@ -121,6 +122,7 @@ export async function openParts(options: TaskQueueOptions) {
     defaults,
     clock,
   })
+  const groups = new Groups({ scripts, names, events })
   const dataWatch = new DataWatch(store, names, log, () => upkeep.onReplaced())
   const upkeep = new Upkeep({
     store,
@@ -160,6 +162,7 @@ export async function openParts(options: TaskQueueOptions) {
     auditor,
     dead,
     control,
+    groups,
     schedules,
     upkeep,
     submits: batchSubmits(scripts, names, counters, options.idempotencyTtlMs),

@@ -32,6 +32,7 @@ export class TaskQueue {
   readonly dead: Parts["dead"]
   readonly workers: Parts["workers"]
   readonly control: Parts["control"]
+  readonly groups: Parts["groups"]
   readonly defaults: Parts["defaults"]
   readonly schedules: Parts["schedules"]
   readonly eventFeed: Parts["eventFeed"]
@@ -61,6 +62,7 @@ export class TaskQueue {
     this.dead = parts.dead
     this.workers = parts.workers
     this.control = parts.control
+    this.groups = parts.groups
     this.defaults = parts.defaults
     this.schedules = parts.schedules
     this.eventFeed = parts.eventFeed

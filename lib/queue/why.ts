@@ -1,9 +1,10 @@
 /** Why a task does not run, in one sentence with the facts. */
 import { Refused } from "../errors.ts"
 import type { Replies, Scripts } from "../redis/scripts.ts"
-import { splitId } from "../task/id.ts"
+import { joinId, splitId } from "../task/id.ts"
 import { readTask } from "../task/record.ts"
 import type { Task } from "../task/task.ts"
+import type { HeldCause } from "../wire/grouping.ts"
 import type { Attempt } from "../wire/inspecting.ts"
 
 const MAX_ERROR_CHARACTERS = 200
@@ -22,13 +23,27 @@ export interface Why {
     | "paused"
     | "limited"
     | "no_workers"
+    | (typeof GROUP_CAUSES)[HeldCause]
   sentence: string
   ahead?: number
   atLeast?: boolean
   polledAt?: number
   pausedAt?: number
   pauseReason?: string
+  /** Tasks that have the slots of its group. */
+  blockedBy?: string[]
+  /** When its group may go on. */
+  heldUntil?: number
 }
+
+/** What a cause of lua/groups.lua is called here. */
+const GROUP_CAUSES = {
+  concurrency: "group_limited",
+  rate: "group_rate",
+  order: "group_order",
+  paused: "group_paused",
+  asked: "group_held",
+} as const satisfies Record<HeldCause, string>
 
 /** `hasWaiters`: whether requests wait for tasks of the queue at this broker. */
 export async function whyTask(
@@ -44,7 +59,9 @@ export async function whyTask(
 
 function explain(
   queue: string,
-  [now, polled, higher, position, paused, reason, limited, raw]: NonNullable<Replies["why"][number]>,
+  [now, polled, higher, position, paused, reason, limited, raw, held, heldUntil, note, holders]: NonNullable<
+    Replies["why"][number]
+  >,
   isPolled: boolean,
 ): Why {
   const task = readTask(queue, raw)
@@ -109,6 +126,8 @@ function explain(
           cause: "no_workers",
           sentence: `It is ready, but no worker has polled this queue for ${seconds(now - polledAt)}.`,
         }
+      if (held !== undefined)
+        return { ...facts, ...explainGroup(queue, task.group!, held, heldUntil!, note!, holders!, now) }
       if (limited === 1)
         return {
           ...facts,
@@ -128,6 +147,55 @@ function lastOutcome({ history }: Task): string {
   const { outcome, error = "" } = JSON.parse(history.at(-1) ?? "{}") as Partial<Attempt>
   const said = error === "" ? "" : `: ${error.split("\n", 1)[0]!.slice(0, MAX_ERROR_CHARACTERS)}`
   return `${outcome === "released" ? "was released by its worker" : "did not succeed"}${said}`
+}
+
+/** Why no task of a group may be leased. */
+function explainGroup(
+  queue: string,
+  group: string,
+  held: HeldCause,
+  until: number,
+  note: string,
+  holders: readonly string[],
+  now: number,
+): Pick<Why, "cause" | "sentence" | "blockedBy" | "heldUntil" | "pauseReason"> {
+  const name = JSON.stringify(group)
+  const blockedBy = holders.map(id => joinId(queue, id))
+  const cause = GROUP_CAUSES[held]
+  switch (held) {
+    case "concurrency":
+      return {
+        cause,
+        sentence: `It is ready, but its group ${name} has reached its concurrency limit.`,
+        blockedBy,
+      }
+    case "order":
+      return {
+        cause,
+        sentence: `It is ready, but its group ${name} is in strict order, and ${blockedBy[0] ?? "an earlier task"} has not ended.`,
+        blockedBy,
+      }
+    case "rate":
+      return {
+        cause,
+        sentence: `It is ready, but its group ${name} has reached its rate limit; the next task can start in ${seconds(until - now)}.`,
+        heldUntil: until,
+      }
+    case "asked":
+      return {
+        cause,
+        sentence: `It is ready, but a worker has asked to hold its group ${name}; the next task can start in ${seconds(until - now)}.`,
+        heldUntil: until,
+      }
+    case "paused":
+      return {
+        cause,
+        sentence: `It is ready, but its group ${name} is paused${note === "" ? "." : `: ${note}`}`,
+        ...(note === "" ? {} : { pauseReason: note }),
+      }
+    default:
+      throw held satisfies never
+  }
 }
 
 const goFirst = (count: number) => `${count} ${count === 1 ? "task goes" : "tasks go"} first`

@@ -15,6 +15,7 @@ import deleteDead from "../lua/delete-dead.lua" with { type: "text" }
 import eventsAppend from "../lua/events-append.lua" with { type: "text" }
 import extend from "../lua/extend.lua" with { type: "text" }
 import forget from "../lua/forget.lua" with { type: "text" }
+import groupStates from "../lua/group-states.lua" with { type: "text" }
 import groups from "../lua/groups.lua" with { type: "text" }
 import inspect from "../lua/inspect.lua" with { type: "text" }
 import lease from "../lua/lease.lua" with { type: "text" }
@@ -51,6 +52,7 @@ import workersSeen from "../lua/workers-seen.lua" with { type: "text" }
 import type { RawTask } from "../task/record.ts"
 import type { RawSchedule } from "../task/schedule.ts"
 import type { State } from "../wire/fields.ts"
+import type { HeldCause } from "../wire/grouping.ts"
 import type { AuditFault } from "../wire/operating.ts"
 import type { Reason } from "../wire/states.ts"
 import { asRefusal } from "./faults.ts"
@@ -124,6 +126,7 @@ export const QUEUE_SCRIPTS = {
     each: [],
   },
   setGroup: { source: setGroup, args: ["group", "change", "value"], each: [] },
+  groupStates: { source: groupStates, args: ["part", "score", "name", "limit"], each: [] },
   recheckGroups: { source: recheckGroups, args: ["from", "limit"], each: [] },
   page: {
     source: page,
@@ -249,8 +252,17 @@ export type CancelCode = "cancelled" | "cancelling" | "ended" | "unknown"
 /** A task that a new run of its schedule has cancelled. */
 export type CancelledRun = [id: string, code: CancelCode, attempt: number, at: number]
 
-/** Why no task of a group may be leased; see lua/groups.lua. */
-export type HeldCause = "paused" | "asked" | "order" | "concurrency" | "rate"
+/** A group as lua/group-states.lua describes it. */
+export type GroupState = [
+  group: string,
+  waiting: number,
+  processing: number,
+  oldest: number,
+  overrides: string,
+  cause: HeldCause | "",
+  until: number,
+  ids: string[],
+]
 
 /** The reply of each script, as its header describes it. */
 export interface Replies {
@@ -303,6 +315,7 @@ export interface Replies {
   settings: "set"
   setGroup: string
   recheckGroups: number
+  groupStates: [now: number, score: string, name: string, ...groups: GroupState[]]
   auditQueue: [
     now: number,
     bytes: number,
@@ -344,6 +357,8 @@ export type QueueState = [
   concurrency: string,
   perSecond: string,
   burst: string,
+  rates: string,
+  groups: string,
   oldest: number,
   due: number,
   leases: number,

@@ -33,6 +33,7 @@ export function newTask(
           : undefined,
     expiresInMs: submit.expires_in_ms,
     memberJson,
+    group: submit.group,
     policy: {
       priority: submit.priority ?? own?.priority ?? DEFAULT_PRIORITY,
       maxRetries: submit.max_retries ?? own?.max_retries ?? defaults.maxRetries,

@@ -1,6 +1,17 @@
 /** Dead tasks: lists, groups, retries and deletion. */
 import { type Static, Type } from "@sinclair/typebox"
-import { Cursor, closed, DAY_MS, DryRun, Next, NextPage, QueueName, State, WaitMs } from "./fields.ts"
+import {
+  Cursor,
+  closed,
+  DAY_MS,
+  DryRun,
+  GroupName,
+  Next,
+  NextPage,
+  QueueName,
+  State,
+  WaitMs,
+} from "./fields.ts"
 import { TaskView } from "./inspecting.ts"
 import { REASONS } from "./states.ts"
 
@@ -10,6 +21,7 @@ const AgeMs = Type.Integer({ minimum: 0, maximum: 366 * DAY_MS })
 const deadFilter = {
   queue: Type.Optional(QueueName),
   type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "only of this type" })),
+  group: Type.Optional({ ...GroupName, description: "only of this group" }),
   reason: Type.Optional(
     Type.Union(
       REASONS.map(reason => Type.Literal(reason)),

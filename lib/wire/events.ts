@@ -1,5 +1,5 @@
 /** Event names and data. Without TypeBox, so that the dashboard can import this file. */
-import type { QueueSettings } from "./queue-settings.ts"
+import type { GroupLimits, QueueSettings } from "./queue-settings.ts"
 
 export const EVENTS = ["submitted", "leased", "done", "failed", "released", "lapsed", "dead"] as const
 
@@ -20,6 +20,9 @@ export const EVENT_NAMES = [
   "resumed",
   "settings",
   "purged",
+  "group_limits",
+  "group_paused",
+  "group_resumed",
   "schedule_set",
   "schedule_deleted",
   "schedule_paused",
@@ -72,6 +75,9 @@ export interface EventData {
   error?: string
   /** With `settings`: the new settings. */
   settings?: QueueSettings
+  /** With events of groups: its name, and its new limits. */
+  group?: string
+  limits?: GroupLimits
   /** With `purged`: the state of the deleted tasks, and their number. */
   state?: string
   purged?: number

@@ -32,6 +32,12 @@ export const QueueName = Type.String({
   description: NAME_DESCRIPTION,
 })
 
+/** Names of groups come from users: of tenants, addresses, orders. `.` and `..` are refused in addition, as in other names. */
+export const GroupName = Type.String({
+  pattern: "^[^\\x00-\\x1f\\x7f]{1,128}$",
+  description: '1 to 128 characters except control characters, neither "." nor ".."',
+})
+
 export const TaskId = Type.String({
   pattern: "^([A-Za-z0-9._-]{1,64}:)?[A-Za-z0-9._-]{1,64}$",
   description: "a task_id as /submit returned it",

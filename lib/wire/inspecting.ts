@@ -1,6 +1,6 @@
 /** Tasks as clients and operators see them, the list of tasks, and why a task does not run. */
 import { type Static, Type } from "@sinclair/typebox"
-import { closed, contractTask, Meta, ofSchedule, QueueName, State, WaitMs } from "./fields.ts"
+import { closed, contractTask, GroupName, Meta, ofSchedule, QueueName, State, WaitMs } from "./fields.ts"
 import { REASONS, STATES } from "./states.ts"
 
 export const Attempt = Type.Object({
@@ -39,6 +39,7 @@ export const TaskView = Type.Object({
   max_runtime_ms: Type.Optional(Type.Integer()),
   expires_at: Type.Optional(Type.Integer()),
   unique_key: Type.Optional(Type.String()),
+  group: Type.Optional(Type.String()),
   cancel_requested_at: Type.Optional(Type.Integer()),
   meta: Type.Optional(Meta),
   traceparent: Type.Optional(Type.String()),
@@ -81,6 +82,7 @@ export const TasksQuery = Type.Object(
       { description: "the state of the tasks" },
     ),
     type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "only of this type" })),
+    group: Type.Optional({ ...GroupName, description: "only of this group" }),
     limit: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 1_000, description: "tasks on a page (default 100)" }),
     ),
@@ -117,6 +119,11 @@ export const WhyAnswer = Type.Object({
       "paused",
       "limited",
       "no_workers",
+      "group_limited",
+      "group_rate",
+      "group_order",
+      "group_paused",
+      "group_held",
     ].map(cause => Type.Literal(cause)),
     { description: "for programs" },
   ),
@@ -129,6 +136,11 @@ export const WhyAnswer = Type.Object({
   polled_at: Type.Optional(Type.Integer({ description: "when a worker last polled this queue" })),
   paused_at: Type.Optional(Type.Integer({ description: "when its queue was paused" })),
   pause_reason: Type.Optional(Type.String()),
+  group: Type.Optional(Type.String()),
+  blocked_by: Type.Optional(
+    Type.Array(Type.String(), { description: "up to ten tasks that have the slots of its group" }),
+  ),
+  held_until_at: Type.Optional(Type.Integer({ description: "when its group may go on" })),
   ...ofSchedule,
 })
 

@@ -1,6 +1,6 @@
 /** The settings of a queue: defaults for its tasks, and limits on how they are handed out. */
 import { type Static, Type } from "@sinclair/typebox"
-import { closed } from "./fields.ts"
+import { closed, DAY_MS } from "./fields.ts"
 import { Submit } from "./submitting.ts"
 
 const { priority, max_retries, max_crashes, timeout_ms, max_runtime_ms, backoff, result_ttl_ms } =
@@ -16,31 +16,62 @@ export const TaskDefaults = Type.Object(
 
 export type TaskDefaults = Static<typeof TaskDefaults>
 
+const Count = (description: string, maximum = 1_000_000) => Type.Integer({ minimum: 1, maximum, description })
+
+const burst = Type.Optional(Count("how many at once after a quiet period (default: the limit)"))
+
+/** `limit` per `per_ms`, or `per_second`, its short form. Which members belong together, lib/http/grouping.ts checks. */
+const OneRate = Type.Object(
+  {
+    per_second: Type.Optional(Count("tasks handed out per second", 100_000)),
+    limit: Type.Optional(Count("tasks handed out per `per_ms`")),
+    per_ms: Type.Optional(Count("the length of the period, in ms", 31 * DAY_MS)),
+    burst,
+  },
+  { ...closed, description: "{limit, per_ms, burst}, or {per_second, burst}" },
+)
+
+export type OneRate = Static<typeof OneRate>
+
+const Rate = Type.Union([OneRate, Type.Array(OneRate, { minItems: 1, maxItems: 5 })], {
+  description:
+    "how fast tasks are handed out: {limit, per_ms, burst}, {per_second, burst}, or a list of 1 to 5, which all hold",
+})
+
+export const GroupLimits = Type.Object(
+  {
+    concurrency: Type.Optional(Count("how many tasks of a group may be leased at a time")),
+    rate: Type.Optional(Rate),
+    order: Type.Optional(
+      Type.Union([Type.Literal("strict"), Type.Literal("any")], {
+        description:
+          "strict: a task starts only when the one before it in its group has ended, whatever retries that takes (default any)",
+      }),
+    ),
+    on_dead: Type.Optional(
+      Type.Union([Type.Literal("skip"), Type.Literal("block")], {
+        description:
+          "in strict order, if a task is dead: go on with the next one (skip, the default), or wait until it is retried or deleted (block)",
+      }),
+    ),
+    max_waiting: Type.Optional(
+      Count("how many ready tasks of a group may wait before submits get 429", 10_000_000),
+    ),
+  },
+  closed,
+)
+
+export type GroupLimits = Static<typeof GroupLimits>
+
 export const QueueSettings = Type.Object(
   {
     defaults: Type.Optional(TaskDefaults),
-    concurrency: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 1_000_000, description: "how many tasks may be leased at a time" }),
-    ),
-    rate: Type.Optional(
-      Type.Object(
-        {
-          per_second: Type.Integer({
-            minimum: 1,
-            maximum: 100_000,
-            description: "tasks handed out per second",
-          }),
-          burst: Type.Optional(
-            Type.Integer({
-              minimum: 1,
-              maximum: 100_000,
-              description: "how many at once after a quiet period (default: per_second)",
-            }),
-          ),
-        },
-        { ...closed, description: "how fast tasks are handed out" },
-      ),
-    ),
+    concurrency: Type.Optional(Count("how many tasks may be leased at a time")),
+    rate: Type.Optional(Rate),
+    groups: Type.Optional({
+      ...GroupLimits,
+      description: "the limits of every group, unless it has its own",
+    }),
   },
   { ...closed, description: "a member that is omitted removes that limit or those defaults" },
 )

@@ -16,7 +16,8 @@ import {
   RetryMany,
   RetryTask,
 } from "./dead-letters.ts"
-import { QueueName, ROLES, type Role, TaskId, WorkerName } from "./fields.ts"
+import { GroupName, QueueName, ROLES, type Role, TaskId, WorkerName } from "./fields.ts"
+import { GroupsAnswer, GroupsQuery, GroupView } from "./grouping.ts"
 import { StatusQuery, TasksAnswer, TasksQuery, TaskView, WhyAnswer } from "./inspecting.ts"
 import {
   Drained,
@@ -41,7 +42,7 @@ import {
   SignIn,
 } from "./operating.ts"
 import type { Code } from "./problem.ts"
-import { QueueSettings } from "./queue-settings.ts"
+import { GroupLimits, QueueSettings } from "./queue-settings.ts"
 import {
   Preview,
   Previewed,
@@ -76,6 +77,7 @@ const GROUPS = [
   "inspecting",
   "dead-letters",
   "managing",
+  "grouping",
   "operating",
 ] as const
 export type Group = (typeof GROUPS)[number]
@@ -103,6 +105,7 @@ export interface Route {
 
 const task = { id: TaskId }
 const queue = { queue: QueueName }
+const group = { queue: QueueName, group: GroupName }
 const worker = { worker: WorkerName }
 const schedule = { schedule: ScheduleId }
 const EventStream = Type.String({ contentMediaType: "text/event-stream" })
@@ -214,6 +217,7 @@ export const ROUTES = {
       "schedule_not_found",
       "key_reused",
       "queue_full",
+      "group_full",
       "redis_unavailable",
       "not_replicated",
       "out_of_memory",
@@ -422,11 +426,75 @@ export const ROUTES = {
     path: "/queues/:queue/settings",
     group: "managing",
     roles: ["operate"],
-    summary: "Set the defaults, the concurrency and the rate of a queue",
+    summary: "Set the defaults, the limits and the limits of groups of a queue",
     params: queue,
     body: QueueSettings,
     answers: { 200: QueueView },
     problems: ["redis_unavailable", "not_replicated"],
+  },
+  listGroups: {
+    method: "GET",
+    path: "/queues/:queue/groups",
+    group: "grouping",
+    roles: ["read"],
+    summary: "List the groups of a queue, the largest backlog first",
+    params: queue,
+    query: GroupsQuery,
+    answers: { 200: GroupsAnswer },
+    problems: ["bad_request", "redis_unavailable"],
+  },
+  getGroup: {
+    method: "GET",
+    path: "/queues/:queue/groups/:group",
+    group: "grouping",
+    roles: ["read"],
+    summary: "Get a group: waiting, running, held and why",
+    params: group,
+    answers: { 200: GroupView },
+    problems: ["bad_request", "redis_unavailable"],
+  },
+  setGroupLimits: {
+    method: "PUT",
+    path: "/queues/:queue/groups/:group",
+    group: "grouping",
+    roles: ["operate"],
+    summary: "Set the limits of a group that differ from those of its queue",
+    params: group,
+    body: GroupLimits,
+    answers: { 200: GroupView },
+    problems: ["redis_unavailable", "not_replicated"],
+  },
+  removeGroupLimits: {
+    method: "DELETE",
+    path: "/queues/:queue/groups/:group",
+    group: "grouping",
+    roles: ["operate"],
+    summary: "Remove the limits of a group that differ from those of its queue",
+    params: group,
+    answers: { 200: GroupView },
+    problems: ["bad_request", "redis_unavailable", "not_replicated"],
+  },
+  pauseGroup: {
+    method: "POST",
+    path: "/queues/:queue/groups/:group/pause",
+    group: "grouping",
+    roles: ["operate"],
+    summary: "Stop handing out tasks of a group",
+    params: group,
+    body: Pause,
+    optionalBody: true,
+    answers: { 200: GroupView },
+    problems: ["redis_unavailable", "not_replicated"],
+  },
+  resumeGroup: {
+    method: "POST",
+    path: "/queues/:queue/groups/:group/resume",
+    group: "grouping",
+    roles: ["operate"],
+    summary: "Hand out tasks of a group again",
+    params: group,
+    answers: { 200: GroupView },
+    problems: ["bad_request", "redis_unavailable", "not_replicated"],
   },
   purgeQueue: {
     method: "POST",

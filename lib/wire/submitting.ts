@@ -4,6 +4,7 @@ import {
   closed,
   DAY_MS,
   EARLIEST_TIME,
+  GroupName,
   Meta,
   NAME_DESCRIPTION,
   NAME_PATTERN,
@@ -99,6 +100,10 @@ export const Submit = Type.Object(
         description: "how long the task is kept after it is done, in ms",
       }),
     ),
+    group: Type.Optional({
+      ...GroupName,
+      description: `tasks of a group, such as a tenant, share its turns and limits: ${GroupName.description}`,
+    }),
     meta: Type.Optional(Meta),
     traceparent: Type.Optional(Traceparent),
     tracestate: Type.Optional(

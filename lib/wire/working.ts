@@ -69,6 +69,14 @@ export const Ack = Type.Object(
       }),
     ),
     retry: Type.Optional(Type.Boolean({ description: "with failed: false makes the task dead at once" })),
+    hold_group_ms: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: DAY_MS,
+        description:
+          "with failed or released: how long no task of the same group is leased, in ms, for example because a service has limited the tenant",
+      }),
+    ),
     retry_in_ms: Type.Optional(
       Type.Integer({
         minimum: 0,
@@ -147,6 +155,7 @@ export const LeasedTask = Type.Object({
   timeout_ms: Type.Integer(),
   max_runtime_ms: Type.Optional(Type.Integer()),
   lease_expires_at: Type.Integer(),
+  group: Type.Optional(Type.String()),
   checkpoint: Type.Optional(
     Type.Unknown({ description: "the checkpoint that a previous attempt stored with /extend" }),
   ),

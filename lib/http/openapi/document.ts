@@ -8,7 +8,8 @@ import { type DocumentDecoration, Elysia } from "elysia"
 import { type Facts, NotReplicated, Refused } from "../../errors.ts"
 import { asRefusal } from "../../redis/faults.ts"
 import * as deadLetterShapes from "../../wire/dead-letters.ts"
-import { QueueName, ROLES, type Role, TaskId, WorkerName } from "../../wire/fields.ts"
+import { GroupName, QueueName, ROLES, type Role, TaskId, WorkerName } from "../../wire/fields.ts"
+import * as groupingShapes from "../../wire/grouping.ts"
 import * as inspectingShapes from "../../wire/inspecting.ts"
 import * as managingShapes from "../../wire/managing.ts"
 import * as operatingShapes from "../../wire/operating.ts"
@@ -21,7 +22,9 @@ import * as workingShapes from "../../wire/working.ts"
 import { anyOf, Caller } from "../access.ts"
 import { problem } from "../answer.ts"
 import { readName, readScheduleId, readTaskId } from "../call.ts"
+import { readGroupName } from "../grouping.ts"
 import { deadLetters } from "./dead-letters.ts"
+import { grouping } from "./grouping.ts"
 import { inspecting } from "./inspecting.ts"
 import { managing } from "./managing.ts"
 import { operating } from "./operating.ts"
@@ -39,6 +42,7 @@ export const PROSE: ProseOf<Route["group"]> = {
   ...inspecting,
   ...deadLetters,
   ...managing,
+  ...grouping,
   ...operating,
 }
 
@@ -52,6 +56,7 @@ const TAGS: Record<Route["group"], { name: string; description: string }> = {
     description: "tasks that will not be attempted again unless they are retried",
   },
   managing: { name: "Managing", description: "queues and workers" },
+  grouping: { name: "Groups", description: "the groups of a queue, such as tenants, and their limits" },
   operating: { name: "Operating", description: "events, audits, metrics, sessions and health checks" },
 }
 
@@ -65,6 +70,7 @@ const NAMES = new Map<unknown, string>(
     deadLetterShapes,
     managingShapes,
     queueSettingsShapes,
+    groupingShapes,
     operatingShapes,
     { Problem },
   ]
@@ -128,6 +134,7 @@ const PATH_PARAMETERS: Record<string, { schema: TSchema; example: string; descri
     example: "mail:report",
     description: "the id of the schedule",
   },
+  group: { schema: GroupName, example: "acme", description: "the name of the group" },
   worker: { schema: WorkerName, example: "host-1", description: "the name of the worker" },
 }
 const pathParameters = (names: string[]): Json[] =>
@@ -195,6 +202,7 @@ function problemAnswers(
 function badRequestOf(id: OperationId, { params = {}, query, body }: Route): { bad_request?: Facts } {
   if ("id" in params) return { bad_request: factsOf(() => readTaskId("order/1042")) }
   if ("schedule" in params) return { bad_request: factsOf(() => readScheduleId("a/b")) }
+  if ("group" in params) return { bad_request: factsOf(() => readGroupName("..")) }
   if ("queue" in params) return { bad_request: factsOf(() => readName("queue", "a/b")) }
   if ("worker" in params) return { bad_request: factsOf(() => readName("worker", "a/b")) }
   if (query?.properties.limit) return { bad_request: badQuery(id, "limit=0") }
