@@ -6,6 +6,9 @@
              "due", "leases", "done", "dead", "cancelled", "expiring"; id: of the task, or the unique key; more: for a
              task 1 if its id may be in a ready list, 0 if it was in none
              what "unlisted": a task that was in no list when the caller looked again; more: its lease at that time
+             what "group", "turn", "waiting": of the entry `id` (a priority and a group) its list, a turn in a ready list, and
+             its length; more: for a group 1 if the caller saw its turn exactly once
+             what "busy": the member `id`; what "grouped": the counts of the queue
              what "bytes": the recorded byte count of the queue is too high by `id` bytes
              what "schedules", "planned": the schedule, or the entry, of the name `id`
   answers    {now, recorded bytes, bytes that these tasks occupied when the audit began, how many items were checked: fewer
@@ -21,6 +24,11 @@
              "unreadable"      the text is not that of a task; not repaired
              "no_plan"         a schedule without its entry in `planned`, or one that would never run; added
              "stray_entry"     an entry whose task or schedule does not exist or is in another place; removed
+             "no_turn"         a group with waiting tasks is neither in line nor held; its turn goes to the end of the line
+             "stray_turn"      a turn of a group without waiting tasks, or a second turn; removed
+             "no_slot"         a leased task has no slot of its group; added
+             "stray_slot"      a slot of a task that is not leased; freed
+             "wrong_count"     a recorded number of waiting tasks of groups is wrong; corrected
              "stray_payload"   a payload that belongs to no task; deleted
              "stray_key"       a unique key whose task does not exist or has ended; deleted
              "wrong_bytes"     the recorded byte count is not the sum over the tasks; corrected
@@ -39,6 +47,9 @@ local NO_ENTRY = {
 }
 local WAITS = { scheduled = true, retrying = true, queued = true }
 local ENDED = { done = true, dead = true, cancelled = true }
+
+local MAX_SEARCHED = 100000 -- entries of a ready list in which one check looks for a turn
+local MAX_COUNTED = 1000 -- entries of groups of which one check adds up the lengths
 
 local NO_EXTRAS = {}
 local MAX_BYTES = 4000000 -- of texts in one call, exceeded by one text at most
@@ -99,6 +110,9 @@ function check.task(id, listed)
     note("no_expiry", join, expiring, policy.expires, id)
   end
   if has_own_payload(loaded[id]) and redis.call("EXISTS", payload .. id) == 0 then note("no_payload") end
+  if state == "processing" and policy.group and not open_groups().has_slot(policy.group, id) then
+    note("no_slot", groups.enter, policy.group, id)
+  end
   local key = task_extras.unique
   if key and not ENDED[state] then
     local owner = redis.call("GET", unique .. key)
@@ -111,7 +125,7 @@ end
 
 function check.unlisted(id, lease)
   local state, policy, _, _, held_lease = read(id)
-  if state == "queued" and held_lease == lease then note("not_listed", make_ready, id, policy.priority) end
+  if state == "queued" and held_lease == lease then note("not_listed", make_ready, id, policy.priority, false, policy.group) end
 end
 
 function check.payload(id)
@@ -128,7 +142,58 @@ function check.unique(key)
   if not state or ENDED[state] or task_extras.unique ~= key then note("stray_key", delete, unique .. key) end
 end
 
+-- How many turns an entry has in its ready list: 2 stands for more, 1 also for a line that is too long to search.
+local function turns_in_line(priority, turn)
+  local found = #redis.call("LPOS", ready .. priority, turn, "COUNT", 2, "MAXLEN", MAX_SEARCHED)
+  return found == 0 and redis.call("LLEN", ready .. priority) > MAX_SEARCHED and 1 or found
+end
+
+local function remove_turns(priority, turn, count)
+  for _ = 1, redis.call("LREM", ready .. priority, -count, turn) do groups.drop_turn(priority) end
+end
+
+function check.group(entry, seen)
+  local priority, turn = sub(entry, 1, 1), "=" .. sub(entry, 2)
+  local length, recorded, held = open_groups().facts(entry)
+  if length == 0 then return end
+  if length ~= recorded then note("wrong_count", groups.set_length, entry, length) end
+  local turns = seen == "1" and 1 or turns_in_line(priority, turn)
+  if turns > 1 then note("stray_turn", remove_turns, priority, turn, turns - 1) end
+  if turns > 0 and held then note("stray_turn", leave, expiring, "=" .. entry) end
+  if turns == 0 and not held then note("no_turn", groups.return_turn, priority, sub(entry, 2)) end
+end
+
+function check.turn(entry)
+  if open_groups().facts(entry) > 0 then return end
+  local priority, turn = sub(entry, 1, 1), "=" .. sub(entry, 2)
+  if turns_in_line(priority, turn) > 0 then note("stray_turn", remove_turns, priority, turn, 2) end
+end
+
+function check.waiting(entry)
+  local length, recorded = open_groups().facts(entry)
+  if length == 0 and recorded > 0 then note("wrong_count", groups.set_length, entry, 0) end
+end
+
+function check.busy(member)
+  local group, id = match(member, "^(.*)\n(.*)$")
+  local state, policy = read(id)
+  if state == false or not open_groups().has_slot(group, id) then return end
+  local right = state and policy.group == group
+    and (state == "processing" or groups.may_keep_slot(group, state))
+  if not right then note("stray_slot", groups.leave, group, id) end
+end
+
+function check.grouped()
+  for priority, difference in pairs(open_groups().wrong_counts(MAX_COUNTED)) do
+    note("wrong_count", groups.count, priority, difference)
+  end
+end
+
 local function check_entry(set, id)
+  if byte(id) == TURN then
+    if open_groups().facts(sub(id, 2)) == 0 then note("stray_turn", leave, expiring, id) end
+    return
+  end
   local state, policy = read(id)
   if state == false or not scores[set][id] then return end
   local right = state and PLACES[state] == set

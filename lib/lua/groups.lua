@@ -32,6 +32,7 @@ function open_groups()
 
   local function member(name, id) return name .. "\n" .. id end
   local function count(priority, difference) grouped[priority] = (grouped[priority] or 0) + difference end
+  groups.count = count
 
   local function read_settings()
     if defaults ~= nil then return end
@@ -398,6 +399,38 @@ function open_groups()
         if score then groups.look_again(entries[i]) end
       end
     end
+  end
+
+  -- For the audit: the length of an entry's list, its recorded length, and whether its turn is held.
+  function groups.facts(entry)
+    local recorded = tonumber(redis.call("ZSCORE", waiting, entry) or 0)
+    return redis.call("LLEN", list .. entry), recorded, redis.call("ZSCORE", expiring, "=" .. entry) and true
+  end
+
+  function groups.set_length(entry, length) sizes[entry] = length end
+
+  -- Whether a task in this state, though not leased, may have a slot.
+  function groups.may_keep_slot(name, state)
+    if not groups.is_strict(name) then return false end
+    return state == "queued" or state == "retrying" or state == "dead" and groups.limits(name).on_dead == "block"
+  end
+
+  -- By how much the recorded counts of each priority are too low; empty above `most` entries.
+  function groups.wrong_counts(most)
+    local wrong = {}
+    if redis.call("ZCARD", waiting) > most then return wrong end
+    local entries, marks = redis.call("ZRANGE", waiting, 0, -1, "WITHSCORES"), {}
+    for i = 1, #entries, 2 do marks[#marks + 1] = "=" .. entries[i] end
+    local held, right = scores_of(marks), {}
+    for i = 1, #entries, 2 do
+      local priority = sub(entries[i], 1, 1)
+      right[priority] = (right[priority] or 0) + entries[i + 1] - (held[(i + 1) / 2] and 0 or 1)
+    end
+    for priority = 0, 9 do
+      local difference = (right[tostring(priority)] or 0) - grouped_in(priority)
+      if difference ~= 0 then wrong[tostring(priority)] = difference end
+    end
+    return wrong
   end
 
   -- Called by commit, after it has written `left` and `joined`.

@@ -36,12 +36,16 @@ const SETS: ReadonlySet<AnyQueueKey> = new Set([
   "dead",
   "cancelled",
   "expiring",
+  "waiting",
+  "busy",
   "planned",
 ])
 /** Schedules per step: their texts may be large. */
 const SCHEDULES_STEP = 20
-/** Keys of a queue that is not registered and need not be, unless it has others. Records expire. */
-const KEYS_WITHOUT_USE: ReadonlySet<AnyQueueKey> = new Set(["stats", "record"])
+/** Keys of a queue that is not registered and need not be, unless it has others. All but the statistics expire. */
+const KEYS_WITHOUT_USE: ReadonlySet<AnyQueueKey> = new Set(["stats", "record", "asked", "pace"])
+const GROUP_FAULTS: ReadonlySet<AuditFault> = new Set(["no_turn", "stray_turn", "wrong_count", "not_listed"])
+const GROUPED = Array.from({ length: 10 }, (_, priority) => `grouped${priority}`)
 const PRIORITIES = Array.from({ length: 10 }, (_, priority) => String(priority))
 
 export interface AuditParts {
@@ -65,15 +69,19 @@ export interface AuditOptions {
 }
 
 interface AuditItem {
-  what: AnyQueueKey | "unlisted" | "bytes"
+  what: AnyQueueKey | "unlisted" | "bytes" | "turn" | "grouped"
   id: string
   more: string | number
 }
+
+/** Turns of groups that the pass has seen in ready lists: by entry, a priority and a group, how many. */
+type Turns = Map<string, number>
 
 interface QueueProgress {
   /** When its audit began, by Redis' clock. */
   began: number
   listed: BloomFilter
+  turns: Turns
   /** Queued tasks found in no list: id to lease. */
   suspects: Map<string, string>
   /** The bytes that the queue was recorded to hold when its audit began, and those counted by the pass. */
@@ -112,6 +120,7 @@ export class AuditPass {
       if (signal.aborted) return
     }
     await this.#confirmSuspects()
+    await this.#checkTurns()
     await this.#checkBytes()
     this.report.complete = !signal.aborted
   }
@@ -135,7 +144,8 @@ export class AuditPass {
         if (what === "task") {
           looked.tasks++
           items.push({ what, id, more: progress.listed.has(id) ? 1 : 0 })
-        } else if (what === "payload" || what === "unique") {
+        } else if (what === "group") items.push({ what, id, more: progress.turns.get(id) ?? 0 })
+        else if (what === "payload" || what === "unique") {
           looked[what === "payload" ? "payloads" : "unique_keys"]++
           items.push({ what, id, more: "" })
         } else if (SETS.has(what)) await this.#inspectEntries(queue, what, "ZSCAN", STEP)
@@ -154,7 +164,7 @@ export class AuditPass {
   /** Whether a queue that is not registered, of which these keys were found, has no tasks. Removes the statistics of such a queue. */
   async #isUnused(queue: string, keys: readonly { name: AnyQueueKey }[]): Promise<boolean> {
     if (keys.some(({ name }) => !KEYS_WITHOUT_USE.has(name))) return false
-    if (keys.every(({ name }) => name === "record")) return true
+    if (keys.every(({ name }) => name !== "stats")) return true
     const { fix } = this.options
     const answer = await this.parts.scripts.call("forget", queue, { polled: 0, fix: fix ? 1 : 0 })
     if (answer === "used") return false
@@ -174,11 +184,15 @@ export class AuditPass {
     const sizes = await Promise.all(
       PRIORITIES.map(priority => store.command(["LLEN", keyOf(queue, "ready", priority)])),
     )
-    const listed = new BloomFilter(sizes.reduce((sum: number, size) => sum + Number(size), 0))
-    await this.#readLists(queue, id => listed.add(id))
+    const grouped = (await store.command(["HMGET", keyOf(queue, "stats"), ...GROUPED])) as (string | null)[]
+    const size = [...sizes, ...grouped].reduce((sum: number, size) => sum + Number(size), 0)
+    const listed = new BloomFilter(Math.max(0, size))
+    const turns: Turns = new Map()
+    await this.#readLists(queue, id => listed.add(id), turns)
     const progress: QueueProgress = {
       began,
       listed,
+      turns,
       suspects: new Map(),
       recordedBytes,
       countedBytes: 0,
@@ -187,16 +201,27 @@ export class AuditPass {
     return progress
   }
 
-  async #readLists(queue: string, onId: (id: string) => void): Promise<void> {
-    const { store } = this.parts
-    for (const priority of PRIORITIES) {
-      const key = keyOf(queue, "ready", priority)
-      for (let end = -1, more = true; more && !this.options.signal.aborted; end -= IDS_PER_READ) {
-        const ids = (await store.command(["LRANGE", key, end - IDS_PER_READ + 1, end])) as string[]
-        for (const id of ids) onId(id)
-        more = ids.length === IDS_PER_READ
-        await this.#pace(ids.length / 3 + 1)
-      }
+  /** Reads the ready lists and the lists of groups. */
+  async #readLists(queue: string, onId: (id: string) => void, turns?: Turns): Promise<void> {
+    for (const priority of PRIORITIES)
+      await this.#readList(keyOf(queue, "ready", priority), id => {
+        if (!id.startsWith("=")) onId(id)
+        else if (turns !== undefined && turns.size < MAX_SUSPECTS) {
+          const entry = priority + id.slice(1)
+          turns.set(entry, (turns.get(entry) ?? 0) + 1)
+        }
+      })
+    for await (const entries of this.#scan("ZSCAN", keyOf(queue, "waiting"), STEP))
+      for (const entry of entries) await this.#readList(keyOf(queue, "group", entry), onId)
+  }
+
+  async #readList(key: string, onId: (id: string) => void): Promise<void> {
+    for (let end = -1, more = true; more && !this.options.signal.aborted; end -= IDS_PER_READ) {
+      const command = ["LRANGE", key, end - IDS_PER_READ + 1, end] as const
+      const ids = (await this.parts.store.command(command)) as string[]
+      for (const id of ids) onId(id)
+      more = ids.length === IDS_PER_READ
+      await this.#pace(ids.length / 3 + 1)
     }
   }
 
@@ -206,18 +231,24 @@ export class AuditPass {
     scan: "ZSCAN" | "HSCAN",
     count: number,
   ): Promise<void> {
-    let cursor = "0"
-    do {
-      const command = [scan, keyOf(queue, what), cursor, "COUNT", count] as const
-      const [next, entries] = (await this.parts.store.command(command)) as [string, string[]]
-      cursor = next
-      const ids = entries.filter((_, i) => i % 2 === 0)
+    for await (const ids of this.#scan(scan, keyOf(queue, what), count)) {
       this.report.looked.entries += ids.length
       await this.#check(
         queue,
         ids.map(id => ({ what, id, more: "" })),
       )
       await this.#pace(ids.length + 1)
+    }
+  }
+
+  /** The members of a sorted set, or the fields of a hash, in parts. */
+  async *#scan(command: "ZSCAN" | "HSCAN", key: string, count: number): AsyncGenerator<string[]> {
+    let cursor = "0"
+    do {
+      const reply = await this.parts.store.command([command, key, cursor, "COUNT", count])
+      const [next, entries] = reply as [string, string[]]
+      cursor = next
+      yield entries.filter((_, i) => i % 2 === 0)
     } while (cursor !== "0" && !this.options.signal.aborted)
   }
 
@@ -237,7 +268,12 @@ export class AuditPass {
         if (fault === "not_listed" && what === "task") {
           progress.suspects.set(id, lease)
           this.#suspects++
-        } else this.#report(fault, what === "bytes" ? queue : joinId(queue, id), mended === 1)
+        } else
+          this.#report(
+            fault,
+            id === "" || what === "bytes" ? queue : joinId(queue, id.replace("\n", "/")),
+            mended === 1,
+          )
       }
       if (faults.some(([, , mended]) => mended === 1)) this.parts.sweeper.sweepIn(queue, 0)
     }
@@ -261,6 +297,20 @@ export class AuditPass {
       }
     }
     this.#suspects = 0
+  }
+
+  /** Turns in ready lists need a list of their group; then the counts, which depend on all that was repaired. */
+  async #checkTurns(): Promise<void> {
+    for (const [queue, { turns }] of this.#queues) {
+      if (this.options.signal.aborted) return
+      await this.#check(
+        queue,
+        [...turns.keys()].map(id => ({ what: "turn", id, more: "" })),
+      )
+      // Without repairs, each fault of a turn or list would be reported as a wrong count as well.
+      if (this.options.fix || !this.report.found.some(({ kind }) => GROUP_FAULTS.has(kind)))
+        await this.#check(queue, [{ what: "grouped", id: "", more: "" }])
+    }
   }
 
   async #checkBytes(): Promise<void> {

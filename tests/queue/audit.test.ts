@@ -180,6 +180,70 @@ describe("the audit finds and repairs", () => {
   })
 })
 
+/** A group with a leased task, one with a waiting task, and one at its limit, whose turn is held. */
+async function threeGroups(q: Audited): Promise<void> {
+  await q.submit({ task_id: "of-a", group: "a", priority: 9 })
+  await q.submit({ task_id: "first", group: "c", priority: 9 })
+  await q.submit({ task_id: "second", group: "c", priority: 9 })
+  await q.direct.scripts.call("setGroup", q.queue, {
+    group: "c",
+    change: "limits",
+    value: JSON.stringify({ concurrency: 1 }),
+  })
+  await q.lease(3)
+  await q.submit({ task_id: "of-b", group: "b" })
+}
+
+const GROUP_DAMAGE: [what: string, kind: string, damage: (q: Audited) => Promise<unknown>][] = [
+  [
+    "a queued task that is not in the list of its group",
+    "not_listed",
+    async q => {
+      await q.redis.lset(q.direct.key("group", "5b"), 0, "stale")
+    },
+  ],
+  ["a group that is not in line", "no_turn", q => q.redis.lrem(q.direct.key("ready", "5"), 0, "=b")],
+  ["a held turn that is lost", "no_turn", q => q.redis.zrem(q.direct.key("expiring"), "=9c")],
+  ["a group that is in line twice", "stray_turn", q => q.redis.lpush(q.direct.key("ready", "5"), "=b")],
+  ["a held group that is in line", "stray_turn", q => q.redis.rpush(q.direct.key("ready", "9"), "=c")],
+  ["a turn of a group without tasks", "stray_turn", q => q.redis.rpush(q.direct.key("ready", "5"), "=x")],
+  [
+    "a held turn of a group without tasks",
+    "stray_turn",
+    q => q.redis.zadd(q.direct.key("expiring"), 9e12, "=5x"),
+  ],
+  [
+    "a leased task without a slot of its group",
+    "no_slot",
+    q => q.redis.zrem(q.direct.key("busy"), "a\nof-a"),
+  ],
+  ["a slot of no task", "stray_slot", q => q.redis.zadd(q.direct.key("busy"), 0, "a\nnobody")],
+  ["a slot of a waiting task", "stray_slot", q => q.redis.zadd(q.direct.key("busy"), 0, "c\nsecond")],
+  ["a wrong length of a group's list", "wrong_count", q => q.redis.zadd(q.direct.key("waiting"), 7, "5b")],
+  ["a length of a list that is gone", "wrong_count", q => q.redis.zadd(q.direct.key("waiting"), 7, "5x")],
+  ["a wrong count of grouped tasks", "wrong_count", q => q.redis.hset(q.direct.key("stats"), "grouped5", 7)],
+]
+
+describe("the audit finds and repairs in groups", () => {
+  test.each(GROUP_DAMAGE)("%s", async (_, kind, damage) => {
+    await using q = await audited()
+    await threeGroups(q)
+    await checkQueue(q.redis, q.queue)
+    expect(await q.audit(true)).toEqual([])
+    await damage(q)
+    const before = await dump(q.redis, q.queue)
+    const reported = await q.audit(false)
+    expect(reported).toMatchObject([{ kind, count: 1, mended: 0 }])
+    expect(await dump(q.redis, q.queue)).toEqual(before)
+    const [repaired, ...others] = await q.audit(true)
+    expect(repaired).toEqual({ ...reported[0]!, mended: 1 })
+    // The counts follow from lists and turns, so they are corrected last.
+    for (const other of others) expect(other).toMatchObject({ kind: "wrong_count", mended: 1 })
+    expect(await q.audit(false)).toEqual([])
+    await checkQueue(q.redis, q.queue)
+  })
+})
+
 test("a queue that is polled but never had a task has no keys, and the audit removes those of older versions", async () => {
   await using q = await audited()
   await q.lease()
