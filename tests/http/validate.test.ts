@@ -52,7 +52,16 @@ test.each([
     "colour",
     `Unknown member. Known members: ${[
       ...["type", "payload", "queue", "priority", "max_retries", "max_crashes", "timeout_ms"],
-      ...["max_runtime_ms", "expires_in_ms", "backoff", "result_ttl_ms", "meta", "traceparent", "tracestate"],
+      ...[
+        "max_runtime_ms",
+        "expires_in_ms",
+        "backoff",
+        "result_ttl_ms",
+        "group",
+        "meta",
+        "traceparent",
+        "tracestate",
+      ],
       ...["task_id", "unique_key", "on_duplicate", "run_at", "delay_ms"],
     ].join(", ")}.`,
   ],

@@ -23,6 +23,8 @@ export class ModelGroups {
   readonly #left: Member[] = []
   readonly #freed = new Set<string>()
   readonly #turns: string[] = []
+  /** Groups of which the current call has leased a task. */
+  readonly #leased = new Set<string>()
   /** Whether the time has come to look at all held turns. */
   isTime = false
 
@@ -76,6 +78,7 @@ export class ModelGroups {
 
   /** The writes at the end of a call. */
   commit(): void {
+    this.#leased.clear()
     for (const { id, group } of this.#left.splice(0)) this.#busy(group).delete(id)
     for (const [entry, { head, tail }] of this.#pushed) {
       const before = this.lists.get(entry) ?? []
@@ -110,9 +113,9 @@ export class ModelGroups {
     const order = [...entries.keys()].sort((a, b) => leased[a]! - leased[b]! || a - b)
     for (const i of order) {
       const entry = entries[i]!
-      const isTaken = this.isStrict && leased[i]! > 0
+      if (leased[i]! > 0) this.#leased.add(turns[i]!)
       if (this.lists.get(entry)?.length === 0) this.lists.delete(entry)
-      else if (!isTaken && this.#room(entry) > 0) this.#stand(entry)
+      else if (this.#room(entry) > 0) this.#stand(entry)
       else this.held.add(entry)
     }
   }
@@ -151,6 +154,7 @@ export class ModelGroups {
   #room(entry: string): number {
     const group = entry.slice(1)
     const busy = this.#busy(group)
+    if (this.isStrict && this.#leased.has(group)) return 0
     if (this.paused.has(group) || this.asked.has(group)) return 0
     if (this.isStrict) return busy.size === 0 || busy.has(this.lists.get(entry)?.[0] ?? "") ? 1 : 0
     return Math.max(0, (this.limits.concurrency ?? Number.POSITIVE_INFINITY) - busy.size)
