@@ -283,7 +283,7 @@ export class Model {
 
   #delete(task: ModelTask): void {
     this.tasks.delete(task.id)
-    this.groups.leave(task)
+    if (task.state !== "done" && task.state !== "cancelled") this.groups.leave(task)
   }
 
   sweep(): void {
