@@ -1,5 +1,6 @@
 import { joinId } from "../../lib/task/id.ts"
 import { disorderOf, type SeenEvent } from "./event-watch.ts"
+import { judgeGroups } from "./group-checks.ts"
 import type { Acked, Entry } from "./history.ts"
 import { type Batch, idOf, uniqueKeyOf } from "./workload.ts"
 
@@ -20,6 +21,8 @@ export const CHECKS = [
   "counts",
   "charged",
   "event order",
+  "group limit",
+  "group order",
 ] as const
 export type Check = (typeof CHECKS)[number]
 
@@ -37,6 +40,8 @@ export const OF_LOSS: ReadonlySet<Check> = new Set([
   "one state",
   "counts",
   "event order",
+  "group limit",
+  "group order",
 ])
 
 export interface Violation {
@@ -83,7 +88,7 @@ interface Settling {
   answers: { at: number; word: string }[]
 }
 
-interface TaskRecord {
+export interface TaskRecord {
   batch: Batch | undefined
   ids: Set<string>
   /** How many submits of the task were sent, and how many of those were certainly refused. */
@@ -328,6 +333,7 @@ export class Ledger {
     for (const [n, record] of this.#tasks)
       judge(n, record, ending, counts, (check, what) => wrong({ check, n, what }))
     this.#judgeUnique(wrong)
+    judgeGroups(this.#tasks, wrong)
   }
 
   /** Among tasks with the same unique key, each must have been able to end before the next was created. */

@@ -143,6 +143,14 @@ async function judged({
   return { checks: [...new Set(violations.map(({ check }) => check))], counts }
 }
 
+/** A task that is leased at this time, runs and is done. */
+const lifeOf = (n: number, at: number): Entry[] => [
+  ["leased", at, [[n, `q:${n}`, "1.y", at, at + 100]]],
+  ["ran", at + 1, [[n, "1.y"]]],
+  ["ack", at + 20, n + 1_000, [[n, `q:${n}`, "1.y", "done"]]],
+  ["acked", at + 21, n + 1_000, ["acknowledged"]],
+]
+
 const BROKEN: Record<Check, Seen> = {
   lost: { entries: submitted },
   unexpected: { entries: done },
@@ -193,6 +201,21 @@ const BROKEN: Record<Check, Seen> = {
     events: [
       ["leased", 10, 11],
       ["submitted", 11, 0],
+    ],
+  },
+  "group limit": {
+    entries: [1, 41, 81, 121].flatMap(n => [
+      ["submit", 0, n, { ...BATCH, from: n, queue: "faults-c", grouped: true }],
+      ["submitted", 5, n, [`q:${n}`]],
+      ...lifeOf(n, 10),
+    ]),
+  },
+  "group order": {
+    entries: [
+      ["submit", 0, 1, { ...BATCH, count: 41, queue: "faults-d", grouped: true }],
+      ["submitted", 5, 1, ["q:1", ...Array(39).fill("=q:other"), "q:41"]],
+      ...lifeOf(41, 10),
+      ...lifeOf(1, 50),
     ],
   },
 }

@@ -128,6 +128,40 @@ const BUGS: [bug: string, patch: Patch][] = [
       becomes: "local growth = size_of_body(body) - size_of(",
     },
   ],
+  [
+    "a slot of a group that is not freed",
+    {
+      script: "settle",
+      line: "if policy.group then open_groups().leave(policy.group, id) end\n  settled_ids",
+      becomes: "settled_ids",
+    },
+  ],
+  [
+    "a slot of a group that a lost lease frees again",
+    {
+      script: "settle",
+      line: 'code = code or (lease == "" and "not_leased" or "lease_lost")',
+      becomes: `code = code or (lease == "" and "not_leased" or "lease_lost")
+        local group = read_policy(t.policy).group
+        if group then open_groups().leave(group, t.id) end`,
+    },
+  ],
+  [
+    "a turn of a group that is lost",
+    {
+      script: "lease",
+      line: 'return "=" .. hand.name',
+      becomes: "return nil",
+    },
+  ],
+  [
+    "a turn of a group that is doubled",
+    {
+      script: "submit",
+      line: "elseif sizes[entry] == new then",
+      becomes: "elseif true then",
+    },
+  ],
 ]
 
 describe("the model check finds", () => {

@@ -1,5 +1,7 @@
 /** One run: starts all processes, injects the drawn faults, drains the queues, and runs the checker. */
 import { existsSync, mkdtempSync, rmSync } from "node:fs"
+import { encodeLimits } from "../../lib/queue/groups.ts"
+import { keyOf } from "../../lib/redis/keys.ts"
 import { until } from "../support/processes.ts"
 import {
   type Counts,
@@ -18,7 +20,7 @@ import { BrokerSeat, ClientSeat, plantedSign, type RunContext, WorkerSeat } from
 import { ScheduleWatch } from "./schedules.ts"
 import { singleServer, type Target } from "./target.ts"
 import { shortestTimeline, type Timeline, timesOf } from "./timeline.ts"
-import { PLAIN_QUEUE, QUEUES } from "./workload.ts"
+import { GROUP_LIMITS, PLAIN_QUEUE, QUEUES } from "./workload.ts"
 
 export interface Options {
   seed: number
@@ -118,6 +120,7 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
   const runContext: RunContext = { target, directory, seed, planted }
   const complete = options.tasks <= options.keepUpTo
   const resultTtlMs = complete ? DAY_MS : RESULT_TTL_MS
+  await limitGroups(target)
   const scene = await everybody(all, runContext, options, resultTtlMs)
   const { brokers, workers, clients } = scene
   const events = all.use(new EventWatch(brokers[0]!.clients.url, QUEUES[0]!))
@@ -262,6 +265,15 @@ async function trouble(scene: Scene, options: Options): Promise<FaultInjector> {
   const finished = () => made() === tasks && clients.every(client => client.finished)
   await until("all is submitted", finished, 60_000 + tasks / 5)
   return havoc
+}
+
+/** Sets the limits of groups before the first task is submitted. */
+async function limitGroups(target: Target): Promise<void> {
+  for (const [queue, limits] of Object.entries(GROUP_LIMITS)) {
+    const redis = await target.admin(queue)
+    await redis.hset(keyOf(queue, "settings"), "groups", encodeLimits(limits))
+    redis.disconnect()
+  }
 }
 
 async function judge(

@@ -1,3 +1,4 @@
+import type { GroupLimits } from "../../lib/wire/queue-settings.ts"
 import type { Submit } from "../../lib/wire/submitting.ts"
 import { Chance } from "./seed.ts"
 
@@ -47,6 +48,14 @@ export interface Batch {
   runtimeMs?: number
   /** Whether the tasks share a few unique keys. */
   unique?: boolean
+  /** Whether the tasks belong to a few groups. */
+  grouped?: boolean
+}
+
+/** The limits of the groups of each queue. In the other queues groups only take turns. */
+export const GROUP_LIMITS: Readonly<Record<string, GroupLimits>> = {
+  "faults-c": { concurrency: 3 },
+  "faults-d": { order: "strict" },
 }
 
 /** The tasks of client c are numbered from c times this. */
@@ -95,6 +104,7 @@ export function drawBatch(chance: Chance, from: number, most: number, pace: Pace
     batch.crashes = Math.min(batch.crashes, 2)
   }
   if (chance.maybe(0.05)) batch.unique = true
+  if (chance.maybe(0.3)) batch.grouped = true
   if (chance.maybe(0.05)) {
     batch.queue = PLAIN_QUEUE
     batch.count = Math.min(batch.count, 10)
@@ -104,6 +114,9 @@ export function drawBatch(chance: Chance, from: number, most: number, pace: Pace
 
 /** There are so few keys that some tasks of a queue share one. */
 export const uniqueKeyOf = (n: number): string => `u${n % 40}`
+
+/** There are so few groups that tasks of one wait for each other. */
+export const groupOf = (n: number): string => `g${n % 40}`
 
 export const idOf = (n: number): string => `n${n}`
 export const keyOf = (batch: Batch): string => `k${batch.from}`
@@ -134,6 +147,7 @@ export function tasksOf(batch: Batch, seed: number, pace: Pace, resultTtlMs: num
       ...(batch.expiresMs === undefined ? {} : { expires_in_ms: batch.expiresMs }),
       ...(batch.runtimeMs === undefined ? {} : { max_runtime_ms: batch.runtimeMs }),
       ...(batch.unique ? { unique_key: uniqueKeyOf(n) } : {}),
+      ...(batch.grouped ? { group: groupOf(n) } : {}),
       ...(batch.backoffMs === undefined
         ? {}
         : {

@@ -204,6 +204,37 @@ export const BUGS: Bug[] = [
     signs: ["lost"],
   },
   {
+    name: "a slot of a group is not freed",
+    file: "lib/lua/settle.lua",
+    edits: [
+      ["  if policy.group then open_groups().leave(policy.group, id) end\n  settled_ids", "  settled_ids"],
+    ],
+    signs: ["keys", "drain"],
+  },
+  {
+    name: "a late ack frees the slot of a group again",
+    file: "lib/lua/settle.lua",
+    edits: [
+      [
+        'code = code or (lease == "" and "not_leased" or "lease_lost")',
+        'code = code or (lease == "" and "not_leased" or "lease_lost")\n    local group = read_policy(t.policy).group\n    if group then open_groups().leave(group, t.id) end',
+      ],
+    ],
+    signs: ["group limit", "group order"],
+  },
+  {
+    name: "a turn of a group is lost",
+    file: "lib/lua/groups.lua",
+    edits: [['return "=" .. hand.name', "return nil"]],
+    signs: ["drain", "keys"],
+  },
+  {
+    name: "a turn of a group is doubled",
+    file: "lib/lua/groups.lua",
+    edits: [["elseif sizes[entry] == new then", "elseif true then"]],
+    signs: ["keys", "keys left"],
+  },
+  {
     name: "the worker acks before it runs",
     file: "worker.ts",
     edits: [
