@@ -119,10 +119,11 @@ test.each(["SIGTERM", "SIGHUP"] as const)(
     await using direct = new DirectQueue(redis.socket)
     await using broker = await startBroker(redis.socket)
     const headers = { "X-API-Token": TOKEN }
-    const one = fetch(`${broker.url}/get?queue=one&wait_ms=20000`, { headers })
-    const many = broker.client.lease({ queues: ["many"], wait_ms: 20_000 })
+    const one = fetch(`${broker.url}/get?queue=poll-one&wait_ms=20000`, { headers })
+    const many = broker.client.lease({ queues: ["poll-many"], wait_ms: 20_000 })
     // While a request waits, the broker subscribes to the channel of its queue.
-    await until("both wait", async () => (await direct.redis.pubsub("CHANNELS", "*:wake")).length === 2)
+    const channels = () => direct.redis.pubsub("CHANNELS", "tq:{poll-*}:wake")
+    await until("both wait", async () => (await channels()).length === 2)
     expect(await broker.process.stop(signal)).toBe(0)
     expect((await one).status).toBe(204)
     expect(await many).toEqual({ tasks: [] })
