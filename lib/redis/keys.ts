@@ -126,6 +126,8 @@ export const keysOf = (queue?: string): string => (queue === undefined ? "tq:{*"
 
 export const wakeChannel = (queue: string): string => queueKey(queue, "wake")
 export const isWakeChannel = (channel: string): boolean => channel.endsWith("}:wake")
+/** Tells whether a user may use the channels. It belongs to no queue, because a name is never empty. */
+export const PROBE_CHANNEL = wakeChannel("")
 export const endedChannel = (queue: string): string => queueKey(queue, "ended")
 export const queueOfChannel = (channel: string): string => channel.slice("tq:{".length, channel.indexOf("}"))
 

@@ -1,6 +1,6 @@
 /** Finds the rights of the README's ACL line that a Redis user lacks, by trying every command that the broker needs without effect. */
 import type { Redis } from "ioredis"
-import { MISSING, SCHEMA, wakeChannel } from "./keys.ts"
+import { MISSING, PROBE_CHANNEL, SCHEMA } from "./keys.ts"
 
 /**
  * Every command on keys that scripts and brokers use, except XADD, which only events need, with arguments that change nothing. SCHEMA holds a string, so
@@ -45,7 +45,7 @@ const CALLS: readonly string[] = [
 export const PROBED_COMMANDS = CALLS.map(call => call.split(" ")[0]!)
 
 /** What the probe script calls on the server that has SCHEMA. */
-export const probeCalls = (channel = wakeChannel("probe")): string[] => [...CALLS, `PUBLISH ${channel} 0`]
+export const probeCalls = (channel = PROBE_CHANNEL): string[] => [...CALLS, `PUBLISH ${channel} 0`]
 
 /** What an ACL must contain so that this call is accepted; undefined if its error is not about rights. */
 export function missingRight(call: string, error: string): string | undefined {

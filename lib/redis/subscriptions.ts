@@ -4,7 +4,7 @@
  */
 import type { Redis } from "ioredis"
 import { asRefusal } from "./faults.ts"
-import { channelIn, wakeChannel } from "./keys.ts"
+import { channelIn, PROBE_CHANNEL } from "./keys.ts"
 import { missingRight } from "./rights.ts"
 import { databaseOf } from "./runner.ts"
 
@@ -46,7 +46,8 @@ export class Subscriptions {
   /** The right that Redis denies to this connection, if it does. */
   async missingRight(): Promise<string | undefined> {
     try {
-      await this.redis.subscribe(wakeChannel("probe"))
+      await this.redis.subscribe(PROBE_CHANNEL)
+      await this.redis.unsubscribe(PROBE_CHANNEL)
     } catch (error) {
       return missingRight("SUBSCRIBE", (error as Error).message)
     }
