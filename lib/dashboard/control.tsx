@@ -51,7 +51,7 @@ export async function resume(queue: string, onDone: () => void): Promise<void> {
   })
 }
 
-function LimitField(props: {
+export function LimitField(props: {
   label: string
   hint: string
   value: string

@@ -4,6 +4,7 @@ import type { QueueView } from "../wire/managing.ts"
 import { can, requestJson } from "./api.ts"
 import { Chart } from "./chart.tsx"
 import { PauseDialog, PauseNote, PurgeDialog, resume, SettingsDialog } from "./control.tsx"
+import { Groups, limitsText } from "./groups.tsx"
 import { addCounts, addQueues, countsQuery, depthHistory, throughputHistory } from "./history.ts"
 import { Icon } from "./icon.tsx"
 import { useClock, useData } from "./live.ts"
@@ -89,6 +90,7 @@ export function Queue({ name, route }: { name: string; route: Route }) {
             />
             <Chart title="Depth" unit="tasks" lines={DEPTH_LINES} points={() => depthHistory(name)} />
           </div>
+          <Groups queue={name} />
           <nav class="tabs" aria-label="Tasks by state">
             {STATES.map(of => (
               <a
@@ -165,10 +167,11 @@ function Facts({ view }: { view: ExtendedQueueView }) {
         )}
         <dt>Limits</dt>
         <dd>
-          {settings.concurrency === undefined && settings.rate === undefined && "none"}
+          {settings.concurrency === undefined && !settings.rate && !settings.groups && "none"}
           {settings.concurrency !== undefined && `${settings.concurrency} running`}
           {settings.concurrency !== undefined && settings.rate && ", "}
           {settings.rate && rateText(settings.rate)}
+          {settings.groups && <div>each group: {limitsText(settings.groups) || "none"}</div>}
         </dd>
         {priorities.length > 0 && (
           <>

@@ -121,6 +121,7 @@ function Facts({ task }: { task: TaskView }) {
     task.schedule && <a href={`#/schedules/${encodeURIComponent(task.schedule)}`}>{task.schedule}</a>,
   )
   add("Planned", time(task.planned_at))
+  add("Group", task.group && <SafeText text={task.group} />)
   add("Unique key", task.unique_key && <SafeText text={task.unique_key} />)
   for (const [name, value] of Object.entries(task.meta ?? {}))
     add(`meta.${name}`, <SafeText text={value} most={128} />)

@@ -53,6 +53,7 @@ export function Tasks({ route }: { route: Route }) {
 export const TaskFilters = ({ query }: { query: URLSearchParams }) => (
   <>
     <Filter label="Type" value={query.get("type") ?? ""} onChange={type => refine({ type })} />
+    <Filter label="Group" value={query.get("group") ?? ""} onChange={group => refine({ group })} />
     <Filter
       label="Meta"
       value={query.get("meta") ?? ""}
@@ -66,7 +67,14 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
   const { state, queue, query } = props
   const type = query.get("type") ?? undefined
   const [, metaName, metaValue] = /^([^=]+)=(.*)$/s.exec(query.get("meta") ?? "") ?? []
-  const wanted = { state, queue, type, ...(metaName ? { [`meta.${metaName.trim()}`]: metaValue } : {}) }
+  const group = query.get("group") ?? undefined
+  const wanted = {
+    state,
+    queue,
+    type,
+    group,
+    ...(metaName ? { [`meta.${metaName.trim()}`]: metaValue } : {}),
+  }
   const filter = queryOf(wanted)
   const [pages, setPages] = useState<{ filter: string; cursors: readonly string[] }>({ filter, cursors: [] })
   const cursors = pages.filter === filter ? pages.cursors : []

@@ -54,7 +54,7 @@ export interface Batch {
 
 /** The limits of the groups of each queue. In the other queues groups only take turns. */
 export const GROUP_LIMITS: Readonly<Record<string, GroupLimits>> = {
-  "faults-c": { concurrency: 3 },
+  "faults-c": { concurrency: 2 },
   "faults-d": { order: "strict" },
 }
 
@@ -116,7 +116,7 @@ export function drawBatch(chance: Chance, from: number, most: number, pace: Pace
 export const uniqueKeyOf = (n: number): string => `u${n % 40}`
 
 /** There are so few groups that tasks of one wait for each other. */
-export const groupOf = (n: number): string => `g${n % 40}`
+export const groupOf = (n: number): string => `g${n % 10}`
 
 export const idOf = (n: number): string => `n${n}`
 export const keyOf = (batch: Batch): string => `k${batch.from}`

@@ -231,7 +231,12 @@ export const BUGS: Bug[] = [
   {
     name: "a turn of a group is doubled",
     file: "lib/lua/groups.lua",
-    edits: [["elseif sizes[entry] == new then", "elseif true then"]],
+    edits: [
+      [
+        '      leave(expiring, "=" .. entry)\n      push_turn(priority, name, math.min(room, size))',
+        "      push_turn(priority, name, math.min(room, size))",
+      ],
+    ],
     signs: ["keys", "keys left"],
   },
   {

@@ -1,0 +1,232 @@
+/** The groups of a queue: waiting, running, held and why; pausing one, and its own limits. */
+import { useState } from "preact/hooks"
+import type { GroupsAnswer, GroupView } from "../wire/grouping.ts"
+import type { GroupLimits } from "../wire/queue-settings.ts"
+import { can, queryOf, requestJson } from "./api.ts"
+import { LimitField } from "./control.tsx"
+import { Confirm } from "./dialog.tsx"
+import { Field, Select } from "./fields.tsx"
+import { useData } from "./live.ts"
+import { Badge, ProblemNote, TaskLink } from "./parts.tsx"
+import { Pager, Table } from "./table.tsx"
+import { formatCount, formatDuration, rateText, SafeText, Time } from "./text.tsx"
+import { attempt, notify } from "./toasts.tsx"
+
+const GROUPS_PER_PAGE = 10
+
+const groupPath = ({ queue, group }: GroupView) =>
+  `/queues/${encodeURIComponent(queue)}/groups/${encodeURIComponent(group)}`
+
+/** Shows nothing for a queue without groups. */
+export function Groups({ queue }: { queue: string }) {
+  const [cursors, setCursors] = useState<readonly string[]>([])
+  const [dialog, setDialog] = useState<{ kind: "pause" | "limits"; view: GroupView }>()
+  const query = queryOf({ limit: GROUPS_PER_PAGE, cursor: cursors.at(-1) })
+  const path = `/queues/${encodeURIComponent(queue)}/groups${query}`
+  const load = (signal: AbortSignal) => requestJson<GroupsAnswer>("GET", path, undefined, signal)
+  const { value, problem, stale, refresh } = useData(path, load, { pollMs: 3_000 })
+  if (problem) return <ProblemNote problem={problem} />
+  if (value === undefined || (value.groups.length === 0 && cursors.length === 0)) return null
+  const close = () => setDialog(undefined)
+  return (
+    <section aria-label="Groups">
+      <h2>Groups</h2>
+      <GroupTable groups={value.groups} stale={stale} open={setDialog} refresh={refresh} />
+      <Pager cursors={cursors} next={value.next} go={setCursors} />
+      {dialog?.kind === "pause" && <PauseGroupDialog view={dialog.view} onClose={close} onDone={refresh} />}
+      {dialog?.kind === "limits" && <GroupLimitsDialog view={dialog.view} onClose={close} onDone={refresh} />}
+    </section>
+  )
+}
+
+function GroupTable(props: {
+  groups: readonly GroupView[]
+  stale: boolean
+  open: (dialog: { kind: "pause" | "limits"; view: GroupView }) => void
+  refresh: () => void
+}) {
+  return (
+    <Table
+      label="Groups"
+      rows={props.groups}
+      keyOf={({ group }) => group}
+      stale={props.stale}
+      columns={[
+        {
+          head: "Group",
+          cell: ({ group, limits }) => (
+            <>
+              <span class="mono">
+                <SafeText text={group} most={128} />
+              </span>
+              {limits && <div class="dim">{limitsText(limits)}</div>}
+            </>
+          ),
+        },
+        { head: "Waiting", cell: ({ waiting }) => formatCount(waiting), num: true },
+        { head: "Running", cell: ({ processing }) => formatCount(processing), num: true },
+        {
+          head: "Oldest wait",
+          cell: ({ oldest_waiting_ms: ms }) => (ms === undefined ? "–" : formatDuration(ms)),
+          num: true,
+          wide: true,
+        },
+        { head: "Held", cell: view => <Held view={view} /> },
+        can("operate") && {
+          head: "",
+          cell: view => (
+            <div class="buttons">
+              {view.paused_at === undefined ? (
+                <button type="button" onClick={() => props.open({ kind: "pause", view })}>
+                  Pause group
+                </button>
+              ) : (
+                <button type="button" onClick={() => resumeGroup(view, props.refresh)}>
+                  Resume group
+                </button>
+              )}
+              <button type="button" onClick={() => props.open({ kind: "limits", view })}>
+                Group limits
+              </button>
+            </div>
+          ),
+        },
+      ]}
+    />
+  )
+}
+
+const CAUSES: Record<NonNullable<GroupView["held"]>["cause"], string> = {
+  concurrency: "at its concurrency limit",
+  rate: "at its rate limit",
+  order: "an earlier task has not ended",
+  paused: "paused",
+  asked: "a worker has asked to wait",
+}
+
+function Held({ view: { held, pause_reason } }: { view: GroupView }) {
+  if (held === undefined) return <>–</>
+  return (
+    <>
+      <Badge of={held.cause === "paused" ? "paused" : "held"}>{CAUSES[held.cause]}</Badge>
+      {pause_reason && (
+        <div>
+          <SafeText text={pause_reason} most={200} />
+        </div>
+      )}
+      {held.until_at !== undefined && (
+        <div class="dim">
+          until <Time at={held.until_at} />
+        </div>
+      )}
+      {held.cause === "order" && held.task_ids?.[0] && (
+        <div>
+          <TaskLink id={held.task_ids[0]} />
+        </div>
+      )}
+    </>
+  )
+}
+
+/** What differs for a group from the settings of its queue, in one line. */
+export function limitsText({ concurrency, rate, order, on_dead, max_waiting }: GroupLimits): string {
+  const parts = [
+    concurrency === undefined ? "" : `${concurrency} running`,
+    rate === undefined ? "" : rateText(rate),
+    order === undefined ? "" : `${order} order`,
+    on_dead === undefined ? "" : `${on_dead} on dead`,
+    max_waiting === undefined ? "" : `at most ${max_waiting} waiting`,
+  ]
+  return parts.filter(Boolean).join(", ")
+}
+
+const resumeGroup = (view: GroupView, refresh: () => void) =>
+  attempt(async () => {
+    await requestJson("POST", `${groupPath(view)}/resume`)
+    notify("The group is resumed")
+    refresh()
+  })
+
+interface DialogProps {
+  view: GroupView
+  onClose: () => void
+  onDone: () => void
+}
+
+function PauseGroupDialog({ view, onClose, onDone }: DialogProps) {
+  const [reason, setReason] = useState("")
+  const pause = async () => {
+    await requestJson("POST", `${groupPath(view)}/pause`, reason.trim() ? { reason: reason.trim() } : {})
+    notify("The group is paused")
+    onDone()
+  }
+  return (
+    <Confirm title="Pause this group?" button="Pause" run={pause} onClose={onClose}>
+      <p>
+        Tasks of <SafeText text={view.group} most={128} /> are accepted but not leased until the group is
+        resumed. Other groups are not affected.
+      </p>
+      <Field label="Reason" hint="Shown here and by /why.">
+        {(id, hint) => (
+          <input
+            id={id}
+            aria-describedby={hint}
+            maxLength={200}
+            autocomplete="off"
+            value={reason}
+            onInput={event => setReason(event.currentTarget.value)}
+          />
+        )}
+      </Field>
+    </Confirm>
+  )
+}
+
+function GroupLimitsDialog({ view, onClose, onDone }: DialogProps) {
+  const { concurrency, order, max_waiting, ...others } = view.limits ?? {}
+  const [most, setMost] = useState(String(concurrency ?? ""))
+  const [mostWaiting, setMostWaiting] = useState(String(max_waiting ?? ""))
+  const [chosen, setChosen] = useState<string>(order ?? "")
+  const save = async () => {
+    const limits: GroupLimits = { ...others }
+    if (most) limits.concurrency = Number(most)
+    if (mostWaiting) limits.max_waiting = Number(mostWaiting)
+    if (chosen) limits.order = chosen as "strict" | "any"
+    if (Object.keys(limits).length === 0) await requestJson("DELETE", groupPath(view))
+    else await requestJson("PUT", groupPath(view), limits)
+    notify("The limits of the group are saved")
+    onDone()
+  }
+  return (
+    <Confirm title="Limits of this group" button="Save" run={save} onClose={onClose}>
+      <p>
+        What differs for <SafeText text={view.group} most={128} /> from the limits of every group of the
+        queue. Empty: as the queue says.
+      </p>
+      <LimitField
+        label="Concurrency"
+        hint="Maximum number of running tasks of the group."
+        value={most}
+        most={1_000_000}
+        onInput={setMost}
+      />
+      <LimitField
+        label="Waiting"
+        hint="Maximum number of ready tasks before submits are refused."
+        value={mostWaiting}
+        most={10_000_000}
+        onInput={setMostWaiting}
+      />
+      <Select
+        label="Order"
+        value={chosen}
+        options={[
+          ["", "as the queue says"],
+          ["any", "any"],
+          ["strict", "strict: one task after another"],
+        ]}
+        onChange={setChosen}
+      />
+    </Confirm>
+  )
+}
