@@ -1,5 +1,6 @@
 import type { DlqGroupsAnswer } from "../wire/dead-letters.ts"
 import type { QueueView, WorkerView } from "../wire/managing.ts"
+import type { ScheduleView } from "../wire/scheduling.ts"
 
 /** What the screen of `top` shows. */
 export interface ScreenState {
@@ -13,6 +14,8 @@ export interface ScreenState {
   selected?: string | undefined
   /** The groups of dead tasks of the selected queue, while they are shown. */
   groups?: DlqGroupsAnswer["groups"] | undefined
+  /** The schedules that run next, while they are shown. */
+  schedules?: readonly Omit<ScheduleView, "task" | "next">[] | undefined
   /** Why there was no answer. What is shown is then out of date. */
   fault?: string | undefined
   /** The result of the last key press. */
@@ -78,7 +81,7 @@ export function renderScreen(
   state: ScreenState,
   { columns, rows }: { columns: number; rows: number },
 ): string[] {
-  const { queues, workers, groups, selected } = state
+  const { queues, workers, groups, schedules, selected } = state
   const sum = (of: (queue: ScreenState["queues"][number]) => number) =>
     formatCount(queues.reduce((total, queue) => total + of(queue), 0))
   const live = workers?.filter(({ state }) => state === "live" || state === "draining").length
@@ -98,9 +101,16 @@ export function renderScreen(
     state.message ??
     (pausedQueue === undefined ? "" : `paused: ${pausedQueue.pause_reason ?? "no reason given"}`)
   const keys =
-    groups === undefined ? "up/down select  p pause or resume  enter dead tasks  q quit" : "esc back  q quit"
+    groups === undefined && schedules === undefined
+      ? "up/down select  p pause or resume  enter dead tasks  s schedules  q quit"
+      : "esc back  q quit"
   const room = Math.max(1, rows - head.length - 3)
-  const body = groups === undefined ? tables(state, columns, room) : groupLines(groups, selected!, columns)
+  const body =
+    schedules !== undefined
+      ? scheduleLines(schedules, columns)
+      : groups === undefined
+        ? tables(state, columns, room)
+        : groupLines(groups, selected!, columns)
   const lines = [...head, ...body.slice(0, room + 1)]
   return [...lines, ...new Array(Math.max(0, rows - 2 - lines.length)).fill(""), message, keys]
     .map(line => safeText(line, columns))
@@ -165,6 +175,24 @@ function groupLines(groups: DlqGroupsAnswer["groups"], queue: string, columns: n
         group.type,
         group.reason,
         group.error ?? "",
+      ),
+    ),
+  ]
+}
+
+function scheduleLines(schedules: NonNullable<ScreenState["schedules"]>, columns: number): string[] {
+  if (schedules.length === 0) return ["  No schedules."]
+  const width = Math.max(8, columns - 2 - 9 - 11 - 3 * 8)
+  const line = (name: string, next: string, last: string, counts: string[]) =>
+    `  ${left(name, width)}${right(next, 9)}${right(last, 11)}${counts.map(count => right(count, 8)).join("")}`
+  return [
+    line("SCHEDULE", "NEXT IN", "LAST", ["FIRED", "MISSED", "SKIPPED"]),
+    ...schedules.map(({ schedule, next_at, paused, last, fired, missed, skipped }) =>
+      line(
+        schedule,
+        paused ? "paused" : next_at === undefined ? "ended" : formatAge(Math.max(0, next_at - Date.now())),
+        last === undefined ? "-" : (last.state ?? "deleted"),
+        [fired, missed, skipped].map(formatCount),
       ),
     ),
   ]

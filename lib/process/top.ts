@@ -64,11 +64,13 @@ async function main(): Promise<number> {
     state.selected = state.queues[Math.max(0, Math.min(at + step, state.queues.length - 1))]?.queue
   }
   const press = async (key: string) => {
-    const { selected, groups } = state
+    const { selected, groups, schedules } = state
     state.message = undefined
     if (key === "q" || key === "\x03") return quit.abort()
-    if (groups !== undefined) state.groups = undefined
-    else if (key === "\x1b[A" || key === "k") moveSelection(-1)
+    if (groups !== undefined || schedules !== undefined) {
+      state.groups = undefined
+      state.schedules = undefined
+    } else if (key === "\x1b[A" || key === "k") moveSelection(-1)
     else if (key === "\x1b[B" || key === "j") moveSelection(1)
     else if (key === "p" && selected !== undefined) {
       const paused = state.queues.find(({ queue }) => queue === selected)?.paused
@@ -78,6 +80,7 @@ async function main(): Promise<number> {
       await refresh()
     } else if (key === "\r" && selected !== undefined)
       state.groups = (await client.dlqGroups({ queue: selected }, options)).groups
+    else if (key === "s") state.schedules = (await client.schedules({}, options)).schedules
     draw()
   }
   // Runs at every exit, even twice: an error message must not disappear with the alternate screen.

@@ -480,6 +480,7 @@ test("alerts, dashboard and README name existing metrics", async () => {
     "TaskQueueDeadLettersGrow",
     "TaskQueueOldestWaitsTooLong",
     "TaskQueueNoWorkers",
+    "TaskQueueSchedulesFail",
   ])
   if (promtool) expect(await check(["check", "rules", join(files, "alerts.yml")])).toBe("")
   const { panels } = JSON.parse(dashboard) as { panels: { title: string; targets: { expr: string }[] }[] }
@@ -490,11 +491,17 @@ test("alerts, dashboard and README name existing metrics", async () => {
 test.skipIf(promtool === null)("the alerts fire when they should, in promtool's tests", async () => {
   const broker = (name: string, values: string, more = "") =>
     ["a", "b"].map(instance => ({ series: `${name}{queue="q",instance="${instance}"${more}}`, values }))
-  const fires = (alertname: string, severity: string) => [
-    { eval_time: "10m", alertname, exp_alerts: [{ exp_labels: { queue: "q", severity } }] },
+  const fires = (alertname: string, severity: string, labels: object) => [
+    { eval_time: "10m", alertname, exp_alerts: [{ exp_labels: { ...labels, severity } }] },
     { eval_time: "1m", alertname, exp_alerts: [] },
   ]
-  const cases: [alert: string, severity: string, series: object[]][] = [
+  const cases: [alert: string, severity: string, series: object[], labels?: object][] = [
+    [
+      "TaskQueueSchedulesFail",
+      "warning",
+      [{ series: 'tq_schedule_fires_total{result="missed",instance="a"}', values: "0x5 2x20" }],
+      {},
+    ],
     ["TaskQueueDeadLettersGrow", "warning", broker("tq_task_events_total", "0x5 1x20", ',event="dead"')],
     [
       "TaskQueueOldestWaitsTooLong",
@@ -519,10 +526,10 @@ test.skipIf(promtool === null)("the alerts fire when they should, in promtool's 
       "",
     )
     await Bun.write(join(folder, "alerts.yml"), rules)
-    const tests = cases.map(([alert, severity, input_series]) => ({
+    const tests = cases.map(([alert, severity, input_series, labels = { queue: "q" }]) => ({
       interval: "1m",
       input_series,
-      alert_rule_test: fires(alert, severity),
+      alert_rule_test: fires(alert, severity, labels),
     }))
     await Bun.write(path, JSON.stringify({ rule_files: ["alerts.yml"], tests }))
     expect(await check(["test", "rules", path])).toBe("")

@@ -106,6 +106,25 @@ test("the dead tasks of a queue are grouped by their cause", () => {
   )
 })
 
+test("the schedules that run next are listed with their newest run and their counts", () => {
+  const policies = { on_missed: "one", on_overlap: "allow" } as const
+  const counts = { fired: 1_200, missed: 3, skipped: 0 }
+  const common = { queue: "mail", cron: "* * * * *", ...policies, ...counts, paused: false }
+  const last = { task_id: "mail:report-1", planned_at: 1, state: "done" as const }
+  const schedules = [
+    { ...common, schedule: "mail:report", next_at: Date.now() + 90_500, last },
+    { ...common, schedule: "mail:off", paused: true },
+  ]
+  const lines = renderScreen(seen({ selected: "mail", schedules }), { columns: 80, rows: 24 })
+  expect(lines.slice(3, 6).map(line => line.trim().split(/ +/).join(" "))).toEqual([
+    "SCHEDULE NEXT IN LAST FIRED MISSED SKIPPED",
+    expect.stringMatching(/^mail:report (90|91)s done 1,200 3 0$/),
+    "mail:off paused - 1,200 3 0",
+  ])
+  expect(lines.at(-1)).toBe("esc back  q quit")
+  expect(renderScreen(seen({ schedules: [] }), { columns: 80, rows: 24 })[3]).toBe("  No schedules.")
+})
+
 test("untrusted text cannot move the cursor, reverse text or exceed its column", () => {
   const hostile = [
     "\x1b[2J\x1b]0;title\x07",
