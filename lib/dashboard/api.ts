@@ -1,6 +1,7 @@
 /** Requests to the broker that served this page. A cookie holds the session; scripts cannot read it. */
 import type { SessionView } from "../wire/operating.ts"
 import type { Problem as ProblemView } from "../wire/problem.ts"
+import { noteNews } from "./pulse.ts"
 import { Store } from "./store.ts"
 
 const TIMEOUT_MS = 40_000
@@ -78,6 +79,7 @@ async function send(method: string, path: string, body: string | undefined, sign
       },
       ...(body === undefined ? {} : { body }),
     })
+    noteNews()
     outage.set(
       answer.status === 503 ? "redis" : answer.status > 503 || answer.status === 502 ? "broker" : undefined,
     )

@@ -112,16 +112,28 @@ export function Chart({
   )
 }
 
-/** A line without axes for a table row. */
-export function Sparkline({ values }: { values: readonly (number | null)[] }) {
-  const most = Math.max(1, ...values.map(value => value ?? 0))
+/**
+ * A line without axes for a table row. What is unknown is a gap. All rows of a table have the same `most`, so that their
+ * heights can be compared.
+ */
+export function Sparkline({ values, most }: { values: readonly (number | null)[]; most: number }) {
   const step = 100 / (values.length - 1)
-  const path = values.map(
-    (value, i) => `${(i * step).toFixed(1)},${(19 - ((value ?? 0) / most) * 17).toFixed(1)}`,
-  )
+  const lines: string[][] = [[]]
+  values.forEach((value, i) => {
+    if (value === null) lines.push([])
+    else lines.at(-1)!.push(`${(i * step).toFixed(1)},${(19 - (value / most) * 17).toFixed(1)}`)
+  })
+  const isFlat = values.every(value => !value)
   return (
-    <svg class="spark" viewBox="0 0 100 20" preserveAspectRatio="none" aria-hidden="true">
-      <polyline points={path.join(" ")} />
+    <svg
+      class={isFlat ? "spark flat" : "spark"}
+      viewBox="0 0 100 20"
+      preserveAspectRatio="none"
+      aria-hidden="true"
+    >
+      {lines.map(
+        (points, i) => points.length > 1 && <polyline key={values.length - i} points={points.join(" ")} />,
+      )}
     </svg>
   )
 }

@@ -1,8 +1,9 @@
 /** The events view: the newest events as they arrive. */
 import { useRef, useState } from "preact/hooks"
+import { EVENT_NAMES, type EventData } from "../wire/events.ts"
 import { can, Problem, queryOf } from "./api.ts"
 import { Filter, Select } from "./fields.tsx"
-import { DATA_EVENTS, type EventData, stream, useClock, useStream } from "./live.ts"
+import { stream, useClock, useStream } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, TaskLink } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
 import { useStore } from "./store.ts"
@@ -10,7 +11,7 @@ import { Table } from "./table.tsx"
 import { formatClock, SafeText } from "./text.tsx"
 
 const MAX_ROWS = 200
-const SHOWN_EVENTS = DATA_EVENTS.filter(name => !["counts", "skipped", "gap"].includes(name))
+const SHOWN_EVENTS = EVENT_NAMES.filter(name => !["counts", "skipped", "gap", "listening"].includes(name))
 const OWN_COLUMNS = new Set(["at", "queue", "task_id"])
 
 interface Row {
@@ -30,6 +31,7 @@ export function Events({ route: { query } }: { route: Route }) {
   // Hundreds of events may arrive per second, so the table is rendered twice per second.
   useClock(500)
   useStream(queryOf({ queue, event: event || SHOWN_EVENTS.join(",") }).slice(1), (name, data) => {
+    if (!(SHOWN_EVENTS as readonly string[]).includes(name)) return
     rows.current.unshift({ key: key.current++, name, data })
     rows.current.length = Math.min(rows.current.length, MAX_ROWS)
   })

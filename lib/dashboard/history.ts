@@ -1,104 +1,205 @@
-/** Counts and depths of the last five minutes, collected from events and responses. Kept across views. */
+/**
+ * Counts and depths of the last five minutes, for the charts. A second counts as known only if the event stream covered
+ * it: what nobody counted is a gap in the chart, not a zero.
+ */
+import type { EventData } from "../wire/events.ts"
 import type { QueueView } from "../wire/managing.ts"
-import type { EventData } from "./live.ts"
-import { stream } from "./live.ts"
 
-const SECONDS = 300
+export const HISTORY_SECONDS = 300
+/** The charts end this long ago, because brokers publish counts with a delay. */
+export const CHART_DELAY_SECONDS = 3
+const MAX_AGE_SECONDS = HISTORY_SECONDS + 10
+/** Counts arrive up to this long after they happened. */
+const PUBLISH_DELAY_MS = 1_000
+/** After a reconnect it takes up to this long until a gap is reported. */
+const RECONNECT_MS = 2_000
+/** Depths that were read further apart are not connected by a line. */
+const MAX_DEPTH_PAUSE_MS = 15_000
+
 export const COUNTS = ["submitted", "done", "failed"] as const
 type Counts = Record<(typeof COUNTS)[number], number>
-export type Depths = Record<"queued" | "delayed" | "processing", number>
+const DEPTHS = ["queued", "delayed", "processing"] as const
+type Depths = Record<(typeof DEPTHS)[number], number>
+type CountsBySecond = Map<number, Map<string, Counts>>
+interface DepthSample {
+  at: number
+  /** Whether the sample has all queues. */
+  all: boolean
+  queues: Map<string, Depths>
+}
+type QueueNow = Pick<QueueView, "queue" | "depth"> & { rates?: Partial<QueueView["rates"]> }
+type Points = [number[], ...(number | null)[][]]
 
-/** Counts per second (by the clock of Redis) and queue. */
-const counts = new Map<number, Map<string, Counts>>()
-const depthSamples: { at: number; all: boolean; queues: Map<string, Depths> }[] = []
-let since = Infinity
-let skew = -Infinity
-let lastId = ""
+export class History {
+  /** Counts per second, by the clock of Redis, and queue. */
+  #counts: CountsBySecond = new Map()
+  /** The seconds of which all counts have arrived. */
+  #known = new Set<number>()
+  /** Rates of the last minute, for the seconds without an event stream. */
+  #estimates: CountsBySecond = new Map()
+  #depths: DepthSample[] = []
+  /** The last known second, if the event stream continues there without a gap. */
+  #runEnd: number | undefined
+  #lastId = ""
+  #skewMs = -Infinity
+  #settledAt = 0
+  #polledAt: number | undefined
 
-/** The current second by the clock of Redis. */
-const currentSecond = () => Math.floor((Date.now() + (skew === -Infinity ? 0 : skew)) / 1_000)
+  /** The query of /events. It asks for the past events that this page has not seen, as far as the broker keeps them. */
+  eventsQuery(now = Date.now()): string {
+    const after = this.#lastId || `${now - HISTORY_SECONDS * 1_000}-0`
+    return `event=counts,paused,resumed,settings,purged,dead&last_event_id=${after}`
+  }
 
-/** The query of /events. The first time it asks for past events, as far as the broker keeps them. */
-export const countsQuery = (): string =>
-  `event=counts,paused,resumed,settings,purged,dead&last_event_id=${lastId || `${Date.now() - SECONDS * 1_000}-0`}`
+  /** `id` is the newest id of the stream. After a reconnect events may arrive again; each is counted once. */
+  addEvent(name: string, data: EventData, id: string, now = Date.now()): void {
+    if (name === "gap") this.#runEnd = undefined
+    if (name === "listening") {
+      this.#settledAt = now + RECONNECT_MS
+      this.#runEnd ??= Math.floor(Number.parseInt(id, 10) / 1_000)
+    }
+    if (name !== "counts" || compareIds(id, this.#lastId) <= 0) return
+    this.#lastId = id
+    this.#skewMs = Math.max(this.#skewMs, data.at - now)
+    const second = Math.floor(data.at / 1_000)
+    for (const [queue, of] of Object.entries(data.queues ?? {}))
+      if (typeof of !== "number") add(this.#counts, second, queue, countsOf(of))
+    this.#extendRun(second)
+    this.#forgetOld(now)
+  }
 
-export function addCounts({ at, queues = {} }: EventData): void {
-  skew = Math.max(skew, at - Date.now())
-  const second = Math.floor(at / 1_000)
-  lastId = `${at}`
-  for (const [queue, of] of Object.entries(queues)) {
-    if (typeof of === "number") continue
-    const { submitted = 0, done = 0, failed = 0, lapsed = 0 } = of
-    add(second, queue, { submitted, done, failed: failed + lapsed })
+  /** The event stream is open, and at this time the broker was alive: it had no other counts to publish. */
+  addNews(at: number): void {
+    if (at < this.#settledAt) return
+    this.#extendRun(this.#second(at - PUBLISH_DELAY_MS))
+    this.#forgetOld(at)
+  }
+
+  /** Adds the depths of these queues. Without an event stream the rates stand in for counts. */
+  addQueues(queues: readonly QueueNow[], { all, streaming }: { all: boolean; streaming: boolean }): void {
+    const now = Date.now()
+    const depths = queues.map(({ queue, depth }) => [queue, depth] as const)
+    this.#depths.push({ at: now, all, queues: new Map(depths) })
+    this.#forgetOld(now)
+    const since = this.#polledAt === undefined ? undefined : this.#second(this.#polledAt) + 1
+    this.#polledAt = streaming ? undefined : now
+    if (streaming || since === undefined) return
+    for (let second = Math.max(since, this.#second(now) - 10); second <= this.#second(now); second++)
+      for (const { queue, rates } of queues) if (rates) add(this.#estimates, second, queue, countsOf(rates))
+  }
+
+  /** Seconds, and for each of COUNTS how many there were in each; null if unknown. */
+  throughput(queue?: string, seconds = HISTORY_SECONDS, now = Date.now()): Points {
+    const end = this.#second(now) - CHART_DELAY_SECONDS
+    const times = Array.from({ length: seconds }, (_, i) => end - seconds + 1 + i)
+    return [times, ...COUNTS.map(what => times.map(time => this.#countAt(time, queue, what)))]
+  }
+
+  /** Times in seconds, and for each of DEPTHS how many tasks there were; null in a pause between samples. */
+  depth(queue?: string): Points {
+    const points: Points = [[], ...DEPTHS.map(() => [])]
+    const addPoint = (at: number, values: (number | null)[]) =>
+      [at / 1_000, ...values].forEach((value, i) => {
+        points[i]!.push(value as number)
+      })
+    let last = Infinity
+    for (const { at, all, queues } of this.#depths) {
+      // A response about a single queue does not give the total of all queues.
+      if (queue === undefined ? !all : !queues.has(queue)) continue
+      if (at - last > MAX_DEPTH_PAUSE_MS)
+        addPoint(
+          last + 1,
+          DEPTHS.map(() => null),
+        )
+      const counted = queue === undefined ? [...queues.values()] : [queues.get(queue)!]
+      addPoint(
+        at,
+        DEPTHS.map(what => counted.reduce((sum, depths) => sum + depths[what], 0)),
+      )
+      last = at
+    }
+    return points
+  }
+
+  /** As text, so that a reload of the page continues the charts. */
+  save(): string {
+    return JSON.stringify({
+      counts: [...this.#counts].map(([second, queues]) => [second, [...queues]]),
+      known: [...this.#known],
+      depths: this.#depths.map(sample => ({ ...sample, queues: [...sample.queues] })),
+      runEnd: this.#runEnd,
+      lastId: this.#lastId,
+    })
+  }
+
+  restore(text: string, now = Date.now()): void {
+    const saved = JSON.parse(text)
+    this.#counts = new Map(saved.counts.map(([second, queues]: [number, []]) => [second, new Map(queues)]))
+    this.#known = new Set(saved.known)
+    this.#depths = saved.depths.map((sample: { queues: [] }) => ({
+      ...sample,
+      queues: new Map(sample.queues),
+    }))
+    this.#runEnd = saved.runEnd
+    this.#lastId = saved.lastId
+    this.#forgetOld(now)
+  }
+
+  clear(): void {
+    this.restore('{"counts": [], "known": [], "depths": [], "lastId": ""}')
+    this.#estimates.clear()
+  }
+
+  /** The second by the clock of Redis at a time by the clock of this browser. */
+  #second(at: number): number {
+    return Math.floor((at + (this.#skewMs === -Infinity ? 0 : this.#skewMs)) / 1_000)
+  }
+
+  #countAt(second: number, queue: string | undefined, what: (typeof COUNTS)[number]): number | null {
+    const isKnown = this.#known.has(second)
+    const queues = (isKnown ? this.#counts : this.#estimates).get(second)
+    if (queues === undefined) return isKnown ? 0 : null
+    if (queue !== undefined) return queues.get(queue)?.[what] ?? 0
+    let sum = 0
+    for (const counts of queues.values()) sum += counts[what]
+    return sum
+  }
+
+  #extendRun(end: number): void {
+    const from = Math.max(this.#runEnd ?? end - 1, end - MAX_AGE_SECONDS)
+    for (let second = from + 1; second <= end; second++) this.#known.add(second)
+    this.#runEnd = Math.max(this.#runEnd ?? end, end)
+  }
+
+  #forgetOld(now: number): void {
+    const oldest = this.#second(now) - MAX_AGE_SECONDS
+    for (const map of [this.#counts, this.#estimates, this.#known])
+      for (const second of map.keys()) if (second < oldest) map.delete(second)
+    const first = this.#depths.findIndex(({ at }) => at >= now - HISTORY_SECONDS * 1_000)
+    this.#depths.splice(0, first < 0 ? this.#depths.length : first)
   }
 }
 
-let ratesAt = 0
-/** Adds the current depths. Without events, the rates of the last minute replace the missing counts. */
-export function addQueues(queues: readonly QueueView[], all: boolean): void {
-  const at = Date.now()
-  depthSamples.push({ at, all, queues: new Map(queues.map(({ queue, depth }) => [queue, depth])) })
-  while (depthSamples[0]!.at < at - SECONDS * 1_000) depthSamples.shift()
-  if (stream.value === "open") {
-    since = Math.min(since, currentSecond())
-    return
-  }
-  // The first time, the event stream may be about to open.
-  const from = ratesAt === 0 ? Infinity : Math.max(ratesAt + 1, currentSecond() - 10)
-  for (let second = from; second <= currentSecond(); second++)
-    for (const { queue, rates } of queues as (QueueView & { rates?: Counts & { lapsed?: number } })[])
-      if (rates) add(second, queue, { ...rates, failed: rates.failed + (rates.lapsed ?? 0) })
-  ratesAt = currentSecond()
-}
+const countsOf = ({ submitted = 0, done = 0, failed = 0, lapsed = 0 }: Record<string, number>): Counts => ({
+  submitted,
+  done,
+  failed: failed + lapsed,
+})
 
-function add(second: number, queue: string, of: Counts): void {
-  if (second < currentSecond() - SECONDS - 10) return
-  since = Math.min(since, second)
-  let all = counts.get(second)
-  if (all === undefined) {
-    all = new Map()
-    counts.set(second, all)
-    for (const old of counts.keys()) if (old < currentSecond() - SECONDS - 10) counts.delete(old)
-  }
-  const before = all.get(queue)
-  all.set(queue, {
+function add(bySecond: CountsBySecond, second: number, queue: string, of: Counts): void {
+  const queues = bySecond.get(second) ?? new Map<string, Counts>()
+  bySecond.set(second, queues)
+  const before = queues.get(queue)
+  queues.set(queue, {
     submitted: of.submitted + (before?.submitted ?? 0),
     done: of.done + (before?.done ?? 0),
     failed: of.failed + (before?.failed ?? 0),
   })
 }
 
-/** Seconds, and for each of COUNTED how many there were in each; null before the first count. */
-export function throughputHistory(queue?: string, seconds = SECONDS): [number[], ...(number | null)[][]] {
-  // The current second is incomplete, and brokers publish counts with a delay.
-  const end = currentSecond() - 1
-  const times = Array.from({ length: seconds }, (_, i) => end - seconds + 1 + i)
-  return [
-    times,
-    ...COUNTS.map(what =>
-      times.map(time => {
-        if (time < since) return null
-        const all = counts.get(time)
-        if (queue !== undefined) return all?.get(queue)?.[what] ?? 0
-        let sum = 0
-        for (const of of all?.values() ?? []) sum += of[what]
-        return sum
-      }),
-    ),
-  ]
-}
-
-const DEPTHS = ["queued", "delayed", "processing"] as const
-
-/** Times in seconds, and for each of HELD how many there were. */
-export function depthHistory(queue?: string): [number[], ...(number | null)[][]] {
-  // A response about a single queue does not give the total of all queues.
-  const points = depthSamples.filter(({ all, queues }) => (queue === undefined ? all : queues.has(queue)))
-  const sum = ({ queues }: (typeof depthSamples)[number], what: (typeof DEPTHS)[number]) => {
-    if (queue !== undefined) return queues.get(queue)![what]
-    let total = 0
-    for (const held of queues.values()) total += held[what]
-    return total
-  }
-  return [points.map(({ at }) => at / 1_000), ...DEPTHS.map(what => points.map(of => sum(of, what)))]
+/** Ids of a stream of Redis: `<ms>-<number>`. */
+function compareIds(a: string, b: string): number {
+  const [ms = 0, n = 0] = a.split("-").map(Number)
+  const [otherMs = 0, otherN = 0] = b.split("-").map(Number)
+  return ms - otherMs || n - otherN
 }

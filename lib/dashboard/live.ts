@@ -2,8 +2,9 @@
  * Keeps a view up to date by events and polling. Both stop while the page is hidden and back off after failures.
  */
 import { useCallback, useEffect, useRef, useState } from "preact/hooks"
-import { EVENT_NAMES, type EventName } from "../wire/events.ts"
+import { EVENT_NAMES, type EventData, type EventName } from "../wire/events.ts"
 import { can, type Problem } from "./api.ts"
+import { noteNews, silence } from "./pulse.ts"
 import { Store } from "./store.ts"
 
 /** Poll interval without the event stream. */
@@ -17,25 +18,23 @@ const BACKOFF_MS = 10_000
 /** After a request a view waits at least this many times as long as the request took. */
 const REST_FACTOR = 3
 
+/** The state of the stream of feed.ts. */
 export const stream = new Store<"off" | "open" | "lost">("off")
+/** Called for each event of that stream. */
+export const feedListeners = new Set<EventHandler>()
 
-export interface EventData {
-  at: number
-  queue?: string
-  task_id?: string
-  queues?: Record<string, Record<string, number> | number>
-  [member: string]: unknown
-}
-/** The events that carry data. `listening` only opens the stream. */
-export const DATA_EVENTS: readonly EventName[] = EVENT_NAMES.filter(name => name !== "listening")
-
-type EventHandler = (name: string, data: EventData) => void
+/** `id` is the newest id of the stream, with this event or before it. */
+export type EventHandler = (name: EventName, data: EventData, id: string) => void
 
 /**
  * Listens to the events that match `query`; undefined listens to none. Without the role `read` no stream is opened,
  * because the broker would refuse each attempt; such views only poll.
  */
-export function useStream(query: string | undefined, on: EventHandler): void {
+export function useStream(
+  query: string | undefined,
+  on: EventHandler,
+  state?: Store<"off" | "open" | "lost">,
+): void {
   const handler = useRef(on)
   handler.current = on
   useEffect(() => {
@@ -59,19 +58,20 @@ export function useStream(query: string | undefined, on: EventHandler): void {
       source.onopen = () => {
         failures = 0
         opened = true
-        stream.set("open")
+        state?.set("open")
       }
       source.onerror = () => {
         close()
-        stream.set(opened ? "lost" : "off")
+        state?.set(opened ? "lost" : "off")
         // If the stream never opened, the broker may not support events: retry less often.
         const base = opened ? 1_000 : 15_000
         timer = setTimeout(open, Math.min(60_000, base * 2 ** failures++) * (0.75 + Math.random() / 2))
       }
-      for (const name of DATA_EVENTS)
+      for (const name of EVENT_NAMES)
         source.addEventListener(name, ({ data, lastEventId }: MessageEvent<string>) => {
+          noteNews()
           last = lastEventId || last
-          handler.current(name, JSON.parse(data))
+          handler.current(name, JSON.parse(data), last)
         })
     }
     const turn = () => (document.hidden ? close() : open())
@@ -80,7 +80,7 @@ export function useStream(query: string | undefined, on: EventHandler): void {
     return () => {
       document.removeEventListener("visibilitychange", turn)
       close()
-      stream.set("off")
+      state?.set("off")
     }
   }, [query])
 }
@@ -93,11 +93,11 @@ export interface Data<T> {
   refresh(): void
 }
 
-/** Loads a value, and reloads it periodically and after events that match `events` (a query of /events). */
+/** Loads a value, and reloads it periodically and after events: those of a query of /events, or those of the feed. */
 export function useData<T>(
   key: string,
   load: (signal: AbortSignal) => Promise<T>,
-  { events, pollMs = POLL_WITH_EVENTS_MS, on }: { events?: string; pollMs?: number; on?: EventHandler } = {},
+  { events, pollMs = POLL_WITH_EVENTS_MS }: { events?: string | typeof feedListeners; pollMs?: number } = {},
 ): Data<T> {
   const [state, setState] = useState<{ key?: string; value?: T; problem?: Problem | undefined }>({})
   const again = useRef<(wait: number) => void>(() => {})
@@ -163,23 +163,30 @@ export function useData<T>(
       if (!document.hidden && !final) at(0)
     }
     document.addEventListener("visibilitychange", turn)
-    // If the event stream opens again, the broker is reachable again.
-    const unwatch = stream.watch(() => {
-      if (stream.value === "open" && failures > 0 && !final) at(Math.random() * 500)
-    })
+    // Reload soon when the broker answers again.
+    const recover = () => {
+      if (failures > 0 && !final) at(Math.random() * 500)
+    }
+    const unwatch = [
+      stream.watch(() => stream.value === "open" && recover()),
+      silence.watch(() => silence.value === 0 && recover()),
+    ]
     void run()
     return () => {
-      unwatch()
+      for (const end of unwatch) end()
       document.removeEventListener("visibilitychange", turn)
       clearTimeout(timer)
       abort.abort()
     }
   }, [key])
 
-  useStream(state.value === undefined ? undefined : events, (name, data) => {
-    on?.(name, data)
-    again.current(MIN_GAP_MS)
-  })
+  const reload: EventHandler = name => name !== "listening" && again.current(MIN_GAP_MS)
+  useStream(state.value === undefined || typeof events !== "string" ? undefined : events, reload)
+  useEffect(() => {
+    if (typeof events !== "object") return
+    events.add(reload)
+    return () => void events.delete(reload)
+  }, [events])
   const refresh = useCallback(() => again.current(0), [])
   const problem = state.value !== undefined && state.problem?.isOutage ? undefined : state.problem
   return { value: state.value, problem, stale: state.key !== key, refresh }

@@ -4,9 +4,11 @@ import { useEffect, useRef, useState } from "preact/hooks"
 import { loadSession, outage, Problem, session, sessionEnded, signIn, signOut } from "./api.ts"
 import { DeadLetters } from "./dead.tsx"
 import { Events } from "./events.tsx"
+import { useFeed } from "./feed.ts"
 import { Field } from "./fields.tsx"
 import { stream } from "./live.ts"
 import { Empty, ProblemNote } from "./parts.tsx"
+import { silence } from "./pulse.ts"
 import { Queue } from "./queue.tsx"
 import { Queues } from "./queues.tsx"
 import { go, type Route, route } from "./route.ts"
@@ -124,6 +126,7 @@ const Mark = () => (
 )
 
 function SignedIn() {
+  useFeed()
   const at = useStore(route)
   const { name = "", roles = [], queues } = session.value ?? {}
   const place = at.path[0] ?? "queues"
@@ -229,14 +232,18 @@ function Search() {
 function Connection() {
   const away = useStore(outage)
   const events = useStore(stream)
+  const quiet = useStore(silence)
   const [tone, text] =
     away === "broker"
       ? ["bad", "The broker cannot be reached"]
-      : away === "redis"
-        ? ["bad", "The broker cannot reach Redis"]
-        : events === "lost"
-          ? ["warn", "Reconnecting"]
-          : ["good", "Live"]
+      : quiet > 0
+        ? // Rounded, so that screen readers do not read it out every second.
+          ["bad", `No news for ${quiet < 10 ? quiet : `over ${quiet - (quiet % 10)}`} s`]
+        : away === "redis"
+          ? ["bad", "The broker cannot reach Redis"]
+          : events === "lost"
+            ? ["warn", "Reconnecting"]
+            : ["good", "Live"]
   return (
     <span
       class={`connection ${tone}`}

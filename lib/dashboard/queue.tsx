@@ -1,17 +1,18 @@
 /** The view of one queue: its state, limits, workers and tasks. */
-import { useMemo, useState } from "preact/hooks"
+import { useState } from "preact/hooks"
 import type { QueueView } from "../wire/managing.ts"
 import { can, requestJson } from "./api.ts"
 import { Chart } from "./chart.tsx"
 import { PauseDialog, PauseNote, PurgeDialog, resume, SettingsDialog } from "./control.tsx"
+import { recent } from "./feed.ts"
 import { Groups, limitsText } from "./groups.tsx"
-import { addCounts, addQueues, countsQuery, depthHistory, throughputHistory } from "./history.ts"
 import { Icon } from "./icon.tsx"
-import { useClock, useData } from "./live.ts"
-import { Badge, ProblemNote, Skeleton } from "./parts.tsx"
+import { feedListeners, stream, useClock, useData } from "./live.ts"
+import { Badge, Empty, ProblemNote, Skeleton } from "./parts.tsx"
 import { DEPTH_LINES, RATE_LINES, Total } from "./queues.tsx"
 import { type Route, refine } from "./route.ts"
-import { STATES, TaskFilters, TaskList } from "./tasks.tsx"
+import { LISTED } from "./task-pages.ts"
+import { TaskFilters, TaskList } from "./tasks.tsx"
 import { formatDuration, formatRate, formatShort, plural, rateText, SafeText, Time } from "./text.tsx"
 
 /** Brokers of older versions do not send these members. */
@@ -21,7 +22,6 @@ type ExtendedQueueView = QueueView & {
 }
 
 export function Queue({ name, route }: { name: string; route: Route }) {
-  const events = useMemo(countsQuery, [])
   const load = async (signal: AbortSignal) => {
     const view = await requestJson<ExtendedQueueView>(
       "GET",
@@ -29,13 +29,12 @@ export function Queue({ name, route }: { name: string; route: Route }) {
       undefined,
       signal,
     )
-    addQueues([view], false)
+    recent.addQueues([view], { all: false, streaming: stream.value === "open" })
     return view
   }
   const { value, problem, refresh } = useData(name, load, {
-    events,
+    events: feedListeners,
     pollMs: 4_000,
-    on: (event, data) => event === "counts" && addCounts(data),
   })
   const [dialog, setDialog] = useState<"pause" | "settings" | "purge">()
   const close = () => setDialog(undefined)
@@ -48,7 +47,7 @@ export function Queue({ name, route }: { name: string; route: Route }) {
         </h1>
         {value?.paused && <Badge of="paused" />}
         <span class="grow" />
-        {value && can("operate") && (
+        {value && !isBlank(value) && can("operate") && (
           <div class="buttons">
             {value.paused ? (
               <button type="button" class="primary" onClick={() => resume(name, refresh)}>
@@ -71,6 +70,14 @@ export function Queue({ name, route }: { name: string; route: Route }) {
       {problem && <ProblemNote problem={problem} />}
       {value === undefined ? (
         problem === undefined && <Skeleton rows={8} />
+      ) : isBlank(value) ? (
+        <Empty title="Nothing is known about this queue">
+          <p>
+            It has no tasks and no settings, and no worker has polled it. Check the name: a queue is created
+            by its first task.
+          </p>
+          <a href="#/queues">All queues</a>
+        </Empty>
       ) : (
         <>
           {value.paused && (
@@ -86,13 +93,13 @@ export function Queue({ name, route }: { name: string; route: Route }) {
               title="Throughput"
               unit="tasks per second"
               lines={RATE_LINES}
-              points={() => throughputHistory(name)}
+              points={() => recent.throughput(name)}
             />
-            <Chart title="Depth" unit="tasks" lines={DEPTH_LINES} points={() => depthHistory(name)} />
+            <Chart title="Depth" unit="tasks" lines={DEPTH_LINES} points={() => recent.depth(name)} />
           </div>
           <Groups queue={name} />
           <nav class="tabs" aria-label="Tasks by state">
-            {STATES.map(of => (
+            {LISTED.map(of => (
               <a
                 key={of}
                 href={`#/queues/${encodeURIComponent(name)}?state=${of}`}
@@ -122,6 +129,13 @@ export function Queue({ name, route }: { name: string; route: Route }) {
     </>
   )
 }
+
+/** The broker answers a name that it does not know with zeros, as it does for a queue that was emptied. */
+const isBlank = ({ depth, paused, settings, polled_at }: QueueView): boolean =>
+  !paused &&
+  polled_at === undefined &&
+  Object.keys(settings).length === 0 &&
+  Object.values(depth).every(count => count === 0)
 
 function Facts({ view }: { view: ExtendedQueueView }) {
   useClock()

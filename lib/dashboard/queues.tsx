@@ -1,13 +1,13 @@
 /** The start view: totals, charts and the list of queues. */
-import { useMemo, useState } from "preact/hooks"
+import { useState } from "preact/hooks"
 import type { QueuesAnswer, QueueView } from "../wire/managing.ts"
 import { can, requestJson } from "./api.ts"
 import { Chart, Sparkline } from "./chart.tsx"
 import { PauseDialog, PauseNote, resume } from "./control.tsx"
+import { recent } from "./feed.ts"
 import { Filter, Select } from "./fields.tsx"
-import { addCounts, addQueues, countsQuery, depthHistory, throughputHistory } from "./history.ts"
 import { Icon } from "./icon.tsx"
-import { useClock, useData } from "./live.ts"
+import { feedListeners, stream, useClock, useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, Skeleton } from "./parts.tsx"
 import { Table } from "./table.tsx"
 import { formatCount, formatDuration, formatRate, formatShort, scrollable } from "./text.tsx"
@@ -33,16 +33,14 @@ const FILTERS_FROM = 8
 const SPARKLINE_SECONDS = 60
 
 export function Queues() {
-  const events = useMemo(countsQuery, [])
   const load = async (signal: AbortSignal) => {
     const answer = await requestJson<QueuesAnswer>("GET", "/queues?limit=1000", undefined, signal)
-    addQueues(answer.queues, true)
+    recent.addQueues(answer.queues, { all: true, streaming: stream.value === "open" })
     return answer
   }
   const { value, problem, refresh } = useData("queues", load, {
-    events,
+    events: feedListeners,
     pollMs: 5_000,
-    on: (name, data) => name === "counts" && addCounts(data),
   })
   const [pausing, setPausing] = useState<QueueView>()
   const [name, setName] = useState("")
@@ -67,9 +65,9 @@ export function Queues() {
               title="Throughput"
               unit="tasks per second"
               lines={RATE_LINES}
-              points={() => throughputHistory()}
+              points={() => recent.throughput()}
             />
-            <Chart title="Depth" unit="tasks" lines={DEPTH_LINES} points={() => depthHistory()} />
+            <Chart title="Depth" unit="tasks" lines={DEPTH_LINES} points={() => recent.depth()} />
           </div>
           {queues.length > FILTERS_FROM && (
             <div class="filters">
@@ -121,6 +119,10 @@ export const Total = (props: { name: string; value: string; tone?: string; href?
 
 function QueueTable(props: { queues: QueueView[]; pause: (view: QueueView) => void; refresh: () => void }) {
   useClock()
+  const done = new Map(
+    props.queues.map(({ queue }) => [queue, recent.throughput(queue, SPARKLINE_SECONDS)[2]!] as const),
+  )
+  const most = Math.max(1, ...[...done.values()].flat().map(value => value ?? 0))
   const number = (name: string, of: keyof QueueView["depth"], tone = "") => ({
     head: name,
     num: true,
@@ -162,11 +164,11 @@ function QueueTable(props: { queues: QueueView[]; pause: (view: QueueView) => vo
           head: "Done per second",
           num: true,
           cell: ({ queue }) => {
-            const [, , done = []] = throughputHistory(queue, SPARKLINE_SECONDS)
-            const known = done.filter(value => value !== null).slice(-10)
+            const values = done.get(queue)!
+            const known = values.slice(-10).filter(value => value !== null)
             return (
               <span class="sparked">
-                <Sparkline values={done} />
+                <Sparkline values={values} most={most} />
                 <span>
                   {known.length === 0 ? "–" : formatRate(known.reduce((sum, n) => sum + n, 0) / known.length)}
                 </span>
@@ -202,9 +204,7 @@ function QueueTable(props: { queues: QueueView[]; pause: (view: QueueView) => vo
   )
 }
 
-/** `delayed` counts both scheduled and retrying tasks; /tasks lists them separately. */
-const stateLink = (queue: string, state: string) =>
-  `#/queues/${encodeURIComponent(queue)}?state=${state === "delayed" ? "scheduled" : state}`
+const stateLink = (queue: string, state: string) => `#/queues/${encodeURIComponent(queue)}?state=${state}`
 
 function FirstTask() {
   const line = `curl ${location.origin}/submit -H "X-API-Token: $API_SECRET_TOKEN" \\

@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks"
 
 export class Store<T> {
-  readonly #views = new Set<() => void>()
+  readonly #views = new Set<() => unknown>()
   constructor(public value: T) {}
 
   set(value: T): void {
@@ -11,7 +11,7 @@ export class Store<T> {
     for (const view of this.#views) view()
   }
 
-  watch(view: () => void): () => void {
+  watch(view: () => unknown): () => void {
     this.#views.add(view)
     return () => void this.#views.delete(view)
   }
