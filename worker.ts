@@ -234,16 +234,14 @@ export const workerInfo = (): WorkerInfo => ({
   version,
 })
 
-/** Starts a worker from its configuration. Returns undefined if the signal fires before there are handlers and a token. */
+/** Starts a worker from its configuration. Returns undefined if the signal fires before there is a token. */
 export async function startWorker(
   config: WorkerConfig,
   signal: AbortSignal,
   overrides: Partial<WorkerOptions> = {},
 ): Promise<Worker | undefined> {
   const log = overrides.log ?? createLog(config.logLevel)
-  // A module of handlers may never finish loading.
-  const handlers = await Promise.race([loadHandlers(config.handlers), aborted(signal)])
-  if (handlers === undefined) return undefined
+  const handlers = await loadHandlers(config.handlers)
   const token = await Token.find(config, log, signal)
   if (token === undefined) return undefined
   const { brokerUrl, queues, concurrency, drainMs } = config
@@ -278,12 +276,6 @@ export async function startWorker(
     ...overrides,
   })
 }
-
-const aborted = (signal: AbortSignal) =>
-  new Promise<undefined>(resolve => {
-    if (signal.aborted) resolve(undefined)
-    signal.addEventListener("abort", () => resolve(undefined))
-  })
 
 async function main(): Promise<number> {
   const config = readWorkerConfig()

@@ -138,7 +138,7 @@ export function PurgeDialog({ view, onClose, onDone }: QueueDialogProps) {
         limit: 1,
         dry_run: true,
       })
-      if (!over) setFound(Math.max(purged, remaining))
+      if (!over) setFound(purged + remaining)
     })
     return () => {
       over = true

@@ -7,6 +7,7 @@ import { useClock, useData } from "./live.ts"
 import { type LoadedTask, loadTask } from "./loaded-task.ts"
 import { Badge, ProblemNote, QueueLink, Skeleton } from "./parts.tsx"
 import { TaskButtons } from "./task-actions.tsx"
+import { failuresText, hasCurrentError } from "./task-words.ts"
 import { formatClock, formatDuration, SafeText, Time } from "./text.tsx"
 import { shorten, TextBlock } from "./text-block.tsx"
 
@@ -61,17 +62,17 @@ function TaskDetails({ task, texts, why }: LoadedTask) {
       )}
       <div class="split">
         <div>
-          {task.error !== undefined && (
+          {hasCurrentError(task) && (
             <TextBlock
               label="Error"
-              text={task.error}
-              short={shorten(task.error)}
+              text={task.error!}
+              short={shorten(task.error!)}
               name={`${task.id}-error.txt`}
             />
           )}
+          {json("result", "Result")}
           {json("progress", "Progress")}
           {json("payload", "Payload")}
-          {json("result", "Result")}
           {json("checkpoint", "Checkpoint")}
           {task.log && task.log.length > 0 && (
             <TextBlock
@@ -97,7 +98,7 @@ function Facts({ task }: { task: TaskView }) {
     ["Queue", <QueueLink queue={task.queue} />],
     ["Priority", task.priority],
     ["Attempt", task.attempt],
-    ["Failures", `${task.retries} (${task.max_retries} retries allowed)`],
+    ["Failures", failuresText(task)],
     ["Crashes", `${task.crashes} (${task.max_crashes} allowed)`],
   ]
   const add = (name: string, value: ComponentChild | undefined) => {

@@ -1,6 +1,5 @@
 /** The list of tasks in one state, with filters and pages. */
 import { useState } from "preact/hooks"
-import type { State } from "../wire/fields.ts"
 import type { TasksAnswer, TaskView } from "../wire/inspecting.ts"
 import { queryOf, requestJson } from "./api.ts"
 import { Filter, Select } from "./fields.tsx"
@@ -8,20 +7,11 @@ import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
 import { Pager, Table } from "./table.tsx"
+import { LISTED, loadTasks } from "./task-pages.ts"
+import { firstLineOf, hasCurrentError, timeOf } from "./task-words.ts"
 import { SafeText, Time } from "./text.tsx"
 
-export const STATES: readonly State[] = [
-  "queued",
-  "processing",
-  "scheduled",
-  "retrying",
-  "dead",
-  "done",
-  "cancelled",
-]
 const TASKS_PER_PAGE = 25
-/** With filters, an empty page may have a next one. A view loads up to this many pages in one step. */
-const CALLS_PER_PAGE = 5
 
 export function Tasks({ route }: { route: Route }) {
   const { query } = route
@@ -39,7 +29,7 @@ export function Tasks({ route }: { route: Route }) {
         <Select
           label="State"
           value={state}
-          options={STATES.map(of => [of, of])}
+          options={LISTED.map(of => [of, of])}
           onChange={value => refine({ state: value })}
         />
         <TaskFilters query={query} />
@@ -68,29 +58,19 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
   const type = query.get("type") ?? undefined
   const [, metaName, metaValue] = /^([^=]+)=(.*)$/s.exec(query.get("meta") ?? "") ?? []
   const group = query.get("group") ?? undefined
-  const wanted = {
-    state,
-    queue,
-    type,
-    group,
-    ...(metaName ? { [`meta.${metaName.trim()}`]: metaValue } : {}),
-  }
-  const filter = queryOf(wanted)
+  const wanted = { queue, type, group, ...(metaName ? { [`meta.${metaName.trim()}`]: metaValue } : {}) }
+  const filter = queryOf({ state, ...wanted })
   const [pages, setPages] = useState<{ filter: string; cursors: readonly string[] }>({ filter, cursors: [] })
   const cursors = pages.filter === filter ? pages.cursors : []
   const load = async (signal: AbortSignal) => {
-    let cursor = cursors.at(-1)
-    for (let look = 1; ; look++) {
-      const answer = await requestJson<TasksAnswer>(
+    const loadPage = (of: string, cursor: string | undefined) =>
+      requestJson<TasksAnswer>(
         "GET",
-        `/tasks${queryOf({ ...wanted, limit: TASKS_PER_PAGE, cursor })}`,
+        `/tasks${queryOf({ state: of, ...wanted, limit: TASKS_PER_PAGE, cursor })}`,
         undefined,
         signal,
       )
-      if (answer.tasks.length > 0 || answer.next === undefined || look === CALLS_PER_PAGE)
-        return { ...answer, state }
-      cursor = answer.next
-    }
+    return { ...(await loadTasks(loadPage, state, cursors.at(-1))), state }
   }
   const events = queryOf({
     queue,
@@ -150,24 +130,17 @@ export function TaskTable(props: {
         { head: "Attempt", num: true, cell: ({ attempt }) => attempt },
         {
           head: "Worker or error",
-          cell: ({ error, worker }) =>
-            error !== undefined ? (
+          cell: task =>
+            hasCurrentError(task) ? (
               <span class="error">
-                <SafeText text={error} most={140} />
+                <SafeText text={firstLineOf(task.error!)} most={140} />
               </span>
             ) : (
-              (worker ?? <span class="dim">–</span>)
+              (task.worker ?? <span class="dim">–</span>)
             ),
         },
-        { head: "Time", num: true, cell: task => <Time at={mainTimeOf(task)} /> },
+        { head: "Time", num: true, cell: task => <Time at={timeOf(task).at} /> },
       ]}
     />
   )
 }
-
-/** The most relevant time for the state of a task. */
-const mainTimeOf = (task: TaskView): number =>
-  task.finished_at ??
-  (task.status === "processing" ? task.started_at : undefined) ??
-  task.due_at ??
-  task.created_at

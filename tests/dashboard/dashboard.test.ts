@@ -129,16 +129,8 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   }
 
   /** A page that is already signed in, at the view that the hash names. */
-  async function signedIn(hash = "", token = TOKEN, look: Look = {}, url = broker.url): Promise<TestPage> {
-    const headers = { "content-type": "application/json" }
-    const answer = await fetch(`${url}/session`, { method: "POST", headers, body: JSON.stringify({ token }) })
-    const [name, value] = answer.headers.get("set-cookie")!.split(";")[0]!.split("=") as [string, string]
-    const page = await browser.page(look)
-    await browser.browser.setCookie({ name, value, domain: "127.0.0.1", path: "/", httpOnly: true })
-    await page.page.goto(`${url}/dashboard${hash}`)
-    await page.find("button", "Sign out")
-    return page
-  }
+  const signedIn = (hash = "", token = TOKEN, look: Look = {}, url = broker.url): Promise<TestPage> =>
+    browser.signedIn(url, hash, token, look)
 
   const call = async (method: string, path: string, body?: unknown): Promise<Answer> => {
     const answer = await broker.call(method, path, body)
@@ -227,7 +219,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     const name = `only-${role}`
     const worker = freshName()
     const gone = await dead("said no")
-    const waiting = await submitted({ delay_ms: 60_000 })
+    const waiting = await submitted({ delay_ms: 3_600_000 })
     await call("POST", "/lease", { queues: [freshName()], worker })
     // Each view, the route it requests, and what it shows to users who may use that route.
     const places: [
@@ -272,7 +264,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("a user with only the role submit cancels a task and sees the result", async () => {
-    const id = await submitted({ delay_ms: 60_000 })
+    const id = await submitted({ delay_ms: 3_600_000 })
     await using page = await signedIn(`#/tasks/${id}`, secretOf("only-submit"))
     await page.click("button", "Cancel")
     await confirm(page)
@@ -298,7 +290,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("a task is cancelled and shows its new state", async () => {
-    const id = await submitted({ payload: { to: "ada@example.org" }, delay_ms: 60_000 })
+    const id = await submitted({ payload: { to: "ada@example.org" }, delay_ms: 3_600_000 })
     await using page = await signedIn(`#/tasks/${id}`)
     await page.reads("ada@example.org")
     await page.find("region", "Why")
@@ -560,7 +552,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("a payload of one megabyte does not block the page", async () => {
-    const id = await submitted({ payload: { text: "<b>".repeat(340_000) }, delay_ms: 60_000 })
+    const id = await submitted({ payload: { text: "<b>".repeat(340_000) }, delay_ms: 3_600_000 })
     await using page = await signedIn(`#/tasks/${id}`)
     await page.reads("<b><b><b>")
     const begin = performance.now()

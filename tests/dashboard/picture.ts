@@ -97,19 +97,8 @@ function run(broker: TestBroker, signal: AbortSignal): Promise<unknown> {
   )
 }
 
-async function openPage(browser: TestBrowser, url: string, hash: string, look: Look): Promise<TestPage> {
-  const answer = await fetch(`${url}/session`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ token: SECRET }),
-  })
-  const [name, value] = answer.headers.get("set-cookie")!.split(";")[0]!.split("=") as [string, string]
-  const page = await browser.page(look)
-  await browser.browser.setCookie({ name, value, domain: "127.0.0.1", path: "/", httpOnly: true })
-  await page.page.goto(`${url}/dashboard${hash}`)
-  await page.find("button", "Sign out")
-  return page
-}
+const openPage = (browser: TestBrowser, url: string, hash: string, look: Look): Promise<TestPage> =>
+  browser.signedIn(url, hash, SECRET, look)
 
 /** Pictures of the other views, for a person to look at. */
 async function pictureViews(browser: TestBrowser, broker: TestBroker): Promise<void> {

@@ -65,6 +65,21 @@ export class TestBrowser implements AsyncDisposable {
     return testPage
   }
 
+  /** A page of a broker's dashboard that is already signed in, at the view that the hash names. */
+  async signedIn(url: string, hash: string, token: string, look: Look = {}): Promise<TestPage> {
+    const answer = await fetch(`${url}/session`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ token }),
+    })
+    const [name, value] = answer.headers.get("set-cookie")!.split(";")[0]!.split("=") as [string, string]
+    const page = await this.page(look)
+    await this.browser.setCookie({ name, value, domain: "127.0.0.1", path: "/", httpOnly: true })
+    await page.page.goto(`${url}/dashboard${hash}`)
+    await page.find("button", "Sign out")
+    return page
+  }
+
   async [Symbol.asyncDispose]() {
     const child = this.browser.process()
     await this.browser.close().catch(() => child?.kill("SIGKILL"))

@@ -1,0 +1,123 @@
+/** What the dashboard shows is what the broker has, in real Chromium. */
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import type { QueueView } from "../../lib/wire/managing.ts"
+import { chromium, TestBrowser, type TestPage } from "../support/browser.ts"
+import { freshName, type TestBroker, TOKEN, testBroker } from "../support/harness.ts"
+import { startBroker } from "../support/processes.ts"
+import { testRedis } from "../support/redis.ts"
+
+// The preload sets the timeout only for the first of several files.
+setDefaultTimeout(60_000)
+
+describe.skipIf(chromium === undefined)("in Chromium", () => {
+  let browser: TestBrowser
+  let broker: TestBroker
+  let queue: string
+  beforeAll(async () => {
+    ;[browser, broker] = await Promise.all([TestBrowser.start(), testBroker()])
+  })
+  afterAll(async () => {
+    await browser?.[Symbol.asyncDispose]()
+    await broker?.[Symbol.asyncDispose]()
+  })
+  afterEach(() => expect(browser.faults.splice(0)).toEqual([]))
+
+  const signedIn = (hash: string, url = broker.url): Promise<TestPage> => browser.signedIn(url, hash, TOKEN)
+  const call = async (method: string, path: string, body?: unknown) => {
+    const answer = await broker.call(method, path, body)
+    if (!answer.ok) throw new Error(`${method} ${path}: ${await answer.text()}`)
+    return answer.json()
+  }
+  const submit = async (task: object = {}): Promise<string> =>
+    ((await call("POST", "/submit", { type: "mail", queue, ...task })) as { task_id: string }).task_id
+  const lease = async () => {
+    const { tasks } = (await call("POST", "/lease", { queues: [queue], worker: "worker-7" })) as {
+      tasks: { id: string; lease: string }[]
+    }
+    return { task_id: tasks[0]!.id, lease: tasks[0]!.lease }
+  }
+  const fail = async (error: string, retry: { retry_in_ms?: number } = {}) =>
+    call("POST", "/ack", { ...(await lease()), status: "failed", error, ...retry })
+  const view = (): Promise<QueueView> => call("GET", `/queues/${queue}`) as Promise<QueueView>
+  const confirm = async (page: TestPage) => {
+    await page.find("dialog")
+    await page.page.evaluate("[...document.querySelectorAll('dialog[open] button')].at(-1).click()")
+  }
+
+  test("saving the limits of a queue keeps its other settings", async () => {
+    queue = freshName()
+    const settings = {
+      concurrency: 4,
+      rate: { per_second: 9, burst: 20 },
+      defaults: { max_retries: 2, timeout_ms: 61_000 },
+      groups: { concurrency: 3 },
+    }
+    await call("PUT", `/queues/${queue}/settings`, settings)
+    await using page = await signedIn(`#/queues/${queue}`)
+    await page.click("button", "Limits")
+    await confirm(page)
+    await page.find("status", /saved/)
+    expect((await view()).settings).toEqual(settings)
+  })
+
+  test("a purge deletes all that its dry run found", async () => {
+    queue = freshName()
+    for (let i = 0; i < 3; i++) await submit()
+    await using page = await signedIn(`#/queues/${queue}`)
+    await page.click("button", "Purge")
+    await page.find("button", "Purge 3")
+    await confirm(page)
+    await page.find("status", /3 tasks purged/)
+    expect((await view()).depth.queued).toBe(0)
+  })
+
+  test("the number of delayed tasks leads to these tasks, scheduled or retrying", async () => {
+    queue = freshName()
+    await submit({ backoff: { kind: "fixed", delay_ms: 300_000 } })
+    await fail("not yet")
+    const scheduled = await submit({ delay_ms: 300_000 })
+    await using page = await signedIn("#/queues")
+    await page.find("link", queue)
+    await page.page.evaluate(`document.querySelector('a[href$="/${queue}?state=delayed"]').click()`)
+    await page.find("table", "Tasks: delayed")
+    await page.reads("not yet")
+    await page.reads(scheduled)
+  })
+
+  test("a task that is done shows its result first, and no error of an earlier attempt as its own", async () => {
+    queue = freshName()
+    const id = await submit({ payload: "the payload", max_retries: 2 })
+    await fail("the first attempt failed", { retry_in_ms: 0 })
+    await using page = await signedIn(`#/tasks?queue=${queue}&state=processing`)
+    const held = await lease()
+    await page.find("link", new RegExp(id))
+    await page.reads("worker-7")
+    expect(await page.text()).not.toContain("the first attempt failed")
+    await call("POST", "/ack", { ...held, result: "the result" })
+    await page.page.goto(`${broker.url}/dashboard#/tasks/${encodeURIComponent(id)}`)
+    await page.reads("the result")
+    const text = await page.text()
+    expect(text.indexOf("the result")).toBeLessThan(text.indexOf("the payload"))
+    expect(await page.seen("region", "Error of the task")).toBeUndefined()
+    // The attempt has it.
+    expect(text).toContain("the first attempt failed")
+    expect(text).toContain("1 failure, 2 retries allowed")
+  })
+
+  test("a queue that nobody knows is not shown as an empty queue", async () => {
+    await using page = await signedIn(`#/queues/${freshName()}`)
+    await page.reads("Nothing is known about this queue")
+    for (const name of ["Pause", "Limits", "Purge"]) expect(await page.seen("button", name)).toBeUndefined()
+  })
+
+  test("a broker that hangs is noticed within seconds, and so is its return", async () => {
+    await using redis = await testRedis()
+    await using app = await startBroker(redis.socket)
+    await using page = await signedIn("#/queues", app.url)
+    await page.find("status", /^live$/i)
+    app.process.signal("SIGSTOP")
+    await page.find("status", /no news for \d+ s/i)
+    app.process.signal("SIGCONT")
+    await page.find("status", /^live$/i)
+  })
+})
