@@ -133,7 +133,6 @@ function open_groups()
         room.most, room.cause, room.later = 0, "asked", now + hold
       elseif own.order == "strict" then
         room.most, room.cause = 1, "order"
-        room.strict = true
         for _, id in ipairs(groups.slots(name, 100)) do
           room.first = room.first or {}
           room.first[id] = true
@@ -171,13 +170,13 @@ function open_groups()
     return cause, has_end and later or 0, groups.limits(name).reason or "", has_slots and groups.slots(name, most) or {}
   end
 
-  -- Counts leased tasks of a group.
-  local function take_room(name, count)
+  -- Counts leased tasks of a group, of those that were taken from its list.
+  local function use_room(name, taken, leased)
     local room = rooms[name]
-    if count == 0 or not room then return end
-    room.most = room.strict and 0 or room.most - count
-    if not room.rates then return end
-    store_pace(name, room, count)
+    if not room then return end
+    room.most = room.most + taken - leased
+    if leased == 0 or not room.rates then return end
+    store_pace(name, room, leased)
     local wait = ms_until(room.rates, room.levels, 1)
     if room.most < 1 and wait > 0 then room.cause, room.later = "rate", now + wait end
   end
@@ -211,6 +210,7 @@ function open_groups()
         ids = redis.call("LPOP", list .. entries[i], math.min(room, i <= extra and share + 1 or share)) or ids
         sizes[entries[i]] = size - #ids
         sum = sum - #ids
+        if rooms[name] then rooms[name].most = room - #ids end
       end
       hands[i] = { name = name, ids = ids, left = size - #ids, leased = 0 }
     end
@@ -220,7 +220,7 @@ function open_groups()
 
   -- After a turn was served: returns it if it goes back to the line, or else holds or drops it.
   function groups.settle_turn(hand, priority)
-    take_room(hand.name, hand.leased)
+    use_room(hand.name, #hand.ids, hand.leased)
     if hand.left == 0 then return end
     local room, _, later = groups.room(hand.name, priority)
     if room > 0 then

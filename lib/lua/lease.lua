@@ -108,6 +108,21 @@ local function try_hand_out(id, key, priority, group)
   return true
 end
 
+-- The ids and the groups of the turns among popped entries. Most queues have no turns: their entries are not copied.
+local function split_turns(entries)
+  local ids, turns = entries, {}
+  for i = 1, #entries do
+    local is_turn = byte(entries[i]) == TURN
+    if is_turn and ids == entries then ids = { unpack(entries, 1, i - 1) } end
+    if is_turn then
+      turns[#turns + 1] = sub(entries[i], 2)
+    elseif ids ~= entries then
+      ids[#ids + 1] = entries[i]
+    end
+  end
+  return ids, turns
+end
+
 -- Serves the turns of groups in rounds: one task of each group per round, as if every turn went back to the end of the line
 -- in between. `whole`: these turns were the rest of the line, so they share the open slots; otherwise each gets one task.
 local function serve_turns(names, priority, most, whole)
@@ -146,23 +161,22 @@ while slot < most and passed < MAX_PASSED and not is_full do
   local popped = redis.call(unpack(pop))
   if not popped then break end
   local priority = sub(popped[1], -1)
-  local ids = popped[2]
-  local keys, turns = load(ids), {}
+  local entries = popped[2]
+  local ids, turns = split_turns(entries)
+  local keys = load(ids)
   for i = 1, #ids do
-    local id = ids[i]
-    if byte(id) == TURN then
-      turns[#turns + 1] = sub(id, 2)
-    elseif not try_hand_out(id, keys[i], priority) and is_full then
-      -- The ids from here on go back to where they were popped, after the turns. They were ready before, so no hint is
+    if not try_hand_out(ids[i], keys[i], priority) and is_full then
+      -- The ids from here on go back to where they were popped, and the turns. They were ready before, so no hint is
       -- published.
-      local back = values_in(to_head, priority)
-      for k = 1, #ids do
-        if k >= i or byte(ids[k]) == TURN then back[#back + 1] = ids[k] end
+      local back, is_left = values_in(to_head, priority), false
+      for k = 1, #entries do
+        is_left = is_left or entries[k] == ids[i]
+        if is_left or byte(entries[k]) == TURN then back[#back + 1] = entries[k] end
       end
       break
     end
   end
-  if #turns > 0 and not is_full then serve_turns(turns, priority, most, #ids < count) end
+  if #turns > 0 and not is_full then serve_turns(turns, priority, most, #entries < count) end
 end
 if #large > 0 then
   -- A lost payload, for example after a partial restore, is "", so that the reply holds strings only.

@@ -3,6 +3,7 @@ import { batch } from "./rows/batch.ts"
 import { brokers } from "./rows/brokers.ts"
 import { burst } from "./rows/burst.ts"
 import { bytes } from "./rows/bytes.ts"
+import { fairness, groups } from "./rows/groups.ts"
 import { idle } from "./rows/idle.ts"
 import { latency } from "./rows/latency.ts"
 import { life, lifeAlways, single, singleAlways } from "./rows/life.ts"
@@ -29,6 +30,8 @@ export const ROWS: readonly Row[] = [
     bytes,
     backlog,
     queues,
+    groups,
+    fairness,
     idle,
     burst,
     schedules,

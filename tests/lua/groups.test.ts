@@ -1,8 +1,13 @@
 /** Groups: turns, limits and order of the tasks of one queue, at the level of the scripts. */
 import { expect, test } from "bun:test"
+import type { Redis } from "ioredis"
 import { GROUP_KEYS, readKey } from "../../lib/redis/keys.ts"
+import { onOneConnection, type Runner } from "../../lib/redis/runner.ts"
+import { prepareScript } from "../../lib/redis/scripts.ts"
+import { until } from "../support/harness.ts"
 import { checkQueue, dump } from "../support/invariants.ts"
-import { HOUR, type ScriptQueue, scriptQueue } from "../support/script-queue.ts"
+import { sharedRedis } from "../support/redis.ts"
+import { HOUR, ScriptQueue, scriptQueue } from "../support/script-queue.ts"
 
 const settings = (queue: ScriptQueue, groups: object | "") =>
   queue.scripts.call("settings", queue.name, {
@@ -249,4 +254,119 @@ test("purging deletes waiting tasks of groups, in line or held", async () => {
   await checkQueue(queue.redis, queue.name)
   expect(await queue.purge("held", 5)).toBe(3)
   await checkQueue(queue.redis, queue.name)
+})
+
+test("a freed slot wakes waiting clients at once, and a submit to a group at its limit wakes nobody", async () => {
+  await using queue = await scriptQueue()
+  await settings(queue, { concurrency: 1 })
+  await queue.submit(["a0", "a1"], { group: "a" })
+  const task = await queue.leaseOne()
+  await queue.lease()
+  const heard: string[] = []
+  const listener = queue.redis.duplicate()
+  listener.on("message", (_, message) => heard.push(message))
+  await listener.subscribe(queue.key("wake"))
+  await queue.submit("a2", { group: "a" })
+  await queue.settle(task.id, task.lease, "done")
+  await until("the hint has arrived", () => heard.length > 0)
+  expect(heard).toEqual(["1"])
+  listener.disconnect()
+})
+
+test("strict order: whatever happens to them, the tasks of a group end in the order of their submits", async () => {
+  for (const on_dead of ["skip", "block"] as const) {
+    await using queue = await scriptQueue()
+    await settings(queue, { order: "strict", on_dead })
+    const all = ids("t", 40)
+    for (const id of all) await queue.submit(id, { group: "a", maxRetries: 1, maxCrashes: 1, priority: 5 })
+    const ended: string[] = []
+    const retried = new Set<string>()
+    for (let step = 0; ended.length < all.length; step++) {
+      const [, task, ...more] = await queue.lease(9)
+      expect(more).toEqual([])
+      if (task === undefined) {
+        // A task backs off, or is dead and blocks its group.
+        const id = all[ended.length]!
+        if ((await queue.field(id, "state")) === "dead") {
+          await (step % 2 ? queue.retryDead(id) : queue.deleteDead(id))
+          if (step % 2 === 0) ended.push(id)
+          else retried.add(id)
+        } else if (step % 5 === 0) {
+          await queue.cancel(id)
+          ended.push(id)
+        } else await queue.due(id)
+        continue
+      }
+      expect(task.id).toBe(all[ended.length]!)
+      const end = async (outcome: "done" | "failed" | "released", retry = "") =>
+        (await queue.settleEach(HOUR, [{ id: task.id, lease: task.lease, outcome, text: "", retry }]))[0]!
+      const choice = (step * 7 + ended.length) % 6
+      if (choice === 0) {
+        await queue.lapse(task.id)
+        await queue.sweep()
+      } else if (choice === 1) await end("failed", `${HOUR}`)
+      else if (choice === 2) await end("failed")
+      else if (choice === 3) await end("released", step % 2 ? `${HOUR}` : "")
+      else await end("done")
+      const state = await queue.field(task.id, "state")
+      if (state === "done" || (state === "dead" && on_dead === "skip")) ended.push(task.id)
+      await checkQueue(queue.redis, queue.name)
+    }
+    expect(ended).toEqual(all)
+  }
+})
+
+test("no window of a rate has more leases than its limit and its burst, and no rate of a list is exceeded", async () => {
+  let at = 1_764_000_000_000
+  const clocked = (redis: Redis): Runner => {
+    const runner = onOneConnection(redis)
+    return {
+      run: (script, ...rest) => {
+        const time = `{ "${Math.floor(at / 1_000)}", "${(at % 1_000) * 1_000}" }`
+        return runner.run(prepareScript(script.text.replace('redis.call("TIME")', time)), ...rest)
+      },
+    }
+  }
+  await using queue = new ScriptQueue((await sharedRedis()).socket, undefined, clocked)
+  const rates = [
+    { limit: 10, per_ms: 1_000, burst: 5 },
+    { limit: 60, per_ms: 10_000, burst: 20 },
+  ]
+  await settings(queue, { rates })
+  for (const group of ["a", "b"]) await submitMany(queue, group, group, 300)
+  const leased: { group: string; at: number }[] = []
+  for (let step = 0; step < 600; step++) {
+    at += [3, 50, 117, 20, 1][step % 5]!
+    for (const id of await leasedIds(queue, 7)) leased.push({ group: id[0]!, at })
+  }
+  for (const group of ["a", "b"]) {
+    const times = leased.filter(lease => lease.group === group).map(({ at }) => at)
+    for (const { limit, per_ms, burst } of rates)
+      for (const from of times)
+        expect(times.filter(time => time >= from && time < from + per_ms).length).toBeLessThanOrEqual(
+          limit + burst,
+        )
+    // The slower rate decides: about 6 per second.
+    const seconds = (at - 1_764_000_000_000) / 1_000
+    expect(times.length).toBeWithin(6 * seconds - 10, 6 * seconds + 30)
+  }
+}, 60_000)
+
+test("a call that is full of bytes returns the tasks of groups to where they were, and each group gets its turn", async () => {
+  await using queue = await scriptQueue()
+  const text = `"${"x".repeat(1_500_000)}"`
+  for (const group of ["a", "b", "c", "d"]) await queue.submit([`${group}0`, `${group}1`], { group, text })
+  await queue.submit(["e0", "e1"], { text })
+  const seen: string[] = []
+  for (let call = 0; seen.length < 10 && call < 10; call++) {
+    seen.push(...(await leasedIds(queue, 9)))
+    await checkQueue(queue.redis, queue.name)
+  }
+  expect(
+    seen
+      .slice(0, 6)
+      .map(id => id[0])
+      .toSorted(),
+  ).toEqual(["a", "b", "c", "d", "e", "e"])
+  expect(seen.toSorted()).toEqual(["a", "b", "c", "d", "e"].flatMap(name => [`${name}0`, `${name}1`]))
 })

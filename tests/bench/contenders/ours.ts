@@ -15,6 +15,8 @@ interface OursOptions {
   name?: string
   /** Requests go to these queues in turn. */
   queues?: readonly string[]
+  /** How many groups the tasks of the requests belong to, in turn; 0: none. */
+  groups?: number
   /** Uses /work, which settles and leases in one request, instead of /lease and /ack. */
   byWork?: boolean
   /** The number of broker processes on the port. */
@@ -67,7 +69,11 @@ export class Ours implements Contender {
   async submit(load: Load): Promise<void> {
     const connections = await this.#connect(load.lanes)
     await inLanes(load, async (count, lane, number) => {
-      refuseProblems(await connections[lane]!.send(this.#submission(this.#queueOf(number), count)))
+      const queue = this.#queueOf(number)
+      const { groups = 0 } = this.#options
+      const request =
+        groups === 0 ? this.#submission(queue, count) : this.#groupedSubmission(queue, count, number, groups)
+      refuseProblems(await connections[lane]!.send(request))
     })
   }
 
@@ -129,6 +135,17 @@ export class Ours implements Contender {
 
   #submission(queue: string, count: number): Uint8Array {
     return this.#request(`submit ${queue} ${count}`, () => submission(queue, count))
+  }
+
+  /** Each request names the next groups, so there are as many prepared requests as it takes to name all. */
+  #groupedSubmission(queue: string, count: number, number: number, groups: number): Uint8Array {
+    const first = (number * count) % groups
+    return this.#request(`submit ${queue} ${count} from ${first}`, () => {
+      const tasks = Array.from({ length: count }, (_, i) =>
+        JSON.stringify({ type: "mail", queue, group: `tenant-${(first + i) % groups}`, payload: PAYLOAD }),
+      )
+      return post("/submit", TOKEN, count === 1 ? tasks[0]! : `[${tasks}]`)
+    })
   }
 
   #lease(queue: string, max: number): Uint8Array {

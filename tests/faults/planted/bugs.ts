@@ -233,11 +233,11 @@ export const BUGS: Bug[] = [
     file: "lib/lua/groups.lua",
     edits: [
       [
-        '      leave(expiring, "=" .. entry)\n      push_turn(priority, name, math.min(room, size))',
-        "      push_turn(priority, name, math.min(room, size))",
+        'return "=" .. hand.name',
+        'redis.call("RPUSH", ready .. priority, "=" .. hand.name)\n      return "=" .. hand.name',
       ],
     ],
-    signs: ["keys", "keys left"],
+    signs: ["keys"],
   },
   {
     name: "the worker acks before it runs",
