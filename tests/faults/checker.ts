@@ -70,6 +70,8 @@ export interface Ending {
   resultTtlMs: number
   /** Whether the faults only lost replies of Redis to brokers. Then no attempt counts as a crash unless a worker received it. */
   losesOnlyReplies: boolean
+  /** Whether there were failovers, which may revert a lapse: no client waits for its replication. It then happens again. */
+  failsOver: boolean
 }
 
 interface Grant {
@@ -460,6 +462,7 @@ function judge(n: number, record: TaskRecord, ending: Ending, counts: Counts, wr
   const disorder = disorderOf(
     record.events,
     new Map(grants.map(({ attempt, granted }) => [attempt, granted])),
+    ending.failsOver,
   )
   if (disorder !== undefined) wrong("event order", disorder)
   judgeSettlings(record, cancellingAt, ending, counts, wrong)

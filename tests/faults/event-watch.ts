@@ -36,16 +36,21 @@ export class EventWatch implements Disposable {
   }
 }
 
+/** Events of sweeps, which do not wait for replicas. */
+const OF_SWEEPS = new Set(["lapsed", "dead"])
+
 /** Events after which there is no other. */
 const LAST = new Set(["done", "cancelled", "deleted"])
 
 /**
  * What is wrong with the events of one task, if anything: sorted by `at`, then by `order`, they must be a life of a task.
  * Some may be missing, and some may be there twice. `granted`: when each attempt was leased, by the answers of brokers.
+ * `failsOver`: a sweep that was reverted may have happened again.
  */
 export function disorderOf(
   events: readonly SeenEvent[],
   granted: ReadonlyMap<number, number>,
+  failsOver: boolean,
 ): string | undefined {
   const sorted = events.toSorted((a, b) => a.at - b.at || a.order - b.order)
   for (const [i, { event, at, order }] of sorted.entries()) {
@@ -58,6 +63,7 @@ export function disorderOf(
         return `${name}, but the lease was granted at ${answered}`
     }
     if (next === undefined) continue
+    if (failsOver && OF_SWEEPS.has(event) && next.event === event && next.order === order) continue
     if (next.order < order || (next.order === order && (next.at !== at || next.event !== event)))
       return `${name}, then ${next.event} ${next.order} at ${next.at}`
     if (LAST.has(event) && next.order > order) return `${next.event} ${next.order} follows ${name}`

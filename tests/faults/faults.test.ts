@@ -107,6 +107,7 @@ interface Seen {
   listed?: { status: string; attempt: number; retries?: number; crashes?: number; reason?: string }[]
   complete?: boolean
   losesOnlyReplies?: boolean
+  failsOver?: boolean
   events?: [event: string, at: number, order: number][]
 }
 
@@ -115,6 +116,7 @@ async function judged({
   listed = [],
   complete = false,
   losesOnlyReplies = false,
+  failsOver = false,
   events = [],
 }: Seen) {
   const ledger = new Ledger(0, 1)
@@ -137,7 +139,7 @@ async function judged({
   ledger.see(events.map(([event, at, order]) => ({ task: "q:a", event, at, order })))
   const violations: Violation[] = []
   const counts: Counts = noCounts()
-  ledger.judge({ complete, resultTtlMs: 1_000, losesOnlyReplies }, counts, violation =>
+  ledger.judge({ complete, resultTtlMs: 1_000, losesOnlyReplies, failsOver }, counts, violation =>
     violations.push(violation),
   )
   return { checks: [...new Set(violations.map(({ check }) => check))], counts }
@@ -236,6 +238,10 @@ const disorders: Record<string, [event: string, at: number, order: number][]> = 
     ["done", 30, 13],
     ["done", 31, 13],
   ],
+  "of a lapse twice without a failover": [
+    ["lapsed", 30, 13],
+    ["lapsed", 31, 13],
+  ],
   "after the last one": [
     ["done", 30, 13],
     ["cancelled", 31, 16],
@@ -263,6 +269,14 @@ describe("the checker finds nothing wrong with", () => {
     "one that reached no worker and is charged, as its broker died": {
       entries: [...submitted, leased(2, 110), ran(2, 120), ...acked(2, 130)],
       listed: [{ status: "done", attempt: 2, crashes: 1 }],
+    },
+    "a lapse that a failover reverted, and that happened again": {
+      entries: [...submitted, leased(1, 10), leased(2, 110), ran(2, 120), ...acked(2, 130)],
+      events: [
+        ["lapsed", 100, 13],
+        ["lapsed", 105, 13],
+      ],
+      failsOver: true,
     },
     "events that arrive in any order, and twice": {
       entries: [...submitted, leased(1, 10), leased(2, 110), ran(2, 120), ...acked(2, 130)],

@@ -152,6 +152,7 @@ export async function runFaults(given: Partial<Options>): Promise<Result> {
   const judged = await judge(files, listed, events.seen, Math.ceil(options.tasks / SLICE), {
     complete,
     resultTtlMs,
+    failsOver: faults.some(({ failover }) => failover),
     losesOnlyReplies: options.among === LOST_REPLIES && workers.every(({ ownDeaths }) => ownDeaths === 0),
   })
   const { violations, allowed } = await partedByLoss(judged.violations, target.mayLose ? faults : [], files)
