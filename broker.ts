@@ -127,7 +127,7 @@ export function createBroker(
     readSignIn: bodyReader(MAX_SIGN_IN_BYTES),
     limitWaiting: waitingLimit(MAX_WAITING),
   }
-  const app = new Elysia({ precompile: true })
+  const app = new Elysia({ precompile: true, handler: { standardHostname: false } })
     .use(frontDoor(authentication, limitedLog, path => methodsOf(path)))
     .use(openapi)
     .use(dashboard)

@@ -82,8 +82,9 @@ const hasBody = ({ headers }: Request) =>
 function requireJson(request: Request): void {
   if (!isJson(request)) throw new Refused("unsupported_media_type")
   const encoding = request.headers.get("content-encoding")
-  if (encoding === null || /^ *(identity)? *$/i.test(encoding)) return
-  const name = /^[\w-]{1,20}$/.test(encoding) ? encoding : "that is compressed"
+  // Some clients write the name of the character set here by mistake.
+  if (encoding === null || /^ *(identity|utf-?8)? *$/i.test(encoding)) return
+  const name = /^[\w, -]{1,40}$/.test(encoding) ? encoding : "other than identity"
   throw new Refused("unsupported_media_type", {
     detail: `The broker does not accept a body with Content-Encoding ${name}. Send it uncompressed.`,
   })
@@ -99,11 +100,12 @@ const CUT_OFF =
 /** Refuses invalid UTF-8, and skips a byte order mark at the start, which RFC 8259 allows. */
 const UTF8 = new TextDecoder("utf-8", { fatal: true })
 
-/** JSON readers of many languages fail at 100 to 1,000 levels, so a deeper payload would stop its workers. */
-const MAX_PAYLOAD_DEPTH = 128
-/** An item of a list in the body of /work is inside three levels. */
-const MAX_DEPTH = MAX_PAYLOAD_DEPTH + 3
-const TOO_DEEP = `The body nests arrays and objects too deeply: a payload, result, progress, checkpoint or patch may nest at most ${MAX_PAYLOAD_DEPTH} levels.`
+/**
+ * JSON readers of some languages fail at 100 levels (Ruby) or 128 (serde), so a deeper payload would stop its workers. An
+ * answer nests a payload at most two levels deeper than the body in which it was sent.
+ */
+const MAX_DEPTH = 96
+const TOO_DEEP = `The body nests arrays and objects more than ${MAX_DEPTH} levels deep, which JSON readers of some languages refuse. Send such data as a string.`
 
 function parse(bytes: ArrayBuffer | Buffer): Omit<Body, keyof Disposable> {
   let parsed: { text: string; value: unknown }
