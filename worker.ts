@@ -234,14 +234,16 @@ export const workerInfo = (): WorkerInfo => ({
   version,
 })
 
-/** Starts a worker from its configuration. Returns undefined if the signal fires before there is a token. */
+/** Starts a worker from its configuration. Returns undefined if the signal fires before there are handlers and a token. */
 export async function startWorker(
   config: WorkerConfig,
   signal: AbortSignal,
   overrides: Partial<WorkerOptions> = {},
 ): Promise<Worker | undefined> {
   const log = overrides.log ?? createLog(config.logLevel)
-  const handlers = await loadHandlers(config.handlers)
+  // A module of handlers may never finish loading.
+  const handlers = await Promise.race([loadHandlers(config.handlers), aborted(signal)])
+  if (handlers === undefined) return undefined
   const token = await Token.find(config, log, signal)
   if (token === undefined) return undefined
   const { brokerUrl, queues, concurrency, drainMs } = config
@@ -276,6 +278,12 @@ export async function startWorker(
     ...overrides,
   })
 }
+
+const aborted = (signal: AbortSignal) =>
+  new Promise<undefined>(resolve => {
+    if (signal.aborted) resolve(undefined)
+    signal.addEventListener("abort", () => resolve(undefined))
+  })
 
 async function main(): Promise<number> {
   const config = readWorkerConfig()

@@ -2,9 +2,20 @@
  * The address of a broker: how it is shown, and whether requests to it go through a proxy. Bun takes proxies from the
  * environment, so this file reads the same variables; the client also runs in programs without our configuration.
  */
-/** An address as log lines and errors show it: without user, password and query. */
+/**
+ * An address as log lines and errors show it: without user, password, query and fragment. A password may contain any
+ * character, also in an address that cannot be parsed, so all that stands before the last @ is left out.
+ */
 export function shownUrl(url: string): string {
-  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#]*@/i, "$1").replace(/\?.*$/s, "")
+  const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(url.trim())?.[0] ?? ""
+  return (
+    scheme +
+    url
+      .trim()
+      .slice(scheme.length)
+      .replace(/^.*@/s, "")
+      .replace(/[?#].*$/s, "")
+  )
 }
 
 /**
@@ -29,7 +40,9 @@ export function proxyFor(url: string): string | undefined {
 function proxyInEnvironment({ protocol, hostname, host }: URL): string | undefined {
   if (typeof process === "undefined") return undefined
   const { env } = process
-  const proxy = protocol === "https:" ? env.HTTPS_PROXY || env.https_proxy : env.HTTP_PROXY || env.http_proxy
+  const ofProtocol =
+    protocol === "https:" ? env.HTTPS_PROXY || env.https_proxy : env.HTTP_PROXY || env.http_proxy
+  const proxy = ofProtocol || env.ALL_PROXY || env.all_proxy
   const exceptions = (env.NO_PROXY || env.no_proxy || "").split(",").map(entry => entry.trim())
   const isException = (entry: string) =>
     entry === "*" ||
@@ -37,8 +50,9 @@ function proxyInEnvironment({ protocol, hostname, host }: URL): string | undefin
   return proxy && !exceptions.some(isException) ? proxy : undefined
 }
 
+/** Also the unspecified address, by which a client reaches its own machine. `URL` writes ::ffff:127.0.0.1 in hex. */
 const isLoopback = (hostname: string) =>
-  /^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/i.test(hostname)
+  /^((.*\.)?localhost\.?|127\.\d+\.\d+\.\d+|0\.0\.0\.0|\[::1?\]|\[::ffff:(7f..:.*|0:0)\])$/i.test(hostname)
 
 function parseUrl(url: string): URL | undefined {
   return URL.canParse(url) ? new URL(url) : undefined

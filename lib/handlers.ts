@@ -94,20 +94,22 @@ const SLOW_IMPORT_MS = 5_000
 const MAX_BUILD_MESSAGES = 3
 
 async function importModule(path: string): Promise<Record<string, unknown>> {
-  // A top-level await may never end, and nothing else would be logged.
-  const slow = setTimeout(
-    () =>
+  // A top-level await may never end, and nothing else would be logged. With no timer at all, Bun 1.4.5 waits for it in a
+  // loop that takes a whole core, so the timer repeats.
+  let isLogged = false
+  const slow = setInterval(() => {
+    if (!isLogged)
       console.error(
         `HANDLERS=${path} is still loading after ${SLOW_IMPORT_MS / 1_000} s: a top-level await in it, or in a module that it imports, has not ended`,
-      ),
-    SLOW_IMPORT_MS,
-  )
+      )
+    isLogged = true
+  }, SLOW_IMPORT_MS)
   try {
     return await import(pathToFileURL(resolve(path)).href)
   } catch (error) {
     throw new ConfigError([`HANDLERS=${path} could not be loaded: ${describeImportError(error)}`])
   } finally {
-    clearTimeout(slow)
+    clearInterval(slow)
   }
 }
 

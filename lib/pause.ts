@@ -1,4 +1,7 @@
-/** Resolves after `ms`, or when the signal fires, whichever comes first. */
+/** A longer delay would make a timer fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1
+
+/** Resolves after `ms`, or after the longest delay of a timer, or when the signal fires, whichever comes first. */
 export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   if (signal?.aborted) return Promise.resolve()
   return new Promise(resolve => {
@@ -7,7 +10,7 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
       signal?.removeEventListener("abort", end)
       resolve()
     }
-    const timer = setTimeout(end, ms)
+    const timer = setTimeout(end, Math.min(ms, MAX_TIMER_MS))
     signal?.addEventListener("abort", end)
   })
 }

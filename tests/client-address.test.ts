@@ -1,7 +1,9 @@
 /** The client's address, proxy and time limits: what it shows, where it connects, and how long it waits. */
 import { expect, test } from "bun:test"
 import { join } from "node:path"
+import { shownUrl } from "../lib/broker-address.ts"
 import { Client } from "../lib/client.ts"
+import { pause } from "../lib/pause.ts"
 
 const CLIENT = JSON.stringify(join(import.meta.dir, "../lib/client.ts"))
 const TOKEN = "a-token"
@@ -11,6 +13,24 @@ test("an error shows the broker's address without user and password", async () =
   const error = await client.healthz().catch(thrown => thrown)
   expect(error.message).toContain("http://127.0.0.1:1")
   expect(Bun.inspect(error)).not.toContain("hunter2pw")
+})
+
+test("no spelling of an address shows its user, password, query or fragment", () => {
+  for (const address of [
+    "http://svc:hunter2pw@host:1/p",
+    " http://svc:hunter2pw@host:1/p",
+    "HTTP://hunter2pw@host:1/p",
+    "http://svc:a/hunter2pw@host:1/p",
+    "http://svc:1/hunter2pw@host:1/p",
+    "http://svc:a?hunter2pw@host:1/p",
+    "http://svc:a#hunter2pw@host:1/p",
+    "http://svc:a@hunter2pw@host:1/p",
+    "http:svc:hunter2pw@host:1/p",
+    "svc:hunter2pw@host:1/p",
+    "http://host:1/p?token=hunter2pw",
+    "http://host:1/p#hunter2pw",
+  ])
+    expect(shownUrl(address).toLowerCase()).toMatch(/^(http:\/\/)?host:1\/p$/)
 })
 
 test("a time limit above the range of timers waits, and one of 0 or less is refused", async () => {
@@ -34,22 +54,39 @@ test("a time limit above the range of timers waits, and one of 0 or less is refu
   }
 })
 
-const underProxy = async (url: string) => {
+test("a pause above the range of timers waits", async () => {
+  const end = new AbortController()
+  let over = false
+  const waiting = pause(3_000_000_000, end.signal).then(() => {
+    over = true
+  })
+  await Bun.sleep(20)
+  expect(over).toBe(false)
+  end.abort()
+  await waiting
+})
+
+const underProxy = async (url: string, variable = "HTTP_PROXY") => {
   const script = `import { Client } from ${CLIENT}
     const client = new Client({ url: ${JSON.stringify(url)}, token: "t", timeoutMs: 5000 })
     console.log(await client.healthz().then(() => "answered", error => error.message))`
-  const env = { PATH: process.env.PATH, HTTP_PROXY: "http://user:hunter2pw@127.0.0.1:9" }
+  const env = { PATH: process.env.PATH, [variable]: "http://user:hunter2pw@127.0.0.1:9" }
   return await new Response(Bun.spawn(["bun", "-e", script], { env, stdout: "pipe" }).stdout).text()
 }
 
-test("a broker on a loopback address is reached directly although HTTP_PROXY is set", async () => {
+test("a broker on a loopback address is reached directly although a proxy is set", async () => {
   using server = Bun.serve({ port: 0, fetch: () => Response.json({ status: "ok" }) })
-  for (const host of ["127.0.0.1", "localhost"])
+  for (const host of ["127.0.0.1", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]"])
     expect(await underProxy(`http://${host}:${server.port}`)).toBe("answered\n")
+  for (const variable of ["http_proxy", "ALL_PROXY", "all_proxy"])
+    expect(await underProxy(`http://localhost:${server.port}`, variable)).toBe("answered\n")
 })
 
 test("an error names the proxy that the request went through", async () => {
   expect(await underProxy("http://broker.example:5000")).toContain(
     "the broker at http://broker.example:5000 cannot be reached through the proxy http://127.0.0.1:9",
+  )
+  expect(await underProxy("https://broker.example", "ALL_PROXY")).toContain(
+    "through the proxy http://127.0.0.1:9",
   )
 })

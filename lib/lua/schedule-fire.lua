@@ -15,7 +15,7 @@
              "missed"                      no task was asked for
              "stale"                       the schedule has changed since the caller read it: nothing was changed
              "full_depth" | "full_bytes" | "full_group"
-                                           the queue or the group has no room: the schedule stays due
+                                           the queue or the group has no room: it is tried again after a second
              "replayed" | "conflict"       the idempotency key was used before: for this task, or for another request
   cost       O(n log N)
   invariant  one planned time creates at most one task: whoever creates it moves the plan in the same call ]]
@@ -23,6 +23,7 @@ local retention, ttl = unpack(ARGV)
 local first, fields_each = 3, 11
 
 local FULL = { full_depth = true, full_bytes = true, full_group = true }
+local FULL_RETRY = 1000 -- ms until a run that found no room is tried again
 
 local function is_active(id)
   local t = open(id)
@@ -68,6 +69,8 @@ for i = first, #ARGV, fields_each do
       end
       local line = { version, plan, fired, int(missed_before + missed), skipped, last, paused }
       redis.call("HSET", schedules, name, table.concat(line, " ") .. "\n" .. sub(text, rest))
+    elseif planned_at ~= "" then
+      redis.call("ZADD", planned, int(now + FULL_RETRY), name) -- so that others that are due are tried first
     end
   end
   answers[#answers + 1] = answer

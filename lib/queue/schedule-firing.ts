@@ -31,8 +31,6 @@ import type { Sweeper } from "./sweeper.ts"
 
 /** How many schedules one read returns, and how many tasks one call creates: about 1 ms of Redis' time. */
 const MAX_PER_CALL = 50
-/** If a queue is full, its schedules stay due and are tried again after this time. */
-const FULL_RETRY_MS = 1_000
 
 interface FiringParts {
   scripts: Scripts
@@ -61,8 +59,8 @@ export class ScheduleFiring {
     this.#log = rateLimited(parts.log)
   }
 
-  /** Fires the schedules of a queue that are due. Returns the ms until it should be called again. */
-  async fireDue(queue: string): Promise<number> {
+  /** Fires schedules of a queue that are due. Another sweep then tells whether more are. */
+  async fireDue(queue: string): Promise<void> {
     const { scripts, counters } = this.parts
     const first = { limit: MAX_PER_CALL, score: "", name: "", due: 1 }
     const [now, ...due] = await scripts.call("schedulesPage", queue, first)
@@ -82,15 +80,13 @@ export class ScheduleFiring {
     for (let at = 0; at < fires.length; at += MAX_PER_CALL) {
       const some = fires.slice(at, at + MAX_PER_CALL)
       try {
-        const isFull = await this.#fire(queue, some, now)
-        if (isFull) return FULL_RETRY_MS
+        await this.#fire(queue, some, now)
       } catch (error) {
         counters.scheduleFires.failed += some.length
         this.#log.warn("Schedules could not create their tasks; it is tried again", { queue, error })
         throw error
       }
     }
-    return 0
   }
 
   /** Creates a task of a schedule now. Does not change when the schedule runs. */
@@ -173,12 +169,10 @@ export class ScheduleFiring {
     )
   }
 
-  /** Returns whether the queue is full. */
-  async #fire(queue: string, fires: readonly Fire[], now: number): Promise<boolean> {
+  async #fire(queue: string, fires: readonly Fire[], now: number): Promise<void> {
     const { counters } = this.parts
     const results = counters.scheduleFires
     const answers = await this.#call(queue, fires)
-    let isFull = false
     for (const [i, [code, , at, cancelled]] of answers.entries()) {
       const fire = fires[i]!
       const { schedule, run, start } = fire
@@ -202,7 +196,6 @@ export class ScheduleFiring {
         case "full_bytes":
         case "full_group":
           results.full++
-          isFull = true
           continue
         case "stale":
           continue // another broker was first, or the schedule was changed
@@ -216,7 +209,6 @@ export class ScheduleFiring {
       }
       if (run.missed > 0) this.#recordMissed(queue, schedule, run.missed)
     }
-    return isFull
   }
 
   #recordFired(queue: string, { schedule, task, run, item }: Fire, at: number): void {

@@ -1,4 +1,5 @@
 /** Runs a handler and turns its result or error into the outcome of an ack. Never rejects. */
+import { isNativeError } from "node:util/types"
 import {
   Fatal,
   type Handler,
@@ -13,6 +14,9 @@ const MAX_ERROR_LENGTH = 4_000
 const MAX_FRAMES = 5
 const MAX_CAUSE_LEVELS = 5
 const MAX_CAUSES = 10
+const MAX_CAUSE_LENGTH = 500
+/** So much of an error is kept for its causes, however long its own message is. */
+const MAX_CAUSES_LENGTH = 2_000
 const MAX_TYPES = 50
 const FIRST_RELEASE_MS = 1_000
 const MAX_RELEASE_MS = 60_000
@@ -68,38 +72,58 @@ function unknownType({ type, releases = 0 }: LeasedTask, handlers: Handlers): Ou
 
 /** Handlers may throw anything, even values that throw again when they are formatted. */
 export function formatError(thrown: unknown, frames = MAX_FRAMES): string {
-  const seen = new Set<unknown>()
-  return [formatOne(thrown, frames), ...formatCauses(thrown, 1, seen)].join("\n")
+  const causes = formatCauses(thrown, 1, new Set()).join("\n").slice(0, MAX_CAUSES_LENGTH)
+  const error = formatOne(thrown, frames, MAX_ERROR_LENGTH - causes.length - 1)
+  return causes === "" ? error : `${error}\n${causes}`
 }
 
-function formatOne(thrown: unknown, frames: number): string {
+function formatOne(thrown: unknown, frames: number, maxLength: number): string {
   try {
-    if (!(thrown instanceof Error))
-      return `thrown: ${typeof thrown === "string" ? thrown : (JSON.stringify(thrown) ?? String(thrown))}`
-    const stack = (thrown.stack ?? "").split("\n").filter(line => /^\s+at /.test(line))
-    return [`${thrown.name}: ${thrown.message}`, ...stack.slice(0, frames)].join("\n")
+    if (!isError(thrown))
+      return `thrown: ${typeof thrown === "string" ? thrown : (JSON.stringify(thrown) ?? String(thrown))}`.slice(
+        0,
+        maxLength,
+      )
+    const { name, message, stack, code } = thrown as Error & { code?: unknown }
+    const shownFrames = (stack ?? "").split("\n").filter(line => /^\s+at /.test(line))
+    // Errors of sockets may have only a code.
+    const text = message || (typeof code === "string" ? code : "")
+    return [`${name}: ${text}`, ...shownFrames.slice(0, frames)].join("\n").slice(0, maxLength)
   } catch {
     return "the handler threw something that cannot be shown"
   }
 }
 
-/** The errors of an AggregateError and the chain of causes, without frames. `seen` ends cycles. */
+/** Also those of another realm, as node:vm makes them. */
+const isError = (thrown: unknown): thrown is Error => thrown instanceof Error || isNativeError(thrown)
+
+/**
+ * The chain of causes, the errors of an AggregateError and the like, and both errors of a SuppressedError, without
+ * frames. `seen` ends cycles.
+ */
 function formatCauses(thrown: unknown, level: number, seen: Set<unknown>): string[] {
-  try {
-    if (!(thrown instanceof Error) || level > MAX_CAUSE_LEVELS) return []
-    seen.add(thrown)
-    const lines: string[] = []
-    const add = (label: string, inner: unknown) => {
-      if (seen.has(inner) || seen.size > MAX_CAUSES) return
-      seen.add(inner)
-      lines.push(`${label} ${formatOne(inner, 0)}`, ...formatCauses(inner, level + 1, seen))
-    }
-    const { errors } = thrown as { errors?: unknown }
-    if (Array.isArray(errors))
-      for (const inner of errors.slice(0, MAX_CAUSES)) add("one of its errors:", inner)
-    if (thrown.cause !== undefined) add("caused by", thrown.cause)
-    return lines
-  } catch {
-    return []
+  if (typeof thrown !== "object" || thrown === null || level > MAX_CAUSE_LEVELS) return []
+  seen.add(thrown)
+  const lines: string[] = []
+  const add = (label: string, inner: unknown) => {
+    if (inner === undefined || seen.has(inner) || seen.size > MAX_CAUSES) return
+    seen.add(inner)
+    lines.push(`${label} ${formatOne(inner, 0, MAX_CAUSE_LENGTH)}`, ...formatCauses(inner, level + 1, seen))
   }
+  try {
+    const { errors, cause } = thrown as { errors?: unknown; cause?: unknown }
+    // Some libraries have an object or a set of errors instead of an array.
+    if (typeof errors === "object" && errors !== null) {
+      const list = Symbol.iterator in errors ? [...(errors as Iterable<unknown>)] : Object.values(errors)
+      for (const inner of list.slice(0, MAX_CAUSES)) add("one of its errors:", inner)
+    }
+    add("caused by", cause)
+    if (thrown instanceof SuppressedError) {
+      add("caused by", thrown.error)
+      add("suppressed:", thrown.suppressed)
+    }
+  } catch {
+    // A getter that throws hides only what would have followed.
+  }
+  return lines
 }

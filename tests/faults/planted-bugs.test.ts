@@ -1,6 +1,7 @@
 /** Deliberate bugs in the scripts. The model check must find each of them within a short sequence of operations. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test"
-import { checkModel, type Patch, patched } from "../support/modelrun.ts"
+import { checkModel } from "../support/modelrun.ts"
+import { type Patch, patched } from "../support/patch.ts"
 
 setDefaultTimeout(60_000)
 
@@ -94,6 +95,22 @@ const BUGS: [bug: string, patch: Patch][] = [
       script: "submit",
       line: 'redis.call("MSETNX", unpack(plain)) == 0',
       becomes: 'not redis.call("MSET", unpack(plain))',
+    },
+  ],
+  [
+    "a run of a schedule that is not compared with what its caller has read",
+    {
+      script: "scheduleFire",
+      line: 'found == version and (planned_at == "" or plan == planned_at)',
+      becomes: "found",
+    },
+  ],
+  [
+    "a run of a schedule that does not look at the task before",
+    {
+      script: "scheduleFire",
+      line: 'if overlap ~= "allow" and previous and is_active(previous) then',
+      becomes: "if false then",
     },
   ],
   [

@@ -2,6 +2,7 @@
 import type { State } from "../../lib/wire/fields.ts"
 import type { Reason } from "../../lib/wire/states.ts"
 import { ModelGroups } from "./model-groups.ts"
+import { ModelSchedules } from "./model-schedules.ts"
 
 export const LATER_MS = 1_000_000_000
 const MAX_RELEASES = 100
@@ -69,6 +70,7 @@ export class Model {
   /** By priority. May contain stale ids. */
   readonly ready = new Map<number, string[]>()
   readonly records = new Map<string, { print: string; id: string; code: string }>()
+  readonly schedules = new ModelSchedules()
   paused = false
   readonly groups = new ModelGroups(this.ready)
   #time = 0

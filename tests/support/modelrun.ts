@@ -2,46 +2,21 @@
 import { deepStrictEqual } from "node:assert"
 import fc from "fast-check"
 import { Redis } from "ioredis"
-import { onOneConnection, type Runner } from "../../lib/redis/runner.ts"
-import { prepareScript, type ScriptName, scriptText } from "../../lib/redis/scripts.ts"
+import { onOneConnection } from "../../lib/redis/runner.ts"
 import { encodeNewTask } from "../../lib/task/record.ts"
+import { encodeSchedule, encodeState, firstLineOf, type ScheduleState } from "../../lib/task/schedule.ts"
 import { DirectQueue } from "./harness.ts"
 import { bytesHeld, bytesRecorded, contradictionsOf, dump, sorted } from "./invariants.ts"
 import { hasEnded, LATER_MS, Model, type ModelTask, type Settlement, type SubmitRequest } from "./model.ts"
 import type { GroupLimits } from "./model-groups.ts"
+import type { RunRequest } from "./model-schedules.ts"
+import { LIMITS, type Patch, patching } from "./patch.ts"
 import { testRedis } from "./redis.ts"
 
-/** A byte limit, so that bytes are counted. */
-const LIMITS = { depth: 0, bytes: 1_000_000_000 }
 const TIMEOUT_MS = 30_000_000
 const RUNTIME_MS = 100_000_000
 const BACKOFF_MS = 1_000_000
 const FORGED = `1.${"x".repeat(22)}`
-
-/** A change to the text of one script, in memory. */
-export interface Patch {
-  script: ScriptName
-  /** Occurs exactly once in the text that Redis receives. */
-  line: string
-  becomes: string
-}
-
-/** The patched text of a script. Throws unless the line occurs exactly once. */
-export function patched({ script, line, becomes }: Patch): string {
-  const text = scriptText(script, LIMITS)
-  const found = text.split(line).length - 1
-  if (found !== 1) throw new Error(`"${line}" occurs ${found} times in ${script}.lua, not once`)
-  return text.replace(line, () => becomes)
-}
-
-/** Runs the patched script instead of the original. */
-function patching(runner: Runner, patch: Patch): Runner {
-  const original = scriptText(patch.script, LIMITS)
-  const other = prepareScript(patched(patch))
-  return {
-    run: (script, ...rest) => runner.run(script.text === original ? other : script, ...rest),
-  }
-}
 
 /** The queue on Redis that the commands run on. */
 class Real {
@@ -377,6 +352,78 @@ class AskedHoldsEnd extends Command {
   describe = () => "askedHoldsEnd()"
 }
 
+/** Stores a schedule. Its repetition, after a lost reply, finds that it has changed. */
+class SetSchedule extends Command {
+  constructor(
+    readonly name: string,
+    lost: boolean,
+  ) {
+    super(lost)
+  }
+  override repeatsAnswer = () => false
+  before: string | undefined
+  override run(model: Model, real: Real) {
+    this.before = undefined
+    return super.run(model, real)
+  }
+  async once({ schedules }: Model, real: Real) {
+    const found = schedules.all.get(this.name)
+    const isFirst = this.before === undefined
+    this.before ??= found === undefined ? "" : encodeState(found)
+    const { before } = this
+    const schedule = isFirst ? schedules.set(this.name) : found!
+    const answer = await real.call("scheduleSet", "", {
+      name: this.name,
+      before,
+      ...storedSchedule(schedule),
+    })
+    return { expected: isFirst ? "set" : "stale", answer }
+  }
+  describe = () => `setSchedule(${this.name})`
+}
+
+const storedSchedule = (schedule: ScheduleState) => ({
+  text: encodeSchedule({
+    ...schedule,
+    pauseReason: "",
+    definition: { every_ms: 1_000, task: { type: "t" } },
+    payload: "{}",
+  }),
+  score: schedule.planned,
+})
+
+/** Runs a schedule for its planned time, or for one that has passed. Its repetition must find that it has run. */
+class FireSchedule extends Command {
+  constructor(
+    readonly of: Pick<RunRequest, "name" | "missed" | "overlap" | "task"> & { late: boolean; empty: boolean },
+    lost: boolean,
+  ) {
+    super(lost)
+  }
+  override repeatsAnswer = () => false
+  sent: RunRequest | undefined
+  override run(model: Model, real: Real) {
+    this.sent = undefined
+    return super.run(model, real)
+  }
+  async once(model: Model, real: Real) {
+    const { name, late, empty, ...rest } = this.of
+    const { version = 1, planned = 1 } = model.schedules.all.get(name) ?? {}
+    const at = planned - (late && planned > 1 ? 1 : 0)
+    this.sent ??= { ...rest, name, version, planned: at, at: empty ? 0 : at }
+    const expected = model.schedules.fire(model, this.sent)
+    const { planned: planned_at, missed, overlap, task } = this.sent
+    const { body, large, extras } = submitItem(task)
+    const next = { next_at: planned_at + 1, score: planned_at + 1 }
+    const run = { name, version: this.sent.version, planned_at, missed, at: this.sent.at || "", overlap }
+    const kept = { retention: LATER_MS, ttl: LATER_MS }
+    const item = { ...run, ...next, body, large, extras }
+    const [answer] = await real.call("scheduleFire", "", kept, [item])
+    return { expected, answer: answer?.slice(0, 2) }
+  }
+  describe = () => `fireSchedule(${this.of.name}${this.of.late ? ", late" : ""}, ${this.of.overlap})`
+}
+
 class Sweep extends Command {
   async once(model: Model, real: Real) {
     model.sweep()
@@ -484,6 +531,12 @@ async function compare(model: Model, real: Real, after: string): Promise<void> {
   )
   const lists = [...model.ready].filter(([, list]) => list.length > 0)
   deepStrictEqual(Object.fromEntries(ready), Object.fromEntries(lists), `${after}: the ready lists`)
+  const schedules = Object.entries((keys.schedules ?? {}) as Record<string, string>)
+  deepStrictEqual(
+    Object.fromEntries(schedules.map(([name, text]) => [name, firstLineOf(text)])),
+    Object.fromEntries([...model.schedules.all].map(([name, schedule]) => [name, encodeState(schedule)])),
+    `${after}: the schedules`,
+  )
   const { groups } = model
   deepStrictEqual(
     Object.fromEntries(content.lists),
@@ -542,6 +595,15 @@ const end: fc.Arbitrary<End> = fc.record({
   text: fc.constantFrom('"result"', '"result"', ""),
 })
 
+const run = fc.record({
+  name: fc.constantFrom("s", "z"),
+  late: rarely,
+  empty: rarely,
+  missed: fc.nat({ max: 2 }),
+  overlap: fc.constantFrom("allow" as const, "skip" as const, "cancel" as const),
+  task: anyTasks.map(drawn => ({ ...drawn, later: false, key: "", group: "" })),
+})
+
 const commands = [
   fc.tuple(request, lost).map(([one, lost]) => new Submit([one], lost)),
   fc
@@ -562,6 +624,8 @@ const commands = [
   fc.tuple(rarely, lost).map(args => new Pause(...args)),
   fc.tuple(fc.constantFrom("a", "b"), rarely, lost).map(args => new PauseGroup(...args)),
   rarely.map(() => new AskedHoldsEnd(false)),
+  fc.tuple(fc.constantFrom("s", "z"), lost).map(args => new SetSchedule(...args)),
+  fc.tuple(run, lost).map(args => new FireSchedule(...args)),
   rarely.map(lost => new Sweep(lost)),
   nth.map(n => new TimePasses(n, false)),
   nth.map(n => new TimePasses(n, false)),

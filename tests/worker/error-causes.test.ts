@@ -1,5 +1,6 @@
 /** The error of a failed task contains what the error was caused by. */
 import { expect, test } from "bun:test"
+import { runInNewContext } from "node:vm"
 import { formatError } from "../../lib/worker/run-handler.ts"
 
 test("an error names its causes, level by level", () => {
@@ -41,4 +42,32 @@ test("a cause that refers to itself ends, and so does a long list", () => {
     },
   })
   expect(formatError(bad, 0)).toBe("Error: bad")
+})
+
+test("a long message does not hide its causes", () => {
+  const long = new Error("x".repeat(100_000), {
+    cause: new Error("y".repeat(100_000), { cause: "disk full" }),
+  })
+  const text = formatError(long)
+  expect(text).toEndWith("\ncaused by thrown: disk full")
+  expect(text.length).toBeLessThanOrEqual(4_000)
+})
+
+test("a SuppressedError names both of its errors", () => {
+  const text = formatError(new SuppressedError(new Error("close failed"), new Error("work failed")), 0)
+  expect(text).toBe("SuppressedError: \ncaused by Error: close failed\nsuppressed: Error: work failed")
+})
+
+test("errors without the class Error have causes too", () => {
+  const causeOf = { message: "no Error", cause: new Error("inner") }
+  expect(formatError(causeOf)).toEndWith("\ncaused by Error: inner")
+  const foreign = runInNewContext('new Error("foreign", { cause: new TypeError("inner") })')
+  expect(formatError(foreign, 0)).toBe("Error: foreign\ncaused by TypeError: inner")
+  const byField = Object.assign(new Error("invalid"), { errors: { name: new Error("is required") } })
+  expect(formatError(byField, 0)).toBe("Error: invalid\none of its errors: Error: is required")
+})
+
+test("an error without a message shows its code", () => {
+  const error = Object.assign(new AggregateError([new Error("::1 refused")]), { code: "ECONNREFUSED" })
+  expect(formatError(error, 0)).toBe("AggregateError: ECONNREFUSED\none of its errors: Error: ::1 refused")
 })
