@@ -7,7 +7,7 @@ import { keyOf, type QueueKey } from "../redis/keys.ts"
 import { Scripts } from "../redis/scripts.ts"
 import { Store } from "../redis/store.ts"
 import { splitId } from "../task/id.ts"
-import { POLICY_FIELDS } from "../task/policy.ts"
+import { POLICY_FIELDS, withoutGroup } from "../task/policy.ts"
 import { type RawTask, readTask, splitRecord } from "../task/record.ts"
 import type { Task } from "../task/task.ts"
 import type { State } from "../wire/fields.ts"
@@ -36,7 +36,10 @@ function describeRecord(task: Task, raw: RawTask): string {
   const { localId } = splitId(task.id)
   const [, text, large] = raw
   const { lease, policy: policyLine } = splitRecord(text)
-  const set = keyOf(queue, PLACE_OF[state], state === "queued" ? String(policy.priority) : "")
+  const { group } = task
+  const list = `${policy.priority}${group ?? ""}`
+  const place = state === "queued" && group !== undefined ? "group" : PLACE_OF[state]
+  const set = keyOf(queue, place, state === "queued" ? list : "")
   const rows: Row[] = [
     ["id", task.id],
     ["queue", queue],
@@ -58,7 +61,10 @@ function describeRecord(task: Task, raw: RawTask): string {
     ["crashes", `${task.crashes} of ${policy.maxCrashes}`],
     ["releases", task.releases],
     ["", ""],
-    ...policyLine.split(" ").map((value, i): Row => [POLICY_FIELDS[i]!, value]),
+    ...withoutGroup(policyLine)
+      .split(" ")
+      .map((value, i): Row => [POLICY_FIELDS[i]!, value]),
+    ["group", group && quoted(group)],
     ["unique key", task.uniqueKey],
     ["", ""],
     ["payload", shortened(task.payload)],

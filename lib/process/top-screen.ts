@@ -1,4 +1,5 @@
 import type { DlqGroupsAnswer } from "../wire/dead-letters.ts"
+import type { GroupView } from "../wire/grouping.ts"
 import type { QueueView, WorkerView } from "../wire/managing.ts"
 import type { ScheduleView } from "../wire/scheduling.ts"
 
@@ -16,6 +17,8 @@ export interface ScreenState {
   groups?: DlqGroupsAnswer["groups"] | undefined
   /** The schedules that run next, while they are shown. */
   schedules?: readonly Omit<ScheduleView, "task" | "next">[] | undefined
+  /** The groups of the selected queue, while they are shown. */
+  queueGroups?: readonly GroupView[] | undefined
   /** Why there was no answer. What is shown is then out of date. */
   fault?: string | undefined
   /** The result of the last key press. */
@@ -81,7 +84,7 @@ export function renderScreen(
   state: ScreenState,
   { columns, rows }: { columns: number; rows: number },
 ): string[] {
-  const { queues, workers, groups, schedules, selected } = state
+  const { queues, workers, groups, schedules, queueGroups, selected } = state
   const sum = (of: (queue: ScreenState["queues"][number]) => number) =>
     formatCount(queues.reduce((total, queue) => total + of(queue), 0))
   const live = workers?.filter(({ state }) => state === "live" || state === "draining").length
@@ -101,16 +104,14 @@ export function renderScreen(
     state.message ??
     (pausedQueue === undefined ? "" : `paused: ${pausedQueue.pause_reason ?? "no reason given"}`)
   const keys =
-    groups === undefined && schedules === undefined
-      ? "up/down select  p pause or resume  enter dead tasks  s schedules  q quit"
+    groups === undefined && schedules === undefined && queueGroups === undefined
+      ? "up/down select  p pause/resume  enter dead tasks  g groups  s schedules  q quit"
       : "esc back  q quit"
   const room = Math.max(1, rows - head.length - 3)
-  const body =
-    schedules !== undefined
-      ? scheduleLines(schedules, columns)
-      : groups === undefined
-        ? tables(state, columns, room)
-        : groupLines(groups, selected!, columns)
+  let body = tables(state, columns, room)
+  if (schedules !== undefined) body = scheduleLines(schedules, columns)
+  else if (queueGroups !== undefined) body = queueGroupLines(queueGroups, selected!, columns)
+  else if (groups !== undefined) body = groupLines(groups, selected!, columns)
   const lines = [...head, ...body.slice(0, room + 1)]
   return [...lines, ...new Array(Math.max(0, rows - 2 - lines.length)).fill(""), message, keys]
     .map(line => safeText(line, columns))
@@ -175,6 +176,23 @@ function groupLines(groups: DlqGroupsAnswer["groups"], queue: string, columns: n
         group.type,
         group.reason,
         group.error ?? "",
+      ),
+    ),
+  ]
+}
+
+function queueGroupLines(groups: readonly GroupView[], queue: string, columns: number): string[] {
+  if (groups.length === 0) return [`  Queue ${queue} has no groups.`]
+  const width = Math.max(8, columns - 2 - 3 * 9 - 13)
+  const line = (name: string, counts: string[], held: string) =>
+    `  ${left(name, width)}${counts.map(count => right(count, 9)).join("")}  ${left(held, 11)}`
+  return [
+    line("GROUP", ["WAITING", "RUNNING", "OLDEST"], "HELD"),
+    ...groups.map(({ group, waiting, processing, oldest_waiting_ms, held }) =>
+      line(
+        group,
+        [formatCount(waiting), formatCount(processing), formatAge(oldest_waiting_ms)],
+        held?.cause ?? "-",
       ),
     ),
   ]

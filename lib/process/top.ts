@@ -64,11 +64,12 @@ async function main(): Promise<number> {
     state.selected = state.queues[Math.max(0, Math.min(at + step, state.queues.length - 1))]?.queue
   }
   const press = async (key: string) => {
-    const { selected, groups, schedules } = state
+    const { selected, groups, schedules, queueGroups } = state
     state.message = undefined
     if (key === "q" || key === "\x03") return quit.abort()
-    if (groups !== undefined || schedules !== undefined) {
+    if (groups !== undefined || schedules !== undefined || queueGroups !== undefined) {
       state.groups = undefined
+      state.queueGroups = undefined
       state.schedules = undefined
     } else if (key === "\x1b[A" || key === "k") moveSelection(-1)
     else if (key === "\x1b[B" || key === "j") moveSelection(1)
@@ -80,6 +81,8 @@ async function main(): Promise<number> {
       await refresh()
     } else if (key === "\r" && selected !== undefined)
       state.groups = (await client.dlqGroups({ queue: selected }, options)).groups
+    else if (key === "g" && selected !== undefined)
+      state.queueGroups = (await client.groups(selected, {}, options)).groups
     else if (key === "s") state.schedules = (await client.schedules({}, options)).schedules
     draw()
   }

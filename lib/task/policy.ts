@@ -41,6 +41,12 @@ export function groupIn(line: string): string | undefined {
   return at === -1 ? undefined : line.slice(at + GROUP_MARK.length)
 }
 
+/** A policy line without its group. */
+export function withoutGroup(line: string): string {
+  const at = line.indexOf(GROUP_MARK)
+  return at === -1 ? line : line.slice(0, at)
+}
+
 /** The positions of a policy line. Lines end after the fourth or the seventh, or have all. */
 export const POLICY_FIELDS = [
   "priority",
@@ -61,8 +67,7 @@ const cache = new Map<string, Policy>()
 
 /** Decodes what the broker needs of a policy line. Only the scripts read the result TTL and the backoff. */
 export function readPolicy(stored: string): Policy {
-  const end = stored.indexOf(GROUP_MARK)
-  const line = end === -1 ? stored : stored.slice(0, end)
+  const line = withoutGroup(stored)
   const cached = cache.get(line)
   if (cached !== undefined) return cached
   const [priority, maxRetries, maxCrashes, timeoutMs, maxRuntimeMs = "0", expiresAt = "0"] = line.split(

@@ -125,6 +125,23 @@ test("the schedules that run next are listed with their newest run and their cou
   expect(renderScreen(seen({ schedules: [] }), { columns: 80, rows: 24 })[3]).toBe("  No schedules.")
 })
 
+test("the groups of a queue are listed with what they wait for", () => {
+  const view = { queue: "mail", waiting: 1_200, processing: 2, oldest_waiting_ms: 5_000 }
+  const queueGroups = [
+    { ...view, group: "acme", held: { cause: "concurrency" as const } },
+    { ...view, group: "small\u202e tenant", waiting: 1 },
+  ]
+  const lines = renderScreen(seen({ selected: "mail", queueGroups }), { columns: 80, rows: 24 })
+  expect(lines.slice(3, 6).map(line => line.trim().split(/ +/).join(" "))).toEqual([
+    "GROUP WAITING RUNNING OLDEST HELD",
+    "acme 1,200 2 5.0s concurrency",
+    "small? tenant 1 2 5.0s -",
+  ])
+  expect(renderScreen(seen({ selected: "mail", queueGroups: [] }), { columns: 80, rows: 24 })[3]).toBe(
+    "  Queue mail has no groups.",
+  )
+})
+
 test("untrusted text cannot move the cursor, reverse text or exceed its column", () => {
   const hostile = [
     "\x1b[2J\x1b]0;title\x07",
