@@ -163,8 +163,10 @@ export function sorted(content: Dump) {
 
 /** The limits of a group, its own before those of the queue. */
 function limitsOf(content: Dump, group: string): { order?: string; on_dead?: string } {
-  const read = (key: string, field: string) =>
-    JSON.parse((content[key] as Record<string, string> | undefined)?.[field] ?? "{}")
+  const read = (key: string, field: string) => {
+    const fields = (content[key] ?? {}) as Record<string, string>
+    return JSON.parse(Object.hasOwn(fields, field) ? fields[field]! : "{}")
+  }
   return { ...read(bare.settings, "groups"), ...read(bare.overrides, group) }
 }
 
