@@ -104,7 +104,8 @@ export class ScheduleFiring {
       { planned: at, at, missed: 0, next: undefined },
       idempotency,
     )
-    const [answer] = await this.#call(queue, [{ ...fire, item: { ...fire.item, planned_at: "" } }])
+    const item = { ...fire.item, planned_at: "" }
+    const [answer] = await this.#call(queue, [{ ...fire, item }], true)
     const [code, id, createdAt] = answer!
     if (code === "fired") this.#recordFired(queue, fire, createdAt)
     return { code, id: joinId(queue, id) }
@@ -158,7 +159,8 @@ export class ScheduleFiring {
     }
   }
 
-  #call(queue: string, fires: readonly Fire[]) {
+  /** `mustReplicate`: a client is told. What a failover undoes of a planned run is due again. */
+  #call(queue: string, fires: readonly Fire[], mustReplicate: boolean) {
     const { scripts, options } = this.parts
     const kept = { retention: options.doneRetentionMs, ttl: options.idempotencyTtlMs }
     return scripts.call(
@@ -166,13 +168,14 @@ export class ScheduleFiring {
       queue,
       kept,
       fires.map(({ item }) => item),
+      mustReplicate,
     )
   }
 
   async #fire(queue: string, fires: readonly Fire[], now: number): Promise<void> {
     const { counters } = this.parts
     const results = counters.scheduleFires
-    const answers = await this.#call(queue, fires)
+    const answers = await this.#call(queue, fires, false)
     for (const [i, [code, , at, cancelled]] of answers.entries()) {
       const fire = fires[i]!
       const { schedule, run, start } = fire

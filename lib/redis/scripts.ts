@@ -403,12 +403,13 @@ export function scriptText(name: AnyScript, { depth, bytes } = NO_LIMITS): strin
 
 /**
  * Scripts whose writes need not reach a replica before they are answered: if a failover undoes them, they are made again
- * (sweep, watch, auditQueue), or only statistics and events are lost.
+ * (sweep, watch, auditQueue, scheduleFire), or only statistics and events are lost.
  */
 const SAFE_TO_LOSE: ReadonlySet<AnyScript> = new Set([
   "sweep",
   "watch",
   "auditQueue",
+  "scheduleFire",
   "eventsAppend",
   "ratesAdd",
   "workersSeen",

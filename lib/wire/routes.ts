@@ -150,7 +150,7 @@ export const ROUTES = {
     params: schedule,
     body: Schedule,
     answers: { 200: ScheduleSet },
-    problems: ["redis_unavailable", "not_replicated"],
+    problems: ["redis_unavailable", "not_replicated", "out_of_memory"],
   },
   listSchedules: {
     method: "GET",

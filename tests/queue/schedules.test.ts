@@ -317,6 +317,29 @@ test("a full queue keeps its schedule due, and the task is created when there is
   await until("it has fired", async () => (await s.view()).fired === 1)
 })
 
+test("while Redis is full a schedule is refused, and a due one waits and fires afterwards", async () => {
+  await using s = await Scheduled.open()
+  const { redis } = s.q.direct
+  const { failed } = s.q.broker.queue.counters.scheduleFires
+  try {
+    await redis.config("SET", "maxmemory", 1)
+    const refused = await s.q.ask("PUT", `/schedules/${s.q.queue}:other`, RARE)
+    expect(refused).toMatchObject({ status: 503, body: { code: "out_of_memory" } })
+    expect((await s.post("pause")).status).toBe(200)
+    expect((await s.post("resume")).status).toBe(200)
+    await redis.config("SET", "maxmemory", 0)
+    await s.late(1)
+    await redis.config("SET", "maxmemory", 1)
+    await s.notify()
+    await until("it was tried", () => s.q.broker.queue.counters.scheduleFires.failed > failed)
+    expect((await s.post("run")).body.code).toBe("out_of_memory")
+  } finally {
+    await redis.config("SET", "maxmemory", 0)
+  }
+  await until("it has fired", async () => (await s.view()).fired === 1)
+  expect(await s.view()).toMatchObject({ fired: 1, missed: 0 })
+})
+
 test("a schedule ends with `ends_at`, and does not begin before `starts_at`", async () => {
   const starts_at = 40 * PERIOD_MS * 6
   await using s = await Scheduled.open({ ...RARE, starts_at, ends_at: starts_at + PERIOD_MS })
