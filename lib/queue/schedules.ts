@@ -67,7 +67,7 @@ export class Schedules {
       if (JSON.stringify(found.definition) === text && found.payload === payload) return undefined
       const keepsPlan = found.paused > 0 || timesOf(found.definition) === timesOf(definition)
       const isDue = found.planned > 0 && found.planned <= now
-      const from = Math.max(isDue ? found.planned - 1 : now, found.last)
+      const from = isDue ? found.planned - 1 : Math.max(now, found.last)
       const planned = keepsPlan ? found.planned : (timeAfter(definition, from) ?? 0)
       return { ...found, planned, definition, payload }
     })

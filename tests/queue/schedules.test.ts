@@ -194,6 +194,16 @@ test("a time that is due when the times are replaced follows the new times, and 
   expect((await s.planned()).filter(at => at === due)).toHaveLength(1)
 })
 
+test("a run by hand does not make new times pass over one that is due", async () => {
+  // The jitter keeps the due time from running while the test runs.
+  await using s = await Scheduled.open({ ...RARE, jitter_ms: 24 * HOUR_MS })
+  const due = Math.floor(Date.now() / 1_000) * 1_000 - 1_000
+  await s.edit(() => ({ planned: due }))
+  await s.post("run")
+  expect((await s.put({ every_ms: 1_000, task: { type: "t" } })).body.next_at).toBe(due)
+  await s.post("pause")
+})
+
 test("a new cron that races with runs leaves one task per time, of the old or the new one", async () => {
   await using s = await Scheduled.open({ every_ms: 1_000, task: { type: "old" } })
   for (let i = 0; i < 40; i++) {
