@@ -116,7 +116,7 @@ export const keyOf = (queue: string, name: AnyQueueKey, id = ""): string => queu
 
 /** The parts of a key of a queue; undefined for any other key. */
 export function readKey(key: string): { queue: string; name: AnyQueueKey; id: string } | undefined {
-  const [, queue, name, id = ""] = /^tq:\{([^}]+)\}:([a-z]+)(?::(.*))?$/.exec(key) ?? []
+  const [, queue, name, id = ""] = /^tq:\{([^}]+)\}:([a-z]+)(?::(.*))?$/s.exec(key) ?? []
   if (queue === undefined || name === undefined || !ALL_QUEUE_KEY_NAMES.includes(name)) return undefined
   return { queue, name: name as AnyQueueKey, id }
 }

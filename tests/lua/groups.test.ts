@@ -221,6 +221,7 @@ test("any name is a group, and no key is left when all tasks have ended", async 
     "-inf",
     "a=b",
     " =x",
+    "\u2028",
   ]
   for (const [i, group] of names.entries()) await queue.submit([`a${i}`, `b${i}`], { group })
   await checkQueue(queue.redis, queue.name)
@@ -229,6 +230,12 @@ test("any name is a group, and no key is left when all tasks have ended", async 
     [...names.keys()].map(i => `a${i}`).concat([...names.keys()].map(i => `b${i}`)),
   )
   expect(tasks[1]!.group).toBe("=")
+  for (const name of names)
+    expect(readKey(queue.key("group", `5${name}`))).toEqual({
+      queue: queue.name,
+      name: "group",
+      id: `5${name}`,
+    })
   await checkQueue(queue.redis, queue.name)
   for (const { id, lease } of tasks) await queue.settle(id, lease, "done")
   await queue.purge("done", 100)
