@@ -8,7 +8,12 @@ export const TRANSITIONS = [
   { from: "–", event: "submit: delayed", to: "scheduled", refused: "the id or its unique key is taken" },
   { from: "scheduled", event: "sweep: due", to: "queued", refused: "the time has not come" },
   { from: "retrying", event: "sweep: due", to: "queued", refused: "the time has not come" },
-  { from: "queued", event: "lease", to: "processing", refused: "other tasks are ahead of it" },
+  {
+    from: "queued",
+    event: "lease",
+    to: "processing",
+    refused: "other tasks are ahead of it, or its group is held",
+  },
   { from: "processing", event: "extend", to: "processing", refused: "the lease is not the newest" },
   { from: "processing", event: "settle: done", to: "done", refused: "the lease is not the newest" },
   {
