@@ -42,11 +42,24 @@ local function set_expiry(t, asked)
   join(expiring, expires, t.id)
 end
 
+local MAX_SEARCHED = 1000 -- entries of a ready list
+
+-- Removes a queued task from its ready list if it is among the last ones. An entry that remains is dropped when it comes
+-- to the head, as that of a cancelled task is. The last entry of a group stays, because the turn of the group needs one.
+local function withdraw(policy, id)
+  local group = policy.group
+  local list = group and open_groups().list(group, policy.priority) or ready .. policy.priority
+  if group and redis.call("LLEN", list) == 1 then return end
+  if not redis.call("LPOS", list, id, "RANK", -1, "MAXLEN", MAX_SEARCHED) then return end
+  redis.call("LREM", list, -1, id)
+  if group then open_groups().withdrew(group, policy.priority) end
+end
+
 -- A waiting task becomes what this item says: type, payload, policy and labels. It keeps its id, its place unless the
 -- priority or group differs, its counters and its history. A checkpoint belongs to the old payload.
 local function replace(holder, body, large, starts, asked)
-  -- If this call has changed the task before: its entries must be written before some of them are removed.
-  if saved[holder] then commit() end
+  -- If this call has created or changed the task before: its entries must be written before some of them are removed.
+  commit()
   local t = open(holder)
   if t.state ~= "queued" and t.state ~= "scheduled" and t.state ~= "retrying" then return "duplicate" end
   local before, after = read_policy(t.policy), read_policy(parts_of_body(body))
@@ -67,6 +80,7 @@ local function replace(holder, body, large, starts, asked)
   set_expiry(t, asked)
   extras(t).extra, extras(t).checkpoint, extras(t).progress = asked.extra, nil, nil
   if t.state == "queued" and (moves or after.priority ~= before.priority) then
+    withdraw(before, holder)
     make_ready(holder, after.priority, false, after.group)
   end
   -- Debounce: a repeated delay starts again.

@@ -253,6 +253,12 @@ function open_groups()
     return ids, sizes[entry] == 0
   end
 
+  -- An id was removed from the list of a group.
+  function groups.withdrew(name, priority)
+    count(priority, -1)
+    sizes[priority .. name] = redis.call("LLEN", list .. priority .. name)
+  end
+
   function groups.return_turn(priority, name) push_turn(priority, name, 0) end
   function groups.drop_turn(priority) count(priority, 1) end
 

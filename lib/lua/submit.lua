@@ -16,7 +16,8 @@
              "full_depth" | "full_bytes" | "full_group"
                                                  the queue or the group has no room for the task; nothing was changed
              or only now, if no item has extras other than a group and all were created
-  cost       O(n log D), D = delayed tasks; plus 11 commands per call with max_depth, and one or two with max_bytes
+  cost       O(n log D), D = delayed tasks; plus 11 commands per call with max_depth, and one or two with max_bytes;
+             O(1,000) for a replaced task whose priority or group changes
   invariant  each item is created completely or not at all; a refused item changes nothing ]]
 local ttl = ARGV[1]
 local first, fields_each = 2, 4

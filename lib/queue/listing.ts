@@ -84,6 +84,8 @@ async function findTasks(
   const from = after === undefined ? 0 : queues.findIndex(queue => queue >= after.queue)
   const remaining = from < 0 ? [] : queues.slice(from)
   const found: Found[] = []
+  // A task whose priority was replaced may have left its id in its old place.
+  const foundIds = new Set<string>()
   let entriesLeft = MAX_ENTRIES_PER_PAGE
   let textLeft = MAX_TEXT_PER_PAGE
   let last = cursor
@@ -104,12 +106,14 @@ async function findTasks(
     for (const [queue, place, ...entries] of parts)
       for (const [score, id, text] of entries) {
         const task = text === null ? undefined : readTask(queue, rawOf(place, score, id, text))
-        const isMatch = task?.state === state && (matches?.(task, now) ?? true)
+        const isMatch = task?.state === state && !foundIds.has(task.id) && (matches?.(task, now) ?? true)
         if (entriesLeft-- === 0 || (isMatch && found.length === limit)) return endPage(last)
         textLeft -= text?.length ?? 0
         position = { queue, place, score, id }
         last = writeCursor(position)
-        if (isMatch) found.push({ task, hasOwnPayload: hasOwnPayload(text!), cursor: last })
+        if (!isMatch) continue
+        foundIds.add(task.id)
+        found.push({ task, hasOwnPayload: hasOwnPayload(text!), cursor: last })
       }
     if (isComplete) {
       at += some.length

@@ -112,8 +112,8 @@ describe.each(names)("%s.lua", name => {
     const text = scriptText(name)
     expect(text).toStartWith("#!lua")
     expect(text).not.toMatch(/tq:|"\{|SMEMBERS|KEYS\[/)
-    // LREM scans a list: only the audit uses it, for a turn that it has found.
-    expect(text.includes('"LREM"')).toBe(name === "auditQueue")
+    // LREM scans a list. The audit uses it for a turn that it has found, and what replaces a task for one of the last entries.
+    expect(text.includes('"LREM"')).toBe(["auditQueue", "submit", "scheduleFire"].includes(name))
     // Only `page` reads a list, and only its own part of it. Only the backoff is random.
     expect(text.match(/"LRANGE"/g)?.length ?? 0).toBe(name === "page" ? 1 : 0)
     expect(source).not.toContain("math.random")

@@ -182,6 +182,31 @@ describe("on_duplicate replaces a waiting task as a whole", () => {
     expect(tasks[1]).toMatchObject({ id: first.task_id, payload: {} })
   })
 
+  test.each([{}, { group: "g" }])("and leaves nothing in the place of its old priority: %p", async group => {
+    await using q = await ServedQueue.open()
+    for (let i = 0; i < 20; i++) {
+      const task = { type: `t${i}`, priority: i % 2, unique_key: "k", on_duplicate: "replace" }
+      await q.ask("POST", "/submit", { ...task, ...group, queue: q.queue })
+      const both = { ...task, ...group, queue: q.queue, unique_key: "both" }
+      await q.ask("POST", "/submit", [both, { ...both, priority: 2 }])
+    }
+    await checkQueue(q.direct.redis, q.queue)
+    const { body } = await q.ask("GET", `/tasks?state=queued&queue=${q.queue}`)
+    const listed = body.tasks.map(({ type, priority }: { type: string; priority: number }) => [
+      type,
+      priority,
+    ])
+    expect(listed.sort()).toEqual([
+      ["t19", 1],
+      ["t19", 2],
+    ])
+    const queue = await q.ask("GET", `/queues/${q.queue}`)
+    // The last entry of a group's list stays.
+    expect(queue.body.depth.queued).toBeLessThanOrEqual("group" in group ? 6 : 2)
+    expect(await q.lease(9)).toHaveLength(2)
+    await checkQueue(q.direct.redis, q.queue)
+  })
+
   test("but not a running task, and not one of another queue", async () => {
     await using q = await ServedQueue.open()
     const { id } = await q.leased({ type: "email", unique_key: "k", meta: { team: "old" } })
