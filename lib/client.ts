@@ -562,7 +562,13 @@ function refusal(response: Response, text: string): BrokerProblem {
     // The answer is not from the broker: its code is unknown.
   }
   const reason = response.statusText || "no reason given"
-  return new BrokerProblem(response.status, "unknown", reason, undefined, retryAfterMs, undefined)
+  const location = response.headers.get("Location")
+  // The client follows no redirect: it would send the token to another server, and fetch turns a POST into a GET.
+  const detail =
+    location === null
+      ? undefined
+      : `the server redirects to ${shownUrl(location)}, so this is not the address of the broker`
+  return new BrokerProblem(response.status, "unknown", reason, detail, retryAfterMs, undefined)
 }
 
 function fromProblem(status: number, problem: Problem, retryAfterMs?: number): BrokerProblem {

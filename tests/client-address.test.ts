@@ -4,6 +4,7 @@ import { join } from "node:path"
 import { shownUrl } from "../lib/broker-address.ts"
 import { Client } from "../lib/client.ts"
 import { pause } from "../lib/pause.ts"
+import { ownConnections } from "../lib/worker/own-connections.ts"
 
 const CLIENT = JSON.stringify(join(import.meta.dir, "../lib/client.ts"))
 const TOKEN = "a-token"
@@ -31,6 +32,28 @@ test("no spelling of an address shows its user, password, query or fragment", ()
     "http://host:1/p#hunter2pw",
   ])
     expect(shownUrl(address).toLowerCase()).toMatch(/^(http:\/\/)?host:1\/p$/)
+})
+
+test("the refusal of a server that redirects says where to, and the redirect is not followed", async () => {
+  let requests = 0
+  const statuses = [301, 302, 303, 307, 308]
+  using server = Bun.serve({
+    port: 0,
+    fetch: () => {
+      const headers = { location: "https://user:hunter2pw@queue.example/work?token=hunter2pw" }
+      return new Response("<html>", { status: statuses[requests++]!, headers })
+    },
+  })
+  const client = new Client({ url: server.url.href, token: TOKEN })
+  const own = new Client({ url: server.url.href, token: TOKEN, fetch: ownConnections(server.url.href) })
+  for (const [i, status] of statuses.entries()) {
+    const error = await (i % 2 ? client : own).lease().catch(thrown => thrown)
+    expect(error.message).toContain(
+      `(${status} unknown): the server redirects to https://queue.example/work,`,
+    )
+    expect(error.retryable).toBe(false)
+  }
+  expect(requests).toBe(statuses.length)
 })
 
 test("a time limit above the range of timers waits, and one of 0 or less is refused", async () => {
