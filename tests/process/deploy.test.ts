@@ -17,6 +17,7 @@ interface Service {
   read_only?: boolean
   cap_drop?: string[]
   ports?: string[]
+  healthcheck?: { test: string[] }
 }
 const compose = Bun.YAML.parse(await text("docker-compose.yml")) as { services: Record<string, Service> }
 
@@ -50,6 +51,16 @@ test("Compose publishes only the broker, and services have a read-only root and 
     expect(service.cap_drop).toEqual(["ALL"])
     expect(service.ports !== undefined).toBe(name === "broker")
   }
+})
+
+test("the broker's health check in Compose asks the broker even if HTTP_PROXY is set", async () => {
+  using server = Bun.serve({ port: 0, fetch: () => new Response("ok") })
+  const [, ...command] = compose.services.broker!.healthcheck!.test
+  const check = Bun.spawn(
+    command.map(part => part.replace(":5000", `:${server.port}`)),
+    { env: { PATH: process.env.PATH, HTTP_PROXY: "http://127.0.0.1:9" }, stdout: "ignore", stderr: "ignore" },
+  )
+  expect(await check.exited).toBe(0)
 })
 
 test("CI runs the README's test command", async () => {
