@@ -70,27 +70,36 @@ function unknownType({ type, releases = 0 }: LeasedTask, handlers: Handlers): Ou
   }
 }
 
-/** Handlers may throw anything, even values that throw again when they are formatted. */
+/**
+ * An error, its causes, and its frames. The causes come before the frames, because /dlq/groups compares the beginning.
+ * Handlers may throw anything, even values that throw again when they are formatted.
+ */
 export function formatError(thrown: unknown, frames = MAX_FRAMES): string {
   const causes = formatCauses(thrown, 1, new Set()).join("\n").slice(0, MAX_CAUSES_LENGTH)
-  const error = formatOne(thrown, frames, MAX_ERROR_LENGTH - causes.length - 1)
-  return causes === "" ? error : `${error}\n${causes}`
+  const error = formatOne(thrown, MAX_ERROR_LENGTH - (causes === "" ? 0 : causes.length + 1))
+  const parts = [error, causes, ...framesOf(thrown).slice(0, frames)]
+  return errorText(parts.filter(part => part !== "").join("\n"))
 }
 
-function formatOne(thrown: unknown, frames: number, maxLength: number): string {
+function formatOne(thrown: unknown, maxLength: number): string {
   try {
-    if (!isError(thrown))
-      return `thrown: ${typeof thrown === "string" ? thrown : (JSON.stringify(thrown) ?? String(thrown))}`.slice(
-        0,
-        maxLength,
-      )
-    const { name, message, stack, code } = thrown as Error & { code?: unknown }
-    const shownFrames = (stack ?? "").split("\n").filter(line => /^\s+at /.test(line))
+    if (!isError(thrown)) {
+      const text = typeof thrown === "string" ? thrown : (JSON.stringify(thrown) ?? String(thrown))
+      return `thrown: ${text}`.slice(0, maxLength)
+    }
+    const { name, message, code } = thrown as Error & { code?: unknown }
     // Errors of sockets may have only a code.
-    const text = message || (typeof code === "string" ? code : "")
-    return [`${name}: ${text}`, ...shownFrames.slice(0, frames)].join("\n").slice(0, maxLength)
+    return `${name}: ${message || (typeof code === "string" ? code : "")}`.slice(0, maxLength)
   } catch {
     return "the handler threw something that cannot be shown"
+  }
+}
+
+function framesOf(thrown: unknown): string[] {
+  try {
+    return isError(thrown) ? (thrown.stack ?? "").split("\n").filter(line => /^\s+at /.test(line)) : []
+  } catch {
+    return []
   }
 }
 
@@ -108,7 +117,7 @@ function formatCauses(thrown: unknown, level: number, seen: Set<unknown>): strin
   const add = (label: string, inner: unknown) => {
     if (inner === undefined || seen.has(inner) || seen.size > MAX_CAUSES) return
     seen.add(inner)
-    lines.push(`${label} ${formatOne(inner, 0, MAX_CAUSE_LENGTH)}`, ...formatCauses(inner, level + 1, seen))
+    lines.push(`${label} ${formatOne(inner, MAX_CAUSE_LENGTH)}`, ...formatCauses(inner, level + 1, seen))
   }
   try {
     const { errors, cause } = thrown as { errors?: unknown; cause?: unknown }
