@@ -1,4 +1,4 @@
-/** The groups of a queue: waiting, running, held and why; pausing one, and its own limits. */
+/** The groups of a queue: what waits, runs and is held, and the dialogs that pause a group and set its limits. */
 import { useState } from "preact/hooks"
 import type { GroupsAnswer, GroupView } from "../wire/grouping.ts"
 import type { GroupLimits } from "../wire/queue-settings.ts"
@@ -128,7 +128,7 @@ function Held({ view: { held, pause_reason } }: { view: GroupView }) {
   )
 }
 
-/** What differs for a group from the settings of its queue, in one line. */
+/** The limits of a group's own, in one line. */
 export function limitsText({ concurrency, rate, order, on_dead, max_waiting }: GroupLimits): string {
   const parts = [
     concurrency === undefined ? "" : `${concurrency} running`,

@@ -214,7 +214,7 @@ function readWork({ text, value }: Body) {
   const { queues, max, wait_ms: waitMs, worker, instance, host, version } = checkWork(isObject ? rest : value)
   if (settle.length > MAX_ITEMS || extend.length > MAX_ITEMS)
     throw new Refused("bad_request", {
-      detail: `\`settle\` and \`extend\` must have at most ${MAX_ITEMS} items.`,
+      detail: `\`settle\` and \`extend\` must have at most ${MAX_ITEMS} items each.`,
     })
   return {
     settle: readItems(

@@ -7,14 +7,16 @@
     expiring        zset    beside expiring tasks: `=entry` of held turns, by when to look at them again
     busy            zset    `group \n id` of leased tasks, all with score 0
     overrides       hash    by group: what differs from the queue's settings for groups, as JSON
-    asked:<group>   string  exists while a worker has asked to hold the group; `asked:`: while any group is
+    asked:<group>   string  exists while a worker has asked to hold the group; `asked:` exists while any group is held so
     pace:<group>    string  time and levels of the group's token buckets; expires when they are full
   invariant  an entry is in `waiting` exactly if its list is not empty, and then its turn is either in the ready list,
              once, or held
-  Only three moves change that: an entry's list became not empty: its turn goes to the end of the line; a turn was served:
-  it goes back to the end of the line, or is held if the group may not go on; a hold is over: the turn goes back.
+  Only three events move a turn:
+    a list receives its first id   the turn goes to the end of the line
+    a turn was served              it goes back to the end of the line, or is held if the group may lease no more
+    a hold is over                 the turn goes to the end of the line
   Nothing here runs for tasks without a group. ]]
-local LOOK_AGAIN_MS = 60000 -- until a hold without a known end is looked at again: only a safeguard, as its end is an event
+local LOOK_AGAIN_MS = 60000 -- how often a hold without a known end is checked; only a safeguard, because an event ends it
 
 function open_groups()
   if groups then return groups end
@@ -27,7 +29,7 @@ function open_groups()
   local limits, rooms = {}, {} -- by group
   local touched, heads, tails = {}, {}, {} -- entries with new ids, in order; these ids
   local sizes = {} -- by entry: the new lengths of changed lists
-  local turns, grouped = {}, {} -- by priority: turns to push; tasks in group lists minus turns in line, the difference
+  local turns, grouped = {}, {} -- by priority: turns to push; change of (tasks in group lists minus turns in line)
   local freed = {} -- groups that may go on, in order and as keys
 
   local function member(name, id) return name .. "\n" .. id end
@@ -105,7 +107,7 @@ function open_groups()
     if groups.are_limited() then look_at(name) end
   end
 
-  -- Nobody leases a task of the group before these ms are over.
+  -- Holds the group for this many ms.
   function groups.ask(name, ms)
     for _, key in ipairs({ asked, asked .. name }) do
       if redis.call("PTTL", key) < tonumber(ms) then redis.call("SET", key, 1, "PX", ms) end
@@ -170,7 +172,7 @@ function open_groups()
     return cause, has_end and later or 0, groups.limits(name).reason or "", has_slots and groups.slots(name, most) or {}
   end
 
-  -- Counts leased tasks of a group, of those that were taken from its list.
+  -- Updates the room of a group: `taken` ids were taken from its list, and `leased` of them are leased now.
   local function use_room(name, taken, leased)
     local room = rooms[name]
     if not room then return end

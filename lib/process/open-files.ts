@@ -20,12 +20,9 @@ export function watchOpenFiles(log: Log, checkMs = CHECK_MS): () => void {
     if (exhausted === reported) return
     reported = exhausted
     if (exhausted)
-      log.error(
-        "No connection can be accepted until others close: all open files that the limit allows are in use",
-        {
-          limit: openFilesLimit(),
-        },
-      )
+      log.error("The broker accepts no connections until others close: the limit of open files is reached", {
+        limit: openFilesLimit(),
+      })
     else log.info("Connections are accepted again")
   }
   const timer = setInterval(check, checkMs).unref()

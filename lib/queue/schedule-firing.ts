@@ -83,7 +83,7 @@ export class ScheduleFiring {
         await this.#fire(queue, some, now)
       } catch (error) {
         counters.scheduleFires.failed += some.length
-        this.#log.warn("Schedules could not create their tasks; it is tried again", { queue, error })
+        this.#log.warn("Schedules could not create their tasks, which is retried", { queue, error })
         throw error
       }
     }
@@ -159,7 +159,7 @@ export class ScheduleFiring {
     }
   }
 
-  /** `mustReplicate`: a client is told. What a failover undoes of a planned run is due again. */
+  /** `mustReplicate`: a client gets the result. A planned run needs no replicas: if a failover loses it, it is due again. */
   #call(queue: string, fires: readonly Fire[], mustReplicate: boolean) {
     const { scripts, options } = this.parts
     const kept = { retention: options.doneRetentionMs, ttl: options.idempotencyTtlMs }

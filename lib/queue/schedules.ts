@@ -169,7 +169,7 @@ export class Schedules {
           })
         case "full_group":
           throw new Refused("group_full", {
-            detail: `The group of the task is full. The task was not created. Retry when workers have finished some tasks of the group.`,
+            detail: `The group of the task is full: as many of its tasks wait as its max_waiting allows. The task was not created. Retry when workers have finished some tasks of the group.`,
           })
         case "conflict":
           throw new Refused("key_reused")

@@ -391,5 +391,5 @@ const workerNotFound = (worker: string) =>
 
 const pollsOtherQueues = (worker: string) =>
   new Refused("forbidden", {
-    detail: `The token is bound to queues, and the worker ${worker} polls others, or none.`,
+    detail: `The token is bound to queues, and the worker ${worker} polls other queues, or has not polled any.`,
   })

@@ -72,7 +72,7 @@ export const GROUP_KEYS = {
     type: "string",
     by: "group",
     content:
-      "exists while a worker has asked to hold the group, and without a name while it has for any; expires",
+      "exists while a worker has asked to hold the group; the key without a name exists while any group of the queue is held so; expires",
   },
   pace: {
     type: "string",

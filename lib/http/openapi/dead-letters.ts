@@ -37,7 +37,7 @@ export const deadLetters: ProseOf<"dead-letters"> = {
   retryDeadTask: {
     description:
       "Moves the task to the end of its queue, with `retries`, `crashes` and `releases` set to 0 and without its expiry. Its " +
-      "checkpoint is kept. A body that is not JSON is ignored.",
+      "checkpoint is kept. A body without Content-Type application/json is ignored.",
     body: { unchanged: {}, "with another payload": { payload: { to: "b@example.org" } } },
     answers: {
       200: {

@@ -27,7 +27,8 @@ export const inspecting: ProseOf<"inspecting"> = {
     description:
       "One sentence for people, and a `cause` for programs. ended; delayed: it is ready at `due_at`; backing_off: its retry " +
       "is ready at `due_at`; running: on `worker`; cancelling; waiting: `ahead` tasks go first; paused: its queue is paused; " +
-      "limited: by the settings of its queue; no_workers: no worker has polled its queue in the last minute.",
+      "limited: by the settings of its queue; no_workers: no worker has polled its queue in the last minute; group_limited, " +
+      "group_rate, group_order, group_paused and group_held: its group is at a limit, in strict order, paused, or held by a worker.",
     answers: {
       200: {
         description: "The reason.",

@@ -12,7 +12,8 @@ const NO_WORKER = { 404: "No worker of this name was seen in the last day: see /
 export const managing: ProseOf<"managing"> = {
   listQueues: {
     description:
-      "All queues that ever had a task, by name, each as /queues/{queue} shows it. If the answer has a `next`, repeat the " +
+      "All queues by name, each as /queues/{queue} shows it. A queue without tasks, schedules and settings is no longer listed an " +
+      "hour after its last poll. If the answer has a `next`, repeat the " +
       "call with it as `cursor`.",
     query: { limit: 100 },
     answers: {
@@ -59,8 +60,8 @@ export const managing: ProseOf<"managing"> = {
     description:
       "Replaces all settings of the queue: a setting that the body omits is removed, and `{}` removes all. `defaults` are the " +
       "values for tasks whose submit omits them; `concurrency` is how many tasks all workers together may lease at a time; " +
-      "`rate` is how many tasks are handed out per second, with up to `burst` at once after a quiet period. The limits apply " +
-      "from now on; running tasks are not affected. /why reports `limited` for a task that waits because of them. Safe to repeat.",
+      "`rate` is how fast tasks are handed out, with up to `burst` at once after a quiet period; `groups` are the limits of each " +
+      "group of the queue. The limits apply from now on; running tasks are not affected. /why reports `limited` for a task that waits because of them. Safe to repeat.",
     body: { "all settings": SETTINGS, "no settings": {} },
     answers: {
       200: {
@@ -74,7 +75,7 @@ export const managing: ProseOf<"managing"> = {
     description:
       "Deletes queued tasks (the lowest priority first), delayed (scheduled and retrying), done, dead or cancelled tasks, the " +
       "oldest first, but never running tasks. Their unique keys become free, and requests that wait for their end at /status " +
-      "get 410. One call deletes up to `limit`: repeat it until `purged` or `remaining` is 0. With `dry_run`, nothing is " +
+      "get 404 or 410. One call deletes up to `limit`: repeat it until `purged` or `remaining` is 0. With `dry_run`, nothing is " +
       "deleted. Deletion cannot be undone.",
     body: {
       "dry run": { state: "queued", dry_run: true },
