@@ -1,4 +1,5 @@
 /** Runs a handler and turns its result or error into the outcome of an ack. Never rejects. */
+import { join } from "node:path"
 import { isNativeError } from "node:util/types"
 import {
   Fatal,
@@ -12,6 +13,8 @@ import type { LeasedTask } from "../wire/working.ts"
 
 const MAX_ERROR_LENGTH = 4_000
 const MAX_FRAMES = 5
+const FRAME = /^\s+at /m
+const OWN_FILES = [`${import.meta.dir}/`, `${join(import.meta.dir, "../../worker.ts")}:`]
 const MAX_CAUSE_LEVELS = 5
 const MAX_CAUSES = 10
 const MAX_CAUSE_LENGTH = 500
@@ -95,9 +98,13 @@ function formatOne(thrown: unknown, maxLength: number): string {
   }
 }
 
+/** The frames above the worker's own; none if the message has frames already. */
 function framesOf(thrown: unknown): string[] {
   try {
-    return isError(thrown) ? (thrown.stack ?? "").split("\n").filter(line => /^\s+at /.test(line)) : []
+    if (!isError(thrown) || FRAME.test(thrown.message)) return []
+    const frames = (thrown.stack ?? "").split("\n").filter(line => FRAME.test(line))
+    const own = frames.findIndex(frame => OWN_FILES.some(file => frame.includes(file)))
+    return own < 0 ? frames : frames.slice(0, own)
   } catch {
     return []
   }

@@ -1,8 +1,8 @@
-/** The error of a failed task contains what the error was caused by. */
+/** The error of a failed task: what it was caused by, and the frames of the handler. */
 import { expect, test } from "bun:test"
 import { runInNewContext } from "node:vm"
 import { patternOf } from "../../lib/queue/dead-letters.ts"
-import { formatError } from "../../lib/worker/run-handler.ts"
+import { formatError, runHandler } from "../../lib/worker/run-handler.ts"
 
 test("an error names its causes, level by level", () => {
   const inner = new Error("no route", { cause: "cable" })
@@ -81,4 +81,25 @@ test("errors without the class Error have causes too", () => {
 test("an error without a message shows its code", () => {
   const error = Object.assign(new AggregateError([new Error("::1 refused")]), { code: "ECONNREFUSED" })
   expect(formatError(error, 0)).toBe("AggregateError: ECONNREFUSED\none of its errors: Error: ::1 refused")
+})
+
+test("an error has the frames of the handler, none of the worker, and none twice", async () => {
+  const errorOf = async (handler: () => unknown) => {
+    const context = { task: { type: "mail" } } as Parameters<typeof runHandler>[2]
+    const outcome = await runHandler(new Map([["mail", handler]]), {}, context)
+    return (outcome as { error: string }).error
+  }
+  const inHandler = await errorOf(() => {
+    throw new Error("no route")
+  })
+  expect(inHandler).toStartWith("Error: no route\n")
+  expect(inHandler).toContain("error-causes.test.ts")
+  expect(inHandler).not.toContain("run-handler.ts")
+  const inner = new Error("no route")
+  const repeated = await errorOf(() => {
+    throw new Error(`giving up: ${inner.stack}`)
+  })
+  expect(repeated.split("\n").filter(line => /^\s+at /.test(line)).length).toBe(
+    inner.stack!.split("\n").filter(line => /^\s+at /.test(line)).length,
+  )
 })
