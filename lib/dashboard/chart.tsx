@@ -1,13 +1,30 @@
 /** Line charts of the last five minutes. The legend shows the latest values, or those under the pointer. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks"
 import uPlot from "uplot"
+import { CHART_DELAY_SECONDS, HISTORY_SECONDS } from "./history.ts"
 import { useClock } from "./live.ts"
 import { formatClock, formatRate } from "./text.tsx"
 
 export type Lines = readonly { label: string; color: string }[]
 type Points = [number[], ...(number | null)[][]]
 const HEIGHT = 150
-const WINDOW_SECONDS = 300
+const MINUTE_SECONDS = 60
+/** A label this near to the left edge would touch the labels of the other axis. */
+const MIN_LABEL_SECONDS = 18
+
+/** All charts show the same time. */
+function timeRange(): [number, number] {
+  const end = Math.floor(Date.now() / 1_000) - CHART_DELAY_SECONDS
+  return [end - HISTORY_SECONDS + 1, end]
+}
+
+/** The full minutes, so that all charts have their labels at the same places. */
+function minutesIn([begin, end]: [number, number]): number[] {
+  const minutes: number[] = []
+  const first = Math.ceil((begin + MIN_LABEL_SECONDS) / MINUTE_SECONDS) * MINUTE_SECONDS
+  for (let at = first; at <= end; at += MINUTE_SECONDS) minutes.push(at)
+  return minutes
+}
 
 const colorOf = (name: string) =>
   getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()
@@ -46,14 +63,14 @@ export function Chart({
           legend: { show: false },
           cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
           scales: {
-            x: { range: (_, __, max) => [Math.max(max, Date.now() / 1_000 - 5) - WINDOW_SECONDS, max] },
+            x: { range: timeRange },
             y: { range: (_, __, max) => [0, Math.max(1, max * 1.15)] },
           },
           axes: [
             {
               ...axis,
               size: 26,
-              space: 70,
+              splits: () => minutesIn(timeRange()),
               values: (_, splits) => splits.map(s => formatClock(s * 1_000).slice(0, 5)),
             },
             { ...axis, size: 44, space: 28, values: (_, splits) => splits.map(formatRate) },

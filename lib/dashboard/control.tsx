@@ -97,14 +97,14 @@ export function SettingsDialog({ view, onClose, onDone }: QueueDialogProps) {
     <Confirm title={`Limits of ${view.queue}`} button="Save" run={save} onClose={onClose}>
       <p>The limits apply to all workers together, from the next lease.</p>
       <LimitField
-        label="Concurrency"
+        label="Max running"
         hint="Maximum number of running tasks."
         value={most}
         most={1_000_000}
         onInput={setMost}
       />
       <LimitField
-        label="Per second"
+        label="Max starts per second"
         hint="Maximum number of leases per second."
         value={perSecond}
         most={100_000}

@@ -1,10 +1,10 @@
 /** The dead-letter view: dead tasks grouped by error, with bulk retry and purge. */
 import { useState } from "preact/hooks"
-import type { DeadGroup, DlqAnswer, DlqGroupsAnswer } from "../wire/dead-letters.ts"
+import type { DeadGroup, DlqGroupsAnswer } from "../wire/dead-letters.ts"
 import { REASONS } from "../wire/states.ts"
-import { can, queryOf, requestJson } from "./api.ts"
+import { can, queryOf, requestJson, requestText } from "./api.ts"
 import { type DeadFilter, readDeadFilter } from "./dead-filter.ts"
-import { Filter, Select } from "./fields.tsx"
+import { Filter, FilterBar, Select } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, Skeleton } from "./parts.tsx"
@@ -12,6 +12,8 @@ import { PurgeDeadDialog } from "./purge-dead.tsx"
 import { RetryDialog } from "./retry-dead.tsx"
 import { type Route, refine } from "./route.ts"
 import { Pager, Table } from "./table.tsx"
+import { readTasks } from "./task-pages.ts"
+import { firstLineOf } from "./task-words.ts"
 import { TaskTable } from "./tasks.tsx"
 import { formatCount, SafeText, Time } from "./text.tsx"
 
@@ -32,10 +34,15 @@ type BulkAction = { what: "retry" | "purge"; filter: DeadFilter; known: number |
 export function DeadLetters({ route: { query } }: { route: Route }) {
   const filter = readDeadFilter(query)
   const [bulk, setBulk] = useState<BulkAction>()
+  const [runs, setRuns] = useState(0)
   const value = (name: string) => query.get(name) ?? ""
   const { fingerprint } = filter
   const groups = useGroups(filter)
   const all = (what: BulkAction["what"]) => setBulk({ what, filter, known: undefined })
+  const reload = () => {
+    groups.refresh()
+    setRuns(runs + 1)
+  }
   const any = (groups.value?.groups.length ?? 0) > 0
   return (
     <>
@@ -53,7 +60,7 @@ export function DeadLetters({ route: { query } }: { route: Route }) {
           </div>
         )}
       </div>
-      <div class="filters">
+      <FilterBar query={query} names={["queue", "type", "reason", "error", "age"]}>
         <Filter
           label="Queue"
           value={value("queue")}
@@ -69,7 +76,7 @@ export function DeadLetters({ route: { query } }: { route: Route }) {
         />
         <Filter label="Error contains" value={value("error")} onChange={error => refine({ error })} />
         <Select label="Dead for" value={value("age")} options={AGES} onChange={age => refine({ age })} />
-      </div>
+      </FilterBar>
       {groups.problem && <ProblemNote problem={groups.problem} />}
       {groups.value === undefined ? (
         groups.problem === undefined && <Skeleton rows={6} />
@@ -98,7 +105,7 @@ export function DeadLetters({ route: { query } }: { route: Route }) {
               <Icon name="back" /> All groups
             </button>
           </div>
-          <GroupTasks filter={filter} />
+          <GroupTasks filter={filter} runs={runs} />
         </>
       )}
       {bulk?.what === "retry" && (
@@ -106,15 +113,17 @@ export function DeadLetters({ route: { query } }: { route: Route }) {
           filter={bulk.filter}
           known={bulk.known}
           onClose={() => setBulk(undefined)}
-          onDone={groups.refresh}
+          onDone={reload}
         />
       )}
       {bulk?.what === "purge" && (
-        <PurgeDeadDialog filter={bulk.filter} onClose={() => setBulk(undefined)} onDone={groups.refresh} />
+        <PurgeDeadDialog filter={bulk.filter} onClose={() => setBulk(undefined)} onDone={reload} />
       )}
     </>
   )
 }
+
+const eventsOf = ({ queue }: DeadFilter) => queryOf({ queue, event: "dead,retried,deleted,purged" }).slice(1)
 
 /** Loads several pages of groups and merges groups with the same fingerprint. */
 function useGroups(filter: DeadFilter) {
@@ -143,7 +152,7 @@ function useGroups(filter: DeadFilter) {
     return { groups: [...found.values()].sort((a, b) => b.count - a.count), more: cursor !== undefined }
   }
   return useData(JSON.stringify(filter), load, {
-    events: queryOf({ queue: filter.queue, event: "dead,retried,deleted,purged" }).slice(1),
+    events: eventsOf(filter),
   })
 }
 
@@ -164,12 +173,16 @@ function GroupTable(props: {
       columns={[
         {
           head: "Error",
+          grow: true,
           cell: group => (
             <a
               class="error"
               href={`#/dead${queryOf({ ...Object.fromEntries(new URLSearchParams(location.hash.split("?")[1])), fingerprint: group.fingerprint })}`}
             >
-              <SafeText text={group.sample.error ?? (group.error || "no error message")} most={160} />
+              <SafeText
+                text={firstLineOf(group.sample.error ?? group.error) || "no error message"}
+                most={300}
+              />
             </a>
           ),
         },
@@ -197,19 +210,20 @@ function GroupTable(props: {
   )
 }
 
-function GroupTasks({ filter }: { filter: DeadFilter }) {
+/** `runs` changes after a bulk action, which ends many of these tasks. */
+function GroupTasks({ filter, runs }: { filter: DeadFilter; runs: number }) {
   const [cursors, setCursors] = useState<readonly string[]>([])
-  const key = `${JSON.stringify(filter)} ${cursors.at(-1) ?? ""}`
+  const key = `${JSON.stringify(filter)} ${cursors.at(-1) ?? ""} ${runs}`
   const load = async (signal: AbortSignal) => {
     let cursor = cursors.at(-1)
     for (let call = 1; ; call++) {
       const path = `/dlq${queryOf({ ...filter, limit: TASKS_PER_PAGE, cursor })}`
-      const answer = await requestJson<DlqAnswer>("GET", path, undefined, signal)
+      const answer = readTasks(await requestText("GET", path, { signal }))
       if (answer.tasks.length > 0 || answer.next === undefined || call === CALLS_PER_PAGE) return answer
       cursor = answer.next
     }
   }
-  const { value, problem, stale } = useData(key, load)
+  const { value, problem, stale } = useData(key, load, { events: eventsOf(filter) })
   if (problem) return <ProblemNote problem={problem} />
   if (value === undefined) return <Skeleton rows={4} />
   return (

@@ -2,7 +2,7 @@
 import { useRef, useState } from "preact/hooks"
 import { EVENT_NAMES, type EventData } from "../wire/events.ts"
 import { can, Problem, queryOf } from "./api.ts"
-import { Filter, Select } from "./fields.tsx"
+import { Filter, FilterBar, Select } from "./fields.tsx"
 import { stream, useClock, useStream } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, TaskLink } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
@@ -12,7 +12,7 @@ import { formatClock, SafeText } from "./text.tsx"
 
 const MAX_ROWS = 200
 const SHOWN_EVENTS = EVENT_NAMES.filter(name => !["counts", "skipped", "gap", "listening"].includes(name))
-const OWN_COLUMNS = new Set(["at", "queue", "task_id"])
+const OWN_COLUMNS = new Set(["at", "queue", "task_id", "order"])
 
 interface Row {
   key: number
@@ -52,7 +52,7 @@ export function Events({ route: { query } }: { route: Route }) {
           {held ? "Continue" : "Hold"}
         </button>
       </div>
-      <div class="filters">
+      <FilterBar query={query} names={["queue", "event"]}>
         <Filter label="Queue" value={queue} onChange={value => refine({ queue: value })} placeholder="all" />
         <Select
           label="Event"
@@ -60,7 +60,7 @@ export function Events({ route: { query } }: { route: Route }) {
           options={[["", "all"], ...SHOWN_EVENTS.map(name => [name, name] as const)]}
           onChange={value => refine({ event: value })}
         />
-      </div>
+      </FilterBar>
       {shown.current.length === 0 ? (
         <Empty title={open ? "No events yet" : "The event stream is not connected"}>
           <p>{open ? "Events appear here as they happen." : "The other views are updated by polling."}</p>
@@ -75,7 +75,11 @@ export function Events({ route: { query } }: { route: Route }) {
             { head: "Event", cell: ({ name }) => <Badge of={name} /> },
             { head: "Queue", cell: ({ data }) => data.queue && <QueueLink queue={data.queue} /> },
             { head: "Task", cell: ({ data }) => data.task_id && <TaskLink id={data.task_id} /> },
-            { head: "Details", cell: ({ data }) => <SafeText text={otherMembers(data)} most={200} /> },
+            {
+              head: "Details",
+              grow: true,
+              cell: ({ data }) => <SafeText text={otherMembers(data)} most={200} />,
+            },
           ]}
         />
       )}

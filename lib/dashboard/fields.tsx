@@ -1,6 +1,9 @@
 /** Form fields with a label and an optional hint. */
-import type { ComponentChild } from "preact"
+import type { ComponentChild, ComponentChildren } from "preact"
 import { useEffect, useId, useRef, useState } from "preact/hooks"
+import { Icon } from "./icon.tsx"
+import { refine } from "./route.ts"
+import { SafeText } from "./text.tsx"
 
 export function Field(props: {
   label: string
@@ -78,5 +81,47 @@ export function Select(props: {
         </select>
       )}
     </Field>
+  )
+}
+
+/** The filters of a view, and a chip for each that is set. On narrow screens the fields are folded away. */
+export function FilterBar(props: {
+  query: URLSearchParams
+  names: readonly string[]
+  children: ComponentChildren
+}) {
+  const [open, setOpen] = useState(false)
+  const set = props.names.filter(name => props.query.get(name))
+  return (
+    <div class={open ? "filterbar open" : "filterbar"}>
+      <button type="button" class="fold" aria-expanded={open} onClick={() => setOpen(!open)}>
+        Filters
+      </button>
+      <div class="filters">{props.children}</div>
+      {set.length > 0 && (
+        <div class="chips">
+          {set.map(name => (
+            <button
+              key={name}
+              type="button"
+              class="chip"
+              title="Clear this filter"
+              onClick={() => refine({ [name]: "" })}
+            >
+              {name}: <SafeText text={props.query.get(name)!} most={60} /> <Icon name="close" />
+            </button>
+          ))}
+          {set.length > 1 && (
+            <button
+              type="button"
+              class="chip"
+              onClick={() => refine(Object.fromEntries(set.map(name => [name, ""])))}
+            >
+              Clear all filters
+            </button>
+          )}
+        </div>
+      )}
+    </div>
   )
 }

@@ -204,7 +204,7 @@ function GroupLimitsDialog({ view, onClose, onDone }: DialogProps) {
         queue. Empty: as the queue says.
       </p>
       <LimitField
-        label="Concurrency"
+        label="Max running"
         hint="Maximum number of running tasks of the group."
         value={most}
         most={1_000_000}

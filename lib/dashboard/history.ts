@@ -11,6 +11,8 @@ export const CHART_DELAY_SECONDS = 3
 const MAX_AGE_SECONDS = HISTORY_SECONDS + 10
 /** Counts arrive up to this long after they happened. */
 const PUBLISH_DELAY_MS = 1_000
+/** A busy broker publishes counts late; then they are of the time since its previous ones, up to this long. */
+const MAX_COUNTED_MS = 5_000
 /** After a reconnect it takes up to this long until a gap is reported. */
 const RECONNECT_MS = 2_000
 /** Depths that were read further apart are not connected by a line. */
@@ -41,6 +43,8 @@ export class History {
   /** The last known second, if the event stream continues there without a gap. */
   #runEnd: number | undefined
   #lastId = ""
+  /** When each broker last published counts. */
+  readonly #countedAt = new Map<string, number>()
   #skewMs = -Infinity
   #settledAt = 0
   #polledAt: number | undefined
@@ -61,10 +65,14 @@ export class History {
     if (name !== "counts" || compareIds(id, this.#lastId) <= 0) return
     this.#lastId = id
     this.#skewMs = Math.max(this.#skewMs, data.at - now)
-    const second = Math.floor(data.at / 1_000)
-    for (const [queue, of] of Object.entries(data.queues ?? {}))
-      if (typeof of !== "number") add(this.#counts, second, queue, countsOf(of))
-    this.#extendRun(second)
+    const broker = `${data.broker}`
+    const since = this.#countedAt.get(broker) ?? 0
+    const begin = since > data.at - MAX_COUNTED_MS && since < data.at ? since : data.at - PUBLISH_DELAY_MS
+    this.#countedAt.set(broker, data.at)
+    for (const [second, share] of sharesOf(begin, data.at))
+      for (const [queue, of] of Object.entries(data.queues ?? {}))
+        if (typeof of !== "number") add(this.#counts, second, queue, countsOf(of, share))
+    this.#extendRun(Math.floor(data.at / 1_000) - 1)
     this.#forgetOld(now)
   }
 
@@ -180,11 +188,20 @@ export class History {
   }
 }
 
-const countsOf = ({ submitted = 0, done = 0, failed = 0, lapsed = 0 }: Record<string, number>): Counts => ({
-  submitted,
-  done,
-  failed: failed + lapsed,
-})
+function countsOf(of: Record<string, number>, share = 1): Counts {
+  const { submitted = 0, done = 0, failed = 0, lapsed = 0 } = of
+  return { submitted: submitted * share, done: done * share, failed: (failed + lapsed) * share }
+}
+
+/** The seconds between two times in ms, and which share of that time is in each. */
+function sharesOf(from: number, to: number): [second: number, share: number][] {
+  const shares: [number, number][] = []
+  for (let second = Math.floor(from / 1_000); second * 1_000 < to; second++) {
+    const overlap = Math.min(to, (second + 1) * 1_000) - Math.max(from, second * 1_000)
+    shares.push([second, overlap / (to - from)])
+  }
+  return shares
+}
 
 function add(bySecond: CountsBySecond, second: number, queue: string, of: Counts): void {
   const queues = bySecond.get(second) ?? new Map<string, Counts>()

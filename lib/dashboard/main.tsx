@@ -188,7 +188,7 @@ function SignedIn() {
 
 function CurrentView({ at }: { at: Route }) {
   const [place = "queues", name] = at.path
-  if (place === "queues") return name === undefined ? <Queues /> : <Queue name={name} route={at} />
+  if (place === "queues") return name === undefined ? <Queues route={at} /> : <Queue name={name} route={at} />
   if (place === "tasks") return name === undefined ? <Tasks route={at} /> : <Task id={name} />
   if (place === "schedules") return name === undefined ? <Schedules route={at} /> : <Schedule id={name} />
   if (place === "dead") return <DeadLetters route={at} />

@@ -9,12 +9,15 @@ export const Skeleton = ({ rows = 4 }: { rows?: number }) => (
   </div>
 )
 
-export const ProblemNote = ({ problem }: { problem: Error & { detail?: string | undefined } }) => (
-  <div class="trouble" role="alert">
+type ShownProblem = Error & { detail?: string | undefined; status?: number }
+
+/** What does not exist or may not be seen is no alarm. */
+export const ProblemNote = ({ problem }: { problem: ShownProblem }) => (
+  <div class={problem.status === 403 || problem.status === 404 ? "note" : "trouble"} role="alert">
     <strong>
       <SafeText text={problem.message} most={300} />
     </strong>
-    {problem.detail && (
+    {problem.detail && problem.detail !== problem.message && (
       <p>
         <SafeText text={problem.detail} most={600} />
       </p>
@@ -32,13 +35,22 @@ export const Empty = ({ title, children }: { title: string; children?: Component
 export const Badge = ({ of, children }: { of: string; children?: ComponentChildren }) => (
   <span class={`badge ${of}`}>{children ?? of}</span>
 )
-export const TaskLink = ({ id }: { id: string }) => (
-  <a class="mono id" href={`#/tasks/${encodeURIComponent(id)}`} title={escapeInvisible(id)}>
-    <SafeText text={id} most={140} />
-  </a>
-)
+/** If there is too little room, the queue at the beginning of the id is cut off first. */
+export function TaskLink({ id }: { id: string }) {
+  const colon = id.lastIndexOf(":") + 1
+  return (
+    <a class="mono id" href={`#/tasks/${encodeURIComponent(id)}`} title={escapeInvisible(id)}>
+      <span>
+        <SafeText text={id.slice(0, colon)} most={70} />
+      </span>
+      <span>
+        <SafeText text={id.slice(colon)} most={140} />
+      </span>
+    </a>
+  )
+}
 export const QueueLink = ({ queue }: { queue: string }) => (
-  <a class="name" href={`#/queues/${encodeURIComponent(queue)}`}>
+  <a class="name" href={`#/queues/${encodeURIComponent(queue)}`} title={escapeInvisible(queue)}>
     <SafeText text={queue} most={64} />
   </a>
 )

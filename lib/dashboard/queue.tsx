@@ -5,14 +5,14 @@ import { can, requestJson } from "./api.ts"
 import { Chart } from "./chart.tsx"
 import { PauseDialog, PauseNote, PurgeDialog, resume, SettingsDialog } from "./control.tsx"
 import { recent } from "./feed.ts"
+import { FilterBar } from "./fields.tsx"
 import { Groups, limitsText } from "./groups.tsx"
 import { Icon } from "./icon.tsx"
 import { feedListeners, stream, useClock, useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, Skeleton } from "./parts.tsx"
 import { DEPTH_LINES, RATE_LINES, Total } from "./queues.tsx"
 import { type Route, refine } from "./route.ts"
-import { LISTED } from "./task-pages.ts"
-import { TaskFilters, TaskList } from "./tasks.tsx"
+import { TASK_FILTERS, TaskFilters, TaskList } from "./tasks.tsx"
 import { formatDuration, formatRate, formatShort, plural, rateText, SafeText, Time } from "./text.tsx"
 
 /** Brokers of older versions do not send these members. */
@@ -22,6 +22,8 @@ type ExtendedQueueView = QueueView & {
 }
 
 export function Queue({ name, route }: { name: string; route: Route }) {
+  /** The first tab that has tasks when the view opens: the queued tasks of a healthy queue are usually none. */
+  const [first, setFirst] = useState<string>()
   const load = async (signal: AbortSignal) => {
     const view = await requestJson<ExtendedQueueView>(
       "GET",
@@ -29,6 +31,7 @@ export function Queue({ name, route }: { name: string; route: Route }) {
       undefined,
       signal,
     )
+    setFirst(before => before ?? TABS.find(of => view.depth[of] > 0))
     recent.addQueues([view], { all: false, streaming: stream.value === "open" })
     return view
   }
@@ -38,7 +41,7 @@ export function Queue({ name, route }: { name: string; route: Route }) {
   })
   const [dialog, setDialog] = useState<"pause" | "settings" | "purge">()
   const close = () => setDialog(undefined)
-  const state = route.query.get("state") ?? "queued"
+  const state = route.query.get("state") ?? first ?? "queued"
   return (
     <>
       <div class="title">
@@ -99,7 +102,7 @@ export function Queue({ name, route }: { name: string; route: Route }) {
           </div>
           <Groups queue={name} />
           <nav class="tabs" aria-label="Tasks by state">
-            {LISTED.map(of => (
+            {TABS.map(of => (
               <a
                 key={of}
                 href={`#/queues/${encodeURIComponent(name)}?state=${of}`}
@@ -109,13 +112,13 @@ export function Queue({ name, route }: { name: string; route: Route }) {
                   refine({ state: of })
                 }}
               >
-                {of}
+                {of} <span class="dim">{formatShort(value.depth[of])}</span>
               </a>
             ))}
           </nav>
-          <div class="filters">
+          <FilterBar query={route.query} names={TASK_FILTERS}>
             <TaskFilters query={route.query} />
-          </div>
+          </FilterBar>
           <TaskList state={state} queue={name} query={route.query} />
         </>
       )}
@@ -129,6 +132,8 @@ export function Queue({ name, route }: { name: string; route: Route }) {
     </>
   )
 }
+
+const TABS = ["queued", "processing", "delayed", "dead", "done", "cancelled"] as const
 
 /** The broker answers a name that it does not know with zeros, as it does for a queue that was emptied. */
 const isBlank = ({ depth, paused, settings, polled_at }: QueueView): boolean =>
@@ -145,10 +150,10 @@ function Facts({ view }: { view: ExtendedQueueView }) {
   return (
     <>
       <dl class="totals">
-        {(["queued", "delayed", "processing", "dead", "done", "cancelled"] as const).map(of => (
+        {TABS.map(of => (
           <Total
             key={of}
-            name={of}
+            name={of[0]!.toUpperCase() + of.slice(1)}
             value={formatShort(depth[of])}
             tone={of === "dead" && depth.dead > 0 ? "bad" : ""}
           />
@@ -157,7 +162,7 @@ function Facts({ view }: { view: ExtendedQueueView }) {
       <dl class="panel facts double">
         <dt>Oldest wait</dt>
         <dd>{view.oldest_waiting_ms === undefined ? "none" : formatDuration(view.oldest_waiting_ms)}</dd>
-        <dt>Last lease request</dt>
+        <dt>Last polled</dt>
         <dd>{polled_at === undefined ? "never" : <Time at={polled_at} />}</dd>
         {workers && (
           <>
@@ -172,7 +177,7 @@ function Facts({ view }: { view: ExtendedQueueView }) {
         )}
         {rates && (
           <>
-            <dt>Per second, last minute</dt>
+            <dt>Rates (per second, last minute)</dt>
             <dd>
               {formatRate(rates.submitted ?? 0)} submitted, {formatRate(rates.done ?? 0)} done,{" "}
               {formatRate(rates.failed ?? 0)} failed

@@ -5,10 +5,11 @@ import { can, requestJson } from "./api.ts"
 import { Chart, Sparkline } from "./chart.tsx"
 import { PauseDialog, PauseNote, resume } from "./control.tsx"
 import { recent } from "./feed.ts"
-import { Filter, Select } from "./fields.tsx"
+import { Filter } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
 import { feedListeners, stream, useClock, useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, Skeleton } from "./parts.tsx"
+import { type Route, refine } from "./route.ts"
 import { Table } from "./table.tsx"
 import { formatCount, formatDuration, formatRate, formatShort, scrollable } from "./text.tsx"
 
@@ -26,13 +27,16 @@ export const RATE_LINES = [
 const ORDERS: Record<string, (queue: QueueView) => number> = {
   name: () => 0,
   queued: ({ depth }) => -depth.queued,
-  "oldest wait": ({ oldest_waiting_ms = 0 }) => -oldest_waiting_ms,
+  oldest: ({ oldest_waiting_ms = 0 }) => -oldest_waiting_ms,
+  delayed: ({ depth }) => -depth.delayed,
+  processing: ({ depth }) => -depth.processing,
   dead: ({ depth }) => -depth.dead,
+  done: ({ rates }) => -rates.done,
 }
 const FILTERS_FROM = 8
 const SPARKLINE_SECONDS = 60
 
-export function Queues() {
+export function Queues({ route: { query } }: { route: Route }) {
   const load = async (signal: AbortSignal) => {
     const answer = await requestJson<QueuesAnswer>("GET", "/queues?limit=1000", undefined, signal)
     recent.addQueues(answer.queues, { all: true, streaming: stream.value === "open" })
@@ -43,8 +47,8 @@ export function Queues() {
     pollMs: 5_000,
   })
   const [pausing, setPausing] = useState<QueueView>()
-  const [name, setName] = useState("")
-  const [order, setOrder] = useState("name")
+  const name = query.get("name") ?? ""
+  const order = Object.keys(ORDERS).find(of => of === query.get("order")) ?? "name"
   const queues = value?.queues ?? []
   const shown = queues
     .filter(({ queue }) => queue.toLowerCase().includes(name.toLowerCase()))
@@ -69,18 +73,12 @@ export function Queues() {
             />
             <Chart title="Depth" unit="tasks" lines={DEPTH_LINES} points={() => recent.depth()} />
           </div>
-          {queues.length > FILTERS_FROM && (
+          {(queues.length > FILTERS_FROM || name !== "") && (
             <div class="filters">
-              <Filter label="Name" value={name} onChange={setName} />
-              <Select
-                label="Order"
-                value={order}
-                onChange={setOrder}
-                options={Object.keys(ORDERS).map(of => [of, of])}
-              />
+              <Filter label="Name contains" value={name} onChange={value => refine({ name: value })} search />
             </div>
           )}
-          <QueueTable queues={shown} pause={setPausing} refresh={refresh} />
+          <QueueTable queues={shown} order={order} pause={setPausing} refresh={refresh} />
           {value.next && <p class="dim">Only the first 1,000 queues by name are shown.</p>}
         </>
       )}
@@ -96,13 +94,13 @@ function Totals({ queues }: { queues: readonly QueueView[] }) {
   const paused = queues.filter(queue => queue.paused).length
   return (
     <dl class="totals">
-      <Total name="queued" value={formatShort(sum(({ depth }) => depth.queued))} />
-      <Total name="delayed" value={formatShort(sum(({ depth }) => depth.delayed))} />
-      <Total name="processing" value={formatShort(sum(({ depth }) => depth.processing))} />
-      <Total name="dead" value={formatShort(dead)} tone={dead > 0 ? "bad" : ""} href="#/dead" />
-      <Total name="oldest wait" value={oldest > 0 ? formatDuration(oldest) : "–"} />
+      <Total name="Queued" value={formatShort(sum(({ depth }) => depth.queued))} />
+      <Total name="Delayed" value={formatShort(sum(({ depth }) => depth.delayed))} />
+      <Total name="Processing" value={formatShort(sum(({ depth }) => depth.processing))} />
+      <Total name="Dead" value={formatShort(dead)} tone={dead > 0 ? "bad" : ""} href="#/dead" />
+      <Total name="Oldest wait" value={oldest > 0 ? formatDuration(oldest) : "–"} />
       <Total
-        name="paused"
+        name="Paused"
         value={`${paused} of ${formatCount(queues.length)}`}
         tone={paused > 0 ? "warn" : ""}
       />
@@ -117,7 +115,12 @@ export const Total = (props: { name: string; value: string; tone?: string; href?
   </div>
 )
 
-function QueueTable(props: { queues: QueueView[]; pause: (view: QueueView) => void; refresh: () => void }) {
+function QueueTable(props: {
+  queues: QueueView[]
+  order: string
+  pause: (view: QueueView) => void
+  refresh: () => void
+}) {
   useClock()
   const done = new Map(
     props.queues.map(({ queue }) => [queue, recent.throughput(queue, SPARKLINE_SECONDS)[2]!] as const),
@@ -126,6 +129,7 @@ function QueueTable(props: { queues: QueueView[]; pause: (view: QueueView) => vo
   const number = (name: string, of: keyof QueueView["depth"], tone = "") => ({
     head: name,
     num: true,
+    order: of,
     cell: ({ queue, depth }: QueueView) =>
       depth[of] === 0 ? (
         <span class="dim">0</span>
@@ -138,11 +142,14 @@ function QueueTable(props: { queues: QueueView[]; pause: (view: QueueView) => vo
   return (
     <Table
       label="Queues"
+      sorted={{ by: props.order, set: order => refine({ order: order === "name" ? "" : order }) }}
       rows={props.queues}
       keyOf={({ queue }) => queue}
       columns={[
         {
           head: "Queue",
+          grow: true,
+          order: "name",
           cell: view => (
             <>
               <QueueLink queue={view.queue} /> {view.paused && <Badge of="paused" />}{" "}
@@ -157,12 +164,14 @@ function QueueTable(props: { queues: QueueView[]; pause: (view: QueueView) => vo
         {
           head: "Oldest wait",
           num: true,
+          order: "oldest",
           cell: ({ oldest_waiting_ms: ms }) =>
             ms === undefined ? <span class="dim">–</span> : formatDuration(ms),
         },
         {
-          head: "Done per second",
+          head: "Done/s",
           num: true,
+          order: "done",
           cell: ({ queue }) => {
             const values = done.get(queue)!
             const known = values.slice(-10).filter(value => value !== null)

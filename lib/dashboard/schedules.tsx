@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks"
 import type { SchedulesAnswer, ScheduleView } from "../wire/scheduling.ts"
 import { can, queryOf, requestJson } from "./api.ts"
-import { Filter } from "./fields.tsx"
+import { Filter, FilterBar } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, Skeleton } from "./parts.tsx"
@@ -41,9 +41,9 @@ export function Schedules({ route: { query } }: { route: Route }) {
           </button>
         )}
       </div>
-      <div class="filters">
+      <FilterBar query={query} names={["queue"]}>
         <Filter label="Queue" value={queue} onChange={value => refine({ queue: value })} placeholder="all" />
-      </div>
+      </FilterBar>
       {problem && <ProblemNote problem={problem} />}
       {value === undefined ? (
         problem === undefined && <Skeleton rows={5} />

@@ -9,6 +9,10 @@ interface Column<T> {
   num?: boolean
   /** Hides the column on narrow screens. */
   wide?: boolean
+  /** The column takes the width that the others leave; its text is cut off at the end of the line. */
+  grow?: boolean
+  /** The order of the rows that a click on the head asks for. */
+  order?: string
 }
 
 /** On narrow screens each row is shown as a card with its first cell as the title. */
@@ -18,16 +22,37 @@ export function Table<T>(props: {
   rows: readonly T[]
   keyOf: (row: T) => string
   stale?: boolean
+  /** The current order, and how to change it. */
+  sorted?: { by: string; set: (order: string) => void }
 }) {
+  const { sorted } = props
   const columns = props.columns.filter(column => column !== false)
-  const classOf = ({ num, wide }: Column<T>) => [num && "num", wide && "wide"].filter(Boolean).join(" ")
+  const classOf = ({ num, wide, grow }: Column<T>) =>
+    [num && "num", wide && "wide", grow && "grow"].filter(Boolean).join(" ")
   return (
     <table aria-label={props.label} class={props.stale ? "cards stale" : "cards"}>
       <thead>
         <tr>
           {columns.map(column => (
-            <th key={column.head} scope="col" class={classOf(column)}>
-              {column.head || <span class="hidden">Actions</span>}
+            <th
+              key={column.head}
+              scope="col"
+              class={classOf(column)}
+              aria-sort={
+                column.order && column.order === sorted?.by
+                  ? column.num
+                    ? "descending"
+                    : "ascending"
+                  : undefined
+              }
+            >
+              {column.order && sorted ? (
+                <button type="button" class="sort" onClick={() => sorted.set(column.order!)}>
+                  {column.head}
+                </button>
+              ) : (
+                column.head || <span class="hidden">Actions</span>
+              )}
             </th>
           ))}
         </tr>

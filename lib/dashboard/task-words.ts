@@ -15,7 +15,7 @@ export const hasCurrentError = ({ status, error }: Pick<TaskView, "status" | "er
   error !== undefined && status !== "done" && status !== "processing"
 
 /** The most relevant time of a task in its state, and what that time is. */
-export function timeOf(task: TaskView): { what: string; at: number } {
+export function timeOf(task: Omit<TaskView, "payload">): { what: string; at: number } {
   const { status, finished_at, started_at, due_at, created_at } = task
   if (finished_at !== undefined) return { what: "Finished", at: finished_at }
   if (status === "processing" && started_at !== undefined) return { what: "Started", at: started_at }
@@ -24,5 +24,5 @@ export function timeOf(task: TaskView): { what: string; at: number } {
 }
 
 /** How long the newest attempt took, for a task that has ended. */
-export const runMsOf = ({ started_at, finished_at }: TaskView): number | undefined =>
+export const runMsOf = ({ started_at, finished_at }: Omit<TaskView, "payload">): number | undefined =>
   started_at === undefined || finished_at === undefined ? undefined : finished_at - started_at

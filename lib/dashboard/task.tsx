@@ -2,13 +2,15 @@
 import { type ComponentChild, Fragment } from "preact"
 import { useState } from "preact/hooks"
 import type { TaskView } from "../wire/inspecting.ts"
+import type { Reason } from "../wire/states.ts"
+import { can } from "./api.ts"
 import { indentJson } from "./json.ts"
 import { useClock, useData } from "./live.ts"
 import { type LoadedTask, loadTask } from "./loaded-task.ts"
 import { Badge, ProblemNote, QueueLink, Skeleton } from "./parts.tsx"
 import { TaskButtons } from "./task-actions.tsx"
-import { failuresText, hasCurrentError } from "./task-words.ts"
-import { formatClock, formatDuration, SafeText, Time } from "./text.tsx"
+import { failuresText, firstLineOf, hasCurrentError } from "./task-words.ts"
+import { escapeInvisible, formatClock, formatDuration, SafeText, Time } from "./text.tsx"
 import { shorten, TextBlock } from "./text-block.tsx"
 
 export function Task({ id }: { id: string }) {
@@ -38,6 +40,14 @@ export function Task({ id }: { id: string }) {
   )
 }
 
+const DEAD_TEXTS: Record<Reason, string> = {
+  failed: "its last attempt failed",
+  crashed: "its worker was lost too often",
+  timed_out: "it ran longer than allowed",
+  expired: "it did not start in time",
+  released: "workers returned it too often",
+}
+
 function TaskDetails({ task, texts, why }: LoadedTask) {
   const json = (name: string, label: string) => {
     const text = texts.get(name)
@@ -52,7 +62,13 @@ function TaskDetails({ task, texts, why }: LoadedTask) {
   }
   return (
     <>
-      {why && (
+      {task.status === "dead" && (
+        <section class="trouble" aria-label="Why">
+          Dead: {DEAD_TEXTS[task.reason ?? "failed"]}.
+          {can("operate") && " Retry it when the cause is removed, or edit its payload first."}
+        </section>
+      )}
+      {why && why.cause !== "ended" && (
         <section
           class={`note ${why.cause === "no_workers" || why.cause === "paused" ? "warn" : ""}`}
           aria-label="Why"
@@ -166,8 +182,8 @@ function Attempts({ task }: { task: TaskView }) {
               </div>
             )}
             {error && (
-              <div class="error">
-                <SafeText text={error} most={500} />
+              <div class="error" title={escapeInvisible(error, 2_000)}>
+                <SafeText text={firstLineOf(error)} most={500} />
               </div>
             )}
           </li>

@@ -1,17 +1,19 @@
 /** The list of tasks in one state, with filters and pages. */
 import { useState } from "preact/hooks"
-import type { TasksAnswer, TaskView } from "../wire/inspecting.ts"
-import { queryOf, requestJson } from "./api.ts"
-import { Filter, Select } from "./fields.tsx"
+import type { TaskView } from "../wire/inspecting.ts"
+import { queryOf, requestText } from "./api.ts"
+import { Filter, FilterBar, Select } from "./fields.tsx"
 import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
 import { Pager, Table } from "./table.tsx"
-import { LISTED, loadTasks } from "./task-pages.ts"
-import { firstLineOf, hasCurrentError, timeOf } from "./task-words.ts"
-import { SafeText, Time } from "./text.tsx"
+import { LISTED, type ListedTask, loadTasks, readTasks } from "./task-pages.ts"
+import { firstLineOf, hasCurrentError, runMsOf, timeOf } from "./task-words.ts"
+import { escapeInvisible, formatDuration, SafeText, Time } from "./text.tsx"
 
 const TASKS_PER_PAGE = 25
+const DEFAULT_PRIORITY = 5
+export const TASK_FILTERS = ["type", "group", "meta"] as const
 
 export function Tasks({ route }: { route: Route }) {
   const { query } = route
@@ -19,7 +21,7 @@ export function Tasks({ route }: { route: Route }) {
   return (
     <>
       <h1>Tasks</h1>
-      <div class="filters">
+      <FilterBar query={query} names={["queue", ...TASK_FILTERS]}>
         <Filter
           label="Queue"
           value={query.get("queue") ?? ""}
@@ -33,7 +35,7 @@ export function Tasks({ route }: { route: Route }) {
           onChange={value => refine({ state: value })}
         />
         <TaskFilters query={query} />
-      </div>
+      </FilterBar>
       <TaskList state={state} queue={query.get("queue") ?? undefined} query={query} />
     </>
   )
@@ -64,12 +66,9 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
   const cursors = pages.filter === filter ? pages.cursors : []
   const load = async (signal: AbortSignal) => {
     const loadPage = (of: string, cursor: string | undefined) =>
-      requestJson<TasksAnswer>(
-        "GET",
-        `/tasks${queryOf({ state: of, ...wanted, limit: TASKS_PER_PAGE, cursor })}`,
-        undefined,
+      requestText("GET", `/tasks${queryOf({ state: of, ...wanted, limit: TASKS_PER_PAGE, cursor })}`, {
         signal,
-      )
+      }).then(readTasks)
     return { ...(await loadTasks(loadPage, state, cursors.at(-1))), state }
   }
   const events = queryOf({
@@ -87,7 +86,7 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
       ) : value.tasks.length === 0 ? (
         value.next === undefined ? (
           <Empty title={`No ${value.state} tasks`}>
-            <p>New tasks appear here without a reload.</p>
+            <p>New tasks appear here automatically.</p>
           </Empty>
         ) : (
           <Empty title="No matching tasks so far">
@@ -110,12 +109,29 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
   )
 }
 
+const formatRun = (ms: number | undefined) => (ms === undefined ? "–" : formatDuration(ms))
+
+const Meta = ({ meta = {} }: { meta: TaskView["meta"] }) => (
+  <span class="dim">
+    <SafeText
+      text={Object.entries(meta)
+        .map(([name, value]) => `${name}=${value}`)
+        .join(" ")}
+      most={200}
+    />
+  </span>
+)
+
+/** Only the columns in which these tasks differ. */
 export function TaskTable(props: {
-  tasks: readonly TaskView[]
+  tasks: readonly ListedTask[]
   queues: boolean
   stale: boolean
   label: string
 }) {
+  const some = (holds: (task: ListedTask) => boolean) => props.tasks.some(holds)
+  const severalStates = new Set(props.tasks.map(({ status }) => status)).size > 1
+  const timeHeads = new Set(props.tasks.map(task => timeOf(task).what))
   return (
     <Table
       label={props.label}
@@ -124,22 +140,51 @@ export function TaskTable(props: {
       stale={props.stale}
       columns={[
         { head: "Task", cell: ({ id }) => <TaskLink id={id} /> },
-        { head: "Type", cell: ({ type }) => <SafeText text={type} most={80} /> },
+        { head: "Type", cell: ({ type }) => <SafeText text={type} most={200} /> },
         props.queues && { head: "Queue", cell: ({ queue }) => <QueueLink queue={queue} /> },
-        { head: "State", cell: ({ status }) => <Badge of={status} /> },
-        { head: "Attempt", num: true, cell: ({ attempt }) => attempt },
-        {
-          head: "Worker or error",
-          cell: task =>
-            hasCurrentError(task) ? (
-              <span class="error">
-                <SafeText text={firstLineOf(task.error!)} most={140} />
-              </span>
-            ) : (
-              (task.worker ?? <span class="dim">–</span>)
-            ),
+        severalStates && { head: "State", cell: ({ status }) => <Badge of={status} /> },
+        some(({ priority }) => priority !== DEFAULT_PRIORITY) && {
+          head: "Priority",
+          num: true,
+          cell: ({ priority }) => priority,
         },
-        { head: "Time", num: true, cell: task => <Time at={timeOf(task).at} /> },
+        some(({ attempt }) => attempt > 1) && { head: "Attempt", num: true, cell: ({ attempt }) => attempt },
+        some(({ status }) => status === "processing") && {
+          head: "Worker",
+          cell: ({ status, worker }) =>
+            status === "processing" && <SafeText text={worker ?? "–"} most={64} />,
+        },
+        some(({ meta }) => meta !== undefined) && { head: "Meta", cell: ({ meta }) => <Meta meta={meta} /> },
+        some(hasCurrentError)
+          ? {
+              head: "Error",
+              grow: true,
+              cell: task =>
+                hasCurrentError(task) && (
+                  <span class="error" title={escapeInvisible(firstLineOf(task.error!))}>
+                    <SafeText text={firstLineOf(task.error!)} most={300} />
+                  </span>
+                ),
+            }
+          : {
+              head: "Payload",
+              grow: true,
+              cell: ({ payload }) => (
+                <span class="mono dim">
+                  <SafeText text={payload} most={200} />
+                </span>
+              ),
+            },
+        some(({ status }) => status === "done") && {
+          head: "Duration",
+          num: true,
+          cell: task => formatRun(runMsOf(task)),
+        },
+        {
+          head: timeHeads.size === 1 ? [...timeHeads][0]! : "Time",
+          num: true,
+          cell: task => <Time at={timeOf(task).at} />,
+        },
       ]}
     />
   )

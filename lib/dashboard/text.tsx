@@ -73,14 +73,29 @@ export function Time({ at, live = true }: { at: number; live?: boolean }) {
   useClock(live ? 1_000 : 60_000)
   const date = new Date(at)
   const ago = Date.now() - at
-  const near = Math.abs(ago) < 1_000
   return (
     <time dateTime={date.toISOString()} title={`${date.toLocaleString("en-GB")} (${date.toISOString()})`}>
-      {near ? "now" : ago > 0 ? `${formatSeconds(ago)} ago` : `in ${formatSeconds(-ago)}`}
+      {formatRelative(ago, at)}
     </time>
   )
 }
-const formatSeconds = (ms: number) => formatDuration(Math.floor(ms / 1_000) * 1_000).replace(".0 s", " s")
+
+/** Only the first minute has seconds, so that a table does not change every second. After a day it is the date. */
+function formatRelative(ago: number, at: number): string {
+  const ms = Math.abs(ago)
+  if (ms < 1_000) return "now"
+  if (ms >= 86_400_000)
+    return new Date(at).toLocaleString("en-GB", {
+      year: "numeric",
+      month: "short",
+      day: "numeric",
+      hour: "2-digit",
+      minute: "2-digit",
+    })
+  const [unit, name] = UNITS.find(([unit]) => ms >= unit)!
+  const text = `${Math.floor(ms / unit)} ${name}`
+  return ago > 0 ? `${text} ago` : `in ${text}`
+}
 
 export const formatClock = (at: number): string => new Date(at).toLocaleTimeString("en-GB")
 

@@ -1,14 +1,14 @@
 /** The list of workers: their state, queues and leased tasks. */
-import { useState } from "preact/hooks"
+import { useId, useState } from "preact/hooks"
 import { can, Problem, queryOf, requestJson } from "./api.ts"
 import { Confirm } from "./dialog.tsx"
-import { Filter } from "./fields.tsx"
+import { Filter, FilterBar } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
 import { Pager, Table } from "./table.tsx"
-import { formatCount, SafeText, Time } from "./text.tsx"
+import { formatCount, formatDuration, plural, SafeText, Time } from "./text.tsx"
 import { attempt, notify } from "./toasts.tsx"
 
 interface WorkerView {
@@ -40,9 +40,9 @@ export function Workers({ route: { query } }: { route: Route }) {
   return (
     <>
       <h1>Workers</h1>
-      <div class="filters">
+      <FilterBar query={query} names={["queue"]}>
         <Filter label="Queue" value={queue} onChange={value => refine({ queue: value })} placeholder="all" />
-      </div>
+      </FilterBar>
       {problem &&
         (problem instanceof Problem && problem.status === 404 ? (
           <Empty title="This broker does not list workers" />
@@ -87,6 +87,32 @@ const undrain = ({ worker }: WorkerView, refresh: () => void) =>
     refresh()
   })
 
+/** A popover, so that the table keeps its layout. */
+function RunningTasks({ count, ids, worker }: { count: number; ids: readonly string[]; worker: string }) {
+  const id = useId()
+  return (
+    <>
+      <button
+        type="button"
+        class="quiet"
+        popovertarget={id}
+        aria-label={`${formatCount(count)} running at ${worker}`}
+      >
+        {formatCount(count)}
+      </button>
+      <div id={id} popover="auto">
+        <h2>{plural(count, "running task")}</h2>
+        {ids.map(task => (
+          <div key={task}>
+            <TaskLink id={task} />
+          </div>
+        ))}
+        {count > ids.length && <p class="dim">and {formatCount(count - ids.length)} more</p>}
+      </div>
+    </>
+  )
+}
+
 function WorkerTable(props: {
   workers: readonly WorkerView[]
   stale: boolean
@@ -116,6 +142,7 @@ function WorkerTable(props: {
         { head: "State", cell: ({ state }) => <Badge of={state} /> },
         {
           head: "Queues",
+          grow: true,
           cell: ({ queues }) => (
             <span class="list">
               {queues.slice(0, 5).map(queue => (
@@ -126,29 +153,22 @@ function WorkerTable(props: {
           ),
         },
         {
-          head: "Leased",
+          head: "Running",
           num: true,
-          cell: ({ in_hand, tasks = [] }) =>
+          cell: ({ in_hand, tasks = [], worker }) =>
             tasks.length === 0 ? (
               formatCount(in_hand)
             ) : (
-              <details>
-                <summary>{formatCount(in_hand)}</summary>
-                {tasks.map(id => (
-                  <div key={id}>
-                    <TaskLink id={id} />
-                  </div>
-                ))}
-              </details>
+              <RunningTasks count={in_hand} ids={tasks} worker={worker} />
             ),
         },
         { head: "Done", num: true, cell: ({ done }) => formatCount(done) },
         { head: "Failed", num: true, cell: ({ failed }) => formatCount(failed) },
         {
-          head: "First seen",
+          head: "Up for",
           num: true,
           wide: true,
-          cell: ({ first_seen_at }) => <Time at={first_seen_at} live={false} />,
+          cell: ({ first_seen_at, last_seen_at }) => formatDuration(last_seen_at - first_seen_at),
         },
         { head: "Last seen", num: true, cell: ({ last_seen_at }) => <Time at={last_seen_at} /> },
         can("operate") && {
@@ -161,7 +181,7 @@ function WorkerTable(props: {
               </button>
             ) : worker.state === "draining" ? (
               <button type="button" class="quiet" onClick={() => undrain(worker, props.refresh)}>
-                <Icon name="play" /> Stop draining
+                <Icon name="play" /> Cancel drain
               </button>
             ) : null,
         },

@@ -43,7 +43,7 @@ class Scene {
   }
 
   #hear(second: number): void {
-    const at = second * 1_000
+    const at = second * 1_000 + 1_000
     this.history.addEvent("counts", { at, queues: { mail: { submitted: 10, done: 10 } } }, `${at}-3`, this.ms)
   }
 }

@@ -120,4 +120,38 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     app.process.signal("SIGCONT")
     await page.find("status", /^live$/i)
   })
+
+  test("rows of tasks have one line, whatever the length of names and errors", async () => {
+    queue = freshName().padEnd(40, "-long")
+    for (let i = 0; i < 20; i++) {
+      await submit({ type: "a-type-of-forty-characters-and-a-few-more", max_retries: 0 })
+      await fail(`${"a long error ".repeat(30)}\n    at handler (/app/handlers.ts:8:207)`)
+    }
+    await using page = await browser.signedIn(broker.url, `#/tasks?queue=${queue}&state=dead`, TOKEN, {
+      width: 1_440,
+    })
+    await page.find("table", "Tasks: dead")
+    const heights =
+      "[...document.querySelectorAll('tbody tr')].map(row => row.getBoundingClientRect().height)"
+    expect(Math.max(...((await page.page.evaluate(heights)) as number[]))).toBeLessThan(42)
+    expect(await page.text()).not.toContain("handlers.ts")
+    expect(await page.overflow()).toBe(0)
+    await page.picture("long-names")
+  })
+
+  test("the order and the filter of the queues are in the address", async () => {
+    queue = `${freshName()}-sorted-b`
+    await submit()
+    queue = `${queue.slice(0, -1)}a`
+    await submit()
+    await submit()
+    await using page = await signedIn("#/queues?name=-sorted-")
+    await page.find("link", queue)
+    await page.click("button", "Queued")
+    const first = () => page.page.evaluate("document.querySelector('tbody a').innerText")
+    await page.page.reload()
+    await page.find("link", queue)
+    expect(await first()).toBe(queue)
+    expect(await page.page.evaluate("location.hash")).toBe("#/queues?name=-sorted-&order=queued")
+  })
 })

@@ -1,10 +1,10 @@
 /** What the dashboard says about a task, and the pages of its lists. */
 import { expect, test } from "bun:test"
-import { loadTasks } from "../../lib/dashboard/task-pages.ts"
+import { loadTasks, readTasks } from "../../lib/dashboard/task-pages.ts"
 import { failuresText, firstLineOf, hasCurrentError, timeOf } from "../../lib/dashboard/task-words.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
 
-const task = (of: Partial<TaskView>) => ({ created_at: 1, ...of }) as TaskView
+const task = (of: Partial<TaskView>) => ({ created_at: 1, ...of }) as TaskView & { payload: string }
 
 test("failures are counted as failures, not as retries", () => {
   expect(failuresText({ retries: 3, max_retries: 2 })).toBe("3 failures, 2 retries allowed")
@@ -68,4 +68,16 @@ test("a filtered list looks at further pages until it finds a task", async () =>
   const load = async (_: string, cursor = "1") =>
     cursor === "3" ? { tasks: [task({ id: "q:1" })] } : { tasks: [], next: String(Number(cursor) + 1) }
   expect((await loadTasks(load, "queued")).tasks).toHaveLength(1)
+})
+
+test("payloads in a list keep all digits of their numbers", () => {
+  const text =
+    '{"tasks":[{"id":"q:1","payload":{"n":12345678901234567890},"type":"a"},{"id":"q:2","payload":1}],"next":"c"}'
+  const { tasks, next } = readTasks(text)
+  expect(tasks.map(({ id, payload }) => [id, payload])).toEqual([
+    ["q:1", '{"n":12345678901234567890}'],
+    ["q:2", "1"],
+  ])
+  expect(next).toBe("c")
+  expect(readTasks('{"tasks":[]}')).toEqual({ tasks: [] })
 })
