@@ -83,14 +83,12 @@ export class Model {
   holder = (key: string) => [...this.tasks.values()].find(task => task.unique === key && !hasEnded(task))
 
   submit(all: SubmitRequest[]): [code: string, id: string][] {
-    const changed = new Set<string>()
-    const answers = all.map(request => this.#submitOne(request, changed))
+    const answers = all.map(request => this.#submitOne(request))
     this.groups.commit()
     return answers
   }
 
-  /** `changed`: the ids that this call has created or replaced since it last wrote what it has collected. */
-  #submitOne(request: SubmitRequest, changed: Set<string>): [code: string, id: string] {
+  #submitOne(request: SubmitRequest): [code: string, id: string] {
     const { id, key, print } = request
     const stored = this.records.get(key)
     if (stored) return stored.print === print ? [`replay_${stored.code}`, stored.id] : ["conflict", id]
@@ -100,15 +98,12 @@ export class Model {
       const code = request.replace && isWaiting(holder) ? "replaced" : "duplicate"
       if (key) this.records.set(key, { print, id: holder.id, code })
       if (code === "duplicate") return [code, holder.id]
-      if (changed.has(holder.id)) {
-        this.groups.commit()
-        changed.clear()
-      }
-      changed.add(holder.id)
+      this.groups.commit()
       const { type, payload, priority, maxRetries, maxCrashes, backoff, limited, expiring, later, group } =
         request
       const moves = holder.state === "queued" && (holder.priority !== priority || holder.group !== group)
       if (holder.group !== group) this.groups.leave({ ...holder })
+      if (moves) this.#withdraw(holder)
       Object.assign(holder, {
         type,
         payload,
@@ -141,10 +136,16 @@ export class Model {
       expired: 0,
     }
     this.tasks.set(id, task)
-    changed.add(id)
     if (!request.later) this.#makeReady(task)
     if (key) this.records.set(key, { print, id, code: task.state })
     return [task.state, id]
+  }
+
+  /** Removes a queued task from its list, of which the last one of a group stays. */
+  #withdraw({ id, priority, group }: ModelTask): void {
+    const list =
+      (group === "" ? this.ready.get(priority) : this.groups.lists.get(`${priority}${group}`)) ?? []
+    if (group === "" || list.length > 1) list.splice(list.lastIndexOf(id), list.includes(id) ? 1 : 0)
   }
 
   lease(tokens: string[]): Pick<ModelTask, "id" | "lease" | "checkpoint" | "type" | "payload" | "retries">[] {
