@@ -142,10 +142,10 @@ function check.unique(key)
   if not state or ENDED[state] or task_extras.unique ~= key then note("stray_key", delete, unique .. key) end
 end
 
--- How many turns an entry has in its ready list: 2 stands for more, 1 also for a line that is too long to search.
+-- How many turns an entry has in its ready list: 2 stands for more. nil: the line is too long to search.
 local function turns_in_line(priority, turn)
   local found = #redis.call("LPOS", ready .. priority, turn, "COUNT", 2, "MAXLEN", MAX_SEARCHED)
-  return found == 0 and redis.call("LLEN", ready .. priority) > MAX_SEARCHED and 1 or found
+  if found > 0 or redis.call("LLEN", ready .. priority) <= MAX_SEARCHED then return found end
 end
 
 local function remove_turns(priority, turn, count)
@@ -157,7 +157,9 @@ function check.group(entry, seen)
   local length, recorded, held = open_groups().facts(entry)
   if length == 0 then return end
   if length ~= recorded then note("wrong_count", groups.set_length, entry, length) end
-  local turns = seen == "1" and 1 or turns_in_line(priority, turn)
+  -- A turn that the caller saw may be held by now.
+  local turns = seen == "1" and not held and 1 or turns_in_line(priority, turn)
+  if not turns then return end
   if turns > 1 then note("stray_turn", remove_turns, priority, turn, turns - 1) end
   if turns > 0 and held then note("stray_turn", leave, expiring, "=" .. entry) end
   if turns == 0 and not held then note("no_turn", groups.return_turn, priority, sub(entry, 2)) end
@@ -166,7 +168,7 @@ end
 function check.turn(entry)
   if open_groups().facts(entry) > 0 then return end
   local priority, turn = sub(entry, 1, 1), "=" .. sub(entry, 2)
-  if turns_in_line(priority, turn) > 0 then note("stray_turn", remove_turns, priority, turn, 2) end
+  if (turns_in_line(priority, turn) or 0) > 0 then note("stray_turn", remove_turns, priority, turn, 2) end
 end
 
 function check.waiting(entry)

@@ -224,6 +224,17 @@ const GROUP_DAMAGE: [what: string, kind: string, damage: (q: Audited) => Promise
   ["a wrong count of grouped tasks", "wrong_count", q => q.redis.hset(q.direct.key("stats"), "grouped5", 7)],
 ]
 
+test("the audit keeps a turn that it saw in line and that is held by now", async () => {
+  await using q = await audited()
+  await threeGroups(q)
+  const before = await dump(q.redis, q.queue)
+  const args = { began: 0, fix: 1, retention: 0 }
+  const seen = [{ what: "group", id: "9c", more: "1" }]
+  const [, , , checked, ...faults] = await q.direct.scripts.call("auditQueue", q.queue, args, seen)
+  expect([checked, ...faults]).toEqual([1])
+  expect(await dump(q.redis, q.queue)).toEqual(before)
+})
+
 describe("the audit finds and repairs in groups", () => {
   test.each(GROUP_DAMAGE)("%s", async (_, kind, damage) => {
     await using q = await audited()
