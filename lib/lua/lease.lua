@@ -164,19 +164,23 @@ while slot < most and passed < MAX_PASSED and not is_full do
   local entries = popped[2]
   local ids, turns = split_turns(entries)
   local keys = load(ids)
+  local first_left
   for i = 1, #ids do
     if not try_hand_out(ids[i], keys[i], priority) and is_full then
-      -- The ids from here on go back to where they were popped, and the turns. They were ready before, so no hint is
-      -- published.
-      local back, is_left = values_in(to_head, priority), false
-      for k = 1, #entries do
-        is_left = is_left or entries[k] == ids[i]
-        if is_left or byte(entries[k]) == TURN then back[#back + 1] = entries[k] end
-      end
+      first_left = ids[i]
       break
     end
   end
-  if #turns > 0 and not is_full then serve_turns(turns, priority, most, #entries < count) end
+  if is_full then
+    -- The ids from here on go back to where they were popped, and the turns. They were ready before, so no hint is published.
+    local back, is_left = values_in(to_head, priority), false
+    for _, entry in ipairs(entries) do
+      is_left = is_left or entry == first_left
+      if is_left or byte(entry) == TURN then back[#back + 1] = entry end
+    end
+  elseif #turns > 0 then
+    serve_turns(turns, priority, most, #entries < count)
+  end
 end
 if #large > 0 then
   -- A lost payload, for example after a partial restore, is "", so that the reply holds strings only.

@@ -377,3 +377,12 @@ test("a call that is full of bytes returns the tasks of groups to where they wer
   ).toEqual(["a", "b", "c", "d", "e", "e"])
   expect(seen.toSorted()).toEqual(["a", "b", "c", "d", "e"].flatMap(name => [`${name}0`, `${name}1`]))
 })
+
+test("a task of more than 4 MB that is handed out alone leaves the turns of groups in line", async () => {
+  await using queue = await scriptQueue()
+  await queue.submit("large", { text: JSON.stringify("x".repeat(5_000_000)) })
+  await queue.submit(["a0", "a1"], { group: "a" })
+  expect(await leasedIds(queue, 10)).toEqual(["large"])
+  await checkQueue(queue.redis, queue.name)
+  expect(await leasedIds(queue, 10)).toEqual(["a0", "a1"])
+})
