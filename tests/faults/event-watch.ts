@@ -63,7 +63,8 @@ export function disorderOf(
         return `${name}, but the lease was granted at ${answered}`
     }
     if (next === undefined) continue
-    if (failsOver && OF_SWEEPS.has(event) && next.event === event && next.order === order) continue
+    const isOneAttempt = Math.floor(next.order / 10) === Math.floor(order / 10)
+    if (failsOver && isOneAttempt && OF_SWEEPS.has(event) && OF_SWEEPS.has(next.event)) continue
     if (next.order < order || (next.order === order && (next.at !== at || next.event !== event)))
       return `${name}, then ${next.event} ${next.order} at ${next.at}`
     if (LAST.has(event) && next.order > order) return `${next.event} ${next.order} follows ${name}`

@@ -273,7 +273,7 @@ describe("the checker finds nothing wrong with", () => {
     "a lapse that a failover reverted, and that happened again": {
       entries: [...submitted, leased(1, 10), leased(2, 110), ran(2, 120), ...acked(2, 130)],
       events: [
-        ["lapsed", 100, 13],
+        ["dead", 100, 14],
         ["lapsed", 105, 13],
       ],
       failsOver: true,
