@@ -161,7 +161,8 @@ test("a Redis that takes no more clients is reported in its words", async () => 
   expect((await problem(post(broker, "/submit", { type: "a" }))).detail).toContain("max number of clients")
   await direct.redis.config("SET", "maxclients", 100)
   await becomesReady(broker)
-  expect(lines("Redis is unavailable")).toHaveLength(1)
+  // The second connection may be refused only after the first is up again: then that is another outage.
+  expect(lines("Redis is unavailable").length).toBeWithin(1, 3)
 })
 
 test("a flood of /readyz costs Redis a few commands", async () => {
