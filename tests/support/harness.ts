@@ -37,10 +37,10 @@ export async function until(what: string, holds: () => unknown, ms = 50_000): Pr
   }
 }
 
-const OTHER_QUEUES = 5_000
+const OTHER_QUEUES = 500
 
 /**
- * Registers this queue among so many others that a broker started afterwards checks each only every 20 minutes, after
+ * Registers this queue among so many others that a broker started afterwards checks each only every two minutes, after
  * the check at its start. What such a broker then does without delay, it does because of a timer or a notification.
  */
 export async function registerAmongMany(redis: Redis, queue: string): Promise<void> {
