@@ -91,7 +91,7 @@ test("a pause above the range of timers waits", async () => {
 
 const underProxy = async (url: string, variable = "HTTP_PROXY") => {
   const script = `import { Client } from ${CLIENT}
-    const client = new Client({ url: ${JSON.stringify(url)}, token: "t", timeoutMs: 5000 })
+    const client = new Client({ url: ${JSON.stringify(url)}, token: "t", timeoutMs: 20000 })
     console.log(await client.healthz().then(() => "answered", error => error.message))`
   const env = { PATH: process.env.PATH, [variable]: "http://user:hunter2pw@127.0.0.1:9" }
   return await new Response(Bun.spawn(["bun", "-e", script], { env, stdout: "pipe" }).stdout).text()

@@ -468,7 +468,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.find("alert", /json/i)
     await page.fill("Payload", '{"to": "grace"}')
     await confirm(page)
-    await page.reads("queued")
+    await page.reads("queued again")
     expect(await call("GET", `/status/${id}`)).toMatchObject({ status: "queued", payload: { to: "grace" } })
   })
 
@@ -556,10 +556,10 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     const id = await submitted({ payload: { text: "<b>".repeat(340_000) }, delay_ms: 3_600_000 })
     await using page = await signedIn(`#/tasks/${id}`)
     await page.reads("<b><b><b>")
-    const begin = performance.now()
+    // The whole payload is in the page as data, but only its beginning is laid out.
+    expect((await page.text()).length).toBeLessThan(100_000)
     await page.click("link", "Queues")
     await page.find("heading", "Queues")
-    expect(performance.now() - begin).toBeLessThan(2_000)
   })
 
   test("the keyboard reaches everything, and the focus is visible", async () => {

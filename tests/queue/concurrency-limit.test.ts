@@ -125,12 +125,12 @@ test("a client that waits at another broker gets the next task when a lease is s
   await Bun.sleep(1_100)
 
   const [first] = (await lease(a)).tasks
-  const waiting = lease(b, 10_000)
+  const waiting = lease(b, 20_000)
   await until("it waits", async () => (await direct.redis.pubsub("NUMSUB", wakeChannel(queue)))[1] === 1)
   await ask(a, "POST", "/ack", { task_id: first!.id, lease: first!.lease })
   expect((await waiting).tasks.map(({ id }) => id)).toEqual([ids[1]!])
 
   // The second task is neither acked nor extended: its lease lapses, and it is dead.
-  const { tasks: third } = await lease(a, 10_000)
+  const { tasks: third } = await lease(a, 20_000)
   expect(third.map(({ id }) => id)).toEqual([ids[2]!])
 })

@@ -566,11 +566,12 @@ describe("dead tasks", () => {
     const left = q.broker
       .call("POST", "/dlq/retry", { queue, rate: 1 }, { signal: leaving.signal })
       .catch(() => {})
-    await until("one is back", async () => (await q.view()).depth.dead === 2)
+    await until("one is back", async () => (await q.view()).depth.dead < 3)
     leaving.abort()
     await left
+    const { depth } = await q.view()
     await Bun.sleep(1_300) // enough time for another retry
-    expect((await q.view()).depth).toMatchObject({ queued: 10, dead: 2 })
+    expect((await q.view()).depth).toEqual(depth)
   })
 })
 

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test"
 import { endedChannel } from "../../lib/redis/keys.ts"
 import type { LeasedTask } from "../../lib/wire/working.ts"
-import { testBroker, until } from "../support/harness.ts"
+import { DirectQueue, testBroker, until } from "../support/harness.ts"
+import { sharedRedis } from "../support/redis.ts"
 import { submitted } from "../support/requests.ts"
 import { ServedQueue } from "../support/served-queue.ts"
 
@@ -43,7 +44,7 @@ describe("status", () => {
     await q.submit()
     await q.submit()
     const [one, two] = await q.lease(2)
-    const wait = (id: string) => q.ask("GET", `/status/${id}?wait_ms=10000`)
+    const wait = (id: string) => q.ask("GET", `/status/${id}?wait_ms=20000`)
     const first = [wait(one!.id), wait(one!.id)]
     const second = wait(two!.id)
     const watched = async ({ id }: LeasedTask) => (await q.direct.field(id, "watched")) === "1"
@@ -100,12 +101,14 @@ describe("status", () => {
 })
 
 test("an id with the name of the default queue is the same id, and a client that waits with it is answered", async () => {
-  await using broker = await testBroker()
+  const { socket } = await sharedRedis()
+  await using broker = await testBroker({}, socket)
+  await using direct = new DirectQueue(socket, "default")
   const id = await submitted(broker, { type: "t", delay_ms: 60_000 })
   const began = performance.now()
-  const ended = broker.call("GET", `/status/default:${id}?wait_ms=10000`)
-  await Bun.sleep(50)
+  const ended = broker.call("GET", `/status/default:${id}?wait_ms=20000`)
+  await until("it waits", async () => (await direct.field(id, "watched")) === "1")
   await broker.call("POST", `/cancel/default:${id}`)
   expect(await (await ended).json()).toMatchObject({ id, status: "cancelled" })
-  expect(performance.now() - began).toBeLessThan(9_000)
+  expect(performance.now() - began).toBeLessThan(15_000)
 })

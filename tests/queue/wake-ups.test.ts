@@ -8,7 +8,7 @@ import { type Reply, ServedQueue } from "../support/served-queue.ts"
 test("a waiting client is woken when the lease of another worker lapses", async () => {
   await using q = await ServedQueue.open()
   const task = await q.leased({ timeout_ms: 200 })
-  const [again] = (await q.ask("POST", "/lease", { queues: [q.queue], wait_ms: 10_000 })).body.tasks
+  const [again] = (await q.ask("POST", "/lease", { queues: [q.queue], wait_ms: 20_000 })).body.tasks
   expect(again).toMatchObject({ id: task.id, attempt: 2 })
 })
 
@@ -16,10 +16,10 @@ test("an extend that shortens a lease makes the broker sweep earlier", async () 
   await using q = await ServedQueue.open()
   const task = await q.leased()
   const from = performance.now()
-  const waiting = q.ask("POST", "/lease", { queues: [q.queue], wait_ms: 10_000 })
+  const waiting = q.ask("POST", "/lease", { queues: [q.queue], wait_ms: 20_000 })
   await q.extend(task, { timeout_ms: 100 })
   expect((await waiting).body.tasks[0]).toMatchObject({ id: task.id, attempt: 2 })
-  expect(performance.now() - from).toBeLessThan(9_000)
+  expect(performance.now() - from).toBeLessThan(15_000)
 })
 
 describe("waiting clients are notified when a task becomes ready by", () => {
@@ -93,7 +93,7 @@ test("delays, lapses and expiries are processed on time among thousands of queue
   const submit = (asked: object) => ask("/submit", { type: "t", queue, ...asked })
   const lease = (wait_ms = 0) => ask("/lease", { queues: [queue], wait_ms })
   const waits = async () => {
-    const waiting = lease(10_000)
+    const waiting = lease(20_000)
     await until(
       "it waits",
       async () => (await q.direct.redis.pubsub("CHANNELS", wakeChannel(queue))).length > 0,

@@ -19,7 +19,7 @@ async function fleet(count = 1, overrides: Partial<BrokerConfig> = {}, socket?: 
   for (let i = 0; i < count; i++) brokers.push(await testBroker(overrides, redis as string | RedisAddress))
   const queue = freshName()
   const direct = new DirectQueue(redis, queue)
-  const clients = brokers.map(({ url }) => new Client({ url, token: TOKEN, timeoutMs: 2_000 }))
+  const clients = brokers.map(({ url }) => new Client({ url, token: TOKEN, timeoutMs: 20_000 }))
   const all = new AsyncDisposableStack()
   const fleet = {
     brokers,
@@ -101,7 +101,7 @@ describe("a worker is listed", () => {
       done: 3,
       failed: 2,
     })
-    expect(Math.abs(Date.now() - before!.first_seen_at)).toBeLessThan(5_000)
+    expect(Math.abs(Date.now() - before!.first_seen_at)).toBeLessThan(60_000)
     gate.resolve()
     await until("it is done", async () => (await f.seen("ours"))?.done === 4)
     expect(await f.seen("ours")).toMatchObject({ in_hand: 0, tasks: [], state: "live" })
@@ -348,7 +348,7 @@ describe("a drained worker", () => {
     const from = performance.now()
     await f.client.drainWorker("waits")
     await worker.drained()
-    expect(performance.now() - from).toBeLessThan(5_000)
+    expect(performance.now() - from).toBeLessThan(POLL_MS * 0.75)
     await worker.stop()
     // The other workers keep waiting.
     expect(f.brokers[0]!.queue.waiting + f.brokers[1]!.queue.waiting).toBe(2)
@@ -356,7 +356,7 @@ describe("a drained worker", () => {
     const [lease, got] = await Promise.all(others)
     expect(lease).toEqual({ tasks: [], drain: true })
     expect((got as Response).status).toBe(204)
-    expect(performance.now() - from).toBeLessThan(5_000)
+    expect(performance.now() - from).toBeLessThan(POLL_MS * 0.75)
   })
 
   test("gets no tasks until the drain is withdrawn, if it sends no instance", async () => {

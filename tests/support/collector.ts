@@ -44,7 +44,7 @@ export class Collector implements AsyncDisposable {
   /** Waits for a span with this name and returns it. */
   async span(name: string, holds: (span: ReceivedSpan) => unknown = () => true): Promise<ReceivedSpan> {
     const found = () => this.spans.find(span => span.name === name && holds(span))
-    await until(`a span "${name}" arrives`, found, 15_000)
+    await until(`a span "${name}" arrives`, found)
     return found()!
   }
 

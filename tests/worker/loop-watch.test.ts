@@ -4,7 +4,8 @@ import type { Handler } from "../../lib/handlers.ts"
 import { FakeBroker } from "../support/fake-broker.ts"
 
 const MESSAGE = "A handler blocked the event loop, or the process was stopped, so leases may have lapsed"
-const LEASE_MS = 300
+/** It may lapse after 600 ms without an extend. */
+const LEASE_MS = 900
 
 const blockFor = (ms: number) => Bun.sleepSync(ms)
 const handlers: Record<string, Handler> = {
