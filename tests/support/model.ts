@@ -95,10 +95,10 @@ export class Model {
     if (this.tasks.has(id)) return ["exists", id]
     const holder = request.unique === "" ? undefined : this.holder(request.unique)
     if (holder) {
+      if (request.replace) this.groups.commit()
       const code = request.replace && isWaiting(holder) ? "replaced" : "duplicate"
       if (key) this.records.set(key, { print, id: holder.id, code })
       if (code === "duplicate") return [code, holder.id]
-      this.groups.commit()
       const { type, payload, priority, maxRetries, maxCrashes, backoff, limited, expiring, later, group } =
         request
       const moves = holder.state === "queued" && (holder.priority !== priority || holder.group !== group)
