@@ -11,7 +11,7 @@ import { pause } from "./pause.ts"
 
 /** Per stream, beside what the system buffers, usually 64 KB. */
 const MAX_WAITING_BYTES = 262_144
-/** How often what waits is tried again. */
+/** How often waiting output is retried. */
 const RETRY_MS = 20
 /** How long `flushOutput` waits. */
 const FLUSH_MS = 1_000

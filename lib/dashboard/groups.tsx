@@ -134,7 +134,7 @@ export function limitsText({ concurrency, rate, order, on_dead, max_waiting }: G
     concurrency === undefined ? "" : `${concurrency} running`,
     rate === undefined ? "" : rateText(rate),
     order === undefined ? "" : `${order} order`,
-    on_dead === undefined ? "" : `${on_dead} on dead`,
+    on_dead === undefined ? "" : on_dead === "block" ? "a dead task blocks" : "dead tasks are skipped",
     max_waiting === undefined ? "" : `at most ${max_waiting} waiting`,
   ]
   return parts.filter(Boolean).join(", ")

@@ -19,8 +19,8 @@ const MISSED = [
   ["all", "a task for each, at most 100"],
 ] as const
 const OVERLAP = [
-  ["allow", "create it all the same"],
-  ["skip", "skip it"],
+  ["allow", "create the next one anyway"],
+  ["skip", "skip the next one"],
   ["cancel", "cancel the previous one"],
 ] as const
 
@@ -122,7 +122,12 @@ export function ScheduleDialog(props: {
       <Preview times={{ ...times, starts_at, ends_at }} zone={kind === "cron" ? zone.trim() : "UTC"} />
       <div class="row">
         <Select label="Missed times" value={missed} options={MISSED} onChange={setMissed} />
-        <Select label="If the previous task runs" value={overlap} options={OVERLAP} onChange={setOverlap} />
+        <Select
+          label="If the previous task has not ended"
+          value={overlap}
+          options={OVERLAP}
+          onChange={setOverlap}
+        />
       </div>
       <Field label="Task" hint="What /submit takes, except queue, task_id, delay_ms and run_at.">
         {(field, hint) => (

@@ -30,7 +30,7 @@ function open_groups()
   local touched, heads, tails = {}, {}, {} -- entries with new ids, in order; these ids
   local sizes = {} -- by entry: the new lengths of changed lists
   local turns, grouped = {}, {} -- by priority: turns to push; change of (tasks in group lists minus turns in line)
-  local freed = {} -- groups that may go on, in order and as keys
+  local freed = {} -- groups that may lease again, in order and as keys
 
   local function member(name, id) return name .. "\n" .. id end
   local function count(priority, difference) grouped[priority] = (grouped[priority] or 0) + difference end
@@ -53,7 +53,7 @@ function open_groups()
     return defaults and true or any_override or any_asked
   end
 
-  -- The limits of a group: its own, and for what it has none, those of the queue. Empty if there are none.
+  -- The limits of a group: its own, completed by those of the queue. Empty if there are none.
   function groups.limits(name)
     if limits[name] then return limits[name] end
     read_settings()
@@ -162,7 +162,7 @@ function open_groups()
   end
 
   -- For scripts that only read: why no task of an entry may be leased, until when (0: an event ends it), the reason of the
-  -- pause, and the ids of up to `most` tasks that have the slots of the group. Nothing if one may be.
+  -- pause, and the ids of up to `most` tasks that have the slots of the group. Nothing if a task may be leased.
   function groups.held_because(name, priority, most)
     groups.is_reading = true
     local room, cause, later = groups.room(name, priority)
@@ -220,7 +220,7 @@ function open_groups()
     return hands
   end
 
-  -- After a turn was served: returns it if it goes back to the line, or else holds or drops it.
+  -- After a turn was served: returns it if it goes back to the line; otherwise holds or drops it.
   function groups.settle_turn(hand, priority)
     use_room(hand.name, #hand.ids, hand.leased)
     if hand.left == 0 then return end
@@ -232,7 +232,7 @@ function open_groups()
     join(expiring, later, "=" .. priority .. hand.name)
   end
 
-  -- Returns a held turn to the line if the group may go on, and else holds it until the next look.
+  -- Returns a held turn to the line if the group may lease again; otherwise holds it until the next check.
   function groups.look_again(entry)
     local priority, name = sub(entry, 1, 1), sub(entry, 2)
     local size = tonumber(redis.call("ZSCORE", waiting, entry) or 0)
@@ -246,7 +246,7 @@ function open_groups()
     end
   end
 
-  -- Deletes up to `most` ids of an entry and returns them, with whether its turn is needed no more.
+  -- Deletes up to `most` ids of an entry and returns them, with whether its turn is no longer needed.
   function groups.drain(entry, most)
     local priority, key = sub(entry, 1, 1), list .. entry
     local ids = redis.call("LPOP", key, most) or {}
@@ -264,7 +264,7 @@ function open_groups()
   function groups.return_turn(priority, name) push_turn(priority, name, 0) end
   function groups.drop_turn(priority) count(priority, 1) end
 
-  -- The first held entries, of at most `most`.
+  -- The held entries among the first `most` of `waiting`.
   function groups.held(most)
     local entries = redis.call("ZRANGE", waiting, 0, most - 1)
     local marks, found = {}, {}

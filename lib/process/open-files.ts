@@ -1,4 +1,4 @@
-/** File descriptors: each connection needs one, and Bun accepts no connections and says nothing when none is left. */
+/** File descriptors: each connection needs one. When none is left, Bun accepts no connections and reports no error. */
 import { closeSync, openSync, readFileSync } from "node:fs"
 import type { Log } from "../log.ts"
 

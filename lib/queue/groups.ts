@@ -57,7 +57,7 @@ export class Groups {
     return { groups, next: position && writeCursor(position) }
   }
 
-  /** Sets what differs for this group from the settings of its queue; undefined: nothing. Safe to repeat. */
+  /** Sets the group's own limits; undefined removes them. Safe to repeat. */
   async setLimits(queue: string, group: string, limits: GroupLimits | undefined): Promise<GroupView> {
     const value = limits === undefined ? "" : encodeLimits(limits)
     await this.#change(queue, group, "limits", value)

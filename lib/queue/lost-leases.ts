@@ -76,7 +76,7 @@ export class LostLeases {
     if (lost === undefined || !this.isDue(queue)) return
     lost.looking ??= this.#look(queue, lost)
       .catch(error => {
-        // An error that is none of the connection would come again, and stop the queue.
+        // An error that is not about the connection would recur and block the queue.
         if (!(error instanceof Refused)) this.#byQueue.delete(queue)
         throw error
       })

@@ -4,7 +4,7 @@ import type { Backoff, Submit } from "../wire/submitting.ts"
 import { DEFAULT_PRIORITY } from "./policy.ts"
 import type { NewTask } from "./task.ts"
 
-/** What tasks get if neither their submit nor their queue says. */
+/** The values of members that neither the submit nor the queue sets. */
 export interface BrokerDefaults {
   maxRetries: number
   maxCrashes: number

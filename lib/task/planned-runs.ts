@@ -14,7 +14,7 @@ export interface Run {
   next: number | undefined
 }
 
-/** With `all`, so many of the missed times get a task: the newest. */
+/** With `all`, only this many of the missed times get a task: the newest. */
 export const MAX_CAUGHT_UP = 100
 /** How many planned times one call looks at. If there are more, it leaves the rest to the next call. */
 const MAX_TIMES = 2_000

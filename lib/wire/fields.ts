@@ -112,7 +112,7 @@ export const Cursor = Type.Optional(
 export const Next = Type.Optional(
   Type.String({
     description:
-      "more tasks may match, also if none matched in this call: repeat it with this as `cursor` and the same filter",
+      "more tasks may match, even if none matched in this call: repeat it with this as `cursor` and the same filter",
   }),
 )
 

@@ -20,7 +20,7 @@ const Count = (description: string, maximum = 1_000_000) => Type.Integer({ minim
 
 const burst = Type.Optional(Count("how many at once after a quiet period (default: the limit)"))
 
-/** `limit` per `per_ms`, or `per_second`, its short form. Which members belong together, lib/http/grouping.ts checks. */
+/** `limit` per `per_ms`, or `per_second`, its short form. lib/http/grouping.ts checks which members belong together. */
 const OneRate = Type.Object(
   {
     per_second: Type.Optional(Count("tasks handed out per second", 100_000)),
@@ -35,7 +35,7 @@ export type OneRate = Static<typeof OneRate>
 
 const Rate = Type.Union([OneRate, Type.Array(OneRate, { minItems: 1, maxItems: 5 })], {
   description:
-    "how fast tasks are handed out: {limit, per_ms, burst}, {per_second, burst}, or a list of 1 to 5, which all hold",
+    "how fast tasks are handed out: {limit, per_ms, burst}, {per_second, burst}, or a list of 1 to 5, which all apply",
 })
 
 export const GroupLimits = Type.Object(

@@ -105,7 +105,7 @@ export const ScheduleView = Type.Object({
   missed: Type.Integer({ description: "how many planned times got no task because no broker ran" }),
   skipped: Type.Integer({
     description:
-      "how many planned times got no task because the previous one or its unique key was in the way",
+      "how many planned times got no task because the previous task had not ended or another task held the unique key",
   }),
   paused: Type.Boolean(),
   paused_at: Type.Optional(Type.Integer()),
@@ -135,7 +135,7 @@ export type SchedulesAnswer = Static<typeof SchedulesAnswer>
 export const SchedulePaused = Type.Object({
   status: Type.Union([Type.Literal("paused"), Type.Literal("resumed")]),
   schedule: Type.String(),
-  paused_at: Type.Optional(Type.Integer({ description: "when the schedule was first paused" })),
+  paused_at: Type.Optional(Type.Integer({ description: "since when the schedule is paused" })),
   next_at: Type.Optional(Type.Integer({ description: "when resumed: the next planned time" })),
 })
 
