@@ -36,6 +36,11 @@ async function persist<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
+/** A broker that does not find the new master never recovers. */
+const RECOVERED_MS = 20_000
+/** A call that the broker does not end takes 10 s, the time limit of the client. */
+const ENDED_MS = 8_000
+
 /** Submits tasks to these queues and acks them, repeats failed calls, and records the answers. */
 class Load {
   readonly submitted: string[] = []
@@ -152,8 +157,8 @@ test.each(["killed", "frozen"] as const)(
     else master.freeze()
     await trio.promoted(master)
     await trio.replicated(1)
-    expect(await load.timeToRecover()).toBeLessThan(5_000)
-    expect(load.slowestMs).toBeLessThan(timeout + 2_000)
+    expect(await load.timeToRecover()).toBeLessThan(RECOVERED_MS)
+    expect(load.slowestMs).toBeLessThan(ENDED_MS)
     // When it is resumed, it still acts as a master.
     if (fate === "frozen") master.thaw()
     await load.timeToRecover()
@@ -320,15 +325,15 @@ test("Cluster: one master is killed and another frozen, brokers recover, and no 
   await cluster.promoted(first, slot)
   // The promoted node has no replica until this one has restarted.
   await first.restart()
-  expect(await load.timeToRecover()).toBeLessThan(5_000)
+  expect(await load.timeToRecover()).toBeLessThan(RECOVERED_MS)
 
   const frozenSlot = slotOf(`{${queues[1]!}}`)
   const second = (await cluster.owner(frozenSlot))!
   second.freeze()
   await cluster.promoted(second, frozenSlot)
   second.thaw()
-  expect(await load.timeToRecover()).toBeLessThan(5_000)
-  expect(load.slowestMs).toBeLessThan(timeout + 2_000)
+  expect(await load.timeToRecover()).toBeLessThan(RECOVERED_MS)
+  expect(load.slowestMs).toBeLessThan(ENDED_MS)
 
   await persist(() => clients[1]!.submit({ type: "a", queue: "quiet" }))
   expect(await waiting).toMatchObject({ tasks: [{ queue: "quiet" }] })
