@@ -9,6 +9,7 @@ import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, Skeleton } from "./parts.tsx"
 import { PurgeDeadDialog } from "./purge-dead.tsx"
+import { QUEUE_NAMES_ID, QueueNames, SimilarQueues } from "./queue-names.tsx"
 import { RetryDialog } from "./retry-dead.tsx"
 import { type Route, refine } from "./route.ts"
 import { Pager, Table } from "./table.tsx"
@@ -66,7 +67,9 @@ export function DeadLetters({ route: { query } }: { route: Route }) {
           value={value("queue")}
           onChange={queue => refine({ queue })}
           placeholder="all"
+          list={QUEUE_NAMES_ID}
         />
+        <QueueNames />
         <Filter label="Type" value={value("type")} onChange={type => refine({ type })} />
         <Select
           label="Reason"
@@ -85,6 +88,7 @@ export function DeadLetters({ route: { query } }: { route: Route }) {
           <p>
             Tasks that fail on their last attempt or expire appear here with the reason and the last error.
           </p>
+          {filter.queue && <SimilarQueues name={filter.queue} />}
           {query.size > 0 && <a href="#/dead">Clear the filters</a>}
         </Empty>
       ) : (

@@ -1,5 +1,5 @@
 /** The events view: the newest events as they arrive. */
-import { useRef, useState } from "preact/hooks"
+import { useMemo, useRef, useState } from "preact/hooks"
 import { EVENT_NAMES, type EventData } from "../wire/events.ts"
 import { can, Problem, queryOf } from "./api.ts"
 import { Filter, FilterBar, Select } from "./fields.tsx"
@@ -10,7 +10,10 @@ import { useStore } from "./store.ts"
 import { Table } from "./table.tsx"
 import { formatClock, SafeText } from "./text.tsx"
 
-const MAX_ROWS = 200
+const MAX_SHOWN = 200
+const MAX_ROWS = 1_000
+/** The view begins with the newest events that the broker keeps. */
+const PAST_MS = 600_000
 const SHOWN_EVENTS = EVENT_NAMES.filter(name => !["counts", "skipped", "gap", "listening"].includes(name))
 const OWN_COLUMNS = new Set(["at", "queue", "task_id", "order"])
 
@@ -23,6 +26,7 @@ interface Row {
 export function Events({ route: { query } }: { route: Route }) {
   const queue = query.get("queue") ?? ""
   const event = query.get("event") ?? ""
+  const text = query.get("text") ?? ""
   const [held, setHeld] = useState(false)
   const rows = useRef<Row[]>([])
   const shown = useRef<Row[]>([])
@@ -30,12 +34,17 @@ export function Events({ route: { query } }: { route: Route }) {
   const open = useStore(stream) === "open"
   // Hundreds of events may arrive per second, so the table is rendered twice per second.
   useClock(500)
-  useStream(queryOf({ queue, event: event || SHOWN_EVENTS.join(",") }).slice(1), (name, data) => {
+  const streamQuery = useMemo(() => {
+    rows.current = []
+    const after = `${Date.now() - PAST_MS}-0`
+    return queryOf({ queue, event: event || SHOWN_EVENTS.join(","), last_event_id: after }).slice(1)
+  }, [queue, event])
+  useStream(streamQuery, (name, data) => {
     if (!(SHOWN_EVENTS as readonly string[]).includes(name)) return
     rows.current.unshift({ key: key.current++, name, data })
     rows.current.length = Math.min(rows.current.length, MAX_ROWS)
   })
-  if (!held) shown.current = [...rows.current]
+  if (!held) shown.current = rows.current.filter(row => matches(row, text)).slice(0, MAX_SHOWN)
   if (!can("read"))
     return (
       <>
@@ -52,8 +61,9 @@ export function Events({ route: { query } }: { route: Route }) {
           {held ? "Continue" : "Hold"}
         </button>
       </div>
-      <FilterBar query={query} names={["queue", "event"]}>
+      <FilterBar query={query} names={["queue", "event", "text"]}>
         <Filter label="Queue" value={queue} onChange={value => refine({ queue: value })} placeholder="all" />
+        <Filter label="Text contains" value={text} onChange={value => refine({ text: value })} />
         <Select
           label="Event"
           value={event}
@@ -71,7 +81,14 @@ export function Events({ route: { query } }: { route: Route }) {
           rows={shown.current}
           keyOf={row => String(row.key)}
           columns={[
-            { head: "Time", cell: ({ data }) => <span class="mono">{formatClock(data.at)}</span> },
+            {
+              head: "Time",
+              cell: ({ data }) => (
+                <span class="mono">
+                  {formatClock(data.at)}.{String(data.at % 1_000).padStart(3, "0")}
+                </span>
+              ),
+            },
             { head: "Event", cell: ({ name }) => <Badge of={name} /> },
             { head: "Queue", cell: ({ data }) => data.queue && <QueueLink queue={data.queue} /> },
             { head: "Task", cell: ({ data }) => data.task_id && <TaskLink id={data.task_id} /> },
@@ -92,3 +109,6 @@ const otherMembers = (data: EventData): string =>
     .filter(([name]) => !OWN_COLUMNS.has(name))
     .map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`)
     .join(", ")
+
+const matches = ({ name, data }: Row, text: string): boolean =>
+  text === "" || `${name} ${JSON.stringify(data)}`.toLowerCase().includes(text.toLowerCase())

@@ -28,6 +28,8 @@ export function Filter(props: {
   onChange: (value: string) => void
   placeholder?: string
   search?: boolean
+  /** The id of a list of suggestions. */
+  list?: string
 }) {
   const [text, setText] = useState(props.value)
   const reported = useRef(props.value)
@@ -55,6 +57,7 @@ export function Filter(props: {
           placeholder={props.placeholder ?? "any"}
           autocomplete="off"
           spellcheck={false}
+          list={props.list}
           {...(props.search ? { "data-search": true } : {})}
           onInput={event => setText(event.currentTarget.value)}
         />

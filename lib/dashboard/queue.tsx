@@ -44,6 +44,9 @@ export function Queue({ name, route }: { name: string; route: Route }) {
   const state = route.query.get("state") ?? first ?? "queued"
   return (
     <>
+      <nav class="crumbs" aria-label="Breadcrumb">
+        <a href="#/queues">Queues</a> /
+      </nav>
       <div class="title">
         <h1>
           <SafeText text={name} most={200} />
@@ -192,6 +195,16 @@ function Facts({ view }: { view: ExtendedQueueView }) {
           {settings.rate && rateText(settings.rate)}
           {settings.groups && <div>each group: {limitsText(settings.groups) || "none"}</div>}
         </dd>
+        {settings.defaults && (
+          <>
+            <dt>Defaults of tasks</dt>
+            <dd class="mono">
+              {Object.entries(settings.defaults)
+                .map(([name, of]) => `${name} ${typeof of === "object" ? JSON.stringify(of) : of}`)
+                .join(", ")}
+            </dd>
+          </>
+        )}
         {priorities.length > 0 && (
           <>
             <dt>Queued by priority</dt>

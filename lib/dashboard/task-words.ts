@@ -26,3 +26,17 @@ export function timeOf(task: Omit<TaskView, "payload">): { what: string; at: num
 /** How long the newest attempt took, for a task that has ended. */
 export const runMsOf = ({ started_at, finished_at }: Omit<TaskView, "payload">): number | undefined =>
   started_at === undefined || finished_at === undefined ? undefined : finished_at - started_at
+
+/** The part of a task that is done, from 0 to 1, if its progress says so in one of the usual forms. */
+export function progressOf(progress: unknown): number | undefined {
+  if (typeof progress === "number") return fraction(progress, progress <= 1 ? 1 : 100)
+  if (typeof progress !== "object" || progress === null) return undefined
+  const { percent, done, current, of, total } = progress as Record<string, unknown>
+  if (typeof percent === "number") return fraction(percent, 100)
+  return fraction(done ?? current, total ?? of)
+}
+
+function fraction(done: unknown, of: unknown): number | undefined {
+  if (typeof done !== "number" || typeof of !== "number" || of <= 0) return undefined
+  return Math.min(1, Math.max(0, done / of))
+}

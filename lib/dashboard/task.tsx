@@ -3,13 +3,13 @@ import { type ComponentChild, Fragment } from "preact"
 import { useState } from "preact/hooks"
 import type { TaskView } from "../wire/inspecting.ts"
 import type { Reason } from "../wire/states.ts"
-import { can } from "./api.ts"
+import { can, queryOf } from "./api.ts"
 import { indentJson } from "./json.ts"
 import { useClock, useData } from "./live.ts"
 import { type LoadedTask, loadTask } from "./loaded-task.ts"
 import { Badge, ProblemNote, QueueLink, Skeleton } from "./parts.tsx"
 import { TaskButtons } from "./task-actions.tsx"
-import { failuresText, firstLineOf, hasCurrentError } from "./task-words.ts"
+import { failuresText, firstLineOf, hasCurrentError, progressOf } from "./task-words.ts"
 import { escapeInvisible, formatClock, formatDuration, SafeText, Time } from "./text.tsx"
 import { shorten, TextBlock } from "./text-block.tsx"
 
@@ -26,6 +26,12 @@ export function Task({ id }: { id: string }) {
   )
   return (
     <>
+      {value && (
+        <nav class="crumbs" aria-label="Breadcrumb">
+          <a href="#/queues">Queues</a> / <QueueLink queue={value.task.queue} /> /{" "}
+          <a href={listOf(value.task)}>{value.task.status} tasks</a>
+        </nav>
+      )}
       <div class="title">
         <h1 class="mono">
           <SafeText text={id} most={200} />
@@ -87,6 +93,7 @@ function TaskDetails({ task, texts, why }: LoadedTask) {
             />
           )}
           {json("result", "Result")}
+          {task.finished_at === undefined && <ProgressBar progress={task.progress} />}
           {json("progress", "Progress")}
           {json("payload", "Payload")}
           {json("checkpoint", "Checkpoint")}
@@ -105,6 +112,21 @@ function TaskDetails({ task, texts, why }: LoadedTask) {
         </div>
       </div>
     </>
+  )
+}
+
+/** Where tasks like this one are listed. */
+const listOf = ({ queue, status, type }: TaskView): string =>
+  status === "dead"
+    ? `#/dead${queryOf({ queue, type })}`
+    : `#/queues/${encodeURIComponent(queue)}?state=${status}`
+
+function ProgressBar({ progress }: { progress: unknown }) {
+  const part = progressOf(progress)
+  return part === undefined ? null : (
+    <div class="panel progress">
+      <progress aria-label="Progress" max={1} value={part} /> {Math.round(part * 100)} %
+    </div>
   )
 }
 
@@ -166,19 +188,25 @@ function Attempts({ task }: { task: TaskView }) {
         <h2>Attempts</h2>
       </header>
       <ol class="timeline">
-        {attempts.map(({ attempt, worker, started_at, ended_at, outcome, error }) => (
+        {attempts.map(({ attempt, worker, started_at, ended_at, outcome, error }, i) => (
           <li key={attempt} class={outcome}>
             <div>
               <strong>{attempt}</strong> {outcome}{" "}
               <span class="dim">{outcome === "processing" ? "for" : "after"}</span>{" "}
               {formatDuration((ended_at ?? Date.now()) - started_at)}
               <span class="dim when">
-                {formatClock(started_at)}, <Time at={started_at} />
+                {new Date(started_at).toLocaleDateString("en-GB")} {formatClock(started_at)},{" "}
+                <Time at={started_at} />
               </span>
             </div>
             {worker && (
               <div class="dim mono">
                 <SafeText text={worker} most={64} />
+              </div>
+            )}
+            {attempts[i + 1]?.ended_at !== undefined && (
+              <div class="dim">
+                waited {formatDuration(started_at - attempts[i + 1]!.ended_at!)} before it
               </div>
             )}
             {error && (

@@ -5,6 +5,7 @@ import { queryOf, requestText } from "./api.ts"
 import { Filter, FilterBar, Select } from "./fields.tsx"
 import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
+import { QUEUE_NAMES_ID, QueueNames, SimilarQueues } from "./queue-names.tsx"
 import { type Route, refine } from "./route.ts"
 import { Pager, Table } from "./table.tsx"
 import { LISTED, type ListedTask, loadTasks, readTasks } from "./task-pages.ts"
@@ -27,7 +28,9 @@ export function Tasks({ route }: { route: Route }) {
           value={query.get("queue") ?? ""}
           onChange={queue => refine({ queue })}
           placeholder="all"
+          list={QUEUE_NAMES_ID}
         />
+        <QueueNames />
         <Select
           label="State"
           value={state}
@@ -87,6 +90,7 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
         value.next === undefined ? (
           <Empty title={`No ${value.state} tasks`}>
             <p>New tasks appear here automatically.</p>
+            {query.get("queue") && <SimilarQueues name={query.get("queue")!} />}
           </Empty>
         ) : (
           <Empty title="No matching tasks so far">

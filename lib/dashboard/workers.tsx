@@ -1,6 +1,7 @@
 /** The list of workers: their state, queues and leased tasks. */
 import { useId, useState } from "preact/hooks"
 import { can, Problem, queryOf, requestJson } from "./api.ts"
+import { BrokerPanel } from "./broker-panel.tsx"
 import { Confirm } from "./dialog.tsx"
 import { Filter, FilterBar } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
@@ -62,6 +63,7 @@ export function Workers({ route: { query } }: { route: Route }) {
         <WorkerTable workers={value.workers} stale={stale} drain={setDraining} refresh={refresh} />
       )}
       <Pager cursors={cursors} next={value?.next} go={setCursors} />
+      <BrokerPanel />
       {draining && (
         <Confirm
           title={`Drain ${draining.worker}?`}

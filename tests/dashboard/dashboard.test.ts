@@ -241,7 +241,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
         { submit: ["New schedule"], operate: ["New schedule"] },
       ],
       ["#/workers", "GET /workers", worker, {}],
-      ["#/events", "GET /events", "happen", {}],
+      ["#/events", "GET /events", "Hold", {}],
     ]
     for (const [hash, route, shown, buttons] of places) {
       const needed: readonly Role[] = ACCESS[route]

@@ -1,7 +1,13 @@
 /** What the dashboard says about a task, and the pages of its lists. */
 import { expect, test } from "bun:test"
 import { loadTasks, readTasks } from "../../lib/dashboard/task-pages.ts"
-import { failuresText, firstLineOf, hasCurrentError, timeOf } from "../../lib/dashboard/task-words.ts"
+import {
+  failuresText,
+  firstLineOf,
+  hasCurrentError,
+  progressOf,
+  timeOf,
+} from "../../lib/dashboard/task-words.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
 
 const task = (of: Partial<TaskView>) => ({ created_at: 1, ...of }) as TaskView & { payload: string }
@@ -81,3 +87,16 @@ test("payloads in a list keep all digits of their numbers", () => {
   expect(next).toBe("c")
   expect(readTasks('{"tasks":[]}')).toEqual({ tasks: [] })
 })
+
+test.each([
+  [{ percent: 42, of: 60, eta_s: 35 }, 0.42],
+  [{ done: 3, of: 4 }, 0.75],
+  [{ current: 1, total: 2 }, 0.5],
+  [0.3, 0.3],
+  [30, 0.3],
+  [{ percent: 140 }, 1],
+  [{ done: 3 }, undefined],
+  [{ done: 3, of: 0 }, undefined],
+  ["half", undefined],
+  [null, undefined],
+])("progress %j is a bar at %p", (progress, part) => expect(progressOf(progress)).toBe(part as number))

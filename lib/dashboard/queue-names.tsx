@@ -1,0 +1,48 @@
+/** Names of queues: suggestions for filters, and links to those that resemble a name without tasks. */
+import { useEffect, useState } from "preact/hooks"
+import type { QueuesAnswer } from "../wire/managing.ts"
+import { can, requestJson } from "./api.ts"
+import { refine } from "./route.ts"
+import { SafeText } from "./text.tsx"
+
+const MAX_SIMILAR = 8
+
+/** The names are loaded when the view opens. */
+function useQueueNames(): readonly string[] {
+  const [names, setNames] = useState<readonly string[]>([])
+  useEffect(() => {
+    if (!can("read")) return
+    const abort = new AbortController()
+    requestJson<QueuesAnswer>("GET", "/queues?limit=1000", undefined, abort.signal)
+      .then(({ queues }) => setNames(queues.map(({ queue }) => queue)))
+      .catch(() => {}) // the filter works without suggestions
+    return () => abort.abort()
+  }, [])
+  return names
+}
+
+export const QUEUE_NAMES_ID = "queue-names"
+
+/** The list to which a text field refers by QUEUE_NAMES_ID. */
+export const QueueNames = () => (
+  <datalist id={QUEUE_NAMES_ID}>
+    {useQueueNames().map(name => (
+      <option key={name} value={name} />
+    ))}
+  </datalist>
+)
+
+export function SimilarQueues({ name }: { name: string }) {
+  const similar = useQueueNames().filter(of => of !== name && of.toLowerCase().includes(name.toLowerCase()))
+  if (similar.length === 0) return null
+  return (
+    <p>
+      Queues with similar names:{" "}
+      {similar.slice(0, MAX_SIMILAR).map(of => (
+        <button key={of} type="button" class="chip" onClick={() => refine({ queue: of })}>
+          <SafeText text={of} most={64} />
+        </button>
+      ))}
+    </p>
+  )
+}
