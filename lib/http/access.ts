@@ -52,7 +52,9 @@ export class Caller {
   requireRole(route: string): void {
     if (this.#routes.has(route)) return
     const needed: readonly Role[] = ACCESS[route as RouteName] ?? []
-    throw forbidden(`This needs ${anyOf(needed)}. The token ${this.name} has ${this.#roles.join(" and ")}.`)
+    throw forbidden(
+      `This needs ${anyOf(needed)}. The token ${this.name} has only the ${this.#roles.length === 1 ? "role" : "roles"} ${this.#roles.join(" and ")}.`,
+    )
   }
 
   requireQueues(...queues: readonly string[]): void {

@@ -12,10 +12,10 @@
              "exists"                      a task with the id of this time exists already; the next run is planned
              "skipped"                     the newest task has not ended
              "duplicate"                   a task holds the unique key
-             "missed"                      no task was asked for
+             "missed"                      the caller asked for no task
              "stale"                       the schedule has changed since the caller read it: nothing was changed
              "full_depth" | "full_bytes" | "full_group"
-                                           the queue or the group has no room: it is tried again after a second
+                                           the queue or the group has no room: a planned run is retried after a second
              "replayed" | "conflict"       the idempotency key was used before: for this task, or for another request
   cost       O(n log N)
   invariant  one planned time creates at most one task: whoever creates it moves the plan in the same call ]]
@@ -23,7 +23,7 @@ local retention, ttl = unpack(ARGV)
 local first, fields_each = 3, 11
 
 local FULL = { full_depth = true, full_bytes = true, full_group = true }
-local FULL_RETRY = 1000 -- ms until a run that found no room is tried again
+local FULL_RETRY = 1000 -- ms until a run that found no room is retried
 
 local function is_active(id)
   local t = open(id)

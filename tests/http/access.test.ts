@@ -131,7 +131,9 @@ test.each(Object.entries<readonly Role[]>(ACCESS))(
       const forbidden = roles.length > 0 && !roles.includes(role)
       expect([role, code === "forbidden", answer.status === 403]).toEqual([role, forbidden, forbidden])
       if (forbidden)
-        expect(detail).toBe(`This needs the role ${roles.join(" or ")}. The token ${role}er has ${role}.`)
+        expect(detail).toBe(
+          `This needs the role ${roles.join(" or ")}. The token ${role}er has only the role ${role}.`,
+        )
     }
     expect((await ask({})).status).not.toBe(403)
   },

@@ -12,8 +12,8 @@ const NO_WORKER = { 404: "No worker of this name was seen in the last day: see /
 export const managing: ProseOf<"managing"> = {
   listQueues: {
     description:
-      "All queues by name, each as /queues/{queue} shows it. A queue without tasks, schedules and settings is no longer listed an " +
-      "hour after its last poll. If the answer has a `next`, repeat the " +
+      "All queues by name, each as /queues/{queue} shows it. A queue that has had no tasks, schedules, settings " +
+      "or polls for an hour is no longer listed. If the answer has a `next`, repeat the " +
       "call with it as `cursor`.",
     query: { limit: 100 },
     answers: {
