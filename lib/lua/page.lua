@@ -1,7 +1,7 @@
 #!lua flags=no-writes
 --[[ page: list tasks queue by queue, in each queue place by place, without payloads that have their own keys.
-  arguments  queues: names, separated by spaces, as for queue-states; places: separated by spaces: a zset ("due" | "leases" |
-             "done" | "dead" | "cancelled"), listed from the highest score down, or a priority, the ready list from its head,
+  arguments  queues: names, separated by spaces, as for queue-states; places: separated by spaces: a zset: "due", listed from
+             the lowest score up, "leases", "done", "dead" or "cancelled", from the highest down; or a priority, the ready list from its head,
              without the turns of groups, or "grouped", the lists of groups, the longest first;
              limit: how many entries; bytes: how many of task texts, exceeded by one text at most, so that one call answers
              at least one entry; place, score, id: the last entry of the previous page, which is in the first queue ("" for
@@ -23,13 +23,21 @@ local function index_after(list)
   return index and index + 1 or 0
 end
 
--- The first rank that comes after (score, id) in descending order.
-local function rank_after(set)
+-- The first rank that comes after (score, id) in the order of the set.
+local function rank_after(set, is_ascending)
   local low, high = 0, redis.call("ZCARD", set)
   while low < high do
     local middle = math.floor((low + high) / 2)
-    local member, at = unpack(redis.call("ZRANGE", set, middle, middle, "REV", "WITHSCORES"))
-    if tonumber(at) > tonumber(score) or (tonumber(at) == score and member >= id) then
+    local member, at
+    if is_ascending then
+      member, at = unpack(redis.call("ZRANGE", set, middle, middle, "WITHSCORES"))
+    else
+      member, at = unpack(redis.call("ZRANGE", set, middle, middle, "REV", "WITHSCORES"))
+    end
+    at = tonumber(at)
+    if at == score and member == id then return middle + 1 end
+    local is_greater = at > score or (at == score and member > id)
+    if is_greater ~= is_ascending then
       low = middle + 1
     else
       high = middle
@@ -69,7 +77,8 @@ end
 local function entries_of(name)
   local set = ({ due = due, leases = leases, done = done, dead = dead, cancelled = cancelled })[name]
   if set then
-    local from = score == "" and 0 or rank_after(set)
+    local from = score == "" and 0 or rank_after(set, name == "due")
+    if name == "due" then return redis.call("ZRANGE", set, from, from + limit - 1, "WITHSCORES") end
     return redis.call("ZRANGE", set, from, from + limit - 1, "REV", "WITHSCORES")
   end
   local entries = {}

@@ -30,6 +30,26 @@ async function pages(q: ServedQueue, query: string) {
 }
 
 describe("tasks", () => {
+  test("scheduled and retrying tasks are listed with the next due first, across pages", async () => {
+    await using q = await ServedQueue.open()
+    const delays = [50, 20, 90, 20, 70, 20, 60]
+    const ids: [delay: number, id: string][] = []
+    for (const delay of delays) {
+      const { body } = await q.ask("POST", "/submit", {
+        type: "a",
+        queue: q.queue,
+        delay_ms: delay * 100_000,
+      })
+      ids.push([delay, body.task_id])
+    }
+    const delayOf = new Map(ids.map(([delay, id]) => [id, delay]))
+    for (const limit of [1, 2, 3, 100]) {
+      const listed = await pages(q, `state=scheduled&limit=${limit}`)
+      expect(listed.ids.map(id => delayOf.get(id))).toEqual([20, 20, 20, 50, 60, 70, 90])
+      expect(new Set(listed.ids).size).toBe(7)
+    }
+  })
+
   test("pages with filters are bounded, and together find all matches among thousands of tasks", async () => {
     await using q = await ServedQueue.open()
     const item = (i: number) => ({
