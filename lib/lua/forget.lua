@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
---[[ forget: whether nobody uses a queue: it has no tasks, schedules and settings, and no worker polled it lately. If so, delete what is
-  left of it.
+--[[ forget: find out whether a queue is unused: it has no tasks, schedules or settings, and no worker polled it lately. If
+  so, delete what is left of it.
   arguments  polled: ms since the last poll, at least; fix: 1 deletes, 0 only answers
   answers    "used" | "unused"
   cost       O(10,000) at most, for stale ids in ready lists

@@ -23,7 +23,7 @@ export class DataWatch {
   ) {}
 
   async start(): Promise<void> {
-    // A Redis that refuses writes has no id yet; then the first check that can write one finds "other" data.
+    // An empty Redis that refuses writes has no id yet. The first check that can write one then reports other data.
     this.#id = await this.store.dataId().catch(() => undefined)
     this.#timer = setInterval(() => void this.check(), CHECK_MS).unref()
   }
