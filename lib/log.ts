@@ -19,7 +19,7 @@ export function nameProcess(name: string): void {
 /** The name given by `nameProcess`, if any. */
 export const nameOfProcess = (): string | undefined => processName
 
-/** `write` and `terminal` are for tests. lib/output.ts keeps console.error from blocking. */
+/** `write` and `terminal` are for tests. lib/process/output.ts keeps console.error from blocking. */
 export function createLog(
   level: LogLevel,
   // On a terminal console.error writes in red, which would make every line look like an error.

@@ -17,7 +17,6 @@ import {
 const TOOLS = [
   "errors.ts",
   "log.ts",
-  "output.ts",
   "pause.ts",
   "signals.ts",
   "tick.ts",
@@ -51,7 +50,6 @@ const ROOMS: Rules = {
   "handlers.ts": ["config", "wire"],
   "errors.ts": ["wire"],
   "log.ts": [],
-  "output.ts": [],
   "broker-address.ts": [],
   "pause.ts": [],
   "signals.ts": [],

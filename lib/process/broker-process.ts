@@ -3,7 +3,6 @@ import { once } from "node:events"
 import type { Server } from "bun"
 import { type BrokerConfig, readBrokerConfig } from "../config/config.ts"
 import { createLog, type Log } from "../log.ts"
-import { dropUnreadOutput } from "../output.ts"
 import { pause } from "../pause.ts"
 import { stopSignal } from "../signals.ts"
 import { runBrokers, stopWithParent } from "./brokers.ts"
@@ -18,6 +17,7 @@ import {
   urlOf,
 } from "./greeting.ts"
 import { openFilesWarning, watchOpenFiles } from "./open-files.ts"
+import { dropUnreadOutput } from "./output.ts"
 
 /**
  * Bun closes a connection that is silent for this long. It exceeds the 60 s after which common

@@ -3,7 +3,7 @@ import { version } from "../../package.json" with { type: "json" }
 import { readBrokerConfig, readInspectConfig, readTopConfig, readWorkerConfig } from "../config/config.ts"
 import { ConfigError, type OnRead } from "../config/reader.ts"
 import { VARIABLES, type Variable } from "../config/variables.ts"
-import { flushOutput } from "../output.ts"
+import { flushOutput } from "./output.ts"
 
 const COLUMNS = 80
 const MEANING_COLUMN = 34

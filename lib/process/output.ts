@@ -6,8 +6,8 @@
 import { Console } from "node:console"
 import { constants, fstatSync, openSync, writeSync } from "node:fs"
 import { isatty } from "node:tty"
-import type { Log } from "./log.ts"
-import { pause } from "./pause.ts"
+import type { Log } from "../log.ts"
+import { pause } from "../pause.ts"
 
 /** Per stream, beside what the system buffers, usually 64 KB. */
 const MAX_WAITING_BYTES = 262_144
