@@ -77,7 +77,8 @@ export class Process implements AsyncDisposable {
         if (late !== undefined) return late
         throw new Error(`It ended before it logged "${message}":\n${this.stdout}${this.stderr}`)
       }
-      await Promise.race([change, this.#ended])
+      // Looks again from time to time: on a busy machine the change was not noticed, although the line was there.
+      await Promise.race([change, this.#ended, Bun.sleep(100)])
     }
   }
 
