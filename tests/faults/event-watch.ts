@@ -45,7 +45,7 @@ const LAST = new Set(["done", "cancelled", "deleted"])
 /**
  * What is wrong with the events of one task, if anything: sorted by `at`, then by `order`, they must be a life of a task.
  * Some may be missing, and some may be there twice. `granted`: when each attempt was leased, by the answers of brokers.
- * `failsOver`: a sweep that was reverted may have happened again.
+ * `failsOver`: what a sweep did to an attempt may have been reverted, and the attempt may have ended otherwise.
  */
 export function disorderOf(
   events: readonly SeenEvent[],
@@ -64,7 +64,7 @@ export function disorderOf(
     }
     if (next === undefined) continue
     const isOneAttempt = Math.floor(next.order / 10) === Math.floor(order / 10)
-    if (failsOver && isOneAttempt && OF_SWEEPS.has(event) && OF_SWEEPS.has(next.event)) continue
+    if (failsOver && isOneAttempt && OF_SWEEPS.has(event)) continue
     if (next.order < order || (next.order === order && (next.at !== at || next.event !== event)))
       return `${name}, then ${next.event} ${next.order} at ${next.at}`
     if (LAST.has(event) && next.order > order) return `${next.event} ${next.order} follows ${name}`

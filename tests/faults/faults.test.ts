@@ -275,6 +275,7 @@ describe("the checker finds nothing wrong with", () => {
       events: [
         ["dead", 100, 14],
         ["lapsed", 105, 13],
+        ["done", 107, 13],
       ],
       failsOver: true,
     },
