@@ -426,7 +426,7 @@ export const ROUTES = {
     path: "/queues/:queue/settings",
     group: "managing",
     roles: ["operate"],
-    summary: "Set the defaults, the limits and the limits of groups of a queue",
+    summary: "Set the defaults and limits of a queue, and the limits of its groups",
     params: queue,
     body: QueueSettings,
     answers: { 200: QueueView },
