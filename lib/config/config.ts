@@ -97,7 +97,7 @@ function readRedis(read: Reader) {
   const given = (["REDIS_URL", "REDIS_SENTINELS", "REDIS_CLUSTER"] as const).filter(
     name => read.text(name) !== undefined,
   )
-  if (given.length > 1) read.fault(`${given.join(" and ")} are both set: set only one of them`, undefined)
+  if (given.length > 1) read.fault(`${given.join(" and ")} are set: set only one of them`, undefined)
   if (redisHost !== undefined && given.length > 0 && given[0] !== "REDIS_URL")
     read.fault(`${given[0]} and REDIS_HOST are both set: set only one of them`, undefined)
   const own = given.length === 0 && redisHost === undefined

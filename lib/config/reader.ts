@@ -79,14 +79,14 @@ export class Reader {
     if (value === undefined) return undefined
     if (/\brediss:/i.test(value))
       return this.fault(
-        `${name} must be addresses host:port: TLS (rediss://) to Sentinels or a Cluster is not supported yet`,
+        `${name} must be addresses of the form host:port: TLS (rediss://) to Sentinels or a Cluster is not supported yet`,
         undefined,
       )
     const nodes = value
       .split(",")
       .map(node => /^(\[[\da-fA-F:]+\]|[\w.-]+)(?::(\d{1,5}))?$/.exec(node.trim()))
     if (nodes.some(node => node === null || Number(node[2] ?? port) > 65_535 || node[2] === "0"))
-      return this.fault(`${name} must be addresses host:port, separated by commas`, undefined)
+      return this.fault(`${name} must be addresses of the form host:port, separated by commas`, undefined)
     return nodes.map(node => ({ host: node![1]!.replace(/[[\]]/g, ""), port: Number(node![2] ?? port) }))
   }
 

@@ -46,7 +46,8 @@ export function readTokens(read: Reader, apiToken: string | undefined): ApiToken
     if (!roles.every(role => (ROLES as readonly string[]).includes(role)))
       return fault(`has a role other than ${ROLES.join(", ")}`)
     const queues = queueList?.split("+")
-    if (queues?.some(queue => !QUEUE_NAME.test(queue))) return fault("has an invalid queue name")
+    if (queues?.some(queue => !QUEUE_NAME.test(queue)))
+      return fault("has a queue name that is not 1 to 64 characters from A-Z a-z 0-9 . _ -, or is . or ..")
     const hash = /^sha256:([\da-f]{64})$/i.exec(secret!)?.[1]?.toLowerCase()
     if (hash === undefined && (secret!.startsWith("sha256:") || secret!.length < MIN_TOKEN_LENGTH))
       return fault(

@@ -50,7 +50,7 @@ export function readTraces(read: Reader) {
 
   for (const name of exporters)
     if (name !== "otlp")
-      warnings.push(`OTEL_TRACES_EXPORTER: ${name} is not supported. Spans are sent to an address, by OTLP`)
+      warnings.push(`OTEL_TRACES_EXPORTER: ${name} is not supported and counts as otlp: set otlp or none`)
   if (protocol === "grpc")
     warnings.push(
       "No spans are sent: OTLP over grpc is not supported. Set OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/json, and as " +

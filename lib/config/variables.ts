@@ -5,12 +5,12 @@
 export const VARIABLES = {
   HOST: "Address to listen on.",
   PORT: "Port to listen on; 0 means any free port.",
-  BROKERS: "Number of broker processes that share the port, 1 to 64, on Linux.",
+  BROKERS: "Number of broker processes that share the port, 1 to 64; more than 1 requires Linux.",
   API_SECRET_TOKEN:
     "Broker: the token with all roles. Required with an external Redis unless API_TOKENS is set; with the embedded Redis the broker creates one. Worker: the token that it sends.",
   API_TOKENS:
     "Tokens with roles and queues, as name:roles:token or name:roles@queues:token, separated by commas.",
-  API_TOKENS_FILE: "File with the entries, instead of API_TOKENS.",
+  API_TOKENS_FILE: "File with the tokens, written as in API_TOKENS, instead of it.",
   REDIS_URL:
     "Address of an external Redis: redis://, rediss:// (TLS), unix:///path or /path. Without an address the broker runs an embedded Redis.",
   REDIS_HOST: "Host of Redis, instead of REDIS_URL.",
@@ -27,7 +27,7 @@ export const VARIABLES = {
   VISIBILITY_TIMEOUT_MS: "Duration of a lease, unless the task sets its own.",
   MAX_RETRIES: "How often a failed task is retried; the next failure makes it dead. A task may set its own.",
   MAX_CRASHES:
-    "How many lapsed leases are followed by another attempt; one more makes a task dead. A task may set its own.",
+    "How often a task runs again after a lapsed lease; the next lapse makes it dead. A task may set its own.",
   DONE_RETENTION_MS: "How long a done or cancelled task is kept (one day).",
   DEAD_RETENTION_MS: "How long a dead task is kept (14 days).",
   DONE_RETENTION_COUNT: "Maximum number of done tasks, and of cancelled tasks, that a queue keeps.",
@@ -62,7 +62,7 @@ export const VARIABLES = {
   OTEL_TRACES_EXPORTER: "none: no spans are created. otlp is the only exporter.",
   OTEL_EXPORTER_OTLP_PROTOCOL:
     "Only http/json is supported. With grpc no spans are sent, and a warning is logged.",
-  OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: "The same, instead of OTEL_EXPORTER_OTLP_PROTOCOL.",
+  OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: "Protocol for spans, instead of OTEL_EXPORTER_OTLP_PROTOCOL.",
   OTEL_PROPAGATORS:
     "Only tracecontext (W3C) is supported; anything else is ignored, and a warning is logged.",
   OTEL_SERVICE_NAME: "Service name of the spans. Unset: task-queue-broker and task-queue-worker.",

@@ -113,7 +113,7 @@ export function requireReady({
     })
   if (replicas < waitReplicas)
     throw new Refused("not_replicated", {
-      detail: `Redis has ${replicas} connected replicas, fewer than WAIT_REPLICAS=${waitReplicas}.`,
+      detail: `The number of connected replicas is ${replicas}, fewer than WAIT_REPLICAS=${waitReplicas}.`,
     })
 }
 

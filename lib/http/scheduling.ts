@@ -161,7 +161,7 @@ function faultsOfJitter({ jitter_ms = 0, ...times }: Schedule): Fault[] {
   return [
     {
       field: "jitter_ms",
-      detail: `\`jitter_ms\` must be less than the ${shortest} ms between two of its times.`,
+      detail: `\`jitter_ms\` must be less than ${shortest}, the shortest time in ms between two runs of the schedule.`,
     },
   ]
 }

@@ -94,7 +94,7 @@ export class Spans {
   static start({ url, part, serviceName, sampler, ratio }: SpanOptions, log: Log): Spans {
     // The SDK warns about invalid variables of its own, and about spans that it dropped.
     const diagnostics = rateLimited(log)
-    const warn = (message: string) => diagnostics.warn("Traces", { note: message })
+    const warn = (message: string) => diagnostics.warn("OpenTelemetry reports a fault", { note: message })
     diag.setLogger(
       { error() {}, warn, info() {}, debug() {}, verbose() {} },
       { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },

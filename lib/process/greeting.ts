@@ -106,7 +106,7 @@ export function redisWarnings({ durability, maxmemoryPolicy, replicas, waitRepli
   const failovers =
     waitReplicas > replicas
       ? [
-          `Redis has ${replicas} connected replicas, fewer than WAIT_REPLICAS=${waitReplicas}: no changes are accepted until more connect`,
+          `The number of connected replicas is ${replicas}, fewer than WAIT_REPLICAS=${waitReplicas}: no changes are accepted until more connect`,
         ]
       : replicas > 0 && waitReplicas === 0
         ? [

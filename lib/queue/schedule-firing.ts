@@ -83,7 +83,7 @@ export class ScheduleFiring {
         await this.#fire(queue, some, now)
       } catch (error) {
         counters.scheduleFires.failed += some.length
-        this.#log.warn("Schedules could not create their tasks, which is retried", { queue, error })
+        this.#log.warn("Schedules could not create their tasks; the broker tries again", { queue, error })
         throw error
       }
     }
@@ -240,7 +240,8 @@ export class ScheduleFiring {
       text,
       score: "+inf",
     })
-    if (text !== "") this.#log.error("A schedule cannot be read", { schedule: joinId(queue, name) })
+    if (text !== "")
+      this.#log.error("A schedule cannot be read, so it does not run", { schedule: joinId(queue, name) })
   }
 
   /** Pauses a schedule whose times cannot be computed, so that it does not hold up the others. */

@@ -58,7 +58,7 @@ export function asRefusal(error: unknown, isOneOfMany = false): unknown {
   if (isFull(error))
     return new Refused("out_of_memory", {
       detail:
-        "Redis has reached maxmemory. It accepts no new tasks until existing tasks end and are deleted.",
+        "Redis has reached maxmemory. It accepts no new tasks until existing tasks end and are deleted, or maxmemory is raised.",
     })
   const refusal = refusalBy(error)
   if (refusal !== undefined) {

@@ -41,7 +41,7 @@ export const GroupView = Type.Object({
           HELD_CAUSES.map(cause => Type.Literal(cause)),
           {
             description:
-              "concurrency, rate: at this limit; order: an earlier task has not ended; paused: by an operator; asked: by a worker",
+              "concurrency, rate: at this limit; order: an earlier task has not ended; paused: an operator paused the group; asked: a worker asked to hold it",
           },
         ),
         task_ids: Type.Optional(

@@ -97,7 +97,7 @@ export const TasksAnswer = Type.Object({
   tasks: Type.Array(TaskView),
   next: Type.Optional(
     Type.String({
-      description: "pass it as `cursor` to get the next page, also if this page is empty",
+      description: "pass it as `cursor` to get the next page, even if this page is empty",
     }),
   ),
 })

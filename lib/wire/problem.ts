@@ -62,7 +62,8 @@ const TABLE = {
   task_exists: {
     status: 409,
     title: "Task id is taken",
-    advice: "A task with this id exists, and no idempotency record shows that this is the same submit.",
+    advice:
+      "A task with this id exists, and no idempotency record shows that this is the same submit. Look at /status, or use another task_id.",
   },
   key_reused: {
     status: 422,

@@ -135,7 +135,7 @@ export type SchedulesAnswer = Static<typeof SchedulesAnswer>
 export const SchedulePaused = Type.Object({
   status: Type.Union([Type.Literal("paused"), Type.Literal("resumed")]),
   schedule: Type.String(),
-  paused_at: Type.Optional(Type.Integer({ description: "since when the schedule is paused" })),
+  paused_at: Type.Optional(Type.Integer({ description: "since when the schedule has been paused" })),
   next_at: Type.Optional(Type.Integer({ description: "when resumed: the next planned time" })),
 })
 

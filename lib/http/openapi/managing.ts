@@ -132,7 +132,7 @@ export const managing: ProseOf<"managing"> = {
   undrainWorker: {
     description:
       "For a worker that sends no `instance` and starts again under its name, or one that was drained by mistake and still " +
-      "polls. Safe to repeat, also if the worker is not draining.",
+      "polls. Safe to repeat, even if the worker is not draining.",
     answers: {
       200: {
         description: "The worker is not draining.",

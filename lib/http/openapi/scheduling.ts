@@ -121,7 +121,7 @@ export const scheduling: ProseOf<"scheduling"> = {
 
   runSchedule: {
     description:
-      "Creates a task now, also if the schedule is paused; its planned times stay. `on_overlap` applies. With an " +
+      "Creates a task now, even if the schedule is paused; its planned times stay. `on_overlap` applies. With an " +
       "Idempotency-Key, a repeated request gets the first task again; without one, it creates another. The body is not read.",
     parameters: [
       {
