@@ -77,7 +77,7 @@ function readPorts(read: Reader) {
     )
   if (metricsPort > 0 && port >= metricsPort && port <= last)
     read.fault(
-      `METRICS_PORT and PORT must differ: metrics use the ports ${metricsPort} to ${last}`,
+      `METRICS_PORT and PORT must differ: metrics use ${brokers === 1 ? "port" : `the ports ${metricsPort} to`} ${last}`,
       undefined,
     )
   return { port, brokers, metricsPort }

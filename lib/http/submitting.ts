@@ -51,7 +51,7 @@ export function readHeaders(headers: Headers) {
   if (header !== null && key === undefined)
     throw new Refused("bad_request", {
       field: "Idempotency-Key",
-      detail: "`Idempotency-Key` must have 1 to 200 printable ASCII characters without spaces and quotes.",
+      detail: "`Idempotency-Key` must have 1 to 200 printable ASCII characters without spaces or quotes.",
     })
   // An invalid trace header is ignored: it comes from some proxy, and is no reason to refuse work.
   const parent = headers.get("traceparent")

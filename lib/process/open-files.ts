@@ -9,7 +9,7 @@ const ENOUGH = 10_240
 /** A warning if this process may open fewer files than the broker can use. Bun raises the soft limit to the hard one. */
 export function openFilesWarning(limit = openFilesLimit()): string | undefined {
   if (limit === undefined || limit >= ENOUGH) return undefined
-  return `This process may have only ${limit} open files and connections: raise the limit, as by ulimit -n ${ENOUGH}`
+  return `This process may have only ${limit} open files and connections: raise the limit, for example with ulimit -n ${ENOUGH}`
 }
 
 /** Logs when no file descriptor is left, and when there are some again. Returns a function that ends this. */

@@ -157,7 +157,10 @@ async function connect(socket: string): Promise<Redis | undefined> {
       if (refusal?.code === "ENOENT" || refusal?.code === "ECONNREFUSED") return undefined
       if (String(error).includes("LOADING")) silences = 0
       else if (silences === 10)
-        throw new Error(`Redis on ${socket} accepts connections but does not answer`, { cause: error })
+        throw new Error(
+          `Redis on ${socket} accepts connections but does not answer: stop that process, and start the broker again`,
+          { cause: error },
+        )
       await Bun.sleep(100)
     }
   }

@@ -134,7 +134,9 @@ export type WorkerState = (typeof WORKER_STATES)[number]
 
 export const WorkerView = Type.Object({
   worker: Type.String(),
-  instance: Type.Optional(Type.String({ description: "its run, if it sends one" })),
+  instance: Type.Optional(
+    Type.String({ description: "identifies this run of the worker; absent if the worker does not send it" }),
+  ),
   state: Type.Union(
     WORKER_STATES.map(state => Type.Literal(state)),
     {

@@ -30,7 +30,7 @@ const times = {
     Type.Integer({
       minimum: 1_000,
       maximum: 366 * DAY_MS,
-      description: "instead of `cron`: the multiples of this many ms since 1970",
+      description: "instead of `cron`: the ms from each time to the next, counted from 1970",
     }),
   ),
   starts_at: Type.Optional({ ...Time, description: "the earliest time, in milliseconds since 1970" }),
@@ -56,7 +56,8 @@ export const Schedule = Type.Object(
       Type.Integer({
         minimum: 0,
         maximum: DAY_MS,
-        description: "each run starts up to this many ms later, always the same for one planned time",
+        description:
+          "each run starts up to this many ms later, by the same delay whenever its planned time is the same",
       }),
     ),
     on_missed: Type.Optional(
