@@ -54,7 +54,7 @@ export async function startEmbeddedRedis(dataDir: string, log: Log): Promise<Emb
         return
       } catch (error) {
         if (failures === 0)
-          log.error("The embedded Redis has ended and cannot be started again", {
+          log.error("The embedded Redis has ended and could not be started again; the broker keeps trying", {
             error: (error as Error).message,
           })
         await Bun.sleep(1_000)
