@@ -252,6 +252,8 @@ class Run {
       if (ids.length > 0 && !named.has(queue))
         this.failures.push(`Queue ${queue} has tasks and is not among ${QUEUES}`)
       for (const id of ids) this.#seen.add(id)
+      // A schedule may have been set by a request whose answer was not read.
+      for (const name of Object.keys(content.schedules ?? {})) this.#schedules.add(joinId(queue, name))
     }
     const unnamed = [...this.#seen].filter(
       id => !this.#named.has(id) && !this.#schedules.has(scheduleOf(id)) && !id.startsWith(`${UNSURE}:`),
