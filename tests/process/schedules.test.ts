@@ -5,8 +5,8 @@ import { TOKEN, until } from "../support/harness.ts"
 import { startBroker } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
 
-const SCHEDULES = 10
-const BROKERS = 3
+const SCHEDULES = 100
+const BROKERS = 4
 const KILLS = 4
 
 test("brokers that are killed at any moment leave one task per planned time", async () => {
@@ -37,8 +37,16 @@ test("brokers that are killed at any moment leave one task per planned time", as
       brokers[victim] = await startBroker(redis.socket)
     }
     for (let i = 0; i < SCHEDULES; i++) await call("POST", `/schedules/${name(i)}/pause`)
-    const { tasks } = await call("GET", "/tasks?state=queued&queue=crash&limit=1000")
-    const bySchedule = Map.groupBy(tasks as TaskView[], ({ schedule }) => schedule)
+    const all: TaskView[] = []
+    for (let cursor: string | undefined = ""; cursor !== undefined; ) {
+      const page = await call(
+        "GET",
+        `/tasks?state=queued&queue=crash&limit=1000${cursor && `&cursor=${cursor}`}`,
+      )
+      all.push(...page.tasks)
+      cursor = page.next
+    }
+    const bySchedule = Map.groupBy(all, ({ schedule }) => schedule)
     expect(bySchedule.size).toBe(SCHEDULES)
     for (const [schedule, of] of bySchedule) {
       const times = of.map(({ planned_at }) => planned_at!).sort((a, b) => a - b)
