@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test"
 import { readdir } from "node:fs/promises"
 import { join } from "node:path"
+import { Glob } from "bun"
 import { ROLES } from "../lib/wire/fields.ts"
 import { ROUTES, type Route } from "../lib/wire/routes.ts"
 import { bare, read, root, table } from "./support/documents.ts"
@@ -24,9 +25,15 @@ const COMMON = new Set([
   "forbidden",
 ])
 
-test("the front page and the documents about schedules and groups have every route, with its summary, its success and its own errors", async () => {
+/** The protocol is `protocol.md` and one document for each subject that few clients need. */
+const documentsOfProtocol = () => new Glob("lib/http/*.md").scan({ cwd: root })
+
+test("the front page and the documents of the protocol have every route, with its summary, its success and its own errors", async () => {
   const header = "| route | does | success | errors |"
-  const documents = ["README.md", "lib/http/schedules.md", "lib/http/groups.md"]
+  const protocol = await Array.fromAsync(documentsOfProtocol(), async path =>
+    (await read(path)).includes(header) ? [path] : [],
+  )
+  const documents = ["README.md", ...protocol.flat()]
   const rows = (await Promise.all(documents.map(document => table(document, header)))).flat()
   expect(rows.sort()).toEqual(
     routes
@@ -56,9 +63,8 @@ test("the roles of the protocol are those of lib/wire/routes.ts", async () => {
   )
 })
 
-test("the protocol, in its three documents, has a heading for every route", async () => {
-  const names = ["protocol", "schedules", "groups"]
-  const documents = await Promise.all(names.map(name => read(`lib/http/${name}.md`)))
+test("the documents of the protocol have a heading for every route", async () => {
+  const documents = await Array.fromAsync(documentsOfProtocol(), read)
   const headings = [...documents.join("\n").matchAll(/^##+ (.*)$/gm)].flatMap(([, heading]) =>
     [...heading!.matchAll(/`([A-Z]+ [^?`]+)[^`]*`/g)].map(([, route]) =>
       route!.replace("<task_id>", ":id").replace(/<(\w+)>/g, ":$1"),
