@@ -8,6 +8,7 @@ import { type ApiToken, hashOf, ROLES } from "./lib/config/tokens.ts"
 import { Refused } from "./lib/errors.ts"
 import { problemAnswer } from "./lib/http/answer.ts"
 import { bodyIfJson, bodyReader, optionalBody } from "./lib/http/body.ts"
+import * as bulk from "./lib/http/bulk.ts"
 import type { BrokerParts, Handler } from "./lib/http/call.ts"
 import { dashboard } from "./lib/http/dashboard.ts"
 import * as deadLetters from "./lib/http/dead-letters.ts"
@@ -73,6 +74,8 @@ const HANDLERS = {
   "POST /dlq/retry": deadLetters.retryDeadTasks,
   "POST /dlq/purge": deadLetters.purgeDeadTasks,
   "DELETE /dlq/:id": deadLetters.deleteDeadTask,
+
+  "POST /cancel": bulk.cancelTasks,
 
   "GET /queues": managing.listQueues,
   "GET /queues/:queue": managing.getQueue,

@@ -12,6 +12,7 @@
 
 import { bypassProxy, proxyFor, shownUrl } from "./broker-address.ts"
 import { pause } from "./pause.ts"
+import type { CancelledMany, CancelMany } from "./wire/bulk.ts"
 import type {
   DeletedTask,
   DlqAnswer,
@@ -240,6 +241,11 @@ export class Client {
   /** Ends a waiting task at once, and a running one when its worker has learned of it. */
   cancel(id: string, options?: CallOptions): Promise<Cancelled> {
     return this.#call("POST", `/cancel/${encodeURIComponent(id)}`, undefined, options)
+  }
+
+  /** Cancels all tasks that match: the waiting ones, unless `state` says otherwise. */
+  cancelTasks(request: CancelMany, options?: CallOptions): Promise<CancelledMany> {
+    return this.#post("/cancel", request, options)
   }
 
   /** With `wait_ms`, answers when the task has ended, or after that time with the task as it then is. */

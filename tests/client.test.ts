@@ -31,6 +31,7 @@ const METHODS = {
   retryDeadTasks: "retryDeadTasks",
   purgeDeadTasks: "purgeDeadTasks",
   deleteDeadTask: "deleteDeadTask",
+  cancelTasks: "cancelTasks",
   listQueues: "queues",
   getQueue: "queue",
   pauseQueue: "pauseQueue",
@@ -71,7 +72,15 @@ type Compared = Exclude<
 type SameAnswers = { [Id in Compared]: Same<Unlisted<AnswerTo<Id>>, Unlisted<AnswerOf<Id>>> }
 /** Compiles only if each method returns what the declaration of its route says. */
 const SAME_ANSWERS: Record<Compared, true> = METHODS as unknown as SameAnswers
-type FirstBody = "submitTasks" | "lease" | "ack" | "extend" | "work" | "retryDeadTasks" | "purgeDeadTasks"
+type FirstBody =
+  | "submitTasks"
+  | "lease"
+  | "ack"
+  | "extend"
+  | "work"
+  | "retryDeadTasks"
+  | "purgeDeadTasks"
+  | "cancelTasks"
 type SecondBody = "setSchedule" | "pauseSchedule" | "pauseQueue" | "setQueueSettings" | "purgeQueue"
 type ParametersOf<Id extends OperationId> = Parameters<Extract<MethodOf<Id>, (...args: never[]) => unknown>>
 /** Compiles only if each method takes what the declaration of its route says. */
@@ -86,6 +95,7 @@ const SAME_BODIES: Record<FirstBody | SecondBody, true> = {
   work: true,
   retryDeadTasks: true,
   purgeDeadTasks: true,
+  cancelTasks: true,
   setSchedule: true,
   pauseSchedule: true,
   pauseQueue: true,
@@ -97,7 +107,7 @@ test("each JSON route for programs has a method of the client", () => {
   for (const [id, method] of Object.entries(METHODS))
     if (method !== null) expect(Client.prototype, id).toHaveProperty(method)
   expect(Object.keys(SAME_ANSWERS).length).toBe(OPERATION_IDS.length)
-  expect(Object.keys(SAME_BODIES)).toHaveLength(12)
+  expect(Object.keys(SAME_BODIES)).toHaveLength(13)
 })
 
 describe("a stream of events", () => {

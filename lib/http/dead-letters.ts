@@ -1,5 +1,5 @@
 /** Dead letters: GET /dlq and /dlq/groups, POST /dlq/retry, /dlq/retry/:id and /dlq/purge, DELETE /dlq/:id. */
-import type { DeadFilter } from "../queue/dead-letters.ts"
+import type { Filter } from "../queue/filter.ts"
 import { MAX_PATCH_DEPTH, tooDeep } from "../task/merge-patch.ts"
 import {
   DlqGroupsQuery,
@@ -83,7 +83,7 @@ const checkRetryMany = checker(RetryMany, {
   rate: Number.POSITIVE_INFINITY,
 })
 
-function readFilter(filter: Omit<DlqPurge, "queue" | "limit" | "cursor" | "dry_run">): DeadFilter {
+function readFilter(filter: Omit<DlqPurge, "queue" | "limit" | "cursor" | "dry_run">): Filter {
   const { older_than_ms: olderThanMs, newer_than_ms: newerThanMs, ...rest } = filter
   return { ...rest, olderThanMs, newerThanMs }
 }

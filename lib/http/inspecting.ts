@@ -1,4 +1,5 @@
 /** Inspecting: GET /status/:id, /why/:id and /tasks. */
+import { matcherOf } from "../queue/filter.ts"
 import type { Why } from "../queue/why.ts"
 import type { Task } from "../task/task.ts"
 import type { State } from "../wire/fields.ts"
@@ -35,15 +36,7 @@ function readTasksQuery(query: URLSearchParams) {
     else rest.append(name, value)
   }
   const { type, group, ...page } = checkTasks(rest)
-  const matches = (task: Task) => {
-    if (type !== undefined && task.type !== type) return false
-    if (group !== undefined && task.group !== group) return false
-    if (meta.length === 0) return true
-    const labels = new Map(Object.entries(JSON.parse(`{${task.memberJson ?? ""}}`).meta ?? {}))
-    return meta.every(([name, value]) => labels.get(name) === value)
-  }
-  const hasFilter = type !== undefined || group !== undefined || meta.length > 0
-  return { ...page, matches: hasFilter ? matches : undefined }
+  return { ...page, matches: matcherOf({ type, group, meta: meta.length > 0 ? meta : undefined }) }
 }
 
 /** A queued task that has failed is shown as `retrying`: it waits for its next attempt, with or without a backoff. */

@@ -2,7 +2,6 @@
  * The dead-letter queue: listing dead tasks by filters, grouping them by error, retrying them and deleting them. One
  * call reads a bounded number of tasks and returns where the next call continues.
  */
-import { createHash } from "node:crypto"
 import { Refused } from "../errors.ts"
 import type { EventWriter, Moment } from "../observe/event-writer.ts"
 import { pause } from "../pause.ts"
@@ -13,8 +12,9 @@ import { inlineOrLarge } from "../task/record.ts"
 import type { Task } from "../task/task.ts"
 import type { DeadGroup } from "../wire/dead-letters.ts"
 import type { State } from "../wire/fields.ts"
-import type { Reason } from "../wire/states.ts"
 import type { EndWatch } from "./end-watch.ts"
+import { type Filter, matcherOf } from "./filter.ts"
+import { fingerprintOf, patternOf } from "./fingerprint.ts"
 import { deadSize, findTask, MAX_ENTRIES_PER_PAGE, type Page, tasksPage } from "./listing.ts"
 import type { QueueNames } from "./queue-names.ts"
 
@@ -26,25 +26,11 @@ const MAX_PATCHES_PER_CALL = 20
 const MAX_PACED_S = 10
 /** Retries a task with the payload that it has. */
 const SAME_PAYLOAD = { inline: "", large: "" }
-/** How many characters of an error decide which group it belongs to. */
-const GROUPED_CHARACTERS = 1_000
-
-export interface DeadFilter {
-  type?: string | undefined
-  group?: string | undefined
-  reason?: Reason | undefined
-  /** A substring of the error. */
-  error?: string | undefined
-  fingerprint?: string | undefined
-  /** Died longer ago, or more recently, than this. */
-  olderThanMs?: number | undefined
-  newerThanMs?: number | undefined
-}
 
 interface DeadPage {
   /** Sorted; undefined: all. */
   queues?: readonly string[] | undefined
-  filter: DeadFilter
+  filter: Filter
   limit: number
   cursor?: string | undefined
 }
@@ -229,48 +215,17 @@ export class DeadLetters {
 
   /** `bare`: without payloads that have a key of their own, which may be large. */
   async #find({ queues, filter, limit, cursor }: DeadPage, { bare = true } = {}) {
-    const matchesAll = Object.values(filter).every(value => value === undefined)
+    const matches = matcherOf(filter)
     return tasksPage(this.parts.scripts, {
       queues: queues ?? (await this.parts.names.list()),
       state: "dead",
       limit,
       cursor,
       bare,
-      ...(matchesAll ? {} : { matches: matcher(filter) }),
+      ...(matches === undefined ? {} : { matches }),
     })
   }
 }
-
-function matcher({ type, group, reason, error, fingerprint, olderThanMs, newerThanMs }: DeadFilter) {
-  return (task: Task, now: number): boolean =>
-    (type === undefined || task.type === type) &&
-    (group === undefined || task.group === group) &&
-    (reason === undefined || task.reason === reason) &&
-    (error === undefined || (task.error?.includes(error) ?? false)) &&
-    (olderThanMs === undefined || now - task.finishedAt! > olderThanMs) &&
-    (newerThanMs === undefined || now - task.finishedAt! < newerThanMs) &&
-    (fingerprint === undefined || fingerprintOf(task) === fingerprint)
-}
-
-/** The parts of an error that differ between occurrences, in the order in which they are replaced. */
-const VARYING: readonly [part: RegExp, name: string][] = [
-  // An apostrophe within a word does not start a quotation.
-  [/"[^"]*"|`[^`]*`|(?<![A-Za-z0-9])'[^']*'(?![A-Za-z0-9])/g, "<text>"],
-  [/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/gi, "<uuid>"],
-  [/\b0x[0-9a-f]+\b|\b(?=[a-f]*[0-9])[0-9a-f]{8,}\b/gi, "<hex>"],
-  [/\d+(?:\.\d+)*/g, "<n>"],
-]
-
-/** An error with its varying parts replaced, so that occurrences of one fault are equal. */
-export const patternOf = (error = ""): string =>
-  VARYING.reduce((text, [part, name]) => text.replace(part, name), error.slice(0, GROUPED_CHARACTERS))
-
-/** Equal for dead tasks with the same type, reason and error pattern. */
-const fingerprintOf = ({ type, reason, error }: Task): string =>
-  createHash("sha256")
-    .update(JSON.stringify([type, reason, patternOf(error)]))
-    .digest("hex")
-    .slice(0, 16)
 
 /** Runs parts of at most `size` tasks, each of one queue. */
 async function eachPart(

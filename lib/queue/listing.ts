@@ -41,7 +41,8 @@ export async function findTask(scripts: Scripts, id: string): Promise<Task> {
 export interface TaskFilter {
   /** Sorted. */
   queues: readonly string[]
-  state: State
+  /** If there are several, the tasks are in the order of their places, not of these states. */
+  state: State | readonly State[]
   limit: number
   cursor?: string | undefined
   /** Gets a task without its payload, and the time of Redis. */
@@ -65,7 +66,7 @@ interface FoundPage {
 }
 
 /**
- * A page of the tasks in one state, queue by queue. It reads a bounded number of entries, characters and queues, so a page
+ * A page of the tasks in one state or several, queue by queue. It reads a bounded number of entries, characters and queues, so a page
  * may be short, or even empty, and still have a `next`. Without a filter it is empty only if no task was found.
  */
 export async function tasksPage(scripts: Scripts, filter: TaskFilter): Promise<Page> {
@@ -79,7 +80,8 @@ async function findTasks(
   scripts: Scripts,
   { queues, state, limit, cursor, matches }: TaskFilter,
 ): Promise<FoundPage> {
-  const places = PLACES[state]
+  const states: readonly State[] = [state].flat()
+  const places = [...new Set(states.flatMap(of => PLACES[of]))]
   const after = cursor === undefined ? undefined : readCursor(cursor, places)
   const from = after === undefined ? 0 : queues.findIndex(queue => queue >= after.queue)
   const remaining = from < 0 ? [] : queues.slice(from)
@@ -106,7 +108,11 @@ async function findTasks(
     for (const [queue, place, ...entries] of parts)
       for (const [score, id, text] of entries) {
         const task = text === null ? undefined : readTask(queue, rawOf(place, score, id, text))
-        const isMatch = task?.state === state && !foundIds.has(task.id) && (matches?.(task, now) ?? true)
+        const isMatch =
+          task !== undefined &&
+          states.includes(task.state) &&
+          !foundIds.has(task.id) &&
+          (matches?.(task, now) ?? true)
         if (entriesLeft-- === 0 || (isMatch && found.length === limit)) return endPage(last)
         textLeft -= text?.length ?? 0
         position = { queue, place, score, id }

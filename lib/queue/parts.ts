@@ -26,6 +26,7 @@ import { QueueNames } from "./queue-names.ts"
 import { ScheduleFiring } from "./schedule-firing.ts"
 import { Schedules } from "./schedules.ts"
 import { Sweeper } from "./sweeper.ts"
+import { TaskActions } from "./task-actions.ts"
 import { Upkeep } from "./upkeep.ts"
 import { WorkerRegistry } from "./worker-registry.ts"
 
@@ -111,6 +112,7 @@ export async function openParts(options: TaskQueueOptions) {
     intervalMs: options.auditIntervalMs,
     retentionMs: doneRetentionMs,
   })
+  const actions = new TaskActions({ scripts, outcomes, doneRetentionMs })
   const dead = new DeadLetters({ scripts, names, ends, events })
   const control = new QueueControl({
     scripts,
@@ -160,6 +162,7 @@ export async function openParts(options: TaskQueueOptions) {
     workers,
     defaults,
     auditor,
+    actions,
     dead,
     control,
     groups,

@@ -237,15 +237,22 @@ export class TaskQueue {
 
   /** Cancels a waiting task, or asks the worker that runs it to stop. Safe to repeat. */
   async cancel(id: string): Promise<"cancelled" | "cancelling"> {
-    const { queue, localId } = splitId(id)
-    const retention = this.options.doneRetentionMs
-    const [[code, state, attempt, at]] = (await this.parts.scripts.call("cancel", queue, { retention }, [
-      { id: localId },
-    ])) as [Replies["cancel"][number]]
+    const [[code, state]] = (await this.parts.actions.cancel([id])) as [Replies["cancel"][number]]
     if (code === "unknown") throw new Refused("task_not_found", { task_id: id })
     if (code === "ended") throw new Refused("already_ended", { task_id: id, state })
-    if (state !== "cancelled") this.parts.outcomes.publish(code, id, { at, attempt })
     return code
+  }
+
+  /** Cancels the tasks of one page of a listing. Safe to repeat. */
+  async cancelAll({ dryRun, ...page }: Parameters<TaskQueue["tasks"]>[0] & { dryRun: boolean }) {
+    const { tasks, next } = await this.tasks({ ...page, bare: true })
+    const codes = dryRun
+      ? tasks.map(({ state }) => (state === "processing" ? "cancelling" : "cancelled"))
+      : (await this.parts.actions.cancel(tasks.map(({ id }) => id))).map(([code]) => code)
+    const countOf = (wanted: string) => codes.filter(code => code === wanted).length
+    const cancelled = countOf("cancelled")
+    const cancelling = countOf("cancelling")
+    return { cancelled, cancelling, skipped: codes.length - cancelled - cancelling, next }
   }
 
   /** The task as it is now, or, with `waitMs`, as it is once it has ended or the time is over. */

@@ -1,35 +1,17 @@
 /** Dead tasks: lists, groups, retries and deletion. */
 import { type Static, Type } from "@sinclair/typebox"
-import {
-  Cursor,
-  closed,
-  DAY_MS,
-  DryRun,
-  GroupName,
-  Next,
-  NextPage,
-  QueueName,
-  State,
-  WaitMs,
-} from "./fields.ts"
+import { AgeMs, AtMost, Cursor, closed, DryRun, Next, NextPage, State, taskFilter, WaitMs } from "./fields.ts"
 import { TaskView } from "./inspecting.ts"
 import { REASONS } from "./states.ts"
 
-const AgeMs = Type.Integer({ minimum: 0, maximum: 366 * DAY_MS })
-
 /** Selects dead tasks: all members that are given must match. */
 const deadFilter = {
-  queue: Type.Optional(QueueName),
-  type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "only of this type" })),
-  group: Type.Optional({ ...GroupName, description: "only of this group" }),
+  ...taskFilter,
   reason: Type.Optional(
     Type.Union(
       REASONS.map(reason => Type.Literal(reason)),
       { description: "why the tasks are dead" },
     ),
-  ),
-  error: Type.Optional(
-    Type.String({ minLength: 1, maxLength: 200, description: "text that the error contains" }),
   ),
   fingerprint: Type.Optional(
     Type.String({ pattern: "^[0-9a-f]{16}$", description: "the fingerprint of a group from /dlq/groups" }),
@@ -96,10 +78,6 @@ export const DlqGroupsAnswer = Type.Object({
 })
 
 export type DlqGroupsAnswer = Static<typeof DlqGroupsAnswer>
-
-const AtMost = Type.Optional(
-  Type.Integer({ minimum: 1, maximum: 1_000, description: "how many at most (default 100)" }),
-)
 
 export const DlqPurge = Type.Object({ ...deadFilter, limit: AtMost, cursor: Cursor, dry_run: DryRun }, closed)
 

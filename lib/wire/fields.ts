@@ -120,6 +120,24 @@ export const DryRun = Type.Optional(
   Type.Boolean({ description: "true: change nothing, only count (default false)" }),
 )
 
+/** Members of a filter that every request for many tasks has. */
+export const taskFilter = {
+  queue: Type.Optional(QueueName),
+  type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "only of this type" })),
+  group: Type.Optional({ ...GroupName, description: "only of this group" }),
+  error: Type.Optional(
+    Type.String({ minLength: 1, maxLength: 200, description: "text that the error contains" }),
+  ),
+}
+
+/** How long ago something happened. */
+export const AgeMs = Type.Integer({ minimum: 0, maximum: 366 * DAY_MS })
+
+/** How many tasks one call handles. */
+export const AtMost = Type.Optional(
+  Type.Integer({ minimum: 1, maximum: 1_000, description: "how many at most (default 100)" }),
+)
+
 /** One object or an array of up to 1,000. */
 export const oneOrMany = <T extends TSchema>(one: T) =>
   Type.Union([one, Type.Array(one, { minItems: 1, maxItems: 1_000 })])

@@ -3,6 +3,7 @@
  * the OpenAPI document derive from these declarations. Tests compare the protocol document and the client with them.
  */
 import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox"
+import { CancelledMany, CancelMany } from "./bulk.ts"
 import {
   DeletedTask,
   DlqAnswer,
@@ -76,6 +77,7 @@ const GROUPS = [
   "working",
   "inspecting",
   "dead-letters",
+  "bulk",
   "managing",
   "grouping",
   "operating",
@@ -378,6 +380,16 @@ export const ROUTES = {
     params: task,
     answers: { 200: DeletedTask },
     problems: ["bad_request", "not_in_dlq", "redis_unavailable", "not_replicated"],
+  },
+  cancelTasks: {
+    method: "POST",
+    path: "/cancel",
+    group: "bulk",
+    roles: ["operate"],
+    summary: "Cancel the tasks that match a filter",
+    body: CancelMany,
+    answers: { 200: CancelledMany },
+    problems: ["redis_unavailable", "not_replicated"],
   },
   listQueues: {
     method: "GET",

@@ -8,6 +8,29 @@ export const ENDED_STATES: readonly string[] = [
   "cancelled",
 ] satisfies (typeof STATES)[number][]
 
+/** What a cancel by filter may name as `state`. */
+export const CANCELLABLE = [
+  "waiting",
+  "queued",
+  "delayed",
+  "scheduled",
+  "retrying",
+  "processing",
+  "any",
+] as const
+
+/** Words for several states; each state stands for itself. */
+const SEVERAL = {
+  waiting: ["scheduled", "queued", "retrying"],
+  delayed: ["scheduled", "retrying"],
+  any: ["scheduled", "queued", "retrying", "processing"],
+} as const satisfies Record<string, readonly (typeof STATES)[number][]>
+
+export type StateWord = (typeof STATES)[number] | keyof typeof SEVERAL
+
+export const statesOf = (word: StateWord): readonly (typeof STATES)[number][] =>
+  word in SEVERAL ? SEVERAL[word as keyof typeof SEVERAL] : [word as (typeof STATES)[number]]
+
 /** Why a task is dead. */
 export const REASONS = ["failed", "crashed", "timed_out", "expired", "released"] as const
 

@@ -1,7 +1,7 @@
 /** Control of queues: their views, pausing, settings and purging; and dead tasks: filters, groups, retries, deletion. */
 import { describe, expect, test } from "bun:test"
 import type { BrokerConfig } from "../../lib/config/config.ts"
-import { patternOf } from "../../lib/queue/dead-letters.ts"
+import { patternOf } from "../../lib/queue/fingerprint.ts"
 import { mergedText, tooDeep } from "../../lib/task/merge-patch.ts"
 import type { DeadGroup } from "../../lib/wire/dead-letters.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"

@@ -1,7 +1,7 @@
 /** The error of a failed task: what it was caused by, and the frames of the handler. */
 import { expect, test } from "bun:test"
 import { runInNewContext } from "node:vm"
-import { patternOf } from "../../lib/queue/dead-letters.ts"
+import { patternOf } from "../../lib/queue/fingerprint.ts"
 import { formatError, runHandler } from "../../lib/worker/run-handler.ts"
 
 test("an error names its causes, level by level", () => {

@@ -7,6 +7,7 @@ import { type TSchema, Type } from "@sinclair/typebox"
 import { type DocumentDecoration, Elysia } from "elysia"
 import { type Facts, NotReplicated, Refused } from "../../errors.ts"
 import { asRefusal } from "../../redis/faults.ts"
+import * as bulkShapes from "../../wire/bulk.ts"
 import * as deadLetterShapes from "../../wire/dead-letters.ts"
 import { GroupName, QueueName, ROLES, type Role, TaskId, WorkerName } from "../../wire/fields.ts"
 import * as groupingShapes from "../../wire/grouping.ts"
@@ -23,6 +24,7 @@ import { anyOf, Caller } from "../access.ts"
 import { problem } from "../answer.ts"
 import { readName, readScheduleId, readTaskId } from "../call.ts"
 import { readGroupName } from "../grouping.ts"
+import { bulk } from "./bulk.ts"
 import { deadLetters } from "./dead-letters.ts"
 import { grouping } from "./grouping.ts"
 import { inspecting } from "./inspecting.ts"
@@ -41,6 +43,7 @@ export const PROSE: ProseOf<Route["group"]> = {
   ...working,
   ...inspecting,
   ...deadLetters,
+  ...bulk,
   ...managing,
   ...grouping,
   ...operating,
@@ -55,6 +58,7 @@ const TAGS: Record<Route["group"], { name: string; description: string }> = {
     name: "Dead letters",
     description: "tasks that will not be attempted again unless they are retried",
   },
+  bulk: { name: "Bulk", description: "many tasks by a filter" },
   managing: { name: "Managing", description: "queues and workers" },
   grouping: { name: "Groups", description: "the groups of a queue, such as tenants, and their limits" },
   operating: { name: "Operating", description: "events, audits, metrics, sessions and health checks" },
@@ -68,6 +72,7 @@ const NAMES = new Map<unknown, string>(
     workingShapes,
     inspectingShapes,
     deadLetterShapes,
+    bulkShapes,
     managingShapes,
     queueSettingsShapes,
     groupingShapes,

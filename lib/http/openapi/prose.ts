@@ -215,5 +215,5 @@ export const EACH =
   "same order, and an item that is refused is answered with a problem."
 export const FILTER = "All members of the filter that are given must match. "
 export const PAGED =
-  "One call reads a bounded number of dead tasks, queues and bytes. If the answer has a `next`, repeat the call with the same filter and with " +
+  "One call reads a bounded number of tasks, queues and bytes. If the answer has a `next`, repeat the call with the same filter and with " +
   "`next` as `cursor`, even if this call matched little or nothing."
