@@ -1,13 +1,18 @@
+/** The log: JSON lines, or on a terminal readable lines with colors. */
+import { escapeInterpreted, paint, type Style, wantsColor, writeError } from "./terminal.ts"
+
 export type Fields = Readonly<Record<string, unknown>>
 export type Log = Record<"debug" | "info" | "warn" | "error", (message: string, fields?: Fields) => void>
 
 const RANK: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3, silent: 4 }
-/** JSON.stringify escapes only C0. These are DEL, C1, the line separators, and the bidirectional marks. */
-const UNSAFE_CHARACTERS = /[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
 const MAX_VALUE_LENGTH = 10_000
 /** The most common fields come first, in this order. The others follow as given. */
 const LEADING_FIELDS = ["task_id", "queue", "type", "attempt", "worker", "by", "request_id", "trace_id"]
 const LINES_PER_SECOND = 10
+const LEVEL_STYLES = { debug: "dim", info: "green", warn: "yellow", error: "red" } as const satisfies Record<
+  keyof Log,
+  Style
+>
 /** The value of the field `process` in each line; undefined omits the field. */
 let processName: string | undefined
 
@@ -19,12 +24,12 @@ export function nameProcess(name: string): void {
 /** The name given by `nameProcess`, if any. */
 export const nameOfProcess = (): string | undefined => processName
 
-/** `write` and `terminal` are for tests. lib/process/output.ts keeps console.error from blocking. */
+/** All parameters but the level are for tests. lib/process/output.ts keeps writes from blocking. */
 export function createLog(
   level: LogLevel,
-  // On a terminal console.error writes in red, which would make every line look like an error.
-  write: (line: string) => void = line => console.error(process.stderr.isTTY ? `\x1b[0m${line}` : line),
+  write: (line: string) => void = writeError,
   terminal: boolean = process.stderr.isTTY === true,
+  colored: boolean = terminal && wantsColor(process.stderr),
 ): Log {
   const at =
     (name: keyof Log) =>
@@ -32,7 +37,7 @@ export function createLog(
       if (RANK[name] < RANK[level]) return
       const time = new Date().toISOString()
       const members = leadingFirst(fields)
-      if (terminal) write(formatForTerminal(time.slice(11, 23), name, message, members))
+      if (terminal) write(formatForTerminal(time.slice(11, 23), name, message, members, colored))
       else write(formatAsJson({ ...members, time, level: name, process: processName, message }))
     }
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") }
@@ -66,15 +71,23 @@ function leadingFirst(fields: Fields): Fields {
   return { ...Object.fromEntries(first), ...fields }
 }
 
-function formatForTerminal(time: string, level: string, message: string, fields: Fields): string {
+function formatForTerminal(
+  time: string,
+  level: keyof Log,
+  message: string,
+  fields: Fields,
+  colored: boolean,
+): string {
+  const styled = (style: Style, text: string) => (colored ? paint(style, text) : text)
   const facts = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
-    .map(
-      ([name, value]) =>
-        `  ${name}=${typeof value === "string" && /^[\w./:@-]+$/.test(value) ? value : safeJson(value)}`,
-    )
-  const prefix = processName === undefined ? "" : `${processName}: `
-  return `${time} ${level.padEnd(5)} ${prefix}${safeJson(message).slice(1, -1).replaceAll('\\"', '"')}${facts.join("")}`
+    .map(([name, value]) => {
+      const isPlain = typeof value === "string" && /^[\w./:@-]+$/.test(value)
+      return `  ${styled("dim", `${name}=`)}${isPlain ? value : safeJson(value)}`
+    })
+  const prefix = processName === undefined ? "" : `${styled("cyan", `${processName}:`)} `
+  const text = safeJson(message).slice(1, -1).replaceAll('\\"', '"')
+  return `${styled("dim", time)} ${styled(LEVEL_STYLES[level], level.padEnd(5))} ${prefix}${styled("bold", text)}${facts.join("")}`
 }
 
 /** Formats each member separately, so that a value that cannot be formatted does not lose the others. */
@@ -88,8 +101,7 @@ function formatAsJson({ time, level, process, message, ...fields }: Fields): str
 /** Logging must not throw for any value. */
 function safeJson(value: unknown): string {
   try {
-    const text = JSON.stringify(value, replaceValue) ?? "null"
-    return text.replace(UNSAFE_CHARACTERS, mark => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`)
+    return escapeInterpreted(JSON.stringify(value, replaceValue) ?? "null")
   } catch (error) {
     return JSON.stringify(`(cannot be shown: ${error instanceof Error ? error.name : typeof error})`)
   }

@@ -19,6 +19,7 @@ const TOOLS = [
   "log.ts",
   "pause.ts",
   "signals.ts",
+  "terminal.ts",
   "tick.ts",
   "broker-address.ts",
   "package.json",
@@ -53,6 +54,7 @@ const ROOMS: Rules = {
   "broker-address.ts": [],
   "pause.ts": [],
   "signals.ts": [],
+  "terminal.ts": [],
   "tick.ts": [],
 }
 

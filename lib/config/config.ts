@@ -1,8 +1,8 @@
 /**
  * The configuration of a broker, a worker, `top` and `inspect`. The readers are pure, except that API_TOKENS_FILE names a
  * file: the same variables give the same frozen object, or one ConfigError that lists every invalid variable and what
- * would be valid. Only lib/broker-address.ts also reads the environment, for proxies. Durations end in `Ms`, sizes in
- * `Bytes`.
+ * would be valid. Only lib/broker-address.ts and lib/terminal.ts also read the environment, for proxies and colors.
+ * Durations end in `Ms`, sizes in `Bytes`.
  */
 import { LOG_LEVELS } from "../log.ts"
 import type { Backoff } from "../wire/submitting.ts"
