@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test"
+import { join } from "node:path"
 import { createLog, type Fields, rateLimited } from "../lib/log.ts"
+import { wantsColor } from "../lib/terminal.ts"
 import type { LeasedTask } from "../lib/wire/working.ts"
 import { FakeBroker } from "./support/fake-broker.ts"
 import { DirectQueue, freshName, type TestBroker, TOKEN, testBroker, until } from "./support/harness.ts"
@@ -27,6 +29,71 @@ describe("a line", () => {
       /^\d\d:\d\d:\d\d\.\d{3} warn {2}A task is dead {2}task_id=i {2}queue=q {2}by=b {2}request_id=r {2}trace_id=t {2}error=x$/,
     )
   })
+})
+
+describe("on a terminal", () => {
+  const colored = (level: "debug" | "info" | "warn" | "error", message: string, fields: Fields = {}) => {
+    const lines: string[] = []
+    createLog("debug", line => lines.push(line), true, true)[level](message, fields)
+    return lines[0]!
+  }
+
+  test("each level has a color, and the message and the names of fields look different", () => {
+    const levels = (["debug", "info", "warn", "error"] as const).map(level => {
+      const line = colored(level, "A task is dead", { task_id: "i" })
+      expect(Bun.stripANSI(line)).toMatch(/^[\d:.]{12} \w{4,5} {1,2}A task is dead {2}task_id=i$/)
+      expect(line).toContain("\x1b[1mA task is dead\x1b[0m")
+      expect(line).toContain("\x1b[2mtask_id=\x1b[0mi")
+      return line.split(level)[0]!.slice(-5)
+    })
+    expect(new Set(levels).size).toBe(4)
+  })
+
+  test("untrusted text adds no escape sequences to those of the colors", () => {
+    const hostile = "\x1b[31m\u009b2J\u202e\r\n"
+    const line = Bun.stripANSI(colored("warn", hostile, { error: hostile, task_id: hostile }))
+    expect(line).toMatch(/^[ -~]+$/)
+  })
+
+  test.each([
+    [true, {}, true],
+    [false, {}, false],
+    [true, { NO_COLOR: "1" }, false],
+    [true, { NO_COLOR: "" }, true],
+    [true, { TERM: "dumb" }, false],
+    [false, { FORCE_COLOR: "1" }, true],
+    [true, { FORCE_COLOR: "0" }, false],
+    [true, { FORCE_COLOR: "1", NO_COLOR: "1" }, true],
+    [false, { FORCE_COLOR: "" }, false],
+  ])("with a terminal %p and %p, colors are used: %p", (isTTY, env, used) => {
+    expect(wantsColor({ isTTY }, env)).toBe(used)
+  })
+})
+
+/** What a program writes to stderr, through a pipe or a terminal. */
+async function written(env: Record<string, string>, onTerminal: boolean): Promise<string> {
+  const program = `import { createLog } from ${JSON.stringify(join(import.meta.dir, "../lib/log.ts"))}
+    createLog("info").warn("A task is dead", { task_id: "i" })`
+  const options = { cmd: [process.execPath, "-e", program], env: { PATH: process.env.PATH ?? "", ...env } }
+  if (!onTerminal) return Bun.spawn({ ...options, stderr: "pipe" }).stderr.text()
+  let text = ""
+  const data = (_: unknown, bytes: Uint8Array) => {
+    text += Buffer.from(bytes).toString()
+  }
+  const child = Bun.spawn({ ...options, terminal: { cols: 80, rows: 24, data } })
+  await child.exited
+  await until("the line is read", () => text.endsWith("\n"))
+  return text
+}
+
+test("without a terminal a line is JSON and has no colors, also with FORCE_COLOR", async () => {
+  for (const env of [{}, { FORCE_COLOR: "1" }])
+    expect(JSON.parse(await written(env, false))).toMatchObject({ message: "A task is dead", task_id: "i" })
+})
+
+test("on a terminal a line has colors, and none with NO_COLOR", async () => {
+  expect(await written({ TERM: "xterm" }, true)).toContain("\x1b[33mwarn \x1b[0m")
+  expect(await written({ TERM: "xterm", NO_COLOR: "1" }, true)).toMatch(/^[\n\r -~]+$/)
 })
 
 describe("repeating lines", () => {
@@ -269,17 +336,23 @@ describe("the worker logs", () => {
   const loggedBy = (broker: FakeBroker, message: string) =>
     broker.lines.map(line => JSON.parse(line)).find(line => line.message === message)
 
-  test("that a task has failed, and that it is dead, with its trace", async () => {
+  test("that an attempt has failed, with its trace, and leaves the death of its task to the broker", async () => {
     await using broker = new FakeBroker()
     const { id } = broker.task({ type: "fail", queue: "q", attempt: 2, traceparent: TRACEPARENT })
     broker.on("settle", (batch: { task_id: string }[]) =>
       batch.map(({ task_id }) => ({ status: "moved_to_dlq", task_id, retries: 3 })),
     )
     broker.worker()
-    await broker.until(() => loggedBy(broker, "The task is dead") !== undefined)
+    await broker.until(() => loggedBy(broker, "An attempt was settled") !== undefined)
     const about = { task_id: id, queue: "q", type: "fail", attempt: 2, trace_id: TRACE }
     expect(loggedBy(broker, "An attempt failed")).toMatchObject({ ...about, worker: "tester", level: "warn" })
-    expect(loggedBy(broker, "The task is dead")).toMatchObject({ ...about, retries: 3, level: "warn" })
+    expect(loggedBy(broker, "An attempt was settled")).toMatchObject({
+      ...about,
+      status: "moved_to_dlq",
+      retries: 3,
+      level: "debug",
+    })
+    expect(broker.lines.filter(line => /dead/.test(line))).toEqual([])
   })
 
   test("that a task was lost", async () => {

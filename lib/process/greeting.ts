@@ -3,6 +3,7 @@ import { join } from "node:path"
 import type { BrokerConfig, RedisAddress } from "../config/config.ts"
 import type { Log, LogLevel } from "../log.ts"
 import type { RedisState } from "../redis/store.ts"
+import { paint, wantsColor, writeError } from "../terminal.ts"
 
 /** Pages whose addresses the first log line contains. */
 const PAGES = ["dashboard", "swagger", "metrics"] as const
@@ -41,6 +42,12 @@ export function tokenSource({ apiToken, dataDir }: BrokerConfig, token: string |
   return token === undefined ? "API_TOKENS" : join(dataDir, "token")
 }
 
+/** What a program tells its parent process when it is ready. A worker has no URL. */
+export interface ReadyMessage {
+  ready: true
+  url?: string
+}
+
 /**
  * Logs that this program is ready, and tells its parent process if it has an IPC channel to one. The facts are members
  * of the log line; on a terminal each has a line of its own, which is easier to read.
@@ -50,17 +57,21 @@ export function announce(
   message: string,
   facts: Readonly<Record<string, unknown>>,
   terminal: boolean = process.stderr.isTTY === true,
-  // Reset the color: console.error writes in red.
-  write: (text: string) => void = text => console.error(`\x1b[0m${text}`),
+  write: (text: string) => void = writeError,
+  colored: boolean = terminal && wantsColor(process.stderr),
 ): void {
   log.info(message, terminal ? {} : facts)
-  process.send?.({ ready: true })
+  process.send?.({
+    ready: true,
+    ...(typeof facts.url === "string" && { url: facts.url }),
+  } satisfies ReadyMessage)
   if (!terminal || !["debug", "info"].includes(String(facts.log_level))) return
   const width = Math.max(...Object.keys(facts).map(name => name.length))
   const lines = Object.entries(facts).map(([name, fact]) => {
     const text = Array.isArray(fact) ? fact.join(", ") : String(fact)
+    const label = name.replaceAll("_", " ").padEnd(width)
     // Names of handlers are untrusted text.
-    return `  ${name.replaceAll("_", " ").padEnd(width)}  ${text.replace(/\p{C}/gu, "?")}`
+    return `  ${colored ? paint("dim", label) : label}  ${text.replace(/\p{C}/gu, "?")}`
   })
   write(lines.join("\n"))
 }

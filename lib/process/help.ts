@@ -54,7 +54,7 @@ A task queue on this machine: starts a broker, and a worker once the broker is
 ready. Without a Redis address the broker also starts an embedded Redis.
 
   bun run start                Ctrl-C or SIGTERM stops both, the worker first
-  PORT=8080 BROKER_URL=http://localhost:8080 bun run start
+  PORT=8080 bun run start      the broker listens on another port
 
 Both programs read their own settings; these commands list them:
 

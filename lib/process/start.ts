@@ -3,10 +3,12 @@
  *   - Each runs in a session of its own, so that Ctrl-C in the terminal reaches only this process. It ends the worker
  *     first, because the worker needs the broker to report its last tasks.
  *   - If one of them ends, the other is ended too. If this process is killed, both end (under-start.ts).
- *   - The worker starts once the broker is ready: before that there may be no token, or another broker on the port.
+ *   - The worker starts once the broker is ready: before that there may be no token, or another broker on the port. It
+ *     gets the address on which the broker listens, unless BROKER_URL is set.
  */
 import { readFile } from "node:fs/promises"
 import { join } from "node:path"
+import type { ReadyMessage } from "./greeting.ts"
 import { runProgram } from "./help.ts"
 
 /** One Ctrl-C may arrive up to three times: from the terminal, and forwarded by `npx` and by `bun run`. */
@@ -15,9 +17,10 @@ const SAME_SIGNAL_MS = 1_000
 const PRELOAD = join(import.meta.dir, "under-start.ts")
 
 /** Starts a program. `onReady` is called when it reports that it is ready. */
-const run = (file: string, onReady: () => void = () => {}) =>
+const run = (file: string, env = {}, onReady: (message: ReadyMessage) => void = () => {}) =>
   Bun.spawn([process.execPath, "--preload", PRELOAD, join(import.meta.dir, "../..", file)], {
     stdio: ["ignore", "inherit", "inherit"],
+    env: { ...process.env, ...env },
     detached: true,
     ipc: onReady,
   })
@@ -44,9 +47,9 @@ async function onShellEnd(callback: () => void): Promise<void> {
 }
 
 async function main(): Promise<number> {
-  const ready = Promise.withResolvers<"ready">()
+  const ready = Promise.withResolvers<ReadyMessage>()
   const stopped = Promise.withResolvers<undefined>()
-  const broker = run("broker.ts", () => ready.resolve("ready"))
+  const broker = run("broker.ts", {}, ready.resolve)
   let worker: ReturnType<typeof run> | undefined
   let firstAt: number | undefined
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
@@ -58,9 +61,9 @@ async function main(): Promise<number> {
     })
   void onShellEnd(() => stopped.resolve(undefined))
 
-  let code: number | "ready" | undefined = await Promise.race([stopped.promise, broker.exited, ready.promise])
-  if (code === "ready") {
-    worker = run("worker.ts")
+  let code = await Promise.race([stopped.promise, broker.exited, ready.promise])
+  if (typeof code === "object") {
+    worker = run("worker.ts", { BROKER_URL: process.env.BROKER_URL || code.url })
     code = await Promise.race([stopped.promise, broker.exited, worker.exited])
   }
   for (const part of [worker, broker]) {

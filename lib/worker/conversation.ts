@@ -366,9 +366,12 @@ export class Conversation {
     const { log } = this.#options
     const { status } = ack
     if (!(answer instanceof BrokerProblem)) {
-      const fields = { ...taskFields(task), retries: answer.retries }
-      if (answer.status === "moved_to_dlq") log.warn("The task is dead", fields)
-      else log.debug(`The task is ${answer.status}`, fields)
+      // Also if the task is dead now: the broker logs every death, those without a worker too.
+      log.debug("An attempt was settled", {
+        ...taskFields(task),
+        status: answer.status,
+        retries: answer.retries,
+      })
       return undefined
     }
     if (!isFinal(answer)) return ack

@@ -1,6 +1,7 @@
 /** `bun run start`: its log names the processes, and no process outlives it. */
 import { expect, test } from "bun:test"
 import { join } from "node:path"
+import { Client } from "../../lib/client.ts"
 import { helpText, variablesOf } from "../../lib/process/help.ts"
 import { directory, embeddedPid, freePorts, isAlive, Process, ROOT, until } from "../support/processes.ts"
 
@@ -36,6 +37,37 @@ test("every log line names its process, and the worker does not wait for a token
   // The worker stops first, as it needs the broker to report its last tasks.
   const stops = start.log.filter(({ message }) => message.includes("has stopped"))
   expect(stops.map(line => line.process)).toEqual(["worker", "broker"])
+})
+
+test.each([
+  ["PORT", {}],
+  ["PORT=0", { PORT: "0" }],
+  ["two brokers", { BROKERS: "2" }],
+] as const)("without BROKER_URL the worker uses the address of the broker: %s", async (_, env) => {
+  await using dir = await directory()
+  await using start = startIn(dir.path, { BROKER_URL: "", ...env })
+  const { broker } = await start.logged("The worker is ready")
+  const { url, token } = await start.logged("The broker is listening")
+  expect(broker).toBe(url)
+  const client = new Client({ url: String(url), token: (await Bun.file(String(token)).text()).trim() })
+  const { task_id } = await client.submit({ type: "add", payload: [1, 2, 3] })
+  expect(await client.status(task_id, { wait_ms: 20_000 })).toMatchObject({ status: "done", result: 6 })
+})
+
+test("a dead task has one log line that says so", async () => {
+  await using dir = await directory()
+  await using start = startIn(dir.path, { BROKER_URL: "" })
+  await start.logged("The worker is ready")
+  const { url, token } = await start.logged("The broker is listening")
+  const client = new Client({ url: String(url), token: (await Bun.file(String(token)).text()).trim() })
+  const { task_id } = await client.submit({ type: "fail", max_retries: 0 })
+  expect(await client.status(task_id, { wait_ms: 20_000 })).toMatchObject({ status: "dead" })
+  expect(await start.stop()).toBe(0)
+  const about = start.log.filter(line => line.task_id === task_id)
+  expect(about.map(({ message, process }) => [process, message]).sort()).toEqual([
+    ["broker", "A task is dead"],
+    ["worker", "An attempt failed"],
+  ])
 })
 
 test("a broker that cannot start ends start with its exit code, and no worker is started", async () => {

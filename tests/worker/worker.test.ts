@@ -229,9 +229,9 @@ describe("acks", () => {
     )
     expect(await worker.stop()).toBe(true)
     expect(requests).toBe(1)
-    expect(
-      broker.lines.some(line => line.includes("The task is acknowledged") && line.includes(good.id)),
-    ).toBe(true)
+    expect(broker.lines.some(line => line.includes("An attempt was settled") && line.includes(good.id))).toBe(
+      true,
+    )
   })
 
   test.each([
