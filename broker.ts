@@ -6,6 +6,7 @@ import { Elysia } from "elysia"
 import { type BrokerConfig, redisAddress } from "./lib/config/config.ts"
 import { type ApiToken, hashOf, ROLES } from "./lib/config/tokens.ts"
 import { Refused } from "./lib/errors.ts"
+import { listActions } from "./lib/http/actions.ts"
 import { problemAnswer } from "./lib/http/answer.ts"
 import { bodyIfJson, bodyReader, optionalBody } from "./lib/http/body.ts"
 import * as bulk from "./lib/http/bulk.ts"
@@ -94,6 +95,7 @@ const HANDLERS = {
   "DELETE /workers/:worker/drain": managing.undrainWorker,
 
   "GET /events": operating.listenEvents,
+  "GET /actions": listActions,
   "POST /audit": operating.audit,
   "GET /metrics": operating.metrics,
   "POST /session": operating.signIn,

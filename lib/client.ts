@@ -12,6 +12,7 @@
 
 import { bypassProxy, proxyFor, shownUrl } from "./broker-address.ts"
 import { pause } from "./pause.ts"
+import type { ActionsAnswer } from "./wire/actions.ts"
 import type { CancelledMany, CancelMany } from "./wire/bulk.ts"
 import type {
   DeletedTask,
@@ -431,6 +432,14 @@ export class Client {
       await pause(retryMs, signal)
       signal?.throwIfAborted()
     }
+  }
+
+  /** A page of what operators did, the newest first. */
+  actions(
+    query: { queue?: string; by?: string; action?: string; limit?: number; cursor?: string } = {},
+    options?: CallOptions,
+  ): Promise<ActionsAnswer> {
+    return this.#call("GET", withQuery("/actions", query), undefined, options)
   }
 
   /** Checks the consistency of all data; with `fix`, repairs it. Takes up to 20 s. */

@@ -48,6 +48,7 @@ const METHODS = {
   drainWorker: "drainWorker",
   undrainWorker: "drainWorker",
   listenEvents: "events",
+  listActions: "actions",
   audit: "audit",
   metrics: null,
   signIn: null,

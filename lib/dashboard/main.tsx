@@ -1,6 +1,7 @@
 /** The frame of the page: sign-in, navigation, search for a task, and the connection state. */
 import { render } from "preact"
 import { useEffect, useRef, useState } from "preact/hooks"
+import { Actions } from "./actions-page.tsx"
 import { loadSession, outage, Problem, session, sessionEnded, signIn, signOut } from "./api.ts"
 import { DeadLetters } from "./dead.tsx"
 import { Events } from "./events-page.tsx"
@@ -29,6 +30,7 @@ const VIEWS = [
   ["dead", "Dead letters"],
   ["workers", "Workers"],
   ["events", "Events"],
+  ["actions", "Actions"],
 ] as const
 
 function App() {
@@ -194,6 +196,7 @@ function CurrentView({ at }: { at: Route }) {
   if (place === "dead") return <DeadLetters route={at} />
   if (place === "workers") return <Workers route={at} />
   if (place === "events") return <Events route={at} />
+  if (place === "actions") return <Actions route={at} />
   return (
     <Empty title="This page does not exist">
       <a href="#/queues">Go to queues</a>

@@ -53,6 +53,9 @@ export function Queue({ name, route }: { name: string; route: Route }) {
         </h1>
         {value?.paused && <Badge of="paused" />}
         <span class="grow" />
+        <a class="dim" href={`#/actions?queue=${encodeURIComponent(name)}`}>
+          Actions
+        </a>
         {value && !isBlank(value) && can("operate") && (
           <div class="buttons">
             {value.paused ? (

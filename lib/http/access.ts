@@ -44,6 +44,10 @@ export class Caller {
     )
   }
 
+  hasRole(role: Role): boolean {
+    return this.#roles.includes(role)
+  }
+
   /** The name, roles and queues of the token, for GET /session. */
   describe() {
     return { name: this.name, roles: this.#roles, ...(this.#queues ? { queues: this.#queues } : {}) }

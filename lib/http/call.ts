@@ -1,7 +1,7 @@
 /** A request as handlers see it, and the wrappers that read a name from its path. */
 import type { BrokerConfig } from "../config/config.ts"
 import { Refused } from "../errors.ts"
-import type { Fields, Log } from "../log.ts"
+import type { Log } from "../log.ts"
 import type { Metrics } from "../observe/metrics.ts"
 import type { Spans } from "../observe/spans.ts"
 import type { TaskQueue } from "../queue/task-queue.ts"
@@ -126,19 +126,3 @@ export function readName(field: "queue" | "worker", name: string): string {
 
 /** The log fields that identify a request and its caller. */
 export const logFields = (call: Call) => requester(call, call.caller.name)
-
-/** Logs an operation on many tasks before it runs: if it is interrupted half-way, only the log shows what was requested. */
-export async function logBulk<T>(
-  log: Log,
-  operation: string,
-  fields: Fields,
-  run: () => Promise<T>,
-): Promise<T> {
-  log.info(`${operation}: requested`, fields)
-  try {
-    return await run()
-  } catch (error) {
-    log.warn(`${operation}: interrupted, and done in part or not at all`, { ...fields, error })
-    throw error
-  }
-}

@@ -10,9 +10,10 @@ import {
   RetryTask,
 } from "../wire/dead-letters.ts"
 import { memberTexts } from "../wire/json-text.ts"
+import { recordAction, recordBulk } from "./actions.ts"
 import { answer, answerJson } from "./answer.ts"
 import type { Body } from "./body.ts"
-import { type BrokerParts, type Call, forTask, logBulk, logFields } from "./call.ts"
+import { type BrokerParts, type Call, forTask } from "./call.ts"
 import { conflict, requiresOther } from "./faults.ts"
 import { writePage } from "./inspecting.ts"
 import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
@@ -30,35 +31,47 @@ export async function groupDead({ request, caller }: Call, { queue }: BrokerPart
   return answerJson(await queue.dead.groups({ queues, filter: readFilter(filter), cursor }))
 }
 
-export const deleteDeadTask = forTask(async (call, { queue, log }, id) => {
-  await queue.dead.delete(id)
-  log.info("A dead task was deleted", { task_id: id, ...logFields(call) })
+export const deleteDeadTask = forTask(async (call, parts, id) => {
+  await parts.queue.dead.delete(id)
+  await recordAction(call, parts, "deleteDeadTask", { task_id: id })
   return answerJson({ status: "deleted_from_dlq", task_id: id })
 })
 
-export const retryDeadTask = forTask(async (call, { queue, log, readIfJson }, id) => {
-  using body = await readIfJson(call.request)
+export const retryDeadTask = forTask(async (call, parts, id) => {
+  using body = await parts.readIfJson(call.request)
   checkRetryTask(body.value)
   const payload = memberTexts(body.text, "payload")[0]
-  await queue.dead.retry(id, payload)
-  log.info("A dead task was retried", { task_id: id, ...logFields(call) })
+  await parts.queue.dead.retry(id, payload)
+  const details = payload === undefined ? {} : { payload_changed: true }
+  await recordAction(call, parts, "retryDeadTask", { task_id: id }, details)
   return answerJson({ status: "requeued_from_dlq", task_id: id })
 })
 
-export async function purgeDeadTasks(call: Call, { queue, log, readBody }: BrokerParts): Promise<Response> {
+export async function purgeDeadTasks(call: Call, parts: BrokerParts): Promise<Response> {
+  const { queue, readBody } = parts
   using body = await readBody(call.request)
   const { queue: only, limit, cursor, dry_run: dryRun, ...filter } = checkPurge(body.value)
   const queues = call.caller.visibleQueues(only)
   const purge = () => queue.dead.purge({ queues, filter: readFilter(filter), limit, cursor, dryRun })
   if (dryRun) return answerJson(await purge())
-  const fields = { queue: only, ...logFields(call) }
-  const result = await logBulk(log, "Deleting dead tasks", { ...fields, limit }, purge)
-  log.info("Dead tasks were deleted", { ...fields, purged: result.purged })
-  return answerJson(result)
+  const target = { queue: only, queues }
+  const order = { ...filter, limit }
+  return answerJson(
+    await recordBulk(
+      call,
+      parts,
+      "purgeDeadTasks",
+      "Deleting dead tasks",
+      target,
+      order,
+      purge,
+      ({ purged }) => ({ purged }),
+    ),
+  )
 }
 
 export async function retryDeadTasks(call: Call, parts: BrokerParts): Promise<Response> {
-  const { queue, log, readBody, limitWaiting } = parts
+  const { queue, readBody, limitWaiting } = parts
   using body = await readBody(call.request)
   const { queue: only, ...order } = readRetryMany(body)
   const queues = call.caller.visibleQueues(only)
@@ -66,10 +79,21 @@ export async function retryDeadTasks(call: Call, parts: BrokerParts): Promise<Re
   const retry = () =>
     limitWaiting(Number(mayWait), () => queue.dead.retryAll({ ...order, queues }, call.request.signal))
   if (order.dryRun) return answerJson(await retry())
-  const fields = { queue: only, ...logFields(call) }
-  const result = await logBulk(log, "Retrying dead tasks", { ...fields, limit: order.limit }, retry)
-  log.info("Dead tasks were retried", { ...fields, requeued: result.requeued })
-  return answerJson(result)
+  const target = { queue: only, queues }
+  const { filter, limit, patch } = order
+  const asked = { ...filter, limit, payload_changed: patch === undefined ? undefined : true }
+  return answerJson(
+    await recordBulk(
+      call,
+      parts,
+      "retryDeadTasks",
+      "Retrying dead tasks",
+      target,
+      asked,
+      retry,
+      ({ requeued }) => ({ requeued }),
+    ),
+  )
 }
 
 const checkDlq = queryChecker(DlqQuery, { limit: 100 })

@@ -5,8 +5,9 @@ import { GroupsQuery } from "../wire/grouping.ts"
 import { Pause } from "../wire/managing.ts"
 import type { Fault } from "../wire/problem.ts"
 import { GroupLimits, type OneRate } from "../wire/queue-settings.ts"
+import { recordAction } from "./actions.ts"
 import { answerJson } from "./answer.ts"
-import { type BrokerParts, type Call, forQueue, type Handler, logFields } from "./call.ts"
+import { type BrokerParts, type Call, forQueue, type Handler } from "./call.ts"
 import { conflict, faultsOfGroup, requiresOther } from "./faults.ts"
 import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 
@@ -23,33 +24,37 @@ export const getGroup = forGroup(async (_call, { queue }, name, group) =>
   answerJson(await queue.groups.view(name, group)),
 )
 
-export const setGroupLimits = forGroup(async (call, { queue, log, readBody }, name, group) => {
-  using body = await readBody(call.request)
+export const setGroupLimits = forGroup(async (call, parts, queue, group) => {
+  const { groups } = parts.queue
+  using body = await parts.readBody(call.request)
   const limits = checkLimits(body.value)
   const faults = faultsOfLimits(limits)
   if (faults.length > 0) throw invalid(faults)
-  const view = await queue.groups.setLimits(name, group, limits)
-  log.info("The limits of a group were changed", { queue: name, group, limits, ...logFields(call) })
+  const { limits: before } = await groups.view(queue, group)
+  const view = await groups.setLimits(queue, group, limits)
+  await recordAction(call, parts, "setGroupLimits", { queue, group }, { before, after: limits })
   return answerJson(view)
 })
 
-export const removeGroupLimits = forGroup(async (call, { queue, log }, name, group) => {
-  const view = await queue.groups.setLimits(name, group, undefined)
-  log.info("The limits of a group were removed", { queue: name, group, ...logFields(call) })
+export const removeGroupLimits = forGroup(async (call, parts, queue, group) => {
+  const { groups } = parts.queue
+  const { limits: before } = await groups.view(queue, group)
+  const view = await groups.setLimits(queue, group, undefined)
+  await recordAction(call, parts, "removeGroupLimits", { queue, group }, { before })
   return answerJson(view)
 })
 
-export const pauseGroup = forGroup(async (call, { queue, log, readOptional }, name, group) => {
-  using body = await readOptional(call.request)
+export const pauseGroup = forGroup(async (call, parts, queue, group) => {
+  using body = await parts.readOptional(call.request)
   const reason = (checkPause(body.value).reason ?? "").toWellFormed()
-  const view = await queue.groups.pause(name, group, reason)
-  log.info("A group was paused", { queue: name, group, reason, ...logFields(call) })
+  const view = await parts.queue.groups.pause(queue, group, reason)
+  await recordAction(call, parts, "pauseGroup", { queue, group }, { reason: reason || undefined })
   return answerJson(view)
 })
 
-export const resumeGroup = forGroup(async (call, { queue, log }, name, group) => {
-  const view = await queue.groups.resume(name, group)
-  log.info("A group was resumed", { queue: name, group, ...logFields(call) })
+export const resumeGroup = forGroup(async (call, parts, queue, group) => {
+  const view = await parts.queue.groups.resume(queue, group)
+  await recordAction(call, parts, "resumeGroup", { queue, group })
   return answerJson(view)
 })
 

@@ -1,8 +1,9 @@
 /** Managing: queues (views, pause, settings, purge) and workers (list, drain). */
 import { Pause, Purge, QueuesQuery, WorkersQuery } from "../wire/managing.ts"
 import { QueueSettings } from "../wire/queue-settings.ts"
+import { recordAction, recordBulk } from "./actions.ts"
 import { answerJson } from "./answer.ts"
-import { type BrokerParts, type Call, forQueue, forWorker, logBulk, logFields } from "./call.ts"
+import { type BrokerParts, type Call, forQueue, forWorker } from "./call.ts"
 import { faultsOfLimits, faultsOfRate } from "./grouping.ts"
 import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 
@@ -13,44 +14,43 @@ export async function listQueues({ request, caller }: Call, { queue }: BrokerPar
 
 export const getQueue = forQueue(async (_call, { queue }, name) => answerJson(await queue.control.view(name)))
 
-export const pauseQueue = forQueue(async (call, { queue, log, readOptional }, name) => {
-  using body = await readOptional(call.request)
+export const pauseQueue = forQueue(async (call, parts, name) => {
+  using body = await parts.readOptional(call.request)
   const reason = (checkPause(body.value).reason ?? "").toWellFormed()
-  const since = await queue.control.pause(name, reason)
-  log.info("A queue was paused", { queue: name, reason, ...logFields(call) })
+  const since = await parts.queue.control.pause(name, reason)
+  await recordAction(call, parts, "pauseQueue", { queue: name }, { reason: reason || undefined })
   return answerJson({ status: "paused", queue: name, paused_at: since })
 })
 
-export const resumeQueue = forQueue(async (call, { queue, log }, name) => {
-  await queue.control.resume(name)
-  log.info("A queue was resumed", { queue: name, ...logFields(call) })
+export const resumeQueue = forQueue(async (call, parts, name) => {
+  await parts.queue.control.resume(name)
+  await recordAction(call, parts, "resumeQueue", { queue: name })
   return answerJson({ status: "resumed", queue: name })
 })
 
-export const setQueueSettings = forQueue(async (call, { queue, log, readBody }, name) => {
-  using body = await readBody(call.request)
+export const setQueueSettings = forQueue(async (call, parts, name) => {
+  const { control } = parts.queue
+  using body = await parts.readBody(call.request)
   const settings = checkSettings(body.value)
   const faults = faultsOfRate(settings.rate, "rate")
   if (settings.groups !== undefined) faults.push(...faultsOfLimits(settings.groups, "groups."))
   if (faults.length > 0) throw invalid(faults)
-  const view = await queue.control.configure(name, settings)
-  log.info("The settings of a queue were changed", {
-    queue: name,
-    settings: view.settings,
-    ...logFields(call),
-  })
+  const { settings: before } = await control.view(name)
+  const view = await control.configure(name, settings)
+  await recordAction(call, parts, "setQueueSettings", { queue: name }, { before, after: view.settings })
   return answerJson(view)
 })
 
-export const purgeQueue = forQueue(async (call, { queue, log, readBody }, name) => {
-  using body = await readBody(call.request)
+export const purgeQueue = forQueue(async (call, parts, name) => {
+  using body = await parts.readBody(call.request)
   const { state, limit, dry_run: dryRun } = checkPurge(body.value)
-  const purge = () => queue.control.purge(name, { state, limit, dryRun })
+  const purge = () => parts.queue.control.purge(name, { state, limit, dryRun })
   if (dryRun) return answerJson(await purge())
-  const fields = { queue: name, state, ...logFields(call) }
-  const result = await logBulk(log, "Purging a queue", { ...fields, limit }, purge)
-  log.info("A queue was purged", { ...fields, ...result })
-  return answerJson(result)
+  const target = { queue: name }
+  const order = { state, limit }
+  return answerJson(
+    await recordBulk(call, parts, "purgeQueue", "Purging a queue", target, order, purge, purged => purged),
+  )
 })
 
 export async function listWorkers({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
@@ -58,15 +58,17 @@ export async function listWorkers({ request, caller }: Call, { queue }: BrokerPa
   return answerJson(await queue.workers.page({ limit, cursor, queues: caller.visibleQueues(only) }))
 }
 
-export const drainWorker = forWorker(async (call, { queue, log }, worker) => {
-  const since = await queue.workers.drain(worker, true, queues => call.caller.mayUseEach(queues))
-  log.info("The drain of a worker was requested", { worker, ...logFields(call) })
+export const drainWorker = forWorker(async (call, parts, worker) => {
+  const mayUse = (queues: readonly string[]) => call.caller.mayUseEach(queues)
+  const { since, queues } = await parts.queue.workers.drain(worker, true, mayUse)
+  await recordAction(call, parts, "drainWorker", { worker, queues })
   return answerJson({ status: "draining", worker, draining_since: since })
 })
 
-export const undrainWorker = forWorker(async (call, { queue, log }, worker) => {
-  await queue.workers.drain(worker, false, queues => call.caller.mayUseEach(queues))
-  log.info("The drain of a worker was withdrawn", { worker, ...logFields(call) })
+export const undrainWorker = forWorker(async (call, parts, worker) => {
+  const mayUse = (queues: readonly string[]) => call.caller.mayUseEach(queues)
+  const { queues } = await parts.queue.workers.drain(worker, false, mayUse)
+  await recordAction(call, parts, "undrainWorker", { worker, queues })
   return answerJson({ status: "drain_ended", worker })
 })
 

@@ -5,6 +5,7 @@ import type { RedisState } from "../redis/store.ts"
 import { joinId, queueOf, splitId } from "../task/id.ts"
 import { AuditQuery, EventsQuery, SignIn } from "../wire/operating.ts"
 import type { Caller } from "./access.ts"
+import { recordAction } from "./actions.ts"
 import { answer, answerJson, eventStream, NO_SNIFFING, requester } from "./answer.ts"
 import {
   cookieOf,
@@ -38,7 +39,8 @@ export async function listenEvents(
   )
 }
 
-export async function audit(call: Call, { queue, log }: BrokerParts): Promise<Response> {
+export async function audit(call: Call, parts: BrokerParts): Promise<Response> {
+  const { queue, log } = parts
   const { request, caller } = call
   const { queue: only, fix } = checkAudit(queryOf(request))
   const order = { queue: only, fix: fix === "true" }
@@ -46,7 +48,13 @@ export async function audit(call: Call, { queue, log }: BrokerParts): Promise<Re
   else caller.requireQueues(only)
   log.info("An audit was requested", { ...order, ...logFields(call) })
   const signal = AbortSignal.any([request.signal, AbortSignal.timeout(AUDIT_TIMEOUT_MS)])
-  return answerJson(await queue.audit(order, signal))
+  const answer = await queue.audit(order, signal)
+  if (order.fix) {
+    const sum = (of: "count" | "mended") => answer.found.reduce((total, fault) => total + fault[of], 0)
+    const details = { complete: answer.complete, found: sum("count"), mended: sum("mended") }
+    await recordAction(call, parts, "audit", { queue: only }, details)
+  }
+  return answerJson(answer)
 }
 
 export async function metrics({ caller }: Call, parts: BrokerParts): Promise<Response> {

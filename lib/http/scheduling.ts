@@ -9,9 +9,10 @@ import { memberTexts } from "../wire/json-text.ts"
 import { Pause } from "../wire/managing.ts"
 import type { Fault } from "../wire/problem.ts"
 import { Preview, Schedule, SchedulesQuery } from "../wire/scheduling.ts"
+import { recordAction } from "./actions.ts"
 import { answer, answerJson } from "./answer.ts"
 import type { Body } from "./body.ts"
-import { type BrokerParts, type Call, forSchedule, logFields } from "./call.ts"
+import { type BrokerParts, type Call, forSchedule } from "./call.ts"
 import { conflict, requiresOther } from "./faults.ts"
 import { faultsOf, readHeaders, sortedJson } from "./submitting.ts"
 import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
@@ -21,11 +22,14 @@ const MAX_TASK_BYTES = 65_536
 const MAX_PREVIEWED = 10
 const MAX_NEXT = 5
 
-export const setSchedule = forSchedule(async (call, { queue, log, readBody }, { queueName, name, id }) => {
-  using body = await readBody(call.request)
+export const setSchedule = forSchedule(async (call, parts, { queueName, name, id }) => {
+  using body = await parts.readBody(call.request)
   const { definition, payload } = readDefinition(body)
-  const { schedule, changed } = await queue.schedules.set(queueName, name, definition, payload)
-  if (changed) log.info("A schedule was set", { schedule: id, ...logFields(call) })
+  const { schedule, changed, before } = await parts.queue.schedules.set(queueName, name, definition, payload)
+  if (changed) {
+    const details = { before: before && factsOf(before), after: factsOf(definition) }
+    await recordAction(call, parts, "setSchedule", { schedule: id }, details)
+  }
   return answerJson({ schedule: id, next_at: schedule.planned || undefined, changed })
 })
 
@@ -45,33 +49,31 @@ export const getSchedule = forSchedule(async (_call, { queue }, { queueName, nam
   answer(writeSchedule(await queue.schedules.get(queueName, name))),
 )
 
-export const deleteSchedule = forSchedule(async (call, { queue, log }, { queueName, name, id }) => {
-  await queue.schedules.delete(queueName, name)
-  log.info("A schedule was deleted", { schedule: id, ...logFields(call) })
+export const deleteSchedule = forSchedule(async (call, parts, { queueName, name, id }) => {
+  await parts.queue.schedules.delete(queueName, name)
+  await recordAction(call, parts, "deleteSchedule", { schedule: id })
   return answerJson({ status: "deleted", schedule: id })
 })
 
-export const pauseSchedule = forSchedule(
-  async (call, { queue, log, readOptional }, { queueName, name, id }) => {
-    using body = await readOptional(call.request)
-    const reason = (checkPause(body.value).reason ?? "").toWellFormed()
-    const since = await queue.schedules.pause(queueName, name, reason)
-    log.info("A schedule was paused", { schedule: id, reason, ...logFields(call) })
-    return answerJson({ status: "paused", schedule: id, paused_at: since })
-  },
-)
+export const pauseSchedule = forSchedule(async (call, parts, { queueName, name, id }) => {
+  using body = await parts.readOptional(call.request)
+  const reason = (checkPause(body.value).reason ?? "").toWellFormed()
+  const since = await parts.queue.schedules.pause(queueName, name, reason)
+  await recordAction(call, parts, "pauseSchedule", { schedule: id }, { reason: reason || undefined })
+  return answerJson({ status: "paused", schedule: id, paused_at: since })
+})
 
-export const resumeSchedule = forSchedule(async (call, { queue, log }, { queueName, name, id }) => {
-  const { planned } = await queue.schedules.resume(queueName, name)
-  log.info("A schedule was resumed", { schedule: id, ...logFields(call) })
+export const resumeSchedule = forSchedule(async (call, parts, { queueName, name, id }) => {
+  const { planned } = await parts.queue.schedules.resume(queueName, name)
+  await recordAction(call, parts, "resumeSchedule", { schedule: id })
   return answerJson({ status: "resumed", schedule: id, next_at: planned || undefined })
 })
 
-export const runSchedule = forSchedule(async (call, { queue, log }, { queueName, name, id }) => {
+export const runSchedule = forSchedule(async (call, parts, { queueName, name, id }) => {
   const { key } = readHeaders(call.request.headers)
   const idempotency = key === undefined ? undefined : { key: headerRecord(key), print: `run:${name}` }
-  const run = await queue.schedules.run(queueName, name, idempotency)
-  log.info("A schedule was run by hand", { schedule: id, task_id: run.id, ...logFields(call) })
+  const run = await parts.queue.schedules.run(queueName, name, idempotency)
+  await recordAction(call, parts, "runSchedule", { schedule: id, task_id: run.id })
   return answerJson({ status: run.status, task_id: run.id })
 })
 
@@ -87,6 +89,9 @@ const checkSchedule = checker(Schedule)
 const checkPreview = checker(Preview)
 const checkPause = checker(Pause)
 const checkQuery = queryChecker(SchedulesQuery, { limit: 100 })
+
+/** What the trail shows of a schedule: its times and policies, and the type of its task. */
+const factsOf = ({ task, ...rest }: ScheduleDefinition) => ({ ...rest, type: task.type })
 
 /** The payload is cut out of the text, so that it stays exactly as it was sent. */
 function readDefinition({ text, value }: Body): { definition: ScheduleDefinition; payload: string } {

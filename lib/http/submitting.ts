@@ -11,10 +11,11 @@ import type { Fault } from "../wire/problem.ts"
 import type { TaskDefaults } from "../wire/queue-settings.ts"
 import { Submit } from "../wire/submitting.ts"
 import { TRACEPARENT } from "../wire/traceparent.ts"
+import { recordAction } from "./actions.ts"
 import { answer, answerJson } from "./answer.ts"
 import { answerEach, type Batch, readBatch, writeBatch } from "./batch.ts"
 import type { Body } from "./body.ts"
-import { type BrokerParts, type Call, forTask, logFields } from "./call.ts"
+import { type BrokerParts, type Call, forTask } from "./call.ts"
 import { conflict, faultsOfGroup, requiresOther } from "./faults.ts"
 import { checker, invalid } from "./validate.ts"
 
@@ -32,9 +33,9 @@ export async function submitTasks({ request, caller }: Call, parts: BrokerParts)
   return answer(text, !batch.isArray && isReplayed(submitted[0]!) ? REPLAYED : undefined)
 }
 
-export const cancelTask = forTask(async (call, { queue, log }, id) => {
-  const status = await queue.cancel(id)
-  log.info("The cancellation of a task was requested", { task_id: id, status, ...logFields(call) })
+export const cancelTask = forTask(async (call, parts, id) => {
+  const status = await parts.queue.cancel(id)
+  await recordAction(call, parts, "cancelTask", { task_id: id }, { status })
   return answerJson({ status, task_id: id })
 })
 

@@ -10,6 +10,7 @@ import { Scripts } from "../redis/scripts.ts"
 import { Store } from "../redis/store.ts"
 import { Subscriptions } from "../redis/subscriptions.ts"
 import type { BrokerDefaults } from "../task/new-task.ts"
+import { ActionTrail } from "./action-trail.ts"
 import { Auditor } from "./audit.ts"
 import { batchExtends, batchSettles, batchSubmits } from "./batched-calls.ts"
 import { QueueControl } from "./control.ts"
@@ -124,6 +125,7 @@ export async function openParts(options: TaskQueueOptions) {
     defaults,
     clock,
   })
+  const trail = new ActionTrail(store)
   const groups = new Groups({ scripts, names, events })
   const dataWatch = new DataWatch(store, names, log, () => upkeep.onReplaced())
   const upkeep = new Upkeep({
@@ -165,6 +167,7 @@ export async function openParts(options: TaskQueueOptions) {
     actions,
     dead,
     control,
+    trail,
     groups,
     schedules,
     upkeep,

@@ -55,10 +55,12 @@ export class Schedules {
     name: string,
     definition: ScheduleDefinition,
     payload: string,
-  ): Promise<{ schedule: StoredSchedule; changed: boolean }> {
+  ): Promise<{ schedule: StoredSchedule; changed: boolean; before: ScheduleDefinition | undefined }> {
     await this.parts.names.register(queue) // otherwise no broker would sweep the queue
     const text = JSON.stringify(definition)
+    let before: ScheduleDefinition | undefined
     const set = await this.#change(queue, name, (found, now) => {
+      before = found?.definition
       if (found === undefined) {
         const planned = timeAfter(definition, now) ?? 0
         const none = { fired: 0, missed: 0, skipped: 0, last: 0, paused: 0, pauseReason: "" }
@@ -72,7 +74,7 @@ export class Schedules {
       return { ...found, planned, definition, payload }
     })
     if (set.changed) this.#publish("schedule_set", queue, name)
-    return set
+    return { ...set, before }
   }
 
   async get(queue: string, name: string): Promise<FoundSchedule> {

@@ -32,6 +32,7 @@ export class TaskQueue {
   readonly dead: Parts["dead"]
   readonly workers: Parts["workers"]
   readonly control: Parts["control"]
+  readonly trail: Parts["trail"]
   readonly groups: Parts["groups"]
   readonly defaults: Parts["defaults"]
   readonly schedules: Parts["schedules"]
@@ -62,6 +63,7 @@ export class TaskQueue {
     this.dead = parts.dead
     this.workers = parts.workers
     this.control = parts.control
+    this.trail = parts.trail
     this.groups = parts.groups
     this.defaults = parts.defaults
     this.schedules = parts.schedules

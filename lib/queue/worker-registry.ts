@@ -207,10 +207,14 @@ export class WorkerRegistry {
   }
 
   /**
-   * Starts or stops draining the workers of a name that poll only queues which the caller may use, and returns since when
-   * they drain.
+   * Starts or stops draining the workers of a name that poll only queues which the caller may use. Returns since when they
+   * drain, and their queues.
    */
-  async drain(worker: string, on: boolean, mayUse: (queues: readonly string[]) => boolean): Promise<number> {
+  async drain(
+    worker: string,
+    on: boolean,
+    mayUse: (queues: readonly string[]) => boolean,
+  ): Promise<{ since: number; queues: string[] }> {
     this.#cache = undefined // the worker may have arrived after the list was read
     const { workers } = await this.#list()
     const named = workers.filter(known => known.worker === worker).sort((a, b) => b.lastAt - a.lastAt)
@@ -221,7 +225,7 @@ export class WorkerRegistry {
     const since = await runShared(this.parts.store, "workersDrain", { on: on ? 1 : 0 }, items)
     if (since < 0) throw workerNotFound(worker)
     await this.refreshDrains()
-    return since
+    return { since, queues: [...new Set(drained.flatMap(({ queues }) => Object.keys(queues)))].sort() }
   }
 
   /** Reads which workers are draining, and answers their waiting polls. */

@@ -151,6 +151,9 @@ export const EVENT_STREAM = "tq:events"
 /** Also a channel: for how many ms, at least, a client will read events. */
 export const LISTENING = "tq:listening"
 
+/** What operators did. It is a key of its own, so that no queue is slower for it. */
+export const ACTION_STREAM = "tq:actions"
+
 /** Identifies the data: it is another one after FLUSHALL and in another Redis. In a Cluster it is beside QUEUES. */
 export const DATA_ID = `tq:data{${QUEUES}}`
 
@@ -187,6 +190,10 @@ export const SHARED_KEYS: Readonly<Record<string, KeyDeclaration>> = {
     content: "events about tasks and queues, bounded; written while a client reads events",
   },
   [LISTENING]: { type: "string", content: "exists while a client reads events; expires" },
+  [ACTION_STREAM]: {
+    type: "stream",
+    content: "the newest 1,000 operator actions, as JSON; see lib/http/actions.md",
+  },
   [DATA_ID]: { type: "string", content: "a random id of this data, to notice that it is gone" },
   [SCHEMA]: { type: "string", content: "the version of this layout" },
 }

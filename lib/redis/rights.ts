@@ -3,8 +3,8 @@ import type { Redis } from "ioredis"
 import { MISSING, PROBE_CHANNEL, SCHEMA } from "./keys.ts"
 
 /**
- * Every command on keys that scripts and brokers use, except XADD, which only events need, with arguments that change nothing. SCHEMA holds a string, so
- * commands for other types fail there; MISSING never exists.
+ * Every command on keys that scripts and brokers use, except XADD, which only events and the trail of actions need, with arguments that
+ * change nothing. SCHEMA holds a string, so commands for other types fail there; MISSING never exists.
  */
 const CALLS: readonly string[] = [
   ...["GET", "EXISTS", "STRLEN", "MGET", "PTTL", "DEL", "UNLINK"].map(command => `${command} ${MISSING}`),

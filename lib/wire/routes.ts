@@ -3,6 +3,7 @@
  * the OpenAPI document derive from these declarations. Tests compare the protocol document and the client with them.
  */
 import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox"
+import { ActionsAnswer, ActionsQuery } from "./actions.ts"
 import { CancelledMany, CancelMany } from "./bulk.ts"
 import {
   DeletedTask,
@@ -558,6 +559,16 @@ export const ROUTES = {
     query: EventsQuery,
     answers: { 200: EventStream },
     problems: ["bad_request", "redis_unavailable", "overloaded"],
+  },
+  listActions: {
+    method: "GET",
+    path: "/actions",
+    group: "operating",
+    roles: ["read"],
+    summary: "List what operators did, the newest first",
+    query: ActionsQuery,
+    answers: { 200: ActionsAnswer },
+    problems: ["bad_request", "redis_unavailable"],
   },
   audit: {
     method: "POST",

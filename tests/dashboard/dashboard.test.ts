@@ -242,6 +242,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       ],
       ["#/workers", "GET /workers", worker, {}],
       ["#/events", "GET /events", "Hold", {}],
+      ["#/actions", "GET /actions", "No actions", {}],
     ]
     for (const [hash, route, shown, buttons] of places) {
       const needed: readonly Role[] = ACCESS[route]

@@ -7,6 +7,7 @@ import { type TSchema, Type } from "@sinclair/typebox"
 import { type DocumentDecoration, Elysia } from "elysia"
 import { type Facts, NotReplicated, Refused } from "../../errors.ts"
 import { asRefusal } from "../../redis/faults.ts"
+import * as actionShapes from "../../wire/actions.ts"
 import * as bulkShapes from "../../wire/bulk.ts"
 import * as deadLetterShapes from "../../wire/dead-letters.ts"
 import { GroupName, QueueName, ROLES, type Role, TaskId, WorkerName } from "../../wire/fields.ts"
@@ -77,6 +78,7 @@ const NAMES = new Map<unknown, string>(
     queueSettingsShapes,
     groupingShapes,
     operatingShapes,
+    actionShapes,
     { Problem },
   ]
     .flatMap(shapes => Object.entries<unknown>(shapes))

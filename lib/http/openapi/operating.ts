@@ -44,6 +44,37 @@ export const operating: ProseOf<"operating"> = {
     },
   },
 
+  listActions: {
+    description:
+      "The newest 1,000 actions of operators, from all brokers: pauses, settings, purges, retries, drains, schedules and repairs, " +
+      "each with the name of the token. Cancelling a task and running a schedule by hand count only with a token that has the role " +
+      "`operate`. With `queue`, or with a token that is bound to queues, only actions that name one of these queues. If the answer " +
+      "has a `next`, repeat the call with it as `cursor` and the same filter.",
+    query: { queue: "mail", by: "ops", action: "pauseQueue" },
+    answers: {
+      200: {
+        description: "A page of actions.",
+        examples: {
+          page: {
+            actions: [
+              {
+                id: `${NOW}-0`,
+                at: NOW,
+                by: "ops",
+                action: "setQueueSettings",
+                queues: ["mail"],
+                request_id: "k3x9fa-1c",
+                details: { before: {}, after: { concurrency: 10 } },
+              },
+            ],
+            next: `${NOW}-0`,
+          },
+        },
+      },
+    },
+    problems: { bad_request: badQuery("listActions", "limit=0") },
+  },
+
   audit: {
     description:
       "Checks that every task, index entry, payload and unique key is consistent, and reports what is not. After a partial " +

@@ -1,0 +1,125 @@
+/** What operators do: a line in the log, an entry in the trail, and GET /actions, which lists the trail. */
+import { Refused } from "../errors.ts"
+import type { Fields } from "../log.ts"
+import { queueOf } from "../task/id.ts"
+import { type Action, ActionsQuery } from "../wire/actions.ts"
+import { PROBLEMS } from "../wire/problem.ts"
+import { answerJson, requestId } from "./answer.ts"
+import { type BrokerParts, type Call, logFields } from "./call.ts"
+import { queryChecker, queryOf } from "./validate.ts"
+
+/** The log line of each action. */
+const MESSAGES: Record<Action, string> = {
+  cancelTask: "The cancellation of a task was requested",
+  cancelTasks: "Tasks were cancelled",
+  setSchedule: "A schedule was set",
+  deleteSchedule: "A schedule was deleted",
+  pauseSchedule: "A schedule was paused",
+  resumeSchedule: "A schedule was resumed",
+  runSchedule: "A schedule was run by hand",
+  retryDeadTask: "A dead task was retried",
+  retryDeadTasks: "Dead tasks were retried",
+  purgeDeadTasks: "Dead tasks were deleted",
+  deleteDeadTask: "A dead task was deleted",
+  pauseQueue: "A queue was paused",
+  resumeQueue: "A queue was resumed",
+  setQueueSettings: "The settings of a queue were changed",
+  purgeQueue: "A queue was purged",
+  setGroupLimits: "The limits of a group were changed",
+  removeGroupLimits: "The limits of a group were removed",
+  pauseGroup: "A group was paused",
+  resumeGroup: "A group was resumed",
+  drainWorker: "The drain of a worker was requested",
+  undrainWorker: "The drain of a worker was withdrawn",
+  audit: "The data was repaired",
+}
+
+/**
+ * Programs may do these at any rate, and would push everything else out of the trail: they are recorded only for tokens
+ * with the role `operate`.
+ */
+const ALSO_BY_PROGRAMS: ReadonlySet<Action> = new Set(["cancelTask", "runSchedule"])
+
+/** What an action is about. `queues`: if it is about several queues; undefined: about all. */
+interface Target {
+  queue?: string | undefined
+  queues?: readonly string[] | undefined
+  task_id?: string
+  schedule?: string
+  group?: string
+  worker?: string
+}
+
+/** Logs an action that was done, and records it. `details` must not contain payloads or tokens. */
+export async function recordAction(
+  call: Call,
+  parts: BrokerParts,
+  action: Action,
+  target: Target,
+  details: Fields = {},
+): Promise<void> {
+  const { queues: _, ...named } = target
+  parts.log.info(MESSAGES[action], { ...named, ...details, ...logFields(call) })
+  await addToTrail(call, parts, action, target, details)
+}
+
+/**
+ * Runs an operation on many tasks, and records it. It is logged before it runs as well: if the broker dies half-way, only
+ * the log shows what was requested. `operation` names it in these lines.
+ */
+export async function recordBulk<T>(
+  call: Call,
+  parts: BrokerParts,
+  action: Action,
+  operation: string,
+  target: Target,
+  order: Fields,
+  run: () => Promise<T>,
+  detailsOf: (result: T) => Fields,
+): Promise<T> {
+  const { log } = parts
+  const fields = { queue: target.queue, ...order, ...logFields(call) }
+  log.info(`${operation}: requested`, fields)
+  try {
+    const result = await run()
+    await recordAction(call, parts, action, target, { ...order, ...detailsOf(result) })
+    return result
+  } catch (error) {
+    log.warn(`${operation}: interrupted, and done in part or not at all`, { ...fields, error })
+    const isRefused = error instanceof Refused && PROBLEMS[error.reason].status < 500
+    if (!isRefused) await addToTrail(call, parts, action, target, { ...order, interrupted: true })
+    throw error
+  }
+}
+
+/** The action has been done, so it does not fail if it cannot be recorded. */
+async function addToTrail(
+  call: Call,
+  { queue: { trail }, log }: BrokerParts,
+  action: Action,
+  { queue, queues, ...target }: Target,
+  details: Fields,
+): Promise<void> {
+  if (ALSO_BY_PROGRAMS.has(action) && !call.caller.hasRole("operate")) return
+  const id = target.task_id ?? target.schedule
+  const only = queue ?? (id === undefined ? undefined : queueOf(id))
+  const concerned = only === undefined ? queues && [...queues] : [only]
+  const entry = {
+    by: call.caller.name,
+    action,
+    ...(concerned === undefined ? {} : { queues: concerned }),
+    ...target,
+    request_id: requestId(call),
+    details: { ...details },
+  }
+  await trail.add(entry).catch(error => {
+    log.warn("An action could not be recorded in the trail", { action, ...logFields(call), error })
+  })
+}
+
+export async function listActions({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
+  const { queue: only, ...rest } = checkActions(queryOf(request))
+  return answerJson(await queue.trail.page({ ...rest, queues: caller.visibleQueues(only) }))
+}
+
+const checkActions = queryChecker(ActionsQuery, { limit: 100 })

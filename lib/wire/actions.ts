@@ -1,0 +1,83 @@
+/** The trail of operator actions: which operations it records, and its entries as GET /actions lists them. */
+import { type Static, Type } from "@sinclair/typebox"
+import { closed, NextPage, QueueName } from "./fields.ts"
+
+/** The operations that are recorded: those that need the role `operate` and change something. */
+export const ACTIONS = [
+  "cancelTask",
+  "cancelTasks",
+  "setSchedule",
+  "deleteSchedule",
+  "pauseSchedule",
+  "resumeSchedule",
+  "runSchedule",
+  "retryDeadTask",
+  "retryDeadTasks",
+  "purgeDeadTasks",
+  "deleteDeadTask",
+  "pauseQueue",
+  "resumeQueue",
+  "setQueueSettings",
+  "purgeQueue",
+  "setGroupLimits",
+  "removeGroupLimits",
+  "pauseGroup",
+  "resumeGroup",
+  "drainWorker",
+  "undrainWorker",
+  "audit",
+] as const
+
+export type Action = (typeof ACTIONS)[number]
+
+const ActionName = Type.Union(ACTIONS.map(action => Type.Literal(action)))
+
+/** The query of GET /actions. */
+export const ActionsQuery = Type.Object(
+  {
+    queue: Type.Optional({ ...QueueName, description: "only actions that name this queue" }),
+    by: Type.Optional(
+      Type.String({
+        pattern: "^[A-Za-z0-9._-]{1,64}$",
+        description: "only actions of the token with this name",
+      }),
+    ),
+    action: Type.Optional({ ...ActionName, description: "only this action" }),
+    limit: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 1_000, description: "actions on a page (default 100)" }),
+    ),
+    cursor: Type.Optional(
+      Type.String({ pattern: "^[0-9]{1,15}-[0-9]{1,10}$", description: "the `next` of the previous page" }),
+    ),
+  },
+  closed,
+)
+
+export const ActionView = Type.Object({
+  id: Type.String({ description: "the id of this entry" }),
+  at: Type.Integer({ description: "when it was done" }),
+  by: Type.String({ description: "the name of the token" }),
+  action: { ...ActionName, description: "the operation, by its id in the OpenAPI document" },
+  queues: Type.Optional(
+    Type.Array(Type.String(), {
+      description: "the queues that it concerns; absent if it concerns all queues, or none",
+    }),
+  ),
+  task_id: Type.Optional(Type.String()),
+  schedule: Type.Optional(Type.String()),
+  group: Type.Optional(Type.String()),
+  worker: Type.Optional(Type.String()),
+  request_id: Type.Optional(Type.String({ description: "the id of the request, as in the log" })),
+  details: Type.Record(Type.String(), Type.Unknown(), {
+    description: "what was requested and what came of it: a reason, counts, the values before and after",
+  }),
+})
+
+export type ActionView = Static<typeof ActionView>
+
+export const ActionsAnswer = Type.Object({
+  actions: Type.Array(ActionView),
+  next: NextPage,
+})
+
+export type ActionsAnswer = Static<typeof ActionsAnswer>
