@@ -98,9 +98,37 @@ async function oneTask(
   }
 }
 
+test.each([
+  [
+    "README.md",
+    "The package in [lib/python](lib/python/README.md) needs only the standard library: `pip install ./lib/python`.",
+    { name: "Ada" },
+    { hello: "Ada" },
+  ],
+  ["lib/python/README.md", "## Worker", { urls: ["a", "b"] }, { imported: 2 }],
+])("the worker of the Python package works: %s", async (document, heading, payload, result) => {
+  await using broker = await testBroker()
+  const script = (await code(document, heading, "python"))
+    .replace('queues=["mail"], ', "")
+    .replace(/handler\(".*"\)/, 'handler("any")')
+  const command = [
+    "env",
+    `PYTHONPATH=${join(root, "lib/python")}`,
+    "PYTHONDONTWRITEBYTECODE=1",
+    "python3",
+    "-c",
+    script,
+  ]
+  expect(await oneTask(broker, command, payload)).toMatchObject({ status: "done", result })
+})
+
 test("the worker in Python works", async () => {
   await using broker = await testBroker()
-  const task = await oneTask(broker, ["python3", "-c", await code("README.md", "### In Python", "python")])
+  const task = await oneTask(broker, [
+    "python3",
+    "-c",
+    await code("README.md", "Without the package, a worker is fifteen lines:", "python"),
+  ])
   expect(task).toMatchObject({ status: "done", result: "ADA", attempt: 1 })
 })
 
@@ -131,7 +159,7 @@ test("the worker in Python survives answers that it cannot read", async () => {
       return fetch(broker.url + pathname, { method, headers, body: await request.text() })
     },
   })
-  const script = await code("README.md", "### In Python", "python")
+  const script = await code("README.md", "Without the package, a worker is fifteen lines:", "python")
   const task = await oneTask(broker, ["python3", "-c", script], "ada", proxy.url.href.slice(0, -1))
   expect(task).toMatchObject({ status: "done", result: "ADA" })
   expect(unreadable).toEqual([])

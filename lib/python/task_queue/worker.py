@@ -1,0 +1,75 @@
+"""The worker that a program configures, with a handler for each type of task."""
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any, Callable, TypeVar
+
+from .client import from_environment
+from .health import Health, HealthServer
+from .outcome import Handlers
+from .processes import run_processes
+from .runner import Runner, Settings, handle_signals
+
+AnyHandler = TypeVar("AnyHandler", bound=Callable[..., Any])
+
+
+class Worker:
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        queues: list[str] | None = None,
+        concurrency: int | None = None,
+        drain: float | None = None,
+        name: str | None = None,
+        health_port: int | None = None,
+    ) -> None:
+        """What is not given comes from the environment: BROKER_URL, API_SECRET_TOKEN, QUEUES, CONCURRENCY, DRAIN_MS,
+        WORKER_NAME, HEALTH_PORT. `concurrency`: tasks at a time, each in a thread; `drain`: seconds that running tasks
+        have when the worker stops; `health_port`: port of the health check, 0 for none."""
+        read = os.environ.get
+        named = [queue.strip() for queue in (read("QUEUES") or "default").split(",")]
+        self._settings = Settings(
+            *from_environment(url, token),
+            queues=queues or [queue for queue in named if queue],
+            concurrency=concurrency or int(read("CONCURRENCY") or 10),
+            drain=float(read("DRAIN_MS") or 20_000) / 1000 if drain is None else drain,
+            name=name or read("WORKER_NAME"),
+        )
+        self._health_port = int(read("HEALTH_PORT") or 0) if health_port is None else health_port
+        self._handlers: Handlers = {}
+        self._runner: Runner | None = None
+
+    def handler(self, type: str) -> Callable[[AnyHandler], AnyHandler]:
+        """A decorator: the function runs tasks of this type. It takes the payload and, if it has a second parameter, the
+        Task. What it returns becomes the result; what it raises, the error. It may be a coroutine function."""
+
+        def register(function: AnyHandler) -> AnyHandler:
+            if type in self._handlers:
+                raise ValueError(f"the type {type!r} has a handler already")
+            self._handlers[type] = function
+            return function
+
+        return register
+
+    def run(self, processes: int = 1) -> int:
+        """Runs until SIGTERM, SIGINT or SIGHUP, or until an operator drains the worker. A second signal ends it at once.
+        With `processes`, so many processes share the work, each with `concurrency` threads; one that dies is replaced.
+        Returns 0 if the broker has answered all acks, so that a program may end with `sys.exit(worker.run())`."""
+        if not self._handlers:
+            raise ValueError("the worker has no handlers: register them with @worker.handler(type)")
+        if processes > 1:
+            return run_processes(self._settings, self._handlers, self._health_port, processes)
+        health = Health()
+        with HealthServer(self._health_port, [health]) as server:
+            threading.Thread(target=server.serve, name="health", daemon=True).start()
+            self._runner = Runner(self._settings, self._handlers, health)
+            handle_signals(self._runner)
+            return self._runner.run()
+
+    def stop(self) -> None:
+        """Makes `run` end as a signal does. May be called by any thread. Not for several processes: signal the parent."""
+        if self._runner is not None:
+            self._runner.stop()
