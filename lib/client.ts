@@ -147,9 +147,20 @@ export interface Worked extends Omit<WorkAnswer, "settled" | "extended"> {
 }
 
 export interface TasksFilter {
-  state: State
+  state: State | "all"
   queue?: string
+  /** A text that the name of the queue contains, in any case. */
+  queue_part?: string
   type?: string
+  /** A text that the type contains, in any case. */
+  type_part?: string
+  group?: string
+  /** A task id or a part of one. */
+  id?: string
+  /** A text that the payload or the error contains, in any case; requires `queue`. */
+  text?: string
+  /** `queue` (default): queue by queue; `time`: merged over the queues. */
+  order?: "queue" | "time"
   /** All of these labels must match. */
   meta?: Readonly<Record<string, string>>
   limit?: number
@@ -260,7 +271,7 @@ export class Client {
     return this.#call("GET", `/why/${encodeURIComponent(id)}`, undefined, options)
   }
 
-  /** Lists tasks in one state. There are more pages as long as there is a `next`, even if a page is empty. */
+  /** Lists or searches tasks. There are more pages as long as there is a `next`, even if a page is empty. */
   tasks({ meta = {}, ...filter }: TasksFilter, options?: CallOptions): Promise<TasksAnswer> {
     const labels = Object.entries(meta).map(([name, value]) => [`meta.${name}`, value])
     const query = { ...filter, ...Object.fromEntries(labels) }

@@ -6,7 +6,7 @@ import type { State } from "../wire/fields.ts"
 import { StatusQuery, TasksQuery } from "../wire/inspecting.ts"
 import { answer, answerJson } from "./answer.ts"
 import { type BrokerParts, type Call, forTask } from "./call.ts"
-import { queryChecker, queryOf } from "./validate.ts"
+import { invalid, queryChecker, queryOf } from "./validate.ts"
 
 export const getTask = forTask(async ({ request }, { queue, limitWaiting }, id) => {
   const { wait_ms: waitMs } = checkStatus(queryOf(request))
@@ -17,15 +17,13 @@ export const getTask = forTask(async ({ request }, { queue, limitWaiting }, id) 
 export const whyTask = forTask(async (_call, { queue }, id) => answerJson(whyBody(await queue.why(id))))
 
 export async function listTasks({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
-  const { queue: only, state, limit, cursor, matches } = readTasksQuery(queryOf(request))
-  const queues = caller.visibleQueues(only)
-  const page = matches === undefined ? {} : { matches }
-  const { tasks, next } = await queue.tasks({ ...page, queues, state, limit, cursor })
+  const search = readTasksQuery(queryOf(request))
+  const { tasks, next } = await queue.search({ ...search, queues: caller.visibleQueues(search.queue) })
   return answer(`{${writePage(tasks, next)}}`)
 }
 
 const checkStatus = queryChecker(StatusQuery, { wait_ms: 0 })
-const checkTasks = queryChecker(TasksQuery, { limit: 100 })
+const checkTasks = queryChecker(TasksQuery, { limit: 100, order: "queue" })
 
 /** Reads the query of /tasks. `meta.<name>=<value>` may appear any number of times; a task must have all these labels. */
 function readTasksQuery(query: URLSearchParams) {
@@ -35,8 +33,13 @@ function readTasksQuery(query: URLSearchParams) {
     if (name.startsWith("meta.")) meta.push([name.slice("meta.".length), value])
     else rest.append(name, value)
   }
-  const { type, group, ...page } = checkTasks(rest)
-  return { ...page, matches: matcherOf({ type, group, meta: meta.length > 0 ? meta : undefined }) }
+  const { type, type_part: typePart, queue_part: queuePart, group, ...search } = checkTasks(rest)
+  if (search.text !== undefined && search.queue === undefined)
+    throw invalid([
+      { field: "text", detail: "`text` requires `queue`: it is searched in one queue at a time." },
+    ])
+  const labels = meta.length > 0 ? meta : undefined
+  return { ...search, queuePart, matches: matcherOf({ type, typePart, group, meta: labels }) }
 }
 
 /** A queued task that has failed is shown as `retrying`: it waits for its next attempt, with or without a backoff. */

@@ -4,15 +4,15 @@
              the lowest score up, "leases", "done", "dead" or "cancelled", from the highest down; or a priority, the ready list from its head,
              without the turns of groups, or "grouped", the lists of groups, the longest first;
              limit: how many entries; bytes: how many of task texts, exceeded by one text at most, so that one call answers
-             at least one entry; place, score, id: the last entry of the previous page, which is in the first queue ("" for
+             at least one entry; part: a text in lower case that ids contain, "" for any; place, score, id: the last entry of the previous page, which is in the first queue ("" for
              the first page); in a list the score is the index
   answers    {now, more (1: it stopped at a limit), {queue, place, {score, id, text | false}, ...}, ...}
-             false: a stale id whose task was deleted
+             false: a stale id whose task was deleted, or an id without `part`
   cost       O(limit + queues × places); in the place of the previous page O(log² N) for a zset and O(index) for a list
              whose head has moved, 14 ns per index
   invariant  what stays in its place during a listing is listed, even if the last entry of a page has left or others have
              come or gone ]]
-local queues, places, limit, bytes, place, score, id = unpack(ARGV)
+local queues, places, limit, bytes, part, place, score, id = unpack(ARGV)
 local MAX_CHUNKS = 20 -- parts of `limit` entries of a ready list that one call reads, as turns are left out
 local MAX_RETURNED = 1000 -- tasks that may return to the head of a list between two pages
 
@@ -21,29 +21,6 @@ local function index_after(list)
   if redis.call("LINDEX", list, score) == id then return score + 1 end
   local index = redis.call("LPOS", list, id, "MAXLEN", score + MAX_RETURNED)
   return index and index + 1 or 0
-end
-
--- The first rank that comes after (score, id) in the order of the set.
-local function rank_after(set, is_ascending)
-  local low, high = 0, redis.call("ZCARD", set)
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    local member, at
-    if is_ascending then
-      member, at = unpack(redis.call("ZRANGE", set, middle, middle, "WITHSCORES"))
-    else
-      member, at = unpack(redis.call("ZRANGE", set, middle, middle, "REV", "WITHSCORES"))
-    end
-    at = tonumber(at)
-    if at == score and member == id then return middle + 1 end
-    local is_greater = at > score or (at == score and member > id)
-    if is_greater ~= is_ascending then
-      low = middle + 1
-    else
-      high = middle
-    end
-  end
-  return low
 end
 
 -- Adds up to `limit` ids of a list with their indexes. Returns how many entries it read.
@@ -77,8 +54,9 @@ end
 local function entries_of(name)
   local set = ({ due = due, leases = leases, done = done, dead = dead, cancelled = cancelled })[name]
   if set then
-    local from = score == "" and 0 or rank_after(set, name == "due")
-    if name == "due" then return redis.call("ZRANGE", set, from, from + limit - 1, "WITHSCORES") end
+    local is_ascending = name == "due"
+    local from = score == "" and 0 or rank_after(set, int(score), id, is_ascending)
+    if is_ascending then return redis.call("ZRANGE", set, from, from + limit - 1, "WITHSCORES") end
     return redis.call("ZRANGE", set, from, from + limit - 1, "REV", "WITHSCORES")
   end
   local entries = {}
@@ -101,15 +79,16 @@ for queue in string.gmatch(queues, "%S+") do
   use_queue(queue)
   for name in string.gmatch(places, "%S+") do
     if place == "" or place == name then
-      local part, entries = { queue, name }, entries_of(name)
+      local found, entries = { queue, name }, entries_of(name)
       place, score, id = "", "", ""
       for i = 1, #entries, 2 do
-        local text = redis.call("GET", task .. entries[i])
-        part[#part + 1] = { entries[i + 1], entries[i], text }
+        local has_part = part == "" or find(string.lower(entries[i]), part, 1, true)
+        local text = has_part and redis.call("GET", task .. entries[i])
+        found[#found + 1] = { entries[i + 1], entries[i], text or false }
         limit, bytes = limit - 1, bytes - (text and #text or 0)
         if limit == 0 or bytes <= 0 then break end
       end
-      if #part > 2 then answer[#answer + 1] = part end
+      if #found > 2 then answer[#answer + 1] = found end
       if limit == 0 or bytes <= 0 then
         answer[2] = 1
         return answer

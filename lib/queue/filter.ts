@@ -6,6 +6,8 @@ import { fingerprintOf } from "./fingerprint.ts"
 /** All members that are given must match. */
 export interface Filter {
   type?: string | undefined
+  /** A substring of the type, in any case. */
+  typePart?: string | undefined
   group?: string | undefined
   /** Labels that the task must have. */
   meta?: readonly (readonly [name: string, value: string])[] | undefined
@@ -21,11 +23,13 @@ export interface Filter {
 /** Whether a task matches, given the time of Redis; undefined if every task does. */
 export function matcherOf(filter: Filter): ((task: Task, now: number) => boolean) | undefined {
   if (Object.values(filter).every(value => value === undefined)) return undefined
-  const { type, group, meta = [], reason, error, fingerprint, olderThanMs, newerThanMs } = filter
+  const { type, typePart, group, meta = [], reason, error, fingerprint, olderThanMs, newerThanMs } = filter
+  const part = typePart?.toLowerCase()
   return (task, now) => {
     const age = now - (task.finishedAt ?? task.createdAt)
     return (
       (type === undefined || task.type === type) &&
+      (part === undefined || task.type.toLowerCase().includes(part)) &&
       (group === undefined || task.group === group) &&
       (reason === undefined || task.reason === reason) &&
       (error === undefined || (task.error?.includes(error) ?? false)) &&

@@ -8,10 +8,14 @@ import type { State } from "../wire/fields.ts"
 
 /** How many entries a page reads, whether they match or not. */
 export const MAX_ENTRIES_PER_PAGE = 1_000
+/** The same for a part of an id, which is compared without reading tasks. */
+const MAX_IDS_PER_PAGE = 10_000
+/** How many ids one script call compares: about 1 ms of Redis' time. */
+export const MAX_IDS_PER_CALL = 1_000
 /** How many characters of tasks a page reads, exceeded by one task at most: a payload or result may be as large as a body. */
-const MAX_TEXT_PER_PAGE = 4_000_000
+export const MAX_TEXT_PER_PAGE = 4_000_000
 /** How many queues a page reads, so that a listing over thousands of queues delays no other request. */
-const MAX_QUEUES_PER_PAGE = 1_000
+export const MAX_QUEUES_PER_PAGE = 1_000
 /** How many queues of a Cluster are read at the same time. */
 const MIN_QUEUES_AT_ONCE = 10
 
@@ -46,19 +50,21 @@ export interface TaskFilter {
   limit: number
   cursor?: string | undefined
   /** Gets a task without its payload, and the time of Redis. */
-  matches?: (task: Task, now: number) => boolean
+  matches?: ((task: Task, now: number) => boolean) | undefined
+  /** Only tasks whose ids, without the name of the queue, contain this text in lower case. */
+  idPart?: string | undefined
   /** Omits payloads that have their own keys, which may be large. */
   bare?: boolean
 }
 
-interface Found {
+export interface Found {
   task: Task
   hasOwnPayload: boolean
   /** The cursor of the page that begins after this entry. */
   cursor: string
 }
 
-interface FoundPage {
+export interface FoundPage {
   found: Found[]
   next: string | undefined
   /** How many characters the page may still read. */
@@ -71,14 +77,14 @@ interface FoundPage {
  */
 export async function tasksPage(scripts: Scripts, filter: TaskFilter): Promise<Page> {
   const page = await findTasks(scripts, filter)
-  return filter.bare
-    ? { tasks: page.found.map(({ task }) => task), next: page.next }
-    : addPayloads(scripts, page)
+  const { found, next } = filter.bare ? page : await addPayloads(scripts, page)
+  return { tasks: found.map(({ task }) => task), next }
 }
 
-async function findTasks(
+/** Such a page, in which payloads that have their own keys are missing. */
+export async function findTasks(
   scripts: Scripts,
-  { queues, state, limit, cursor, matches }: TaskFilter,
+  { queues, state, limit, cursor, matches, idPart = "" }: Omit<TaskFilter, "bare">,
 ): Promise<FoundPage> {
   const states: readonly State[] = [state].flat()
   const places = [...new Set(states.flatMap(of => PLACES[of]))]
@@ -88,7 +94,7 @@ async function findTasks(
   const found: Found[] = []
   // A task whose priority was replaced may have left its id in its old place.
   const foundIds = new Set<string>()
-  let entriesLeft = MAX_ENTRIES_PER_PAGE
+  let entriesLeft = idPart === "" ? MAX_ENTRIES_PER_PAGE : MAX_IDS_PER_PAGE
   let textLeft = MAX_TEXT_PER_PAGE
   let last = cursor
   let position: Position | undefined
@@ -103,8 +109,17 @@ async function findTasks(
       return endPage(writeCursor({ ...START, queue: remaining[at - 1]!, place: END }))
     const some = remaining.slice(at, Math.min(at + queuesAtOnce, MAX_QUEUES_PER_PAGE))
     // One task more than fits shows that there is a next page.
-    const most = 1 + (matches ? entriesLeft : Math.min(entriesLeft, limit - found.length))
-    const { now, isComplete, parts } = await readEntries(scripts, some, places, position, most, textLeft)
+    const isFiltered = matches !== undefined || idPart !== ""
+    const most = 1 + Math.min(entriesLeft, isFiltered ? MAX_IDS_PER_CALL : limit - found.length)
+    const { now, isComplete, parts } = await readEntries(
+      scripts,
+      some,
+      places,
+      position,
+      most,
+      textLeft,
+      idPart,
+    )
     for (const [queue, place, ...entries] of parts)
       for (const [score, id, text] of entries) {
         const task = text === null ? undefined : readTask(queue, rawOf(place, score, id, text))
@@ -140,6 +155,7 @@ async function readEntries(
   after: Position | undefined,
   limit: number,
   bytes: number,
+  part: string,
 ) {
   const { place, score, id } = after ?? START
   const groups = await scripts.eachGroup(queues, async some => {
@@ -150,6 +166,7 @@ async function readEntries(
       places: places.join(" "),
       limit,
       bytes: share,
+      part,
       place: start.place,
       score: start.score,
       id: start.id,
@@ -165,7 +182,7 @@ async function readEntries(
   return { now, isComplete: true, parts }
 }
 
-const rawOf = (place: string, score: string, id: string, text: string): RawTask => [
+export const rawOf = (place: string, score: string, id: string, text: string): RawTask => [
   id,
   text,
   null,
@@ -174,31 +191,53 @@ const rawOf = (place: string, score: string, id: string, text: string): RawTask 
 ]
 
 /** Reads the payloads that have their own keys. The page ends before the first task whose payload does not fit. */
-async function addPayloads(scripts: Scripts, { found, next, textLeft }: FoundPage): Promise<Page> {
+export async function addPayloads(
+  scripts: Scripts,
+  { found, next, textLeft }: FoundPage,
+): Promise<FoundPage> {
   const wanted = found.filter(({ hasOwnPayload }) => hasOwnPayload)
-  const payloads = new Map<Task, string | null>()
-  let left = Math.max(1, textLeft)
-  const calls = scripts.queuesPerCall > 1 ? [wanted] : Map.groupBy(wanted, ({ task }) => task.queue).values()
-  for (const some of calls) {
-    if (some.length === 0 || left <= 0) break
-    const items = some.map(({ task: { id, queue } }) => ({ queue, id: localOf(id) }))
-    const replies = await scripts.call("payloads", items[0]!.queue, { bytes: left }, items)
-    replies.forEach((payload, i) => {
-      payloads.set(some[i]!.task, payload)
-      left -= payload?.length ?? 0
-    })
-    if (replies.length < some.length) break
-  }
-  const tasks: Task[] = []
+  const items = wanted.map(({ task: { id, queue } }) => ({ queue, id: localOf(id) }))
+  const texts = await readTexts(scripts, "payload", items, textLeft)
+  const payloads = new Map(wanted.map(({ task }, i) => [task, texts[i]]))
+  const complete: Found[] = []
   let last: string | undefined
-  for (const { task, hasOwnPayload, cursor } of found) {
+  for (const entry of found) {
+    const { task, hasOwnPayload, cursor } = entry
     const payload = payloads.get(task)
-    if (hasOwnPayload && payload === undefined) return { tasks, next: last }
+    if (hasOwnPayload && payload === undefined) return { found: complete, next: last, textLeft: 0 }
     if (hasOwnPayload) task.payload = payload ?? LOST_PAYLOAD
-    if (payload !== "") tasks.push(task) // "": it was deleted in between
+    if (payload !== "") complete.push(entry) // "": it was deleted in between
     last = cursor
   }
-  return { tasks, next }
+  return { found: complete, next, textLeft }
+}
+
+/** The texts of tasks or their payloads, as lua/texts.lua answers them; undefined: it did not fit in `bytes`. */
+export async function readTexts(
+  scripts: Scripts,
+  what: "task" | "payload",
+  items: readonly { queue: string; id: string }[],
+  bytes: number,
+): Promise<(string | null | undefined)[]> {
+  const texts: (string | null | undefined)[] = items.map(() => undefined)
+  const calls =
+    scripts.queuesPerCall > 1 ? [[...items.keys()]] : Map.groupBy(items.keys(), i => items[i]!.queue).values()
+  let left = Math.max(1, bytes)
+  for (const some of calls) {
+    if (some.length === 0 || left <= 0) break
+    const replies = await scripts.call(
+      "texts",
+      items[some[0]!]!.queue,
+      { what, bytes: left },
+      some.map(i => items[i]!),
+    )
+    for (const [n, text] of replies.entries()) {
+      texts[some[n]!] = text
+      left -= text?.length ?? 0
+    }
+    if (replies.length < some.length) break
+  }
+  return texts
 }
 
 /** How many dead tasks these queues hold. */

@@ -14,7 +14,7 @@ import type { Sweeper } from "./sweeper.ts"
 
 const LATE_MS = 5_000
 /** How many leases one call reads: about 1 ms of Redis' time. */
-const PAGE = { limit: 300, bytes: 1_000_000 }
+const PAGE = { part: "", limit: 300, bytes: 1_000_000 }
 /** How many tokens are remembered per queue: those of many failed calls. */
 const MAX_TOKENS = 20_000
 

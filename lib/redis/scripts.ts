@@ -20,15 +20,16 @@ import groups from "../lua/groups.lua" with { type: "text" }
 import inspect from "../lua/inspect.lua" with { type: "text" }
 import lease from "../lua/lease.lua" with { type: "text" }
 import leasesByWorker from "../lua/leases-by-worker.lua" with { type: "text" }
+import merged from "../lua/merged.lua" with { type: "text" }
 import moves from "../lua/moves.lua" with { type: "text" }
 import page from "../lua/page.lua" with { type: "text" }
 import pause from "../lua/pause.lua" with { type: "text" }
-import payloads from "../lua/payloads.lua" with { type: "text" }
 import probe from "../lua/probe.lua" with { type: "text" }
 import purge from "../lua/purge.lua" with { type: "text" }
 import queueState from "../lua/queue-state.lua" with { type: "text" }
 import queueStates from "../lua/queue-states.lua" with { type: "text" }
 import queuesRegister from "../lua/queues-register.lua" with { type: "text" }
+import ranks from "../lua/ranks.lua" with { type: "text" }
 import ratesAdd from "../lua/rates-add.lua" with { type: "text" }
 import ratesRead from "../lua/rates-read.lua" with { type: "text" }
 import recheckGroups from "../lua/recheck-groups.lua" with { type: "text" }
@@ -44,6 +45,7 @@ import settings from "../lua/settings.lua" with { type: "text" }
 import settle from "../lua/settle.lua" with { type: "text" }
 import submit from "../lua/submit.lua" with { type: "text" }
 import sweep from "../lua/sweep.lua" with { type: "text" }
+import texts from "../lua/texts.lua" with { type: "text" }
 import watch from "../lua/watch.lua" with { type: "text" }
 import why from "../lua/why.lua" with { type: "text" }
 import workersDrain from "../lua/workers-drain.lua" with { type: "text" }
@@ -130,10 +132,17 @@ export const QUEUE_SCRIPTS = {
   recheckGroups: { source: recheckGroups, args: ["from", "limit"], each: [] },
   page: {
     source: page,
-    args: ["queues", "places", "limit", "bytes", "place", "score", "id"],
+    parts: [ranks],
+    args: ["queues", "places", "limit", "bytes", "part", "place", "score", "id"],
     each: [],
   },
-  payloads: { source: payloads, args: ["bytes"], each: ["queue", "id"] },
+  merged: {
+    source: merged,
+    parts: [ranks],
+    args: ["queues", "places", "retention", "limit", "most", "part", "at", "queue", "place", "id"],
+    each: [],
+  },
+  texts: { source: texts, args: ["what", "bytes"], each: ["queue", "id"] },
   deadSize: { source: deadSize, args: ["queues"], each: [] },
   scheduleFire: {
     source: scheduleFire,
@@ -324,7 +333,8 @@ export interface Replies {
     ...faults: [index: number, fault: AuditFault, mended: 0 | 1, lease: string][],
   ]
   page: [now: number, more: 0 | 1, ...parts: PagePart[]]
-  payloads: (string | null)[]
+  merged: [now: number, more: 0 | 1, last: MergedEntry | null, ...found: MergedEntry[]]
+  texts: (string | null)[]
   deadSize: number
   scheduleFire: [code: FireCode, id: string, at: number, cancelled: CancelledRun | null][]
   scheduleSet: "set" | "stale"
@@ -348,6 +358,9 @@ export type PagePart = [
   place: string,
   ...entries: [score: string, id: string, text: string | null][],
 ]
+
+/** An entry of a sorted set of a queue. `at`: its score, less the retention that it includes. */
+export type MergedEntry = [at: string, queue: string, place: string, id: string]
 
 export type QueueState = [
   now: number,

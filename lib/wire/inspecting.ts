@@ -67,6 +67,8 @@ export const TaskView = Type.Object({
 
 export type TaskView = Static<typeof TaskView>
 
+const TASK_ORDERS = ["queue", "time"] as const
+
 /** The query of GET /status/:id. */
 export const StatusQuery = Type.Object(
   { wait_ms: Type.Optional({ ...WaitMs, description: "how long to wait for the end of the task, in ms" }) },
@@ -77,17 +79,52 @@ export const StatusQuery = Type.Object(
 export const TasksQuery = Type.Object(
   {
     queue: Type.Optional(QueueName),
+    queue_part: Type.Optional(
+      Type.String({
+        pattern: "^[A-Za-z0-9._-]{1,64}$",
+        description: "1 to 64 characters that the name of the queue contains, in any case",
+      }),
+    ),
     state: Type.Union(
-      STATES.map(state => Type.Literal(state)),
-      { description: "the state of the tasks" },
+      [...STATES, "all" as const].map(state => Type.Literal(state)),
+      { description: "the state of the tasks, or `all`" },
     ),
     type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "only of this type" })),
+    type_part: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 200,
+        description: "a text that the type contains, in any case",
+      }),
+    ),
     group: Type.Optional({ ...GroupName, description: "only of this group" }),
+    id: Type.Optional(
+      Type.String({
+        pattern: "^([A-Za-z0-9._-]{1,64}:)?[A-Za-z0-9._-]{1,64}$",
+        description: "a task id or a part of one, in any case; the name of a queue before `:` is not a part",
+      }),
+    ),
+    text: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 200,
+        description: "a text that the payload or the error contains, in any case; requires `queue`",
+      }),
+    ),
+    order: Type.Optional(
+      Type.Union(
+        TASK_ORDERS.map(order => Type.Literal(order)),
+        {
+          description:
+            "`queue` (default): queue by queue; `time`: merged over the queues, the newest first, but scheduled and retrying tasks with the next due first, and running ones with the next end of a lease first. With `id` or state `all`, the order is always `time`",
+        },
+      ),
+    ),
     limit: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 1_000, description: "tasks on a page (default 100)" }),
     ),
     cursor: Type.Optional(
-      Type.String({ pattern: "^[A-Za-z0-9_-]{1,300}$", description: "the `next` of the previous page" }),
+      Type.String({ pattern: "^[A-Za-z0-9._-]{1,600}$", description: "the `next` of the previous page" }),
     ),
   },
   closed,

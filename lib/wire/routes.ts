@@ -315,7 +315,7 @@ export const ROUTES = {
     path: "/tasks",
     group: "inspecting",
     roles: ["read"],
-    summary: "List the tasks in one state",
+    summary: "List or search tasks",
     query: TasksQuery,
     answers: { 200: TasksAnswer },
     problems: ["bad_request", "redis_unavailable"],

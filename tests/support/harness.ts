@@ -161,6 +161,7 @@ export class DirectQueue implements AsyncDisposable {
       places: place,
       limit,
       bytes: 1_000_000,
+      part: "",
       place: after.id === "" ? "" : place,
       ...after,
     })

@@ -63,7 +63,8 @@ export const inspecting: ProseOf<"inspecting"> = {
 
   listTasks: {
     description:
-      "Lists queue after queue, filtered by `queue`, `type`, `group` and labels if they are given. One call checks a bounded number of " +
+      "Lists tasks in one state or in all, filtered by the other members of the query that are given. `id` finds a task by a part of " +
+      "its id, and `text` looks for a text in the payloads and errors of one queue. One call checks a bounded number of " +
       "tasks, so a page can be short or even empty and still have a `next`: repeat the call with it as `cursor` until there " +
       "is none. A task that changes its state between two calls may be missed, or appear on two pages.",
     query: { state: "queued", queue: "default", type: "echo", limit: 100 },

@@ -1357,9 +1357,9 @@ class Calls(Transport):
         """Extend, ack and lease in one request: `POST /work`."""
         return self.call("POST", "/work", [], body, timeout)
 
-    def list_tasks(self, state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled"], *, queue: str | None = None, type: str | None = None, group: str | None = None, limit: int | None = None, cursor: str | None = None, meta: dict[str, str] | None = None, timeout: float | None = None) -> TasksAnswer:
-        """List the tasks in one state: `GET /tasks`."""
-        return self.call("GET", "/tasks", [("query", "state", state), ("query", "queue", queue), ("query", "type", type), ("query", "group", group), ("query", "limit", limit), ("query", "cursor", cursor), ("query", "meta.*", meta)], None, timeout)
+    def list_tasks(self, state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "all"], *, queue: str | None = None, queue_part: str | None = None, type: str | None = None, type_part: str | None = None, group: str | None = None, id: str | None = None, text: str | None = None, order: Literal["queue", "time"] | None = None, limit: int | None = None, cursor: str | None = None, meta: dict[str, str] | None = None, timeout: float | None = None) -> TasksAnswer:
+        """List or search tasks: `GET /tasks`."""
+        return self.call("GET", "/tasks", [("query", "state", state), ("query", "queue", queue), ("query", "queue_part", queue_part), ("query", "type", type), ("query", "type_part", type_part), ("query", "group", group), ("query", "id", id), ("query", "text", text), ("query", "order", order), ("query", "limit", limit), ("query", "cursor", cursor), ("query", "meta.*", meta)], None, timeout)
 
     def list_dead(self, *, queue: str | None = None, type: str | None = None, group: str | None = None, error: str | None = None, reason: Literal["failed", "crashed", "timed_out", "expired", "released"] | None = None, fingerprint: str | None = None, older_than_ms: int | None = None, newer_than_ms: int | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> DlqAnswer:
         """List dead tasks: `GET /dlq`."""
@@ -1575,9 +1575,9 @@ class AsyncCalls(AsyncTransport):
         """Extend, ack and lease in one request: `POST /work`."""
         return await self.call("POST", "/work", [], body, timeout)
 
-    async def list_tasks(self, state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled"], *, queue: str | None = None, type: str | None = None, group: str | None = None, limit: int | None = None, cursor: str | None = None, meta: dict[str, str] | None = None, timeout: float | None = None) -> TasksAnswer:
-        """List the tasks in one state: `GET /tasks`."""
-        return await self.call("GET", "/tasks", [("query", "state", state), ("query", "queue", queue), ("query", "type", type), ("query", "group", group), ("query", "limit", limit), ("query", "cursor", cursor), ("query", "meta.*", meta)], None, timeout)
+    async def list_tasks(self, state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "all"], *, queue: str | None = None, queue_part: str | None = None, type: str | None = None, type_part: str | None = None, group: str | None = None, id: str | None = None, text: str | None = None, order: Literal["queue", "time"] | None = None, limit: int | None = None, cursor: str | None = None, meta: dict[str, str] | None = None, timeout: float | None = None) -> TasksAnswer:
+        """List or search tasks: `GET /tasks`."""
+        return await self.call("GET", "/tasks", [("query", "state", state), ("query", "queue", queue), ("query", "queue_part", queue_part), ("query", "type", type), ("query", "type_part", type_part), ("query", "group", group), ("query", "id", id), ("query", "text", text), ("query", "order", order), ("query", "limit", limit), ("query", "cursor", cursor), ("query", "meta.*", meta)], None, timeout)
 
     async def list_dead(self, *, queue: str | None = None, type: str | None = None, group: str | None = None, error: str | None = None, reason: Literal["failed", "crashed", "timed_out", "expired", "released"] | None = None, fingerprint: str | None = None, older_than_ms: int | None = None, newer_than_ms: int | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> DlqAnswer:
         """List dead tasks: `GET /dlq`."""

@@ -1,0 +1,191 @@
+/**
+ * Pages of tasks in the order of time, merged over queues and states: running tasks, those whose lease ends next first; ended
+ * tasks, the newest first; delayed tasks, the next due first; then queued tasks, queue by queue.
+ */
+import { Refused } from "../errors.ts"
+import type { MergedEntry, Scripts } from "../redis/scripts.ts"
+import { hasOwnPayload, readTask } from "../task/record.ts"
+import type { State } from "../wire/fields.ts"
+import {
+  type Found,
+  type FoundPage,
+  findTasks,
+  MAX_ENTRIES_PER_PAGE,
+  MAX_IDS_PER_CALL,
+  MAX_QUEUES_PER_PAGE,
+  MAX_TEXT_PER_PAGE,
+  rawOf,
+  readTexts,
+  type TaskFilter,
+} from "./listing.ts"
+
+/** How many entries one script call answers: about 1 ms of Redis' time. */
+const MAX_ENTRIES_PER_CALL = 200
+/** How many script calls a page makes to find a part of an id. It ends after the round in which it reaches this number. */
+const MAX_CALLS_PER_PAGE = 20
+
+export interface TimeFilter extends Omit<TaskFilter, "state" | "bare"> {
+  state: State | "all"
+  /** The ms that `done` and `cancelled` tasks are kept: their sets are ordered by the end of that time. */
+  doneRetentionMs: number
+}
+
+/** The places of the states in the order of a listing over all of them. Those of one phase are merged. */
+const PHASES: readonly { places: string; states: readonly State[] }[] = [
+  { places: "leases", states: ["processing"] },
+  { places: "done dead cancelled", states: ["done", "dead", "cancelled"] },
+  { places: "due", states: ["scheduled", "retrying"] },
+  { places: "", states: ["queued"] }, // queue by queue: ready lists have no times
+]
+/** The phases of a listing of one state. `due` holds the tasks of two states. */
+const phasesOf = (state: State | "all") => {
+  if (state === "all") return PHASES
+  const { places } = PHASES.find(({ states }) => states.includes(state))!
+  return [{ places: places.includes(state) ? state : places, states: [state] }]
+}
+
+/**
+ * Queues are merged in blocks of 1,000 by name, so that a page reads a bounded number of them. `from` and `to` are the first
+ * and the last queue of the block; `last`: the last entry that was listed.
+ */
+interface Position {
+  places: string
+  from: string
+  to: string
+  last?: MergedEntry | undefined
+}
+
+export async function findByTime(scripts: Scripts, filter: TimeFilter): Promise<FoundPage> {
+  const { queues, state, limit, cursor, matches, idPart = "" } = filter
+  const phases = phasesOf(state)
+  let position = cursor === undefined ? undefined : readCursor(cursor, phases)
+  const found: Found[] = []
+  const foundIds = new Set<string>()
+  let entriesLeft = MAX_ENTRIES_PER_PAGE
+  let textLeft = MAX_TEXT_PER_PAGE
+  let callsLeft = MAX_CALLS_PER_PAGE
+  let lastCursor = cursor
+  const endPage = (next?: string): FoundPage => ({ found, next, textLeft })
+
+  const first = phases.findIndex(({ places }) => places === (position?.places ?? phases[0]!.places))
+  for (const { places, states } of phases.slice(first)) {
+    if (places === "") {
+      const inner = position?.from || undefined
+      const rest = await findTasks(scripts, {
+        ...filter,
+        state: "queued",
+        limit: limit - found.length,
+        cursor: inner,
+      })
+      const outer = (of: string) => writeCursor({ places, from: of, to: "" })
+      found.push(
+        ...rest.found
+          .filter(({ task }) => !foundIds.has(task.id))
+          .map(entry => ({ ...entry, cursor: outer(entry.cursor) })),
+      )
+      return endPage(rest.next && outer(rest.next))
+    }
+    const block = blockOf(queues, position)
+    const within = { places, from: block[0] ?? "", to: block.at(-1) ?? "" }
+    for (let last = position?.last, more = block.length > 0; more; ) {
+      const left = Math.min(entriesLeft, matches ? MAX_ENTRIES_PER_CALL : limit - found.length)
+      const round = await readMerged(scripts, block, places, last, left + 1, filter)
+      callsLeft -= round.calls
+      const items = round.entries.map(([, queue, , id]) => ({ queue, id }))
+      const texts = await readTexts(scripts, "task", items, textLeft)
+      for (const [i, entry] of round.entries.entries()) {
+        const [at, queue, place, id] = entry
+        const text = texts[i]
+        if (text === undefined) return endPage(lastCursor)
+        const task = text ? readTask(queue, rawOf(place, at, id, text)) : undefined
+        const isMatch =
+          task !== undefined &&
+          states.includes(task.state) &&
+          !foundIds.has(task.id) &&
+          (matches?.(task, round.now) ?? true)
+        if (entriesLeft-- === 0 || (isMatch && found.length === limit)) return endPage(lastCursor)
+        textLeft -= text?.length ?? 0
+        lastCursor = writeCursor({ ...within, last: entry })
+        if (!isMatch) continue
+        foundIds.add(task.id)
+        found.push({ task, hasOwnPayload: hasOwnPayload(text!), cursor: lastCursor })
+      }
+      more = round.more
+      last = round.last
+      if (more) lastCursor = writeCursor({ ...within, last })
+      if (more && (textLeft <= 0 || (idPart !== "" && callsLeft <= 0))) return endPage(lastCursor)
+    }
+    const next = queues.find(queue => queue > within.to)
+    if (block.length > 0 && next !== undefined) return endPage(writeCursor({ places, from: next, to: "" }))
+    position = undefined
+  }
+  return endPage()
+}
+
+/** The queues of a block: of the one that a page continues, or of the one that begins with `from`. */
+function blockOf(
+  queues: readonly string[],
+  { from = "", to = "" }: Partial<Position> = {},
+): readonly string[] {
+  const rest = queues.filter(queue => queue >= from && (to === "" || queue <= to))
+  return to === "" ? rest.slice(0, MAX_QUEUES_PER_PAGE) : rest
+}
+
+/** The next entries of these queues, and how far they were read; `more`: there are entries after `last`. */
+async function readMerged(
+  scripts: Scripts,
+  queues: readonly string[],
+  places: string,
+  after: MergedEntry | undefined,
+  limit: number,
+  { idPart = "", doneRetentionMs }: TimeFilter,
+) {
+  const [at, queue, place, id] = after ?? ["", "", "", ""]
+  const replies = await scripts.callForQueues("merged", queues, {
+    places,
+    retention: doneRetentionMs,
+    limit,
+    most: idPart === "" ? limit : MAX_IDS_PER_CALL,
+    part: idPart,
+    at,
+    queue,
+    place,
+    id,
+  })
+  const isAscending = places === "leases" || places === "due"
+  const rank = (entry: MergedEntry) => places.indexOf(entry[2])
+  const compare = (a: MergedEntry, b: MergedEntry) =>
+    (Number(a[0]) - Number(b[0])) * (isAscending ? 1 : -1) ||
+    (a[1] === b[1] ? rank(a) - rank(b) : a[1] < b[1] ? -1 : 1) ||
+    (a[3] === b[3] ? 0 : a[3] < b[3] === isAscending ? -1 : 1)
+  const frontiers = replies.flatMap(({ reply: [, more, last] }) => (more === 1 ? [last!] : []))
+  const frontier = frontiers.sort(compare)[0]
+  const entries = replies
+    .flatMap(({ reply: [, , , ...found] }) => found)
+    .filter(entry => frontier === undefined || compare(entry, frontier) <= 0)
+    .sort(compare)
+  const taken = entries.slice(0, limit)
+  const isCut = taken.length < entries.length
+  return {
+    now: replies[0]!.reply[0],
+    calls: replies.length,
+    entries: taken,
+    more: isCut || frontier !== undefined,
+    last: isCut ? taken.at(-1) : frontier,
+  }
+}
+
+const writeCursor = ({ places, from, to, last = ["", "", "", ""] }: Position): string =>
+  Buffer.from([places, from, to, ...last].join(",")).toString("base64url")
+
+function readCursor(text: string, phases: readonly { places: string }[]): Position {
+  const [places, from = "", to = "", ...last] = Buffer.from(text, "base64url").toString("latin1").split(",")
+  const [at, , place, id] = last
+  const isEntry = last.length === 4 && (at === "" || (/^-?\d{1,16}$/.test(at!) && place !== "" && id !== ""))
+  if (!isEntry || !phases.some(phase => phase.places === places))
+    throw new Refused("bad_request", {
+      field: "cursor",
+      detail: "`cursor` must be the `next` of the previous page.",
+    })
+  return { places: places!, from, to, last: at === "" ? undefined : (last as unknown as MergedEntry) }
+}
