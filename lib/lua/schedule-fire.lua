@@ -50,10 +50,19 @@ local function run(name, last, at, overlap, body, large, asked)
   return { code, id, now, ended }
 end
 
-local answers = {}
+-- The texts of the schedules, as this call changes them: one may have several runs.
+local texts, names = {}, {}
+for i = first, #ARGV, fields_each do names[#names + 1] = ARGV[i] end
+for i, text in ipairs(redis.call("HMGET", schedules, unpack(names))) do texts[names[i]] = text or "" end
+
+local answers, lines, plans = {}, {}, {}
+local function plan_run(score, name)
+  plans[#plans + 1] = score
+  plans[#plans + 1] = name
+end
 for i = first, #ARGV, fields_each do
   local name, version, planned_at, next_at, score, missed, at, overlap, body, large, asked = unpack(ARGV, i, i + fields_each - 1)
-  local text = redis.call("HGET", schedules, name) or ""
+  local text = texts[name]
   local found, plan, fired, missed_before, skipped, last, paused, rest = match(text, SCHEDULE)
   local answer = { "stale", "", now, false }
   if found == version and (planned_at == "" or plan == planned_at) then
@@ -65,16 +74,20 @@ for i = first, #ARGV, fields_each do
       if code == "skipped" or code == "duplicate" then skipped = int(skipped + 1) end
       if planned_at ~= "" then
         plan = next_at
-        redis.call("ZADD", planned, score, name)
+        plan_run(score, name)
       end
       local line = { version, plan, fired, int(missed_before + missed), skipped, last, paused }
-      redis.call("HSET", schedules, name, table.concat(line, " ") .. "\n" .. sub(text, rest))
+      texts[name] = table.concat(line, " ") .. "\n" .. sub(text, rest)
+      lines[#lines + 1] = name
+      lines[#lines + 1] = texts[name]
     elseif planned_at ~= "" then
-      redis.call("ZADD", planned, int(now + FULL_RETRY), name) -- so that others that are due are tried first
+      plan_run(int(now + FULL_RETRY), name) -- so that others that are due are tried first
     end
   end
   answers[#answers + 1] = answer
 end
 commit()
+in_chunks("HSET", lines, schedules)
+in_chunks("ZADD", plans, planned)
 publish(0)
 return answers

@@ -1,11 +1,10 @@
 #!lua flags=no-writes
 --[[ schedules-page: list schedules of a queue by the time of their next run, those that have none last.
-  arguments  limit; score, name: of the last schedule on the previous page ("": the first page); due: 1 lists only those
-             whose time has come
+  arguments  limit; score, name: of the last schedule on the previous page ("": the first page)
   answers    {now, schedule, ...}   see read_schedule
   cost       O(log N + limit)
   invariant  a schedule that runs during the listing may come twice ]]
-local limit, score, name, due = unpack(ARGV)
+local limit, score, name = unpack(ARGV)
 
 local from = 0
 if score ~= "" then
@@ -14,8 +13,6 @@ if score ~= "" then
 end
 local answer = { now }
 for _, entry in ipairs(redis.call("ZRANGE", planned, from, from + limit - 1)) do
-  local schedule = read_schedule(entry)
-  if due == "1" and tonumber(schedule[2]) > now then break end
-  answer[#answer + 1] = schedule
+  answer[#answer + 1] = read_schedule(entry)
 end
 return answer

@@ -102,7 +102,7 @@ export class Schedules {
     for (const queue of await this.#withSchedules(looked)) {
       const { score, name } = after?.queue === queue ? after : { score: "", name: "" }
       const count = limit - schedules.length + 1
-      const [, ...raws] = await scripts.call("schedulesPage", queue, { limit: count, score, name, due: 0 })
+      const [, ...raws] = await scripts.call("schedulesPage", queue, { limit: count, score, name })
       for (const raw of raws) {
         if (schedules.length === limit) return { schedules, next: end }
         const found = readFound(queue, raw)
@@ -217,7 +217,7 @@ export class Schedules {
 
   /** Those of these queues that have schedules. */
   async #withSchedules(queues: readonly string[]): Promise<string[]> {
-    const first = { limit: 1, score: "", name: "", due: 0 }
+    const first = { limit: 1, score: "", name: "" }
     const having: string[] = []
     for (let at = 0; at < queues.length; at += QUEUES_AT_A_TIME) {
       const some = queues.slice(at, at + QUEUES_AT_A_TIME)

@@ -114,8 +114,8 @@ export class Upkeep {
     })
     outcomes.recordTimeouts(queue, lapsed, died, timeouts)
     if (waiting === 1) longPoll.notify(queue, MAX_TASKS_PER_CALL)
-    if (nextRun === 0) await firing.fireDue(queue)
-    const waits = [nextEvent, nextRun].filter(ms => ms >= 0)
+    const nextFiring = nextRun === 0 ? await firing.fireDue(queue) : nextRun
+    const waits = [nextEvent, nextFiring].filter(ms => ms >= 0)
     const isUnused = more === 0 && waits.length === 0 && !longPoll.hasWaiters(queue) && !defaults.of(queue)
     await names.recordUse(queue, isUnused)
     return { more: more === 1, nextEventMs: waits.length === 0 ? undefined : Math.min(...waits) }

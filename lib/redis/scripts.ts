@@ -39,6 +39,7 @@ import schedule from "../lua/schedule.lua" with { type: "text" }
 import scheduleFire from "../lua/schedule-fire.lua" with { type: "text" }
 import scheduleGet from "../lua/schedule-get.lua" with { type: "text" }
 import scheduleSet from "../lua/schedule-set.lua" with { type: "text" }
+import schedulesDue from "../lua/schedules-due.lua" with { type: "text" }
 import schedulesPage from "../lua/schedules-page.lua" with { type: "text" }
 import setGroup from "../lua/set-group.lua" with { type: "text" }
 import settings from "../lua/settings.lua" with { type: "text" }
@@ -164,10 +165,11 @@ export const QUEUE_SCRIPTS = {
   },
   scheduleSet: { source: scheduleSet, args: ["name", "before", "text", "score"], each: [] },
   scheduleGet: { source: scheduleGet, parts: [schedule], args: ["name"], each: [] },
+  schedulesDue: { source: schedulesDue, args: ["limit"], each: [] },
   schedulesPage: {
     source: schedulesPage,
     parts: [schedule],
-    args: ["limit", "score", "name", "due"],
+    args: ["limit", "score", "name"],
     each: [],
   },
   forget: { source: forget, args: ["polled", "fix"], each: [] },
@@ -339,6 +341,7 @@ export interface Replies {
   scheduleFire: [code: FireCode, id: string, at: number, cancelled: CancelledRun | null][]
   scheduleSet: "set" | "stale"
   scheduleGet: [now: number, schedule: RawSchedule]
+  schedulesDue: [now: number, names: string[], texts: (string | null)[]]
   schedulesPage: [now: number, ...schedules: RawSchedule[]]
   forget: "used" | "unused"
   eventsAppend: null

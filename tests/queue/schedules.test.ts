@@ -1,5 +1,8 @@
 /** Schedules over HTTP: one task per planned time, whatever happens in between. Tests move planned times into the past. */
 import { expect, test } from "bun:test"
+import { createLog } from "../../lib/log.ts"
+import { Counters } from "../../lib/observe/counters.ts"
+import { ScheduleFiring } from "../../lib/queue/schedule-firing.ts"
 import { SCHEDULES_CHANNEL } from "../../lib/redis/keys.ts"
 import { MAX_CAUGHT_UP } from "../../lib/task/planned-runs.ts"
 import { encodeSchedule, readSchedule, type StoredSchedule, scoreOf } from "../../lib/task/schedule.ts"
@@ -60,7 +63,7 @@ class Scheduled {
 
   /** The planned times of its tasks, in the order of their creation. */
   async planned(): Promise<number[]> {
-    const tasks = (await this.q.ask("GET", `/tasks?state=queued&queue=${this.q.queue}`)).body.tasks
+    const tasks = (await this.q.ask("GET", `/tasks?state=queued&limit=1000&queue=${this.q.queue}`)).body.tasks
     return tasks.map(({ planned_at }: TaskView) => planned_at)
   }
 
@@ -225,6 +228,56 @@ test("brokers that find the same schedule due create one task", async () => {
     await s.q.ask("POST", `/queues/${s.q.queue}/purge`, { state: "queued" }) // so that no id is taken
   }
   expect(await s.view()).toMatchObject({ fired: 20, missed: 0 })
+})
+
+test("more schedules than one read returns are due at one instant, and each creates one task", async () => {
+  await using s = await Scheduled.open()
+  await s.late(1)
+  const { redis } = s.q.direct
+  const text = (await redis.hget(s.q.direct.key("schedules"), s.name))!
+  const { planned } = readSchedule(text)!
+  const names = Array.from({ length: 119 }, (_, i) => `s${i}`)
+  await redis.hset(s.q.direct.key("schedules"), Object.fromEntries(names.map(name => [name, text])))
+  await redis.zadd(s.q.direct.key("planned"), ...names.flatMap(name => [planned, name]))
+  await s.sweep()
+  expect(await s.planned()).toEqual(Array.from({ length: 120 }, () => planned))
+})
+
+test("a broker that finds another one ahead leaves the queue to it for a moment", async () => {
+  const text = encodeSchedule({
+    version: 1,
+    planned: 1_000,
+    fired: 0,
+    missed: 0,
+    skipped: 0,
+    last: 0,
+    paused: 0,
+    pauseReason: "",
+    definition: { every_ms: 1_000, task: { type: "t" } },
+    payload: "1",
+  })
+  const names = Array.from({ length: 50 }, (_, i) => `s${i}`)
+  const calls: string[] = []
+  const scripts = {
+    async call(script: string, _queue: string, _args: object, items: readonly object[] = []) {
+      calls.push(script)
+      return script === "schedulesDue"
+        ? [2_500, names, names.map(() => text)]
+        : items.map(() => ["stale", "", 2_500, null])
+    },
+  }
+  const parts = {
+    scripts,
+    counters: new Counters(),
+    defaults: { of: () => undefined },
+    log: createLog("silent"),
+    options: {},
+  }
+  // biome-ignore lint/suspicious/noExplicitAny: only what a call that creates nothing uses
+  const wait = await new ScheduleFiring(parts as any).fireDue("q")
+  expect(calls).toEqual(["schedulesDue", "scheduleFire"])
+  expect(wait).toBeGreaterThan(0)
+  expect(wait).toBeLessThan(100)
 })
 
 test("a broker that has set no schedule fires it when the one that did is gone", async () => {
