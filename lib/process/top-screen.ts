@@ -6,7 +6,7 @@ import type { ScheduleView } from "../wire/scheduling.ts"
 /** What the screen of `top` shows. */
 export interface ScreenState {
   url: string
-  queues: (Omit<QueueView, "rates" | "workers"> & { rates?: Readonly<Record<string, number>> })[]
+  queues: (Omit<QueueView, "rates" | "recent" | "workers"> & { rates?: Readonly<Record<string, number>> })[]
   /** undefined if the broker does not list its workers. */
   workers?: Pick<WorkerView, "worker" | "state" | "in_hand" | "done" | "failed" | "queues">[] | undefined
   /** Whether the broker has more queues than it returned. */

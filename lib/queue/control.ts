@@ -3,6 +3,7 @@
 import { MAX_QUEUES } from "../observe/counters.ts"
 import { type Depth, Depths } from "../observe/depths.ts"
 import type { EventWriter } from "../observe/event-writer.ts"
+import type { HistoryReader } from "../observe/history-reader.ts"
 import type { Rates } from "../observe/rates.ts"
 import type { RedisClock } from "../redis/clock.ts"
 import type { QueueState, Scripts } from "../redis/scripts.ts"
@@ -44,6 +45,7 @@ interface ControlParts {
   longPoll: LongPoll
   workers: WorkerRegistry
   rates: Rates
+  history: HistoryReader
   events: EventWriter
   defaults: QueueDefaults
   clock: RedisClock
@@ -140,10 +142,11 @@ export class QueueControl {
   }
 
   async #views(queues: readonly string[]): Promise<QueueView[]> {
-    const { workers, rates, defaults } = this.parts
-    const [pollers, ratesByQueue, states] = await Promise.all([
+    const { workers, rates, history, defaults } = this.parts
+    const [pollers, ratesByQueue, recent, states] = await Promise.all([
       workers.pollersOf(queues),
       rates.read(queues),
+      history.recent(queues),
       this.#states(queues),
     ])
     return states.map(state => {
@@ -153,6 +156,7 @@ export class QueueControl {
         settings: { ...state.settings, ...(ownDefaults && { defaults: ownDefaults }) },
         workers: pollers.get(state.queue)!,
         rates: ratesByQueue.get(state.queue)!,
+        recent: recent.get(state.queue)!,
       }
     })
   }
@@ -171,7 +175,7 @@ function stateView(
   queue: string,
   [now, polled, paused, reason, concurrency, perSecond, burst, rates, groups, oldest, ...counts]: QueueState,
   isPolled: boolean,
-): Omit<QueueView, "workers" | "rates"> {
+): Omit<QueueView, "workers" | "rates" | "recent"> {
   const [due, leases, done, dead, cancelled, ...ready] = counts
   const queued = ready.reduce((sum, count) => sum + count, 0)
   return {

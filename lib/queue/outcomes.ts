@@ -1,6 +1,7 @@
 /** Records task outcomes: counters, events and log lines. */
 
 import { type Fields, type Log, rateLimited } from "../log.ts"
+import type { Activity } from "../observe/activity.ts"
 import type { Counters } from "../observe/counters.ts"
 import type { EventWriter, Moment } from "../observe/event-writer.ts"
 import { joinId, queueOf } from "../task/id.ts"
@@ -34,6 +35,7 @@ export class OutcomeRecorder {
 
   constructor(
     private readonly counters: Counters,
+    private readonly activity: Activity,
     private readonly events: EventWriter,
     log: Log,
   ) {
@@ -48,6 +50,7 @@ export class OutcomeRecorder {
     facts: Parameters<EventWriter["publishTaskEvent"]>[4] = {},
   ): void {
     this.counters.forQueue(queue).submitted++
+    this.activity.recordSubmitted(queue, type)
     // Check `admits` first, here and below: under load most events are not published, and building them is wasted work.
     if (this.events.admits(SUBMIT_EVENTS[code], queue))
       this.events.publishTaskEvent(SUBMIT_EVENTS[code], queue, id, { at, attempt: 0 }, { type, ...facts })
@@ -56,7 +59,11 @@ export class OutcomeRecorder {
   recordLeased(queue: string, tasks: readonly Leased[]): void {
     const counters = this.counters.forQueue(queue)
     counters.leased += tasks.length
-    for (const { attempt, waitedMs } of tasks) if (attempt === 1) counters.wait.observe(waitedMs / 1_000)
+    for (const { id, type, attempt, waitedMs } of tasks) {
+      const isFirst = attempt === 1
+      if (isFirst) counters.wait.observe(waitedMs / 1_000)
+      this.activity.recordLeased(queue, id, parseType(type), isFirst ? waitedMs : undefined)
+    }
     if (!this.events.active) return
     for (const { id, type, worker, attempt, startedAt } of tasks)
       if (this.events.admits("leased", queue)) {
@@ -74,11 +81,13 @@ export class OutcomeRecorder {
     const { id, lease, text, outcome } = settlement
     const queue = queueOf(id)
     const died = code === "moved_to_dlq" || (code === "released" && state === "dead")
-    this.#count(queue, code, lease, now)
+    this.#count(queue, id, code, lease, now)
     if (died) {
       this.counters.forQueue(queue).dead++
+      this.activity.recordOutcome(queue, id, "dead")
       this.#logDead(settlement, retries, reason, requester())
     }
+    this.activity.forgetType(id)
     if (!this.events.active) return
     const attempt = lease === undefined ? newest : Number.parseInt(lease, 10)
     const moment = { at, attempt }
@@ -103,6 +112,8 @@ export class OutcomeRecorder {
         ...(worker === "?" ? {} : { worker }),
       }
       const id = joinId(queue, localId!)
+      if (event === "lapsed" || event === "dead") this.activity.recordOutcome(queue, id, event)
+      if (event !== "lapsed") this.activity.forgetType(id)
       if (event === "lapsed") this.#log.warn("A lease has lapsed", { task_id: id, queue, ...facts })
       else if (event === "dead") this.#log.warn("A task is dead", { task_id: id, queue, ...facts })
       this.#publish(event, id, { at: Number(at), attempt }, facts)
@@ -124,16 +135,17 @@ export class OutcomeRecorder {
     if (this.events.admits(event, queue)) this.events.publishTaskEvent(event, queue, id, moment, facts)
   }
 
-  #count(queue: string, code: Settled["code"], lease: string | undefined, now: number): void {
+  #count(queue: string, id: string, code: Settled["code"], lease: string | undefined, now: number): void {
     const counters = this.counters.forQueue(queue)
     if (code === "cancelled") return
     if (code === "released") {
       counters.released++
       return
     }
-    if (code === "acknowledged") counters.done++
-    else counters.failed++
+    const outcome = code === "acknowledged" ? "done" : "failed"
+    counters[outcome]++
     const ranMs = lease === undefined ? undefined : leaseAgeMs(lease, now)
+    this.activity.recordOutcome(queue, id, outcome, ranMs)
     if (ranMs !== undefined) counters.run.observe(ranMs / 1_000)
   }
 

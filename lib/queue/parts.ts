@@ -1,8 +1,11 @@
 /** Connects to Redis, and builds the parts of a TaskQueue: each gets the parts that it uses, built before it. */
 import type { Log } from "../log.ts"
+import { Activity } from "../observe/activity.ts"
 import { Counters } from "../observe/counters.ts"
 import { EventFeed } from "../observe/event-feed.ts"
 import { EventWriter } from "../observe/event-writer.ts"
+import { HistoryReader } from "../observe/history-reader.ts"
+import { HistoryWriter } from "../observe/history-writer.ts"
 import { Rates } from "../observe/rates.ts"
 import { connect, type RedisTarget, subscriptionConnection, topologyOf } from "../redis/connection.ts"
 import { timed } from "../redis/runner.ts"
@@ -65,7 +68,8 @@ export async function openParts(options: TaskQueueOptions) {
   const counters = new Counters()
   const events = new EventWriter(store, counters)
   const eventFeed = new EventFeed(store, ms => events.keepActive(ms))
-  const outcomes = new OutcomeRecorder(counters, events, log)
+  const activity = new Activity()
+  const outcomes = new OutcomeRecorder(counters, activity, events, log)
   const scripts = new Scripts(
     timed(store, seconds => counters.roundTrip.observe(seconds)),
     { depth: options.maxQueueDepth, bytes: options.maxQueueBytes },
@@ -104,6 +108,7 @@ export async function openParts(options: TaskQueueOptions) {
   const firing = new ScheduleFiring({ scripts, counters, outcomes, events, sweeper, defaults, log, options })
   const schedules = new Schedules({ store, scripts, names, sweeper, events, firing })
   const rates = new Rates(store, counters)
+  const history = new HistoryReader(store, clock)
   const auditor = new Auditor({
     store,
     scripts,
@@ -121,11 +126,13 @@ export async function openParts(options: TaskQueueOptions) {
     longPoll,
     workers,
     rates,
+    history,
     events,
     defaults,
     clock,
   })
   const trail = new ActionTrail(store)
+  const historyWriter = new HistoryWriter({ store, scripts, activity, clock }, () => control.depths())
   const groups = new Groups({ scripts, names, events })
   const dataWatch = new DataWatch(store, names, log, () => upkeep.onReplaced())
   const upkeep = new Upkeep({
@@ -146,6 +153,7 @@ export async function openParts(options: TaskQueueOptions) {
     events,
     eventFeed,
     rates,
+    historyWriter,
     limits: options,
   })
 
@@ -168,6 +176,8 @@ export async function openParts(options: TaskQueueOptions) {
     dead,
     control,
     trail,
+    history,
+    historyWriter,
     groups,
     schedules,
     upkeep,

@@ -34,6 +34,8 @@ export class TaskQueue {
   readonly workers: Parts["workers"]
   readonly control: Parts["control"]
   readonly trail: Parts["trail"]
+  readonly history: Parts["history"]
+  readonly historyWriter: Parts["historyWriter"]
   readonly groups: Parts["groups"]
   readonly defaults: Parts["defaults"]
   readonly schedules: Parts["schedules"]
@@ -65,6 +67,8 @@ export class TaskQueue {
     this.workers = parts.workers
     this.control = parts.control
     this.trail = parts.trail
+    this.history = parts.history
+    this.historyWriter = parts.historyWriter
     this.groups = parts.groups
     this.defaults = parts.defaults
     this.schedules = parts.schedules

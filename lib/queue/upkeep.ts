@@ -4,6 +4,7 @@
  */
 import type { EventFeed } from "../observe/event-feed.ts"
 import type { EventWriter } from "../observe/event-writer.ts"
+import type { HistoryWriter } from "../observe/history-writer.ts"
 import type { Rates } from "../observe/rates.ts"
 import {
   DEFAULTS,
@@ -54,6 +55,7 @@ interface UpkeepParts {
   events: EventWriter
   eventFeed: EventFeed
   rates: Rates
+  historyWriter: HistoryWriter
   limits: { doneRetentionMs: number; deadRetentionMs: number; doneKept: number; deadKept: number }
 }
 
@@ -72,6 +74,7 @@ export class Upkeep {
     await names.refresh()
     await defaults.refresh()
     this.#syncFromBrokers()
+    this.parts.historyWriter.start()
   }
 
   onMessage(channel: string, message: string): void {
@@ -131,14 +134,14 @@ export class Upkeep {
   }
 
   async close(): Promise<void> {
-    const { store, sweeper, subscriptions, events, rates, workers } = this.parts
+    const { store, sweeper, subscriptions, events, rates, historyWriter, workers } = this.parts
     this.stopWaiting()
     sweeper.close()
     this.parts.dataWatch.close()
     clearInterval(this.#timer)
     subscriptions.close()
     // The last writes may take two calls each, and a closed connection would fail the second.
-    const lastWrites = [events.close(), rates.close(), workers.close()]
+    const lastWrites = [events.close(), rates.close(), historyWriter.close(), workers.close()]
     await Promise.race([Promise.all(lastWrites), Bun.sleep(CLOSE_MS)])
     // Waits for calls in progress, such as releases, but not for a Redis that does not answer.
     await store.close(CLOSE_MS)

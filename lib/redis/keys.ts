@@ -141,6 +141,10 @@ export const DRAINS_CHANNEL = "tq:workers{w}:drain"
 
 export const RATES = "tq:rates{r}:"
 
+/** The keys of the history are in one slot. */
+export const HISTORY = "tq:history{h}:"
+export const HISTORY_TYPES = "tq:history-types{h}:"
+
 /** Also a channel: the name of the queue whose defaults changed. */
 export const DEFAULTS = "tq:defaults"
 
@@ -179,6 +183,17 @@ export const SHARED_KEYS: Readonly<Record<string, KeyDeclaration>> = {
     type: "hash",
     by: "slice of 5 s",
     content: "by queue: how many of each event; see lib/lua/rates-add.lua; expires",
+  },
+  [HISTORY]: {
+    type: "hash",
+    by: "m and an hour, or h and a day, then queue, and type",
+    content:
+      "by minute of the hour, or hour of the day: what happened; see lib/observe/history-point.ts; expires",
+  },
+  [HISTORY_TYPES]: {
+    type: "zset",
+    by: "the same without a type",
+    content: "the types of the queue that have points of their own, by how busy they were; expires",
   },
   [DEFAULTS]: { type: "hash", content: "by queue: defaults for members that its submits omit, as JSON" },
   [SCHEDULES_CHANNEL]: {

@@ -26,6 +26,7 @@ const CALLS: readonly string[] = [
   ...["HSCAN", "SSCAN", "ZSCAN", "LINDEX"].map(command => `${command} ${MISSING} 0`),
   ...["LRANGE", "GETRANGE", "ZRANGE", "ZCOUNT"].map(command => `${command} ${MISSING} 0 0`),
   `ZLEXCOUNT ${MISSING} - +`,
+  `ZINCRBY ${SCHEMA} 0 x`,
   `LREM ${MISSING} 0 x`,
   `SET ${MISSING} x XX`,
   `PEXPIRE ${MISSING} 1`,

@@ -17,6 +17,8 @@ import extend from "../lua/extend.lua" with { type: "text" }
 import forget from "../lua/forget.lua" with { type: "text" }
 import groupStates from "../lua/group-states.lua" with { type: "text" }
 import groups from "../lua/groups.lua" with { type: "text" }
+import historyAdd from "../lua/history-add.lua" with { type: "text" }
+import historyRead from "../lua/history-read.lua" with { type: "text" }
 import inspect from "../lua/inspect.lua" with { type: "text" }
 import lease from "../lua/lease.lua" with { type: "text" }
 import leasesByWorker from "../lua/leases-by-worker.lua" with { type: "text" }
@@ -46,6 +48,7 @@ import settings from "../lua/settings.lua" with { type: "text" }
 import settle from "../lua/settle.lua" with { type: "text" }
 import submit from "../lua/submit.lua" with { type: "text" }
 import sweep from "../lua/sweep.lua" with { type: "text" }
+import taskTypes from "../lua/task-types.lua" with { type: "text" }
 import texts from "../lua/texts.lua" with { type: "text" }
 import watch from "../lua/watch.lua" with { type: "text" }
 import why from "../lua/why.lua" with { type: "text" }
@@ -64,6 +67,8 @@ import {
   DEFAULTS,
   DRAINS_CHANNEL,
   EVENT_STREAM,
+  HISTORY,
+  HISTORY_TYPES,
   MISSING,
   QUEUES,
   queueKeys,
@@ -144,6 +149,7 @@ export const QUEUE_SCRIPTS = {
     each: [],
   },
   texts: { source: texts, args: ["what", "bytes"], each: ["queue", "id"] },
+  taskTypes: { source: taskTypes, args: [], each: ["queue", "id"] },
   deadSize: { source: deadSize, args: ["queues"], each: [] },
   scheduleFire: {
     source: scheduleFire,
@@ -190,6 +196,18 @@ export const SHARED_SCRIPTS = {
     each: ["queue", "counts"],
   },
   ratesRead: { source: ratesRead, keys: { prefix: RATES }, args: ["slice", "slices"], each: ["queue"] },
+  historyAdd: {
+    source: historyAdd,
+    keys: { points: HISTORY, types: HISTORY_TYPES },
+    args: ["broker", "batch", "minute", "max_types", "keep_minutes", "keep_hours"],
+    each: ["queue", "type", "weight", "point"],
+  },
+  historyRead: {
+    source: historyRead,
+    keys: { points: HISTORY },
+    args: ["level", "from", "to", "size"],
+    each: ["series"],
+  },
   workersSeen: {
     source: workersSeen,
     keys: { about: WORKERS, seen: WORKERS_SEEN, drains: WORKERS_DRAINS },
@@ -337,6 +355,7 @@ export interface Replies {
   page: [now: number, more: 0 | 1, ...parts: PagePart[]]
   merged: [now: number, more: 0 | 1, last: MergedEntry | null, ...found: MergedEntry[]]
   texts: (string | null)[]
+  taskTypes: string[]
   deadSize: number
   scheduleFire: [code: FireCode, id: string, at: number, cancelled: CancelledRun | null][]
   scheduleSet: "set" | "stale"
@@ -347,6 +366,8 @@ export interface Replies {
   eventsAppend: null
   ratesAdd: "added"
   ratesRead: [coveredMs: number, ...sums: string[]]
+  historyAdd: 0 | 1
+  historyRead: (number | string)[][]
   workersSeen: number
   workersList: [now: number, cursor: string, ...workers: [name: string, about: string, seenAt: string][]]
   workersDrain: number
@@ -428,6 +449,7 @@ const SAFE_TO_LOSE: ReadonlySet<AnyScript> = new Set([
   "scheduleFire",
   "eventsAppend",
   "ratesAdd",
+  "historyAdd",
   "workersSeen",
 ])
 

@@ -1,5 +1,6 @@
 /** Queues and workers as operators see and change them. */
 import { type Static, type TNumber, Type } from "@sinclair/typebox"
+import { Recent } from "./charting.ts"
 import { EVENTS } from "./events.ts"
 import { closed, DryRun, NextPage, QueueName } from "./fields.ts"
 import { QueueSettings } from "./queue-settings.ts"
@@ -61,6 +62,7 @@ export const QueueView = Type.Object({
     { description: "named workers that polled the queue in the last minute" },
   ),
   rates: Rates,
+  recent: Recent,
 })
 
 export type QueueView = Static<typeof QueueView>

@@ -159,6 +159,17 @@ export const QUEUE: QueueView = {
   paused: false,
   settings: {},
   workers: { count: 2, names: ["host-1", "host-2"] },
+  recent: {
+    submitted_per_s: 12.1,
+    done_per_s: 11.4,
+    failed_per_s: 0.3,
+    lapsed_per_s: 0.1,
+    dead_per_s: 0.005,
+    dead: 3,
+    wait_ms: { p50: 40, p95: 610, p99: 950 },
+    run_ms: { p50: 22, p95: 160, p99: 270 },
+    depth_before: { queued: 3, delayed: 2, processing: 4 },
+  },
   rates: { submitted: 12.5, leased: 11.8, done: 11.2, failed: 0.4, released: 0, lapsed: 0.1, dead: 0 },
 }
 

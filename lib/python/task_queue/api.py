@@ -840,6 +840,45 @@ class QueueViewWorkers(TypedDict):
     """the first 20 by name"""
 
 
+class QueueViewRecentWaitMs(TypedDict):
+    p50: int
+    p95: int
+    p99: int
+
+
+class QueueViewRecentRunMs(TypedDict):
+    p50: int
+    p95: int
+    p99: int
+
+
+class QueueViewRecentDepthBefore(TypedDict):
+    queued: int
+    delayed: int
+    processing: int
+
+
+class _QueueViewRecent(TypedDict):
+    submitted_per_s: float
+    done_per_s: float
+    failed_per_s: float
+    """attempts whose worker reported a failure"""
+    lapsed_per_s: float
+    """leases that lapsed"""
+    dead_per_s: float
+    dead: int
+    """tasks that died"""
+
+
+class QueueViewRecent(_QueueViewRecent, total=False):
+    wait_ms: QueueViewRecentWaitMs
+    """times from a submit to the first lease, including a delay; absent if there was none"""
+    run_ms: QueueViewRecentRunMs
+    """times from a lease to its ack; absent if there was none"""
+    depth_before: QueueViewRecentDepthBefore
+    """how many tasks there were ten minutes ago; absent if no broker ran then"""
+
+
 class _QueueView(TypedDict):
     queue: str
     depth: QueueViewDepth
@@ -852,6 +891,8 @@ class _QueueView(TypedDict):
     workers: QueueViewWorkers
     """named workers that polled the queue in the last minute"""
     rates: Rates
+    recent: QueueViewRecent
+    """the last ten minutes at all brokers, up to 20 s late"""
 
 
 class QueueView(_QueueView, total=False):
