@@ -11,6 +11,7 @@ import { problemAnswer } from "./lib/http/answer.ts"
 import { bodyIfJson, bodyReader, optionalBody } from "./lib/http/body.ts"
 import * as bulk from "./lib/http/bulk.ts"
 import type { BrokerParts, Handler } from "./lib/http/call.ts"
+import * as changing from "./lib/http/changing.ts"
 import { dashboard } from "./lib/http/dashboard.ts"
 import * as deadLetters from "./lib/http/dead-letters.ts"
 import { Authentication, frontDoor, methodFinder } from "./lib/http/front-door.ts"
@@ -49,6 +50,8 @@ const MAX_SIGN_IN_BYTES = 16_384
 const HANDLERS = {
   "POST /submit": submitting.submitTasks,
   "POST /cancel/:id": submitting.cancelTask,
+  "PATCH /tasks/:id": changing.changeTask,
+  "POST /tasks/:id/again": changing.submitAgain,
 
   "PUT /schedules/:schedule": scheduling.setSchedule,
   "GET /schedules": scheduling.listSchedules,

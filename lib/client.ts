@@ -14,6 +14,7 @@ import { bypassProxy, proxyFor, shownUrl } from "./broker-address.ts"
 import { pause } from "./pause.ts"
 import type { ActionsAnswer } from "./wire/actions.ts"
 import type { CancelledMany, CancelMany } from "./wire/bulk.ts"
+import type { Again, SubmittedAgain, TaskChange, TaskChanged } from "./wire/changing.ts"
 import type {
   DeletedTask,
   DlqAnswer,
@@ -258,6 +259,16 @@ export class Client {
   /** Cancels all tasks that match: the waiting ones, unless `state` says otherwise. */
   cancelTasks(request: CancelMany, options?: CallOptions): Promise<CancelledMany> {
     return this.#post("/cancel", request, options)
+  }
+
+  /** Gives a waiting task another payload, priority, start time or labels. `delay_ms: 0` makes it ready at once. */
+  changeTask(id: string, change: TaskChange, options?: CallOptions): Promise<TaskChanged> {
+    return this.#call("PATCH", `/tasks/${encodeURIComponent(id)}`, JSON.stringify(change), options)
+  }
+
+  /** Submits a task like one that has ended. Without an `idempotencyKey`, a repeated call creates another. */
+  submitAgain(id: string, again: Again = {}, options?: SubmitOptions): Promise<SubmittedAgain> {
+    return this.#post(`/tasks/${encodeURIComponent(id)}/again`, again, options)
   }
 
   /** With `wait_ms`, answers when the task has ended, or after that time with the task as it then is. */

@@ -9,6 +9,8 @@ import { freshName, TOKEN, testBroker } from "./support/harness.ts"
 const METHODS = {
   submitTasks: "submit",
   cancelTask: "cancel",
+  changeTask: "changeTask",
+  submitAgain: "submitAgain",
   setSchedule: "setSchedule",
   listSchedules: "schedules",
   getSchedule: "schedule",
@@ -82,7 +84,14 @@ type FirstBody =
   | "retryDeadTasks"
   | "purgeDeadTasks"
   | "cancelTasks"
-type SecondBody = "setSchedule" | "pauseSchedule" | "pauseQueue" | "setQueueSettings" | "purgeQueue"
+type SecondBody =
+  | "changeTask"
+  | "submitAgain"
+  | "setSchedule"
+  | "pauseSchedule"
+  | "pauseQueue"
+  | "setQueueSettings"
+  | "purgeQueue"
 type ParametersOf<Id extends OperationId> = Parameters<Extract<MethodOf<Id>, (...args: never[]) => unknown>>
 /** Compiles only if each method takes what the declaration of its route says. */
 type SameBodies = {
@@ -97,6 +106,8 @@ const SAME_BODIES: Record<FirstBody | SecondBody, true> = {
   retryDeadTasks: true,
   purgeDeadTasks: true,
   cancelTasks: true,
+  changeTask: true,
+  submitAgain: true,
   setSchedule: true,
   pauseSchedule: true,
   pauseQueue: true,
@@ -108,7 +119,7 @@ test("each JSON route for programs has a method of the client", () => {
   for (const [id, method] of Object.entries(METHODS))
     if (method !== null) expect(Client.prototype, id).toHaveProperty(method)
   expect(Object.keys(SAME_ANSWERS).length).toBe(OPERATION_IDS.length)
-  expect(Object.keys(SAME_BODIES)).toHaveLength(13)
+  expect(Object.keys(SAME_BODIES)).toHaveLength(15)
 })
 
 describe("a stream of events", () => {

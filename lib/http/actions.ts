@@ -12,6 +12,8 @@ import { queryChecker, queryOf } from "./validate.ts"
 const MESSAGES: Record<Action, string> = {
   cancelTask: "The cancellation of a task was requested",
   cancelTasks: "Tasks were cancelled",
+  changeTask: "A waiting task was changed",
+  submitAgain: "A task was submitted again",
   setSchedule: "A schedule was set",
   deleteSchedule: "A schedule was deleted",
   pauseSchedule: "A schedule was paused",
@@ -38,7 +40,12 @@ const MESSAGES: Record<Action, string> = {
  * Programs may do these at any rate, and would push everything else out of the trail: they are recorded only for tokens
  * with the role `operate`.
  */
-const ALSO_BY_PROGRAMS: ReadonlySet<Action> = new Set(["cancelTask", "runSchedule"])
+const ALSO_BY_PROGRAMS: ReadonlySet<Action> = new Set([
+  "cancelTask",
+  "changeTask",
+  "submitAgain",
+  "runSchedule",
+])
 
 /** What an action is about. `queues`: if it is about several queues; undefined: about all. */
 interface Target {

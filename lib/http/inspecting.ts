@@ -66,6 +66,8 @@ function writeTask(task: Task): string {
     worker: task.worker,
     max_runtime_ms: task.policy.maxRuntimeMs || undefined,
     expires_at: task.policy.expiresAt || undefined,
+    result_ttl_ms: task.policy.resultTtlMs === -1 ? undefined : task.policy.resultTtlMs,
+    backoff: task.policy.backoff,
     unique_key: task.uniqueKey,
     group: task.group,
     cancel_requested_at: task.cancelRequestedAt,

@@ -20,18 +20,18 @@ import { conflict, faultsOfGroup, requiresOther } from "./faults.ts"
 import { checker, invalid } from "./validate.ts"
 
 export async function submitTasks({ request, caller }: Call, parts: BrokerParts): Promise<Response> {
-  const { queue, config, spans } = parts
+  const { queue, config } = parts
   using body = await parts.readBody(request)
   const batch = readSubmits(body, request.headers, config, name => queue.defaults.of(name))
   const tasks = caller.refuseOtherQueues(batch.items, task => task.queue)
-  const submitted = await answerEach(tasks, items =>
-    spans === undefined
-      ? queue.submit(items)
-      : spans.traceSubmit(request.headers, items, () => queue.submit(items)),
-  )
+  const submitted = await answerEach(tasks, items => submit(parts, request.headers, items))
   const text = writeBatch(batch, submitted, writeSubmitted)
   return answer(text, !batch.isArray && isReplayed(submitted[0]!) ? REPLAYED : undefined)
 }
+
+/** Submits tasks, with a span if the broker sends spans. */
+export const submit = ({ queue, spans }: BrokerParts, headers: Headers, tasks: NewTask[]) =>
+  spans === undefined ? queue.submit(tasks) : spans.traceSubmit(headers, tasks, () => queue.submit(tasks))
 
 export const cancelTask = forTask(async (call, parts, id) => {
   const status = await parts.queue.cancel(id)
@@ -40,7 +40,7 @@ export const cancelTask = forTask(async (call, parts, id) => {
 })
 
 const checkSubmit = checker(Submit)
-const REPLAYED = { "idempotency-replayed": "true" }
+export const REPLAYED = { "idempotency-replayed": "true" }
 
 /** The draft standard puts the key in quotes. Most clients send it without. */
 const IDEMPOTENCY_KEY = /^"?([\x21\x23-\x7e]{1,200})"?$/
@@ -98,11 +98,12 @@ function readSubmits(
   })
 }
 
+export const faultsOfStart = ({ delay_ms, run_at }: Pick<Submit, "delay_ms" | "run_at">): Fault[] =>
+  delay_ms !== undefined && run_at !== undefined ? [conflict("delay_ms", "run_at")] : []
+
 /** Members that contradict each other. */
 export function faultsOf(submit: Submit, key: string | undefined): Fault[] {
-  const faults: Fault[] = []
-  if (submit.delay_ms !== undefined && submit.run_at !== undefined)
-    faults.push(conflict("delay_ms", "run_at"))
+  const faults = faultsOfStart(submit)
   if (submit.on_duplicate !== undefined && submit.unique_key === undefined)
     faults.push(requiresOther("on_duplicate", "unique_key"))
   if (key !== undefined && submit.task_id !== undefined) faults.push(conflict("task_id", "Idempotency-Key"))
@@ -116,7 +117,7 @@ export function faultsOf(submit: Submit, key: string | undefined): Fault[] {
 }
 
 /** The same for equal bodies, whatever the order of their members. */
-const fingerprint = (submit: object): string =>
+export const fingerprint = (submit: object): string =>
   createHash("sha256").update(sortedJson(submit)).digest("base64url")
 
 /** JSON with the members of every object in the order of their names. */
@@ -127,10 +128,11 @@ export const sortedJson = (value: object): string =>
       : member,
   )
 
-const isReplayed = (answer: Submitted | Refused) => !(answer instanceof Refused) && answer.replayed === true
+export const isReplayed = (answer: Submitted | Refused) =>
+  !(answer instanceof Refused) && answer.replayed === true
 
 // Ids, queues and leases contain no characters that JSON escapes.
-function writeSubmitted({ id, state, replayed, replaced }: Submitted): string {
+export function writeSubmitted({ id, state, replayed, replaced }: Submitted): string {
   const marks =
     (replayed ? ',"replayed":true' : "") +
     (state === "duplicate" ? ',"duplicate":true' : "") +

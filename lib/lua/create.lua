@@ -34,6 +34,12 @@ local function take_room(depth, bytes, by_group)
   for group, count in pairs(by_group) do free_in_group[group] = free_in_group[group] - count end
 end
 
+-- When a task becomes ready: "+ms" from now, or a time; "": at once.
+local function start_of(when)
+  local after = match(when, "^%+(%d+)$")
+  return after and now + after or tonumber(when) or 0
+end
+
 -- The time to live of an item starts now, by the clock of Redis.
 local function set_expiry(t, asked)
   if not asked.expires then return end
@@ -55,34 +61,47 @@ local function withdraw(policy, id)
   if group then open_groups().withdrew(group, policy.priority) end
 end
 
+-- Moves a queued task to the list of another priority or group: to its tail, unless it keeps the slot of its group.
+local function move_queued(id, before, after)
+  withdraw(before, id)
+  local keeps_slot = after.group and before.group == after.group and open_groups().has_slot(after.group, id)
+  make_ready(id, after.priority, keeps_slot, after.group)
+end
+
+local WAITING = { queued = true, scheduled = true, retrying = true }
+
+-- Gives a waiting task this type and payload. Returns false, having changed nothing, if the queue has no room for them.
+local function replace_body(t, text, large)
+  if max_bytes > 0 then
+    local growth = #text + #large - size_of(t.id, type_and_payload(t))
+    if growth > math.max(0, free_bytes) then return false end
+    free_bytes = free_bytes - growth
+    add_bytes(growth)
+  end
+  replace_type_and_payload(t, text, large)
+  extras(t).checkpoint, extras(t).progress = nil, nil -- they belong to the old payload
+  return true
+end
+
 -- A waiting task becomes what this item says: type, payload, policy and labels. It keeps its id, its place unless the
--- priority or group differs, its counters and its history. A checkpoint belongs to the old payload.
+-- priority or group differs, its counters and its history.
 local function replace(holder, body, large, starts, asked)
   -- If this call has created or changed the task before: its entries must be written before some of them are removed.
   commit()
   local t = open(holder)
-  if t.state ~= "queued" and t.state ~= "scheduled" and t.state ~= "retrying" then return "duplicate" end
-  local before, after = read_policy(t.policy), read_policy(parts_of_body(body))
+  if not WAITING[t.state] then return "duplicate" end
+  local policy, text = parts_of_body(body)
+  local before, after = read_policy(t.policy), read_policy(policy)
   local moves = after.group ~= before.group
   if moves and after.group and free_of(after.group) < 1 then return "full_group" end
-  if max_bytes > 0 then
-    local growth = size_of_new(body, large) - size_of(holder, type_and_payload(t))
-    if growth > math.max(0, free_bytes) then return "full_bytes" end
-    free_bytes = free_bytes - growth
-    add_bytes(growth)
-  end
+  if not replace_body(t, text, large) then return "full_bytes" end
   if moves and after.group then free_in_group[after.group] = free_in_group[after.group] - 1 end
   if moves and before.group then open_groups().leave(before.group, holder) end
-  local policy, text = parts_of_body(body)
-  replace_type_and_payload(t, text, large)
   t.policy = policy
   leave(expiring, holder)
   set_expiry(t, asked)
-  extras(t).extra, extras(t).checkpoint, extras(t).progress = asked.extra, nil, nil
-  if t.state == "queued" and (moves or after.priority ~= before.priority) then
-    withdraw(before, holder)
-    make_ready(holder, after.priority, false, after.group)
-  end
+  extras(t).extra = asked.extra
+  if t.state == "queued" and (moves or after.priority ~= before.priority) then move_queued(holder, before, after) end
   -- Debounce: a repeated delay starts again.
   if t.state == "scheduled" and starts > now then join(due, starts, holder) end
   save(t)
@@ -122,8 +141,7 @@ local function submit(id, body, large, asked, ttl)
     return "replay_" .. code, known_id
   end
   if opened[id] or redis.call("EXISTS", task .. id) == 1 then return "exists", id end
-  local after = asked.when and match(asked.when, "^%+(%d+)$")
-  local starts = after and now + after or tonumber(asked.when or 0)
+  local starts = start_of(asked.when or "")
   local holder = asked.unique and redis.call("GET", unique .. asked.unique)
   if holder and not open(holder) then holder = nil end
   local code

@@ -81,6 +81,9 @@ local function parts_of_body(body) return match(body, "^([^\n]*)\n\n(.*)$") end 
 -- The policy line with another time after which no attempt starts; "0" for none.
 local function with_expiry(policy, expires) return (string.gsub(policy, "^(%d+ %d+ %d+ %d+ %d+) %d+", "%1 " .. expires)) end
 
+-- The policy line with another priority, which is its first digit.
+local function with_priority(policy, priority) return priority .. sub(policy, 2) end
+
 -- Whether the payload has its own key: the text then ends where the payload would begin.
 local function has_own_payload(text) return byte(text, -1) == 10 end
 
@@ -175,7 +178,7 @@ end
 
 local policies = {} -- by text: most tasks of a batch have the same policy line
 
--- Parses a policy line, which lib/task/policy.ts writes. Only retry-dead changes one. Times in ms; 0: not set. A group
+-- Parses a policy line, which lib/task/policy.ts writes. Only retry-dead and change alter one. Times in ms; 0: not set. A group
 -- follows the policy; then `shared` is the policy without it.
 local read_policy
 function read_policy(text)

@@ -4,7 +4,6 @@
  */
 import { type Each, Refused } from "../errors.ts"
 import type { Fields } from "../log.ts"
-import type { RedisClock } from "../redis/clock.ts"
 import { givenIdRecord, recordKey } from "../redis/keys.ts"
 import type { Replies } from "../redis/scripts.ts"
 import type { RedisState } from "../redis/store.ts"
@@ -21,6 +20,7 @@ import type {
 } from "../task/task.ts"
 import type { AuditAnswer } from "../wire/operating.ts"
 import { ENDED_STATES } from "../wire/states.ts"
+import { changeTask, delayOf, type TaskChange } from "./change.ts"
 import { findTask, type Page, type TaskFilter, tasksPage } from "./listing.ts"
 import type { Demand } from "./long-poll.ts"
 import { openParts, type Parts, type TaskQueueOptions } from "./parts.ts"
@@ -262,6 +262,11 @@ export class TaskQueue {
     return { cancelled, cancelling, skipped: codes.length - cancelled - cancelling, next }
   }
 
+  /** Gives a waiting task another payload, priority, start time or labels. Safe to repeat. */
+  change(id: string, change: TaskChange): Promise<void> {
+    return changeTask(this.parts, id, change)
+  }
+
   /** The task as it is now, or, with `waitMs`, as it is once it has ended or the time is over. */
   async find(id: string, waitMs = 0, signal?: AbortSignal): Promise<Task> {
     const { scripts, ends } = this.parts
@@ -339,10 +344,6 @@ export class TaskQueue {
     return record?.split(" ")[1] === localId ? new Refused("task_gone", { task_id: id }) : error
   }
 }
-
-/** A start time in ms from now. `when` is a delay with a plus sign, or a time. */
-const delayOf = (when: string, clock: RedisClock): number =>
-  when.startsWith("+") ? Number(when) : Number(when) - clock.now()
 
 const queueFull = (queue: string, why: string) =>
   new Refused("queue_full", {

@@ -82,7 +82,7 @@ function explain(
       return {
         task,
         cause: "delayed",
-        sentence: `It was submitted with a delay and will be ready ${until(task.dueAt!)}.`,
+        sentence: `It is scheduled and will be ready ${until(task.dueAt!)}.`,
       }
     case "retrying":
       return {

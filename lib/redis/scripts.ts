@@ -6,6 +6,7 @@ import { createHash } from "node:crypto"
 import auditQueue from "../lua/audit-queue.lua" with { type: "text" }
 import buckets from "../lua/buckets.lua" with { type: "text" }
 import cancel from "../lua/cancel.lua" with { type: "text" }
+import change from "../lua/change.lua" with { type: "text" }
 import clock from "../lua/clock.lua" with { type: "text" }
 import collect from "../lua/collect.lua" with { type: "text" }
 import create from "../lua/create.lua" with { type: "text" }
@@ -112,6 +113,12 @@ export const QUEUE_SCRIPTS = {
     each: [],
   },
   cancel: { source: cancel, args: ["retention"], each: ["id"] },
+  change: {
+    source: change,
+    parts: [create],
+    args: [],
+    each: ["id", "inline", "large", "priority", "when", "members", "known"],
+  },
   retryDead: { source: retryDead, args: [], each: ["id", "inline", "large"] },
   watch: { source: watch, args: [], each: ["id"] },
   inspect: { source: inspect, args: [], each: ["id"] },
@@ -276,6 +283,7 @@ export type FireCode =
   | "full_group"
   | "replayed"
   | "conflict"
+type ChangeCode = "changed" | "not_waiting" | "stale" | "expires" | "full_bytes" | "unknown"
 export type CancelCode = "cancelled" | "cancelling" | "ended" | "unknown"
 
 /** A task that a new run of its schedule has cancelled. */
@@ -311,6 +319,7 @@ export interface Replies {
     timeouts?: string[],
   ]
   cancel: [code: CancelCode, state: State, attempt: number, at: number][]
+  change: [code: ChangeCode, attempt: number, at: number][]
   retryDead: [code: "requeued" | "not_dead" | "duplicate", attempt: number, at: number][]
   watch: ("watched" | "ended" | "unknown")[]
   inspect: (RawTask | null)[]

@@ -2,7 +2,7 @@
 import type { TaskDefaults } from "../wire/queue-settings.ts"
 import type { Backoff, Submit } from "../wire/submitting.ts"
 import { DEFAULT_PRIORITY } from "./policy.ts"
-import type { NewTask } from "./task.ts"
+import type { NewTask, Task } from "./task.ts"
 
 /** The values of members that neither the submit nor the queue sets. */
 export interface BrokerDefaults {
@@ -25,12 +25,7 @@ export function newTask(
     queue,
     type: submit.type,
     payload,
-    when:
-      submit.run_at !== undefined
-        ? String(submit.run_at)
-        : submit.delay_ms
-          ? `+${submit.delay_ms}`
-          : undefined,
+    when: submit.delay_ms === 0 ? undefined : whenOf(submit),
     expiresInMs: submit.expires_in_ms,
     memberJson,
     group: submit.group,
@@ -47,4 +42,23 @@ export function newTask(
   if (submit.unique_key !== undefined)
     task.unique = { key: submit.unique_key, replace: submit.on_duplicate === "replace" }
   return task
+}
+
+/** When a task becomes ready, as the scripts read it; undefined: the request does not say. */
+export function whenOf({ run_at, delay_ms }: Pick<Submit, "run_at" | "delay_ms">): string | undefined {
+  if (run_at !== undefined) return String(run_at)
+  return delay_ms === undefined ? undefined : `+${delay_ms}`
+}
+
+/** A new task like one that has ended: its queue, type, policy, group and labels, but neither its unique key nor its schedule. */
+export function taskLike(original: Task, changes: Pick<NewTask, "payload" | "when" | "memberJson">): NewTask {
+  const { queue, type, policy, group, createdAt } = original
+  return {
+    queue,
+    type,
+    policy,
+    group,
+    expiresInMs: policy.expiresAt ? policy.expiresAt - createdAt : undefined,
+    ...changes,
+  }
 }

@@ -65,25 +65,39 @@ export const POLICY_FIELDS = [
 const MAX_CACHED = 1_000
 const cache = new Map<string, Policy>()
 
-/** Decodes what the broker needs of a policy line. Only the scripts read the result TTL and the backoff. */
+/** Decodes a policy line, with or without a group. */
 export function readPolicy(stored: string): Policy {
   const line = withoutGroup(stored)
   const cached = cache.get(line)
   if (cached !== undefined) return cached
-  const [priority, maxRetries, maxCrashes, timeoutMs, maxRuntimeMs = "0", expiresAt = "0"] = line.split(
-    " ",
-    6,
-  )
-  const policy = {
+  const [
+    priority,
+    maxRetries,
+    maxCrashes,
+    timeoutMs,
+    maxRuntimeMs = 0,
+    expiresAt = 0,
+    resultTtlMs = -1,
+    ...backoff
+  ] = line.split(" ")
+  const policy: Policy = {
     priority: Number(priority),
     maxRetries: Number(maxRetries),
     maxCrashes: Number(maxCrashes),
     timeoutMs: Number(timeoutMs),
     maxRuntimeMs: Number(maxRuntimeMs),
     expiresAt: Number(expiresAt),
+    resultTtlMs: Number(resultTtlMs),
+    backoff: readBackoff(backoff),
   }
   // Most tasks share a few policy lines, but every line with an expiry is different.
   if (cache.size >= MAX_CACHED) cache.clear()
   cache.set(line, policy)
   return policy
+}
+
+function readBackoff([kind, delay, max, jitter]: string[]): Backoff | undefined {
+  if (kind === undefined) return undefined
+  const backoff: Backoff = { kind: kind as Backoff["kind"], delay_ms: Number(delay), jitter: jitter === "1" }
+  return max === "0" ? backoff : { ...backoff, max_ms: Number(max) }
 }

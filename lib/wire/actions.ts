@@ -6,6 +6,8 @@ import { closed, NextPage, QueueName } from "./fields.ts"
 export const ACTIONS = [
   "cancelTask",
   "cancelTasks",
+  "changeTask",
+  "submitAgain",
   "setSchedule",
   "deleteSchedule",
   "pauseSchedule",

@@ -15,6 +15,7 @@ export const EVENT_NAMES = [
   "cancelling",
   "cancelled",
   "retried",
+  "changed",
   "deleted",
   "paused",
   "resumed",
@@ -49,8 +50,9 @@ const RANKS = {
   lapsed: 3,
   dead: 4,
   retried: 5,
-  cancelled: 6,
-  deleted: 7,
+  changed: 6,
+  cancelled: 7,
+  deleted: 8,
 } as const satisfies Partial<Record<EventName, number>>
 
 export type TaskEventName = keyof typeof RANKS

@@ -88,6 +88,10 @@ export const ofSchedule = {
   planned_at: Type.Optional(Type.Integer({ description: "the time for which the schedule created it" })),
 }
 
+export const AgainOf = Type.Optional(
+  Type.String({ description: "the ended task that this one was copied from, with /tasks/:id/again" }),
+)
+
 /** The members of the contract, the same in every answer that shows a task. */
 export const contractTask = {
   id: Type.String(),

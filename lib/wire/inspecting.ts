@@ -1,7 +1,18 @@
 /** Tasks as clients and operators see them, the list of tasks, and why a task does not run. */
 import { type Static, Type } from "@sinclair/typebox"
-import { closed, contractTask, GroupName, Meta, ofSchedule, QueueName, State, WaitMs } from "./fields.ts"
+import {
+  AgainOf,
+  closed,
+  contractTask,
+  GroupName,
+  Meta,
+  ofSchedule,
+  QueueName,
+  State,
+  WaitMs,
+} from "./fields.ts"
 import { REASONS, STATES } from "./states.ts"
+import { Backoff } from "./submitting.ts"
 
 export const Attempt = Type.Object({
   attempt: Type.Integer(),
@@ -38,6 +49,8 @@ export const TaskView = Type.Object({
   worker: Type.Optional(Type.String({ description: "the worker that has or had the task" })),
   max_runtime_ms: Type.Optional(Type.Integer()),
   expires_at: Type.Optional(Type.Integer()),
+  result_ttl_ms: Type.Optional(Type.Integer()),
+  backoff: Type.Optional(Backoff),
   unique_key: Type.Optional(Type.String()),
   group: Type.Optional(Type.String()),
   cancel_requested_at: Type.Optional(Type.Integer()),
@@ -45,6 +58,7 @@ export const TaskView = Type.Object({
   traceparent: Type.Optional(Type.String()),
   tracestate: Type.Optional(Type.String()),
   ...ofSchedule,
+  again_of: AgainOf,
   progress: Type.Optional(Type.Unknown()),
   checkpoint: Type.Optional(Type.Unknown()),
   log: Type.Optional(Type.Array(Type.String())),

@@ -54,6 +54,16 @@ const TABLE = {
     title: "Task has ended",
     advice: "The task is already done or dead, so it cannot be cancelled.",
   },
+  not_waiting: {
+    status: 409,
+    title: "Task is not waiting",
+    advice: "Only a queued, scheduled or retrying task can be changed.",
+  },
+  not_ended: {
+    status: 409,
+    title: "Task has not ended",
+    advice: "Only a task that is done, dead or cancelled can be submitted again.",
+  },
   task_gone: {
     status: 410,
     title: "Task is gone",

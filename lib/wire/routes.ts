@@ -5,6 +5,7 @@
 import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox"
 import { ActionsAnswer, ActionsQuery } from "./actions.ts"
 import { CancelledMany, CancelMany } from "./bulk.ts"
+import { Again, SubmittedAgain, TaskChange, TaskChanged } from "./changing.ts"
 import {
   DeletedTask,
   DlqAnswer,
@@ -86,7 +87,7 @@ const GROUPS = [
 export type Group = (typeof GROUPS)[number]
 
 export interface Route {
-  method: "GET" | "POST" | "PUT" | "DELETE"
+  method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE"
   /** As Elysia spells it: `:id` is a parameter. */
   path: string
   group: Group
@@ -143,6 +144,46 @@ export const ROUTES = {
     params: task,
     answers: { 200: Cancelled },
     problems: ["bad_request", "task_not_found", "already_ended", "redis_unavailable", "not_replicated"],
+  },
+  changeTask: {
+    method: "PATCH",
+    path: "/tasks/:id",
+    group: "submitting",
+    roles: ["submit", "operate"],
+    summary: "Change a waiting task, or let it run now",
+    params: task,
+    body: TaskChange,
+    answers: { 200: TaskChanged },
+    problems: [
+      "task_not_found",
+      "not_waiting",
+      "queue_full",
+      "redis_unavailable",
+      "not_replicated",
+      "out_of_memory",
+    ],
+  },
+  submitAgain: {
+    method: "POST",
+    path: "/tasks/:id/again",
+    group: "submitting",
+    roles: ["submit", "operate"],
+    summary: "Submit a task like one that has ended",
+    params: task,
+    body: Again,
+    optionalBody: true,
+    answers: { 200: SubmittedAgain },
+    problems: [
+      "task_not_found",
+      "task_gone",
+      "not_ended",
+      "key_reused",
+      "queue_full",
+      "group_full",
+      "redis_unavailable",
+      "not_replicated",
+      "out_of_memory",
+    ],
   },
   setSchedule: {
     method: "PUT",

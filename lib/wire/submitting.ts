@@ -49,6 +49,21 @@ const Traceparent = Type.String({
   description: "W3C trace context; default: the traceparent header of the request",
 })
 
+export const Payload = Type.Unknown({
+  description: "any JSON; workers get it exactly as it was sent",
+})
+export const Priority = Type.Integer({ minimum: 0, maximum: 9, description: "9 is leased first" })
+export const RunAt = Type.Integer({
+  minimum: EARLIEST_TIME,
+  maximum: 4_102_444_800_000,
+  description: "the earliest start, in milliseconds since 1970",
+})
+export const DelayMs = Type.Integer({
+  minimum: 0,
+  maximum: 366 * DAY_MS,
+  description: "the earliest start, in ms from now",
+})
+
 export const Submit = Type.Object(
   {
     type: Type.String({
@@ -56,13 +71,9 @@ export const Submit = Type.Object(
       maxLength: 200,
       description: "the name of the handler that runs the task",
     }),
-    payload: Type.Optional(
-      Type.Unknown({ description: "any JSON; workers get it exactly as it was sent (default {})" }),
-    ),
+    payload: Type.Optional({ ...Payload, description: `${Payload.description} (default {})` }),
     queue: Type.Optional(QueueName),
-    priority: Type.Optional(
-      Type.Integer({ minimum: 0, maximum: 9, description: "9 is leased first (default 5)" }),
-    ),
+    priority: Type.Optional({ ...Priority, description: `${Priority.description} (default 5)` }),
     max_retries: Type.Optional(
       Type.Integer({
         minimum: 0,
@@ -122,16 +133,8 @@ export const Submit = Type.Object(
           "with unique_key: keep the waiting task that holds the key, or give it everything in this submit (default keep)",
       }),
     ),
-    run_at: Type.Optional(
-      Type.Integer({
-        minimum: EARLIEST_TIME,
-        maximum: 4_102_444_800_000,
-        description: "the earliest start, in milliseconds since 1970",
-      }),
-    ),
-    delay_ms: Type.Optional(
-      Type.Integer({ minimum: 0, maximum: 366 * DAY_MS, description: "the earliest start, in ms from now" }),
-    ),
+    run_at: Type.Optional(RunAt),
+    delay_ms: Type.Optional(DelayMs),
   },
   closed,
 )

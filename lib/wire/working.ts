@@ -1,6 +1,7 @@
 /** What workers send and receive: leases, acks, extends, and all three in one request. */
 import { type Static, Type } from "@sinclair/typebox"
 import {
+  AgainOf,
   closed,
   contractTask,
   DAY_MS,
@@ -163,6 +164,7 @@ export const LeasedTask = Type.Object({
   traceparent: Type.Optional(Type.String()),
   tracestate: Type.Optional(Type.String()),
   ...ofSchedule,
+  again_of: AgainOf,
 })
 
 export type LeasedTask = Static<typeof LeasedTask>

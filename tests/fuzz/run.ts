@@ -6,6 +6,7 @@
 import { Redis } from "ioredis"
 import { Client } from "../../lib/client.ts"
 import {
+  ACTION_STREAM,
   DATA_ID,
   DEFAULTS,
   QUEUES,
@@ -50,6 +51,7 @@ export interface Result {
 
 /** Keys that belong to no single queue. */
 const OTHER_KEYS: readonly string[] = [
+  ACTION_STREAM,
   DATA_ID,
   DEFAULTS,
   QUEUES,
@@ -248,7 +250,11 @@ class Run {
         wrong = contradictionsOf(content)
       }
       if (wrong.length > 0) this.failures.push(`Queue ${queue}: ${wrong.slice(0, 5).join("; ")}`)
-      const ids = [...sorted(content).tasks.keys()].map(local => joinId(queue, local))
+      const { tasks } = sorted(content)
+      const ids = [...tasks.keys()].map(local => joinId(queue, local))
+      // A task may have been submitted again by a request whose answer was not read.
+      for (const [local, { extra }] of tasks)
+        if (extra?.includes('"again_of":')) this.#named.add(joinId(queue, local))
       if (ids.length > 0 && !named.has(queue))
         this.failures.push(`Queue ${queue} has tasks and is not among ${QUEUES}`)
       for (const id of ids) this.#seen.add(id)

@@ -54,7 +54,9 @@ async function actEach(broker: TestBroker, queue: string, done: (action: string)
   const task = { type: "t", payload: { secret: SECRET } }
   const group = `/queues/${queue}/groups/acme`
   const requests: Record<(typeof ACTIONS)[number], () => Promise<unknown>> = {
+    changeTask: () => ask("PATCH", `/tasks/${waiting}`, { payload: { secret: SECRET }, priority: 9 }),
     cancelTask: () => ask("POST", `/cancel/${waiting}`),
+    submitAgain: () => ask("POST", `/tasks/${waiting}/again`, { payload: { secret: SECRET } }),
     cancelTasks: () => ask("POST", "/cancel", { queue }),
     setSchedule: () => ask("PUT", `/schedules/${schedule}`, { every_ms: 3_600_000, task }),
     pauseSchedule: () => ask("POST", `/schedules/${schedule}/pause`, { reason: "a move" }),

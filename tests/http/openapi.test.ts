@@ -205,8 +205,12 @@ async function inQueue(path: string): Promise<string> {
   return path.replace("{queue}", freshName()).replace("{schedule}", schedule)
 }
 
-/** A dead task. */
-async function given(): Promise<string> {
+/** A task that the route accepts: a waiting one, or a dead one. */
+async function given(method: string): Promise<string> {
+  if (method === "PATCH") {
+    const { body } = await json(await broker.call("POST", "/submit", { type: "echo", queue: freshName() }))
+    return (body as { task_id: string }).task_id
+  }
   const { task_id, lease } = await leased()
   await broker.call("POST", "/ack", { task_id, lease, status: "failed" })
   return task_id
@@ -219,7 +223,7 @@ test("the broker accepts every example of a body, and its answer fits the schema
       operation.requestBody?.content["application/json"]?.examples ?? {},
     )) {
       const body = await withRealTasks(value)
-      const at = path.includes("{id}") ? path.replace("{id}", await given()) : await inQueue(path)
+      const at = path.includes("{id}") ? path.replace("{id}", await given(method)) : await inQueue(path)
       const { status, body: answer } = await json(await broker.call(method, at, body))
       expect(status, `${name} ${example}: ${JSON.stringify(answer)}`).toBe(200)
       expect(misfit(answerSchema, answer), `${name} ${example}`).toBeUndefined()
@@ -240,7 +244,11 @@ test("the answers of routes without a body fit their schemas, with the parameter
   await broker.call("POST", "/lease", { queues: ["mail"], worker: "host-1" })
   for (const { name, method, path, operation } of operations()) {
     // Neither answer is JSON, and the event stream does not end.
-    if ((operation.requestBody && !path.includes("{id}")) || path === "/metrics" || path === "/events")
+    if (
+      (operation.requestBody && (!path.includes("{id}") || method === "PATCH")) ||
+      path === "/metrics" ||
+      path === "/events"
+    )
       continue
     const query = new URLSearchParams()
     for (const { in: place, name: parameter, example } of operation.parameters ?? []) {
@@ -377,6 +385,12 @@ test("refusals fit the schema of a problem and are in the document", async () =>
     ["POST", "/work", { max: -1 }, 400, "bad_request"],
     ["POST", "/cancel/none", undefined, 404, "task_not_found"],
     ["POST", `/cancel/${task_id}`, undefined, 409, "already_ended"],
+    ["PATCH", "/tasks/none", { priority: 1 }, 404, "task_not_found"],
+    ["PATCH", `/tasks/${task_id}`, { priority: 1 }, 409, "not_waiting"],
+    ["PATCH", `/tasks/${taken}`, {}, 400, "bad_request"],
+    ["POST", "/tasks/none/again", undefined, 404, "task_not_found"],
+    ["POST", `/tasks/${known}:${known}/again`, undefined, 410, "task_gone"],
+    ["POST", `/tasks/${taken}/again`, undefined, 409, "not_ended"],
     ["POST", `/dlq/retry/${dead.task_id}`, undefined, 409, "key_taken"],
     ["GET", "/dlq?cursor=x", undefined, 400, "bad_request"],
     ["POST", "/dlq/retry/none", undefined, 404, "not_in_dlq"],

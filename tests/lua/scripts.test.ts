@@ -105,7 +105,9 @@ describe.each(names)("%s.lua", name => {
     const reads = !/HSET|HDEL|SADD|XADD|ZADD|make_ready|requeue_or_mark_dead|commit\(\)|UNLINK|MSET/.test(
       source,
     )
-    const needsMemory = ["submit", "scheduleFire", "eventsAppend", "historyAdd", "probe"].includes(name)
+    const needsMemory = ["submit", "change", "scheduleFire", "eventsAppend", "historyAdd", "probe"].includes(
+      name,
+    )
     expect(flags).toBe(needsMemory ? undefined : reads ? "no-writes" : "allow-oom")
   })
 
@@ -113,8 +115,8 @@ describe.each(names)("%s.lua", name => {
     const text = scriptText(name)
     expect(text).toStartWith("#!lua")
     expect(text).not.toMatch(/tq:|"\{|SMEMBERS|KEYS\[/)
-    // LREM scans a list. The audit uses it for a turn that it has found, and what replaces a task for one of the last entries.
-    expect(text.includes('"LREM"')).toBe(["auditQueue", "submit", "scheduleFire"].includes(name))
+    // LREM scans a list. The audit uses it for a turn that it has found, and what changes a task for one of the last entries.
+    expect(text.includes('"LREM"')).toBe(["auditQueue", "submit", "change", "scheduleFire"].includes(name))
     // Only `page` reads a list, and only its own part of it. Only the backoff is random.
     expect(text.match(/"LRANGE"/g)?.length ?? 0).toBe(name === "page" ? 1 : 0)
     expect(source).not.toContain("math.random")
@@ -133,6 +135,9 @@ test("a script and its declaration answer the same codes", () => {
       ...["queued", "scheduled", "replay_queued", "replay_scheduled", "replay_duplicate", "replay_replaced"],
       ...["conflict", "duplicate", "replaced", "exists", "full_depth", "full_bytes", "full_group"],
     ]),
+  )
+  expect(codesOf("change")).toEqual(
+    new Set(["changed", "not_waiting", "stale", "expires", "full_bytes", "unknown"]),
   )
   expect(codesOf("extend")).toEqual(new Set(["ok", "cancelled", "lease_lost", "unknown"]))
   expect(codesOf("deleteDead")).toEqual(new Set(["deleted", "not_dead"]))

@@ -6,7 +6,7 @@ import { readPolicy } from "../../lib/task/policy.ts"
 import type { Submitted } from "../../lib/task/task.ts"
 import { TRANSITIONS } from "../../lib/task/transitions.ts"
 import { DirectQueue } from "../support/harness.ts"
-import { checkQueue, contradictions, type Dump } from "../support/invariants.ts"
+import { checkQueue, contradictions, type Dump, fieldsOf } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
 import {
   BACKOFF,
@@ -131,6 +131,25 @@ const cancelling = (to: Walk["to"], answers: [code: string, state: string], agai
   refused: ["ended", "done"],
   unknown: queue => queue.cancel("U"),
 })
+
+const changing = (to: Walk["to"], change: Parameters<ScriptQueue["change"]>[1]): Walk => ({
+  to,
+  go: queue => queue.change("T", change),
+  answers: "changed",
+  against: async queue => {
+    await queue.submit("other", { priority: 9 })
+    const { id, lease } = await queue.leaseOne()
+    const answers = [await queue.change(id, change)]
+    await queue.settle(id, lease, "done", "", -1)
+    answers.push(await queue.change(id, change))
+    await queue.sweep()
+    return answers
+  },
+  refused: ["not_waiting", "not_waiting"],
+  unknown: async queue => [await queue.change("U", change)],
+})
+
+const IN_A_DAY = String(Date.now() + 24 * HOUR)
 
 const CANCELLED: [string, string] = ["cancelled", "cancelled"]
 
@@ -263,6 +282,30 @@ const WALKS: Record<Name, Walk> = {
     ["cancelled", "retrying"],
     CANCELLED,
   ),
+  "scheduled · change · scheduled": changing(queue => queue.submit("T", { delay: HOUR }), {
+    when: IN_A_DAY,
+    priority: 9,
+    large: LONG,
+  }),
+  "queued · change · queued": changing(queue => queue.submit("T", { text: LONG, unique: "u" }), {
+    priority: 9,
+    inline: "1",
+    members: '="meta":{"a":"b"}',
+  }),
+  "retrying · change · retrying": changing(makeRetrying, { when: IN_A_DAY, inline: "1" }),
+  "queued · change: delayed, never leased · scheduled": changing(
+    queue => queue.submit("T", { text: LONG, unique: "u" }),
+    { when: IN_A_DAY },
+  ),
+  "queued · change: delayed · retrying": changing(
+    async queue => queue.settle("T", await submitAndLease(queue), "failed"),
+    { when: IN_A_DAY },
+  ),
+  "scheduled · change: run now · queued": changing(
+    queue => queue.submit("T", { delay: HOUR, expiresInMs: 2 * HOUR }),
+    { when: "+0" },
+  ),
+  "retrying · change: run now · queued": changing(queue => makeRetrying(queue), { when: "1000000000000" }),
   "scheduled · sweep: expired · dead": expiring(queue =>
     queue.submit("T", { delay: HOUR, expiresInMs: 2 * HOUR, unique: "u", text: LONG }),
   ),
@@ -328,12 +371,17 @@ const WALKS: Record<Name, Walk> = {
   }),
 }
 
-/** Rounds deadlines, so that two dumps are equal if their deadlines differ only by the duration of the test. */
+/** Rounds deadlines, which differ by the duration of the test, and sorts the extras, which Lua writes in any order. */
 function comparable(content: Dump): Dump {
-  const leases = Object.entries((content.leases ?? {}) as Record<string, number>)
-  return leases.length === 0
-    ? content
-    : { ...content, leases: Object.fromEntries(leases.map(([id, at]) => [id, Math.round(at / 10_000)])) }
+  const same: Dump = {}
+  for (const [key, value] of Object.entries(content))
+    if (key === "leases")
+      same[key] = Object.entries(value as Record<string, number>).map(([id, at]) => [
+        id,
+        Math.round(at / 10_000),
+      ])
+    else same[key] = key.startsWith("task:") ? fieldsOf(value as string) : value
+  return same
 }
 
 const ENDED: readonly string[] = ["done", "dead", "cancelled"]

@@ -95,5 +95,5 @@ test("the events of a task have the times of its transitions and can be sorted, 
   const { history, ...ended } = await here.queue.find(failing)
   const ends = history.map(line => JSON.parse(line).ended_at)
   // failed, released, failed, lapsed, cancelled
-  expect(timesOf(failing, [13, 23, 33, 43, 46])).toEqual([...ends, ended.finishedAt!])
+  expect(timesOf(failing, [13, 23, 33, 43, 47])).toEqual([...ends, ended.finishedAt!])
 })

@@ -59,6 +59,12 @@ export interface Settlement {
   holds: boolean
   text: string
 }
+/** A change of a waiting task. `payload` "": keeps it. */
+export interface ChangeRequest {
+  payload: string
+  priority: number
+  when: "" | "now" | "later"
+}
 type Outcome = "done" | "failed" | "released"
 const isWaiting = ({ state }: ModelTask) =>
   state === "queued" || state === "scheduled" || state === "retrying"
@@ -261,6 +267,24 @@ export class Model {
     this.#makeReady(task)
     this.groups.commit()
     return "requeued"
+  }
+
+  change(id: string, { payload, priority, when }: ChangeRequest): string {
+    const task = this.tasks.get(id)
+    if (task === undefined) return "unknown"
+    if (!isWaiting(task)) return "not_waiting"
+    if (when === "later" && task.expiring) return "expires"
+    const isQueued = task.state === "queued"
+    const moves = isQueued && priority !== task.priority
+    if (payload !== "") Object.assign(task, { payload, checkpoint: "" })
+    if (moves || (isQueued && when === "later")) this.#withdraw(task)
+    task.priority = priority
+    if (when === "later") {
+      if (isQueued) task.state = task.attempt > 0 ? "retrying" : "scheduled"
+      task.past = 0
+    } else if (moves || (!isQueued && when === "now")) this.#makeReady(task)
+    this.groups.commit()
+    return "changed"
   }
 
   deleteDead(id: string): string {

@@ -3,11 +3,19 @@ import { deepStrictEqual } from "node:assert"
 import fc from "fast-check"
 import { Redis } from "ioredis"
 import { onOneConnection } from "../../lib/redis/runner.ts"
-import { encodeNewTask } from "../../lib/task/record.ts"
-import { encodeSchedule, encodeState, firstLineOf, type ScheduleState } from "../../lib/task/schedule.ts"
+import { encodeNewTask, inlineOrLarge } from "../../lib/task/record.ts"
+import { encodeSchedule, encodeState, type ScheduleState } from "../../lib/task/schedule.ts"
 import { DirectQueue } from "./harness.ts"
-import { bytesHeld, bytesRecorded, contradictionsOf, dump, sorted } from "./invariants.ts"
-import { hasEnded, LATER_MS, Model, type ModelTask, type Settlement, type SubmitRequest } from "./model.ts"
+import {
+  type ChangeRequest,
+  hasEnded,
+  LATER_MS,
+  Model,
+  type ModelTask,
+  type Settlement,
+  type SubmitRequest,
+} from "./model.ts"
+import { compare } from "./model-compare.ts"
 import type { GroupLimits } from "./model-groups.ts"
 import type { RunRequest } from "./model-schedules.ts"
 import { LIMITS, type Patch, patching } from "./patch.ts"
@@ -276,6 +284,28 @@ class RetryDead extends OfTask {
   describe = () => `retryDead(${this.id})`
 }
 
+class Change extends OfTask {
+  constructor(
+    nth: number,
+    readonly change: ChangeRequest,
+    lost: boolean,
+  ) {
+    super(nth, lost)
+  }
+  async once(model: Model, real: Real) {
+    const id = this.target(model)
+    const { payload, priority, when } = this.change
+    const expected = model.change(id, this.change)
+    const body = payload === "" ? { inline: "", large: "" } : inlineOrLarge(payload)
+    // Later than any expiry.
+    const start = { "": "", now: "+0", later: `+${2 * LATER_MS}` }[when]
+    const item = { id, ...body, priority, when: start, members: "", known: "" }
+    const [answer] = await real.call("change", "", {}, [item])
+    return { expected, answer: answer?.[0] }
+  }
+  describe = () => `change(${this.id}, ${JSON.stringify(this.change)})`
+}
+
 class DeleteDead extends OfTask {
   override repeatsAnswer = () => false
   async once(model: Model, real: Real) {
@@ -474,78 +504,6 @@ class ExpiryPasses extends OfTask {
   describe = () => `expiryComes(${this.id})`
 }
 
-/** Checks the invariants of the keys, and compares tasks, unique keys and ready lists with the model. */
-async function compare(model: Model, real: Real, after: string): Promise<void> {
-  const keys = await dump(real.direct.redis, real.queue)
-  deepStrictEqual(contradictionsOf(keys), [], `${after}: contradictions of the layout`)
-  const content = sorted(keys)
-  const { tasks, payloads, unique, ready } = content
-  deepStrictEqual(bytesRecorded(keys) ?? 0, bytesHeld(content), `${after}: the recorded bytes`)
-  const actual = Object.fromEntries(
-    [...tasks].map(([id, fields]) => [
-      id,
-      {
-        state: fields.state,
-        retries: Number(fields.retries),
-        crashes: Number(fields.crashes),
-        releases: Number(fields.releases),
-        attempt: Number.parseInt(fields.lease ?? "0", 10),
-        lease: fields.lease ?? "",
-        reason: fields.reason,
-        cancel: fields.cancel !== undefined,
-        checkpoint: fields.checkpoint ?? "",
-        type: JSON.parse(fields.type!),
-        payload: fields.payload ?? payloads.get(id),
-        policy: fields.policy!.split(" ").slice(0, 3).map(Number),
-        result: fields.result,
-      },
-    ]),
-  )
-  const expectedTasks = Object.fromEntries(
-    [...model.tasks].map(([id, task]) => {
-      const {
-        state,
-        retries,
-        crashes,
-        releases,
-        attempt,
-        lease,
-        reason,
-        cancel,
-        checkpoint,
-        type,
-        payload,
-        result,
-      } = task
-      const policy = [task.priority, task.maxRetries, task.maxCrashes]
-      const counters = { retries, crashes, releases, attempt }
-      return [id, { state, ...counters, lease, reason, cancel, checkpoint, type, payload, policy, result }]
-    }),
-  )
-  deepStrictEqual(actual, expectedTasks, `${after}: the tasks`)
-  const owners = [...model.tasks.values()].filter(task => task.unique !== "" && !hasEnded(task))
-  deepStrictEqual(
-    Object.fromEntries([...unique].sort()),
-    Object.fromEntries(owners.map(({ unique: key, id }) => [key, id] as const).sort()),
-    `${after}: the unique keys`,
-  )
-  const lists = [...model.ready].filter(([, list]) => list.length > 0)
-  deepStrictEqual(Object.fromEntries(ready), Object.fromEntries(lists), `${after}: the ready lists`)
-  const schedules = Object.entries((keys.schedules ?? {}) as Record<string, string>)
-  deepStrictEqual(
-    Object.fromEntries(schedules.map(([name, text]) => [name, firstLineOf(text)])),
-    Object.fromEntries([...model.schedules.all].map(([name, schedule]) => [name, encodeState(schedule)])),
-    `${after}: the schedules`,
-  )
-  const { groups } = model
-  deepStrictEqual(
-    Object.fromEntries(content.lists),
-    Object.fromEntries(groups.lists),
-    `${after}: the groups' lists`,
-  )
-  deepStrictEqual([...content.held].sort(), [...groups.held].sort(), `${after}: the held turns`)
-}
-
 const lost = fc.boolean()
 const rarely = fc.integer({ min: 0, max: 2 }).map(n => n === 2)
 const nth = fc.nat({ max: 5 })
@@ -595,6 +553,12 @@ const end: fc.Arbitrary<End> = fc.record({
   text: fc.constantFrom('"result"', '"result"', ""),
 })
 
+const change: fc.Arbitrary<ChangeRequest> = fc.record({
+  payload: fc.constantFrom("", '"changed"', JSON.stringify("changed".repeat(60))),
+  priority: fc.constantFrom(5, 5, 9),
+  when: fc.constantFrom("" as const, "now" as const, "later" as const),
+})
+
 const run = fc.record({
   name: fc.constantFrom("s", "z"),
   late: rarely,
@@ -617,6 +581,7 @@ const commands = [
     .map(args => new Extend(...args)),
   fc.tuple(nth, lost).map(args => new Cancel(...args)),
   fc.tuple(nth, lost).map(args => new RetryDead(...args)),
+  fc.tuple(nth, change, lost).map(args => new Change(...args)),
   fc.tuple(nth, lost).map(args => new DeleteDead(...args)),
   fc
     .tuple(fc.constantFrom("5", "9", "held", "due", "done", "dead", "cancelled"), lost)

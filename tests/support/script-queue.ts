@@ -1,5 +1,6 @@
 /** One queue, driven by direct calls of the Lua scripts, with defaults for all arguments. */
 import { expect } from "bun:test"
+import type { Item } from "../../lib/redis/scripts.ts"
 import { newTokens } from "../../lib/task/lease-token.ts"
 import type { Policy } from "../../lib/task/policy.ts"
 import { encodeNewTask } from "../../lib/task/record.ts"
@@ -27,6 +28,9 @@ type SettleAnswer = Awaited<ReturnType<DirectQueue["settleEach"]>>[number]
 
 /** The arguments of a retry that keeps the payload. */
 export const SAME_PAYLOAD = { inline: "", large: "" }
+
+/** The arguments of a change that keeps everything. */
+export const NO_CHANGE = { ...SAME_PAYLOAD, priority: "", when: "", members: "", known: "" }
 
 export const NO_NEWS = { progress: "", checkpoint: "", log: "" }
 
@@ -111,6 +115,11 @@ export class ScriptQueue extends DirectQueue {
   async extend(id: string, lease: string, timeout: number | "" = "") {
     const [answer] = await this.scripts.call("extend", this.name, {}, [{ id, lease, timeout, ...NO_NEWS }])
     return answer!
+  }
+
+  async change(id: string, change: Partial<Item<"change">>) {
+    const [answer] = await this.scripts.call("change", this.name, {}, [{ ...NO_CHANGE, id, ...change }])
+    return answer![0]
   }
 
   async watch(id: string) {

@@ -9,6 +9,7 @@ import { type Facts, NotReplicated, Refused } from "../../errors.ts"
 import { asRefusal } from "../../redis/faults.ts"
 import * as actionShapes from "../../wire/actions.ts"
 import * as bulkShapes from "../../wire/bulk.ts"
+import * as changingShapes from "../../wire/changing.ts"
 import * as deadLetterShapes from "../../wire/dead-letters.ts"
 import { GroupName, QueueName, ROLES, type Role, TaskId, WorkerName } from "../../wire/fields.ts"
 import * as groupingShapes from "../../wire/grouping.ts"
@@ -69,6 +70,7 @@ const TAGS: Record<Route["group"], { name: string; description: string }> = {
 const NAMES = new Map<unknown, string>(
   [
     submittingShapes,
+    changingShapes,
     schedulingShapes,
     workingShapes,
     inspectingShapes,

@@ -53,7 +53,7 @@ export const inspecting: ProseOf<"inspecting"> = {
             state: "scheduled",
             cause: "delayed",
             due_at: NOW + 60_000,
-            why: "It was submitted with a delay and will be ready in 60.0 s.",
+            why: "It is scheduled and will be ready in 60.0 s.",
           },
         },
       },

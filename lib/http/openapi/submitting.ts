@@ -129,4 +129,74 @@ export const submitting: ProseOf<"submitting"> = {
     problems: { already_ended: { task_id: ID, state: "done" } },
     advice: { 409: "The task is already done or dead, as `state` says." },
   },
+
+  changeTask: {
+    description:
+      "Only a queued, scheduled or retrying task can be changed. Absent members stay as they are. With another priority a " +
+      "queued task goes to the end of its priority. A start time in the past, or `delay_ms: 0`, makes the task ready now; a later " +
+      "one delays it, also if it is queued. A new payload removes the checkpoint and the progress of the old one. Safe to " +
+      "repeat.",
+    body: {
+      "run now": { delay_ms: 0 },
+      "run later": { run_at: NOW + 3_600_000 },
+      "with another payload and priority": { payload: { to: "b@example.org" }, priority: 9 },
+      "with other labels": { meta: { team: "mail" } },
+    },
+    answers: {
+      200: {
+        description: "The task has the new values. The next attempt gets them.",
+        examples: { one: { status: "changed", task_id: ID } },
+      },
+    },
+    problems: {
+      bad_request: badBody("changeTask", { priority: 10 }),
+      not_waiting: { task_id: ID },
+      queue_full: {
+        detail:
+          "The queue default is full: its tasks hold as many bytes as MAX_QUEUE_BYTES allows. The task was not changed.",
+      },
+    },
+    advice: { 409: "A worker has leased the task, or it has ended: see /status." },
+  },
+
+  submitAgain: {
+    description:
+      "Creates a task with the queue, type, payload, limits, backoff, priority, group and labels of a task that is done, dead " +
+      "or cancelled; the body may give it another payload and a start time. The new task has no `unique_key` and no schedule, and names the " +
+      "original in `again_of`. If no answer arrives, repeat the request with the same Idempotency-Key; without one, the " +
+      "repeat creates another task.",
+    parameters: HEADERS,
+    body: {
+      unchanged: {},
+      "with another payload": { payload: { to: "b@example.org" } },
+      later: { delay_ms: 60_000 },
+    },
+    answers: {
+      200: {
+        description: "Stored, as for /submit.",
+        headers: REPLAYED,
+        examples: {
+          one: { status: "queued", task_id: ID, again_of: "01KATR5S3HPZ8C1D6E0F4G" },
+          replayed: { status: "queued", task_id: ID, replayed: true, again_of: "01KATR5S3HPZ8C1D6E0F4G" },
+        },
+      },
+    },
+    problems: {
+      bad_request: badBody("submitAgain", { delay_ms: -1 }),
+      not_ended: { task_id: ID, state: "processing" },
+      queue_full: {
+        detail:
+          "The queue default is full: as many tasks wait as MAX_QUEUE_DEPTH=100000 allows. The task was not stored. Retry when workers have finished some tasks.",
+      },
+      group_full: {
+        detail:
+          'The group "acme" of the queue default is full: as many of its tasks wait as its max_waiting allows. The task was not stored. Retry when workers have finished some of them.',
+      },
+    },
+    advice: {
+      410: "The task was deleted. Submit it with all members.",
+      409: "The task is waiting or running, as `state` says: change it or cancel it instead.",
+      422: "This key was used for another task or another body. No task was created.",
+    },
+  },
 }

@@ -86,6 +86,49 @@ class Submitted(_Submitted, total=False):
     """the task received everything in this submit"""
 
 
+class Again(TypedDict, total=False):
+    payload: Any
+    """any JSON; workers get it exactly as it was sent (default: as before)"""
+    run_at: int
+    """the earliest start, in milliseconds since 1970"""
+    delay_ms: int
+    """the earliest start, in ms from now"""
+
+
+class _SubmittedAgain(TypedDict):
+    status: Literal["queued", "scheduled", "duplicate"]
+    task_id: str
+    again_of: str
+    """the task that the new one was copied from"""
+
+
+class SubmittedAgain(_SubmittedAgain, total=False):
+    replayed: Literal[True]
+    """the key was used before: this is the first answer again"""
+    duplicate: Literal[True]
+    """this task already holds the unique key, and no task was created"""
+    replaced: Literal[True]
+    """the task received everything in this submit"""
+
+
+class TaskChange(TypedDict, total=False):
+    payload: Any
+    """any JSON; workers get it exactly as it was sent"""
+    priority: int
+    """9 is leased first"""
+    run_at: int
+    """the earliest start, in milliseconds since 1970; one that has passed: at once"""
+    delay_ms: int
+    """the earliest start, in ms from now; 0: at once"""
+    meta: dict[str, str]
+    """all labels of the task: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
+
+
+class TaskChanged(TypedDict):
+    status: Literal["changed"]
+    task_id: str
+
+
 class Preview(TypedDict, total=False):
     cron: str
     """five fields (minute hour day month weekday), such as `0 7 * * mon-fri`, or @hourly, @daily, @weekly, @monthly or @yearly"""
@@ -434,6 +477,8 @@ class LeasedTask(_LeasedTask, total=False):
     """the schedule that created the task"""
     planned_at: int
     """the time for which the schedule created it"""
+    again_of: str
+    """the ended task that this one was copied from, with /tasks/:id/again"""
 
 
 class _Settled(TypedDict):
@@ -491,6 +536,19 @@ class Attempt(_Attempt, total=False):
     error: str
 
 
+class _TaskViewBackoff(TypedDict):
+    kind: Literal["fixed", "exponential"]
+    delay_ms: int
+    """the delay before the first retry, in ms"""
+
+
+class TaskViewBackoff(_TaskViewBackoff, total=False):
+    max_ms: int
+    """the longest delay, in ms (default: 30 days)"""
+    jitter: bool
+    """true (the default): a random time between 0 and the delay, so that retries spread out"""
+
+
 class _TaskView(TypedDict):
     id: str
     type: str
@@ -523,6 +581,9 @@ class TaskView(_TaskView, total=False):
     """the worker that has or had the task"""
     max_runtime_ms: int
     expires_at: int
+    result_ttl_ms: int
+    backoff: TaskViewBackoff
+    """how long to wait before the next attempt"""
     unique_key: str
     group: str
     cancel_requested_at: int
@@ -534,6 +595,8 @@ class TaskView(_TaskView, total=False):
     """the schedule that created the task"""
     planned_at: int
     """the time for which the schedule created it"""
+    again_of: str
+    """the ended task that this one was copied from, with /tasks/:id/again"""
     progress: Any
     checkpoint: Any
     log: list[str]
@@ -1249,7 +1312,7 @@ class _ActionView(TypedDict):
     """when it was done"""
     by: str
     """the name of the token"""
-    action: Literal["cancelTask", "cancelTasks", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"]
+    action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"]
     """the operation, by its id in the OpenAPI document"""
     details: dict[str, Any]
     """what was requested and what came of it: a reason, counts, the values before and after"""
@@ -1288,7 +1351,7 @@ class ProblemErrors(_ProblemErrors, total=False):
 class _Problem(TypedDict):
     error: str
     """the error, for people"""
-    code: Literal["unauthorized", "too_many_attempts", "forbidden", "bad_json", "bad_request", "not_found", "method_not_allowed", "task_not_found", "not_in_dlq", "worker_not_found", "schedule_not_found", "lease_lost", "not_leased", "already_ended", "task_gone", "task_exists", "key_reused", "key_taken", "unsupported_media_type", "too_large", "queue_full", "group_full", "redis_unavailable", "not_replicated", "out_of_memory", "overloaded", "not_ready", "internal"]
+    code: Literal["unauthorized", "too_many_attempts", "forbidden", "bad_json", "bad_request", "not_found", "method_not_allowed", "task_not_found", "not_in_dlq", "worker_not_found", "schedule_not_found", "lease_lost", "not_leased", "already_ended", "not_waiting", "not_ended", "task_gone", "task_exists", "key_reused", "key_taken", "unsupported_media_type", "too_large", "queue_full", "group_full", "redis_unavailable", "not_replicated", "out_of_memory", "overloaded", "not_ready", "internal"]
     """the error, for programs"""
     status: int
     title: str
@@ -1325,6 +1388,14 @@ class Calls(Transport):
     def cancel_task(self, id: str, *, timeout: float | None = None) -> Cancelled:
         """Cancel a task: `POST /cancel/{id}`."""
         return self.call("POST", "/cancel/{id}", [("path", "id", id)], None, timeout)
+
+    def change_task(self, id: str, body: TaskChange, *, timeout: float | None = None) -> TaskChanged:
+        """Change a waiting task, or let it run now: `PATCH /tasks/{id}`."""
+        return self.call("PATCH", "/tasks/{id}", [("path", "id", id)], body, timeout)
+
+    def submit_again(self, id: str, body: Again = {}, *, idempotency_key: str | None = None, traceparent: str | None = None, tracestate: str | None = None, timeout: float | None = None) -> SubmittedAgain:
+        """Submit a task like one that has ended: `POST /tasks/{id}/again`."""
+        return self.call("POST", "/tasks/{id}/again", [("path", "id", id), ("header", "Idempotency-Key", idempotency_key), ("header", "traceparent", traceparent), ("header", "tracestate", tracestate)], body, timeout)
 
     def set_schedule(self, schedule: str, body: Schedule, *, timeout: float | None = None) -> ScheduleSet:
         """Create or replace a schedule: `PUT /schedules/{schedule}`."""
@@ -1490,11 +1561,11 @@ class Calls(Transport):
         """Withdraw the drain of a worker: `DELETE /workers/{worker}/drain`."""
         return self.call("DELETE", "/workers/{worker}/drain", [("path", "worker", worker)], None, timeout)
 
-    def listen_events(self, *, queue: list[str] | None = None, task: str | None = None, event: list[Literal["submitted", "scheduled", "leased", "done", "failed", "released", "lapsed", "dead", "cancelling", "cancelled", "retried", "deleted", "paused", "resumed", "settings", "purged", "group_limits", "group_paused", "group_resumed", "schedule_set", "schedule_deleted", "schedule_paused", "schedule_resumed", "schedule_skipped", "schedule_missed", "counts", "skipped", "gap", "listening"]] | None = None, last_event_id: str | None = None) -> Iterator[Event]:
+    def listen_events(self, *, queue: list[str] | None = None, task: str | None = None, event: list[Literal["submitted", "scheduled", "leased", "done", "failed", "released", "lapsed", "dead", "cancelling", "cancelled", "retried", "changed", "deleted", "paused", "resumed", "settings", "purged", "group_limits", "group_paused", "group_resumed", "schedule_set", "schedule_deleted", "schedule_paused", "schedule_resumed", "schedule_skipped", "schedule_missed", "counts", "skipped", "gap", "listening"]] | None = None, last_event_id: str | None = None) -> Iterator[Event]:
         """Stream events as they happen: `GET /events`."""
         return self.events("/events", [("query", "queue", queue), ("query", "task", task), ("query", "event", event), ("query", "last_event_id", last_event_id)])
 
-    def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
+    def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
         """List what operators did, the newest first: `GET /actions`."""
         return self.call("GET", "/actions", [("query", "queue", queue), ("query", "by", by), ("query", "action", action), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 
@@ -1543,6 +1614,14 @@ class AsyncCalls(AsyncTransport):
     async def cancel_task(self, id: str, *, timeout: float | None = None) -> Cancelled:
         """Cancel a task: `POST /cancel/{id}`."""
         return await self.call("POST", "/cancel/{id}", [("path", "id", id)], None, timeout)
+
+    async def change_task(self, id: str, body: TaskChange, *, timeout: float | None = None) -> TaskChanged:
+        """Change a waiting task, or let it run now: `PATCH /tasks/{id}`."""
+        return await self.call("PATCH", "/tasks/{id}", [("path", "id", id)], body, timeout)
+
+    async def submit_again(self, id: str, body: Again = {}, *, idempotency_key: str | None = None, traceparent: str | None = None, tracestate: str | None = None, timeout: float | None = None) -> SubmittedAgain:
+        """Submit a task like one that has ended: `POST /tasks/{id}/again`."""
+        return await self.call("POST", "/tasks/{id}/again", [("path", "id", id), ("header", "Idempotency-Key", idempotency_key), ("header", "traceparent", traceparent), ("header", "tracestate", tracestate)], body, timeout)
 
     async def set_schedule(self, schedule: str, body: Schedule, *, timeout: float | None = None) -> ScheduleSet:
         """Create or replace a schedule: `PUT /schedules/{schedule}`."""
@@ -1708,11 +1787,11 @@ class AsyncCalls(AsyncTransport):
         """Withdraw the drain of a worker: `DELETE /workers/{worker}/drain`."""
         return await self.call("DELETE", "/workers/{worker}/drain", [("path", "worker", worker)], None, timeout)
 
-    def listen_events(self, *, queue: list[str] | None = None, task: str | None = None, event: list[Literal["submitted", "scheduled", "leased", "done", "failed", "released", "lapsed", "dead", "cancelling", "cancelled", "retried", "deleted", "paused", "resumed", "settings", "purged", "group_limits", "group_paused", "group_resumed", "schedule_set", "schedule_deleted", "schedule_paused", "schedule_resumed", "schedule_skipped", "schedule_missed", "counts", "skipped", "gap", "listening"]] | None = None, last_event_id: str | None = None) -> AsyncIterator[Event]:
+    def listen_events(self, *, queue: list[str] | None = None, task: str | None = None, event: list[Literal["submitted", "scheduled", "leased", "done", "failed", "released", "lapsed", "dead", "cancelling", "cancelled", "retried", "changed", "deleted", "paused", "resumed", "settings", "purged", "group_limits", "group_paused", "group_resumed", "schedule_set", "schedule_deleted", "schedule_paused", "schedule_resumed", "schedule_skipped", "schedule_missed", "counts", "skipped", "gap", "listening"]] | None = None, last_event_id: str | None = None) -> AsyncIterator[Event]:
         """Stream events as they happen: `GET /events`."""
         return self.events("/events", [("query", "queue", queue), ("query", "task", task), ("query", "event", event), ("query", "last_event_id", last_event_id)])
 
-    async def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
+    async def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
         """List what operators did, the newest first: `GET /actions`."""
         return await self.call("GET", "/actions", [("query", "queue", queue), ("query", "by", by), ("query", "action", action), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 
