@@ -93,7 +93,7 @@ export class Worker {
       log: this.#limitedLog,
       spans,
       name,
-      info,
+      info: info && { ...info, concurrency },
       queues,
       waitMs,
       outage: new Outage(this.#limitedLog, "No tasks are fetched and acks are held", delays, onUnauthorized),

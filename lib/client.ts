@@ -37,6 +37,7 @@ import type {
   Purged,
   QueuesAnswer,
   QueueView,
+  WorkerState,
   WorkersAnswer,
 } from "./wire/managing.ts"
 import type { Alive, AuditAnswer, Ready } from "./wire/operating.ts"
@@ -405,8 +406,12 @@ export class Client {
     return this.#post("/schedules/preview", preview, options)
   }
 
-  workers(query: PageQuery & { queue?: string } = {}, options?: CallOptions): Promise<WorkersAnswer> {
-    return this.#call("GET", withQuery("/workers", query), undefined, options)
+  workers(
+    query: PageQuery & { queue?: string; worker?: string; state?: readonly WorkerState[] } = {},
+    options?: CallOptions,
+  ): Promise<WorkersAnswer> {
+    const path = withQuery("/workers", { ...query, state: query.state?.join() })
+    return this.#call("GET", path, undefined, options)
   }
 
   /** Drains a worker: it finishes its tasks and stops. With `false`, withdraws the drain. */

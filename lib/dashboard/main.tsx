@@ -20,6 +20,7 @@ import { Task } from "./task-page.tsx"
 import { Tasks } from "./tasks.tsx"
 import { escapeInvisible, SafeText } from "./text.tsx"
 import { attempt, Toasts } from "./toasts.tsx"
+import { WorkerPage } from "./worker-page.tsx"
 import { Workers } from "./workers.tsx"
 
 const RETRY_MS = 3_000
@@ -194,7 +195,7 @@ function CurrentView({ at }: { at: Route }) {
   if (place === "tasks") return name === undefined ? <Tasks route={at} /> : <Task id={name} />
   if (place === "schedules") return name === undefined ? <Schedules route={at} /> : <Schedule id={name} />
   if (place === "dead") return <DeadLetters route={at} />
-  if (place === "workers") return <Workers route={at} />
+  if (place === "workers") return name === undefined ? <Workers route={at} /> : <WorkerPage name={name} />
   if (place === "events") return <Events route={at} />
   if (place === "actions") return <Actions route={at} />
   return (

@@ -54,8 +54,8 @@ export const purgeQueue = forQueue(async (call, parts, name) => {
 })
 
 export async function listWorkers({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
-  const { queue: only, limit, cursor } = checkWorkers(queryOf(request))
-  return answerJson(await queue.workers.page({ limit, cursor, queues: caller.visibleQueues(only) }))
+  const { queue: only, state: states, ...rest } = checkWorkers(queryOf(request))
+  return answerJson(await queue.workers.page({ ...rest, states, queues: caller.visibleQueues(only) }))
 }
 
 export const drainWorker = forWorker(async (call, parts, worker) => {

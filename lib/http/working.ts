@@ -211,7 +211,8 @@ function readWork({ text, value }: Body) {
   const listText = (name: string) => memberTexts(text, name)[0] ?? "[]"
   const settle = takeList("settle")
   const extend = takeList("extend")
-  const { queues, max, wait_ms: waitMs, worker, instance, host, version } = checkWork(isObject ? rest : value)
+  const { queues, max, wait_ms: waitMs, ...found } = checkWork(isObject ? rest : value)
+  const { worker, instance, host, version, concurrency } = found
   if (settle.length > MAX_ITEMS || extend.length > MAX_ITEMS)
     throw new Refused("bad_request", {
       detail: `\`settle\` and \`extend\` must have at most ${MAX_ITEMS} items each.`,
@@ -225,7 +226,7 @@ function readWork({ text, value }: Body) {
       extend,
       extendReader(member => memberTexts(listText("extend"), member)),
     ),
-    demand: { queues: [...new Set(queues)], max, waitMs, worker, instance, host, version },
+    demand: { queues: [...new Set(queues)], max, waitMs, worker, instance, host, version, concurrency },
   }
 }
 

@@ -38,6 +38,7 @@ export interface Demand {
   binding?: string | undefined
   host?: string | undefined
   version?: string | undefined
+  concurrency?: number | undefined
   /** Fires when the client disconnects. */
   signal?: AbortSignal
 }

@@ -33,6 +33,7 @@ const KEEP_MS = 86_400_000
 const CACHE_MS = 500
 /** A worker not seen for this long is away. A live one polls for at most 20 s, and extends every 10 s by default. */
 const AWAY_MS = 60_000
+const MINUTE_MS = 60_000
 const MAX_WORKERS_PER_READ = 1_000
 const MAX_LEASES_PER_CALL = 1_000
 /** How many live leases of one queue are read. */
@@ -45,7 +46,10 @@ const MAX_WORKER_NAMES_PER_QUEUE = 20
 const MAX_DRAINED = 1_000
 
 /** A worker as its request describes it; `worker` is "" if the request names none. */
-export type WorkerIdentity = Pick<Demand, "worker" | "instance" | "binding" | "host" | "version">
+export type WorkerIdentity = Pick<
+  Demand,
+  "worker" | "instance" | "binding" | "host" | "version" | "concurrency"
+>
 
 /** The key of one run of a worker: its name, and if it has them its instance and its binding, separated by spaces. */
 const keyOf = ({ worker, instance = "", binding = "" }: WorkerIdentity): string =>
@@ -61,6 +65,8 @@ interface Sighting {
   instance: string
   host: string
   version: string
+  /** 0: the worker does not send it. */
+  concurrency: number
 }
 
 /** What all brokers saw of one run of a worker. */
@@ -75,7 +81,18 @@ interface KnownWorker {
   instance?: string
   host?: string
   version?: string
+  concurrency?: number
+  /** The newest minute since 1970 in which attempts ended, and how many in it and in the minute before. */
+  minute?: number
+  ended?: number
+  ended_before?: number
   queues: Readonly<Record<string, number>>
+}
+
+interface WorkerPage extends NamePage {
+  queues?: readonly string[] | undefined
+  worker?: string | undefined
+  states?: readonly WorkerState[] | undefined
 }
 
 interface HeldTasks {
@@ -107,7 +124,7 @@ export class WorkerRegistry {
 
   /** Records a request of this worker, and the queues that it polls. */
   recordRequest(identity: WorkerIdentity, queues: readonly string[] = []): void {
-    const { worker, instance = "", host = "", version = "" } = identity
+    const { worker, instance = "", host = "", version = "", concurrency = 0 } = identity
     if (worker === "") return
     const sighting = this.#sighting(keyOf(identity))
     if (sighting === undefined) return
@@ -117,6 +134,7 @@ export class WorkerRegistry {
     if (instance !== "") sighting.instance = instance
     if (host !== "") sighting.host = host
     if (version !== "") sighting.version = version
+    if (concurrency > 0) sighting.concurrency = concurrency
   }
 
   /** Whether this run of the worker is to end. */
@@ -148,8 +166,8 @@ export class WorkerRegistry {
     else sighting.failed++
   }
 
-  /** A page of the workers by name: all, or those that poll at least one of `queues`. */
-  async page({ queues, ...namePage }: NamePage & { queues?: readonly string[] | undefined }): Promise<{
+  /** A page of the workers by name: all, or those that poll at least one of `queues`, have this name, or are in one of `states`. */
+  async page({ queues, worker: name, states, ...namePage }: WorkerPage): Promise<{
     workers: WorkerView[]
     next: string | undefined
   }> {
@@ -159,7 +177,16 @@ export class WorkerRegistry {
       Object.keys(queues).filter(queue => visible === undefined || visible.has(queue))
     const isAway = ({ lastAt }: KnownWorker) => now - lastAt > AWAY_MS
     const shown = withoutEarlierRuns(workers, isAway)
-    const matching = visible === undefined ? shown : shown.filter(worker => queuesOf(worker).length > 0)
+    // Whether a worker that is away holds tasks is known only after they are read.
+    const mayBe = (known: KnownWorker) =>
+      states === undefined ||
+      [false, true].some(holds => states.includes(stateOf(isAway(known), holds, this.#drains.has(known.key))))
+    const matching = shown.filter(
+      known =>
+        (visible === undefined || queuesOf(known).length > 0) &&
+        (name === undefined || known.worker === name) &&
+        mayBe(known),
+    )
     const polled = new Set<string>()
     const fits = (worker: KnownWorker) => {
       for (const queue of queuesOf(worker)) polled.add(queue)
@@ -168,7 +195,7 @@ export class WorkerRegistry {
     const { page, next } = pageByName(matching, ({ key }) => key, namePage, fits)
     const held = await this.#readHeld([...new Set(page.flatMap(queuesOf))])
     const views = page.map((known): WorkerView => {
-      const { key, worker, instance, host, version, lastAt, first, done, failed } = known
+      const { key, worker, instance, host, version, concurrency, lastAt, first, done, failed } = known
       const { count, ids } = held.get(worker) ?? { count: 0, ids: [] }
       const drainingSince = this.#drains.get(key)
       return {
@@ -180,14 +207,16 @@ export class WorkerRegistry {
         queues: queuesOf(known).sort(),
         first_seen_at: first,
         last_seen_at: lastAt,
+        ...(concurrency === undefined ? {} : { concurrency }),
         in_hand: count,
         tasks: ids,
         done,
         failed,
+        per_minute: endedLastMinute(known, now),
         ...(drainingSince === undefined ? {} : { draining_since: drainingSince }),
       }
     })
-    return { workers: views, next }
+    return { workers: views.filter(({ state }) => states === undefined || states.includes(state)), next }
   }
 
   /** How many workers polled each of these queues in the last minute, and the names of some of them. */
@@ -258,6 +287,7 @@ export class WorkerRegistry {
       instance: "",
       host: "",
       version: "",
+      concurrency: 0,
     }
     this.#sightings.set(key, sighting)
     return sighting
@@ -269,7 +299,7 @@ export class WorkerRegistry {
     for (let from = 0; from < all.length; from += MAX_WORKERS_PER_CALL) {
       const now = performance.now()
       const items = all.slice(from, from + MAX_WORKERS_PER_CALL).map(([key, sighting]) => {
-        const { lastAt, done, failed, instance, host, version } = sighting
+        const { lastAt, done, failed, instance, host, version, concurrency } = sighting
         const agoByQueue = Object.fromEntries(
           [...sighting.queues].map(([queue, at]) => [queue, Math.round(now - at)]),
         )
@@ -282,6 +312,7 @@ export class WorkerRegistry {
           instance,
           host,
           version,
+          concurrency: concurrency || "",
         }
       })
       try {
@@ -308,6 +339,7 @@ export class WorkerRegistry {
       newer.instance ||= old.instance
       newer.host ||= old.host
       newer.version ||= old.version
+      newer.concurrency ||= old.concurrency
       for (const [queue, at] of old.queues) if (!newer.queues.has(queue)) newer.queues.set(queue, at)
     }
   }
@@ -388,6 +420,13 @@ function withoutEarlierRuns(
 function stateOf(isAway: boolean, holdsTasks: boolean, isDraining: boolean): WorkerState {
   if (isAway) return holdsTasks ? "stale" : "gone"
   return isDraining ? "draining" : "live"
+}
+
+/** How many attempts ended in the last 60 s. Those of the minute before are assumed to be spread evenly over it. */
+function endedLastMinute({ minute = 0, ended = 0, ended_before = 0 }: KnownWorker, now: number): number {
+  const [current, elapsed] = [Math.floor(now / MINUTE_MS), (now % MINUTE_MS) / MINUTE_MS]
+  if (minute === current) return Math.round(ended + ended_before * (1 - elapsed))
+  return minute === current - 1 ? Math.round(ended * (1 - elapsed)) : 0
 }
 
 const workerNotFound = (worker: string) =>

@@ -219,7 +219,7 @@ export const SHARED_SCRIPTS = {
     source: workersSeen,
     keys: { about: WORKERS, seen: WORKERS_SEEN, drains: WORKERS_DRAINS },
     args: ["retention", "max_workers"],
-    each: ["name", "ago", "queues", "done", "failed", "instance", "host", "version"],
+    each: ["name", "ago", "queues", "done", "failed", "instance", "host", "version", "concurrency"],
   },
   workersList: {
     source: workersList,

@@ -2,7 +2,7 @@
 import { type Static, type TNumber, Type } from "@sinclair/typebox"
 import { Recent } from "./charting.ts"
 import { EVENTS } from "./events.ts"
-import { closed, DryRun, NextPage, QueueName } from "./fields.ts"
+import { closed, DryRun, NextPage, QueueName, WorkerName } from "./fields.ts"
 import { QueueSettings } from "./queue-settings.ts"
 import { PURGEABLE } from "./states.ts"
 
@@ -116,10 +116,24 @@ export const Purged = Type.Object({
 
 export type Purged = Static<typeof Purged>
 
+const WORKER_STATES = ["live", "draining", "stale", "gone"] as const
+
+export type WorkerState = (typeof WORKER_STATES)[number]
+
+const State = Type.Union(WORKER_STATES.map(state => Type.Literal(state)))
+
 /** The query of GET /workers. */
 export const WorkersQuery = Type.Object(
   {
     queue: Type.Optional({ ...QueueName, description: "only workers that polled this queue" }),
+    worker: Type.Optional({ ...WorkerName, description: "only workers with this name" }),
+    state: Type.Optional(
+      Type.Array(State, {
+        minItems: 1,
+        maxItems: WORKER_STATES.length,
+        description: "only workers in one of these states; a page may then have fewer workers than `limit`",
+      }),
+    ),
     limit: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 1_000, description: "workers on a page (default 100)" }),
     ),
@@ -130,33 +144,33 @@ export const WorkersQuery = Type.Object(
   closed,
 )
 
-const WORKER_STATES = ["live", "draining", "stale", "gone"] as const
-
-export type WorkerState = (typeof WORKER_STATES)[number]
-
 export const WorkerView = Type.Object({
   worker: Type.String(),
   instance: Type.Optional(
     Type.String({ description: "identifies this run of the worker; absent if the worker does not send it" }),
   ),
-  state: Type.Union(
-    WORKER_STATES.map(state => Type.Literal(state)),
-    {
-      description:
-        "live: seen in the last minute; draining: live, and being drained; stale: not seen for a minute, but holds tasks; gone: not seen for a minute and holds none",
-    },
-  ),
+  state: {
+    ...State,
+    description:
+      "live: seen in the last minute; draining: live, and being drained; stale: not seen for a minute, but holds tasks; gone: not seen for a minute and holds none",
+  },
   host: Type.Optional(Type.String()),
   version: Type.Optional(Type.String()),
   queues: Type.Array(Type.String(), { description: "the queues that it polled: the newest 32" }),
   first_seen_at: Type.Integer(),
   last_seen_at: Type.Integer({ description: "the time of its newest request, a few seconds late" }),
+  concurrency: Type.Optional(
+    Type.Integer({
+      description: "how many tasks it runs at the same time at most; absent if the worker does not send it",
+    }),
+  ),
   in_hand: Type.Integer({
     description: "live leases under its name; only the first 10,000 of each queue are counted",
   }),
   tasks: Type.Array(Type.String(), { description: "at most ten of these tasks" }),
   done: Type.Integer({ description: "since it was first seen" }),
   failed: Type.Integer({ description: "since it was first seen" }),
+  per_minute: Type.Integer({ description: "acks that it sent in the last minute, a few seconds late" }),
   draining_since: Type.Optional(Type.Integer()),
 })
 

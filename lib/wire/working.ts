@@ -37,6 +37,13 @@ const workerSelf = {
       description: "the worker's version: 1 to 32 characters from A-Z a-z 0-9 . _ + -",
     }),
   ),
+  concurrency: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: 100_000,
+      description: "how many tasks the worker runs at the same time at most; GET /workers shows it",
+    }),
+  ),
 }
 
 export const LeaseRequest = Type.Object(

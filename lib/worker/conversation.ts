@@ -40,7 +40,7 @@ interface ConversationOptions {
   outage: Outage
   name: string
   /** What GET /workers shows about this worker. The `instance` distinguishes this run from the next. */
-  info?: WorkerInfo | undefined
+  info?: (WorkerInfo & Pick<Work, "concurrency">) | undefined
   queues: readonly string[]
   waitMs: number
   /** How many tasks could start now. */
@@ -268,7 +268,7 @@ export class Conversation {
   }
 
   /** The facts about this worker in a request. Most requests contain only the instance. */
-  #workerInfo(now: number): Partial<WorkerInfo> {
+  #workerInfo(now: number): Partial<WorkerInfo> & Pick<Work, "concurrency"> {
     const { info } = this.#options
     if (info === undefined) return {}
     if (now - this.#infoSentAt < SEND_INFO_EVERY_MS) return { instance: info.instance }

@@ -514,7 +514,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     for (const [hash, words] of [
       ["#/dead", /no dead tasks/i],
       ["#/tasks", /no queued tasks/i],
-      ["#/workers", /no workers yet/i],
+      ["#/workers", /no workers/i],
     ] as const) {
       await page.page.goto(`${empty.url}/dashboard${hash}`)
       await page.reads(words)

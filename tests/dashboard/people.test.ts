@@ -1,5 +1,7 @@
 /** The views about people and machines: actions of operators, workers, brokers. */
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { Redis } from "ioredis"
+import { WORKERS_SEEN } from "../../lib/redis/keys.ts"
 import { chromium, type Look, TestBrowser, type TestPage } from "../support/browser.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { testRedis } from "../support/redis.ts"
@@ -59,5 +61,64 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.reads("a reason that")
     expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
     await page.picture("actions-phone")
+  })
+
+  test("workers show their load, are sorted and filtered, and those that are gone are folded away", async () => {
+    const queue = freshName()
+    for (let i = 0; i < 3; i++) await call("POST", "/submit", { type: "t", queue })
+    await call("POST", "/lease", { queues: [queue], worker: "busy", max: 3, concurrency: 4 })
+    await call("POST", "/lease", { queues: [queue], worker: "idle", concurrency: 2 })
+    await call("POST", "/lease", { queues: [queue], worker: "old" })
+    await call("POST", "/lease", { queues: [queue], worker: "away" })
+    await broker.queue.workers.flush()
+    const direct = new Redis(redis.socket)
+    await direct.zincrby(WORKERS_SEEN, -120_000, "away")
+    direct.disconnect()
+
+    await using page = await signedIn(`#/workers?queue=${queue}&order=running`)
+    await page.reads(/busy.*\n?.*live/)
+    await until("the one that is gone is not listed", async () => !(await page.text()).includes("away"))
+    const rows = (await page.page.evaluate(
+      "[...document.querySelectorAll('tbody tr')].map(row => row.innerText.replace(/\\s+/g, ' '))",
+    )) as string[]
+    expect(rows.map(row => row.split(" ")[0])).toEqual(["busy", "idle", "old"])
+    expect(rows[0]).toContain(" 3 of 4 ")
+    expect(rows[1]).toContain(" 0 of 2 ")
+    expect(rows[2]).toContain(" 0 of – ")
+    await page.find("meter", "75 % of busy used")
+    await (await page.find("main")).value("this.querySelector('summary').click()")
+    await page.reads("away")
+    expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
+    await page.picture("workers-load")
+    await page.page.goto(`${broker.url}/dashboard#/workers?state=draining`)
+    await page.reads("No workers")
+  })
+
+  test("the page of a worker shows its running tasks and its recent attempts", async () => {
+    const queue = freshName()
+    await using page = await signedIn("#/workers/mason")
+    await page.reads("No worker of this name")
+    await call("POST", "/submit", { type: "build", queue, task_id: "running" })
+    await call("POST", "/submit", { type: "build", queue, task_id: "broken", max_retries: 0 })
+    await call("POST", "/submit", { type: "build", queue, task_id: "built" })
+    await call("POST", "/lease", { queues: [queue], worker: "mason", max: 3, concurrency: 4 })
+    await call("POST", "/ack", { task_id: `${queue}:broken`, status: "failed", error: "no bricks\nat wall" })
+    await call("POST", "/ack", { task_id: `${queue}:built` })
+    await page.find("table", "Recent attempts")
+    await page.reads("no bricks")
+    const rows = (await page.page.evaluate(
+      "[...document.querySelectorAll('[aria-label=\"Recent attempts\"] tbody tr')].map(row => row.innerText.replace(/\\s+/g, ' '))",
+    )) as string[]
+    expect(rows.map(row => row.split(" ").slice(0, 3))).toEqual([
+      [`${queue}:built`, "build", "done"],
+      [`${queue}:broken`, "build", "failed"],
+      [`${queue}:running`, "build", "processing"],
+    ])
+    expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
+    await page.picture("worker")
+    await page.click("button", "Drain mason")
+    await page.find("dialog")
+    await page.click("button", "Drain")
+    await page.find("button", "Cancel drain: mason")
   })
 })

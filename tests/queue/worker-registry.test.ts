@@ -94,6 +94,8 @@ describe("a worker is listed", () => {
       host,
       version,
       queues: [f.queue],
+      concurrency: 4,
+      per_minute: expect.any(Number),
       first_seen_at: expect.any(Number),
       last_seen_at: expect.any(Number),
       in_hand: 1,

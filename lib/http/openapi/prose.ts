@@ -188,10 +188,12 @@ export const WORKER: WorkerView = {
   queues: ["default", "mail"],
   first_seen_at: NOW - 3_600_000,
   last_seen_at: NOW,
+  concurrency: 10,
   in_hand: 1,
   tasks: [ID],
   done: 1_500,
   failed: 2,
+  per_minute: 25,
 }
 
 export const SESSION: SessionView = {

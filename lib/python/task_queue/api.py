@@ -443,6 +443,8 @@ class LeaseRequest(TypedDict, total=False):
     """the worker's machine: 1 to 64 characters from A-Z a-z 0-9 . _ -"""
     version: str
     """the worker's version: 1 to 32 characters from A-Z a-z 0-9 . _ + -"""
+    concurrency: int
+    """how many tasks the worker runs at the same time at most; GET /workers shows it"""
 
 
 class _LeasedTask(TypedDict):
@@ -499,6 +501,8 @@ class Work(TypedDict, total=False):
     """the worker's machine: 1 to 64 characters from A-Z a-z 0-9 . _ -"""
     version: str
     """the worker's version: 1 to 32 characters from A-Z a-z 0-9 . _ + -"""
+    concurrency: int
+    """how many tasks the worker runs at the same time at most; GET /workers shows it"""
     settle: list[Ack]
     """at most 1,000 acks"""
     extend: list[Extend]
@@ -1003,6 +1007,8 @@ class _WorkerView(TypedDict):
     """since it was first seen"""
     failed: int
     """since it was first seen"""
+    per_minute: int
+    """acks that it sent in the last minute, a few seconds late"""
 
 
 class WorkerView(_WorkerView, total=False):
@@ -1010,6 +1016,8 @@ class WorkerView(_WorkerView, total=False):
     """identifies this run of the worker; absent if the worker does not send it"""
     host: str
     version: str
+    concurrency: int
+    """how many tasks it runs at the same time at most; absent if the worker does not send it"""
     draining_since: int
 
 
@@ -1549,9 +1557,9 @@ class Calls(Transport):
         """Delete the tasks of a queue that are in one state: `POST /queues/{queue}/purge`."""
         return self.call("POST", "/queues/{queue}/purge", [("path", "queue", queue)], body, timeout)
 
-    def list_workers(self, *, queue: str | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> WorkersAnswer:
+    def list_workers(self, *, queue: str | None = None, worker: str | None = None, state: list[Literal["live", "draining", "stale", "gone"]] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> WorkersAnswer:
         """List the workers: `GET /workers`."""
-        return self.call("GET", "/workers", [("query", "queue", queue), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
+        return self.call("GET", "/workers", [("query", "queue", queue), ("query", "worker", worker), ("query", "state", state), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 
     def drain_worker(self, worker: str, *, timeout: float | None = None) -> Drained:
         """Drain a worker: it finishes its tasks and stops: `POST /workers/{worker}/drain`."""
@@ -1775,9 +1783,9 @@ class AsyncCalls(AsyncTransport):
         """Delete the tasks of a queue that are in one state: `POST /queues/{queue}/purge`."""
         return await self.call("POST", "/queues/{queue}/purge", [("path", "queue", queue)], body, timeout)
 
-    async def list_workers(self, *, queue: str | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> WorkersAnswer:
+    async def list_workers(self, *, queue: str | None = None, worker: str | None = None, state: list[Literal["live", "draining", "stale", "gone"]] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> WorkersAnswer:
         """List the workers: `GET /workers`."""
-        return await self.call("GET", "/workers", [("query", "queue", queue), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
+        return await self.call("GET", "/workers", [("query", "queue", queue), ("query", "worker", worker), ("query", "state", state), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 
     async def drain_worker(self, worker: str, *, timeout: float | None = None) -> Drained:
         """Drain a worker: it finishes its tasks and stops: `POST /workers/{worker}/drain`."""

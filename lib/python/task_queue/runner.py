@@ -50,7 +50,12 @@ class Runner:
         self._conversation = Conversation(
             Transport(settings.url, settings.token),
             name,
-            {"instance": uuid.uuid4().hex[:13], "host": host[:64], "version": "python"},
+            {
+                "instance": uuid.uuid4().hex[:13],
+                "host": host[:64],
+                "version": "python",
+                "concurrency": settings.concurrency,
+            },
             settings.queues,
             self._condition,
             lambda: settings.concurrency - len(self._running),
