@@ -115,7 +115,7 @@ export function requireReady({
   refused,
 }: Pick<RedisState, "maxmemoryPolicy" | "replicas" | "waitReplicas"> & Partial<RedisState>): void {
   if (refused !== undefined) throw new Refused(refused.code, { detail: refused.detail })
-  if (maxmemoryPolicy !== "noeviction")
+  if (maxmemoryPolicy !== "noeviction" && maxmemoryPolicy !== "unknown")
     throw new Refused("not_ready", {
       detail: "Redis may evict tasks when its memory is full. Set maxmemory-policy to noeviction.",
     })

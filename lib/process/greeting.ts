@@ -111,9 +111,11 @@ export function redisWarnings({ durability, maxmemoryPolicy, replicas, waitRepli
   const evictions =
     maxmemoryPolicy === "noeviction"
       ? []
-      : [
-          "Redis may evict tasks when its memory is full, so /readyz answers 503: set maxmemory-policy noeviction",
-        ]
+      : maxmemoryPolicy === "unknown"
+        ? ["Redis does not report its maxmemory-policy: make sure that it is noeviction"]
+        : [
+            "Redis may evict tasks when its memory is full, so /readyz answers 503: set maxmemory-policy noeviction",
+          ]
   const failovers =
     waitReplicas > replicas
       ? [

@@ -24,6 +24,27 @@ export function writePerTick(redis: Redis): void {
   }
 }
 
+/** Whether the error says that the user may not call the command, or that the server does not have it under this name. */
+export const isRefused = (error: Error): boolean => /^NOPERM|unknown command/i.test(error.message)
+
+/**
+ * Uses a server that refuses INFO, as some managed ones do. ioredis calls INFO before it uses a connection: it prints a
+ * warning to stderr if the user may not call it, and gives up if the command is renamed. An empty answer means: not loading.
+ */
+export function doWithoutInfo(redis: Redis): void {
+  const info = redis.info.bind(redis) as (...args: unknown[]) => Promise<string>
+  redis.info = ((...args: unknown[]) => {
+    const done =
+      typeof args.at(-1) === "function" ? (args.pop() as (error: unknown, text?: string) => void) : undefined
+    const answer = info(...args).catch((error: Error) => {
+      if (isRefused(error)) return ""
+      throw error
+    })
+    if (done !== undefined) answer.then(text => done(null, text), done)
+    return answer
+  }) as Redis["info"]
+}
+
 /**
  * Connects again after ioredis gave up. If a connection is interrupted while it is being made, its status becomes `end`,
  * and the retry strategy is not asked.
@@ -43,6 +64,12 @@ export function revive(redis: Redis): void {
   })
 }
 
+/** The last error of a connection to a Sentinel: ioredis reports only that all of them are unreachable. */
+export const sentinelError = (redis: Redis): Error | undefined => {
+  const { connector } = redis as unknown as { connector: unknown }
+  return connector instanceof QuietSentinels ? connector.lastError : undefined
+}
+
 /**
  * Two workarounds for the failover detector, which subscribes to messages of the Sentinels:
  *   - its connections have no `error` listener, so that ioredis prints every error of them to stderr
@@ -51,11 +78,16 @@ export function revive(redis: Redis): void {
  *     is removed while the connection is made. Seen in 6.0.0; no upstream issue was found.
  */
 export class QuietSentinels extends SentinelConnector {
+  lastError: Error | undefined
+
   constructor(options: SentinelConnectionOptions) {
     super(options)
     const internal = internals(this)
     const dial = internal.connectToSentinel.bind(this)
-    internal.connectToSentinel = (...args) => dial(...args).on("error", () => {})
+    internal.connectToSentinel = (...args) =>
+      dial(...args).on("error", (error: Error) => {
+        this.lastError = error
+      })
   }
 
   override connect(...args: Parameters<SentinelConnector["connect"]>) {

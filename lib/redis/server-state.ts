@@ -17,8 +17,16 @@ export interface ServerState {
   refusal: Error | undefined
 }
 
+/** The most that WAIT_REPLICAS may ask for. */
+const MAX_REPLICAS = 10
+
 /** The Redis user lacks rights. */
 export class MissingRights extends Error {}
+
+/** What a server does not report. */
+export const UNKNOWN = "unknown"
+export const NO_INFO =
+  "Redis refuses INFO, so its version and settings are unknown. Make sure that it is 7.0 or newer, with maxmemory-policy noeviction and appendonly yes."
 
 /** The value of a line of INFO. */
 export const line = (info: string, name: string) => new RegExp(`^${name}:(.*?)\\r?$`, "m").exec(info)?.[1]
@@ -26,20 +34,23 @@ export const line = (info: string, name: string) => new RegExp(`^${name}:(.*?)\\
 /** `key`: SCHEMA on the server that has it, any key of the server elsewhere. `waits`: the broker uses WAIT. */
 export async function serverState(redis: Redis, key: string, waits: boolean): Promise<ServerState> {
   const missing = new Set<string>()
-  // INFO is also answered before the connection is usable and while Redis loads its data.
-  const info = String((await tryCommand(redis, missing, "INFO")) ?? "")
+  // INFO is also answered before the connection is usable and while Redis loads its data. Managed servers may refuse it.
+  const info = await redis.info()
   const refusal =
     line(info, "loading") === "1" ? new Error(LOADING) : await refusalOf(redis, key, waits, missing)
   // Managed servers may refuse CONFIG. INFO has the policy and whether there is an AOF, but not appendfsync.
   const fsync = await redis.config("GET", "appendfsync").then(
     reply => (reply as string[])[1],
-    () => "unknown",
+    () => UNKNOWN,
   )
   return {
-    version: line(info, "redis_version") ?? "unknown",
-    maxmemoryPolicy: line(info, "maxmemory_policy") ?? "unknown",
-    durability: line(info, "aof_enabled") === "1" ? (fsync as ServerState["durability"]) : "none",
-    replicas: info.match(/^slave\d+:.*state=online/gm)?.length ?? 0,
+    version: line(info, "redis_version") ?? UNKNOWN,
+    maxmemoryPolicy: line(info, "maxmemory_policy") ?? UNKNOWN,
+    durability: line(info, "aof_enabled") === "0" ? "none" : (fsync as ServerState["durability"]),
+    replicas:
+      info === "" && waits && refusal === undefined
+        ? Number(await redis.call("WAIT", MAX_REPLICAS, 1))
+        : (info.match(/^slave\d+:.*state=online/gm)?.length ?? 0),
     refusal,
   }
 }

@@ -14,7 +14,15 @@ import { RefusalLog } from "./refusal-log.ts"
 import type { Command } from "./replicated.ts"
 import { lackOfRights } from "./rights.ts"
 import { evaluate, type Runner, type Script, send } from "./runner.ts"
-import { keyOn, line, MissingRights, type ServerState, serverState } from "./server-state.ts"
+import {
+  keyOn,
+  line,
+  MissingRights,
+  NO_INFO,
+  type ServerState,
+  serverState,
+  UNKNOWN,
+} from "./server-state.ts"
 import { SharedAnswer } from "./shared-answer.ts"
 import { openTopology, type Server, type Topology } from "./topology.ts"
 
@@ -247,9 +255,12 @@ export class Store implements Runner {
       topology: topologyOf(this.target),
       waitReplicas: this.target.waitReplicas ?? 0,
       refused: reason && describe(reason),
-      degraded: faults.map(({ error, at }) =>
-        at === undefined ? describe(error).detail : describeNode(error, masters.length),
-      ),
+      degraded: [
+        ...faults.map(({ error, at }) =>
+          at === undefined ? describe(error).detail : describeNode(error, masters.length),
+        ),
+        ...(states.some(({ version }) => version === UNKNOWN) ? [NO_INFO] : []),
+      ],
     }
   }
 
@@ -263,7 +274,7 @@ export class Store implements Runner {
     if (mode === "sentinel") throw new Error("This server is a Sentinel: set its address in REDIS_SENTINELS.")
     if (mode === "cluster" && topologyOf(this.target) !== "cluster")
       throw new Error("This server is a node of a Cluster: set its address in REDIS_CLUSTER.")
-    const version = line(info, "redis_version") ?? "unknown"
+    const version = line(info, "redis_version") ?? UNKNOWN
     if (Number.parseInt(version, 10) < 7)
       throw new Error(`This server is Redis ${version}: 7.0 or newer is required.`)
     await this.markLayout()

@@ -6,6 +6,7 @@ import { endedChannel } from "../../lib/redis/keys.ts"
 import { PROBED_COMMANDS } from "../../lib/redis/rights.ts"
 import { root } from "../support/documents.ts"
 import { DirectQueue, testBroker, until } from "../support/harness.ts"
+import { freePort, startBroker } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
 import { answered, post, problem, submitted } from "../support/requests.ts"
 
@@ -50,7 +51,6 @@ const LACKS: [rules: string[], right: string][] = [
   [["-evalsha"], "+@scripting"],
   [["-publish"], "+publish"],
   [["-subscribe"], "+subscribe"],
-  [["-info"], "+info"],
   [["-zadd", "-rpush"], "+rpush +zadd"],
   [["-@hash"], "+hset"],
   [["-xtrim"], "+xtrim"],
@@ -155,3 +155,32 @@ test("hints are published in one place in Lua and in one in TypeScript, where a 
     if ((await Bun.file(join(root, path)).text()).includes('"PUBLISH"')) publishing.push(path)
   expect(publishing.sort()).toEqual(["lib/lua/clock.lua", "lib/redis/store.ts"])
 })
+
+test.each([
+  ["refused", ["-info", "-config"], []],
+  ["renamed", [], ["--rename-command", "INFO", "", "--rename-command", "CONFIG", ""]],
+] as const)(
+  "INFO and CONFIG may be %s: the broker works, and /readyz says what it cannot know",
+  async (_, rules, args) => {
+    const user = ["--user", "broker", "on", ">password", ...(await documentedRights()), ...rules]
+    const port = freePort()
+    await using _server = await testRedis({
+      args: ["--port", `${port}`, "--bind", "127.0.0.1", ...args, ...user],
+    })
+    await using broker = await startBroker("", { REDIS_URL: `redis://broker:password@127.0.0.1:${port}` })
+    const { task_id } = await broker.client.submit({ type: "a" })
+    expect((await broker.client.lease()).tasks).toMatchObject([{ id: task_id }])
+    expect(await broker.client.readyz()).toMatchObject({
+      status: "ready",
+      redis: "unknown",
+      durability: "unknown",
+      maxmemory_policy: "unknown",
+      degraded: [expect.stringContaining("Redis refuses INFO")],
+    })
+    expect(broker.process.log.filter(({ level }) => level === "warn").map(({ message }) => message)).toEqual([
+      expect.stringContaining("make sure that it has appendonly yes"),
+      expect.stringContaining("make sure that it is noeviction"),
+    ])
+    expect(broker.process.stderr).not.toContain("ready check")
+  },
+)
