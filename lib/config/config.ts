@@ -6,7 +6,8 @@
  */
 import { LOG_LEVELS } from "../log.ts"
 import type { Backoff } from "../wire/submitting.ts"
-import { type Env, type HostPort, type OnRead, QUEUE_NAME, Reader } from "./reader.ts"
+import { type AddressMap, type Env, type HostPort, type OnRead, QUEUE_NAME, Reader } from "./reader.ts"
+import { type RedisTls, readRedisTls } from "./redis-tls.ts"
 import { faultOfRedisUrl } from "./redis-url.ts"
 import { readTokens } from "./tokens.ts"
 import { readTraces } from "./traces.ts"
@@ -101,15 +102,10 @@ function readRedis(read: Reader) {
   if (redisHost !== undefined && given.length > 0 && given[0] !== "REDIS_URL")
     read.fault(`${given[0]} and REDIS_HOST are both set: set only one of them`, undefined)
   const own = given.length === 0 && redisHost === undefined
-  const hostUrl = isHostUsed ? urlOfHost(redisHost, redisPort) : undefined
+  const redisTls = readRedisTls(read, own)
+  const hostUrl = isHostUsed ? urlOfHost(redisHost, redisPort, redisTls !== undefined) : undefined
   if (isHostUsed && hostUrl === undefined)
     read.fault("REDIS_HOST must be the name or the address of a host, without redis:// and port", undefined)
-  // TLS is part of REDIS_URL. Without TLS the password would be sent in the clear.
-  if (!own && !redisUrl?.startsWith("rediss:"))
-    read.unsupported(
-      "REDIS_TLS",
-      "REDIS_TLS is not supported: for one server, write rediss:// in REDIS_URL. TLS to Sentinels or a Cluster is not supported yet",
-    )
   if ((redisPassword ?? redisUsername) !== undefined && (own || given[0] === "REDIS_URL"))
     read.fault(
       "REDIS_USERNAME and REDIS_PASSWORD require REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER; with REDIS_URL, write " +
@@ -122,8 +118,11 @@ function readRedis(read: Reader) {
     redisUrl: hostUrl ?? redisUrl,
     redisSentinels,
     redisMasterName: read.text("REDIS_MASTER_NAME", "mymaster"),
+    redisSentinelUsername: read.text("REDIS_SENTINEL_USERNAME"),
     redisSentinelPassword: read.text("REDIS_SENTINEL_PASSWORD"),
     redisCluster,
+    redisTls,
+    redisNatMap: read.addressMap("REDIS_NAT_MAP"),
     redisUsername,
     redisPassword,
     waitReplicas,
@@ -133,9 +132,9 @@ function readRedis(read: Reader) {
 }
 
 /** The URL of a host that may be an IPv6 address; undefined if it is no host. */
-function urlOfHost(host: string, port: number): string | undefined {
+function urlOfHost(host: string, port: number, isTls: boolean): string | undefined {
   const isIpv6 = /^[\da-fA-F]*:[\da-fA-F:.]+$/.test(host)
-  const url = `redis://${isIpv6 ? `[${host}]` : host}:${port}`
+  const url = `${isTls ? "rediss" : "redis"}://${isIpv6 ? `[${host}]` : host}:${port}`
   return /^([\w.-]+|[\da-fA-F:.[\]]+)$/.test(host) && URL.canParse(url) ? url : undefined
 }
 
@@ -149,11 +148,18 @@ export function readInspectConfig(env: Env = process.env, onRead: OnRead = () =>
 
 /** The address of Redis; undefined: the broker runs its own. */
 export function redisAddress(config: RedisConfig): RedisAddress | undefined {
-  const { redisUrl, redisSentinels, redisCluster, redisMasterName, redisSentinelPassword } = config
+  const { redisUrl, redisSentinels, redisCluster, redisTls: tls, redisNatMap: natMap } = config
   if (redisSentinels !== undefined)
-    return { sentinels: redisSentinels, master: redisMasterName, sentinelPassword: redisSentinelPassword }
-  if (redisCluster !== undefined) return { cluster: redisCluster }
-  return redisUrl === undefined ? undefined : { url: redisUrl }
+    return {
+      sentinels: redisSentinels,
+      master: config.redisMasterName,
+      sentinelUsername: config.redisSentinelUsername,
+      sentinelPassword: config.redisSentinelPassword,
+      tls,
+      natMap,
+    }
+  if (redisCluster !== undefined) return { cluster: redisCluster, tls, natMap }
+  return redisUrl === undefined ? undefined : { url: redisUrl, tls }
 }
 
 /** Reads the configuration of `top`: how to reach a broker. */
@@ -217,9 +223,20 @@ function readBackoff(read: Reader): Backoff | undefined {
 }
 
 /** One server, the master that Sentinels name, or the nodes of a Cluster. */
-export type RedisAddress =
+export type RedisAddress = RedisPlace & {
+  tls?: RedisTls | undefined
+  /** With Sentinels or a Cluster. */
+  natMap?: AddressMap | undefined
+}
+
+type RedisPlace =
   /** `redis://`, `rediss://`, `unix:///path`, or a bare `/path` of a Unix socket. */
   | { url: string }
-  | { sentinels: readonly HostPort[]; master: string; sentinelPassword?: string | undefined }
+  | {
+      sentinels: readonly HostPort[]
+      master: string
+      sentinelUsername?: string | undefined
+      sentinelPassword?: string | undefined
+    }
   /** Some of the nodes. The client learns the others from them. */
   | { cluster: readonly HostPort[] }

@@ -73,27 +73,46 @@ export class Reader {
     )
   }
 
-  /** `host:port,…`; the default port is `port`. */
+  /** `host:port,…`, possibly with redis:// or rediss://; the default port is `port`. */
   nodes(name: Variable, port: number): HostPort[] | undefined {
     const value = this.text(name)
     if (value === undefined) return undefined
-    if (/\brediss:/i.test(value))
+    const schemes = new Set(Array.from(value.matchAll(/\b(rediss?):\/\//g), ([, scheme]) => scheme))
+    if (schemes.size > 1)
+      return this.fault(`${name} must use either redis:// or rediss:// (TLS) for all addresses`, undefined)
+    const nodes = value.split(",").map(node => parseHostPort(node.replace(/^\s*rediss?:\/\//, ""), port))
+    if (nodes.includes(undefined))
       return this.fault(
-        `${name} must be addresses of the form host:port: TLS (rediss://) to Sentinels or a Cluster is not supported yet`,
+        `${name} must be addresses of the form host:port, or rediss://host:port (TLS), separated by commas; user and password are variables of their own`,
         undefined,
       )
-    const nodes = value
-      .split(",")
-      .map(node => /^(\[[\da-fA-F:]+\]|[\w.-]+)(?::(\d{1,5}))?$/.exec(node.trim()))
-    if (nodes.some(node => node === null || Number(node[2] ?? port) > 65_535 || node[2] === "0"))
-      return this.fault(`${name} must be addresses of the form host:port, separated by commas`, undefined)
-    return nodes.map(node => ({ host: node![1]!.replace(/[[\]]/g, ""), port: Number(node![2] ?? port) }))
+    return nodes as HostPort[]
   }
 
-  /** A variable of other programs that must not be ignored if it is set to something else than false. */
-  unsupported(name: string, problem: string): void {
-    if (!["", "0", "false", "no", "off"].includes(this.env[name]?.toLowerCase() ?? ""))
-      this.fault(problem, undefined)
+  /** `announced=reachable,…`, each as `host:port`. */
+  addressMap(name: Variable): AddressMap | undefined {
+    const value = this.text(name)
+    if (value === undefined) return undefined
+    const pairs = value.split(",").map(pair => pair.split("=").map(address => parseHostPort(address)))
+    if (pairs.some(pair => pair.length !== 2 || pair.includes(undefined)))
+      return this.fault(
+        `${name} must be pairs of addresses, announced=reachable, as in 10.0.0.5:6379=redis.example:7001, separated by commas`,
+        undefined,
+      )
+    return Object.fromEntries(
+      (pairs as HostPort[][]).map(([announced, reachable]) => [addressOf(announced!), reachable!]),
+    )
+  }
+
+  /** The content of the file that the variable names. */
+  file(name: Variable): string | undefined {
+    const path = this.text(name)
+    if (path === undefined) return undefined
+    try {
+      return readFileSync(path, "utf8").replace(/^\uFEFF/, "")
+    } catch (error) {
+      return this.fault(`${name} cannot be read: ${(error as NodeJS.ErrnoException).code}`, undefined)
+    }
   }
 
   token(): string | undefined {
@@ -108,15 +127,10 @@ export class Reader {
   /** The variable, or the content of the file that `<name>_FILE` names, which is how secrets are mounted. */
   textOrFile(name: "API_TOKENS"): string | undefined {
     const text = this.text(name)
-    const path = this.text(`${name}_FILE`)
-    if (path === undefined) return text
+    if (this.text(`${name}_FILE`) === undefined) return text
     if (text !== undefined)
       return this.fault(`${name} and ${name}_FILE are both set: set only one of them`, undefined)
-    try {
-      return readFileSync(path, "utf8").replace(/^\uFEFF/, "")
-    } catch (error) {
-      return this.fault(`${name}_FILE cannot be read: ${(error as NodeJS.ErrnoException).code}`, undefined)
-    }
+    return this.file(`${name}_FILE`)
   }
 
   fault<T>(problem: string, fallback: T): T {
@@ -133,4 +147,18 @@ export class Reader {
 export interface HostPort {
   host: string
   port: number
+}
+
+/** What servers announce, as `host:port`, and where they can be reached. */
+export type AddressMap = Readonly<Record<string, HostPort>>
+
+export const addressOf = ({ host, port }: HostPort): string => `${host}:${port}`
+
+/** Without a default port the text must have one. */
+function parseHostPort(text: string, defaultPort?: number): HostPort | undefined {
+  const [, host, given] = /^(\[[\da-fA-F:]+\]|[\w.-]+)(?::(\d{1,5}))?$/.exec(text.trim()) ?? []
+  const port = Number(given ?? defaultPort)
+  return host !== undefined && port > 0 && port <= 65_535
+    ? { host: host.replace(/[[\]]/g, ""), port }
+    : undefined
 }

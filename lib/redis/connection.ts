@@ -1,10 +1,13 @@
 /** Connections to Redis. No command is sent twice, and none waits without a limit. */
 import { createConnection } from "node:net"
+import { connect as connectTls } from "node:tls"
 import { AbstractConnector, type RedisOptions as AllOptions, Redis } from "ioredis"
 import type { RedisAddress } from "../config/config.ts"
 import type { HostPort } from "../config/reader.ts"
-import { QuietSentinels, revive, writePerTick } from "./ioredis-fixes.ts"
+import type { RedisTls } from "../config/redis-tls.ts"
+import { doWithoutInfo, QuietSentinels, revive, sentinelError, writePerTick } from "./ioredis-fixes.ts"
 import type { OutageLog } from "./outage-log.ts"
+import { explainTls } from "./tls.ts"
 
 type RedisOptions = Omit<AllOptions, "replyMapping">
 export type RedisTarget = RedisAddress & {
@@ -40,6 +43,7 @@ function options({ timeoutMs, name, ...target }: RedisTarget): RedisOptions {
   return {
     ...(target.username !== undefined && { username: target.username }),
     ...(target.password !== undefined && { password: target.password }),
+    ...(target.tls !== undefined && { tls: target.tls }),
     connectionName: name,
     // 0 also rejects the commands in flight when a connection closes. Otherwise, with autoResendUnfulfilledCommands off,
     // ioredis 6.0.0 leaves them pending until commandTimeout (github.com/redis/ioredis/issues/2193).
@@ -61,12 +65,30 @@ function options({ timeoutMs, name, ...target }: RedisTarget): RedisOptions {
 
 function connection(target: RedisTarget, extra: RedisOptions, outages: OutageLog, at = ""): Redis {
   const redis = dial(target, { ...options(target), ...extra })
-  redis.on("error", error => outages.down(redis, at, (refusals.get(redis) ?? error).message))
-  redis.on("ready", () => outages.up(redis, at))
+  redis.on("error", error => outages.down(redis, at, words(redis, error)))
+  redis.on("ready", () => {
+    wereReady.add(redis)
+    outages.up(redis, at)
+  })
   noteRefusals(redis, words => outages.down(redis, at, words))
+  doWithoutInfo(redis)
   revive(redis)
   writePerTick(redis)
   return redis
+}
+
+/** Connections that have been usable before. */
+const wereReady = new WeakSet<Redis>()
+
+/** Why a connection failed, for operators. */
+function words(redis: Redis, error: Error): string {
+  const refusal = refusals.get(redis)
+  if (refusal !== undefined) return refusal.message
+  const place = { tls: redis.options.tls, wasReady: wereReady.has(redis) }
+  const cause = sentinelError(redis)
+  return cause !== undefined && /sentinels are unreachable/.test(error.message)
+    ? `All sentinels are unreachable: ${explainTls(cause, place)}`
+    : explainTls(error, place)
 }
 
 /** The errors with which servers refused connections. ioredis reports only that a connection was closed, or nothing. */
@@ -103,7 +125,10 @@ function dial(target: RedisTarget, all: RedisOptions): Redis {
       ...all,
       sentinels: target.sentinels.map(({ host, port }) => ({ host, port })),
       name: target.master,
+      sentinelUsername: target.sentinelUsername!,
       sentinelPassword: target.sentinelPassword!,
+      ...(target.tls !== undefined && { sentinelTLS: target.tls, enableTLSForSentinelMode: true }),
+      ...(target.natMap !== undefined && { natMap: { ...target.natMap } }),
       sentinelCommandTimeout: SENTINEL_MS,
       sentinelRetryStrategy: attempt => Math.min(50 * attempt, 500),
       // ioredis would subscribe again, and a failure there is an uncaught error that ends the process.
@@ -133,7 +158,7 @@ export function subscriptionConnection(
   const extra: RedisOptions = { autoResubscribe: false }
   const redis = connection(
     { ...target, name: `${target.name}-subscriptions` },
-    "cluster" in target ? { ...extra, Connector: roundConnector(nodes) } : extra,
+    "cluster" in target ? { ...extra, Connector: roundConnector(nodes, target.tls) } : extra,
     outages,
     "cluster" in target ? "subscriptions" : "",
   )
@@ -149,7 +174,7 @@ export function subscriptionConnection(
 }
 
 /** Connects to another node each time. */
-function roundConnector(nodes: () => readonly HostPort[]) {
+function roundConnector(nodes: () => readonly HostPort[], tls: RedisTls | undefined) {
   let turn = Math.floor(Math.random() * 1_000)
   return class extends AbstractConnector {
     constructor(options: unknown) {
@@ -159,7 +184,7 @@ function roundConnector(nodes: () => readonly HostPort[]) {
       this.connecting = true
       const all = nodes()
       const { host, port } = all[turn++ % all.length]!
-      this.stream = createConnection({ host, port })
+      this.stream = tls === undefined ? createConnection({ host, port }) : connectTls({ host, port, ...tls })
       this.stream.once("error", error => (this.firstError = error))
       return this.stream
     }
@@ -174,8 +199,7 @@ export async function connect(redis: Redis): Promise<void> {
   try {
     await Promise.race([redis.connect(), failed.promise])
   } catch (error) {
-    const { message } = refusals.get(redis) ?? (error as Error)
-    throw new Error(`Redis cannot be used: ${message}`, { cause: error })
+    throw new Error(`Redis cannot be used: ${words(redis, error as Error)}`, { cause: error })
   } finally {
     redis.off("error", failed.reject)
   }

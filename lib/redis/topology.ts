@@ -9,7 +9,7 @@
  * (github.com/redis/ioredis/issues/559).
  */
 import type { Redis } from "ioredis"
-import type { HostPort } from "../config/reader.ts"
+import { addressOf, type HostPort } from "../config/reader.ts"
 import { commandConnection, connect, type RedisTarget, whyUnavailable } from "./connection.ts"
 import type { OutageLog } from "./outage-log.ts"
 import { ReplicatedWrites } from "./replicated.ts"
@@ -61,7 +61,7 @@ function server(target: RedisTarget, outages: OutageLog, onBack: () => void, at?
   return {
     redis,
     replicated,
-    at: at && nameOf(at),
+    at: at && addressOf(at),
     whyUnavailable: () => whyUnavailable(redis),
     async connect() {
       await Promise.all([redis, ...(second ? [second] : [])].map(connect))
@@ -147,8 +147,8 @@ export class Cluster implements Topology {
     if (!found) return false
     const [, slot, host, port] = found
     if (host === "") return false
-    const node = this.#node({ host: host!, port: Number(port) })
-    this.#owners[Number(slot)] = nameOf(node)
+    const node = this.#announced({ host: host!, port: Number(port) })
+    this.#owners[Number(slot)] = addressOf(node)
     await node.opened.catch(() => {})
     return true
   }
@@ -159,13 +159,18 @@ export class Cluster implements Topology {
     await Promise.all([...this.#known.values()].map(node => node.close(ms)))
   }
 
+  /** The node that announces this address. */
+  #announced(at: HostPort): Node {
+    return this.#node(this.target.natMap?.[addressOf(at)] ?? at)
+  }
+
   #node(at: HostPort): Node {
-    const known = this.#known.get(nameOf(at))
+    const known = this.#known.get(addressOf(at))
     if (known !== undefined) return known
     const opened = server(this.target, this.outages, this.onBack, at)
     const node = { ...opened, ...at, opened: opened.connect() }
     node.opened.catch(() => {}) // retried in the background
-    this.#known.set(nameOf(at), node)
+    this.#known.set(addressOf(at), node)
     return node
   }
 
@@ -187,10 +192,10 @@ export class Cluster implements Topology {
   #learn(from: string, ranges: SlotRange[]): void {
     if (this.#closed || ranges.length === 0) return
     const owners: (string | undefined)[] = new Array(SLOTS)
-    const listed = new Set(this.target.cluster.map(nameOf))
+    const listed = new Set(this.target.cluster.map(addressOf))
     for (const [first, last, ...nodes] of ranges) {
       // A node that does not know its own address reports none. Then it is the node that was asked.
-      const names = nodes.map(([host, port]) => nameOf(this.#node({ host: host || from, port })))
+      const names = nodes.map(([host, port]) => addressOf(this.#announced({ host: host || from, port })))
       for (const name of names) listed.add(name)
       owners.fill(names[0], first, last + 1)
     }
@@ -210,8 +215,6 @@ type SlotRange = [
   last: number,
   ...nodes: [host: string | null, port: number, ...rest: unknown[]][],
 ]
-
-const nameOf = ({ host, port }: HostPort): string => `${host}:${port}`
 
 const SLOTS = 16_384
 

@@ -240,20 +240,68 @@ test.each([
   expect(urlFaults(address)).toEqual([])
 })
 
-test("TLS to Sentinels or a Cluster is refused with a message that names TLS and the setting", () => {
-  const faults = (env: Env) => problems(readBrokerConfig, { API_SECRET_TOKEN: "t", ...env })
-  for (const name of ["REDIS_SENTINELS", "REDIS_CLUSTER"]) {
-    expect(faults({ [name]: "a:1,rediss://b:1" })).toEqual([
-      expect.stringMatching(new RegExp(`^${name} .*TLS`)),
-    ])
-    expect(faults({ [name]: "a:1", REDIS_TLS: "true" })).toEqual([
-      expect.stringMatching(/^REDIS_TLS .*rediss:/),
-    ])
-    expect(faults({ [name]: "a:1", REDIS_TLS: "false" })).toEqual([])
+test("TLS to Redis: by REDIS_TLS or rediss://, for every kind of address", () => {
+  const tls = (env: Env) => readBrokerConfig({ API_SECRET_TOKEN: "t", ...env }).redisTls !== undefined
+  for (const name of ["REDIS_SENTINELS", "REDIS_CLUSTER", "REDIS_HOST"]) {
+    expect(tls({ [name]: "a" })).toBeFalse()
+    expect(tls({ [name]: "a", REDIS_TLS: "false" })).toBeFalse()
+    expect(tls({ [name]: "a", REDIS_TLS: "true" })).toBeTrue()
   }
-  expect(faults({ REDIS_HOST: "h", REDIS_TLS: "1" })).toHaveLength(1)
-  expect(faults({ REDIS_URL: "rediss://h", REDIS_TLS: "1" })).toEqual([])
-  expect(problems(readBrokerConfig, { REDIS_TLS: "1" })).toEqual([])
+  expect(readBrokerConfig({ API_SECRET_TOKEN: "t", REDIS_HOST: "h", REDIS_TLS: "true" }).redisUrl).toBe(
+    "rediss://h:6379",
+  )
+  const nodes = [
+    { host: "a", port: 1 },
+    { host: "::1", port: 6379 },
+  ]
+  const config = readBrokerConfig({ API_SECRET_TOKEN: "t", REDIS_CLUSTER: "rediss://a:1, [::1]" })
+  expect([config.redisCluster, config.redisTls !== undefined]).toEqual([nodes, true])
+  expect([tls({ REDIS_URL: "rediss://h", REDIS_TLS: "true" }), tls({ REDIS_URL: "redis://h" })]).toEqual([
+    true,
+    false,
+  ])
+})
+
+test("files and names for TLS: what is missing, unreadable or without use is said", () => {
+  const faults = (env: Env) => problems(readBrokerConfig, { API_SECRET_TOKEN: "t", ...env })
+  const cluster = { REDIS_CLUSTER: "a", REDIS_TLS: "true" }
+  expect(faults({ REDIS_TLS: "true" })).toEqual([expect.stringMatching(/^REDIS_TLS requires the address/)])
+  expect(faults({ REDIS_URL: "redis://h", REDIS_TLS: "true" })).toEqual([
+    "REDIS_TLS is true, but REDIS_URL does not begin with rediss://",
+  ])
+  expect(faults({ ...cluster, REDIS_TLS: "1" })).toEqual(["REDIS_TLS must be one of true, false"])
+  expect(faults({ ...cluster, REDIS_TLS_CA: "/none/ca.pem" })).toEqual([
+    "REDIS_TLS_CA cannot be read: ENOENT",
+  ])
+  expect(faults({ ...cluster, REDIS_TLS_CA: import.meta.path })).toEqual([])
+  expect(faults({ ...cluster, REDIS_TLS_CA: `${import.meta.dir}/../../package.json` })).toEqual([
+    "REDIS_TLS_CA must name a file in PEM format, which has a line -----BEGIN ...-----",
+  ])
+  expect(faults({ ...cluster, REDIS_TLS_CERT: import.meta.path })).toEqual([
+    "REDIS_TLS_CERT and REDIS_TLS_KEY must be set together: a certificate needs its key",
+  ])
+  expect(faults({ REDIS_CLUSTER: "a", REDIS_TLS_SERVER_NAME: "b" })).toEqual([
+    expect.stringMatching(/^REDIS_TLS_CA, .* require TLS: set REDIS_TLS=true/),
+  ])
+  expect(faults({ REDIS_CLUSTER: "redis://a,rediss://b" })).toEqual([
+    "REDIS_CLUSTER must use either redis:// or rediss:// (TLS) for all addresses",
+  ])
+  expect(faults({ REDIS_CLUSTER: "rediss://user:secret@a" })).toEqual([
+    expect.stringMatching(
+      /^REDIS_CLUSTER must be addresses of the form host:port, or rediss:.* variables of their own$/,
+    ),
+  ])
+})
+
+test("REDIS_NAT_MAP maps announced to reachable addresses", () => {
+  const map = (REDIS_NAT_MAP: string) =>
+    readBrokerConfig({ API_SECRET_TOKEN: "t", REDIS_CLUSTER: "a", REDIS_NAT_MAP }).redisNatMap
+  expect(map("10.0.0.5:6379=redis.example:7001, [::1]:2=b:3")).toEqual({
+    "10.0.0.5:6379": { host: "redis.example", port: 7001 },
+    "::1:2": { host: "b", port: 3 },
+  })
+  for (const wrong of ["a:1", "a:1=b", "a=b:1", "a:1=b:2=c:3", "a:1=b:70000", ","])
+    expect(() => map(wrong)).toThrow(/REDIS_NAT_MAP must be pairs of addresses/)
 })
 
 test("REDIS_HOST is a host, not an address with a scheme, a port or a path", () => {

@@ -18,6 +18,8 @@ test("lib/config/README.md lists each variable with its reader and its default",
   const worker = variables(readWorkerConfig)
   broker.set("REDIS_PORT", "6379") // no member of its own: it becomes part of redisUrl
   expect(readBrokerConfig({ REDIS_HOST: "a", API_SECRET_TOKEN: "b" }).redisUrl).toBe("redis://a:6379")
+  broker.set("REDIS_TLS", "false")
+  expect(readBrokerConfig({}).redisTls).toBeUndefined()
   broker.set("DONE_RETENTION_COUNT", String(readBrokerConfig({}).doneKept))
   broker.set("DEAD_RETENTION_COUNT", String(readBrokerConfig({}).deadKept))
   broker.set("BACKOFF_KIND", "none") // all four become `backoff`

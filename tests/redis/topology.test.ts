@@ -375,7 +375,7 @@ test("a configuration must have one address of Redis, and WAIT_REPLICAS only wit
   expect(problems({ ...cluster, ...sentinels })).toEqual([expect.stringContaining("set only one")])
   expect(problems({ ...cluster, REDIS_HOST: "a" })).toEqual([expect.stringContaining("set only one")])
   expect(problems({ REDIS_CLUSTER: "a:70000" })).toEqual([expect.stringContaining("host:port")])
-  expect(problems({ REDIS_SENTINELS: "redis://a" })).toEqual([expect.stringContaining("host:port")])
+  expect(problems({ REDIS_SENTINELS: "http://a" })).toEqual([expect.stringContaining("host:port")])
   expect(problems({ ...url, REDIS_PASSWORD: "x" })).toEqual([
     expect.stringContaining("redis://user:password@host"),
   ])

@@ -22,9 +22,31 @@ interface TopologyOptions {
   downAfterMs?: number
   /** Replicas per master. The default is 2 with Sentinels and 1 in a Cluster. */
   replicas?: number
+  /** Servers and Sentinels accept only TLS, with these files. */
+  tls?: TlsFiles
+  /** What the nodes of a Cluster announce, instead of their address. */
+  announce?: "hostname" | "unreachable"
   /** A Cluster goes on without a master that nobody replaces, except for its slots. */
   partial?: boolean
 }
+
+/** Paths of PEM files. */
+export interface TlsFiles {
+  ca: string
+  cert: string
+  key: string
+}
+
+/** The options of a server that accepts only TLS, as arguments or lines of its configuration. */
+const tlsOptions = (port: number, { ca, cert, key }: TlsFiles): [string, string][] => [
+  ["port", "0"],
+  ["tls-port", `${port}`],
+  ["tls-cert-file", cert],
+  ["tls-key-file", key],
+  ["tls-ca-cert-file", ca],
+  ["tls-auth-clients", "no"],
+  ["tls-replication", "yes"],
+]
 
 /** One server process, with methods that make it fail and recover. */
 export class RedisNode implements AsyncDisposable {
@@ -34,6 +56,7 @@ export class RedisNode implements AsyncDisposable {
     readonly port: number,
     private readonly cmd: readonly string[],
     private readonly password?: string,
+    private readonly tls?: TlsFiles,
   ) {}
 
   get at(): HostPort {
@@ -62,6 +85,7 @@ export class RedisNode implements AsyncDisposable {
     const redis = new Redis({
       ...this.at,
       ...(this.password !== undefined && { password: this.password }),
+      ...(this.tls !== undefined && { tls: { rejectUnauthorized: false } }),
       retryStrategy: () => null,
       connectTimeout: ANSWER_MS,
       commandTimeout: ANSWER_MS,
@@ -163,7 +187,7 @@ const INSIDERS = ["replica", "sentinel"] as const
 /** A server that is not started yet. */
 function redisNode(
   dir: string,
-  { aof = "no", password }: TopologyOptions,
+  { aof = "no", password, tls }: TopologyOptions,
   args: readonly string[] = [],
 ): RedisNode {
   const port = freePort()
@@ -173,8 +197,10 @@ function redisNode(
     dir,
     "--bind",
     HOST,
-    "--port",
-    `${port}`,
+    ...(tls === undefined ? [["port", `${port}`]] : tlsOptions(port, tls)).flatMap(([name, value]) => [
+      `--${name}`,
+      value!,
+    ]),
     "--save",
     "",
     "--appendonly",
@@ -202,7 +228,7 @@ function redisNode(
         ]),
     ...args,
   ]
-  return new RedisNode(port, cmd, password)
+  return new RedisNode(port, cmd, password, tls)
 }
 
 /** A directory and the servers in it. Disposal ends the servers, then removes the directory. */
@@ -263,7 +289,9 @@ export async function sentinelTrio(options: TopologyOptions = {}): Promise<Senti
         const path = `${dir}/sentinel-${port}.conf`
         const lines = [
           `bind ${HOST}`,
-          `port ${port}`,
+          ...(options.tls === undefined
+            ? [`port ${port}`]
+            : tlsOptions(port, options.tls).map(option => option.join(" "))),
           `dir ${dir}`,
           `sentinel myid ${ids[i]}`,
           `sentinel monitor mymaster ${HOST} ${first.port} 2`,
@@ -274,7 +302,9 @@ export async function sentinelTrio(options: TopologyOptions = {}): Promise<Senti
           ...known(i),
         ]
         await writeFile(path, `${lines.join("\n")}\n`)
-        return all.use(new RedisNode(port, ["redis-server", path, "--sentinel"], password)).start()
+        return all
+          .use(new RedisNode(port, ["redis-server", path, "--sentinel"], password, options.tls))
+          .start()
       }),
     )
     const quorum = (each: RedisNode) =>
@@ -363,6 +393,13 @@ export async function redisCluster(options: TopologyOptions = {}): Promise<Redis
         `${options.downAfterMs ?? 1_000}`,
         "--cluster-announce-ip",
         HOST,
+        ...(options.announce === "hostname"
+          ? ["--cluster-announce-hostname", "localhost", "--cluster-preferred-endpoint-type", "hostname"]
+          : []),
+        ...(options.announce === "unreachable"
+          ? ["--cluster-announce-hostname", "inside.invalid", "--cluster-preferred-endpoint-type", "hostname"]
+          : []),
+        ...(options.tls === undefined ? [] : ["--tls-cluster", "yes"]),
         // A replica stays with its master, even if another master has lost all its replicas.
         "--cluster-allow-replica-migration",
         "no",
