@@ -12,9 +12,10 @@ import { Empty, ProblemNote } from "./parts.tsx"
 import { silence } from "./pulse.ts"
 import { Queue } from "./queue.tsx"
 import { Queues } from "./queues.tsx"
-import { go, type Route, route } from "./route.ts"
+import { type Route, route } from "./route.ts"
 import { Schedule } from "./schedule.tsx"
 import { Schedules } from "./schedules.tsx"
+import { Search } from "./search.tsx"
 import { useStore } from "./store.ts"
 import { Task } from "./task-page.tsx"
 import { Tasks } from "./tasks.tsx"
@@ -202,34 +203,6 @@ function CurrentView({ at }: { at: Route }) {
     <Empty title="This page does not exist">
       <a href="#/queues">Go to queues</a>
     </Empty>
-  )
-}
-
-function Search() {
-  const [id, setId] = useState("")
-  return (
-    <search>
-      <form
-        onSubmit={event => {
-          event.preventDefault()
-          if (id.trim() === "") return
-          go(`#/tasks/${encodeURIComponent(id.trim())}`)
-          setId("")
-        }}
-      >
-        <input
-          data-search
-          type="search"
-          aria-label="Task id"
-          aria-keyshortcuts="/"
-          placeholder="Task id   /"
-          autocomplete="off"
-          spellcheck={false}
-          value={id}
-          onInput={event => setId(event.currentTarget.value)}
-        />
-      </form>
-    </search>
   )
 }
 

@@ -8,7 +8,7 @@ import { SafeText } from "./text.tsx"
 const MAX_SIMILAR = 8
 
 /** The names are loaded when the view opens. */
-function useQueueNames(): readonly string[] {
+export function useQueueNames(): readonly string[] {
   const [names, setNames] = useState<readonly string[]>([])
   useEffect(() => {
     if (!can("read")) return

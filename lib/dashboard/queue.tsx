@@ -108,7 +108,7 @@ export function Queue({ name, route }: { name: string; route: Route }) {
           </div>
           <Groups queue={name} />
           <nav class="tabs" aria-label="Tasks by state">
-            {TABS.map(of => (
+            {(["all", ...TABS] as const).map(of => (
               <a
                 key={of}
                 href={`#/queues/${encodeURIComponent(name)}?state=${of}`}
@@ -118,12 +118,12 @@ export function Queue({ name, route }: { name: string; route: Route }) {
                   refine({ state: of })
                 }}
               >
-                {of} <span class="dim">{formatShort(value.depth[of])}</span>
+                {of} {of !== "all" && <span class="dim">{formatShort(value.depth[of])}</span>}
               </a>
             ))}
           </nav>
           <FilterBar query={route.query} names={TASK_FILTERS}>
-            <TaskFilters query={route.query} />
+            <TaskFilters query={route.query} inOneQueue />
           </FilterBar>
           <TaskList state={state} queue={name} query={route.query} />
         </>

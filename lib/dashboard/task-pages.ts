@@ -7,6 +7,7 @@ const CALLS_PER_PAGE = 5
 
 /** What the list can show. `delayed` is not a state: it has the scheduled and the retrying tasks, as in the counts. */
 export const LISTED = [
+  "all",
   "queued",
   "processing",
   "delayed",

@@ -1,12 +1,12 @@
-/** The list of tasks in one state, with filters and pages. */
+/** The list of tasks in one state or in all, with filters and pages. */
 import { useState } from "preact/hooks"
 import type { TaskView } from "../wire/inspecting.ts"
 import { queryOf, requestText } from "./api.ts"
 import { Filter, FilterBar, Select } from "./fields.tsx"
 import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
-import { QUEUE_NAMES_ID, QueueNames, SimilarQueues } from "./queue-names.tsx"
 import { type Route, refine } from "./route.ts"
+import { noteTypes, QueueFilter, TypeFilter } from "./search.tsx"
 import { Pager, Table } from "./table.tsx"
 import { LISTED, type ListedTask, loadTasks, readTasks } from "./task-pages.ts"
 import { firstLineOf, hasCurrentError, runMsOf, timeOf } from "./task-words.ts"
@@ -14,40 +14,33 @@ import { escapeInvisible, formatDuration, SafeText, Time } from "./text.tsx"
 
 const TASKS_PER_PAGE = 25
 const DEFAULT_PRIORITY = 5
-export const TASK_FILTERS = ["type", "group", "meta"] as const
+export const TASK_FILTERS = ["type", "type_part", "group", "meta", "id", "text"] as const
 
 export function Tasks({ route }: { route: Route }) {
   const { query } = route
-  const state = query.get("state") ?? "queued"
+  const state = query.get("state") ?? "all"
   return (
     <>
       <h1>Tasks</h1>
-      <FilterBar query={query} names={["queue", ...TASK_FILTERS]}>
-        <Filter
-          label="Queue"
-          value={query.get("queue") ?? ""}
-          onChange={queue => refine({ queue })}
-          placeholder="all"
-          list={QUEUE_NAMES_ID}
-        />
-        <QueueNames />
+      <FilterBar query={query} names={["queue", "queue_part", ...TASK_FILTERS]}>
+        <QueueFilter query={query} />
         <Select
           label="State"
           value={state}
           options={LISTED.map(of => [of, of])}
           onChange={value => refine({ state: value })}
         />
-        <TaskFilters query={query} />
+        <TaskFilters query={query} inOneQueue={query.has("queue")} />
       </FilterBar>
       <TaskList state={state} queue={query.get("queue") ?? undefined} query={query} />
     </>
   )
 }
 
-/** The URL holds the `meta` filter as name=value. */
-export const TaskFilters = ({ query }: { query: URLSearchParams }) => (
+/** The URL holds the `meta` filter as name=value. The broker looks for a text in one queue at a time. */
+export const TaskFilters = ({ query, inOneQueue }: { query: URLSearchParams; inOneQueue: boolean }) => (
   <>
-    <Filter label="Type" value={query.get("type") ?? ""} onChange={type => refine({ type })} />
+    <TypeFilter query={query} />
     <Filter label="Group" value={query.get("group") ?? ""} onChange={group => refine({ group })} />
     <Filter
       label="Meta"
@@ -55,15 +48,27 @@ export const TaskFilters = ({ query }: { query: URLSearchParams }) => (
       onChange={meta => refine({ meta })}
       placeholder="name=value"
     />
+    <Filter label="Id contains" value={query.get("id") ?? ""} onChange={id => refine({ id })} />
+    {inOneQueue && (
+      <Filter
+        label="Payload or error contains"
+        value={query.get("text") ?? ""}
+        onChange={text => refine({ text })}
+      />
+    )}
   </>
 )
 
+/** The filters that the broker knows by the same names. `text` needs the exact name of a queue. */
+const SENT_FILTERS = ["queue_part", "type", "type_part", "group", "id"] as const
+
 export function TaskList(props: { state: string; queue: string | undefined; query: URLSearchParams }) {
   const { state, queue, query } = props
-  const type = query.get("type") ?? undefined
   const [, metaName, metaValue] = /^([^=]+)=(.*)$/s.exec(query.get("meta") ?? "") ?? []
-  const group = query.get("group") ?? undefined
-  const wanted = { queue, type, group, ...(metaName ? { [`meta.${metaName.trim()}`]: metaValue } : {}) }
+  const wanted: Record<string, string | undefined> = { queue, order: "time" }
+  for (const name of SENT_FILTERS) wanted[name] = query.get(name) ?? undefined
+  if (queue !== undefined) wanted.text = query.get("text") ?? undefined
+  if (metaName) wanted[`meta.${metaName.trim()}`] = metaValue
   const filter = queryOf({ state, ...wanted })
   const [pages, setPages] = useState<{ filter: string; cursors: readonly string[] }>({ filter, cursors: [] })
   const cursors = pages.filter === filter ? pages.cursors : []
@@ -72,7 +77,9 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
       requestText("GET", `/tasks${queryOf({ state: of, ...wanted, limit: TASKS_PER_PAGE, cursor })}`, {
         signal,
       }).then(readTasks)
-    return { ...(await loadTasks(loadPage, state, cursors.at(-1))), state }
+    const page = await loadTasks(loadPage, state, cursors.at(-1))
+    noteTypes(page.tasks)
+    return { ...page, state }
   }
   const events = queryOf({
     queue,
@@ -88,9 +95,8 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
         problem === undefined && <Skeleton rows={6} />
       ) : value.tasks.length === 0 ? (
         value.next === undefined ? (
-          <Empty title={`No ${value.state} tasks`}>
+          <Empty title={value.state === "all" ? "No tasks" : `No ${value.state} tasks`}>
             <p>New tasks appear here automatically.</p>
-            {query.get("queue") && <SimilarQueues name={query.get("queue")!} />}
           </Empty>
         ) : (
           <Empty title="No matching tasks so far">

@@ -513,7 +513,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.picture("empty")
     for (const [hash, words] of [
       ["#/dead", /no dead tasks/i],
-      ["#/tasks", /no queued tasks/i],
+      ["#/tasks", /no tasks/i],
       ["#/workers", /no workers/i],
     ] as const) {
       await page.page.goto(`${empty.url}/dashboard${hash}`)

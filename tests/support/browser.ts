@@ -206,8 +206,13 @@ export class TestPage implements AsyncDisposable {
 
   /** Replaces the text of a field. */
   async fill(name: string, text: string): Promise<void> {
-    const field = await this.find("textbox", name)
-    await field.focus()
+    let field: Found | undefined
+    await this.#until(`there is a text field ${name} on the page`, async () => {
+      // A field with suggestions is a combobox.
+      for (const role of ["textbox", "searchbox", "combobox"]) field ??= await this.seen(role, name)
+      return field
+    })
+    await field!.focus()
     const { keyboard } = this.page
     await keyboard.down("Control")
     await keyboard.press("a")
