@@ -12,6 +12,7 @@ import { bodyIfJson, bodyReader, optionalBody } from "./lib/http/body.ts"
 import * as bulk from "./lib/http/bulk.ts"
 import type { BrokerParts, Handler } from "./lib/http/call.ts"
 import * as changing from "./lib/http/changing.ts"
+import * as charting from "./lib/http/charting.ts"
 import { dashboard } from "./lib/http/dashboard.ts"
 import * as deadLetters from "./lib/http/dead-letters.ts"
 import { Authentication, frontDoor, methodFinder } from "./lib/http/front-door.ts"
@@ -93,6 +94,7 @@ const HANDLERS = {
   "DELETE /queues/:queue/groups/:group": grouping.removeGroupLimits,
   "POST /queues/:queue/groups/:group/pause": grouping.pauseGroup,
   "POST /queues/:queue/groups/:group/resume": grouping.resumeGroup,
+  "GET /history": charting.getHistory,
   "GET /workers": managing.listWorkers,
   "POST /workers/:worker/drain": managing.drainWorker,
   "DELETE /workers/:worker/drain": managing.undrainWorker,

@@ -15,6 +15,7 @@ import { pause } from "./pause.ts"
 import type { ActionsAnswer } from "./wire/actions.ts"
 import type { CancelledMany, CancelMany } from "./wire/bulk.ts"
 import type { Again, SubmittedAgain, TaskChange, TaskChanged } from "./wire/changing.ts"
+import type { HistoryAnswer } from "./wire/charting.ts"
 import type {
   DeletedTask,
   DlqAnswer,
@@ -172,6 +173,18 @@ export interface TasksFilter {
 
 /** Selects dead tasks: all members that are given must match. */
 export type DlqFilter = Omit<DlqPurge, "limit" | "cursor" | "dry_run">
+
+export interface HistoryFilter {
+  queue?: string
+  /** Needs `queue`. */
+  type?: string
+  /** Also sum up each type of `queue`. */
+  types?: boolean
+  from_at?: number
+  to_at?: number
+  /** Such as 5m, 1h or 1d. */
+  step?: string
+}
 
 export interface PageQuery {
   limit?: number
@@ -369,6 +382,12 @@ export class Client {
 
   resumeGroup(queue: string, group: string, options?: CallOptions): Promise<GroupView> {
     return this.#call("POST", `${groupPath(queue, group)}/resume`, undefined, options)
+  }
+
+  /** What happened per minute or hour: to all queues, one queue, or one type of it. */
+  history({ types, ...query }: HistoryFilter = {}, options?: CallOptions): Promise<HistoryAnswer> {
+    const path = withQuery("/history", { ...query, types: types === undefined ? undefined : String(types) })
+    return this.#call("GET", path, undefined, options)
   }
 
   schedules(query: PageQuery & { queue?: string } = {}, options?: CallOptions): Promise<SchedulesAnswer> {

@@ -46,6 +46,7 @@ const METHODS = {
   removeGroupLimits: "unsetGroup",
   pauseGroup: "pauseGroup",
   resumeGroup: "resumeGroup",
+  getHistory: "history",
   listWorkers: "workers",
   drainWorker: "drainWorker",
   undrainWorker: "drainWorker",

@@ -5,11 +5,11 @@
              types: prefix of zsets with the types that have points of their own in such a hash, by how busy they were
   arguments  broker: a random name; batch: number of this call, so that a repeated call adds nothing; minute: its number since
              1970; max_types: how many types of a queue have points of their own; keep_minutes, keep_hours: ms after a new point
-             for which its hash is kept; then for each: queue ("": all queues together); type: "" for the whole queue, `=` and a
-             type, or "other"; weight: how busy the type was; point
+             for which its hash is kept; then for each: queue ("": all queues together); type ("": the whole queue); weight: how
+             busy the type was; point
   answers    1: this call is the first about this minute | 0
-  cost       O(n), plus O(60) for each type that takes the place of a less busy one
-  invariant  a point is the sum of what all brokers have added; at most max_types types of a queue have points of their own ]]
+  cost       O(n)
+  invariant  the point of a queue is the sum of what all brokers have added; at most max_types types of it have points ]]
 local points, types = unpack(KEYS)
 local broker, batch, minute, max_types, keep_minutes, keep_hours = unpack(ARGV)
 local first, fields_each = 7, 4
@@ -40,34 +40,28 @@ local function add(a, b)
 end
 
 -- Returns whether there was no such point before.
-local function add_point(level, series, point, field)
+local function add_point(level, series, point)
   local key = points .. level.at .. series
-  field = field or level.field
-  local before = redis.call("HGET", key, field)
-  redis.call("HSET", key, field, before and add(before, point) or point)
+  local before = redis.call("HGET", key, level.field)
+  redis.call("HSET", key, level.field, before and add(before, point) or point)
   if not before then redis.call("PEXPIRE", key, level.keep) end
   return not before
 end
 
--- The series with the points of a type. A type that is busier now than another one was in all takes its place; the points of
--- that one are added to those of the other types.
-local function series_of(level, queue, type, weight)
-  local other = queue .. ":other"
-  if type == "other" then return other end
+-- Whether a type has points of its own. A type that is busier now than another one was in all takes its place, and the points
+-- of that one are deleted: what a queue did beside its types is the difference.
+local function admit(level, queue, type, weight)
   local key = types .. level.at .. queue
   local is_new = not redis.call("ZSCORE", key, type)
   if is_new and redis.call("ZCARD", key) >= tonumber(max_types) then
     local least, least_weight = unpack(redis.call("ZRANGE", key, 0, 0, "WITHSCORES"))
-    if tonumber(weight) <= tonumber(least_weight) then return other end
-    local least_key = points .. level.at .. queue .. ":" .. least
-    local moved = redis.call("HGETALL", least_key)
-    for i = 1, #moved, 2 do add_point(level, other, moved[i + 1], moved[i]) end
-    redis.call("UNLINK", least_key)
+    if tonumber(weight) <= tonumber(least_weight) then return false end
+    redis.call("UNLINK", points .. level.at .. queue .. ":" .. least)
     redis.call("ZREM", key, least)
   end
   redis.call("ZINCRBY", key, weight, type)
   if is_new then redis.call("PEXPIRE", key, level.keep) end
-  return queue .. ":" .. type
+  return true
 end
 
 local brokers = points .. BY_MINUTE.at -- the hash with the points of all queues
@@ -83,8 +77,9 @@ for i = first, #ARGV, fields_each do
     add_point(BY_MINUTE, queue, point)
     add_point(BY_HOUR, queue, point)
   else
-    add_point(BY_MINUTE, series_of(BY_MINUTE, queue, type, weight), point)
-    add_point(BY_HOUR, series_of(BY_HOUR, queue, type, weight), point)
+    for _, level in ipairs({ BY_MINUTE, BY_HOUR }) do
+      if admit(level, queue, type, weight) then add_point(level, queue .. ":" .. type, point) end
+    end
   end
 end
 redis.call("HSET", brokers, broker, batch)

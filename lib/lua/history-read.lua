@@ -2,7 +2,7 @@
 --[[ history-read: read points of the history; see history-add.lua.
   keys       points: see history-add.lua
   arguments  level: "m" for minutes, "h" for hours; from, to: number of the first and the last one since 1970; size: how many
-             are in one hash; then for each: series: queue, or queue, `:` and a type as history-add has it; "": all queues
+             are in one hash; then for each: series: queue, or queue, `:` and type; "": all queues
   answers    for each {number, point, ...}; a point that nobody added is absent
   cost       O(n * (to - from)) ]]
 local points = unpack(KEYS)

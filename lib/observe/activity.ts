@@ -15,9 +15,8 @@ const MAX_UNKNOWN = 2_000
 
 export interface QueueActivity {
   whole: Point
+  /** What is missing here is of types beyond MAX_TYPES, or of tasks that were deleted before their type was read. */
   types: Map<string, Point>
-  /** Types beyond MAX_TYPES, and tasks that were deleted before their type was read. */
-  other: Point
 }
 
 type Outcome = "done" | "failed" | "lapsed" | "dead"
@@ -43,7 +42,8 @@ export class Activity {
   recordSubmitted(queue: string, type: string): void {
     const of = this.#of(queue)
     of.whole.submitted++
-    this.#ofType(of, type).submitted++
+    const ofType = this.#ofType(of, type)
+    if (ofType !== undefined) ofType.submitted++
   }
 
   /** `waitedMs`: from the submit to the first lease; undefined for a later lease. */
@@ -53,15 +53,16 @@ export class Activity {
     if (waitedMs === undefined) return
     const of = this.#of(queue)
     of.whole.observe("wait", waitedMs)
-    this.#ofType(of, type).observe("wait", waitedMs)
+    this.#ofType(of, type)?.observe("wait", waitedMs)
   }
 
   recordOutcome(queue: string, id: string, outcome: Outcome, ranMs?: number): void {
     const of = this.#of(queue)
     addOutcome(of.whole, outcome, ranMs)
     const type = this.#typeOf.get(id)
-    if (type !== undefined) addOutcome(this.#ofType(of, type), outcome, ranMs)
-    else this.#addUnknown({ queue, id, outcome, ranMs })
+    const ofType = type === undefined ? undefined : this.#ofType(of, type)
+    if (type === undefined) this.#addUnknown({ queue, id, outcome, ranMs })
+    else if (ofType !== undefined) addOutcome(ofType, outcome, ranMs)
   }
 
   /** The attempt of a task is over. Call it after its outcomes. */
@@ -85,15 +86,15 @@ export class Activity {
     const found = this.#queues.get(queue)
     if (found !== undefined) return found
     if (queue !== "" && this.#queues.size >= MAX_QUEUES) return this.#of("")
-    const of = { whole: new Point(), types: new Map(), other: new Point() }
+    const of = { whole: new Point(), types: new Map() }
     this.#queues.set(queue, of)
     return of
   }
 
-  #ofType(of: QueueActivity, type: string): Point {
+  #ofType(of: QueueActivity, type: string): Point | undefined {
     const found = of.types.get(type)
     if (found !== undefined) return found
-    if (this.#types >= MAX_TYPES) return of.other
+    if (this.#types >= MAX_TYPES) return undefined
     this.#types++
     const point = new Point()
     of.types.set(type, point)

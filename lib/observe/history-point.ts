@@ -44,7 +44,13 @@ export class Point {
   }
 
   get isEmpty(): boolean {
-    return this.weight === 0 && this.wait.length === 0 && this.run.length === 0
+    return this.weight === 0 && ![...this.wait, ...this.run].some(count => count > 0)
+  }
+
+  copy(): Point {
+    const copy = new Point()
+    copy.add(this)
+    return copy
   }
 
   /** Adds what happened; the depth is not added. */
@@ -54,6 +60,15 @@ export class Point {
       other[what].forEach((count, i) => {
         while (this[what].length <= i) this[what].push(0)
         this[what][i]! += count
+      })
+  }
+
+  /** Removes what another point has counted, as far as this one has counted it. */
+  subtract(other: Point): void {
+    for (const name of Object.values(COUNT_LETTERS)) this[name] = Math.max(0, this[name] - other[name])
+    for (const what of ["wait", "run"] as const)
+      this[what].forEach((count, i) => {
+        this[what][i] = Math.max(0, count - (other[what][i] ?? 0))
       })
   }
 

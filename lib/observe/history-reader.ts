@@ -1,5 +1,6 @@
 /** Reads the history from Redis; history-writer.ts writes it. */
 import type { RedisClock } from "../redis/clock.ts"
+import { historyTypes } from "../redis/keys.ts"
 import { runShared } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
 import { MINUTE_MS, type Recent } from "../wire/charting.ts"
@@ -53,6 +54,26 @@ export class HistoryReader {
         })
       }
     return points
+  }
+
+  /** By the clock of Redis, which numbers the points. */
+  now(): number {
+    return this.clock.now()
+  }
+
+  /** The types of a queue that have points near these minutes or hours, and how busy they were. */
+  async types(queue: string, level: Level, from: number, to: number): Promise<Map<string, number>> {
+    const [first, last] = [Math.floor(from / BLOCK[level]), Math.floor(to / BLOCK[level])]
+    const blocks = Array.from({ length: last - first + 1 }, (_, i) => first + i)
+    const found = await Promise.all(
+      blocks.map(block =>
+        this.store.command(["ZRANGE", historyTypes(level, block, queue), 0, -1, "WITHSCORES"]),
+      ),
+    )
+    const weights = new Map<string, number>()
+    for (const [type, weight] of (found as [type: string, weight: string][][]).flat())
+      weights.set(type, (weights.get(type) ?? 0) + Number(weight))
+    return weights
   }
 
   /** The last ten minutes of each queue, including the current, incomplete one. */

@@ -12,7 +12,7 @@ import type { RedisClock } from "../redis/clock.ts"
 import { type Item, runShared, type Scripts } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
 import { localOf } from "../task/id.ts"
-import { HOUR_MS, HOURS_KEPT_MS, MINUTE_MS, MINUTES_KEPT_MS } from "../wire/charting.ts"
+import { HOUR_MS, HOURS_KEPT_MS, MAX_TYPES, MINUTE_MS, MINUTES_KEPT_MS } from "../wire/charting.ts"
 import { type Activity, addOutcome } from "./activity.ts"
 import type { Depth } from "./depths.ts"
 import { Point } from "./history-point.ts"
@@ -23,8 +23,6 @@ const LATE_MS = 5
 const SPREAD_MS = 4_000
 /** A hash expires this long after its last new point, which may be its first one. */
 const KEEP = { keep_minutes: MINUTES_KEPT_MS + HOUR_MS, keep_hours: HOURS_KEPT_MS + 24 * HOUR_MS }
-/** How many types of a queue have points of their own. */
-const MAX_TYPES = 100
 /** Points per script call: about 1 ms of Redis' time. */
 const MAX_POINTS_PER_CALL = 50
 const MAX_LOOKED_UP_PER_CALL = 200
@@ -146,10 +144,10 @@ export class HistoryWriter {
         const types = await scripts.call("taskTypes", some[0]!.queue, {}, items).catch(() => [])
         some.forEach(({ queue, outcome, ranMs }, i) => {
           const of = queues.get(queue)
-          if (of === undefined) return
           const type = readType(types[i])
-          const point = type === undefined ? of.other : (of.types.get(type) ?? new Point())
-          if (type !== undefined) of.types.set(type, point)
+          if (of === undefined || type === undefined) return
+          const point = of.types.get(type) ?? new Point()
+          of.types.set(type, point)
           addOutcome(point, outcome, ranMs, stride)
         })
       }
@@ -178,14 +176,12 @@ export class HistoryWriter {
 function itemsOf({ queues }: Taken): Item<"historyAdd">[] {
   const all = new Point()
   const items: Item<"historyAdd">[] = []
-  for (const [queue, { whole, types, other }] of queues) {
+  for (const [queue, { whole, types }] of queues) {
     all.add(whole)
     if (queue === "") continue
     items.push(itemOf(queue, "", whole))
-    const busiest = [...types].sort(([, a], [, b]) => b.weight - a.weight)
-    for (const [, point] of busiest.splice(MAX_TYPES)) other.add(point)
-    for (const [type, point] of busiest) items.push(itemOf(queue, `=${type}`, point))
-    if (!other.isEmpty) items.push(itemOf(queue, "other", other))
+    const busiest = [...types].sort(([, a], [, b]) => b.weight - a.weight).slice(0, MAX_TYPES)
+    for (const [type, point] of busiest) items.push(itemOf(queue, type, point))
   }
   return [itemOf("", "", all), ...items]
 }

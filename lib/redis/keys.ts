@@ -144,6 +144,11 @@ export const RATES = "tq:rates{r}:"
 /** The keys of the history are in one slot. */
 export const HISTORY = "tq:history{h}:"
 export const HISTORY_TYPES = "tq:history-types{h}:"
+/** `block`: number of an hour with points of minutes, or of a day with points of hours. */
+export const historyTypes = (level: "m" | "h", block: number, queue: string): string =>
+  `${HISTORY_TYPES}${level}:${block}:${queue}`
+export const historySeries = (queue: string, type?: string): string =>
+  type === undefined ? queue : `${queue}:${type}`
 
 /** Also a channel: the name of the queue whose defaults changed. */
 export const DEFAULTS = "tq:defaults"

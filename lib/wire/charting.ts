@@ -1,11 +1,14 @@
 /** The history of queues: what happened per minute and per hour. */
 import { type Static, Type } from "@sinclair/typebox"
+import { closed, EARLIEST_TIME, QueueName } from "./fields.ts"
 
 export const MINUTE_MS = 60_000
 export const HOUR_MS = 3_600_000
 /** For how long points of minutes and of hours are kept. */
 export const MINUTES_KEPT_MS = 24 * HOUR_MS
 export const HOURS_KEPT_MS = 30 * 24 * HOUR_MS
+/** How many types of a queue have points of their own. */
+export const MAX_TYPES = 100
 
 const percentilesOf = (description: string) =>
   Type.Optional(
@@ -45,3 +48,77 @@ export const Recent = Type.Object(
 )
 
 export type Recent = Static<typeof Recent>
+
+const At = (description: string) =>
+  Type.Optional(Type.Integer({ minimum: EARLIEST_TIME, maximum: 4_102_444_800_000, description }))
+
+/** The query of GET /history. */
+export const HistoryQuery = Type.Object(
+  {
+    queue: Type.Optional({ ...QueueName, description: `only this queue: ${QueueName.description}` }),
+    type: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 200, description: "only tasks of this type of the queue" }),
+    ),
+    types: Type.Optional(
+      Type.Union([Type.Literal("true"), Type.Literal("false")], {
+        description: "true: also sum up each type of the queue (default false)",
+      }),
+    ),
+    from_at: At("the begin, in ms since 1970 (default: an hour before `to_at`)"),
+    to_at: At("the end, in ms since 1970 (default: now)"),
+    step: Type.Optional(
+      Type.String({
+        pattern: "^[1-9][0-9]{0,3}[mhd]$",
+        description:
+          "the time from point to point: minutes, hours or days, such as 5m, 1h or 1d (default: the shortest of 1m, 5m, 15m, 1h and 3h with at most 300 points)",
+      }),
+    ),
+  },
+  closed,
+)
+
+const counts = {
+  submitted: Type.Integer(),
+  done: Type.Integer(),
+  failed: Type.Integer({ description: "attempts whose worker reported a failure" }),
+  lapsed: Type.Integer({ description: "leases that lapsed" }),
+  dead: Type.Integer({ description: "tasks that died" }),
+  ...durations,
+}
+
+export const HistoryPoint = Type.Object({
+  at: Type.Integer({ description: "when the step begins" }),
+  recorded_ms: Type.Integer({ description: "for how long of the step a broker ran" }),
+  ...counts,
+  depth: Type.Optional({
+    ...DepthCounts,
+    description: "the largest number of tasks in the step; absent for a type, and if it is unknown",
+  }),
+})
+
+export type HistoryPoint = Static<typeof HistoryPoint>
+
+export const HistoryTotal = Type.Object(counts)
+
+export type HistoryTotal = Static<typeof HistoryTotal>
+
+export const TypeTotal = Type.Object({ type: Type.String(), ...counts })
+
+export type TypeTotal = Static<typeof TypeTotal>
+
+export const HistoryAnswer = Type.Object({
+  from_at: Type.Integer({ description: "the begin of the first step" }),
+  to_at: Type.Integer({ description: "the end of the last step, or now" }),
+  step_ms: Type.Integer(),
+  points: Type.Array(HistoryPoint, { description: "without the steps in which no broker ran" }),
+  total: HistoryTotal,
+  types: Type.Optional(
+    Type.Array(TypeTotal, { description: `the ${MAX_TYPES} busiest types, the busiest first` }),
+  ),
+  other: Type.Optional({
+    ...HistoryTotal,
+    description: "all other types of the queue together; absent if there is none",
+  }),
+})
+
+export type HistoryAnswer = Static<typeof HistoryAnswer>

@@ -6,6 +6,7 @@ import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox
 import { ActionsAnswer, ActionsQuery } from "./actions.ts"
 import { CancelledMany, CancelMany } from "./bulk.ts"
 import { Again, SubmittedAgain, TaskChange, TaskChanged } from "./changing.ts"
+import { HistoryAnswer, HistoryQuery } from "./charting.ts"
 import {
   DeletedTask,
   DlqAnswer,
@@ -82,6 +83,7 @@ const GROUPS = [
   "bulk",
   "managing",
   "grouping",
+  "charting",
   "operating",
 ] as const
 export type Group = (typeof GROUPS)[number]
@@ -560,6 +562,16 @@ export const ROUTES = {
     body: Purge,
     answers: { 200: Purged },
     problems: ["redis_unavailable", "not_replicated"],
+  },
+  getHistory: {
+    method: "GET",
+    path: "/history",
+    group: "charting",
+    roles: ["read"],
+    summary: "Get what happened per minute or hour",
+    query: HistoryQuery,
+    answers: { 200: HistoryAnswer },
+    problems: ["bad_request", "redis_unavailable"],
   },
   listWorkers: {
     method: "GET",

@@ -151,47 +151,32 @@ describe("history-add.lua", () => {
     expect(await history.redis.hvals(`${HISTORY}h:${day}:`)).toEqual(["m2||"])
   })
 
-  test("sums the types beyond the busiest ones, apart from a type named other", async () => {
+  test("keeps the points of the busiest types", async () => {
     await using history = await directHistory()
-    const { redis, minuteKey, typesKey } = history
+    const { redis, minuteKey, hourKey, typesKey } = history
     await history.add([
-      { type: "=other", weight: 5, point: "s5||" },
-      { type: "=b", weight: 3, point: "s3|A3|" },
-      { type: "=c", weight: 3, point: "s3|A1|" },
-      { type: "other", weight: 2, point: "s2||" },
+      { type: "a", weight: 5, point: "s5||" },
+      { type: "b", weight: 3, point: "s3|A3|" },
+      { type: "c", weight: 3, point: "s3|A1|" },
     ])
-    const points = async () =>
-      Object.fromEntries(
-        await Promise.all(
-          ["=other", "=b", "=c", "=d", "other"].map(
-            async type => [type, (await redis.hgetall(`${minuteKey}:${type}`))[0] ?? ""] as const,
-          ),
-        ),
-      )
-    expect(await points()).toEqual({ "=other": "s5||", "=b": "s3|A3|", "=c": "", "=d": "", other: "s5|A1|" })
+    const kept = async (key: string) =>
+      (await redis.keys(`${key}:*`)).map(found => found.slice(key.length + 1)).sort()
+    expect(await kept(minuteKey)).toEqual(["a", "b"])
     // A busier type takes the place of the least busy one.
-    await history.add([{ type: "=d", weight: 4, point: "s4||B1" }])
-    expect(await points()).toEqual({
-      "=other": "s5||",
-      "=b": "",
-      "=c": "",
-      "=d": "s4||B1",
-      other: "s8|A4|",
-    })
-    expect(await redis.zrange(typesKey, "0", "-1")).toEqual(["=d", "=other"])
+    await history.add([{ type: "d", weight: 4, point: "s4||B1" }])
+    expect(await kept(minuteKey)).toEqual(["a", "d"])
+    expect(await kept(hourKey)).toEqual(["a", "d"])
+    expect(await redis.hgetall(`${minuteKey}:d`)).toEqual({ 0: "s4||B1" })
+    expect(await redis.zrange(typesKey, "0", "-1")).toEqual(["d", "a"])
   })
 
   test("lets every key expire", async () => {
     await using history = await directHistory()
-    await history.add([
-      { point: "s5||" },
-      { type: "=a", weight: 5, point: "s5||" },
-      { type: "other", point: "s1||" },
-    ])
+    await history.add([{ point: "s5||" }, { type: "a", weight: 5, point: "s5||" }])
     const { redis, minuteKey, hourKey, typesKey } = history
-    for (const key of [minuteKey, `${minuteKey}:=a`, `${minuteKey}:other`, typesKey])
+    for (const key of [minuteKey, `${minuteKey}:a`, typesKey])
       expect(await redis.pttl(key)).toBeWithin(MINUTES_KEPT_MS - HOUR_MS, MINUTES_KEPT_MS + 1)
-    for (const key of [hourKey, `${hourKey}:=a`])
+    for (const key of [hourKey, `${hourKey}:a`])
       expect(await redis.pttl(key)).toBeWithin(HOURS_KEPT_MS - HOUR_MS, HOURS_KEPT_MS + 1)
     const keys = await redis.keys(`tq:history*${history.queue}*`)
     for (const key of keys) expect([key, await redis.pttl(key)]).toEqual([key, expect.any(Number)])
@@ -218,8 +203,8 @@ describe("brokers", () => {
     expect(await total(b, queue)).toEqual(sum)
     const all = (counts: number[]) => counts.reduce((sum, count) => sum + count, 0)
     expect([all(sum.wait), all(sum.run)]).toEqual([4, 4])
-    expect(await total(a, `${queue}:=mail`)).toMatchObject({ submitted: 2, done: 2, failed: 0, dead: 0 })
-    const sms = await total(a, `${queue}:=sms`)
+    expect(await total(a, `${queue}:mail`)).toMatchObject({ submitted: 2, done: 2, failed: 0, dead: 0 })
+    const sms = await total(a, `${queue}:sms`)
     expect(sms).toMatchObject({ submitted: 2, done: 0, failed: 2, dead: 2 })
     expect([all(sms.wait), all(sms.run)]).toEqual([2, 2])
   })
@@ -235,8 +220,8 @@ describe("brokers", () => {
     await submit(broker, queue, "report", { expires_in_ms: 3_600_000 }).then(id => direct.expire(id))
     await lease(broker, queue)
     await broker.queue.historyWriter.flush()
-    expect(await total(broker, `${queue}:=import`)).toMatchObject({ submitted: 1, lapsed: 1, dead: 1 })
-    expect(await total(broker, `${queue}:=report`)).toMatchObject({ submitted: 1, lapsed: 0, dead: 1 })
+    expect(await total(broker, `${queue}:import`)).toMatchObject({ submitted: 1, lapsed: 1, dead: 1 })
+    expect(await total(broker, `${queue}:report`)).toMatchObject({ submitted: 1, lapsed: 0, dead: 1 })
     expect(await total(broker, queue)).toMatchObject({ submitted: 2, lapsed: 1, dead: 2 })
   })
 
@@ -253,8 +238,7 @@ describe("brokers", () => {
     await a.queue.historyWriter.flush()
     await b.queue.historyWriter.flush()
     expect(await total(a, queue)).toMatchObject({ submitted: 1, done: 1 })
-    expect(await total(a, `${queue}:=mail`)).toMatchObject({ submitted: 1, done: 0 })
-    expect(await total(a, `${queue}:other`)).toMatchObject({ done: 1 })
+    expect(await total(a, `${queue}:mail`)).toMatchObject({ submitted: 1, done: 0 })
   })
 
   test("lose nothing when they stop, and go on adding after a restart", async () => {
@@ -266,7 +250,7 @@ describe("brokers", () => {
     }
     await using broker = await testBroker({}, socket)
     expect(await total(broker, queue)).toMatchObject({ submitted: 6 })
-    expect(await total(broker, `${queue}:=mail`)).toMatchObject({ submitted: 6 })
+    expect(await total(broker, `${queue}:mail`)).toMatchObject({ submitted: 6 })
   })
 
   test("keep the counts that they could not write, and add them once", async () => {

@@ -10,6 +10,7 @@ import { asRefusal } from "../../redis/faults.ts"
 import * as actionShapes from "../../wire/actions.ts"
 import * as bulkShapes from "../../wire/bulk.ts"
 import * as changingShapes from "../../wire/changing.ts"
+import * as chartingShapes from "../../wire/charting.ts"
 import * as deadLetterShapes from "../../wire/dead-letters.ts"
 import { GroupName, QueueName, ROLES, type Role, TaskId, WorkerName } from "../../wire/fields.ts"
 import * as groupingShapes from "../../wire/grouping.ts"
@@ -27,6 +28,7 @@ import { problem } from "../answer.ts"
 import { readName, readScheduleId, readTaskId } from "../call.ts"
 import { readGroupName } from "../grouping.ts"
 import { bulk } from "./bulk.ts"
+import { charting } from "./charting.ts"
 import { deadLetters } from "./dead-letters.ts"
 import { grouping } from "./grouping.ts"
 import { inspecting } from "./inspecting.ts"
@@ -48,6 +50,7 @@ export const PROSE: ProseOf<Route["group"]> = {
   ...bulk,
   ...managing,
   ...grouping,
+  ...charting,
   ...operating,
 }
 
@@ -62,6 +65,7 @@ const TAGS: Record<Route["group"], { name: string; description: string }> = {
   },
   bulk: { name: "Bulk", description: "many tasks by a filter" },
   managing: { name: "Managing", description: "queues and workers" },
+  charting: { name: "History", description: "what happened per minute and per hour" },
   grouping: { name: "Groups", description: "the groups of a queue, such as tenants, and their limits" },
   operating: { name: "Operating", description: "events, audits, metrics, sessions and health checks" },
 }
@@ -79,6 +83,7 @@ const NAMES = new Map<unknown, string>(
     managingShapes,
     queueSettingsShapes,
     groupingShapes,
+    chartingShapes,
     operatingShapes,
     actionShapes,
     { Problem },

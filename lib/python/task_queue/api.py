@@ -907,45 +907,6 @@ class QueueViewWorkers(TypedDict):
     """the first 20 by name"""
 
 
-class QueueViewRecentWaitMs(TypedDict):
-    p50: int
-    p95: int
-    p99: int
-
-
-class QueueViewRecentRunMs(TypedDict):
-    p50: int
-    p95: int
-    p99: int
-
-
-class QueueViewRecentDepthBefore(TypedDict):
-    queued: int
-    delayed: int
-    processing: int
-
-
-class _QueueViewRecent(TypedDict):
-    submitted_per_s: float
-    done_per_s: float
-    failed_per_s: float
-    """attempts whose worker reported a failure"""
-    lapsed_per_s: float
-    """leases that lapsed"""
-    dead_per_s: float
-    dead: int
-    """tasks that died"""
-
-
-class QueueViewRecent(_QueueViewRecent, total=False):
-    wait_ms: QueueViewRecentWaitMs
-    """times from a submit to the first lease, including a delay; absent if there was none"""
-    run_ms: QueueViewRecentRunMs
-    """times from a lease to its ack; absent if there was none"""
-    depth_before: QueueViewRecentDepthBefore
-    """how many tasks there were ten minutes ago; absent if no broker ran then"""
-
-
 class _QueueView(TypedDict):
     queue: str
     depth: QueueViewDepth
@@ -958,8 +919,7 @@ class _QueueView(TypedDict):
     workers: QueueViewWorkers
     """named workers that polled the queue in the last minute"""
     rates: Rates
-    recent: QueueViewRecent
-    """the last ten minutes at all brokers, up to 20 s late"""
+    recent: Recent
 
 
 class QueueView(_QueueView, total=False):
@@ -1237,6 +1197,202 @@ class _GroupsAnswer(TypedDict):
 class GroupsAnswer(_GroupsAnswer, total=False):
     next: str
     """pass it as `cursor` to get the next page; absent on the last page"""
+
+
+class DepthCounts(TypedDict):
+    queued: int
+    delayed: int
+    processing: int
+
+
+class HistoryAnswerOtherWaitMs(TypedDict):
+    p50: int
+    p95: int
+    p99: int
+
+
+class HistoryAnswerOtherRunMs(TypedDict):
+    p50: int
+    p95: int
+    p99: int
+
+
+class _HistoryAnswerOther(TypedDict):
+    submitted: int
+    done: int
+    failed: int
+    """attempts whose worker reported a failure"""
+    lapsed: int
+    """leases that lapsed"""
+    dead: int
+    """tasks that died"""
+
+
+class HistoryAnswerOther(_HistoryAnswerOther, total=False):
+    wait_ms: HistoryAnswerOtherWaitMs
+    """times from a submit to the first lease, including a delay; absent if there was none"""
+    run_ms: HistoryAnswerOtherRunMs
+    """times from a lease to its ack; absent if there was none"""
+
+
+class _HistoryAnswer(TypedDict):
+    from_at: int
+    """the begin of the first step"""
+    to_at: int
+    """the end of the last step, or now"""
+    step_ms: int
+    points: list[HistoryPoint]
+    """without the steps in which no broker ran"""
+    total: HistoryTotal
+
+
+class HistoryAnswer(_HistoryAnswer, total=False):
+    types: list[TypeTotal]
+    """the 100 busiest types, the busiest first"""
+    other: HistoryAnswerOther
+    """all other types of the queue together; absent if there is none"""
+
+
+class HistoryPointWaitMs(TypedDict):
+    p50: int
+    p95: int
+    p99: int
+
+
+class HistoryPointRunMs(TypedDict):
+    p50: int
+    p95: int
+    p99: int
+
+
+class HistoryPointDepth(TypedDict):
+    queued: int
+    delayed: int
+    processing: int
+
+
+class _HistoryPoint(TypedDict):
+    at: int
+    """when the step begins"""
+    recorded_ms: int
+    """for how long of the step a broker ran"""
+    submitted: int
+    done: int
+    failed: int
+    """attempts whose worker reported a failure"""
+    lapsed: int
+    """leases that lapsed"""
+    dead: int
+    """tasks that died"""
+
+
+class HistoryPoint(_HistoryPoint, total=False):
+    wait_ms: HistoryPointWaitMs
+    """times from a submit to the first lease, including a delay; absent if there was none"""
+    run_ms: HistoryPointRunMs
+    """times from a lease to its ack; absent if there was none"""
+    depth: HistoryPointDepth
+    """the largest number of tasks in the step; absent for a type, and if it is unknown"""
+
+
+class HistoryTotalWaitMs(TypedDict):
+    p50: int
+    p95: int
+    p99: int
+
+
+class HistoryTotalRunMs(TypedDict):
+    p50: int
+    p95: int
+    p99: int
+
+
+class _HistoryTotal(TypedDict):
+    submitted: int
+    done: int
+    failed: int
+    """attempts whose worker reported a failure"""
+    lapsed: int
+    """leases that lapsed"""
+    dead: int
+    """tasks that died"""
+
+
+class HistoryTotal(_HistoryTotal, total=False):
+    wait_ms: HistoryTotalWaitMs
+    """times from a submit to the first lease, including a delay; absent if there was none"""
+    run_ms: HistoryTotalRunMs
+    """times from a lease to its ack; absent if there was none"""
+
+
+class RecentWaitMs(TypedDict):
+    p50: int
+    p95: int
+    p99: int
+
+
+class RecentRunMs(TypedDict):
+    p50: int
+    p95: int
+    p99: int
+
+
+class RecentDepthBefore(TypedDict):
+    queued: int
+    delayed: int
+    processing: int
+
+
+class _Recent(TypedDict):
+    submitted_per_s: float
+    done_per_s: float
+    failed_per_s: float
+    """attempts whose worker reported a failure"""
+    lapsed_per_s: float
+    """leases that lapsed"""
+    dead_per_s: float
+    dead: int
+    """tasks that died"""
+
+
+class Recent(_Recent, total=False):
+    wait_ms: RecentWaitMs
+    """times from a submit to the first lease, including a delay; absent if there was none"""
+    run_ms: RecentRunMs
+    """times from a lease to its ack; absent if there was none"""
+    depth_before: RecentDepthBefore
+    """how many tasks there were ten minutes ago; absent if no broker ran then"""
+
+
+class TypeTotalWaitMs(TypedDict):
+    p50: int
+    p95: int
+    p99: int
+
+
+class TypeTotalRunMs(TypedDict):
+    p50: int
+    p95: int
+    p99: int
+
+
+class _TypeTotal(TypedDict):
+    type: str
+    submitted: int
+    done: int
+    failed: int
+    """attempts whose worker reported a failure"""
+    lapsed: int
+    """leases that lapsed"""
+    dead: int
+    """tasks that died"""
+
+
+class TypeTotal(_TypeTotal, total=False):
+    wait_ms: TypeTotalWaitMs
+    """times from a submit to the first lease, including a delay; absent if there was none"""
+    run_ms: TypeTotalRunMs
+    """times from a lease to its ack; absent if there was none"""
 
 
 class Alive(TypedDict):
@@ -1557,6 +1713,10 @@ class Calls(Transport):
         """Delete the tasks of a queue that are in one state: `POST /queues/{queue}/purge`."""
         return self.call("POST", "/queues/{queue}/purge", [("path", "queue", queue)], body, timeout)
 
+    def get_history(self, *, queue: str | None = None, type: str | None = None, types: Literal["true", "false"] | None = None, from_at: int | None = None, to_at: int | None = None, step: str | None = None, timeout: float | None = None) -> HistoryAnswer:
+        """Get what happened per minute or hour: `GET /history`."""
+        return self.call("GET", "/history", [("query", "queue", queue), ("query", "type", type), ("query", "types", types), ("query", "from_at", from_at), ("query", "to_at", to_at), ("query", "step", step)], None, timeout)
+
     def list_workers(self, *, queue: str | None = None, worker: str | None = None, state: list[Literal["live", "draining", "stale", "gone"]] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> WorkersAnswer:
         """List the workers: `GET /workers`."""
         return self.call("GET", "/workers", [("query", "queue", queue), ("query", "worker", worker), ("query", "state", state), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
@@ -1782,6 +1942,10 @@ class AsyncCalls(AsyncTransport):
     async def purge_queue(self, queue: str, body: Purge, *, timeout: float | None = None) -> Purged:
         """Delete the tasks of a queue that are in one state: `POST /queues/{queue}/purge`."""
         return await self.call("POST", "/queues/{queue}/purge", [("path", "queue", queue)], body, timeout)
+
+    async def get_history(self, *, queue: str | None = None, type: str | None = None, types: Literal["true", "false"] | None = None, from_at: int | None = None, to_at: int | None = None, step: str | None = None, timeout: float | None = None) -> HistoryAnswer:
+        """Get what happened per minute or hour: `GET /history`."""
+        return await self.call("GET", "/history", [("query", "queue", queue), ("query", "type", type), ("query", "types", types), ("query", "from_at", from_at), ("query", "to_at", to_at), ("query", "step", step)], None, timeout)
 
     async def list_workers(self, *, queue: str | None = None, worker: str | None = None, state: list[Literal["live", "draining", "stale", "gone"]] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> WorkersAnswer:
         """List the workers: `GET /workers`."""

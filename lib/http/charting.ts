@@ -1,0 +1,97 @@
+/** Charting: GET /history. */
+import { HistoryChart, totalOf } from "../observe/history-chart.ts"
+import { HistoryQuery, HOUR_MS, HOURS_KEPT_MS, MINUTE_MS, MINUTES_KEPT_MS } from "../wire/charting.ts"
+import type { Fault } from "../wire/problem.ts"
+import { answerJson } from "./answer.ts"
+import type { BrokerParts, Call } from "./call.ts"
+import { invalid, queryChecker, queryOf } from "./validate.ts"
+
+const DAY_MS = 24 * HOUR_MS
+const UNIT_MS = { m: MINUTE_MS, h: HOUR_MS, d: DAY_MS }
+const MAX_POINTS = 1_500
+const DEFAULT_STEPS = ["1m", "5m", "15m", "1h", "3h"]
+const DEFAULT_MAX_POINTS = 300
+/** Points are kept in blocks, so some are a little older. Requests on the limit may be late. */
+const TOLERANCE_MS = 5 * MINUTE_MS
+
+export async function getHistory({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
+  const query = checkHistory(queryOf(request))
+  const queues = caller.visibleQueues(query.queue)
+  const now = queue.history.now()
+  const span = readSpan(query, now)
+  const chart = new HistoryChart(queue.history, span, now)
+  const { points, total } = await chart.points(queues, query.type)
+  const types = query.types === "true" ? await chart.types(query.queue!, total) : {}
+  return answerJson({
+    from_at: span.fromMs,
+    to_at: Math.min(span.toMs, now),
+    step_ms: span.stepMs,
+    points,
+    total: totalOf(total),
+    ...types,
+  })
+}
+
+const checkQuery = queryChecker(HistoryQuery)
+
+function checkHistory(params: URLSearchParams) {
+  const query = checkQuery(params)
+  const faults: Fault[] = []
+  if (query.type !== undefined && query.queue === undefined)
+    faults.push({ field: "type", detail: "`type` needs `queue`: types are counted per queue." })
+  if (query.types === "true" && query.queue === undefined)
+    faults.push({ field: "types", detail: "`types` needs `queue`: types are counted per queue." })
+  if (query.types === "true" && query.type !== undefined)
+    faults.push({ field: "types", detail: "`types` sums up all types: omit `type`." })
+  if (faults.length > 0) throw invalid(faults)
+  return query
+}
+
+/** The span of a query in whole steps. Throws Refused if it is empty, too long for its step, or older than what is kept. */
+export function readSpan(
+  query: { from_at?: number; to_at?: number; step?: string },
+  now: number,
+): { fromMs: number; toMs: number; stepMs: number } {
+  const to = query.to_at ?? now
+  const from = query.from_at ?? to - HOUR_MS
+  if (from >= to)
+    throw fault(
+      query.from_at === undefined ? "to_at" : "from_at",
+      query.to_at === undefined && query.from_at !== undefined
+        ? "`from_at` must be in the past."
+        : "`from_at` must be before `to_at`.",
+    )
+  if (from < now - HOURS_KEPT_MS - TOLERANCE_MS)
+    throw fault("from_at", "History is kept for 30 days: `from_at` must not be older.")
+  const stepMs = query.step === undefined ? defaultStep(from, to, now) : readStep(query.step)
+  if (stepMs < HOUR_MS && from < now - MINUTES_KEPT_MS - TOLERANCE_MS)
+    throw fault(
+      "step",
+      "Points of minutes are kept for 24 hours: for an older `from_at`, `step` must be 1h or longer.",
+    )
+  const fromMs = Math.floor(from / stepMs) * stepMs
+  const toMs = Math.ceil(to / stepMs) * stepMs
+  const points = (toMs - fromMs) / stepMs
+  if (points > MAX_POINTS)
+    throw fault(
+      "step",
+      `These would be ${points} points, and an answer has at most ${MAX_POINTS}: \`step\` must be longer, or the time shorter.`,
+    )
+  return { fromMs, toMs, stepMs }
+}
+
+function readStep(step: string): number {
+  const stepMs = Number.parseInt(step, 10) * UNIT_MS[step.at(-1) as keyof typeof UNIT_MS]
+  if (stepMs > HOUR_MS && stepMs % HOUR_MS !== 0)
+    throw fault("step", "A `step` longer than an hour must be whole hours, such as 2h.")
+  return stepMs
+}
+
+function defaultStep(from: number, to: number, now: number): number {
+  const steps = DEFAULT_STEPS.map(readStep)
+  const fits = (stepMs: number) =>
+    (to - from) / stepMs <= DEFAULT_MAX_POINTS && (stepMs >= HOUR_MS || from >= now - MINUTES_KEPT_MS)
+  return steps.find(fits) ?? steps.at(-1)!
+}
+
+const fault = (field: string, detail: string) => invalid([{ field, detail }])
