@@ -101,6 +101,7 @@ const HANDLERS = {
 
   "GET /events": operating.listenEvents,
   "GET /actions": listActions,
+  "GET /brokers": operating.listBrokers,
   "POST /audit": operating.audit,
   "GET /metrics": operating.metrics,
   "POST /session": operating.signIn,

@@ -13,6 +13,7 @@
 import { bypassProxy, proxyFor, shownUrl } from "./broker-address.ts"
 import { pause } from "./pause.ts"
 import type { ActionsAnswer } from "./wire/actions.ts"
+import type { BrokersAnswer } from "./wire/brokers.ts"
 import type { CancelledMany, CancelMany } from "./wire/bulk.ts"
 import type { Again, SubmittedAgain, TaskChange, TaskChanged } from "./wire/changing.ts"
 import type { HistoryAnswer } from "./wire/charting.ts"
@@ -486,6 +487,11 @@ export class Client {
     options?: CallOptions,
   ): Promise<ActionsAnswer> {
     return this.#call("GET", withQuery("/actions", query), undefined, options)
+  }
+
+  /** The brokers that share the Redis of this one. */
+  brokers(options?: CallOptions): Promise<BrokersAnswer> {
+    return this.#call("GET", "/brokers", undefined, options)
   }
 
   /** Checks the consistency of all data; with `fix`, repairs it. Takes up to 20 s. */

@@ -52,6 +52,7 @@ const METHODS = {
   undrainWorker: "drainWorker",
   listenEvents: "events",
   listActions: "actions",
+  listBrokers: "brokers",
   audit: "audit",
   metrics: null,
   signIn: null,

@@ -57,6 +57,15 @@ export async function audit(call: Call, parts: BrokerParts): Promise<Response> {
   return answerJson(answer)
 }
 
+export async function listBrokers(_call: Call, { queue }: BrokerParts): Promise<Response> {
+  const { usedBytes, maxBytes } = await queue.redisState()
+  return answerJson({
+    broker: queue.brokers.broker,
+    brokers: await queue.brokers.list(),
+    redis_memory: { used_bytes: usedBytes, max_bytes: maxBytes },
+  })
+}
+
 export async function metrics({ caller }: Call, parts: BrokerParts): Promise<Response> {
   if (!parts.config.metricsPublic) caller.requireAllQueues()
   return new Response(await parts.metrics.page(), {

@@ -41,7 +41,7 @@ type Counts = Record<(typeof EVENTS)[number], number>
 
 export class EventWriter {
   /** Identifies this broker in `counts` and `skipped`. */
-  readonly #broker = randomBytes(4).toString("hex")
+  readonly broker = randomBytes(4).toString("hex")
   #active = false
   #activeUntil = 0
   #closed = false
@@ -171,7 +171,7 @@ export class EventWriter {
       typeof of === "number" ? of : Object.values(of).reduce((sum, count) => sum + count, 0)
     const busiest = numbers.sort(([, a], [, b]) => total(b) - total(a)).slice(0, MAX_QUEUES_PER_EVENT)
     const others = numbers.length > busiest.length || this.counters.queues.size >= MAX_QUEUES
-    return { broker: this.#broker, queues: Object.fromEntries(busiest), ...(others && { others }) }
+    return { broker: this.broker, queues: Object.fromEntries(busiest), ...(others && { others }) }
   }
 
   /** The counts since the last call, for each queue that has any. */

@@ -16,6 +16,7 @@ import type { BrokerDefaults } from "../task/new-task.ts"
 import { ActionTrail } from "./action-trail.ts"
 import { Auditor } from "./audit.ts"
 import { batchExtends, batchSettles, batchSubmits } from "./batched-calls.ts"
+import { BrokerRegistry } from "./broker-registry.ts"
 import { QueueControl } from "./control.ts"
 import { DataWatch } from "./data-watch.ts"
 import { DeadLetters } from "./dead-letters.ts"
@@ -132,6 +133,7 @@ export async function openParts(options: TaskQueueOptions) {
     clock,
   })
   const trail = new ActionTrail(store)
+  const brokers = new BrokerRegistry(store, events.broker)
   const historyWriter = new HistoryWriter({ store, scripts, activity, clock }, () => control.depths())
   const groups = new Groups({ scripts, names, events })
   const dataWatch = new DataWatch(store, names, log, () => upkeep.onReplaced())
@@ -147,6 +149,7 @@ export async function openParts(options: TaskQueueOptions) {
     longPoll,
     ends,
     workers,
+    brokers,
     defaults,
     firing,
     auditor,
@@ -176,6 +179,7 @@ export async function openParts(options: TaskQueueOptions) {
     dead,
     control,
     trail,
+    brokers,
     history,
     historyWriter,
     groups,

@@ -34,6 +34,7 @@ export class TaskQueue {
   readonly workers: Parts["workers"]
   readonly control: Parts["control"]
   readonly trail: Parts["trail"]
+  readonly brokers: Parts["brokers"]
   readonly history: Parts["history"]
   readonly historyWriter: Parts["historyWriter"]
   readonly groups: Parts["groups"]
@@ -67,6 +68,7 @@ export class TaskQueue {
     this.workers = parts.workers
     this.control = parts.control
     this.trail = parts.trail
+    this.brokers = parts.brokers
     this.history = parts.history
     this.historyWriter = parts.historyWriter
     this.groups = parts.groups

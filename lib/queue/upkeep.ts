@@ -20,6 +20,7 @@ import type { Store } from "../redis/store.ts"
 import type { Subscriptions } from "../redis/subscriptions.ts"
 import { joinId } from "../task/id.ts"
 import type { Auditor } from "./audit.ts"
+import type { BrokerRegistry } from "./broker-registry.ts"
 import type { DataWatch } from "./data-watch.ts"
 import type { QueueDefaults } from "./defaults.ts"
 import type { EndWatch } from "./end-watch.ts"
@@ -49,6 +50,7 @@ interface UpkeepParts {
   longPoll: LongPoll
   ends: EndWatch
   workers: WorkerRegistry
+  brokers: BrokerRegistry
   defaults: QueueDefaults
   firing: ScheduleFiring
   auditor: Auditor
@@ -66,8 +68,9 @@ export class Upkeep {
 
   /** Reads what brokers share, and keeps it up to date from then on. */
   async start(): Promise<void> {
-    const { store, dataWatch, names, defaults } = this.parts
+    const { store, dataWatch, names, defaults, brokers } = this.parts
     await dataWatch.start()
+    void brokers.note().catch(() => {})
     store.onBack(() => this.#onReconnect())
     this.#subscribeToListening(false)
     this.#timer = setInterval(() => this.#refresh(), REFRESH_MS + Math.random() * 1_000).unref()
@@ -134,14 +137,20 @@ export class Upkeep {
   }
 
   async close(): Promise<void> {
-    const { store, sweeper, subscriptions, events, rates, historyWriter, workers } = this.parts
+    const { store, sweeper, subscriptions, events, rates, historyWriter, workers, brokers } = this.parts
     this.stopWaiting()
     sweeper.close()
     this.parts.dataWatch.close()
     clearInterval(this.#timer)
     subscriptions.close()
     // The last writes may take two calls each, and a closed connection would fail the second.
-    const lastWrites = [events.close(), rates.close(), historyWriter.close(), workers.close()]
+    const lastWrites = [
+      events.close(),
+      rates.close(),
+      historyWriter.close(),
+      workers.close(),
+      brokers.close(),
+    ]
     await Promise.race([Promise.all(lastWrites), Bun.sleep(CLOSE_MS)])
     // Waits for calls in progress, such as releases, but not for a Redis that does not answer.
     await store.close(CLOSE_MS)
@@ -167,8 +176,9 @@ export class Upkeep {
 
   /** For a message that was missed without a gap, and for what other brokers registered and forgot. */
   #refresh(): void {
-    const { store, names, events, longPoll, subscriptions } = this.parts
+    const { store, names, events, longPoll, subscriptions, brokers } = this.parts
     this.#syncFromBrokers()
+    void brokers.note().catch(() => {})
     subscriptions.keepOnly(channel => !isWakeChannel(channel) || longPoll.hasWaiters(queueOfChannel(channel)))
     void store.readClock().catch(() => {})
     void names.refresh().catch(() => {})

@@ -160,6 +160,9 @@ export const EVENT_STREAM = "tq:events"
 /** Also a channel: for how many ms, at least, a client will read events. */
 export const LISTENING = "tq:listening"
 
+/** Which brokers run. */
+export const BROKERS = "tq:brokers"
+
 /** What operators did. It is a key of its own, so that no queue is slower for it. */
 export const ACTION_STREAM = "tq:actions"
 
@@ -210,6 +213,10 @@ export const SHARED_KEYS: Readonly<Record<string, KeyDeclaration>> = {
     content: "events about tasks and queues, bounded; written while a client reads events",
   },
   [LISTENING]: { type: "string", content: "exists while a client reads events; expires" },
+  [BROKERS]: {
+    type: "zset",
+    content: "what each broker says about itself, as JSON, by when it was last seen; expires",
+  },
   [ACTION_STREAM]: {
     type: "stream",
     content: "the newest 1,000 operator actions, as JSON; see lib/http/actions.md",

@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto"
 import auditQueue from "../lua/audit-queue.lua" with { type: "text" }
+import brokersSeen from "../lua/brokers-seen.lua" with { type: "text" }
 import buckets from "../lua/buckets.lua" with { type: "text" }
 import cancel from "../lua/cancel.lua" with { type: "text" }
 import change from "../lua/change.lua" with { type: "text" }
@@ -64,6 +65,7 @@ import type { AuditFault } from "../wire/operating.ts"
 import type { Reason } from "../wire/states.ts"
 import { asRefusal } from "./faults.ts"
 import {
+  BROKERS,
   channelIn,
   DEFAULTS,
   DRAINS_CHANNEL,
@@ -233,6 +235,12 @@ export const SHARED_SCRIPTS = {
     args: ["on"],
     each: ["name"],
   },
+  brokersSeen: {
+    source: brokersSeen,
+    keys: { brokers: BROKERS },
+    args: ["about", "on", "retention", "max_brokers"],
+    each: [],
+  },
   queuesRegister: { source: queuesRegister, keys: { queues: QUEUES }, args: [], each: ["name"] },
   defaultsSet: { source: defaultsSet, keys: { defaults: DEFAULTS }, args: ["queue", "text"], each: [] },
   probe: { source: probe, keys: { mark: SCHEMA, missing: MISSING }, args: [], each: ["call"] },
@@ -380,6 +388,7 @@ export interface Replies {
   workersSeen: number
   workersList: [now: number, cursor: string, ...workers: [name: string, about: string, seenAt: string][]]
   workersDrain: number
+  brokersSeen: number
   queuesRegister: number
   defaultsSet: "set"
   probe: string[]
@@ -460,6 +469,7 @@ const SAFE_TO_LOSE: ReadonlySet<AnyScript> = new Set([
   "ratesAdd",
   "historyAdd",
   "workersSeen",
+  "brokersSeen",
 ])
 
 export const prepareScript = (text: string): Script => ({

@@ -11,6 +11,9 @@ export interface ServerState {
   maxmemoryPolicy: string
   /** What survives a power cut with the current settings of Redis. */
   durability: (typeof DURABILITIES)[number]
+  /** The memory that Redis uses; 0: unknown. Its limit; 0: none. */
+  usedBytes: number
+  maxBytes: number
   /** How many replicas are connected. */
   replicas: number
   /** Why it does not accept what the broker needs. */
@@ -47,6 +50,8 @@ export async function serverState(redis: Redis, key: string, waits: boolean): Pr
     version: line(info, "redis_version") ?? UNKNOWN,
     maxmemoryPolicy: line(info, "maxmemory_policy") ?? UNKNOWN,
     durability: line(info, "aof_enabled") === "0" ? "none" : (fsync as ServerState["durability"]),
+    usedBytes: Number(line(info, "used_memory") ?? 0),
+    maxBytes: Number(line(info, "maxmemory") ?? 0),
     replicas:
       info === "" && waits && refusal === undefined
         ? Number(await redis.call("WAIT", MAX_REPLICAS, 1))

@@ -238,6 +238,7 @@ export class Store implements Runner {
           : undefined
     const worst = <T>(of: (state: ServerState) => T, rank: (value: T) => number) =>
       states.map(of).reduce((a, b) => (rank(b) < rank(a) ? b : a))
+    const sum = (of: (state: ServerState) => number) => states.reduce((total, state) => total + of(state), 0)
     return {
       version: worst(
         state => state.version,
@@ -251,6 +252,9 @@ export class Store implements Runner {
         state => state.durability,
         durability => DURABILITIES.indexOf(durability),
       ),
+      usedBytes: sum(state => state.usedBytes),
+      // One master without a limit has no limit.
+      maxBytes: states.every(state => state.maxBytes > 0) ? sum(state => state.maxBytes) : 0,
       replicas: worst(state => state.replicas, Number),
       topology: topologyOf(this.target),
       waitReplicas: this.target.waitReplicas ?? 0,

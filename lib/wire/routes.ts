@@ -4,6 +4,7 @@
  */
 import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox"
 import { ActionsAnswer, ActionsQuery } from "./actions.ts"
+import { BrokersAnswer } from "./brokers.ts"
 import { CancelledMany, CancelMany } from "./bulk.ts"
 import { Again, SubmittedAgain, TaskChange, TaskChanged } from "./changing.ts"
 import { HistoryAnswer, HistoryQuery } from "./charting.ts"
@@ -622,6 +623,15 @@ export const ROUTES = {
     query: ActionsQuery,
     answers: { 200: ActionsAnswer },
     problems: ["bad_request", "redis_unavailable"],
+  },
+  listBrokers: {
+    method: "GET",
+    path: "/brokers",
+    group: "operating",
+    roles: ["read"],
+    summary: "List the brokers that share this Redis",
+    answers: { 200: BrokersAnswer },
+    problems: ["redis_unavailable"],
   },
   audit: {
     method: "POST",

@@ -79,7 +79,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.reads(/busy.*\n?.*live/)
     await until("the one that is gone is not listed", async () => !(await page.text()).includes("away"))
     const rows = (await page.page.evaluate(
-      "[...document.querySelectorAll('tbody tr')].map(row => row.innerText.replace(/\\s+/g, ' '))",
+      "[...document.querySelectorAll('table[aria-label=Workers] tbody tr')].map(row => row.innerText.replace(/\\s+/g, ' '))",
     )) as string[]
     expect(rows.map(row => row.split(" ")[0])).toEqual(["busy", "idle", "old"])
     expect(rows[0]).toContain(" 3 of 4 ")
@@ -92,6 +92,26 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.picture("workers-load")
     await page.page.goto(`${broker.url}/dashboard#/workers?state=draining`)
     await page.reads("No workers")
+  })
+
+  test("brokers are listed below the workers, with the facts of Redis and why it is not ready", async () => {
+    await using other = await testBroker({}, redis.socket)
+    await using page = await signedIn("#/workers")
+    await page.find("table", "Brokers")
+    const { broker: own } = broker.queue.brokers
+    await page.reads(new RegExp(`${own} this one`))
+    expect(await page.text()).toContain(other.queue.brokers.broker)
+    await page.reads(/Redis memory\s+[\d.]+ MB, no limit/)
+    expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
+    await page.picture("brokers")
+    const direct = new Redis(redis.socket)
+    await direct.config("SET", "maxmemory-policy", "allkeys-lru")
+    page.expectFaults(/503/)
+    await page.page.reload()
+    await page.reads("Set maxmemory-policy to noeviction")
+    await page.find("table", "Brokers")
+    await direct.config("SET", "maxmemory-policy", "noeviction")
+    direct.disconnect()
   })
 
   test("the page of a worker shows its running tasks and its recent attempts", async () => {

@@ -88,6 +88,8 @@ test.each(PROGRAMS)(
 const redis = {
   at: "/tmp/redis.sock",
   version: "7.0.15",
+  usedBytes: 0,
+  maxBytes: 0,
   maxmemoryPolicy: "noeviction",
   durability: "always" as const,
   topology: "single" as const,

@@ -8,6 +8,7 @@ import { type DocumentDecoration, Elysia } from "elysia"
 import { type Facts, NotReplicated, Refused } from "../../errors.ts"
 import { asRefusal } from "../../redis/faults.ts"
 import * as actionShapes from "../../wire/actions.ts"
+import * as brokerShapes from "../../wire/brokers.ts"
 import * as bulkShapes from "../../wire/bulk.ts"
 import * as changingShapes from "../../wire/changing.ts"
 import * as chartingShapes from "../../wire/charting.ts"
@@ -86,6 +87,7 @@ const NAMES = new Map<unknown, string>(
     chartingShapes,
     operatingShapes,
     actionShapes,
+    brokerShapes,
     { Problem },
   ]
     .flatMap(shapes => Object.entries<unknown>(shapes))

@@ -75,6 +75,30 @@ export const operating: ProseOf<"operating"> = {
     problems: { bad_request: badQuery("listActions", "limit=0") },
   },
 
+  listBrokers: {
+    description:
+      "Every broker notes every 10 s that it runs. One that stops deletes its note; that of one that was killed, or hangs, expires " +
+      "after 30 s.",
+    answers: {
+      200: {
+        description: "The brokers, those that run longest first.",
+        examples: {
+          one: {
+            broker: "9f2c41d0",
+            brokers: [
+              {
+                ...{ broker: "9f2c41d0", host: "box-1", pid: 812, version: "0.1.0" },
+                started_at: NOW - 3_600_000,
+                seen_at: NOW - 4_000,
+              },
+            ],
+            redis_memory: { used_bytes: 48_300_120, max_bytes: 0 },
+          },
+        },
+      },
+    },
+  },
+
   audit: {
     description:
       "Checks that every task, index entry, payload and unique key is consistent, and reports what is not. After a partial " +

@@ -1502,6 +1502,33 @@ class ActionsAnswer(_ActionsAnswer, total=False):
     """pass it as `cursor` to get the next page; absent on the last page"""
 
 
+class BrokerView(TypedDict):
+    broker: str
+    """identifies this run of the broker, as in the events `counts`"""
+    host: str
+    pid: int
+    version: str
+    started_at: int
+    seen_at: int
+    """when it last noted that it runs; it does so every 10 s"""
+
+
+class BrokersAnswerRedisMemory(TypedDict):
+    used_bytes: int
+    """0: Redis does not report it"""
+    max_bytes: int
+    """`maxmemory`; 0: no limit"""
+
+
+class BrokersAnswer(TypedDict):
+    broker: str
+    """the one that answers"""
+    brokers: list[BrokerView]
+    """all that were seen in the last 30 s"""
+    redis_memory: BrokersAnswerRedisMemory
+    """the memory of Redis; in a Cluster the sum over its masters"""
+
+
 class _ProblemErrors(TypedDict):
     detail: str
     """what the member must be"""
@@ -1737,6 +1764,10 @@ class Calls(Transport):
         """List what operators did, the newest first: `GET /actions`."""
         return self.call("GET", "/actions", [("query", "queue", queue), ("query", "by", by), ("query", "action", action), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 
+    def list_brokers(self, *, timeout: float | None = None) -> BrokersAnswer:
+        """List the brokers that share this Redis: `GET /brokers`."""
+        return self.call("GET", "/brokers", [], None, timeout)
+
     def audit(self, *, queue: str | None = None, fix: Literal["true", "false"] | None = None, timeout: float | None = None) -> AuditAnswer:
         """Check the consistency of all data, and repair it on request: `POST /audit`."""
         return self.call("POST", "/audit", [("query", "queue", queue), ("query", "fix", fix)], None, timeout)
@@ -1966,6 +1997,10 @@ class AsyncCalls(AsyncTransport):
     async def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
         """List what operators did, the newest first: `GET /actions`."""
         return await self.call("GET", "/actions", [("query", "queue", queue), ("query", "by", by), ("query", "action", action), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
+
+    async def list_brokers(self, *, timeout: float | None = None) -> BrokersAnswer:
+        """List the brokers that share this Redis: `GET /brokers`."""
+        return await self.call("GET", "/brokers", [], None, timeout)
 
     async def audit(self, *, queue: str | None = None, fix: Literal["true", "false"] | None = None, timeout: float | None = None) -> AuditAnswer:
         """Check the consistency of all data, and repair it on request: `POST /audit`."""
