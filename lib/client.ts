@@ -92,7 +92,7 @@ export class BrokerProblem extends Error {
     /** The whole problem, with `field`, `state` and `attempt`. */
     readonly problem: Problem | undefined,
   ) {
-    super(`${error} (${status} ${code})${detail === undefined ? "" : `: ${detail}`}`)
+    super(`${error} (${status} ${code})${[undefined, error].includes(detail) ? "" : `: ${detail}`}`)
     this.retryable = RETRYABLE.has(status)
   }
 }

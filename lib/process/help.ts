@@ -5,7 +5,7 @@ import { ConfigError, type OnRead } from "../config/reader.ts"
 import { VARIABLES, type Variable } from "../config/variables.ts"
 import { flushOutput } from "./output.ts"
 
-const COLUMNS = 80
+export const COLUMNS = 80
 const MEANING_COLUMN = 34
 
 const PROGRAMS = {
@@ -37,6 +37,22 @@ output is not a terminal, it prints them once and exits.
 
   bun run top
   BROKER_URL=https://broker.example API_SECRET_TOKEN=... bun run top`,
+  },
+  tq: {
+    reads: readTopConfig,
+    about: `\
+Submits tasks to a broker, and shows and controls tasks and queues. Each command
+has a --help of its own, with its options and examples.
+
+  bun run tq submit add '[1,2,3]' --wait     prints 6
+  bun run tq status | wait | why | retry | cancel <task_id>
+  bun run tq pause | resume <queue>
+  bun run tq queues                          lists the queues
+  bun run tq dead [groups|retry|purge|delete]
+  bun run tq tail                            prints events as they happen
+
+With --json a command prints the answer of the broker. Exit codes: 0 done; 1 the
+task failed, or the broker refused or cannot be reached; 2 wrong arguments.`,
   },
   inspect: {
     reads: readInspectConfig,
@@ -102,7 +118,7 @@ ${rows.join("\n")}
 }`
 }
 
-function wrapText(text: string, width: number): string[] {
+export function wrapText(text: string, width: number): string[] {
   const lines: string[] = []
   let line = ""
   for (const word of text.split(" ")) {

@@ -1,4 +1,4 @@
-/** The token that a worker sends: API_SECRET_TOKEN, or else the one that a broker on this machine wrote to DATA_DIR. */
+/** The token that a worker, `top` or `tq` sends: API_SECRET_TOKEN, or else the one that a broker on this machine wrote to DATA_DIR. */
 import { join } from "node:path"
 import type { WorkerConfig } from "../config/config.ts"
 import type { Log } from "../log.ts"
@@ -12,6 +12,15 @@ export class Token {
 
   get value(): string {
     return this.#value
+  }
+
+  /** Like `find`, but does not wait. Returns undefined if there is no token. */
+  static async read({
+    apiToken,
+    dataDir,
+  }: Pick<WorkerConfig, "apiToken" | "dataDir">): Promise<string | undefined> {
+    const token = new Token(join(dataDir, "token"))
+    return apiToken ?? ((await token.refresh()) ? token.value : undefined)
   }
 
   /** Waits for the file if it is needed and does not exist yet. Returns undefined if the signal fires first. */

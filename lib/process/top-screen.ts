@@ -2,6 +2,7 @@ import type { DlqGroupsAnswer } from "../wire/dead-letters.ts"
 import type { GroupView } from "../wire/grouping.ts"
 import type { QueueView, WorkerView } from "../wire/managing.ts"
 import type { ScheduleView } from "../wire/scheduling.ts"
+import { formatAge, formatCount, left, right, safeText } from "./terminal-text.ts"
 
 /** What the screen of `top` shows. */
 export interface ScreenState {
@@ -23,47 +24,6 @@ export interface ScreenState {
   fault?: string | undefined
   /** The result of the last key press. */
   message?: string | undefined
-}
-
-/**
- * Untrusted text for the terminal: without control characters, bidirectional marks and stacked accents, cut to so many
- * columns.
- */
-export function safeText(text: unknown, columns: number): string {
-  const plain = String(text)
-    .slice(0, 4 * columns + 1)
-    .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "?")
-    .replace(/(\p{M}{2})\p{M}+/gu, "$1")
-  if (Bun.stringWidth(plain) <= columns) return plain
-  let cut = ""
-  for (const { segment } of new Intl.Segmenter().segment(plain)) {
-    if (Bun.stringWidth(cut + segment) > columns - 1) break
-    cut += segment
-  }
-  return columns > 0 ? `${cut}…` : ""
-}
-
-const left = (text: unknown, columns: number) => {
-  const fits = safeText(text, columns)
-  return fits + " ".repeat(Math.max(0, columns - Bun.stringWidth(fits)))
-}
-const right = (text: string, columns: number) => text.padStart(columns).slice(0, columns)
-
-/** Formats a number in at most 7 characters. */
-export function formatCount(value: unknown): string {
-  const number = Number(value)
-  if (!Number.isFinite(number)) return "-"
-  if (number < 10 && !Number.isInteger(number)) return number.toFixed(1)
-  if (number < 1e6) return Math.round(number).toLocaleString("en")
-  return number < 1e9 ? `${(number / 1e6).toFixed(1)}M` : `${(number / 1e9).toFixed(1)}G`
-}
-
-export function formatAge(ms: number | undefined): string {
-  if (ms === undefined) return "-"
-  const seconds = ms / 1_000
-  if (seconds < 100) return `${seconds.toFixed(seconds < 10 ? 1 : 0)}s`
-  if (seconds < 6_000) return `${Math.floor(seconds / 60)}m`
-  return seconds < 360_000 ? `${Math.floor(seconds / 3_600)}h` : `${Math.floor(seconds / 86_400)}d`
 }
 
 const COUNTS: [title: string, of: (queue: ScreenState["queues"][number]) => string][] = [

@@ -7,8 +7,9 @@ import { createLog } from "../log.ts"
 import { pause } from "../pause.ts"
 import { stopSignal } from "../signals.ts"
 import { runProgram } from "./help.ts"
+import { safeText } from "./terminal-text.ts"
 import { Token } from "./token.ts"
-import { renderScreen, type ScreenState, safeText } from "./top-screen.ts"
+import { renderScreen, type ScreenState } from "./top-screen.ts"
 
 const REFRESH_MS = 1_000
 const ANSWER_MS = 5_000

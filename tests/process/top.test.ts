@@ -1,13 +1,8 @@
 /** `bun run top`: what it draws, and that it leaves the terminal as it was. */
 import { expect, test } from "bun:test"
 import { join } from "node:path"
-import {
-  formatAge,
-  formatCount,
-  renderScreen,
-  type ScreenState,
-  safeText,
-} from "../../lib/process/top-screen.ts"
+import { formatAge, formatCount, safeText } from "../../lib/process/terminal-text.ts"
+import { renderScreen, type ScreenState } from "../../lib/process/top-screen.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { sharedRedis } from "../support/redis.ts"
 
