@@ -83,16 +83,17 @@ export class Point {
 
   static decode(text: string): Point {
     const point = new Point()
-    const [counts = "", wait = "", run = ""] = text.split("|")
-    for (const [letter, number] of readNumbers(counts)) {
+    const waitAt = text.indexOf("|")
+    const runAt = text.indexOf("|", waitAt + 1)
+    readNumbers(text, 0, waitAt, (letter, number) => {
       if (letter in COUNT_LETTERS) point[COUNT_LETTERS[letter as keyof typeof COUNT_LETTERS]] = number
       const depth = DEPTH_LETTERS[letter as keyof typeof DEPTH_LETTERS]
-      if (depth === undefined) continue
+      if (depth === undefined) return
       point.depth ??= { queued: 0, delayed: 0, processing: 0 }
       point.depth[depth] = number
-    }
-    decodeHistogram(point.wait, wait)
-    decodeHistogram(point.run, run)
+    })
+    decodeHistogram(point.wait, text, waitAt + 1, runAt)
+    decodeHistogram(point.run, text, runAt + 1, text.length)
     return point
   }
 }
@@ -103,13 +104,26 @@ function encodeHistogram(counts: readonly number[]): string {
   return text
 }
 
-function decodeHistogram(counts: number[], text: string): void {
-  for (const [letter, number] of readNumbers(text)) {
+function decodeHistogram(counts: number[], text: string, from: number, to: number): void {
+  readNumbers(text, from, to, (letter, number) => {
     const bucket = BUCKET_LETTERS.indexOf(letter)
     while (counts.length <= bucket) counts.push(0)
     counts[bucket] = number
-  }
+  })
 }
 
-const readNumbers = (text: string): [letter: string, number: number][] =>
-  Array.from(text.matchAll(/([A-Za-z])(\d+)/g), ([, letter, number]) => [letter!, Number(number)])
+/** Reads letters and their numbers. A page of queues has a thousand points, and a regular expression takes 20 µs for each. */
+function readNumbers(
+  text: string,
+  from: number,
+  to: number,
+  found: (letter: string, number: number) => void,
+): void {
+  for (let at = from; at < to; ) {
+    const letter = text[at++]!
+    let number = 0
+    for (let digit = text.charCodeAt(at) - 48; digit >= 0 && digit <= 9; digit = text.charCodeAt(++at) - 48)
+      number = number * 10 + digit
+    found(letter, number)
+  }
+}
