@@ -81,6 +81,10 @@ const HANDLERS = {
   "DELETE /dlq/:id": deadLetters.deleteDeadTask,
 
   "POST /cancel": bulk.cancelTasks,
+  "POST /bulk": bulk.startBulk,
+  "GET /bulk": bulk.listBulk,
+  "GET /bulk/:bulk": bulk.getBulk,
+  "POST /bulk/:bulk/stop": bulk.stopBulk,
 
   "GET /queues": managing.listQueues,
   "GET /queues/:queue": managing.getQueue,

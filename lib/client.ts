@@ -13,8 +13,17 @@
 import { bypassProxy, proxyFor, shownUrl } from "./broker-address.ts"
 import { pause } from "./pause.ts"
 import type { ActionsAnswer } from "./wire/actions.ts"
+
 import type { BrokersAnswer } from "./wire/brokers.ts"
-import type { CancelledMany, CancelMany } from "./wire/bulk.ts"
+import type {
+  BulkAnswer,
+  BulkRequest,
+  BulkStopped,
+  BulkView,
+  CancelledMany,
+  CancelMany,
+} from "./wire/bulk.ts"
+
 import type { Again, SubmittedAgain, TaskChange, TaskChanged } from "./wire/changing.ts"
 import type { HistoryAnswer } from "./wire/charting.ts"
 import type {
@@ -284,6 +293,24 @@ export class Client {
   /** Submits a task like one that has ended. Without an `idempotencyKey`, a repeated call creates another. */
   submitAgain(id: string, again: Again = {}, options?: SubmitOptions): Promise<SubmittedAgain> {
     return this.#post(`/tasks/${encodeURIComponent(id)}/again`, again, options)
+  }
+
+  /** Starts a bulk operation, which brokers carry out in the background. `bulkOperation` shows its progress. */
+  startBulk(request: BulkRequest, options?: SubmitOptions): Promise<BulkView> {
+    return this.#post("/bulk", request, options)
+  }
+
+  /** The bulk operations, the newest first. */
+  bulkOperations(query: { limit?: number } = {}, options?: CallOptions): Promise<BulkAnswer> {
+    return this.#call("GET", withQuery("/bulk", query), undefined, options)
+  }
+
+  bulkOperation(id: string, options?: CallOptions): Promise<BulkView> {
+    return this.#call("GET", `/bulk/${encodeURIComponent(id)}`, undefined, options)
+  }
+
+  stopBulk(id: string, options?: CallOptions): Promise<BulkStopped> {
+    return this.#call("POST", `/bulk/${encodeURIComponent(id)}/stop`, undefined, options)
   }
 
   /** With `wait_ms`, answers when the task has ended, or after that time with the task as it then is. */

@@ -34,6 +34,10 @@ const METHODS = {
   purgeDeadTasks: "purgeDeadTasks",
   deleteDeadTask: "deleteDeadTask",
   cancelTasks: "cancelTasks",
+  startBulk: "startBulk",
+  listBulk: "bulkOperations",
+  getBulk: "bulkOperation",
+  stopBulk: "stopBulk",
   listQueues: "queues",
   getQueue: "queue",
   pauseQueue: "pauseQueue",
@@ -86,6 +90,7 @@ type FirstBody =
   | "retryDeadTasks"
   | "purgeDeadTasks"
   | "cancelTasks"
+  | "startBulk"
 type SecondBody =
   | "changeTask"
   | "submitAgain"
@@ -110,6 +115,7 @@ const SAME_BODIES: Record<FirstBody | SecondBody, true> = {
   cancelTasks: true,
   changeTask: true,
   submitAgain: true,
+  startBulk: true,
   setSchedule: true,
   pauseSchedule: true,
   pauseQueue: true,
@@ -121,7 +127,7 @@ test("each JSON route for programs has a method of the client", () => {
   for (const [id, method] of Object.entries(METHODS))
     if (method !== null) expect(Client.prototype, id).toHaveProperty(method)
   expect(Object.keys(SAME_ANSWERS).length).toBe(OPERATION_IDS.length)
-  expect(Object.keys(SAME_BODIES)).toHaveLength(15)
+  expect(Object.keys(SAME_BODIES)).toHaveLength(16)
 })
 
 describe("a stream of events", () => {

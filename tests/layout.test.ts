@@ -46,6 +46,7 @@ const ROOMS: Rules = {
   config: ["wire"],
   redis: ["config", "task", "wire"],
   "lib/redis/scripts.ts": ["lua"],
+  "lib/redis/shared-scripts.ts": ["lua"],
   lua: [],
   task: ["wire"],
   wire: [],

@@ -23,6 +23,8 @@ const MESSAGES: Record<Action, string> = {
   retryDeadTasks: "Dead tasks were retried",
   purgeDeadTasks: "Dead tasks were deleted",
   deleteDeadTask: "A dead task was deleted",
+  startBulk: "A bulk operation was started",
+  stopBulk: "The stop of a bulk operation was requested",
   pauseQueue: "A queue was paused",
   resumeQueue: "A queue was resumed",
   setQueueSettings: "The settings of a queue were changed",

@@ -1,19 +1,26 @@
-/** Requests for many tasks: POST /cancel. */
-import type { Filter } from "../queue/filter.ts"
-import { matcherOf } from "../queue/filter.ts"
-import { CancelMany } from "../wire/bulk.ts"
-import { statesOf } from "../wire/states.ts"
-import { recordBulk } from "./actions.ts"
-import { answerJson } from "./answer.ts"
-import type { BrokerParts, Call } from "./call.ts"
-import { checker } from "./validate.ts"
+/** Requests for many tasks: POST /cancel, and bulk operations: POST and GET /bulk, GET /bulk/:bulk, POST /bulk/:bulk/stop. */
+import { createHash } from "node:crypto"
+import { filterOf, matcherOf } from "../queue/filter.ts"
+import { queueOf } from "../task/id.ts"
+import { BulkQuery, BulkRequest, CancelMany } from "../wire/bulk.ts"
+import { STATES_OF_ACTION } from "../wire/bulk-words.ts"
+import { memberTexts } from "../wire/json-text.ts"
+import type { Fault } from "../wire/problem.ts"
+import { type StateWord, statesOf } from "../wire/states.ts"
+import { recordAction, recordBulk } from "./actions.ts"
+import { answer, answerJson } from "./answer.ts"
+import { type BrokerParts, type Call, forBulk, readTaskId } from "./call.ts"
+import { faultsOfPatch } from "./dead-letters.ts"
+import { conflict, requiresOther } from "./faults.ts"
+import { fingerprint, REPLAYED, readHeaders } from "./submitting.ts"
+import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 
 export async function cancelTasks(call: Call, parts: BrokerParts): Promise<Response> {
   const { queue } = parts
   using body = await parts.readBody(call.request)
   const { queue: only, state, limit, cursor, dry_run: dryRun, ...filter } = checkCancel(body.value)
   const queues = call.caller.visibleQueues(only)
-  const matches = matcherOf(readFilter(filter))
+  const matches = matcherOf(filterOf(filter))
   const page = { queues, state: statesOf(state), limit, cursor, dryRun, ...(matches && { matches }) }
   if (dryRun) return answerJson(await queue.cancelAll(page))
   const cancel = () => queue.cancelAll(page)
@@ -33,13 +40,104 @@ export async function cancelTasks(call: Call, parts: BrokerParts): Promise<Respo
   )
 }
 
-const checkCancel = checker(CancelMany, { state: "waiting", limit: 100, dry_run: false })
+export async function startBulk(call: Call, parts: BrokerParts): Promise<Response> {
+  const { request, caller } = call
+  using body = await parts.readBody(request)
+  const { patch: _, canary, ...order } = checkBulk(body.value)
+  const ids = order.filter.task_ids?.map(readTaskId)
+  if (ids !== undefined) caller.requireQueues(...ids.map(queueOf))
+  const queues = ids === undefined ? caller.visibleQueues(order.filter.queue) : ids.map(queueOf)
+  const state = order.filter.state ?? STATES_OF_ACTION[order.action][0]
+  const patch = memberTexts(body.text, "patch")[0]
+  const faults = [...faultsOf(order, state), ...faultsOfRetry(order, patch, canary)]
+  if (faults.length > 0) throw invalid(faults)
+  const { key } = readHeaders(request.headers)
+  const id = key && createHash("sha256").update(`${caller.name} ${key}`).digest("hex").slice(0, 22)
+  const { view, isNew } = await parts.queue.bulk.start(id, {
+    ...order,
+    filter: ids === undefined ? order.filter : { ...order.filter, task_ids: [...new Set(ids)] },
+    state,
+    queues: queues && [...new Set(queues)].sort(),
+    patch,
+    canary: canary ?? false,
+    author: caller.name,
+    print: fingerprint(body.value as object),
+  })
+  if (!isNew) return answer(JSON.stringify(view), REPLAYED)
+  const { bulk_id, action, filter, selected, limit, rate, reason } = view
+  const details = { bulk_id, action, filter, selected, limit, rate, canary, reason }
+  await recordAction(call, parts, "startBulk", { queue: order.filter.queue, queues }, details)
+  return answerJson(view)
+}
 
-function readFilter({
-  meta,
-  older_than_ms: olderThanMs,
-  newer_than_ms: newerThanMs,
-  ...rest
-}: Omit<CancelMany, "queue" | "state" | "limit" | "cursor" | "dry_run">): Filter {
-  return { ...rest, meta: meta && Object.entries(meta), olderThanMs, newerThanMs }
+export async function listBulk({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
+  const { limit } = checkList(queryOf(request))
+  const operations = await queue.bulk.list(queues => caller.mayUseEach(queues))
+  return answerJson({ operations: operations.slice(0, limit) })
+}
+
+export const getBulk = forBulk(async ({ caller }, { queue }, id) =>
+  answerJson(await queue.bulk.get(id, queues => caller.mayUseEach(queues))),
+)
+
+export const stopBulk = forBulk(async (call, parts, id) => {
+  const { caller } = call
+  const { view, queues, status } = await parts.queue.bulk.stop(id, caller.name, of => caller.mayUseEach(of))
+  const { action, filter } = view
+  if (status === "stopping")
+    await recordAction(
+      call,
+      parts,
+      "stopBulk",
+      { queue: filter.queue, queues },
+      { bulk_id: id, action, filter },
+    )
+  return answerJson({ status, bulk_id: id })
+})
+
+const checkCancel = checker(CancelMany, { state: "waiting", limit: 100, dry_run: false })
+const checkBulk = checker(BulkRequest)
+const checkList = queryChecker(BulkQuery, { limit: 100 })
+
+type Order = Pick<BulkRequest, "action" | "filter">
+
+/** What the action takes as a filter. */
+function faultsOf({ action, filter }: Order, state: StateWord): Fault[] {
+  const faults: Fault[] = []
+  const { task_ids, queue, state: _, ...others } = filter
+  const allowed: readonly StateWord[] = STATES_OF_ACTION[action]
+  if (!allowed.includes(state))
+    faults.push({
+      field: "filter.state",
+      detail: `\`filter.state\` must be one of ${allowed.map(word => JSON.stringify(word)).join(", ")} with the action ${action}.`,
+    })
+  const [other] = Object.keys(filter).filter(name => name !== "task_ids")
+  if (task_ids !== undefined && other !== undefined)
+    faults.push(conflict("filter.task_ids", `filter.${other}`))
+  if (state !== "dead")
+    for (const name of ["reason", "fingerprint"] as const)
+      if (filter[name] !== undefined) faults.push(requiresOther(`filter.${name}`, `the state dead`))
+  const [member] = Object.keys(others)
+  if (action === "purge" && state !== "dead") {
+    if (queue === undefined)
+      faults.push({
+        field: "filter.queue",
+        detail: `\`filter.queue\` is missing: a purge of ${state} tasks needs the name of a queue.`,
+      })
+    if (member !== undefined)
+      faults.push({
+        field: `filter.${member}`,
+        detail: `A purge of ${state} tasks takes only \`queue\` and \`state\`, and deletes all of them.`,
+      })
+  }
+  return faults
+}
+
+/** Members that only a retry has. */
+function faultsOfRetry({ action }: Order, patch: string | undefined, canary: boolean | undefined): Fault[] {
+  if (action === "retry") return faultsOfPatch(patch)
+  const faults: Fault[] = []
+  if (patch !== undefined) faults.push(requiresOther("patch", 'the action "retry"'))
+  if (canary !== undefined) faults.push(requiresOther("canary", 'the action "retry"'))
+  return faults
 }

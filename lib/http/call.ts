@@ -6,6 +6,7 @@ import type { Metrics } from "../observe/metrics.ts"
 import type { Spans } from "../observe/spans.ts"
 import type { TaskQueue } from "../queue/task-queue.ts"
 import { joinId, queueOf, splitId } from "../task/id.ts"
+import { BulkId } from "../wire/bulk.ts"
 import { QueueName, TaskId, WorkerName } from "../wire/fields.ts"
 import { ScheduleId } from "../wire/scheduling.ts"
 import type { Caller } from "./access.ts"
@@ -82,7 +83,15 @@ export const forWorker =
   (call, parts) =>
     handler(call, parts, readName("worker", call.params.worker!))
 
+/** For routes with `:bulk`: checks the id. */
+export const forBulk =
+  (handler: NamedHandler): Handler =>
+  (call, parts) => {
+    return handler(call, parts, readBulkId(call.params.bulk!))
+  }
+
 const checkId = checker(TaskId)
+const checkBulkId = checker(BulkId)
 const checkScheduleId = checker(ScheduleId)
 const checkName = { queue: checker(QueueName), worker: checker(WorkerName) }
 
@@ -109,6 +118,17 @@ export function readScheduleId(text: string): ScheduleName {
     throw new Refused("bad_request", {
       field: "schedule",
       detail: `A schedule id has the form ${ScheduleId.description}.`,
+    })
+  }
+}
+
+export function readBulkId(id: string): string {
+  try {
+    return checkBulkId(id)
+  } catch {
+    throw new Refused("bad_request", {
+      field: "bulk_id",
+      detail: "A bulk_id has the form in which /bulk returned it: letters and digits.",
     })
   }
 }

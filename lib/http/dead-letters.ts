@@ -1,5 +1,5 @@
 /** Dead letters: GET /dlq and /dlq/groups, POST /dlq/retry, /dlq/retry/:id and /dlq/purge, DELETE /dlq/:id. */
-import type { Filter } from "../queue/filter.ts"
+import { filterOf } from "../queue/filter.ts"
 import { MAX_PATCH_DEPTH, tooDeep } from "../task/merge-patch.ts"
 import {
   DlqGroupsQuery,
@@ -10,6 +10,7 @@ import {
   RetryTask,
 } from "../wire/dead-letters.ts"
 import { memberTexts } from "../wire/json-text.ts"
+import type { Fault } from "../wire/problem.ts"
 import { recordAction, recordBulk } from "./actions.ts"
 import { answer, answerJson } from "./answer.ts"
 import type { Body } from "./body.ts"
@@ -21,14 +22,14 @@ import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 export async function listDead({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
   const { queue: only, limit, cursor, ...filter } = checkDlq(queryOf(request))
   const queues = caller.visibleQueues(only)
-  const { size, tasks, next } = await queue.dead.page({ queues, filter: readFilter(filter), limit, cursor })
+  const { size, tasks, next } = await queue.dead.page({ queues, filter: filterOf(filter), limit, cursor })
   return answer(`{"dlq_size":${size},${writePage(tasks, next)}}`)
 }
 
 export async function groupDead({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
   const { queue: only, cursor, ...filter } = checkGroups(queryOf(request))
   const queues = caller.visibleQueues(only)
-  return answerJson(await queue.dead.groups({ queues, filter: readFilter(filter), cursor }))
+  return answerJson(await queue.dead.groups({ queues, filter: filterOf(filter), cursor }))
 }
 
 export const deleteDeadTask = forTask(async (call, parts, id) => {
@@ -52,7 +53,7 @@ export async function purgeDeadTasks(call: Call, parts: BrokerParts): Promise<Re
   using body = await readBody(call.request)
   const { queue: only, limit, cursor, dry_run: dryRun, ...filter } = checkPurge(body.value)
   const queues = call.caller.visibleQueues(only)
-  const purge = () => queue.dead.purge({ queues, filter: readFilter(filter), limit, cursor, dryRun })
+  const purge = () => queue.dead.purge({ queues, filter: filterOf(filter), limit, cursor, dryRun })
   if (dryRun) return answerJson(await purge())
   const target = { queue: only, queues }
   const order = { ...filter, limit }
@@ -107,10 +108,16 @@ const checkRetryMany = checker(RetryMany, {
   rate: Number.POSITIVE_INFINITY,
 })
 
-function readFilter(filter: Omit<DlqPurge, "queue" | "limit" | "cursor" | "dry_run">): Filter {
-  const { older_than_ms: olderThanMs, newer_than_ms: newerThanMs, ...rest } = filter
-  return { ...rest, olderThanMs, newerThanMs }
-}
+/** What a schema cannot say about a patch, which is JSON text. */
+export const faultsOfPatch = (patch: string | undefined): Fault[] =>
+  patch === undefined || (Buffer.byteLength(patch) <= MAX_PATCH_BYTES && !tooDeep(JSON.parse(patch)))
+    ? []
+    : [
+        {
+          field: "patch",
+          detail: `\`patch\` must have at most ${MAX_PATCH_BYTES} bytes of JSON, and its objects may be nested at most ${MAX_PATCH_DEPTH} deep.`,
+        },
+      ]
 
 function readRetryMany({ text, value }: Body) {
   const {
@@ -128,15 +135,11 @@ function readRetryMany({ text, value }: Body) {
   const faults = []
   if (wait_ms !== undefined && !canary) faults.push(requiresOther("wait_ms", "canary: true"))
   if (canary && dryRun) faults.push(conflict("canary", "dry_run"))
-  if (patchText !== undefined && (Buffer.byteLength(patchText) > MAX_PATCH_BYTES || tooDeep(patch)))
-    faults.push({
-      field: "patch",
-      detail: `\`patch\` must have at most ${MAX_PATCH_BYTES} bytes of JSON, and its objects may be nested at most ${MAX_PATCH_DEPTH} deep.`,
-    })
+  faults.push(...faultsOfPatch(patchText))
   if (faults.length > 0) throw invalid(faults)
   return {
     queue,
-    filter: readFilter(filter),
+    filter: filterOf(filter),
     limit,
     cursor,
     dryRun,

@@ -1,17 +1,23 @@
 #!lua flags=allow-oom
 --[[ retry-dead: requeue dead tasks with all budgets at 0.
-  for each   id; inline, large: a new payload, within the task's text or under its own key; both "": keep the payload
-  answers    for each {code, attempt, now}: "requeued" | "not_dead" | "duplicate" (another task holds the unique key now)
+  arguments  before: a task that died later than this (ms; "": at any time) stays dead, so a repeated call does not retry one
+             that has died again; then for each: id; inline, large: a new payload, within the task's text or under its own
+             key; both "": keep the payload
+  answers    for each {code, attempt, now}: "requeued" | "not_dead" | "newer" (it died later) | "duplicate" (another task
+             holds the unique key now)
   cost       O(n log D), D = dead tasks
   invariant  attempt numbers continue, so a lease from before the task died stays lost ]]
-local first, fields_each = 1, 3
+local before = ARGV[1]
+local first, fields_each = 2, 3
 
 local answers = {}
 for i = first, #ARGV, fields_each do
   local id, inline, large = unpack(ARGV, i, i + fields_each - 1)
   local t = open(id)
   local code = "not_dead"
-  if t and t.state == "dead" then
+  if t and t.state == "dead" and before ~= "" and tonumber(t.finished) > tonumber(before) then
+    code = "newer"
+  elseif t and t.state == "dead" then
     local key = extras(t).unique
     local holder = key and redis.call("GET", unique .. key)
     if holder and holder ~= id then

@@ -125,20 +125,29 @@ export class QueueControl {
       const depth = await readDepth()
       return { purged: Math.min(depth, limit), remaining: Math.max(0, depth - limit) }
     }
-    const places = PURGED_PLACES[state]
+    const { purged } = await this.purgePart(queue, state, limit)
+    return { purged, remaining: await readDepth() }
+  }
+
+  /** Deletes the tasks of up to `limit` entries. `looked`: how many entries it removed; fewer than `limit`: no more are left. */
+  async purgePart(
+    queue: string,
+    state: Purgeable,
+    limit: number,
+  ): Promise<{ looked: number; purged: number }> {
     let purged = 0
-    let left = limit
-    for (const place of places)
-      for (let more = true; more && left > 0; ) {
-        const count = Math.min(left, MAX_TASKS_PER_CALL)
-        const [looked, deleted] = await this.parts.scripts.call("purge", queue, { place, limit: count })
+    let looked = 0
+    for (const place of PURGED_PLACES[state])
+      for (let more = true; more && looked < limit; ) {
+        const count = Math.min(limit - looked, MAX_TASKS_PER_CALL)
+        const [removed, deleted] = await this.parts.scripts.call("purge", queue, { place, limit: count })
         purged += deleted
         // Entries whose task no longer exists count as well, or one call might visit any number of them.
-        left -= looked
-        more = looked === count
+        looked += removed
+        more = removed === count
       }
     this.parts.events.publishQueueEvent("purged", queue, { state, purged })
-    return { purged, remaining: await readDepth() }
+    return { looked, purged }
   }
 
   async #views(queues: readonly string[]): Promise<QueueView[]> {

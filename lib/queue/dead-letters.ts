@@ -3,11 +3,9 @@
  * call reads a bounded number of tasks and returns where the next call continues.
  */
 import { Refused } from "../errors.ts"
-import type { EventWriter, Moment } from "../observe/event-writer.ts"
 import { pause } from "../pause.ts"
 import type { Scripts } from "../redis/scripts.ts"
-import { localOf, queueOf, splitId } from "../task/id.ts"
-import { mergedText } from "../task/merge-patch.ts"
+import { splitId } from "../task/id.ts"
 import { inlineOrLarge } from "../task/record.ts"
 import type { Task } from "../task/task.ts"
 import type { DeadGroup } from "../wire/dead-letters.ts"
@@ -16,16 +14,12 @@ import type { EndWatch } from "./end-watch.ts"
 import { type Filter, matcherOf } from "./filter.ts"
 import { fingerprintOf, patternOf } from "./fingerprint.ts"
 import { deadSize, findTask, MAX_ENTRIES_PER_PAGE, type Page, tasksPage } from "./listing.ts"
+import type { OutcomeRecorder } from "./outcomes.ts"
 import type { QueueNames } from "./queue-names.ts"
+import { MAX_TASKS_PER_CALL, type TaskActions } from "./task-actions.ts"
 
-/** How many tasks one script call moves: about 2 ms of Redis' time. */
-const MAX_TASKS_PER_CALL = 200
-/** The same if each task gets a new payload, which may be large. */
-const MAX_PATCHES_PER_CALL = 20
 /** A call with a rate runs for at most this long, whatever its limit. */
 const MAX_PACED_S = 10
-/** Retries a task with the payload that it has. */
-const SAME_PAYLOAD = { inline: "", large: "" }
 
 interface DeadPage {
   /** Sorted; undefined: all. */
@@ -58,7 +52,8 @@ interface DeadLetterParts {
   scripts: Scripts
   names: QueueNames
   ends: EndWatch
-  events: EventWriter
+  actions: TaskActions
+  outcomes: OutcomeRecorder
 }
 
 export class DeadLetters {
@@ -105,18 +100,19 @@ export class DeadLetters {
   /** Retries one dead task, with another payload if one is given. */
   async retry(id: string, payload?: string): Promise<void> {
     const { queue, localId } = splitId(id)
-    const newPayload = payload === undefined ? SAME_PAYLOAD : inlineOrLarge(payload)
-    const [answer] = await this.parts.scripts.call("retryDead", queue, {}, [{ id: localId, ...newPayload }])
+    const newPayload = payload === undefined ? { inline: "", large: "" } : inlineOrLarge(payload)
+    const items = [{ id: localId, ...newPayload }]
+    const [answer] = await this.parts.scripts.call("retryDead", queue, { before: "" }, items)
     const [code, attempt, at] = answer!
     if (code === "duplicate") throw new Refused("key_taken", { task_id: id })
     if (code !== "requeued") throw new Refused("not_in_dlq", { task_id: id })
-    this.#publish("retried", id, { at, attempt })
+    this.parts.outcomes.publish("retried", id, { at, attempt })
   }
 
   /** Retries all matching tasks, the newest of each queue first, with the patch applied if one is given. */
   async retryAll(query: Retry, signal: AbortSignal): Promise<Retried> {
     if (!query.canary) return this.#retryPage(query, signal)
-    const first = await this.#find({ ...query, limit: 1 }, { bare: query.patch === undefined })
+    const first = await this.#find({ ...query, limit: 1 })
     const [task] = first.tasks
     const result = await this.#retryTasks(first.tasks, query.patch)
     if (task === undefined || result.requeued === 0) return { ...result, next: first.next }
@@ -130,28 +126,16 @@ export class DeadLetters {
 
   /** Deletes one dead task. */
   async delete(id: string): Promise<void> {
-    const { queue, localId } = splitId(id)
-    const [answer] = await this.parts.scripts.call("deleteDead", queue, {}, [{ id: localId }])
-    const [code, attempt, at] = answer!
-    if (code !== "deleted") throw new Refused("not_in_dlq", { task_id: id })
-    this.#publish("deleted", id, { at, attempt })
+    const [answer] = await this.parts.actions.delete([id])
+    if (answer![0] !== "deleted") throw new Refused("not_in_dlq", { task_id: id })
   }
 
   /** Deletes all matching tasks. */
   async purge(query: DeadPage & { dryRun: boolean }) {
     const { tasks, next } = await this.#find(query)
     if (query.dryRun) return { purged: tasks.length, next }
-    let purged = 0
-    await eachPart(tasks, MAX_TASKS_PER_CALL, async (queue, part) => {
-      const items = part.map(({ id }) => ({ id: localOf(id) }))
-      const answers = await this.parts.scripts.call("deleteDead", queue, {}, items)
-      answers.forEach(([code, attempt, at], i) => {
-        if (code !== "deleted") return
-        purged++
-        this.#publish("deleted", part[i]!.id, { at, attempt })
-      })
-    })
-    return { purged, next }
+    const answers = await this.parts.actions.delete(tasks.map(({ id }) => id))
+    return { purged: answers.filter(([code]) => code === "deleted").length, next }
   }
 
   /** The state of the canary once it has ended or the time is over; undefined: it has ended and been deleted since. */
@@ -167,14 +151,9 @@ export class DeadLetters {
     }
   }
 
-  #publish(event: "retried" | "deleted", id: string, moment: Moment): void {
-    const queue = queueOf(id)
-    if (this.parts.events.admits(event, queue)) this.parts.events.publishTaskEvent(event, queue, id, moment)
-  }
-
   async #retryPage(query: Retry, signal: AbortSignal): Promise<Retried> {
     const limit = Math.min(query.limit, query.rate * MAX_PACED_S)
-    const { tasks, next } = await this.#find({ ...query, limit }, { bare: query.patch === undefined })
+    const { tasks, next } = await this.#find({ ...query, limit })
     if (query.dryRun) return { requeued: tasks.length, skipped: 0, next }
     return { ...(await this.#retryTasks(tasks, query.patch, query.rate, signal)), next }
   }
@@ -187,29 +166,16 @@ export class DeadLetters {
     signal?: AbortSignal,
   ) {
     const began = performance.now()
-    const size = Math.min(
-      patch === undefined ? MAX_TASKS_PER_CALL : MAX_PATCHES_PER_CALL,
-      Math.ceil(rate / 10),
-    )
+    const size = Math.min(MAX_TASKS_PER_CALL, Math.ceil(rate / 10))
+    const ids = tasks.map(({ id }) => id)
     let requeued = 0
-    let started = 0
-    await eachPart(tasks, size, async (queue, part) => {
-      if (rate < Number.POSITIVE_INFINITY) {
-        await pause(Math.max(0, began + (started / rate) * 1_000 - performance.now()), signal)
-        if (signal?.aborted) return
-        started += part.length
-      }
-      const items = part.map(({ id, payload }) => ({
-        id: localOf(id),
-        ...(patch === undefined ? SAME_PAYLOAD : inlineOrLarge(mergedText(payload, patch))),
-      }))
-      const answers = await this.parts.scripts.call("retryDead", queue, {}, items)
-      answers.forEach(([code, attempt, at], i) => {
-        if (code !== "requeued") return
-        requeued++
-        this.#publish("retried", part[i]!.id, { at, attempt })
-      })
-    })
+    for (let from = 0; from < ids.length; from += size) {
+      if (rate < Number.POSITIVE_INFINITY)
+        await pause(Math.max(0, began + (from / rate) * 1_000 - performance.now()), signal)
+      if (signal?.aborted) break
+      const answers = await this.parts.actions.retry(ids.slice(from, from + size), { patch })
+      requeued += answers.filter(([code]) => code === "requeued").length
+    }
     return { requeued, skipped: tasks.length - requeued }
   }
 
@@ -225,14 +191,4 @@ export class DeadLetters {
       ...(matches === undefined ? {} : { matches }),
     })
   }
-}
-
-/** Runs parts of at most `size` tasks, each of one queue. */
-async function eachPart(
-  tasks: readonly Task[],
-  size: number,
-  run: (queue: string, part: readonly Task[]) => Promise<void>,
-): Promise<void> {
-  for (const [queue, own] of Map.groupBy(tasks, task => task.queue))
-    for (let from = 0; from < own.length; from += size) await run(queue, own.slice(from, from + size))
 }

@@ -20,6 +20,33 @@ export interface Filter {
   newerThanMs?: number | undefined
 }
 
+/** A filter as clients send it. */
+interface WireFilter extends Omit<Filter, "meta" | "olderThanMs" | "newerThanMs"> {
+  meta?: Readonly<Record<string, string>>
+  older_than_ms?: number
+  newer_than_ms?: number
+}
+
+export const filterOf = ({
+  type,
+  group,
+  meta,
+  reason,
+  error,
+  fingerprint,
+  older_than_ms: olderThanMs,
+  newer_than_ms: newerThanMs,
+}: WireFilter): Filter => ({
+  type,
+  group,
+  meta: meta && Object.entries(meta),
+  reason,
+  error,
+  fingerprint,
+  olderThanMs,
+  newerThanMs,
+})
+
 /** Whether a task matches, given the time of Redis; undefined if every task does. */
 export function matcherOf(filter: Filter): ((task: Task, now: number) => boolean) | undefined {
   if (Object.values(filter).every(value => value === undefined)) return undefined

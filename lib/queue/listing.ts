@@ -75,17 +75,17 @@ export interface FoundPage {
  * A page of the tasks in one state or several, queue by queue. It reads a bounded number of entries, characters and queues, so a page
  * may be short, or even empty, and still have a `next`. Without a filter it is empty only if no task was found.
  */
-export async function tasksPage(scripts: Scripts, filter: TaskFilter): Promise<Page> {
+export async function tasksPage(scripts: Scripts, filter: TaskFilter): Promise<Page & { looked: number }> {
   const page = await findTasks(scripts, filter)
   const { found, next } = filter.bare ? page : await addPayloads(scripts, page)
-  return { tasks: found.map(({ task }) => task), next }
+  return { tasks: found.map(({ task }) => task), looked: page.looked, next }
 }
 
-/** Such a page, in which payloads that have their own keys are missing. */
+/** Such a page, in which payloads that have their own keys are missing. `looked`: how many entries were read. */
 export async function findTasks(
   scripts: Scripts,
   { queues, state, limit, cursor, matches, idPart = "" }: Omit<TaskFilter, "bare">,
-): Promise<FoundPage> {
+): Promise<FoundPage & { looked: number }> {
   const states: readonly State[] = [state].flat()
   const places = [...new Set(states.flatMap(of => PLACES[of]))]
   const after = cursor === undefined ? undefined : readCursor(cursor, places)
@@ -94,6 +94,7 @@ export async function findTasks(
   const found: Found[] = []
   // A task whose priority was replaced may have left its id in its old place.
   const foundIds = new Set<string>()
+  let looked = 0
   let entriesLeft = idPart === "" ? MAX_ENTRIES_PER_PAGE : MAX_IDS_PER_PAGE
   let textLeft = MAX_TEXT_PER_PAGE
   let last = cursor
@@ -101,7 +102,7 @@ export async function findTasks(
   if (after !== undefined && after.queue === remaining[0])
     if (after.place === END) remaining.shift()
     else position = after
-  const endPage = (next?: string): FoundPage => ({ found, next, textLeft })
+  const endPage = (next?: string) => ({ found, looked, next, textLeft })
 
   const queuesAtOnce = Math.max(MIN_QUEUES_AT_ONCE, scripts.queuesPerCall)
   for (let at = 0; at < remaining.length; ) {
@@ -129,6 +130,7 @@ export async function findTasks(
           !foundIds.has(task.id) &&
           (matches?.(task, now) ?? true)
         if (entriesLeft-- === 0 || (isMatch && found.length === limit)) return endPage(last)
+        looked++
         textLeft -= text?.length ?? 0
         position = { queue, place, score, id }
         last = writeCursor(position)
@@ -244,6 +246,25 @@ export async function readTexts(
 export async function deadSize(scripts: Scripts, queues: readonly string[]): Promise<number> {
   const sizes = await scripts.callForQueues("deadSize", queues, {})
   return sizes.reduce((sum, { reply }) => sum + reply, 0)
+}
+
+/** How many entries the places of these states have. Ready lists may contain ids that cancelled tasks left behind. */
+export async function sizeOf(
+  scripts: Scripts,
+  queues: readonly string[],
+  states: readonly State[],
+): Promise<number> {
+  const places = new Set(states.flatMap(state => PLACES[state]))
+  const replies = await scripts.callForQueues("queueState", queues, {})
+  let size = 0
+  for (const [, , , , , , , , , , due, leases, done, dead, cancelled, ...ready] of replies.flatMap(
+    ({ reply }) => reply,
+  )) {
+    for (const [place, count] of Object.entries({ due, leases, done, dead, cancelled }))
+      if (places.has(place)) size += count
+    if (places.has("0")) for (const count of ready) size += count
+  }
+  return size
 }
 
 /** An entry of a place, after which a page begins. */

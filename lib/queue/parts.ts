@@ -16,7 +16,11 @@ import type { BrokerDefaults } from "../task/new-task.ts"
 import { ActionTrail } from "./action-trail.ts"
 import { Auditor } from "./audit.ts"
 import { batchExtends, batchSettles, batchSubmits } from "./batched-calls.ts"
+
 import { BrokerRegistry } from "./broker-registry.ts"
+import { BulkOperations } from "./bulk-operations.ts"
+import { BulkWorker } from "./bulk-worker.ts"
+
 import { QueueControl } from "./control.ts"
 import { DataWatch } from "./data-watch.ts"
 import { DeadLetters } from "./dead-letters.ts"
@@ -120,7 +124,7 @@ export async function openParts(options: TaskQueueOptions) {
     retentionMs: doneRetentionMs,
   })
   const actions = new TaskActions({ scripts, outcomes, doneRetentionMs })
-  const dead = new DeadLetters({ scripts, names, ends, events })
+  const dead = new DeadLetters({ scripts, names, ends, actions, outcomes })
   const control = new QueueControl({
     scripts,
     names,
@@ -135,6 +139,8 @@ export async function openParts(options: TaskQueueOptions) {
   const trail = new ActionTrail(store)
   const brokers = new BrokerRegistry(store, events.broker)
   const historyWriter = new HistoryWriter({ store, scripts, activity, clock }, () => control.depths())
+  const bulkWorker = new BulkWorker({ store, scripts, names, control, actions, events, log })
+  const bulk = new BulkOperations({ store, scripts, names, events, worker: bulkWorker })
   const groups = new Groups({ scripts, names, events })
   const dataWatch = new DataWatch(store, names, log, () => upkeep.onReplaced())
   const upkeep = new Upkeep({
@@ -152,6 +158,7 @@ export async function openParts(options: TaskQueueOptions) {
     brokers,
     defaults,
     firing,
+    bulkWorker,
     auditor,
     events,
     eventFeed,
@@ -176,6 +183,7 @@ export async function openParts(options: TaskQueueOptions) {
     defaults,
     auditor,
     actions,
+    bulk,
     dead,
     control,
     trail,

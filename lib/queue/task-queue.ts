@@ -30,6 +30,7 @@ import type { WorkerIdentity } from "./worker-registry.ts"
 
 export class TaskQueue {
   readonly counters: Parts["counters"]
+  readonly bulk: Parts["bulk"]
   readonly dead: Parts["dead"]
   readonly workers: Parts["workers"]
   readonly control: Parts["control"]
@@ -64,6 +65,7 @@ export class TaskQueue {
     private readonly parts: Parts,
   ) {
     this.counters = parts.counters
+    this.bulk = parts.bulk
     this.dead = parts.dead
     this.workers = parts.workers
     this.control = parts.control

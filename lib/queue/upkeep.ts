@@ -20,7 +20,10 @@ import type { Store } from "../redis/store.ts"
 import type { Subscriptions } from "../redis/subscriptions.ts"
 import { joinId } from "../task/id.ts"
 import type { Auditor } from "./audit.ts"
+
 import type { BrokerRegistry } from "./broker-registry.ts"
+import type { BulkWorker } from "./bulk-worker.ts"
+
 import type { DataWatch } from "./data-watch.ts"
 import type { QueueDefaults } from "./defaults.ts"
 import type { EndWatch } from "./end-watch.ts"
@@ -53,6 +56,7 @@ interface UpkeepParts {
   brokers: BrokerRegistry
   defaults: QueueDefaults
   firing: ScheduleFiring
+  bulkWorker: BulkWorker
   auditor: Auditor
   events: EventWriter
   eventFeed: EventFeed
@@ -68,7 +72,7 @@ export class Upkeep {
 
   /** Reads what brokers share, and keeps it up to date from then on. */
   async start(): Promise<void> {
-    const { store, dataWatch, names, defaults, brokers } = this.parts
+    const { store, dataWatch, names, defaults, brokers, bulkWorker } = this.parts
     await dataWatch.start()
     void brokers.note().catch(() => {})
     store.onBack(() => this.#onReconnect())
@@ -78,6 +82,7 @@ export class Upkeep {
     await defaults.refresh()
     this.#syncFromBrokers()
     this.parts.historyWriter.start()
+    bulkWorker.start()
   }
 
   onMessage(channel: string, message: string): void {
@@ -141,6 +146,7 @@ export class Upkeep {
     this.stopWaiting()
     sweeper.close()
     this.parts.dataWatch.close()
+    this.parts.bulkWorker.close()
     clearInterval(this.#timer)
     subscriptions.close()
     // The last writes may take two calls each, and a closed connection would fail the second.

@@ -150,6 +150,12 @@ export const historyTypes = (level: "m" | "h", block: number, queue: string): st
 export const historySeries = (queue: string, type?: string): string =>
   type === undefined ? queue : `${queue}:${type}`
 
+/** The keys of bulk operations are in one slot. */
+export const BULK_STARTED = "tq:bulk{b}:started"
+export const BULK_DUE = "tq:bulk{b}:due"
+export const BULK_OPERATION = "tq:bulk{b}:operation:"
+export const BULK_OPEN = "tq:bulk{b}:open:"
+
 /** Also a channel: the name of the queue whose defaults changed. */
 export const DEFAULTS = "tq:defaults"
 
@@ -202,6 +208,22 @@ export const SHARED_KEYS: Readonly<Record<string, KeyDeclaration>> = {
     type: "zset",
     by: "the same without a type",
     content: "the types of the queue that have points of their own, by how busy they were; expires",
+  },
+  [BULK_STARTED]: { type: "zset", content: "ids of bulk operations, by when they were started" },
+  [BULK_DUE]: {
+    type: "zset",
+    content: "ids of bulk operations with work left, by when any broker may take the next step",
+  },
+  [BULK_OPERATION]: {
+    type: "hash",
+    by: "bulk id",
+    content:
+      "about (what was requested), progress, stop (who asked to stop it), each as JSON; state, started, ended, fence, held; succeeded, died_again, other (counts of retried tasks)",
+  },
+  [BULK_OPEN]: {
+    type: "set",
+    by: "bulk id",
+    content: "ids of tasks that it has retried and whose outcome is not known",
   },
   [DEFAULTS]: { type: "hash", content: "by queue: defaults for members that its submits omit, as JSON" },
   [SCHEDULES_CHANNEL]: {

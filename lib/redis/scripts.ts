@@ -4,7 +4,6 @@
  */
 import { createHash } from "node:crypto"
 import auditQueue from "../lua/audit-queue.lua" with { type: "text" }
-import brokersSeen from "../lua/brokers-seen.lua" with { type: "text" }
 import buckets from "../lua/buckets.lua" with { type: "text" }
 import cancel from "../lua/cancel.lua" with { type: "text" }
 import change from "../lua/change.lua" with { type: "text" }
@@ -12,15 +11,11 @@ import clock from "../lua/clock.lua" with { type: "text" }
 import collect from "../lua/collect.lua" with { type: "text" }
 import create from "../lua/create.lua" with { type: "text" }
 import deadSize from "../lua/dead-size.lua" with { type: "text" }
-import defaultsSet from "../lua/defaults-set.lua" with { type: "text" }
 import deleteDead from "../lua/delete-dead.lua" with { type: "text" }
-import eventsAppend from "../lua/events-append.lua" with { type: "text" }
 import extend from "../lua/extend.lua" with { type: "text" }
 import forget from "../lua/forget.lua" with { type: "text" }
 import groupStates from "../lua/group-states.lua" with { type: "text" }
 import groups from "../lua/groups.lua" with { type: "text" }
-import historyAdd from "../lua/history-add.lua" with { type: "text" }
-import historyRead from "../lua/history-read.lua" with { type: "text" }
 import inspect from "../lua/inspect.lua" with { type: "text" }
 import lease from "../lua/lease.lua" with { type: "text" }
 import leasesByWorker from "../lua/leases-by-worker.lua" with { type: "text" }
@@ -28,14 +23,10 @@ import merged from "../lua/merged.lua" with { type: "text" }
 import moves from "../lua/moves.lua" with { type: "text" }
 import page from "../lua/page.lua" with { type: "text" }
 import pause from "../lua/pause.lua" with { type: "text" }
-import probe from "../lua/probe.lua" with { type: "text" }
 import purge from "../lua/purge.lua" with { type: "text" }
 import queueState from "../lua/queue-state.lua" with { type: "text" }
 import queueStates from "../lua/queue-states.lua" with { type: "text" }
-import queuesRegister from "../lua/queues-register.lua" with { type: "text" }
 import ranks from "../lua/ranks.lua" with { type: "text" }
-import ratesAdd from "../lua/rates-add.lua" with { type: "text" }
-import ratesRead from "../lua/rates-read.lua" with { type: "text" }
 import recheckGroups from "../lua/recheck-groups.lua" with { type: "text" }
 import record from "../lua/record.lua" with { type: "text" }
 import retryDead from "../lua/retry-dead.lua" with { type: "text" }
@@ -48,15 +39,13 @@ import schedulesPage from "../lua/schedules-page.lua" with { type: "text" }
 import setGroup from "../lua/set-group.lua" with { type: "text" }
 import settings from "../lua/settings.lua" with { type: "text" }
 import settle from "../lua/settle.lua" with { type: "text" }
+import states from "../lua/states.lua" with { type: "text" }
 import submit from "../lua/submit.lua" with { type: "text" }
 import sweep from "../lua/sweep.lua" with { type: "text" }
 import taskTypes from "../lua/task-types.lua" with { type: "text" }
 import texts from "../lua/texts.lua" with { type: "text" }
 import watch from "../lua/watch.lua" with { type: "text" }
 import why from "../lua/why.lua" with { type: "text" }
-import workersDrain from "../lua/workers-drain.lua" with { type: "text" }
-import workersList from "../lua/workers-list.lua" with { type: "text" }
-import workersSeen from "../lua/workers-seen.lua" with { type: "text" }
 import type { RawTask } from "../task/record.ts"
 import type { RawSchedule } from "../task/schedule.ts"
 import type { State } from "../wire/fields.ts"
@@ -64,25 +53,9 @@ import type { HeldCause } from "../wire/grouping.ts"
 import type { AuditFault } from "../wire/operating.ts"
 import type { Reason } from "../wire/states.ts"
 import { asRefusal } from "./faults.ts"
-import {
-  BROKERS,
-  channelIn,
-  DEFAULTS,
-  DRAINS_CHANNEL,
-  EVENT_STREAM,
-  HISTORY,
-  HISTORY_TYPES,
-  MISSING,
-  QUEUES,
-  queueKeys,
-  RATES,
-  SCHEMA,
-  SHARED_KEYS,
-  WORKERS,
-  WORKERS_DRAINS,
-  WORKERS_SEEN,
-} from "./keys.ts"
+import { channelIn, queueKeys, SHARED_KEYS } from "./keys.ts"
 import type { Runner, Script } from "./runner.ts"
+import { SHARED_SCRIPTS, type SharedReplies, type SharedScriptName } from "./shared-scripts.ts"
 
 interface Declaration {
   source: string
@@ -121,7 +94,8 @@ export const QUEUE_SCRIPTS = {
     args: [],
     each: ["id", "inline", "large", "priority", "when", "members", "known"],
   },
-  retryDead: { source: retryDead, args: [], each: ["id", "inline", "large"] },
+  states: { source: states, args: [], each: ["id"] },
+  retryDead: { source: retryDead, args: ["before"], each: ["id", "inline", "large"] },
   watch: { source: watch, args: [], each: ["id"] },
   inspect: { source: inspect, args: [], each: ["id"] },
   why: { source: why, args: [], each: ["id"] },
@@ -190,66 +164,9 @@ export const QUEUE_SCRIPTS = {
   forget: { source: forget, args: ["polled", "fix"], each: [] },
 } as const satisfies Record<string, Declaration>
 
-/** Scripts that are about no single queue. `keys` has the names and the order of the script's `unpack(KEYS)`. */
-export const SHARED_SCRIPTS = {
-  eventsAppend: {
-    source: eventsAppend,
-    keys: { stream: EVENT_STREAM },
-    args: ["max_events", "retention"],
-    each: ["event", "queue", "task", "data"],
-  },
-  ratesAdd: {
-    source: ratesAdd,
-    keys: { prefix: RATES },
-    args: ["slice", "retention"],
-    each: ["queue", "counts"],
-  },
-  ratesRead: { source: ratesRead, keys: { prefix: RATES }, args: ["slice", "slices"], each: ["queue"] },
-  historyAdd: {
-    source: historyAdd,
-    keys: { points: HISTORY, types: HISTORY_TYPES },
-    args: ["broker", "batch", "minute", "max_types", "keep_minutes", "keep_hours"],
-    each: ["queue", "type", "weight", "point"],
-  },
-  historyRead: {
-    source: historyRead,
-    keys: { points: HISTORY },
-    args: ["level", "from", "to", "size"],
-    each: ["series"],
-  },
-  workersSeen: {
-    source: workersSeen,
-    keys: { about: WORKERS, seen: WORKERS_SEEN, drains: WORKERS_DRAINS },
-    args: ["retention", "max_workers"],
-    each: ["name", "ago", "queues", "done", "failed", "instance", "host", "version", "concurrency"],
-  },
-  workersList: {
-    source: workersList,
-    keys: { about: WORKERS, seen: WORKERS_SEEN },
-    args: ["cursor", "count"],
-    each: [],
-  },
-  workersDrain: {
-    source: workersDrain,
-    keys: { about: WORKERS, drains: WORKERS_DRAINS, channel: DRAINS_CHANNEL },
-    args: ["on"],
-    each: ["name"],
-  },
-  brokersSeen: {
-    source: brokersSeen,
-    keys: { brokers: BROKERS },
-    args: ["about", "on", "retention", "max_brokers"],
-    each: [],
-  },
-  queuesRegister: { source: queuesRegister, keys: { queues: QUEUES }, args: [], each: ["name"] },
-  defaultsSet: { source: defaultsSet, keys: { defaults: DEFAULTS }, args: ["queue", "text"], each: [] },
-  probe: { source: probe, keys: { mark: SCHEMA, missing: MISSING }, args: [], each: ["call"] },
-} as const satisfies Record<string, Declaration & { keys: Record<string, string> }>
-
-const ALL_SCRIPTS = { ...QUEUE_SCRIPTS, ...SHARED_SCRIPTS }
+const ALL_SCRIPTS = { ...QUEUE_SCRIPTS, ...SHARED_SCRIPTS } satisfies Record<string, Declaration>
 
 export type ScriptName = keyof typeof QUEUE_SCRIPTS
-export type SharedScriptName = keyof typeof SHARED_SCRIPTS
 type AnyScript = keyof typeof ALL_SCRIPTS
 type Value = string | number
 type Arguments<N extends AnyScript> = { [K in (typeof ALL_SCRIPTS)[N]["args"][number]]: Value }
@@ -310,7 +227,7 @@ export type GroupState = [
 ]
 
 /** The reply of each script, as its header describes it. */
-export interface Replies {
+export interface Replies extends SharedReplies {
   submit: number | [code: SubmitCode, id: string, at: number][]
   lease: [nextEvent: number, handed: string[], lapsed: number, died: number, timeouts?: string[]]
   settle:
@@ -328,7 +245,8 @@ export interface Replies {
   ]
   cancel: [code: CancelCode, state: State, attempt: number, at: number][]
   change: [code: ChangeCode, attempt: number, at: number][]
-  retryDead: [code: "requeued" | "not_dead" | "duplicate", attempt: number, at: number][]
+  states: (State | "")[]
+  retryDead: [code: "requeued" | "not_dead" | "newer" | "duplicate", attempt: number, at: number][]
   watch: ("watched" | "ended" | "unknown")[]
   inspect: (RawTask | null)[]
   why: (
@@ -380,18 +298,6 @@ export interface Replies {
   schedulesDue: [now: number, names: string[], texts: (string | null)[]]
   schedulesPage: [now: number, ...schedules: RawSchedule[]]
   forget: "used" | "unused"
-  eventsAppend: null
-  ratesAdd: "added"
-  ratesRead: [coveredMs: number, ...sums: string[]]
-  historyAdd: 0 | 1
-  historyRead: (number | string)[][]
-  workersSeen: number
-  workersList: [now: number, cursor: string, ...workers: [name: string, about: string, seenAt: string][]]
-  workersDrain: number
-  brokersSeen: number
-  queuesRegister: number
-  defaultsSet: "set"
-  probe: string[]
 }
 
 /** The entries of one place of a queue; `text`: null if the task does not exist. */

@@ -17,6 +17,8 @@ export const ACTIONS = [
   "retryDeadTasks",
   "purgeDeadTasks",
   "deleteDeadTask",
+  "startBulk",
+  "stopBulk",
   "pauseQueue",
   "resumeQueue",
   "setQueueSettings",

@@ -5,7 +5,7 @@ import { TaskView } from "./inspecting.ts"
 import { REASONS } from "./states.ts"
 
 /** Selects dead tasks: all members that are given must match. */
-const deadFilter = {
+export const deadFilter = {
   ...taskFilter,
   reason: Type.Optional(
     Type.Union(

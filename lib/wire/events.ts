@@ -24,6 +24,8 @@ export const EVENT_NAMES = [
   "group_limits",
   "group_paused",
   "group_resumed",
+  "bulk_started",
+  "bulk_ended",
   "schedule_set",
   "schedule_deleted",
   "schedule_paused",
@@ -87,6 +89,10 @@ export interface EventData {
   schedule?: string
   planned_at?: number
   missed?: number
+  /** With events of bulk operations: the id, the action and the token that started it. `bulk_ended` also has `state`. */
+  bulk_id?: string
+  action?: string
+  by?: string
   /** With `counts` and `skipped`: the broker that counted, and its numbers per queue. */
   broker?: string
   queues?: Record<string, Record<string, number> | number>

@@ -47,6 +47,11 @@ const TABLE = {
   },
   worker_not_found: { status: 404, title: "Worker not found" },
   schedule_not_found: { status: 404, title: "Schedule not found" },
+  bulk_not_found: {
+    status: 404,
+    title: "Bulk operation not found",
+    advice: "No bulk operation has this id, or newer ones have replaced it.",
+  },
   lease_lost: { status: 409, title: "Lease lost" },
   not_leased: { status: 409, title: "Task is not leased" },
   already_ended: {

@@ -4,8 +4,19 @@
  */
 import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox"
 import { ActionsAnswer, ActionsQuery } from "./actions.ts"
+
 import { BrokersAnswer } from "./brokers.ts"
-import { CancelledMany, CancelMany } from "./bulk.ts"
+import {
+  BulkAnswer,
+  BulkId,
+  BulkQuery,
+  BulkRequest,
+  BulkStopped,
+  BulkView,
+  CancelledMany,
+  CancelMany,
+} from "./bulk.ts"
+
 import { Again, SubmittedAgain, TaskChange, TaskChanged } from "./changing.ts"
 import { HistoryAnswer, HistoryQuery } from "./charting.ts"
 import {
@@ -115,6 +126,7 @@ const queue = { queue: QueueName }
 const group = { queue: QueueName, group: GroupName }
 const worker = { worker: WorkerName }
 const schedule = { schedule: ScheduleId }
+const bulk = { bulk: BulkId }
 const EventStream = Type.String({ contentMediaType: "text/event-stream" })
 const MetricsPage = Type.String({ contentMediaType: "text/plain" })
 
@@ -435,6 +447,46 @@ export const ROUTES = {
     body: CancelMany,
     answers: { 200: CancelledMany },
     problems: ["redis_unavailable", "not_replicated"],
+  },
+  startBulk: {
+    method: "POST",
+    path: "/bulk",
+    group: "bulk",
+    roles: ["operate"],
+    summary: "Start a bulk operation: retry, purge, cancel or start now",
+    body: BulkRequest,
+    answers: { 200: BulkView },
+    problems: ["key_reused", "redis_unavailable", "not_replicated"],
+  },
+  listBulk: {
+    method: "GET",
+    path: "/bulk",
+    group: "bulk",
+    roles: ["read"],
+    summary: "List the bulk operations",
+    query: BulkQuery,
+    answers: { 200: BulkAnswer },
+    problems: ["bad_request", "redis_unavailable"],
+  },
+  getBulk: {
+    method: "GET",
+    path: "/bulk/:bulk",
+    group: "bulk",
+    roles: ["read"],
+    summary: "Get a bulk operation",
+    params: bulk,
+    answers: { 200: BulkView },
+    problems: ["bad_request", "bulk_not_found", "redis_unavailable"],
+  },
+  stopBulk: {
+    method: "POST",
+    path: "/bulk/:bulk/stop",
+    group: "bulk",
+    roles: ["operate"],
+    summary: "Stop a bulk operation",
+    params: bulk,
+    answers: { 200: BulkStopped },
+    problems: ["bad_request", "bulk_not_found", "redis_unavailable", "not_replicated"],
   },
   listQueues: {
     method: "GET",

@@ -27,6 +27,7 @@ const SEVERAL = {
 } as const satisfies Record<string, readonly (typeof STATES)[number][]>
 
 export type StateWord = (typeof STATES)[number] | keyof typeof SEVERAL
+export const STATE_WORDS: readonly StateWord[] = [...STATES, "waiting", "delayed", "any"]
 
 export const statesOf = (word: StateWord): readonly (typeof STATES)[number][] =>
   word in SEVERAL ? SEVERAL[word as keyof typeof SEVERAL] : [word as (typeof STATES)[number]]

@@ -72,6 +72,20 @@ async function actEach(broker: TestBroker, queue: string, done: (action: string)
       await ask("DELETE", `/dlq/${await die()}`)
     },
     setQueueSettings: () => ask("PUT", `/queues/${queue}/settings`, { concurrency: 3 }),
+    startBulk: () =>
+      ask("POST", "/bulk", {
+        action: "retry",
+        filter: { queue },
+        canary: true,
+        patch: { a: SECRET },
+        rate: 1,
+      }),
+    stopBulk: async () => {
+      // The canary of a retry waits for a worker until the operation is stopped.
+      await die()
+      const { bulk_id } = await ask("POST", "/bulk", { action: "retry", filter: { queue }, canary: true })
+      await ask("POST", `/bulk/${bulk_id}/stop`)
+    },
     pauseQueue: () => ask("POST", `/queues/${queue}/pause`, { reason: "the mail server is moved" }),
     resumeQueue: () => ask("POST", `/queues/${queue}/resume`),
     setGroupLimits: () => ask("PUT", group, { concurrency: 2 }),

@@ -243,6 +243,8 @@ test("the answers of routes without a body fit their schemas, with the parameter
   await broker.call("POST", "/ack", { ...doomed, status: "failed" })
   const { task_id: running } = await leased()
   await broker.call("POST", "/lease", { queues: ["mail"], worker: "host-1" })
+  const started = await broker.call("POST", "/bulk", { action: "purge", filter: { type: "none" } })
+  const { bulk_id: bulk } = (await started.json()) as { bulk_id: string }
   for (const { name, method, path, operation } of operations()) {
     // Neither answer is JSON, and the event stream does not end.
     if (
@@ -264,7 +266,7 @@ test("the answers of routes without a body fit their schemas, with the parameter
     const { status, body } = await json(
       await broker.call(
         method,
-        `${(await inQueue(path)).replace("{id}", id).replace("{worker}", "host-1")}?${query}`,
+        `${(await inQueue(path)).replace("{id}", id).replace("{worker}", "host-1").replace("{bulk}", bulk)}?${query}`,
       ),
     )
     expect(status, `${name}: ${JSON.stringify(body)}`).toBe(200)

@@ -36,7 +36,7 @@ test("an ack repeated in one batch counts once", async () => {
 test("a dead task retried twice in one batch is queued once", async () => {
   await using queue = await scriptQueue()
   await makeDead(queue)
-  const answers = await queue.scripts.call("retryDead", queue.name, {}, [
+  const answers = await queue.scripts.call("retryDead", queue.name, { before: "" }, [
     { id: "T", ...SAME_PAYLOAD },
     { id: "T", ...SAME_PAYLOAD },
   ])
@@ -93,7 +93,7 @@ test("a thousand tasks go through every script in one call each, and through lea
   const retried = await queue.scripts.call(
     "retryDead",
     queue.name,
-    {},
+    { before: "" },
     only.map(one => ({ ...one, ...SAME_PAYLOAD })),
   )
   expect(new Set(retried.map(([code]) => code))).toEqual(new Set(["requeued"]))

@@ -3,13 +3,8 @@ import { describe, expect, test } from "bun:test"
 import { readdir } from "node:fs/promises"
 import { join } from "node:path"
 import { QUEUE_KEY_NAMES } from "../../lib/redis/keys.ts"
-import {
-  QUEUE_SCRIPTS,
-  type ScriptName,
-  SHARED_SCRIPTS,
-  type SharedScriptName,
-  scriptText,
-} from "../../lib/redis/scripts.ts"
+import { QUEUE_SCRIPTS, type ScriptName, scriptText } from "../../lib/redis/scripts.ts"
+import { SHARED_SCRIPTS, type SharedScriptName } from "../../lib/redis/shared-scripts.ts"
 
 const words = (text: string) => text.split(",").map(word => word.trim())
 
@@ -102,9 +97,8 @@ describe.each(names)("%s.lua", name => {
 
   test("may run without memory unless it adds tasks or events or finds out what may, and declares whether it only reads", () => {
     const flags = /^#!lua flags=(.+)$/m.exec(source)?.[1]
-    const reads = !/HSET|HDEL|SADD|XADD|ZADD|make_ready|requeue_or_mark_dead|commit\(\)|UNLINK|MSET/.test(
-      source,
-    )
+    const reads =
+      !/HSET|HDEL|HINCRBY|SADD|XADD|ZADD|make_ready|requeue_or_mark_dead|commit\(\)|UNLINK|MSET/.test(source)
     const needsMemory = ["submit", "change", "scheduleFire", "eventsAppend", "historyAdd", "probe"].includes(
       name,
     )
@@ -141,7 +135,7 @@ test("a script and its declaration answer the same codes", () => {
   )
   expect(codesOf("extend")).toEqual(new Set(["ok", "cancelled", "lease_lost", "unknown"]))
   expect(codesOf("deleteDead")).toEqual(new Set(["deleted", "not_dead"]))
-  expect(codesOf("retryDead")).toEqual(new Set(["requeued", "not_dead", "duplicate"]))
+  expect(codesOf("retryDead")).toEqual(new Set(["requeued", "not_dead", "newer", "duplicate"]))
   expect(codesOf("cancel")).toEqual(new Set(["cancelled", "cancelling", "ended", "unknown"]))
   expect(codesOf("watch")).toEqual(new Set(["watched", "ended", "unknown"]))
   expect(codesOf("settle", "no", "retrying", "done", "failed", "returned")).toEqual(

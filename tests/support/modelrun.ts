@@ -278,7 +278,7 @@ class RetryDead extends OfTask {
   async once(model: Model, real: Real) {
     const id = this.target(model)
     const expected = model.retryDead(id)
-    const [answer] = await real.call("retryDead", "", {}, [{ id, inline: "", large: "" }])
+    const [answer] = await real.call("retryDead", "", { before: "" }, [{ id, inline: "", large: "" }])
     return { expected, answer: answer?.[0] }
   }
   describe = () => `retryDead(${this.id})`

@@ -138,8 +138,8 @@ export class ScriptQueue extends DirectQueue {
     return answer![0]
   }
 
-  async retryDead(id: string) {
-    const [answer] = await this.scripts.call("retryDead", this.name, {}, [{ id, ...SAME_PAYLOAD }])
+  async retryDead(id: string, before: number | "" = "") {
+    const [answer] = await this.scripts.call("retryDead", this.name, { before }, [{ id, ...SAME_PAYLOAD }])
     return answer![0]
   }
 

@@ -26,7 +26,7 @@ import * as submittingShapes from "../../wire/submitting.ts"
 import * as workingShapes from "../../wire/working.ts"
 import { anyOf, Caller } from "../access.ts"
 import { problem } from "../answer.ts"
-import { readName, readScheduleId, readTaskId } from "../call.ts"
+import { readBulkId, readName, readScheduleId, readTaskId } from "../call.ts"
 import { readGroupName } from "../grouping.ts"
 import { bulk } from "./bulk.ts"
 import { charting } from "./charting.ts"
@@ -151,6 +151,11 @@ const PATH_PARAMETERS: Record<string, { schema: TSchema; example: string; descri
     description: "the id of the schedule",
   },
   group: { schema: GroupName, example: "acme", description: "the name of the group" },
+  bulk: {
+    schema: bulkShapes.BulkId,
+    example: "01KATR6Q2M8V5Z1X7Y3N9B",
+    description: "the id of the bulk operation",
+  },
   worker: { schema: WorkerName, example: "host-1", description: "the name of the worker" },
 }
 const pathParameters = (names: string[]): Json[] =>
@@ -217,6 +222,7 @@ function problemAnswers(
 /** A request that the route refuses: with a wrong name in its path, or a wrong `limit`. */
 function badRequestOf(id: OperationId, { params = {}, query, body }: Route): { bad_request?: Facts } {
   if ("id" in params) return { bad_request: factsOf(() => readTaskId("order/1042")) }
+  if ("bulk" in params) return { bad_request: factsOf(() => readBulkId("bulk/1")) }
   if ("schedule" in params) return { bad_request: factsOf(() => readScheduleId("a/b")) }
   if ("group" in params) return { bad_request: factsOf(() => readGroupName("..")) }
   if ("queue" in params) return { bad_request: factsOf(() => readName("queue", "a/b")) }

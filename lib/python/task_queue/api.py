@@ -807,6 +807,148 @@ class RetryTask(TypedDict, total=False):
     """any JSON: the new payload; absent: the payload stays unchanged"""
 
 
+class BulkAnswer(TypedDict):
+    operations: list[BulkView]
+    """the newest first"""
+
+
+class BulkRequestFilter(TypedDict, total=False):
+    queue: str
+    """1 to 64 characters from A-Z a-z 0-9 . _ -, and not \".\" or \"..\""""
+    type: str
+    """only of this type"""
+    group: str
+    """only of this group"""
+    error: str
+    """text that the error contains"""
+    meta: dict[str, str]
+    """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
+    older_than_ms: int
+    """ended longer ago than this, in ms, or submitted if it has not ended"""
+    newer_than_ms: int
+    """ended less long ago than this, in ms, or submitted if it has not ended"""
+    reason: Literal["failed", "crashed", "timed_out", "expired", "released"]
+    """why the tasks are dead"""
+    fingerprint: str
+    """the fingerprint of a group from /dlq/groups"""
+    state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "waiting", "delayed", "any"]
+    """the state of the tasks; by default those that the action is for: dead, for cancel waiting, for start_now delayed"""
+    task_ids: list[str]
+    """exactly these tasks; without other members"""
+
+
+class _BulkRequest(TypedDict):
+    action: Literal["retry", "purge", "cancel", "start_now"]
+    """retry dead tasks, purge (delete) tasks, cancel tasks that have not ended, or start_now delayed tasks"""
+    filter: BulkRequestFilter
+    """all members that are given must match; {} matches all tasks in that state"""
+
+
+class BulkRequest(_BulkRequest, total=False):
+    limit: int
+    """change at most so many (default: all)"""
+    rate: int
+    """tasks per second (default: at once)"""
+    patch: Any
+    """with retry: a JSON merge patch (RFC 7396) for each payload, of at most 16,384 bytes and 20 levels"""
+    canary: bool
+    """with retry: one task first, and the others only when it is done (default false)"""
+    reason: str
+    """why, for people; the list shows it"""
+
+
+class BulkStopped(TypedDict):
+    status: Literal["stopping", "ended"]
+    """stopping: it ends after the page in hand; ended: it had ended already"""
+    bulk_id: str
+
+
+class BulkViewFilter(TypedDict, total=False):
+    queue: str
+    """1 to 64 characters from A-Z a-z 0-9 . _ -, and not \".\" or \"..\""""
+    type: str
+    """only of this type"""
+    group: str
+    """only of this group"""
+    error: str
+    """text that the error contains"""
+    meta: dict[str, str]
+    """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
+    older_than_ms: int
+    """ended longer ago than this, in ms, or submitted if it has not ended"""
+    newer_than_ms: int
+    """ended less long ago than this, in ms, or submitted if it has not ended"""
+    reason: Literal["failed", "crashed", "timed_out", "expired", "released"]
+    """why the tasks are dead"""
+    fingerprint: str
+    """the fingerprint of a group from /dlq/groups"""
+    state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "waiting", "delayed", "any"]
+    """the state of the tasks; by default those that the action is for: dead, for cancel waiting, for start_now delayed"""
+
+
+class BulkViewProgress(TypedDict):
+    total: int
+    """how many tasks were in that state when it started, whether they match or not"""
+    seen: int
+    """how many tasks it has looked at"""
+    done: int
+    """how many tasks it has changed"""
+    skipped: int
+    """how many matched, but could not be changed: for example their unique key was taken"""
+
+
+class _BulkViewCanary(TypedDict):
+    task_id: str
+
+
+class BulkViewCanary(_BulkViewCanary, total=False):
+    state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled"]
+    """absent: it was deleted"""
+
+
+class BulkViewOutcome(TypedDict):
+    succeeded: int
+    died_again: int
+    other: int
+    """cancelled, or deleted before the outcome was seen"""
+    still_going: int
+    """have not ended yet"""
+
+
+class _BulkView(TypedDict):
+    bulk_id: str
+    action: Literal["retry", "purge", "cancel", "start_now"]
+    """retry dead tasks, purge (delete) tasks, cancel tasks that have not ended, or start_now delayed tasks"""
+    filter: BulkViewFilter
+    """as requested, without `task_ids`"""
+    author: str
+    """the name of the token that started it"""
+    started_at: int
+    state: Literal["running", "waiting_for_canary", "finished", "stopped", "failed"]
+    """waiting_for_canary: the first task has not ended; stopped: by a request or because the canary was not done; failed: by a fault"""
+    progress: BulkViewProgress
+    """stored after each page"""
+
+
+class BulkView(_BulkView, total=False):
+    selected: int
+    """how many tasks `task_ids` named"""
+    limit: int
+    rate: int
+    patch: Any
+    reason: str
+    """as requested"""
+    ended_at: int
+    stopped_by: str
+    """the name of the token that asked to stop it"""
+    cause: str
+    """why it was stopped or failed, for people"""
+    canary: BulkViewCanary
+    """the task that was retried first"""
+    outcome: BulkViewOutcome
+    """with retry: what became of the retried tasks; a few seconds late"""
+
+
 class CancelMany(TypedDict, total=False):
     queue: str
     """1 to 64 characters from A-Z a-z 0-9 . _ -, and not \".\" or \"..\""""
@@ -1476,7 +1618,7 @@ class _ActionView(TypedDict):
     """when it was done"""
     by: str
     """the name of the token"""
-    action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"]
+    action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "startBulk", "stopBulk", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"]
     """the operation, by its id in the OpenAPI document"""
     details: dict[str, Any]
     """what was requested and what came of it: a reason, counts, the values before and after"""
@@ -1542,7 +1684,7 @@ class ProblemErrors(_ProblemErrors, total=False):
 class _Problem(TypedDict):
     error: str
     """the error, for people"""
-    code: Literal["unauthorized", "too_many_attempts", "forbidden", "bad_json", "bad_request", "not_found", "method_not_allowed", "task_not_found", "not_in_dlq", "worker_not_found", "schedule_not_found", "lease_lost", "not_leased", "already_ended", "not_waiting", "not_ended", "task_gone", "task_exists", "key_reused", "key_taken", "unsupported_media_type", "too_large", "queue_full", "group_full", "redis_unavailable", "not_replicated", "out_of_memory", "overloaded", "not_ready", "internal"]
+    code: Literal["unauthorized", "too_many_attempts", "forbidden", "bad_json", "bad_request", "not_found", "method_not_allowed", "task_not_found", "not_in_dlq", "worker_not_found", "schedule_not_found", "bulk_not_found", "lease_lost", "not_leased", "already_ended", "not_waiting", "not_ended", "task_gone", "task_exists", "key_reused", "key_taken", "unsupported_media_type", "too_large", "queue_full", "group_full", "redis_unavailable", "not_replicated", "out_of_memory", "overloaded", "not_ready", "internal"]
     """the error, for programs"""
     status: int
     title: str
@@ -1692,6 +1834,22 @@ class Calls(Transport):
         """Cancel the tasks that match a filter: `POST /cancel`."""
         return self.call("POST", "/cancel", [], body, timeout)
 
+    def start_bulk(self, body: BulkRequest, *, idempotency_key: str | None = None, timeout: float | None = None) -> BulkView:
+        """Start a bulk operation: retry, purge, cancel or start now: `POST /bulk`."""
+        return self.call("POST", "/bulk", [("header", "Idempotency-Key", idempotency_key)], body, timeout)
+
+    def list_bulk(self, *, limit: int | None = None, timeout: float | None = None) -> BulkAnswer:
+        """List the bulk operations: `GET /bulk`."""
+        return self.call("GET", "/bulk", [("query", "limit", limit)], None, timeout)
+
+    def get_bulk(self, bulk: str, *, timeout: float | None = None) -> BulkView:
+        """Get a bulk operation: `GET /bulk/{bulk}`."""
+        return self.call("GET", "/bulk/{bulk}", [("path", "bulk", bulk)], None, timeout)
+
+    def stop_bulk(self, bulk: str, *, timeout: float | None = None) -> BulkStopped:
+        """Stop a bulk operation: `POST /bulk/{bulk}/stop`."""
+        return self.call("POST", "/bulk/{bulk}/stop", [("path", "bulk", bulk)], None, timeout)
+
     def list_queues(self, *, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> QueuesAnswer:
         """List the queues: `GET /queues`."""
         return self.call("GET", "/queues", [("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
@@ -1756,11 +1914,11 @@ class Calls(Transport):
         """Withdraw the drain of a worker: `DELETE /workers/{worker}/drain`."""
         return self.call("DELETE", "/workers/{worker}/drain", [("path", "worker", worker)], None, timeout)
 
-    def listen_events(self, *, queue: list[str] | None = None, task: str | None = None, event: list[Literal["submitted", "scheduled", "leased", "done", "failed", "released", "lapsed", "dead", "cancelling", "cancelled", "retried", "changed", "deleted", "paused", "resumed", "settings", "purged", "group_limits", "group_paused", "group_resumed", "schedule_set", "schedule_deleted", "schedule_paused", "schedule_resumed", "schedule_skipped", "schedule_missed", "counts", "skipped", "gap", "listening"]] | None = None, last_event_id: str | None = None) -> Iterator[Event]:
+    def listen_events(self, *, queue: list[str] | None = None, task: str | None = None, event: list[Literal["submitted", "scheduled", "leased", "done", "failed", "released", "lapsed", "dead", "cancelling", "cancelled", "retried", "changed", "deleted", "paused", "resumed", "settings", "purged", "group_limits", "group_paused", "group_resumed", "bulk_started", "bulk_ended", "schedule_set", "schedule_deleted", "schedule_paused", "schedule_resumed", "schedule_skipped", "schedule_missed", "counts", "skipped", "gap", "listening"]] | None = None, last_event_id: str | None = None) -> Iterator[Event]:
         """Stream events as they happen: `GET /events`."""
         return self.events("/events", [("query", "queue", queue), ("query", "task", task), ("query", "event", event), ("query", "last_event_id", last_event_id)])
 
-    def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
+    def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "startBulk", "stopBulk", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
         """List what operators did, the newest first: `GET /actions`."""
         return self.call("GET", "/actions", [("query", "queue", queue), ("query", "by", by), ("query", "action", action), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 
@@ -1926,6 +2084,22 @@ class AsyncCalls(AsyncTransport):
         """Cancel the tasks that match a filter: `POST /cancel`."""
         return await self.call("POST", "/cancel", [], body, timeout)
 
+    async def start_bulk(self, body: BulkRequest, *, idempotency_key: str | None = None, timeout: float | None = None) -> BulkView:
+        """Start a bulk operation: retry, purge, cancel or start now: `POST /bulk`."""
+        return await self.call("POST", "/bulk", [("header", "Idempotency-Key", idempotency_key)], body, timeout)
+
+    async def list_bulk(self, *, limit: int | None = None, timeout: float | None = None) -> BulkAnswer:
+        """List the bulk operations: `GET /bulk`."""
+        return await self.call("GET", "/bulk", [("query", "limit", limit)], None, timeout)
+
+    async def get_bulk(self, bulk: str, *, timeout: float | None = None) -> BulkView:
+        """Get a bulk operation: `GET /bulk/{bulk}`."""
+        return await self.call("GET", "/bulk/{bulk}", [("path", "bulk", bulk)], None, timeout)
+
+    async def stop_bulk(self, bulk: str, *, timeout: float | None = None) -> BulkStopped:
+        """Stop a bulk operation: `POST /bulk/{bulk}/stop`."""
+        return await self.call("POST", "/bulk/{bulk}/stop", [("path", "bulk", bulk)], None, timeout)
+
     async def list_queues(self, *, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> QueuesAnswer:
         """List the queues: `GET /queues`."""
         return await self.call("GET", "/queues", [("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
@@ -1990,11 +2164,11 @@ class AsyncCalls(AsyncTransport):
         """Withdraw the drain of a worker: `DELETE /workers/{worker}/drain`."""
         return await self.call("DELETE", "/workers/{worker}/drain", [("path", "worker", worker)], None, timeout)
 
-    def listen_events(self, *, queue: list[str] | None = None, task: str | None = None, event: list[Literal["submitted", "scheduled", "leased", "done", "failed", "released", "lapsed", "dead", "cancelling", "cancelled", "retried", "changed", "deleted", "paused", "resumed", "settings", "purged", "group_limits", "group_paused", "group_resumed", "schedule_set", "schedule_deleted", "schedule_paused", "schedule_resumed", "schedule_skipped", "schedule_missed", "counts", "skipped", "gap", "listening"]] | None = None, last_event_id: str | None = None) -> AsyncIterator[Event]:
+    def listen_events(self, *, queue: list[str] | None = None, task: str | None = None, event: list[Literal["submitted", "scheduled", "leased", "done", "failed", "released", "lapsed", "dead", "cancelling", "cancelled", "retried", "changed", "deleted", "paused", "resumed", "settings", "purged", "group_limits", "group_paused", "group_resumed", "bulk_started", "bulk_ended", "schedule_set", "schedule_deleted", "schedule_paused", "schedule_resumed", "schedule_skipped", "schedule_missed", "counts", "skipped", "gap", "listening"]] | None = None, last_event_id: str | None = None) -> AsyncIterator[Event]:
         """Stream events as they happen: `GET /events`."""
         return self.events("/events", [("query", "queue", queue), ("query", "task", task), ("query", "event", event), ("query", "last_event_id", last_event_id)])
 
-    async def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
+    async def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "startBulk", "stopBulk", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
         """List what operators did, the newest first: `GET /actions`."""
         return await self.call("GET", "/actions", [("query", "queue", queue), ("query", "by", by), ("query", "action", action), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 

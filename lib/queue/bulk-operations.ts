@@ -1,0 +1,106 @@
+/**
+ * Bulk operations: a change of all tasks that match a filter, which brokers make page by page in the background. This file
+ * starts, stops and lists them; bulk-worker.ts works on them.
+ */
+import { Refused } from "../errors.ts"
+import type { EventWriter } from "../observe/event-writer.ts"
+import { runShared, type Scripts } from "../redis/scripts.ts"
+import type { StoredBulk } from "../redis/shared-scripts.ts"
+import type { Store } from "../redis/store.ts"
+import { newLocalId } from "../task/id.ts"
+import type { BulkView } from "../wire/bulk.ts"
+import type { BulkAbout } from "./bulk-record.ts"
+import { NEW_PROGRESS, readAbout, taskStatesOf, viewOf } from "./bulk-record.ts"
+import type { BulkWorker } from "./bulk-worker.ts"
+import { sizeOf } from "./listing.ts"
+import type { QueueNames } from "./queue-names.ts"
+
+/** How many bulk operations are kept. Those that have not ended are always kept. */
+const MAX_KEPT = 50
+/** How many may be unfinished at the same time. */
+const MAX_UNFINISHED = 20
+
+interface BulkParts {
+  store: Store
+  scripts: Scripts
+  names: QueueNames
+  events: EventWriter
+  worker: BulkWorker
+}
+
+/** Whether the caller may see and stop an operation on these queues; empty: on all queues. */
+type MaySee = (queues: readonly string[]) => boolean
+
+export class BulkOperations {
+  constructor(private readonly parts: BulkParts) {}
+
+  /** `id`: identifies a request that may be repeated. A repeated request returns the operation that the first one started. */
+  async start(
+    id: string | undefined,
+    order: Omit<BulkAbout, "total">,
+  ): Promise<{ view: BulkView; isNew: boolean }> {
+    const { store, events, worker } = this.parts
+    const bulkId = id ?? newLocalId(store.clock.now())
+    const about: BulkAbout = { ...order, total: await this.#totalOf(order) }
+    const [code, known] = await runShared(store, "bulkStart", {
+      id: bulkId,
+      about: JSON.stringify(about),
+      progress: JSON.stringify(NEW_PROGRESS),
+      kept: MAX_KEPT,
+      most: MAX_UNFINISHED,
+    })
+    if (code === "full")
+      throw new Refused("overloaded", {
+        detail: `${MAX_UNFINISHED} bulk operations have not ended, which is the limit. Stop one, or try again when one has ended.`,
+      })
+    if (code === "exists" && readAbout(known).print !== about.print) throw new Refused("key_reused")
+    const isNew = code === "started"
+    const view = await this.get(bulkId, () => true)
+    if (isNew) {
+      const { action, author } = about
+      events.publishQueueEvent("bulk_started", about.filter.queue ?? "", {
+        bulk_id: bulkId,
+        action,
+        by: author,
+      })
+      worker.look()
+    }
+    return { view, isNew }
+  }
+
+  /** Asks the broker that works on it to stop. Safe to repeat. */
+  async stop(id: string, by: string, maySee: MaySee) {
+    const stored = await this.#find(id, maySee)
+    const stop = JSON.stringify({ by, at: this.parts.store.clock.now() })
+    const code = await runShared(this.parts.store, "bulkStop", { id, stop })
+    if (code === "unknown") throw new Refused("bulk_not_found")
+    this.parts.worker.look()
+    return { view: viewOf(stored), queues: readAbout(stored[3]).queues, status: code }
+  }
+
+  async get(id: string, maySee: MaySee): Promise<BulkView> {
+    return viewOf(await this.#find(id, maySee))
+  }
+
+  /** The newest first. */
+  async list(maySee: MaySee): Promise<BulkView[]> {
+    return (await this.#read("", maySee)).map(viewOf)
+  }
+
+  async #find(id: string, maySee: MaySee): Promise<StoredBulk> {
+    const [stored] = await this.#read(id, maySee)
+    if (stored === undefined) throw new Refused("bulk_not_found")
+    return stored
+  }
+
+  async #read(only: string, maySee: MaySee): Promise<StoredBulk[]> {
+    const stored = await runShared(this.parts.store, "bulkList", { only })
+    return stored.filter(([, , , about]) => maySee(readAbout(about).queues ?? []))
+  }
+
+  async #totalOf(order: Omit<BulkAbout, "total">): Promise<number> {
+    const { scripts, names } = this.parts
+    if (order.filter.task_ids !== undefined) return order.filter.task_ids.length
+    return sizeOf(scripts, order.queues ?? (await names.list()), taskStatesOf({ ...order, total: 0 }))
+  }
+}

@@ -1,0 +1,98 @@
+/** A bulk operation as Redis stores it, and as /bulk shows it. */
+import type { StoredBulk } from "../redis/shared-scripts.ts"
+import type { BulkRequest, BulkView } from "../wire/bulk.ts"
+import type { State } from "../wire/fields.ts"
+import { type StateWord, statesOf } from "../wire/states.ts"
+
+/** What was requested. It never changes. */
+export interface BulkAbout extends Omit<BulkRequest, "patch" | "canary"> {
+  /** The state of the tasks. */
+  state: StateWord
+  /** The queues that it covers, sorted; undefined: all. */
+  queues?: readonly string[] | undefined
+  /** JSON text, because numbers must keep their digits. */
+  patch?: string | undefined
+  canary: boolean
+  /** The name of the token that started it. */
+  author: string
+  /** A repeated request has the same print. */
+  print: string
+  /** How many tasks were in that state when it started. */
+  total: number
+}
+
+/** Tasks that are changed together. It is stored before the first of them is changed. */
+export interface BulkPage {
+  ids: readonly string[]
+  /** The cursor of the next page; undefined: this is the last one. */
+  next?: string | undefined
+  /** How many tasks were looked at to find these. */
+  seen: number
+}
+
+export interface BulkProgress {
+  seen: number
+  done: number
+  skipped: number
+  /** The page in hand: its tasks may have been changed, and are not counted yet. */
+  page?: BulkPage | undefined
+  /** Where the next page begins. */
+  cursor?: string | undefined
+  canary?: { task_id: string; retried_at: number; state?: State | undefined } | undefined
+  cause?: string
+  /** How often a step failed by a fault, in a row. */
+  failures?: number
+  /** Where the next look at retried tasks begins, and when the last one was. */
+  followed?: string
+  followed_at?: number
+  ended_at?: number
+}
+
+export const NEW_PROGRESS: BulkProgress = { seen: 0, done: 0, skipped: 0 }
+
+export const readAbout = (text: string): BulkAbout => JSON.parse(text)
+export const readProgress = (text: string): BulkProgress => JSON.parse(text)
+
+/** Whether tasks are selected by popping them from their places, which `purge` does for tasks that are not dead. */
+export const popsTasks = ({ action, state }: BulkAbout): boolean => action === "purge" && state !== "dead"
+
+export const taskStatesOf = ({ state }: BulkAbout): readonly State[] => statesOf(state)
+
+export function viewOf([
+  bulk_id,
+  started_at,
+  ended,
+  aboutText,
+  progressText,
+  state,
+  stop,
+  succeeded,
+  died_again,
+  other,
+  open,
+]: StoredBulk): BulkView {
+  const { action, filter, limit, rate, patch, reason, author, total, state: ofTasks } = readAbout(aboutText)
+  const { task_ids: ids, ...rest } = filter
+  const { seen, done, skipped, canary, cause } = readProgress(progressText)
+  return {
+    bulk_id,
+    action,
+    filter: ids === undefined ? { ...rest, state: ofTasks } : rest,
+    ...(ids && { selected: ids.length }),
+    ...(limit !== undefined && { limit }),
+    ...(rate !== undefined && { rate }),
+    ...(patch !== undefined && { patch: JSON.parse(patch) }),
+    ...(reason !== undefined && { reason }),
+    author,
+    started_at,
+    ...(ended !== "" && { ended_at: Number(ended) }),
+    state,
+    ...(stop !== "" && { stopped_by: JSON.parse(stop).by }),
+    ...(cause !== undefined && { cause }),
+    progress: { total, seen, done, skipped },
+    ...(canary && {
+      canary: { task_id: canary.task_id, ...(canary.state !== undefined && { state: canary.state }) },
+    }),
+    ...(action === "retry" && { outcome: { succeeded, died_again, other, still_going: open } }),
+  }
+}
