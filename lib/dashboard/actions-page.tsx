@@ -1,6 +1,7 @@
 /** What operators did: pauses, settings, purges, retries and drains, each with its author. */
 import { useState } from "preact/hooks"
-import { ACTIONS, type ActionsAnswer, type ActionView } from "../wire/actions.ts"
+import { ACTIONS } from "../wire/action-names.ts"
+import type { ActionsAnswer, ActionView } from "../wire/actions.ts"
 import { queryOf, requestJson } from "./api.ts"
 import { Filter, FilterBar, Select } from "./fields.tsx"
 import { useData } from "./live.ts"

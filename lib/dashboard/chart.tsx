@@ -3,6 +3,7 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks"
 import uPlot from "uplot"
 import { CHART_DELAY_SECONDS, HISTORY_SECONDS } from "./history.ts"
 import { useClock } from "./live.ts"
+import { onColors } from "./preferences.ts"
 import { formatClock, formatRate } from "./text.tsx"
 
 export type Lines = readonly { label: string; color: string }[]
@@ -26,8 +27,14 @@ function minutesIn([begin, end]: [number, number]): number[] {
   return minutes
 }
 
-const colorOf = (name: string) =>
-  getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()
+/** The value of the variable itself depends on the color scheme, which a canvas does not know. */
+function colorOf(name: string): string {
+  const root = document.documentElement
+  root.style.color = `var(--${name})`
+  const { color } = getComputedStyle(root)
+  root.style.color = ""
+  return color
+}
 
 export function Chart({
   title,
@@ -97,11 +104,10 @@ export function Chart({
       if (plot.current && width !== plot.current.width) plot.current.setSize({ width, height: HEIGHT })
     })
     sizes.observe(element)
-    const dark = matchMedia("(prefers-color-scheme: dark)")
-    dark.addEventListener("change", draw)
+    const ignoreColors = onColors(draw)
     return () => {
       sizes.disconnect()
-      dark.removeEventListener("change", draw)
+      ignoreColors()
       plot.current?.destroy()
       plot.current = undefined
     }

@@ -93,6 +93,12 @@ export interface Data<T> {
   refresh(): void
 }
 
+const reloads = new Set<() => void>()
+/** Loads all that the view shows again, now. */
+export function reloadAll(): void {
+  for (const reload of reloads) reload()
+}
+
 /** Loads a value, and reloads it periodically and after events: those of a query of /events, or those of the feed. */
 export function useData<T>(
   key: string,
@@ -167,7 +173,10 @@ export function useData<T>(
     const recover = () => {
       if (failures > 0 && !final) at(Math.random() * 500)
     }
+    const reloadNow = () => at(0)
+    reloads.add(reloadNow)
     const unwatch = [
+      () => void reloads.delete(reloadNow),
       stream.watch(() => stream.value === "open" && recover()),
       silence.watch(() => silence.value === 0 && recover()),
     ]

@@ -9,6 +9,7 @@ import { useFeed } from "./feed.ts"
 import { Field } from "./fields.tsx"
 import { stream } from "./live.ts"
 import { Empty, ProblemNote } from "./parts.tsx"
+import { followTheme } from "./preferences.ts"
 import { silence } from "./pulse.ts"
 import { Queue } from "./queue.tsx"
 import { Queues } from "./queues.tsx"
@@ -16,6 +17,8 @@ import { type Route, route } from "./route.ts"
 import { Schedule } from "./schedule.tsx"
 import { Schedules } from "./schedules.tsx"
 import { Search } from "./search.tsx"
+import { Settings } from "./settings.tsx"
+import { useShortcuts } from "./shortcuts.tsx"
 import { useStore } from "./store.ts"
 import { Task } from "./task-page.tsx"
 import { Tasks } from "./tasks.tsx"
@@ -139,16 +142,7 @@ function SignedIn() {
     const label = VIEWS.find(([of]) => of === place)?.[1] ?? "Task queue"
     document.title = `${at.path[1] ? `${escapeInvisible(at.path[1], 60)} · ` : ""}${label} · Task queue`
   }, [at])
-  useEffect(() => {
-    const key = (event: KeyboardEvent) => {
-      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return
-      if ((event.target as Element).closest("input, textarea, select, dialog")) return
-      event.preventDefault()
-      document.querySelector<HTMLInputElement>("[data-search]")?.focus()
-    }
-    addEventListener("keydown", key)
-    return () => removeEventListener("keydown", key)
-  }, [])
+  const shortcuts = useShortcuts(VIEWS)
   return (
     <>
       <header class="top">
@@ -177,6 +171,7 @@ function SignedIn() {
                 </small>
               )}
             </span>
+            <Settings showShortcuts={shortcuts.show} />
             <button type="button" class="quiet" onClick={() => attempt(signOut)}>
               Sign out
             </button>
@@ -186,6 +181,7 @@ function SignedIn() {
       <main ref={main} tabIndex={-1}>
         <CurrentView at={at} key={at.path.join("/")} />
       </main>
+      {shortcuts.list}
     </>
   )
 }
@@ -232,4 +228,5 @@ function Connection() {
   )
 }
 
+followTheme()
 render(<App />, document.getElementById("app")!)

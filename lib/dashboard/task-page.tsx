@@ -10,7 +10,7 @@ import { type LoadedTask, loadTask } from "./loaded-task.ts"
 import { Badge, ProblemNote, QueueLink, Skeleton } from "./parts.tsx"
 import { TaskButtons } from "./task-actions.tsx"
 import { failuresText, firstLineOf, hasCurrentError, progressOf } from "./task-words.ts"
-import { escapeInvisible, formatClock, formatDuration, SafeText, Time } from "./text.tsx"
+import { escapeInvisible, formatDuration, formatMoment, SafeText, Time } from "./text.tsx"
 import { shorten, TextBlock } from "./text-block.tsx"
 
 export function Task({ id }: { id: string }) {
@@ -195,8 +195,7 @@ function Attempts({ task }: { task: TaskView }) {
               <span class="dim">{outcome === "processing" ? "for" : "after"}</span>{" "}
               {formatDuration((ended_at ?? Date.now()) - started_at)}
               <span class="dim when">
-                {new Date(started_at).toLocaleDateString("en-GB")} {formatClock(started_at)},{" "}
-                <Time at={started_at} />
+                {formatMoment(started_at)}, <Time at={started_at} />
               </span>
             </div>
             {worker && (

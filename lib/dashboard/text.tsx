@@ -2,6 +2,8 @@
 import type { ComponentChild } from "preact"
 import type { QueueSettings } from "../wire/queue-settings.ts"
 import { useClock } from "./live.ts"
+import { times } from "./preferences.ts"
+import { useStore } from "./store.ts"
 
 /** Invisible characters, characters that change the text direction, and unpaired surrogates. */
 const INVISIBLE = new RegExp(
@@ -68,14 +70,14 @@ export function formatDuration(ms: number): string {
   return `${whole} ${name}${rest > 0 ? ` ${rest} ${next![1]}` : ""}`
 }
 
-/** A time relative to now. The tooltip shows the absolute time. */
+/** A time relative to now, or absolute, as the person has chosen. The tooltip shows the absolute time. */
 export function Time({ at, live = true }: { at: number; live?: boolean }) {
   useClock(live ? 1_000 : 60_000)
+  const shown = useStore(times)
   const date = new Date(at)
-  const ago = Date.now() - at
   return (
     <time dateTime={date.toISOString()} title={`${date.toLocaleString("en-GB")} (${date.toISOString()})`}>
-      {formatRelative(ago, at)}
+      {shown === "relative" ? formatRelative(Date.now() - at, at) : formatMoment(at)}
     </time>
   )
 }
@@ -97,7 +99,17 @@ function formatRelative(ago: number, at: number): string {
   return ago > 0 ? `${text} ago` : `in ${text}`
 }
 
-export const formatClock = (at: number): string => new Date(at).toLocaleTimeString("en-GB")
+const timeZone = () => (times.value === "UTC" ? "UTC" : undefined)
+
+export const formatClock = (at: number): string =>
+  new Date(at).toLocaleTimeString("en-GB", { timeZone: timeZone() })
+
+/** `2026-11-28 18:37:05`, local or in UTC. */
+export function formatMoment(at: number): string {
+  // Swedish dates are written as in ISO 8601.
+  const text = new Date(at).toLocaleString("sv-SE", { timeZone: timeZone() })
+  return timeZone() === undefined ? text : `${text} UTC`
+}
 
 /** `Sun 2026-03-08 03:30 GMT-4`: a zone that this browser does not know is shown as UTC. */
 export function formatInZone(at: number, timeZone: string): string {

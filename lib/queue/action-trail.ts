@@ -1,7 +1,8 @@
 /** The newest 1,000 operator actions, in one stream of Redis that all brokers share. */
 import { ACTION_STREAM } from "../redis/keys.ts"
 import type { Store } from "../redis/store.ts"
-import type { Action, ActionView } from "../wire/actions.ts"
+import type { Action } from "../wire/action-names.ts"
+import type { ActionView } from "../wire/actions.ts"
 
 const MAX_ACTIONS = 1_000
 /** Longer details are left out, so that the stream has at most some MB. */

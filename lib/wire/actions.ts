@@ -1,38 +1,7 @@
 /** The trail of operator actions: which operations it records, and its entries as GET /actions lists them. */
 import { type Static, Type } from "@sinclair/typebox"
+import { ACTIONS } from "./action-names.ts"
 import { closed, NextPage, QueueName } from "./fields.ts"
-
-/** The operations that are recorded: those that need the role `operate` and change something. */
-export const ACTIONS = [
-  "cancelTask",
-  "cancelTasks",
-  "changeTask",
-  "submitAgain",
-  "setSchedule",
-  "deleteSchedule",
-  "pauseSchedule",
-  "resumeSchedule",
-  "runSchedule",
-  "retryDeadTask",
-  "retryDeadTasks",
-  "purgeDeadTasks",
-  "deleteDeadTask",
-  "startBulk",
-  "stopBulk",
-  "pauseQueue",
-  "resumeQueue",
-  "setQueueSettings",
-  "purgeQueue",
-  "setGroupLimits",
-  "removeGroupLimits",
-  "pauseGroup",
-  "resumeGroup",
-  "drainWorker",
-  "undrainWorker",
-  "audit",
-] as const
-
-export type Action = (typeof ACTIONS)[number]
 
 const ActionName = Type.Union(ACTIONS.map(action => Type.Literal(action)))
 

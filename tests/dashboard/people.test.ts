@@ -141,4 +141,81 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.click("button", "Drain")
     await page.find("button", "Cancel drain: mason")
   })
+
+  test("the theme and the way of showing times are kept in the browser", async () => {
+    const queue = freshName()
+    await call("POST", `/queues/${queue}/pause`)
+    await using page = await signedIn(`#/actions?queue=${queue}`)
+    const color = () => page.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    const kept = () => page.page.evaluate("JSON.stringify(localStorage)")
+    const choose = async (label: string, value: string) => {
+      await page.click("button", "Settings")
+      const field = await page.find("combobox", label)
+      await field.value(
+        `(this.value = ${JSON.stringify(value)}, this.dispatchEvent(new Event("change", { bubbles: true })))`,
+      )
+      await page.page.keyboard.press("Escape")
+    }
+    await page.reads(/ago|now/)
+    expect([await color(), await kept()]).toEqual(["rgb(247, 247, 246)", "{}"])
+    await choose("Theme", "dark")
+    await choose("Times", "UTC")
+    await page.reads(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC/)
+    expect(await color()).toBe("rgb(16, 17, 19)")
+    await page.page.reload()
+    await page.reads(/\d\d:\d\d:\d\d UTC/)
+    expect([await color(), await kept()]).toEqual(["rgb(16, 17, 19)", '{"theme":"dark","times":"UTC"}'])
+    await page.click("button", "Settings")
+    await page.find("combobox", "Theme")
+    expect(await page.barriers()).toEqual([])
+    await page.picture("settings")
+    await page.page.keyboard.press("Escape")
+    await choose("Theme", "system")
+    await choose("Times", "relative")
+    await page.reads(/ago|now/)
+    expect(await color()).toBe("rgb(247, 247, 246)")
+  })
+
+  test("shortcuts open views, rows and the list of shortcuts, but not while one types", async () => {
+    const queue = freshName()
+    for (const task_id of ["one", "two"]) await call("POST", "/submit", { type: "t", queue, task_id })
+    await using page = await signedIn("#/queues")
+    const { keyboard } = page.page
+    const type = async (...keys: string[]) => {
+      for (const key of keys) await keyboard.press(key as "a")
+    }
+    await type("?")
+    await page.find("dialog", "Keyboard shortcuts")
+    expect(await page.barriers()).toEqual([])
+    await page.picture("shortcuts")
+    await type("g", "t") // the dialog is open
+    await type("Escape")
+    await until("the dialog is closed", async () => !(await page.seen("dialog")))
+    await page.find("heading", "Queues")
+    await type("g", "w")
+    await page.find("heading", "Workers")
+    await type("g", "?", "Escape", "t") // another key in between
+    await page.find("heading", "Workers")
+    await type("/", "g", "q")
+    const search = await page.find("searchbox")
+    expect(await search.value<string>("this.value")).toBe("gq")
+    await page.find("heading", "Workers")
+
+    await page.page.goto(`${broker.url}/dashboard#/tasks?state=queued&queue=${queue}`)
+    await page.find("link", /:one$/)
+    await page.find("link", /:two$/)
+    await page.page.evaluate("document.activeElement.blur()")
+    const focused = () => page.page.evaluate("document.activeElement.innerText.trim()") as Promise<string>
+    const seen: string[] = []
+    for (const key of ["j", "j", "k"]) {
+      await type(key)
+      seen.push(await focused())
+    }
+    expect([seen[2], seen.slice(0, 2).sort()]).toEqual([seen[0]!, [`${queue}:one`, `${queue}:two`]])
+    const loaded = page.page.waitForRequest(request => request.url().includes("/tasks?"))
+    await type("r")
+    await loaded
+    await type("Enter")
+    await page.find("heading", seen[0]!)
+  })
 })
