@@ -1,8 +1,10 @@
-/** The command line of the programs. Each has `--help` and `--version`, and only `inspect` has an argument. */
+/** The command line of the programs. Each has `--help` and `--version`. `inspect`, `top` and `tq` have further arguments. */
+import { type ParseArgsConfig, parseArgs } from "node:util"
 import { version } from "../../package.json" with { type: "json" }
 import { readBrokerConfig, readInspectConfig, readTopConfig, readWorkerConfig } from "../config/config.ts"
 import { ConfigError, type OnRead } from "../config/reader.ts"
 import { VARIABLES, type Variable } from "../config/variables.ts"
+import { escapeInterpreted } from "../terminal.ts"
 import { flushOutput } from "./output.ts"
 
 export const COLUMNS = 80
@@ -36,6 +38,8 @@ waiting, running and dead tasks, the age of the oldest, and rates. If its
 output is not a terminal, it prints them once and exits.
 
   bun run top
+  bun run top --sort dead      or by name, queued, delayed, running, oldest, in,
+                               done, fail, workers; --reverse: backwards
   BROKER_URL=https://broker.example API_SECRET_TOKEN=... bun run top`,
   },
   tq: {
@@ -130,25 +134,31 @@ export function wrapText(text: string, width: number): string[] {
   return [...lines, line]
 }
 
+type Options = NonNullable<ParseArgsConfig["options"]>
+export type OptionValues = Readonly<Record<string, unknown>>
+
 /** Runs a program, unless its arguments ask for help or are unknown. Returns the exit code. */
 export async function runProgram(
   program: Program,
   args: readonly string[],
-  main: () => Promise<number>,
+  main: (values: OptionValues) => Promise<number>,
+  options: Options = {},
 ): Promise<number> {
-  const has = (...names: string[]) => args.some(arg => names.includes(arg))
-  const unknown = args.find(arg => !["--help", "-h", "--version"].includes(arg))
+  const known: Options = { ...options, help: { type: "boolean", short: "h" }, version: { type: "boolean" } }
+  const { values, tokens } = parseArgs({ args: [...args], options: known, strict: false, tokens: true })
+  const unknown = tokens.find(token => token.kind !== "option" || !Object.hasOwn(known, token.name))
   if (unknown !== undefined) {
     console.error(
-      `${program}: unknown argument ${JSON.stringify(unknown)}. Settings are environment variables, listed by --help`,
+      `${program}: unknown argument ${escapeInterpreted(JSON.stringify(args[unknown.index]))}. Settings are environment variables, listed by --help`,
     )
     return 2
   }
-  if (has("--help", "-h")) console.log(helpText(program).trimEnd())
-  else if (has("--version")) console.log(version)
-  if (args.length > 0) return 0
+  if (values.help || values.version) {
+    console.log(values.help ? helpText(program).trimEnd() : version)
+    return 0
+  }
   try {
-    return await main()
+    return await main(values)
   } catch (error) {
     console.error(error instanceof ConfigError ? error.message : error)
     return 1

@@ -1,13 +1,18 @@
+import { paint, type Style } from "../terminal.ts"
 import type { DlqGroupsAnswer } from "../wire/dead-letters.ts"
 import type { GroupView } from "../wire/grouping.ts"
-import type { QueueView, WorkerView } from "../wire/managing.ts"
+import type { WorkerView } from "../wire/managing.ts"
 import type { ScheduleView } from "../wire/scheduling.ts"
+import { COUNTS, markOf, RATES, type ShownQueue, WORKERS } from "./queue-columns.ts"
 import { formatAge, formatCount, left, right, safeText } from "./terminal-text.ts"
 
 /** What the screen of `top` shows. */
 export interface ScreenState {
   url: string
-  queues: (Omit<QueueView, "rates" | "recent" | "workers"> & { rates?: Readonly<Record<string, number>> })[]
+  queues: ShownQueue[]
+  /** By what the queues are sorted, and whether backwards. The default is by name. */
+  order?: string
+  isReversed?: boolean
   /** undefined if the broker does not list its workers. */
   workers?: Pick<WorkerView, "worker" | "state" | "in_hand" | "done" | "failed" | "queues">[] | undefined
   /** Whether the broker has more queues than it returned. */
@@ -26,65 +31,110 @@ export interface ScreenState {
   message?: string | undefined
 }
 
-const COUNTS: [title: string, of: (queue: ScreenState["queues"][number]) => string][] = [
-  ["QUEUED", ({ depth }) => formatCount(depth.queued)],
-  ["DELAYED", ({ depth }) => formatCount(depth.delayed)],
-  ["RUNNING", ({ depth }) => formatCount(depth.processing)],
-  ["DEAD", ({ depth }) => formatCount(depth.dead)],
-  ["OLDEST", queue => formatAge(queue.oldest_waiting_ms)],
-]
-const RATES: typeof COUNTS = [
-  ["IN/S", ({ rates }) => formatCount(rates?.submitted)],
-  ["DONE/S", ({ rates }) => formatCount(rates?.done)],
-  ["FAIL/S", ({ rates }) => formatCount(rates?.failed)],
-]
+/** A piece of a line. With a style it is colored, except in the selected line. */
+type Part = string | readonly [Style, string]
+type Line = readonly Part[]
 
-/** The lines of the screen, none longer than `columns`. The selected one begins with `>`. */
+/** The lines of the screen, none wider than `columns`. The selected one begins with `>`. */
 export function renderScreen(
   state: ScreenState,
-  { columns, rows }: { columns: number; rows: number },
+  { columns, rows, colored = false }: { columns: number; rows: number; colored?: boolean },
 ): string[] {
-  const { queues, workers, groups, schedules, queueGroups, selected } = state
-  const sum = (of: (queue: ScreenState["queues"][number]) => number) =>
-    formatCount(queues.reduce((total, queue) => total + of(queue), 0))
-  const live = workers?.filter(({ state }) => state === "live" || state === "draining").length
-  const head = [
-    `${state.url}  ${new Date().toLocaleTimeString("en-GB")}${state.fault === undefined ? "" : `  NO ANSWER: ${state.fault}`}`,
-    [
-      `${state.more ? `first ${queues.length}` : queues.length} queues`,
-      `${sum(({ depth }) => depth.queued + depth.delayed)} waiting`,
-      `${sum(({ depth }) => depth.processing)} running`,
-      `${sum(({ depth }) => depth.dead)} dead`,
-      ...(workers === undefined ? [] : [`${live} workers`, `${workers.length - live!} gone or stale`]),
-    ].join("  "),
-    "",
-  ]
-  const pausedQueue = queues.find(({ queue, paused }) => queue === selected && paused)
-  const message =
-    state.message ??
-    (pausedQueue === undefined ? "" : `paused: ${pausedQueue.pause_reason ?? "no reason given"}`)
-  const keys =
-    groups === undefined && schedules === undefined && queueGroups === undefined
-      ? "up/down select  p pause/resume  enter dead tasks  g groups  s schedules  q quit"
-      : "esc back  q quit"
+  const { queues, groups, schedules, queueGroups, selected } = state
+  const head = headLines(state)
+  const chosen = queues.find(({ queue }) => queue === selected)
+  const message = state.message ?? (chosen === undefined ? "" : explainMark(chosen))
+  const isMainView = groups === undefined && schedules === undefined && queueGroups === undefined
+  const keys = isMainView
+    ? "up/down  p pause  enter dead  g groups  s schedules  o order  r reverse  q quit"
+    : "esc back  q quit"
   const room = Math.max(1, rows - head.length - 3)
-  let body = tables(state, columns, room)
-  if (schedules !== undefined) body = scheduleLines(schedules, columns)
-  else if (queueGroups !== undefined) body = queueGroupLines(queueGroups, selected!, columns)
-  else if (groups !== undefined) body = groupLines(groups, selected!, columns)
-  const lines = [...head, ...body.slice(0, room + 1)]
-  return [...lines, ...new Array(Math.max(0, rows - 2 - lines.length)).fill(""), message, keys]
-    .map(line => safeText(line, columns))
+  let body: Line[]
+  if (schedules !== undefined) body = plainLines(scheduleLines(schedules, columns))
+  else if (queueGroups !== undefined) body = plainLines(queueGroupLines(queueGroups, selected!, columns))
+  else if (groups !== undefined) body = plainLines(groupLines(groups, selected!, columns))
+  else body = tables(state, columns, room)
+  const lines: Line[] = [...head, ...body.slice(0, room + 1)]
+  const empty = new Array<Line>(Math.max(0, rows - 2 - lines.length)).fill([])
+  return [...lines, ...empty, [["yellow", message]], [["dim", keys]]]
+    .map(line => drawLine(line as Line, columns, colored))
     .slice(0, rows)
 }
 
-function tables({ queues, workers = [], selected }: ScreenState, columns: number, room: number): string[] {
-  // A narrow terminal shows no rates, so that names have room.
-  const showRates = columns >= 80 && queues.some(({ rates }) => rates !== undefined)
-  const of = showRates ? [...COUNTS, ...RATES] : COUNTS
-  const width = Math.max(8, columns - 8 * of.length - 2)
-  const line = (mark: string, name: string, cells: string[]) =>
-    `${mark} ${left(name, width)}${cells.map(cell => right(cell, 8)).join("")}`
+function drawLine(line: Line, columns: number, colored: boolean): string {
+  const isSelected = typeof line[0] === "string" && line[0].startsWith(">")
+  let rest = columns
+  const parts = line.map(part => {
+    const [style, text] = typeof part === "string" ? [undefined, part] : part
+    const fits = safeText(text, rest)
+    rest -= Bun.stringWidth(fits)
+    return style === undefined || fits === "" || !colored || isSelected ? fits : paint(style, fits)
+  })
+  return isSelected && colored ? paint("inverse", parts.join("")) : parts.join("")
+}
+
+/** A title and rows without colors of their own. */
+const plainLines = ([title = "", ...lines]: string[]): Line[] => [
+  [["bold", title]],
+  ...lines.map(line => [line]),
+]
+
+/** The address and the time; the number of tasks and workers; the rates of all queues and their order. */
+function headLines({ url, fault, more, queues, workers, order = "name", isReversed }: ScreenState): Line[] {
+  const sum = (of: (queue: ShownQueue) => number | undefined) =>
+    queues.reduce((total, queue) => total + (of(queue) ?? 0), 0)
+  const live = workers?.filter(({ state }) => state === "live" || state === "draining").length ?? 0
+  const dead = sum(COUNTS.dead.of)
+  const rates = queues.some(({ rates }) => rates !== undefined)
+    ? Object.values(RATES).map(({ title, of }) => `${formatCount(sum(of))} ${title.toLowerCase()}`)
+    : []
+  const sorted =
+    order === "name" && !isReversed ? [] : [`sorted by ${order}${isReversed ? ", reversed" : ""}`]
+  return [
+    [
+      `${url}  ${new Date().toLocaleTimeString("en-GB")}`,
+      ["red", fault === undefined ? "" : `  NO ANSWER: ${fault}`],
+    ],
+    [
+      `${more ? `first ${queues.length}` : queues.length} queues  `,
+      `${formatCount(sum(({ depth }) => depth.queued + depth.delayed))} waiting  `,
+      `${formatCount(sum(COUNTS.running.of))} running  `,
+      dead > 0 ? ["red", `${formatCount(dead)} dead`] : "0 dead",
+      workers === undefined ? "" : `  ${live} workers  ${workers.length - live} gone or stale`,
+    ],
+    [[...rates, ...sorted].join("  ")],
+  ]
+}
+
+/** In a narrow column the mark is short, and the bottom line explains it for the selected queue. */
+const WIDE_NAME = 26
+function explainMark(queue: ShownQueue): string {
+  const mark = markOf(queue)
+  if (mark === "paused") return `paused: ${queue.pause_reason ?? "no reason given"}`
+  return mark === undefined ? "" : "no workers: tasks wait, and no worker has polled this queue for a minute"
+}
+
+const MARK_STYLES = { paused: "yellow", "no workers": "red" } as const
+const WORKER_STYLES: Partial<Record<WorkerView["state"], Style>> = {
+  draining: "yellow",
+  stale: "red",
+  gone: "dim",
+}
+
+function tables(
+  { queues, workers = [], selected, order }: ScreenState,
+  columns: number,
+  room: number,
+): Line[] {
+  const hasRates = queues.some(({ rates }) => rates !== undefined)
+  const hasWorkers = queues.some(({ workers }) => workers !== undefined)
+  // A narrow terminal shows fewer columns, so that names have room.
+  const shown = Object.entries({
+    ...COUNTS,
+    ...(columns >= 80 && hasRates ? RATES : {}),
+    ...(columns >= 100 && hasWorkers ? WORKERS : {}),
+  })
+  const width = Math.max(8, columns - 8 * shown.length - 2)
   const forWorkers = Math.min(workers.length, Math.max(0, Math.floor(room / 3) - 2))
   const space = room - (forWorkers > 0 ? forWorkers + 2 : 0)
   const selectedIndex = Math.max(
@@ -92,34 +142,43 @@ function tables({ queues, workers = [], selected }: ScreenState, columns: number
     queues.findIndex(({ queue }) => queue === selected),
   )
   const first = Math.max(0, Math.min(selectedIndex - Math.floor(space / 2), queues.length - space))
-  const title = line(
-    " ",
-    "QUEUE",
-    of.map(([title]) => title),
-  )
-  const rows = queues.slice(first, first + space).map(queue => {
-    const name = queue.paused ? `${safeText(queue.queue, width - 9)} [paused]` : queue.queue
-    return line(
-      queue.queue === selected ? ">" : " ",
-      name,
-      of.map(([, cell]) => cell(queue)),
-    )
+  const title: Line = [
+    ["bold", `  ${left("QUEUE", width)}`],
+    ...shown.map(([name, { title }]): Part => [name === order ? "cyan" : "bold", right(title, 8)]),
+  ]
+  const rows: Line[] = queues.slice(first, first + space).map(queue => {
+    const mark = markOf(queue)
+    const isShort = mark === "no workers" && width < WIDE_NAME
+    const label = mark === undefined ? "" : isShort ? " !" : ` [${mark}]`
+    const name = safeText(queue.queue, width - label.length)
+    const gap = " ".repeat(Math.max(0, width - Bun.stringWidth(name) - label.length))
+    return [
+      `${queue.queue === selected ? ">" : " "} ${name}`,
+      mark === undefined ? "" : [MARK_STYLES[mark], label],
+      gap,
+      ...shown.map(([name, { of, format }]): Part => {
+        const value = of(queue)
+        const cell = right(format(value), 8)
+        return (name === "dead" || name === "fail") && value ? ["red", cell] : cell
+      }),
+    ]
   })
-  if (rows.length === 0) rows.push("  No queues yet. A queue is created by its first task.")
+  if (rows.length === 0) rows.push(["  No queues yet. A queue is created by its first task."])
   if (forWorkers === 0) return [title, ...rows]
   const worker = (name: string, cells: string[], of: string) =>
     `  ${left(name, 28)}${cells.map(cell => right(cell, 9)).join("")}  ${of}`
   return [
-    ...[title, ...rows, "", worker("WORKER", ["STATE", "IN HAND", "DONE", "FAILED"], "QUEUES")],
-    ...workers
-      .slice(0, forWorkers)
-      .map(({ worker: name, state, in_hand, done, failed, queues }) =>
-        worker(
-          name,
-          [safeText(state, 8), formatCount(in_hand), formatCount(done), formatCount(failed)],
-          queues.join(" "),
-        ),
-      ),
+    ...[title, ...rows, []],
+    [["bold", worker("WORKER", ["STATE", "IN HAND", "DONE", "FAILED"], "QUEUES")]],
+    ...workers.slice(0, forWorkers).map(({ worker: name, state, in_hand, done, failed, queues }): Line => {
+      const text = worker(
+        name,
+        [safeText(state, 8), formatCount(in_hand), formatCount(done), formatCount(failed)],
+        queues.join(" "),
+      )
+      const style = WORKER_STYLES[state]
+      return [style === undefined ? text : [style, text]]
+    }),
   ]
 }
 

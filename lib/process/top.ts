@@ -6,7 +6,9 @@ import { readTopConfig } from "../config/config.ts"
 import { createLog } from "../log.ts"
 import { pause } from "../pause.ts"
 import { stopSignal } from "../signals.ts"
-import { runProgram } from "./help.ts"
+import { wantsColor } from "../terminal.ts"
+import { type OptionValues, runProgram } from "./help.ts"
+import { ORDERS, sortQueues } from "./queue-columns.ts"
 import { safeText } from "./terminal-text.ts"
 import { Token } from "./token.ts"
 import { renderScreen, type ScreenState } from "./top-screen.ts"
@@ -19,24 +21,37 @@ const ESC = "\x1b"
 /** One chunk of input may contain several key presses. An arrow key is three characters. */
 const KEYS = new RegExp(`${ESC}\\[[A-Z]|[\\s\\S]`, "g")
 
-async function main(): Promise<number> {
+async function main({ sort = "name", reverse }: OptionValues): Promise<number> {
+  if (typeof sort !== "string" || !ORDERS.includes(sort)) {
+    console.error(`top: --sort takes one of ${ORDERS.join(", ")}`)
+    return 2
+  }
   const config = readTopConfig()
   const stop = stopSignal()
   const token = await Token.find(config, createLog("info"), stop)
   if (token === undefined) return 0
   const client = new Client({ url: config.brokerUrl, token: () => token.value, timeoutMs: ANSWER_MS })
   const options = { signal: stop }
-  const state: ScreenState = { url: shownUrl(config.brokerUrl), queues: [] }
+  const state: ScreenState = {
+    url: shownUrl(config.brokerUrl),
+    queues: [],
+    order: sort,
+    isReversed: reverse === true,
+  }
+  const sortAgain = () => {
+    state.queues = sortQueues(state.queues, state.order!, state.isReversed)
+  }
   const refresh = async () => {
     try {
       const { queues, next } = await client.queues({ limit: SHOWN_QUEUES }, options)
       state.queues = queues
+      sortAgain()
       state.more = next !== undefined
       state.workers = await client.workers({ limit: 100 }, options).then(
         ({ workers }) => workers,
         () => undefined,
       )
-      if (!state.queues.some(({ queue }) => queue === state.selected)) state.selected = queues[0]?.queue
+      if (!state.queues.some(({ queue }) => queue === state.selected)) state.selected = state.queues[0]?.queue
       state.fault = undefined
     } catch (error) {
       state.fault = (error as Error).message
@@ -45,19 +60,21 @@ async function main(): Promise<number> {
   }
   await refresh()
   const { stdout, stdin } = process
+  const colored = wantsColor(stdout)
   if (!stdout.isTTY) {
     if (state.fault === undefined) {
       const rows = state.queues.length + (state.workers?.length ?? 0) * 4 + 16
-      const lines = renderScreen({ ...state, selected: undefined }, { columns: 120, rows }).slice(0, -2)
+      const size = { columns: 120, rows, colored }
+      const lines = renderScreen({ ...state, selected: undefined }, size).slice(0, -2)
       console.log(lines.join("\n").trimEnd())
     } else console.error(`No answer from ${safeText(state.url, 200)}: ${safeText(state.fault, 500)}`)
     return state.fault === undefined ? 0 : 1
   }
 
   const draw = () => {
-    const lines = renderScreen(state, { columns: stdout.columns || 80, rows: stdout.rows || 24 })
-    const styled = lines.map(line => `${line.startsWith(">") ? `\x1b[7m${line}\x1b[0m` : line}\x1b[K`)
-    stdout.write(`\x1b[H${styled.join("\r\n")}\x1b[J`)
+    const size = { columns: stdout.columns || 80, rows: stdout.rows || 24, colored }
+    const lines = renderScreen(state, size).map(line => `${line}\x1b[K`)
+    stdout.write(`\x1b[H${lines.join("\r\n")}\x1b[J`)
   }
   const quit = new AbortController()
   const moveSelection = (step: number) => {
@@ -74,7 +91,11 @@ async function main(): Promise<number> {
       state.schedules = undefined
     } else if (key === "\x1b[A" || key === "k") moveSelection(-1)
     else if (key === "\x1b[B" || key === "j") moveSelection(1)
-    else if (key === "p" && selected !== undefined) {
+    else if (key === "o" || key === "r") {
+      if (key === "r") state.isReversed = !state.isReversed
+      else state.order = ORDERS[(ORDERS.indexOf(state.order!) + 1) % ORDERS.length]!
+      sortAgain()
+    } else if (key === "p" && selected !== undefined) {
       const paused = state.queues.find(({ queue }) => queue === selected)?.paused
       if (paused) await client.resumeQueue(selected, options)
       else await client.pauseQueue(selected, {}, options)
@@ -117,4 +138,7 @@ async function main(): Promise<number> {
   }
 }
 
-if (import.meta.main) process.exit(await runProgram("top", process.argv.slice(2), main))
+if (import.meta.main) {
+  const options = { sort: { type: "string" }, reverse: { type: "boolean" } } as const
+  process.exit(await runProgram("top", process.argv.slice(2), main, options))
+}

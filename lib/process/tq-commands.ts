@@ -4,6 +4,7 @@ import { pause } from "../pause.ts"
 import { EVENT_NAMES, type EventData } from "../wire/events.ts"
 import type { QueueView } from "../wire/managing.ts"
 import { ENDED_STATES, REASONS } from "../wire/states.ts"
+import { COUNTS, markOf, RATES, WORKERS } from "./queue-columns.ts"
 import { formatAge, formatCount, tableLines } from "./terminal-text.ts"
 import { type Call, defined, type Option, type Printed, parseExactly, UsageError } from "./tq-call.ts"
 
@@ -183,19 +184,17 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
         cursor = page.next
         if (cursor === undefined) break
       }
-      const rows = queues.map(({ queue, depth, workers, rates, oldest_waiting_ms, paused }) => [
-        queue,
-        ...[depth.queued, depth.delayed, depth.processing, depth.dead].map(formatCount),
-        formatAge(oldest_waiting_ms),
-        ...[rates.submitted, rates.done, rates.failed].map(formatCount),
-        String(workers.count),
-        paused ? "paused" : "",
+      const columns = Object.values({ ...COUNTS, ...RATES, ...WORKERS })
+      const rows = queues.map(queue => [
+        queue.queue,
+        ...columns.map(({ of, format }) => format(of(queue))),
+        markOf(queue) ?? "",
       ])
-      const title = ["QUEUE", "QUEUED", "DELAYED", "RUNNING", "DEAD", "OLDEST", "IN/S", "DONE/S", "FAIL/S"]
+      const title = ["QUEUE", ...columns.map(({ title }) => title), ""]
       const lines =
         rows.length === 0
           ? ["No queues yet. A queue is created by its first task."]
-          : tableLines([[...title, "WORKERS", ""], ...rows], call.columns)
+          : tableLines([title, ...rows], call.columns)
       return { lines, json: { queues } }
     },
   },

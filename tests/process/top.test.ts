@@ -1,6 +1,7 @@
 /** `bun run top`: what it draws, and that it leaves the terminal as it was. */
 import { expect, test } from "bun:test"
 import { join } from "node:path"
+import { sortQueues } from "../../lib/process/queue-columns.ts"
 import { formatAge, formatCount, safeText } from "../../lib/process/terminal-text.ts"
 import { renderScreen, type ScreenState } from "../../lib/process/top-screen.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
@@ -9,12 +10,11 @@ import { sharedRedis } from "../support/redis.ts"
 const queue = (name: string, more: object = {}): ScreenState["queues"][number] => ({
   queue: name,
   depth: { queued: 12_345, delayed: 2, processing: 3, done: 4, dead: 1_234_567, cancelled: 0 },
-  queued_by_priority: {},
   oldest_waiting_ms: 4_200,
   paused: false,
-  settings: {},
   ...more,
 })
+const SIZE = { columns: 80, rows: 24 }
 const seen = (more: Partial<ScreenState> = {}): ScreenState => ({
   url: "http://broker:5000",
   queues: [queue("mail")],
@@ -54,6 +54,77 @@ test("a paused queue is marked, however long its name is, and the selected one s
   const lines = renderScreen(seen({ queues, selected: name }), { columns: 80, rows: 24 })
   expect(lines[4]).toContain("… [paused] ")
   expect(lines.at(-2)).toBe("paused: the mail server is down")
+})
+
+test("a queue with waiting tasks that nobody polls is marked", () => {
+  const marked = (more: object) => renderScreen(seen({ queues: [queue("mail", more)] }), SIZE)[4]!
+  const [none, one] = [{ count: 0 }, { count: 1 }]
+  const empty = { queued: 0, delayed: 0, processing: 0, done: 0, dead: 0, cancelled: 0 }
+  expect(marked({ workers: none })).toStartWith("  mail [no workers] ")
+  expect(marked({ workers: none, polled_at: Date.now() - 3_600_000 })).toContain("[no workers]")
+  for (const healthy of [
+    { workers: one },
+    { workers: none, polled_at: Date.now() }, // by a worker without a name
+    { workers: none, depth: empty },
+    {}, // an older broker
+  ])
+    expect(marked(healthy)).not.toContain("[no workers]")
+  expect(marked({ workers: none, paused: true })).toContain("mail [paused] ")
+  // In a narrow column the mark is short, and the bottom line explains that of the selected queue.
+  const narrow = queue("emails", { workers: none, rates: {} })
+  const lines = renderScreen(seen({ queues: [narrow], selected: "emails" }), SIZE)
+  expect(lines[4]).toStartWith("> emails !  ")
+  expect(lines.at(-2)).toStartWith("no workers: tasks wait")
+})
+
+test("the rates of all queues are summed", () => {
+  const rates = { submitted: 1.25, leased: 1, done: 1_250, failed: 0 }
+  const queues = [queue("a", { rates }), queue("b", { rates: { ...rates, failed: 2 } })]
+  expect(renderScreen(seen({ queues }), SIZE)[2]).toBe("2.5 in/s  2,500 done/s  2 fail/s")
+  expect(renderScreen(seen({ queues, order: "dead", isReversed: true }), SIZE)[2]).toBe(
+    "2.5 in/s  2,500 done/s  2 fail/s  sorted by dead, reversed",
+  )
+})
+
+test("queues are sorted by name or by any column, the largest first, and those without a value last", () => {
+  const depth = (count: number) => ({ ...queue("").depth, queued: count, dead: 10 - count })
+  const queues = [
+    queue("b", { depth: depth(1), oldest_waiting_ms: 5, rates: { failed: 3 } }),
+    queue("c", { depth: depth(2), oldest_waiting_ms: undefined, rates: { failed: 3 } }),
+    queue("a", { depth: depth(3), oldest_waiting_ms: 9 }),
+  ]
+  const by = (order: string, isReversed = false) =>
+    sortQueues(queues, order, isReversed)
+      .map(({ queue }) => queue)
+      .join("")
+  expect([by("name"), by("name", true)]).toEqual(["abc", "cba"])
+  expect([by("queued"), by("queued", true), by("dead")]).toEqual(["acb", "bca", "bca"])
+  expect([by("oldest"), by("oldest", true), by("fail"), by("fail", true)]).toEqual([
+    "abc",
+    "bac",
+    "bca",
+    "bca",
+  ])
+})
+
+test("colors mark the title, dead tasks, paused queues and queues without workers, and change no width", () => {
+  const queues = [
+    queue("chosen", { paused: true }),
+    queue("dark", { paused: true }),
+    queue("idle", { workers: { count: 0 } }),
+    queue("\x1b[31mred\u202e", { rates: { failed: 2 } }),
+  ]
+  const state = seen({ queues, selected: "chosen", fault: "\x1b[2J", message: "\x1b[2J" })
+  const size = { columns: 100, rows: 24 }
+  const plain = renderScreen(state, size)
+  const colored = renderScreen(state, { ...size, colored: true })
+  expect(colored.map(line => Bun.stripANSI(line))).toEqual(plain)
+  expect(colored[4]).toStartWith("\x1b[7m> chosen [paused]")
+  expect(colored[4]!.split("\x1b")).toHaveLength(3)
+  expect(colored[5]).toContain("\x1b[33m [paused]\x1b[0m")
+  expect(colored[6]).toContain("\x1b[31m [no workers]\x1b[0m")
+  expect(colored[7]).toContain("?[31mred?")
+  expect(colored[7]).toContain("\x1b[31m    1.2M\x1b[0m")
 })
 
 test("every terminal size is filled exactly, and the selected queue stays visible", () => {
@@ -193,7 +264,7 @@ function onTerminal(broker: TestBroker) {
     },
     /** The current screen: each drawing starts at the top. */
     get picture() {
-      return text.slice(text.lastIndexOf("\x1b[H") + 3)
+      return Bun.stripANSI(text.slice(text.lastIndexOf("\x1b[H") + 3))
     },
     async [Symbol.asyncDispose]() {
       child.kill("SIGKILL")
@@ -230,7 +301,11 @@ test("on a terminal it draws, follows the size, reacts to keys, and restores the
   await until("it is resumed", () => !top.picture.includes("[paused]") && top.picture.includes("is resumed"))
   top.terminal.write("\r")
   await until("its dead tasks are shown", () => top.picture.includes(`Queue ${b} has no dead tasks.`))
-  top.terminal.write("xq")
+  top.terminal.write("xo")
+  await until("it is sorted", () => top.picture.includes("sorted by queued"))
+  top.terminal.write("r")
+  await until("it is reversed", () => top.picture.includes("sorted by queued, reversed"))
+  top.terminal.write("q")
   expect(await top.child.exited).toBe(0)
   await until("it is put back", () => top.text.endsWith("\x1b[?25h\x1b[?1049l"))
 })
@@ -250,8 +325,30 @@ test("without a terminal it prints the queues once, without control characters",
   const child = Bun.spawn(command, { env: reach(broker.url), stdout: "pipe" })
   const text = await child.stdout.text()
   expect(await child.exited).toBe(0)
-  expect(text).toMatch(new RegExp(`^ {2}${name} +1 +0 +0 +0 +[0-9.]+s( |$)`, "m"))
+  expect(text).toMatch(new RegExp(`^ {2}${name} \\[no workers\\] +1 +0 +0 +0 +[0-9.]+s( |$)`, "m"))
   expect(text).toMatch(/^[\n -~]+$/)
+})
+
+test("without a terminal it sorts as asked, and FORCE_COLOR colors its output", async () => {
+  const [a, b] = [freshName(), freshName()].sort() as [string, string]
+  await using broker = await brokerWith(a, b, b)
+  const print = async (args: string[], env = {}) => {
+    const child = Bun.spawn([...command, ...args], { env: { ...reach(broker.url), ...env }, stdout: "pipe" })
+    return child.stdout.text()
+  }
+  const names = (text: string) => [a, b].sort((x, y) => text.indexOf(` ${x} `) - text.indexOf(` ${y} `))
+  expect(names(await print(["--sort", "queued"]))).toEqual([b, a])
+  expect(names(await print(["--sort=name"]))).toEqual([a, b])
+  expect(names(await print(["--sort=name", "--reverse"]))).toEqual([b, a])
+  expect(await print([], { FORCE_COLOR: "1" })).toContain("\x1b[31m [no workers]\x1b[0m")
+})
+
+test.each(["--sort", "--sort=color", "--sort=-dead"])("%s is refused with the known orders", async arg => {
+  const child = Bun.spawn([...command, arg], { env: reach("http://127.0.0.1:1"), stderr: "pipe" })
+  expect(await child.stderr.text()).toStartWith(
+    "top: --sort takes one of name, queued, delayed, running, dead,",
+  )
+  expect(await child.exited).toBe(2)
 })
 
 test("a broker that does not answer or refuses the token causes a message and exit code 1", async () => {
