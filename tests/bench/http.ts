@@ -30,9 +30,13 @@ export class Connection {
     return connection
   }
 
+  /** A broker closes connections that are idle for 40 s. */
+  get isOpen(): boolean {
+    return this.#ended === undefined
+  }
+
   /** Sends a request and returns the body of the answer. Throws if the status is not 2xx. */
   send(request: Uint8Array): Promise<string> {
-    // A broker closes connections that are idle for 40 s.
     if (this.#ended) return Promise.reject(this.#ended)
     return new Promise((resolve, reject) => {
       this.#answered = { resolve, reject }

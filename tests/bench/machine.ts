@@ -2,6 +2,7 @@
 import { cpus, loadavg, totalmem } from "node:os"
 import { join } from "node:path"
 import { ROOT } from "../support/processes.ts"
+import { findPrograms } from "./contenders/postgres.ts"
 import { SETTINGS_NOTE } from "./settings.ts"
 
 export interface Facts {
@@ -15,7 +16,7 @@ export interface Facts {
 export async function facts(): Promise<Facts> {
   const [cpu] = cpus()
   const packages = await Promise.all(
-    ["elysia", "ioredis", "bullmq", "bee-queue", "nats"].map(
+    ["elysia", "ioredis", "bullmq", "bee-queue", "nats", "pg-boss", "graphile-worker"].map(
       async name => `${name} ${await packageVersion(name)}`,
     ),
   )
@@ -23,6 +24,7 @@ export async function facts(): Promise<Facts> {
     programVersion("redis-server", "--version", /v=(\S+)/),
     programVersion("beanstalkd", "-v", /(\d\S+)/),
     programVersion("nats-server", "-v", /v(\d\S+)/),
+    programVersion("postgres", "--version", /(\d\S+)/, findPrograms()?.postgres),
   ]
   return {
     date: new Date().toISOString().slice(0, 16),
@@ -38,8 +40,8 @@ async function packageVersion(name: string): Promise<string> {
   return (await file.exists()) ? (await file.json()).version : "not installed"
 }
 
-function programVersion(name: string, flag: string, pattern: RegExp): string {
-  if (Bun.which(name) === null) return `${name} not installed`
-  const { stdout, stderr } = Bun.spawnSync([name, flag])
+function programVersion(name: string, flag: string, pattern: RegExp, path = name): string {
+  if (Bun.which(path) === null) return `${name} not installed`
+  const { stdout, stderr } = Bun.spawnSync([path, flag])
   return `${name} ${pattern.exec(`${stdout}${stderr}`)?.[1]}`
 }

@@ -1,5 +1,5 @@
 /** A directory for the files of servers other than Redis. It is removed when the bench ends, also if it fails. */
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs"
 import { join } from "node:path"
 
 let root: string | undefined
@@ -8,6 +8,7 @@ let count = 0
 export function scratchDirectory(): string {
   if (root === undefined) {
     const made = mkdtempSync("/tmp/tq-bench-")
+    chmodSync(made, 0o711) // PostgreSQL runs as another user
     process.on("exit", () => rmSync(made, { recursive: true, force: true }))
     root = made
   }

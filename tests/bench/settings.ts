@@ -12,4 +12,4 @@ export const withAof = (aof: RedisSettings["aof"]): RedisSettings => ({ aof, arg
 export const SETTINGS_NOTE =
   'Each contender has its own Redis with the same settings: on a Unix socket, `save ""`, `auto-aof-rewrite-percentage 0`, ' +
   "`appendonly yes` with the `appendfsync` that the row names (if it names none: `appendonly no`), " +
-  "otherwise the defaults of redis-server."
+  "otherwise the defaults of redis-server. PostgreSQL has its defaults: `fsync` and `synchronous_commit` are on."

@@ -129,6 +129,7 @@ export class Ours implements Contender {
   }
 
   async #connect(lanes: number): Promise<Connection[]> {
+    this.#connections = this.#connections.filter(({ isOpen }) => isOpen) // the turns of others may take long
     while (this.#connections.length < lanes) this.#connections.push(await Connection.open(this.broker.url))
     return this.#connections.slice(0, lanes)
   }
