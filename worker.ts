@@ -144,7 +144,7 @@ export class Worker {
         log: message =>
           report("A log line", () => {
             const line = String(message)
-            log.info(line, fields)
+            if (!task.redact) log.info(line, fields)
             lease.log(line)
           }),
       })
@@ -152,7 +152,10 @@ export class Worker {
       spans === undefined ? run(task.traceparent) : spans.traceHandler(task, name, signal, run),
     )
     if (outcome.status === "failed" && !signal.aborted)
-      this.#limitedLog.warn("An attempt failed", { ...fields, error: outcome.error })
+      this.#limitedLog.warn("An attempt failed", {
+        ...fields,
+        error: task.redact ? undefined : outcome.error,
+      })
     if (outcome.status === "released") this.#warnOfUnknownType(task.type, outcome.error)
     this.#finish(lease, outcome)
   }

@@ -51,9 +51,14 @@ test("the front page and the documents of the protocol have every route, with it
 })
 
 test("the roles of the protocol are those of lib/wire/routes.ts", async () => {
-  const rows = await table("lib/http/protocol.md", "| role | may send |")
+  const all = await table("lib/http/protocol.md", "| role | may send |")
+  expect(all.at(-1)).toEqual([
+    "`watch`",
+    "what `read` may send, but without [payloads, results and errors](private.md)",
+  ])
+  const rows = all.slice(0, -1)
   expect(rows.map(([role, paths]) => [bare(role!), bare(paths!).split(", ").sort()])).toEqual(
-    ROLES.map(role => [
+    ROLES.filter(role => role !== "watch").map(role => [
       role,
       routes
         .filter(({ roles }) => roles.includes(role))

@@ -5,7 +5,7 @@
  * Durations end in `Ms`, sizes in `Bytes`.
  */
 import { LOG_LEVELS } from "../log.ts"
-import type { Backoff } from "../wire/submitting.ts"
+import type { Backoff } from "../wire/fields.ts"
 import { type AddressMap, type Env, type HostPort, type OnRead, QUEUE_NAME, Reader } from "./reader.ts"
 import { type RedisTls, readRedisTls } from "./redis-tls.ts"
 import { faultOfRedisUrl } from "./redis-url.ts"

@@ -1,11 +1,12 @@
 /** Access control: the table of routes and roles, and the caller that a token identifies. */
 import { type ApiToken, hashOf, type Role } from "../config/tokens.ts"
 import { type Each, Refused } from "../errors.ts"
-import { ROUTES, type RouteName, routeName } from "../wire/routes.ts"
+import type { Sight } from "../task/sight.ts"
+import { ROUTES, type RouteName, rolesOf, routeName } from "../wire/routes.ts"
 
 /** The roles of each route, of which a token needs one. A route without roles needs no token. */
 export const ACCESS = Object.fromEntries<readonly Role[]>(
-  Object.values(ROUTES).map(route => [routeName(route), route.roles]),
+  Object.values(ROUTES).map(route => [routeName(route), rolesOf(route)]),
 ) as Record<RouteName, readonly Role[]>
 
 /** The token that a request carries. An empty X-API-Token counts as absent. */
@@ -42,6 +43,12 @@ export class Caller {
     this.#routes = new Set(
       Object.entries(ACCESS).flatMap(([route, needed]) => (hasOneOf(needed) ? [route] : [])),
     )
+  }
+
+  /** What it may see of payloads, results, errors, progress, checkpoints and log lines. */
+  get sight(): Sight {
+    if (this.hasRole("operate") || this.hasRole("work")) return "all"
+    return this.hasRole("read") || this.hasRole("submit") ? "unredacted" : "none"
   }
 
   hasRole(role: Role): boolean {

@@ -3,7 +3,7 @@ import { Refused } from "../errors.ts"
 import type { Fields } from "../log.ts"
 import { queueOf } from "../task/id.ts"
 import type { Action } from "../wire/action-names.ts"
-import { ActionsQuery } from "../wire/actions.ts"
+import { ActionsQuery, type ActionView } from "../wire/actions.ts"
 import { PROBLEMS } from "../wire/problem.ts"
 import { answerJson, requestId } from "./answer.ts"
 import { type BrokerParts, type Call, logFields } from "./call.ts"
@@ -129,7 +129,12 @@ async function addToTrail(
 
 export async function listActions({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
   const { queue: only, ...rest } = checkActions(queryOf(request))
-  return answerJson(await queue.trail.page({ ...rest, queues: caller.visibleQueues(only) }))
+  const page = await queue.trail.page({ ...rest, queues: caller.visibleQueues(only) })
+  return answerJson(caller.sight === "all" ? page : { ...page, actions: page.actions.map(withoutError) })
 }
+
+/** An operator who filters by an error may have taken it from a task that the reader may not see. */
+const withoutError = (entry: ActionView): ActionView =>
+  JSON.parse(JSON.stringify(entry, (name, value) => (name === "error" ? undefined : value)))
 
 const checkActions = queryChecker(ActionsQuery, { limit: 100 })

@@ -2,7 +2,8 @@
 import { createHash } from "node:crypto"
 import { filterOf, matcherOf } from "../queue/filter.ts"
 import { queueOf } from "../task/id.ts"
-import { BulkQuery, BulkRequest, CancelMany } from "../wire/bulk.ts"
+import { maySeeContents, type Sight } from "../task/sight.ts"
+import { BulkQuery, BulkRequest, type BulkView, CancelMany } from "../wire/bulk.ts"
 import { STATES_OF_ACTION } from "../wire/bulk-words.ts"
 import { memberTexts } from "../wire/json-text.ts"
 import type { Fault } from "../wire/problem.ts"
@@ -21,7 +22,15 @@ export async function cancelTasks(call: Call, parts: BrokerParts): Promise<Respo
   const { queue: only, state, limit, cursor, dry_run: dryRun, ...filter } = checkCancel(body.value)
   const queues = call.caller.visibleQueues(only)
   const matches = matcherOf(filterOf(filter))
-  const page = { queues, state: statesOf(state), limit, cursor, dryRun, ...(matches && { matches }) }
+  const page = {
+    queues,
+    state: statesOf(state),
+    limit,
+    cursor,
+    dryRun,
+    sight: call.caller.sight,
+    ...(matches && { matches }),
+  }
   if (dryRun) return answerJson(await queue.cancelAll(page))
   const cancel = () => queue.cancelAll(page)
   const target = { queue: only, queues }
@@ -73,11 +82,11 @@ export async function startBulk(call: Call, parts: BrokerParts): Promise<Respons
 export async function listBulk({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
   const { limit } = checkList(queryOf(request))
   const operations = await queue.bulk.list(queues => caller.mayUseEach(queues))
-  return answerJson({ operations: operations.slice(0, limit) })
+  return answerJson({ operations: operations.slice(0, limit).map(one => seenWith(caller.sight, one)) })
 }
 
 export const getBulk = forBulk(async ({ caller }, { queue }, id) =>
-  answerJson(await queue.bulk.get(id, queues => caller.mayUseEach(queues))),
+  answerJson(seenWith(caller.sight, await queue.bulk.get(id, queues => caller.mayUseEach(queues)))),
 )
 
 export const stopBulk = forBulk(async (call, parts, id) => {
@@ -94,6 +103,14 @@ export const stopBulk = forBulk(async (call, parts, id) => {
     )
   return answerJson({ status, bulk_id: id })
 })
+
+/** Patches are parts of payloads. An operator who filters by an error may know it from a task that others may not see. */
+function seenWith(sight: Sight, view: BulkView): BulkView {
+  if (sight === "all") return view
+  const { patch: _patch, cause, ...rest } = view
+  const { error: _error, ...filter } = view.filter
+  return { ...rest, filter, ...(cause !== undefined && maySeeContents(sight, false) && { cause }) }
+}
 
 const checkCancel = checker(CancelMany, { state: "waiting", limit: 100, dry_run: false })
 const checkBulk = checker(BulkRequest)

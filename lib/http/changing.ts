@@ -38,7 +38,7 @@ export const submitAgain = forTask(async (call, parts, id) => {
   const faults = faultsOfStart(again)
   if (faults.length > 0) throw invalid(faults)
   const { key, traceparent, tracestate } = readHeaders(headers)
-  const original = await parts.queue.find(id)
+  const original = await parts.queue.find(id, "all")
   if (!ENDED_STATES.includes(original.state))
     throw new Refused("not_ended", { task_id: id, state: original.state })
   const { meta } = JSON.parse(`{${original.memberJson ?? ""}}`)

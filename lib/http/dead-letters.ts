@@ -22,14 +22,22 @@ import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 export async function listDead({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
   const { queue: only, limit, cursor, ...filter } = checkDlq(queryOf(request))
   const queues = caller.visibleQueues(only)
-  const { size, tasks, next } = await queue.dead.page({ queues, filter: filterOf(filter), limit, cursor })
+  const { size, tasks, next } = await queue.dead.page({
+    queues,
+    filter: filterOf(filter),
+    limit,
+    cursor,
+    sight: caller.sight,
+  })
   return answer(`{"dlq_size":${size},${writePage(tasks, next)}}`)
 }
 
 export async function groupDead({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
   const { queue: only, cursor, ...filter } = checkGroups(queryOf(request))
   const queues = caller.visibleQueues(only)
-  return answerJson(await queue.dead.groups({ queues, filter: filterOf(filter), cursor }))
+  return answerJson(
+    await queue.dead.groups({ queues, filter: filterOf(filter), cursor, sight: caller.sight }),
+  )
 }
 
 export const deleteDeadTask = forTask(async (call, parts, id) => {
@@ -53,7 +61,8 @@ export async function purgeDeadTasks(call: Call, parts: BrokerParts): Promise<Re
   using body = await readBody(call.request)
   const { queue: only, limit, cursor, dry_run: dryRun, ...filter } = checkPurge(body.value)
   const queues = call.caller.visibleQueues(only)
-  const purge = () => queue.dead.purge({ queues, filter: filterOf(filter), limit, cursor, dryRun })
+  const purge = () =>
+    queue.dead.purge({ queues, filter: filterOf(filter), limit, cursor, dryRun, sight: call.caller.sight })
   if (dryRun) return answerJson(await purge())
   const target = { queue: only, queues }
   const order = { ...filter, limit }
@@ -78,7 +87,9 @@ export async function retryDeadTasks(call: Call, parts: BrokerParts): Promise<Re
   const queues = call.caller.visibleQueues(only)
   const mayWait = order.waitMs > 0 || order.rate < Number.POSITIVE_INFINITY
   const retry = () =>
-    limitWaiting(Number(mayWait), () => queue.dead.retryAll({ ...order, queues }, call.request.signal))
+    limitWaiting(Number(mayWait), () =>
+      queue.dead.retryAll({ ...order, queues, sight: call.caller.sight }, call.request.signal),
+    )
   if (order.dryRun) return answerJson(await retry())
   const target = { queue: only, queues }
   const { filter, limit, patch } = order

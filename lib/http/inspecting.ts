@@ -8,17 +8,20 @@ import { answer, answerJson } from "./answer.ts"
 import { type BrokerParts, type Call, forTask } from "./call.ts"
 import { invalid, queryChecker, queryOf } from "./validate.ts"
 
-export const getTask = forTask(async ({ request }, { queue, limitWaiting }, id) => {
+export const getTask = forTask(async ({ request, caller }, { queue, limitWaiting }, id) => {
   const { wait_ms: waitMs } = checkStatus(queryOf(request))
-  const task = await limitWaiting(waitMs, () => queue.find(id, waitMs, request.signal))
+  const task = await limitWaiting(waitMs, () => queue.find(id, caller.sight, waitMs, request.signal))
   return answer(writeTask(task))
 })
 
-export const whyTask = forTask(async (_call, { queue }, id) => answerJson(whyBody(await queue.why(id))))
+export const whyTask = forTask(async ({ caller }, { queue }, id) =>
+  answerJson(whyBody(await queue.why(id, caller.sight))),
+)
 
 export async function listTasks({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
   const search = readTasksQuery(queryOf(request))
-  const { tasks, next } = await queue.search({ ...search, queues: caller.visibleQueues(search.queue) })
+  const queues = caller.visibleQueues(search.queue)
+  const { tasks, next } = await queue.search({ ...search, queues, sight: caller.sight })
   return answer(`{${writePage(tasks, next)}}`)
 }
 
@@ -74,6 +77,8 @@ function writeTask(task: Task): string {
     error: task.error,
     reason: task.reason,
     log: task.log.length > 0 ? task.log : undefined,
+    redact: task.redact,
+    hidden: task.hidden,
   }
   const texts =
     (task.memberJson === undefined ? "" : `,${task.memberJson}`) +

@@ -31,7 +31,7 @@ export async function listenEvents(
   const queues = requested ?? (task === undefined ? caller.visibleQueues(undefined) : [queueOf(task)])
   return eventStream(
     await queue.eventFeed.listen(
-      { token: caller.name, queues, task, events },
+      { token: caller.name, queues, task, events, sight: caller.sight },
       after,
       request.signal,
       session?.expiresAt,

@@ -5,6 +5,7 @@ import { headerRecord } from "../redis/keys.ts"
 import { joinId } from "../task/id.ts"
 import type { Recurrence } from "../task/recurrence.ts"
 import { idOfRun, type ScheduleDefinition } from "../task/schedule.ts"
+import { maySeeContents, type Sight } from "../task/sight.ts"
 import { memberTexts } from "../wire/json-text.ts"
 import { Pause } from "../wire/managing.ts"
 import type { Fault } from "../wire/problem.ts"
@@ -41,12 +42,12 @@ export async function listSchedules({ request, caller }: Call, { queue }: Broker
     cursor,
   })
   return answer(
-    `{"schedules":[${schedules.map(writeSchedule).join(",")}]${next === undefined ? "" : `,"next":"${next}"`}}`,
+    `{"schedules":[${schedules.map(one => writeSchedule(one, caller.sight)).join(",")}]${next === undefined ? "" : `,"next":"${next}"`}}`,
   )
 }
 
-export const getSchedule = forSchedule(async (_call, { queue }, { queueName, name }) =>
-  answer(writeSchedule(await queue.schedules.get(queueName, name))),
+export const getSchedule = forSchedule(async ({ caller }, { queue }, { queueName, name }) =>
+  answer(writeSchedule(await queue.schedules.get(queueName, name), caller.sight)),
 )
 
 export const deleteSchedule = forSchedule(async (call, parts, { queueName, name, id }) => {
@@ -171,9 +172,10 @@ function faultsOfJitter({ jitter_ms = 0, ...times }: Schedule): Fault[] {
   ]
 }
 
-function writeSchedule({ queue, name, schedule, lastState }: FoundSchedule): string {
+function writeSchedule({ queue, name, schedule, lastState }: FoundSchedule, sight: Sight): string {
   const { definition, payload, planned, fired, missed, skipped, last, paused, pauseReason } = schedule
   const { task, ...rest } = definition
+  const isHidden = !maySeeContents(sight, task.redact === true)
   const view = {
     schedule: joinId(queue, name),
     queue,
@@ -192,7 +194,10 @@ function writeSchedule({ queue, name, schedule, lastState }: FoundSchedule): str
     paused: paused > 0,
     paused_at: paused || undefined,
     pause_reason: pauseReason || undefined,
+    hidden: isHidden || undefined,
   }
-  const taskText = `${JSON.stringify(task).slice(0, -1)},"payload":${payload}}`
+  const taskText = isHidden
+    ? JSON.stringify(task)
+    : `${JSON.stringify(task).slice(0, -1)},"payload":${payload}}`
   return `${JSON.stringify(view).slice(0, -1)},"task":${taskText}}`
 }

@@ -251,6 +251,7 @@ function writeLeased(task: Leased): string {
     (policy.maxRuntimeMs ? `,"max_runtime_ms":${policy.maxRuntimeMs}` : "") +
     (task.group === undefined ? "" : `,"group":${JSON.stringify(task.group)}`) +
     (memberJson === undefined ? "" : `,${memberJson}`) +
+    (task.redact ? ',"redact":true' : "") +
     (checkpoint === undefined ? "}" : `,"checkpoint":${checkpoint}}`)
   )
 }

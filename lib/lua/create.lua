@@ -101,6 +101,7 @@ local function replace(holder, body, large, starts, asked)
   leave(expiring, holder)
   set_expiry(t, asked)
   extras(t).extra = asked.extra
+  extras(t).redact = extras(t).redact or asked.redact -- the history may be about the old payload
   if t.state == "queued" and (moves or after.priority ~= before.priority) then move_queued(holder, before, after) end
   -- Debounce: a repeated delay starts again.
   if t.state == "scheduled" and starts > now then join(due, starts, holder) end
@@ -113,6 +114,7 @@ local function create(id, body, large, starts, asked)
   opened[id] = t
   set_expiry(t, asked)
   if asked.extra then extras(t).extra = asked.extra end
+  if asked.redact then extras(t).redact = asked.redact end
   if asked.unique then
     extras(t).unique = asked.unique
     redis.call("SET", unique .. asked.unique, id)

@@ -12,6 +12,7 @@
 import { Refused } from "../errors.ts"
 import { EVENT_STREAM, LISTENING } from "../redis/keys.ts"
 import type { Store } from "../redis/store.ts"
+import { maySeeContents, type Sight } from "../task/sight.ts"
 import type { EventName } from "../wire/events.ts"
 import { writeEvent } from "../wire/sse.ts"
 
@@ -22,6 +23,7 @@ interface EventFilter {
   queues: readonly string[] | undefined
   task: string | undefined
   events: readonly EventName[] | undefined
+  sight: Sight
 }
 
 const MAX_SUBSCRIBERS = 200
@@ -285,7 +287,7 @@ class Subscriber {
       if (compareIds(entry.id, this.position) <= 0) continue
       this.position = entry.id
       const data = this.#dataOf(entry)
-      if (data !== undefined) text += writeEvent(entry.id, entry.event, withTime(entry.id, data))
+      if (data !== undefined) text += writeEvent(entry.id, entry.event, withTime(entry.id, this.#seen(data)))
     }
     if (text !== "") this.send(text)
   }
@@ -340,6 +342,13 @@ class Subscriber {
     if (queue !== "" || this.#queues === undefined)
       return this.#queues?.has(queue) === false ? undefined : data
     return this.#ofQueues(data)
+  }
+
+  /** Errors of tasks with `redact` are not published at all. */
+  #seen(data: string): string {
+    return maySeeContents(this.filter.sight, false)
+      ? data
+      : JSON.stringify({ ...JSON.parse(data), error: undefined })
   }
 
   /** `counts` and `skipped` have numbers of many queues. Keeps only those that the filter names. */

@@ -241,8 +241,9 @@ export class Spans {
     const abortReason = signal.aborted ? String((signal.reason as Error).name) : undefined
     span.setAttribute("tq.task.outcome", abortReason ?? status)
     if (status === "failed" || abortReason !== undefined) {
-      span.setAttribute("error.type", abortReason ?? /^[\w.]{1,64}(?=:)/.exec(error)?.[0] ?? "failed")
-      span.setStatus({ code: SpanStatusCode.ERROR, message: error.slice(0, MAX_VALUE_LENGTH) })
+      const shown = task.redact ? "" : error
+      span.setAttribute("error.type", abortReason ?? /^[\w.]{1,64}(?=:)/.exec(shown)?.[0] ?? "failed")
+      span.setStatus({ code: SpanStatusCode.ERROR, message: shown.slice(0, MAX_VALUE_LENGTH) })
     }
     span.end()
     return outcome

@@ -110,7 +110,7 @@ async function main(id: string): Promise<number> {
       )
       return 1
     }
-    console.log(describeRecord(readTask(queue, raw), raw))
+    console.log(describeRecord(readTask(queue, raw, "all"), raw))
     return 0
   } catch (error) {
     if (!(error instanceof Error)) throw error

@@ -39,6 +39,7 @@ export async function findPage(
     limit,
     cursor,
     bare: true,
+    sight: "all", // only operators start these operations
     matches: task => isInTime(about.action, task, startedAt) && (matches?.(task, startedAt) ?? true),
   })
   return { ids: tasks.map(({ id }) => id), next, seen: looked }

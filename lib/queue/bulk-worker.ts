@@ -261,7 +261,7 @@ export class BulkWorker {
   async #causeOf(id: string, state: "dead" | "cancelled" | ""): Promise<string> {
     if (state === "") return `The canary ${id} was deleted before its outcome was seen.`
     if (state === "cancelled") return `The canary ${id} was cancelled.`
-    const { error = "" } = await findTask(this.parts.scripts, id)
+    const { error = "" } = await findTask(this.parts.scripts, id, "unredacted")
     const line = error.split("\n", 1)[0]!.slice(0, MAX_CAUSE_CHARACTERS).toWellFormed()
     return `The canary ${id} died again${line === "" ? "" : `: ${line}`}.`
   }

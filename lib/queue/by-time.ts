@@ -56,7 +56,7 @@ interface Position {
 }
 
 export async function findByTime(scripts: Scripts, filter: TimeFilter): Promise<FoundPage> {
-  const { queues, state, limit, cursor, matches, idPart = "" } = filter
+  const { queues, state, limit, cursor, sight, matches, idPart = "" } = filter
   const phases = phasesOf(state)
   let position = cursor === undefined ? undefined : readCursor(cursor, phases)
   const found: Found[] = []
@@ -97,7 +97,7 @@ export async function findByTime(scripts: Scripts, filter: TimeFilter): Promise<
         const [at, queue, place, id] = entry
         const text = texts[i]
         if (text === undefined) return endPage(lastCursor)
-        const task = text ? readTask(queue, rawOf(place, at, id, text)) : undefined
+        const task = text ? readTask(queue, rawOf(place, at, id, text), sight) : undefined
         const isMatch =
           task !== undefined &&
           states.includes(task.state) &&
@@ -108,7 +108,7 @@ export async function findByTime(scripts: Scripts, filter: TimeFilter): Promise<
         lastCursor = writeCursor({ ...within, last: entry })
         if (!isMatch) continue
         foundIds.add(task.id)
-        found.push({ task, hasOwnPayload: hasOwnPayload(text!), cursor: lastCursor })
+        found.push({ task, hasOwnPayload: !task.hidden && hasOwnPayload(text!), cursor: lastCursor })
       }
       more = round.more
       last = round.last

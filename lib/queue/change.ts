@@ -70,7 +70,7 @@ export async function changeTask(parts: ChangeParts, id: string, change: TaskCha
 
 /** The members for the worker with other labels. The script compares `known`, so that no other change is undone. */
 async function withLabels(scripts: Scripts, id: string, meta: Readonly<Record<string, string>>) {
-  const { memberJson: known = "" } = await findTask(scripts, id)
+  const { memberJson: known = "" } = await findTask(scripts, id, "all")
   const { meta: _, ...others } = JSON.parse(`{${known}}`)
   const labels = Object.keys(meta).length > 0 ? { meta } : {}
   return { known, members: `=${JSON.stringify({ ...labels, ...others }).slice(1, -1)}` }

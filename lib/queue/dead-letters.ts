@@ -7,6 +7,7 @@ import { pause } from "../pause.ts"
 import type { Scripts } from "../redis/scripts.ts"
 import { splitId } from "../task/id.ts"
 import { inlineOrLarge } from "../task/record.ts"
+import type { Sight } from "../task/sight.ts"
 import type { Task } from "../task/task.ts"
 import type { DeadGroup } from "../wire/dead-letters.ts"
 import type { State } from "../wire/fields.ts"
@@ -27,6 +28,8 @@ interface DeadPage {
   filter: Filter
   limit: number
   cursor?: string | undefined
+  /** What the caller may see of the tasks. */
+  sight: Sight
 }
 
 export interface Retry extends DeadPage {
@@ -143,7 +146,7 @@ export class DeadLetters {
     const { ends, scripts } = this.parts
     try {
       if (waitMs > 0) await ends.waitFor(id, waitMs, signal)
-      return (await findTask(scripts, id)).state
+      return (await findTask(scripts, id, "none")).state
     } catch (error) {
       // Any other error goes to the client, which then knows of no canary and repeats the call.
       if (error instanceof Refused && error.reason === "task_not_found") return undefined
@@ -180,13 +183,14 @@ export class DeadLetters {
   }
 
   /** `bare`: without payloads that have a key of their own, which may be large. */
-  async #find({ queues, filter, limit, cursor }: DeadPage, { bare = true } = {}) {
+  async #find({ queues, filter, limit, cursor, sight }: DeadPage, { bare = true } = {}) {
     const matches = matcherOf(filter)
     return tasksPage(this.parts.scripts, {
       queues: queues ?? (await this.parts.names.list()),
       state: "dead",
       limit,
       cursor,
+      sight,
       bare,
       ...(matches === undefined ? {} : { matches }),
     })

@@ -3,6 +3,7 @@ import { Refused } from "../errors.ts"
 import type { PagePart, Scripts } from "../redis/scripts.ts"
 import { localOf, splitId } from "../task/id.ts"
 import { hasOwnPayload, LOST_PAYLOAD, type RawTask, readTask } from "../task/record.ts"
+import type { Sight } from "../task/sight.ts"
 import type { Task } from "../task/task.ts"
 import type { State } from "../wire/fields.ts"
 
@@ -35,11 +36,11 @@ export const PLACES: Record<State, readonly string[]> = {
   cancelled: ["cancelled"],
 }
 
-export async function findTask(scripts: Scripts, id: string): Promise<Task> {
+export async function findTask(scripts: Scripts, id: string, sight: Sight): Promise<Task> {
   const { queue, localId } = splitId(id)
   const [raw] = await scripts.call("inspect", queue, {}, [{ id: localId }])
   if (!raw) throw new Refused("task_not_found", { task_id: id })
-  return readTask(queue, raw)
+  return readTask(queue, raw, sight)
 }
 
 export interface TaskFilter {
@@ -49,6 +50,8 @@ export interface TaskFilter {
   state: State | readonly State[]
   limit: number
   cursor?: string | undefined
+  /** What the reader may see. `matches` sees no more. */
+  sight: Sight
   /** Gets a task without its payload, and the time of Redis. */
   matches?: ((task: Task, now: number) => boolean) | undefined
   /** Only tasks whose ids, without the name of the queue, contain this text in lower case. */
@@ -59,6 +62,7 @@ export interface TaskFilter {
 
 export interface Found {
   task: Task
+  /** Its payload has its own key and has not been read. */
   hasOwnPayload: boolean
   /** The cursor of the page that begins after this entry. */
   cursor: string
@@ -84,7 +88,7 @@ export async function tasksPage(scripts: Scripts, filter: TaskFilter): Promise<P
 /** Such a page, in which payloads that have their own keys are missing. `looked`: how many entries were read. */
 export async function findTasks(
   scripts: Scripts,
-  { queues, state, limit, cursor, matches, idPart = "" }: Omit<TaskFilter, "bare">,
+  { queues, state, limit, cursor, sight, matches, idPart = "" }: Omit<TaskFilter, "bare">,
 ): Promise<FoundPage & { looked: number }> {
   const states: readonly State[] = [state].flat()
   const places = [...new Set(states.flatMap(of => PLACES[of]))]
@@ -123,7 +127,7 @@ export async function findTasks(
     )
     for (const [queue, place, ...entries] of parts)
       for (const [score, id, text] of entries) {
-        const task = text === null ? undefined : readTask(queue, rawOf(place, score, id, text))
+        const task = text === null ? undefined : readTask(queue, rawOf(place, score, id, text), sight)
         const isMatch =
           task !== undefined &&
           states.includes(task.state) &&
@@ -136,7 +140,7 @@ export async function findTasks(
         last = writeCursor(position)
         if (!isMatch) continue
         foundIds.add(task.id)
-        found.push({ task, hasOwnPayload: hasOwnPayload(text!), cursor: last })
+        found.push({ task, hasOwnPayload: !task.hidden && hasOwnPayload(text!), cursor: last })
       }
     if (isComplete) {
       at += some.length

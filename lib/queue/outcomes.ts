@@ -22,11 +22,13 @@ const MAX_LOGGED_ERROR = 200
 
 /**
  * How an attempt ended. `attempt` is the newest attempt of the task; a repeated ack may be about an earlier one. `reason` is
- * set if the task is dead now. `now` is by the clock of this broker, like the time in a lease.
+ * empty or absent unless the task is dead now. `now` is by the clock of this broker, like the time in a lease.
  */
 interface AttemptEnd extends Pick<Settled, "code" | "retries">, Moment {
   state: Task["state"]
   reason: string | undefined
+  /** Its error must not be published. */
+  redact?: "1" | undefined
   now: number
 }
 
@@ -75,27 +77,28 @@ export class OutcomeRecorder {
   /** Records an attempt that its worker ended. A repeated ack is recorded again. `requester` is added to log lines. */
   recordSettled(
     settlement: Settlement,
-    { code, retries, attempt: newest, state, reason, at, now }: AttemptEnd,
+    { code, retries, attempt: newest, state, reason, redact, at, now }: AttemptEnd,
     requester: () => Fields = () => ({}),
   ): void {
-    const { id, lease, text, outcome } = settlement
+    const { id, lease, outcome } = settlement
+    const error = outcome === "done" || redact ? undefined : settlement.text || undefined
     const queue = queueOf(id)
     const died = code === "moved_to_dlq" || (code === "released" && state === "dead")
     this.#count(queue, id, code, lease, now)
     if (died) {
       this.counters.forQueue(queue).dead++
       this.activity.recordOutcome(queue, id, "dead")
-      this.#logDead(settlement, retries, reason, requester())
+      this.#logDead(id, error, retries, reason || undefined, requester())
     }
     this.activity.forgetType(id)
     if (!this.events.active) return
     const attempt = lease === undefined ? newest : Number.parseInt(lease, 10)
     const moment = { at, attempt }
     if (this.events.admits(SETTLE_EVENTS[code], queue)) {
-      const facts = { attempt, ...(outcome !== "done" && text ? { error: text } : {}) }
+      const facts = { attempt, ...(error === undefined ? {} : { error }) }
       this.events.publishTaskEvent(SETTLE_EVENTS[code], queue, id, moment, facts)
     }
-    if (died) this.#publish("dead", id, moment, { attempt, ...(reason === undefined ? {} : { reason }) })
+    if (died) this.#publish("dead", id, moment, { attempt, ...(reason ? { reason } : {}) })
   }
 
   /** Records tasks whose lease lapsed or whose expiry passed, as found by a lease or a sweep. lua/lease.lua has the format of `timeouts`. */
@@ -149,12 +152,7 @@ export class OutcomeRecorder {
     if (ranMs !== undefined) counters.run.observe(ranMs / 1_000)
   }
 
-  #logDead(
-    { id, text = "" }: Settlement,
-    retries: number,
-    reason: string | undefined,
-    requester: Fields,
-  ): void {
+  #logDead(id: string, text = "", retries: number, reason: string | undefined, requester: Fields): void {
     const error = text.split("\n", 1)[0]!.slice(0, MAX_LOGGED_ERROR) || undefined
     const fields = { task_id: id, queue: queueOf(id), reason, error, retries }
     this.#log.warn("A task is dead", { ...fields, ...requester })

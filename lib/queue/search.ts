@@ -2,6 +2,7 @@
 import { Refused } from "../errors.ts"
 import type { Scripts } from "../redis/scripts.ts"
 import { joinId, splitId } from "../task/id.ts"
+import type { Sight } from "../task/sight.ts"
 import type { Task } from "../task/task.ts"
 import type { State } from "../wire/fields.ts"
 import { findByTime } from "./by-time.ts"
@@ -26,6 +27,7 @@ export interface Search {
   order: "queue" | "time"
   limit: number
   cursor?: string | undefined
+  sight: Sight
   /** Gets a task without its payload. It must not depend on the time. */
   matches?: TaskFilter["matches"]
   /** An id or a part of one, in any case. */
@@ -75,7 +77,7 @@ const MAX_WHOLE_IDS = 10
 /** Looks up a whole id in up to 1,000 queues. The same id in many queues was chosen by clients. */
 async function findWholeId(
   scripts: Scripts,
-  { queues, state, limit, cursor = EXACT, matches }: Search,
+  { queues, state, limit, cursor = EXACT, sight, matches }: Search,
   localId: string,
 ): Promise<FoundPage> {
   const rest = queues.filter(queue => queue >= cursor.slice(EXACT.length))
@@ -95,7 +97,7 @@ async function findWholeId(
     if (text === undefined || found.length === Math.min(limit, MAX_WHOLE_IDS))
       return { found, next: cursorBefore(i), textLeft: 0 }
     const id = joinId(some[i]!, localId)
-    const task = text ? await findTask(scripts, id).catch(ifGone) : undefined
+    const task = text ? await findTask(scripts, id, sight).catch(ifGone) : undefined
     if (task === undefined || (state !== "all" && task.state !== state) || matches?.(task, 0) === false)
       continue
     found.push({ task, hasOwnPayload: false, cursor: cursorBefore(i + 1) })
@@ -113,7 +115,8 @@ function withText({ found, next, textLeft }: FoundPage, text: string, limit: num
   const plain = text.toLowerCase()
   // Payloads are JSON texts, in which a quotation mark is escaped.
   const inJson = JSON.stringify(text).slice(1, -1).toLowerCase()
-  const contains = ({ error = "", payload }: Task) => {
+  const contains = ({ error = "", payload, hidden }: Task) => {
+    if (hidden) return false
     if (error.toLowerCase().includes(plain)) return true
     const json = payload.toLowerCase()
     return json.includes(plain) || json.includes(inJson)

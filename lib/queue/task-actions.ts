@@ -98,7 +98,7 @@ export class TaskActions {
     let text = 0
     for (const [i, item] of items(ids).entries()) {
       const [found] = await scripts.call("inspect", queue, {}, [item])
-      const payload = found ? mergedText(readTask(queue, found).payload, patch) : ""
+      const payload = found ? mergedText(readTask(queue, found, "all").payload, patch) : ""
       text += payload.length
       part.push({ ...item, ...inlineOrLarge(payload) })
       if (part.length < MAX_PATCHES_PER_CALL && text < MAX_TEXT_PER_CALL && i < ids.length - 1) continue

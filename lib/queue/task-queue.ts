@@ -8,6 +8,7 @@ import { givenIdRecord, recordKey } from "../redis/keys.ts"
 import type { Replies } from "../redis/scripts.ts"
 import type { RedisState } from "../redis/store.ts"
 import { joinId, newLocalId, queueOf, splitId } from "../task/id.ts"
+import type { Sight } from "../task/sight.ts"
 import type {
   Extended,
   Extension,
@@ -24,6 +25,7 @@ import { changeTask, delayOf, type TaskChange } from "./change.ts"
 import { findTask, type Page, type TaskFilter, tasksPage } from "./listing.ts"
 import type { Demand } from "./long-poll.ts"
 import { openParts, type Parts, type TaskQueueOptions } from "./parts.ts"
+import { leaseLost, queueFull } from "./refusals.ts"
 import { type Search, searchTasks } from "./search.ts"
 import { type Why, whyTask } from "./why.ts"
 import type { WorkerIdentity } from "./worker-registry.ts"
@@ -175,7 +177,7 @@ export class TaskQueue {
       const { id, lease } = settlement
       const answer = answers[i]!
       if (answer instanceof Refused) return answer
-      const [code, retries, attempt, state, at, reason] = answer
+      const [code, retries, attempt, state, at, reason, redact] = answer
       // A sweep learns when the backoff ends; requests that already wait make no lease call that would.
       if (state === "retrying") sweeper.sweepIn(queueOf(id), 0)
       switch (code) {
@@ -184,7 +186,11 @@ export class TaskQueue {
         case "moved_to_dlq":
         case "released":
         case "cancelled":
-          outcomes.recordSettled(settlement, { code, retries, attempt, state, reason, at, now }, requester)
+          outcomes.recordSettled(
+            settlement,
+            { code, retries, attempt, state, reason, redact, at, now },
+            requester,
+          )
           this.workers.recordSettled(worker, { id, code, retries }, lease)
           return { id, code, retries }
         case "lease_lost":
@@ -272,23 +278,23 @@ export class TaskQueue {
   }
 
   /** The task as it is now, or, with `waitMs`, as it is once it has ended or the time is over. */
-  async find(id: string, waitMs = 0, signal?: AbortSignal): Promise<Task> {
+  async find(id: string, sight: Sight, waitMs = 0, signal?: AbortSignal): Promise<Task> {
     const { scripts, ends } = this.parts
     try {
-      const task = await findTask(scripts, id)
+      const task = await findTask(scripts, id, sight)
       if (waitMs === 0 || ENDED_STATES.includes(task.state)) return task
       await ends.waitFor(id, waitMs, signal)
-      return await findTask(scripts, id)
+      return await findTask(scripts, id, sight)
     } catch (error) {
       throw await this.#goneInsteadOfUnknown(error, id)
     }
   }
 
   /** Why a task does not run, with the facts. */
-  async why(id: string): Promise<Why> {
+  async why(id: string, sight: Sight): Promise<Why> {
     const { scripts, longPoll } = this.parts
     try {
-      return await whyTask(scripts, id, queue => longPoll.hasWaiters(queue))
+      return await whyTask(scripts, id, sight, queue => longPoll.hasWaiters(queue))
     } catch (error) {
       throw await this.#goneInsteadOfUnknown(error, id)
     }
@@ -348,19 +354,3 @@ export class TaskQueue {
     return record?.split(" ")[1] === localId ? new Refused("task_gone", { task_id: id }) : error
   }
 }
-
-const queueFull = (queue: string, why: string) =>
-  new Refused("queue_full", {
-    detail: `The queue ${queue} is full: ${why}. The task was not stored. Retry when workers have finished some tasks.`,
-  })
-
-const leaseLost = (id: string, attempt: number, state: Task["state"]) =>
-  new Refused("lease_lost", {
-    task_id: id,
-    attempt,
-    state,
-    detail:
-      state === "processing"
-        ? `Attempt ${attempt} holds the task now. Discard your result.`
-        : `This lease has ended, and the task is ${state}. Discard your result.`,
-  })

@@ -3,6 +3,7 @@ import { Refused } from "../errors.ts"
 import type { Replies, Scripts } from "../redis/scripts.ts"
 import { joinId, splitId } from "../task/id.ts"
 import { readTask } from "../task/record.ts"
+import type { Sight } from "../task/sight.ts"
 import type { Task } from "../task/task.ts"
 import type { HeldCause } from "../wire/grouping.ts"
 import type { Attempt } from "../wire/inspecting.ts"
@@ -49,12 +50,13 @@ const GROUP_CAUSES = {
 export async function whyTask(
   scripts: Scripts,
   id: string,
+  sight: Sight,
   hasWaiters: (queue: string) => boolean,
 ): Promise<Why> {
   const { queue, localId } = splitId(id)
   const [found] = await scripts.call("why", queue, {}, [{ id: localId }])
   if (!found) throw new Refused("task_not_found", { task_id: id })
-  return explain(queue, found, hasWaiters(queue))
+  return explain(queue, found, sight, hasWaiters(queue))
 }
 
 function explain(
@@ -62,9 +64,10 @@ function explain(
   [now, polled, higher, position, paused, reason, limited, raw, held, heldUntil, note, holders]: NonNullable<
     Replies["why"][number]
   >,
+  sight: Sight,
   isPolled: boolean,
 ): Why {
-  const task = readTask(queue, raw)
+  const task = readTask(queue, raw, sight)
   const until = (time: number) => `in ${seconds(time - now)}`
   const since = (time: number) => `for ${seconds(now - time)}`
   switch (task.state) {

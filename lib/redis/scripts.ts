@@ -232,7 +232,15 @@ export interface Replies extends SharedReplies {
   lease: [nextEvent: number, handed: string[], lapsed: number, died: number, timeouts?: string[]]
   settle:
     | number
-    | [code: SettleCode, retries: number, attempt: number, state: State, at: number, reason?: Reason][]
+    | [
+        code: SettleCode,
+        retries: number,
+        attempt: number,
+        state: State,
+        at: number,
+        reason?: Reason | "",
+        redact?: "1",
+      ][]
   extend: [code: ExtendCode, deadline: number, attempt: number, state: State][]
   sweep: [
     more: 0 | 1,

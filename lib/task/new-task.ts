@@ -1,6 +1,8 @@
 /** A task from the members of a submit. */
+
+import type { Backoff } from "../wire/fields.ts"
 import type { TaskDefaults } from "../wire/queue-settings.ts"
-import type { Backoff, Submit } from "../wire/submitting.ts"
+import type { Submit } from "../wire/submitting.ts"
 import { DEFAULT_PRIORITY } from "./policy.ts"
 import type { NewTask, Task } from "./task.ts"
 
@@ -29,6 +31,7 @@ export function newTask(
     expiresInMs: submit.expires_in_ms,
     memberJson,
     group: submit.group,
+    redact: submit.redact,
     policy: {
       priority: submit.priority ?? own?.priority ?? DEFAULT_PRIORITY,
       maxRetries: submit.max_retries ?? own?.max_retries ?? defaults.maxRetries,
@@ -50,14 +53,15 @@ export function whenOf({ run_at, delay_ms }: Pick<Submit, "run_at" | "delay_ms">
   return delay_ms === undefined ? undefined : `+${delay_ms}`
 }
 
-/** A new task like one that has ended: its queue, type, policy, group and labels, but neither its unique key nor its schedule. */
+/** A new task like one that has ended: its queue, type, policy and group, and `redact`, but neither its unique key nor its schedule. */
 export function taskLike(original: Task, changes: Pick<NewTask, "payload" | "when" | "memberJson">): NewTask {
-  const { queue, type, policy, group, createdAt } = original
+  const { queue, type, policy, group, redact, createdAt } = original
   return {
     queue,
     type,
     policy,
     group,
+    redact,
     expiresInMs: policy.expiresAt ? policy.expiresAt - createdAt : undefined,
     ...changes,
   }

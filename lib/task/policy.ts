@@ -1,5 +1,5 @@
 /** The policy of a task (priority, budgets, time limits, backoff), and the line that stores it. */
-import type { Backoff } from "../wire/submitting.ts"
+import type { Backoff } from "../wire/fields.ts"
 
 export const DEFAULT_PRIORITY = 5
 

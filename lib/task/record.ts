@@ -3,6 +3,7 @@
 import { REASONS, STATES } from "../wire/states.ts"
 import { joinId } from "./id.ts"
 import { encodePolicy, groupIn, readPolicy, withGroup } from "./policy.ts"
+import { type Sight, seenWith } from "./sight.ts"
 import type { Leased, NewTask, Task } from "./task.ts"
 
 /** A payload longer than this (in UTF-16 units) has its own key, so that no transition writes it again. */
@@ -84,6 +85,7 @@ interface Extras {
   log?: string
   history?: string
   settled?: string
+  redact?: string
 }
 
 const readExtras = (text: string): Extras => (text === "" ? {} : JSON.parse(text))
@@ -99,7 +101,7 @@ export function readLeased(queue: string, handed: readonly string[]): Leased[] {
     const text = handed[i++]!
     const large = hasOwnPayload(text) ? handed[i++] : ""
     const stored = splitRecord(text)
-    const { extra: memberJson, checkpoint } = readExtras(stored.extras)
+    const { extra: memberJson, checkpoint, redact } = readExtras(stored.extras)
     const policy = readPolicy(stored.policy)
     const started = Number(stored.started)
     tasks.push({
@@ -119,6 +121,7 @@ export function readLeased(queue: string, handed: readonly string[]): Leased[] {
       leaseExpiresAt: started + Math.min(policy.timeoutMs, policy.maxRuntimeMs || Number.POSITIVE_INFINITY),
       memberJson,
       checkpoint,
+      redact: redact === undefined ? undefined : true,
     })
   }
   return tasks
@@ -139,7 +142,12 @@ export type RawTask = [
 /** Whether the payload of a task has its own key: its text then ends where the payload would begin. */
 export const hasOwnPayload = (text: string): boolean => text.endsWith("\n")
 
-export function readTask(queue: string, [localId, text, large, leaseExpiresAt, dueAt]: RawTask): Task {
+/** A task as this reader may see it. */
+export function readTask(
+  queue: string,
+  [localId, text, large, leaseExpiresAt, dueAt]: RawTask,
+  sight: Sight,
+): Task {
   const stored = splitRecord(text)
   const extras = readExtras(stored.extras)
   const task: Task = {
@@ -172,7 +180,8 @@ export function readTask(queue: string, [localId, text, large, leaseExpiresAt, d
   if (extras.result) task.result = extras.result
   if (extras.error) task.error = extras.error
   if (extras.reason) task.reason = oneOf(REASONS, extras.reason)
-  return task
+  if (extras.redact) task.redact = true
+  return seenWith(sight, task)
 }
 
 const linesOf = (joined: string | undefined): string[] => (joined === undefined ? [] : joined.split("\n"))
@@ -193,11 +202,12 @@ export function encodeNewTask({
   idempotency,
   unique,
   group,
+  redact,
 }: NewTask) {
   const line = withGroup(encodePolicy(policy, expiresInMs !== undefined), group)
   const { body, large } = encodeBody(line, type, payload)
-  if (!memberJson && !when && expiresInMs === undefined && idempotency === undefined && unique === undefined)
-    return { body, large, extras: group === undefined ? "" : `=${group}` }
+  const hasExtras = memberJson || when || expiresInMs !== undefined || idempotency || unique || redact
+  if (!hasExtras) return { body, large, extras: group === undefined ? "" : `=${group}` }
   const extras = JSON.stringify({
     when,
     expires: expiresInMs,
@@ -206,6 +216,7 @@ export function encodeNewTask({
     print: idempotency?.print,
     unique: unique?.key,
     mode: unique?.replace ? "replace" : undefined,
+    redact: redact ? "1" : undefined,
   })
   return { body, large, extras }
 }

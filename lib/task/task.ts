@@ -26,6 +26,8 @@ export interface Leased {
   memberJson: string | undefined
   /** JSON text. */
   checkpoint: string | undefined
+  /** The task was submitted with `redact`. */
+  redact: true | undefined
 }
 
 /** A task with all its members. `payload`, `result`, `progress` and `checkpoint` are JSON text. */
@@ -59,6 +61,10 @@ export interface Task {
   result?: string
   error?: string
   reason?: Reason
+  /** Only workers and operators may see its contents. */
+  redact?: true
+  /** The reader may not see its contents, so they are missing: see sight.ts. */
+  hidden?: true
 }
 
 export interface NewTask {
@@ -81,6 +87,8 @@ export interface NewTask {
   unique?: { key: string; replace: boolean } | undefined
   /** The tasks of a group share their turns and limits. */
   group?: string | undefined
+  /** Only workers and operators may see its contents. */
+  redact?: boolean | undefined
 }
 
 export interface Settlement {

@@ -1,7 +1,7 @@
 /** What clients and operators send to change a waiting task, or to submit an ended one again. */
 import { type Static, Type } from "@sinclair/typebox"
-import { closed, Meta } from "./fields.ts"
-import { DelayMs, Payload, Priority, RunAt, Submitted } from "./submitting.ts"
+import { closed, DelayMs, Meta, Payload, Priority, RunAt } from "./fields.ts"
+import { Submitted } from "./submitting.ts"
 
 export const TaskChange = Type.Object(
   {

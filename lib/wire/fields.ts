@@ -5,11 +5,11 @@
  * Objects that a client sends refuse unknown members, so that a typing error is reported instead of ignored.
  * Durations are milliseconds and end in `_ms`. Times are milliseconds since 1970 by the clock of Redis and end in `_at`.
  */
-import { type TSchema, Type } from "@sinclair/typebox"
+import { type Static, type TSchema, Type } from "@sinclair/typebox"
 import { STATES } from "./states.ts"
 
 /** What a token may be used for. */
-export const ROLES = ["submit", "work", "operate", "read"] as const
+export const ROLES = ["submit", "work", "operate", "read", "watch"] as const
 export type Role = (typeof ROLES)[number]
 
 export const closed = { additionalProperties: false }
@@ -65,6 +65,47 @@ export const TimeoutMs = Type.Integer({
   description: "how long a lease lasts, in ms (default: the broker's VISIBILITY_TIMEOUT_MS)",
 })
 
+export const Backoff = Type.Object(
+  {
+    kind: Type.Union([Type.Literal("fixed"), Type.Literal("exponential")]),
+    delay_ms: Type.Integer({
+      minimum: 1,
+      maximum: 30 * DAY_MS,
+      description: "the delay before the first retry, in ms",
+    }),
+    max_ms: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 30 * DAY_MS,
+        description: "the longest delay, in ms (default: 30 days)",
+      }),
+    ),
+    jitter: Type.Optional(
+      Type.Boolean({
+        description: "true (the default): a random time between 0 and the delay, so that retries spread out",
+      }),
+    ),
+  },
+  { ...closed, description: "how long to wait before the next attempt" },
+)
+
+export type Backoff = Static<typeof Backoff>
+
+export const Payload = Type.Unknown({
+  description: "any JSON; workers get it exactly as it was sent",
+})
+export const Priority = Type.Integer({ minimum: 0, maximum: 9, description: "9 is leased first" })
+export const RunAt = Type.Integer({
+  minimum: EARLIEST_TIME,
+  maximum: 4_102_444_800_000,
+  description: "the earliest start, in milliseconds since 1970",
+})
+export const DelayMs = Type.Integer({
+  minimum: 0,
+  maximum: 366 * DAY_MS,
+  description: "the earliest start, in ms from now",
+})
+
 export const Meta = Type.Record(
   Type.String({ pattern: "^[A-Za-z0-9._-]{1,32}$" }),
   Type.String({ maxLength: 128 }),
@@ -90,6 +131,16 @@ export const ofSchedule = {
 
 export const AgainOf = Type.Optional(
   Type.String({ description: "the ended task that this one was copied from, with /tasks/:id/again" }),
+)
+
+export const Redact = Type.Optional(
+  Type.Literal(true, { description: "only workers and operators may see its contents" }),
+)
+export const Hidden = Type.Optional(
+  Type.Literal(true, {
+    description:
+      "the token may not see the contents: payload, result, errors, progress, checkpoint and log lines are left out",
+  }),
 )
 
 /** The members of the contract, the same in every answer that shows a task. */

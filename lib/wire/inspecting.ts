@@ -2,17 +2,19 @@
 import { type Static, Type } from "@sinclair/typebox"
 import {
   AgainOf,
+  Backoff,
   closed,
   contractTask,
   GroupName,
+  Hidden,
   Meta,
   ofSchedule,
   QueueName,
+  Redact,
   State,
   WaitMs,
 } from "./fields.ts"
 import { REASONS, STATES } from "./states.ts"
-import { Backoff } from "./submitting.ts"
 
 export const Attempt = Type.Object({
   attempt: Type.Integer(),
@@ -59,6 +61,8 @@ export const TaskView = Type.Object({
   tracestate: Type.Optional(Type.String()),
   ...ofSchedule,
   again_of: AgainOf,
+  redact: Redact,
+  hidden: Hidden,
   progress: Type.Optional(Type.Unknown()),
   checkpoint: Type.Optional(Type.Unknown()),
   log: Type.Optional(Type.Array(Type.String())),

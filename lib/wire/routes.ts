@@ -105,7 +105,7 @@ export interface Route {
   /** As Elysia spells it: `:id` is a parameter. */
   path: string
   group: Group
-  /** A token with one of these roles may call it. Without roles the route needs no token. */
+  /** A token with one of these roles may call it: see rolesOf. Without roles the route needs no token. */
   roles: readonly Role[]
   summary: string
   params?: Readonly<Record<string, TSchema>>
@@ -759,6 +759,10 @@ export const OPERATION_IDS = Object.keys(ROUTES) as OperationId[]
 /** Method and path, as `POST /submit`. */
 export type RouteName = { [Id in OperationId]: `${Routes[Id]["method"]} ${Routes[Id]["path"]}` }[OperationId]
 export const routeName = ({ method, path }: Route) => `${method} ${path}` as RouteName
+
+/** `watch` may send what `read` may; what it sees of tasks is less. */
+export const rolesOf = ({ roles }: Pick<Route, "roles">): readonly Role[] =>
+  roles.includes("read") ? [...new Set<Role>([...roles, "watch"])] : roles
 
 /** Every code that a route can answer: those of its declaration, of its token, of its body, and `internal`. */
 export function problemsOf({ roles, body, problems }: Route): Code[] {

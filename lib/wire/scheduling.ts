@@ -1,6 +1,6 @@
 /** Schedules: what clients send and receive. */
 import { type Static, Type } from "@sinclair/typebox"
-import { closed, DAY_MS, EARLIEST_TIME, NextPage, QueueName, State } from "./fields.ts"
+import { closed, DAY_MS, EARLIEST_TIME, Hidden, NextPage, QueueName, State } from "./fields.ts"
 import { Submit } from "./submitting.ts"
 
 export const ScheduleId = Type.String({
@@ -90,6 +90,7 @@ export const ScheduleView = Type.Object({
   ...Schedule.properties,
   schedule: Type.String({ description: "its id, `queue:name`" }),
   queue: Type.String(),
+  hidden: { ...Hidden, description: "the token may not see the payload of `task`, which is left out" },
   next_at: Type.Optional(Type.Integer({ description: "the next planned time; absent: there is none" })),
   next: Type.Array(Type.Integer(), { description: "the next planned times, at most five, without jitter" }),
   last: Type.Optional(

@@ -1,14 +1,18 @@
 /** What clients send and receive when they submit or cancel tasks. */
 import { type Static, Type } from "@sinclair/typebox"
 import {
+  Backoff,
   closed,
   DAY_MS,
-  EARLIEST_TIME,
+  DelayMs,
   GroupName,
   Meta,
   NAME_DESCRIPTION,
   NAME_PATTERN,
+  Payload,
+  Priority,
   QueueName,
+  RunAt,
   TimeoutMs,
 } from "./fields.ts"
 
@@ -18,50 +22,9 @@ const GivenId = Type.String({
   description: NAME_DESCRIPTION,
 })
 
-export const Backoff = Type.Object(
-  {
-    kind: Type.Union([Type.Literal("fixed"), Type.Literal("exponential")]),
-    delay_ms: Type.Integer({
-      minimum: 1,
-      maximum: 30 * DAY_MS,
-      description: "the delay before the first retry, in ms",
-    }),
-    max_ms: Type.Optional(
-      Type.Integer({
-        minimum: 1,
-        maximum: 30 * DAY_MS,
-        description: "the longest delay, in ms (default: 30 days)",
-      }),
-    ),
-    jitter: Type.Optional(
-      Type.Boolean({
-        description: "true (the default): a random time between 0 and the delay, so that retries spread out",
-      }),
-    ),
-  },
-  { ...closed, description: "how long to wait before the next attempt" },
-)
-
-export type Backoff = Static<typeof Backoff>
-
 const Traceparent = Type.String({
   pattern: "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
   description: "W3C trace context; default: the traceparent header of the request",
-})
-
-export const Payload = Type.Unknown({
-  description: "any JSON; workers get it exactly as it was sent",
-})
-export const Priority = Type.Integer({ minimum: 0, maximum: 9, description: "9 is leased first" })
-export const RunAt = Type.Integer({
-  minimum: EARLIEST_TIME,
-  maximum: 4_102_444_800_000,
-  description: "the earliest start, in milliseconds since 1970",
-})
-export const DelayMs = Type.Integer({
-  minimum: 0,
-  maximum: 366 * DAY_MS,
-  description: "the earliest start, in ms from now",
 })
 
 export const Submit = Type.Object(
@@ -116,6 +79,12 @@ export const Submit = Type.Object(
       description: `tasks of a group, such as a tenant, share its turns and limits: ${GroupName.description}`,
     }),
     meta: Type.Optional(Meta),
+    redact: Type.Optional(
+      Type.Boolean({
+        description:
+          "true: only workers and tokens with the role operate may see payload, result, errors, progress, checkpoint and log lines (default false)",
+      }),
+    ),
     traceparent: Type.Optional(Traceparent),
     tracestate: Type.Optional(
       Type.String({ minLength: 1, maxLength: 512, description: "W3C trace context" }),

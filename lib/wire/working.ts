@@ -9,6 +9,7 @@ import {
   Meta,
   ofSchedule,
   Queues,
+  Redact,
   TaskId,
   TimeoutMs,
   WaitMs,
@@ -172,6 +173,7 @@ export const LeasedTask = Type.Object({
   tracestate: Type.Optional(Type.String()),
   ...ofSchedule,
   again_of: AgainOf,
+  redact: Redact,
 })
 
 export type LeasedTask = Static<typeof LeasedTask>

@@ -83,7 +83,7 @@ test("invalid entries are reported in one line, by position and without their to
   expect(found[0]!.slice(found[0]!.indexOf("entry 1")).split("; ")).toEqual([
     ...[1, 2, 3].map(place => `entry ${place} does not have this form`),
     "entry 4 does not have this form",
-    "entry 5 has a role other than submit, work, operate, read",
+    "entry 5 has a role other than submit, work, operate, read, watch",
     ...["entry 6 does not have this form", "entry 7 does not have this form"],
     ...[8, 9].map(
       place =>

@@ -557,7 +557,7 @@ test("a task is in exactly one place after each step of its life", async () => {
     const lease = async () => (await tasks.lease({ queues: [queue.name], max: 1, waitMs: 0, worker: "" }))[0]!
     const state = async () => {
       await checkQueue(queue.redis, queue.name)
-      return (await tasks.find(id)).state
+      return (await tasks.find(id, "all")).state
     }
     expect(await state()).toBe("scheduled")
     await queue.due(id)
@@ -574,14 +574,19 @@ test("a task is in exactly one place after each step of its life", async () => {
     expect(await tasks.settle([{ id, lease: second.lease, outcome: "failed", text: "boom" }])).toMatchObject([
       { code: "moved_to_dlq", retries: 1 },
     ])
-    expect(await tasks.find(id)).toMatchObject({ state: "dead", reason: "failed", error: "boom", crashes: 1 })
+    expect(await tasks.find(id, "all")).toMatchObject({
+      state: "dead",
+      reason: "failed",
+      error: "boom",
+      crashes: 1,
+    })
     await tasks.dead.retry(id)
-    expect(await tasks.find(id)).toMatchObject({ state: "queued", retries: 0, crashes: 0, attempt: 2 })
+    expect(await tasks.find(id, "all")).toMatchObject({ state: "queued", retries: 0, crashes: 0, attempt: 2 })
     const third = await lease()
     expect(third.attempt).toBe(3)
     await tasks.settle([{ id, lease: third.lease, outcome: "done", text: "[1.0]" }])
     expect(await state()).toBe("done")
-    expect(await tasks.find(id)).toMatchObject({ result: "[1.0]", payload: LONG })
+    expect(await tasks.find(id, "all")).toMatchObject({ result: "[1.0]", payload: LONG })
   } finally {
     await tasks.close()
   }

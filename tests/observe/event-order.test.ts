@@ -90,9 +90,9 @@ test("the events of a task have the times of its transitions and can be sorted, 
   }
   const timesOf = (id: string, orders: number[]) =>
     orders.map(order => seen.find(event => event.task_id === id && event.order === order)!.at)
-  const { createdAt, startedAt, finishedAt } = await here.queue.find(done)
+  const { createdAt, startedAt, finishedAt } = await here.queue.find(done, "all")
   expect(timesOf(done, [0, 11, 13])).toEqual([createdAt, startedAt!, finishedAt!])
-  const { history, ...ended } = await here.queue.find(failing)
+  const { history, ...ended } = await here.queue.find(failing, "all")
   const ends = history.map(line => JSON.parse(line).ended_at)
   // failed, released, failed, lapsed, cancelled
   expect(timesOf(failing, [13, 23, 33, 43, 47])).toEqual([...ends, ended.finishedAt!])

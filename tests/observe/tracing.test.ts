@@ -121,6 +121,20 @@ describe("spans", () => {
     ])
   })
 
+  test("the span of a redacted task has no error text", async () => {
+    await using collector = new Collector()
+    await using broker = await tracedBroker(collector.url)
+    const { queue } = broker
+    await broker.post("/submit", { type: "a", queue, redact: true, max_retries: 0, payload: "secret" })
+    const fail: Handler = payload => {
+      throw Object.assign(new Error(`${payload}`), { name: `${payload}` })
+    }
+    await using _worker = await broker.worker(collector.url, { a: fail })
+    const span = await collector.span(`process ${queue}`)
+    expect(span.attributes).toMatchObject({ "tq.task.outcome": "failed", "error.type": "failed" })
+    expect(JSON.stringify(span)).not.toContain("secret")
+  })
+
   test("a label named traceparent is not a trace context", async () => {
     await using collector = new Collector()
     await using broker = await tracedBroker(collector.url)

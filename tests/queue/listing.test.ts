@@ -333,7 +333,7 @@ describe("a listing over thousands of queues", () => {
       const tasks: string[] = []
       const pages: number[] = []
       for (let cursor: string | undefined; ; ) {
-        const page = await tasksPage(scripts, { queues: all, state: "queued", limit, cursor })
+        const page = await tasksPage(scripts, { queues: all, state: "queued", limit, cursor, sight: "all" })
         tasks.push(...page.tasks.map(({ id, payload }) => `${id} ${payload.length}`))
         pages.push(page.tasks.length)
         if (page.next === undefined) return { tasks, pages }

@@ -62,7 +62,7 @@ test("the positions of the policy are decoded, and encoded, as the table has the
 
 test("the annotated record decodes to the values that the document names", async () => {
   const text = await example()
-  expect(readTask("emails", [ID, text, null, "1764000090123", null])).toEqual({
+  expect(readTask("emails", [ID, text, null, "1764000090123", null], "all")).toEqual({
     id: `emails:${ID}`,
     queue: "emails",
     state: "processing",

@@ -20,7 +20,7 @@ import * as managingShapes from "../../wire/managing.ts"
 import * as operatingShapes from "../../wire/operating.ts"
 import { type Code, PROBLEMS, Problem } from "../../wire/problem.ts"
 import * as queueSettingsShapes from "../../wire/queue-settings.ts"
-import { type OperationId, problemsOf, ROUTES, type Route, routeName } from "../../wire/routes.ts"
+import { type OperationId, problemsOf, ROUTES, type Route, rolesOf, routeName } from "../../wire/routes.ts"
 import * as schedulingShapes from "../../wire/scheduling.ts"
 import * as submittingShapes from "../../wire/submitting.ts"
 import * as workingShapes from "../../wire/working.ts"
@@ -291,7 +291,7 @@ function operation(id: OperationId): { detail: DocumentDecoration } {
     ...(route.query ? queryParameters(route.query, query) : []),
     ...parameters,
   ]
-  const roles: readonly Role[] = route.roles
+  const roles: readonly Role[] = rolesOf(route)
   const detail: Json = {
     operationId: id,
     tags: [TAGS[route.group].name],

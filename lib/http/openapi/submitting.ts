@@ -66,6 +66,7 @@ export const submitting: ProseOf<"submitting"> = {
         result_ttl_ms: 600_000,
         backoff: { kind: "exponential", delay_ms: 1_000, max_ms: 60_000, jitter: true },
         meta: { team: "mail" },
+        redact: true,
         traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         tracestate: "vendor=1",
       },

@@ -56,6 +56,8 @@ class Submit(_Submit, total=False):
     """tasks of a group, such as a tenant, share its turns and limits: 1 to 128 characters except control characters, neither \".\" nor \"..\""""
     meta: dict[str, str]
     """up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
+    redact: bool
+    """true: only workers and tokens with the role operate may see payload, result, errors, progress, checkpoint and log lines (default false)"""
     traceparent: str
     """W3C trace context; default: the traceparent header of the request"""
     tracestate: str
@@ -190,6 +192,8 @@ class ScheduleTask(_ScheduleTask, total=False):
     """tasks of a group, such as a tenant, share its turns and limits: 1 to 128 characters except control characters, neither \".\" nor \"..\""""
     meta: dict[str, str]
     """up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
+    redact: bool
+    """true: only workers and tokens with the role operate may see payload, result, errors, progress, checkpoint and log lines (default false)"""
     traceparent: str
     """W3C trace context; default: the traceparent header of the request"""
     tracestate: str
@@ -300,6 +304,8 @@ class ScheduleViewTask(_ScheduleViewTask, total=False):
     """tasks of a group, such as a tenant, share its turns and limits: 1 to 128 characters except control characters, neither \".\" nor \"..\""""
     meta: dict[str, str]
     """up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
+    redact: bool
+    """true: only workers and tokens with the role operate may see payload, result, errors, progress, checkpoint and log lines (default false)"""
     traceparent: str
     """W3C trace context; default: the traceparent header of the request"""
     tracestate: str
@@ -355,6 +361,8 @@ class ScheduleView(_ScheduleView, total=False):
     """if several planned times passed while no broker ran: one task for the newest (the default), none, or one for each, at most the newest 100"""
     on_overlap: Literal["allow", "skip", "cancel"]
     """if the previous task has not ended: create the next one all the same (the default), skip it, or cancel the previous one"""
+    hidden: Literal[True]
+    """the token may not see the payload of `task`, which is left out"""
     next_at: int
     """the next planned time; absent: there is none"""
     last: ScheduleViewLast
@@ -481,6 +489,8 @@ class LeasedTask(_LeasedTask, total=False):
     """the time for which the schedule created it"""
     again_of: str
     """the ended task that this one was copied from, with /tasks/:id/again"""
+    redact: Literal[True]
+    """only workers and operators may see its contents"""
 
 
 class _Settled(TypedDict):
@@ -601,6 +611,10 @@ class TaskView(_TaskView, total=False):
     """the time for which the schedule created it"""
     again_of: str
     """the ended task that this one was copied from, with /tasks/:id/again"""
+    redact: Literal[True]
+    """only workers and operators may see its contents"""
+    hidden: Literal[True]
+    """the token may not see the contents: payload, result, errors, progress, checkpoint and log lines are left out"""
     progress: Any
     checkpoint: Any
     log: list[str]
@@ -1594,7 +1608,7 @@ class SessionEnded(TypedDict):
 class _SessionView(TypedDict):
     name: str
     """the name of the token"""
-    roles: list[Literal["submit", "work", "operate", "read"]]
+    roles: list[Literal["submit", "work", "operate", "read", "watch"]]
 
 
 class SessionView(_SessionView, total=False):

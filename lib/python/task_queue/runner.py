@@ -85,7 +85,8 @@ class Runner:
         outcome = outcome_of(self._handlers, lease)
         with self._condition:
             if outcome["status"] == "failed" and lease.aborted is None:
-                log.warning("An attempt of task %s failed: %s", lease.id, outcome["error"])
+                error = "its error is redacted" if lease.leased.get("redact") else outcome["error"]
+                log.warning("An attempt of task %s failed: %s", lease.id, error)
             self._finish(lease, outcome)
 
     def _finish(self, lease: Lease, outcome: dict[str, Any]) -> None:
