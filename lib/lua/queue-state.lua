@@ -4,10 +4,12 @@
   answers    for each {now, polled (ms of the last poll; "" never), paused (ms since; "" not paused), reason (of the pause),
              concurrency, per_second, burst, rates, groups (settings; "" no limit), oldest (ms since which the longest waiting task among
              the heads of the ready lists waits: its submit or its newest attempt; 0: none waits), due, leases, done, dead,
-             cancelled (their sizes), then the size of each ready list, from priority 0}
+             cancelled (their sizes), soon (how many of due become ready within a minute), then the size of each ready list, from priority 0}
   cost       O(100) at most per queue, for stale ids at the heads of ready lists
   invariant  the sizes are exact, except that ready lists may contain stale ids ]]
 local queues = unpack(ARGV)
+
+local SOON = 60000 -- ms
 
 local answers = {}
 for queue in string.gmatch(queues, "%S+") do
@@ -19,6 +21,7 @@ for queue in string.gmatch(queues, "%S+") do
   answer[#answer + 1] = 0
   local oldest_at = #answer
   for _, set in ipairs({ due, leases, done, dead, cancelled }) do answer[#answer + 1] = redis.call("ZCARD", set) end
+  answer[#answer + 1] = redis.call("ZCOUNT", due, "-inf", int(now + SOON))
   local oldest = now
   for priority = 0, 9 do
     local count = redis.call("LLEN", ready .. priority)

@@ -185,11 +185,11 @@ function stateView(
   [now, polled, paused, reason, concurrency, perSecond, burst, rates, groups, oldest, ...counts]: QueueState,
   isPolled: boolean,
 ): Omit<QueueView, "workers" | "rates" | "recent"> {
-  const [due, leases, done, dead, cancelled, ...ready] = counts
+  const [due, leases, done, dead, cancelled, soon, ...ready] = counts
   const queued = ready.reduce((sum, count) => sum + count, 0)
   return {
     queue,
-    depth: { queued, delayed: due, processing: leases, done, dead, cancelled },
+    depth: { queued, delayed: due, processing: leases, done, dead, cancelled, open: queued + soon + leases },
     queued_by_priority: Object.fromEntries([...ready.entries()].filter(([, count]) => count > 0)),
     ...(oldest === 0 ? {} : { oldest_waiting_ms: Math.max(0, now - oldest) }),
     ...(isPolled ? { polled_at: now } : polled === "" ? {} : { polled_at: Number(polled) }),

@@ -334,6 +334,7 @@ export type QueueState = [
   done: number,
   dead: number,
   cancelled: number,
+  soon: number,
   ...ready: number[],
 ]
 

@@ -37,6 +37,9 @@ export const QueueView = Type.Object({
       done: Type.Integer(),
       dead: Type.Integer(),
       cancelled: Type.Integer(),
+      open: Type.Integer({
+        description: "queued, processing, or due within a minute: a number to scale workers by",
+      }),
     },
     { description: "how many tasks are in each state" },
   ),

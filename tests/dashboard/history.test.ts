@@ -115,7 +115,7 @@ describe("throughput", () => {
     const history = new History()
     const mail = {
       queue: "mail",
-      depth: { queued: 1, delayed: 0, processing: 0, done: 0, dead: 0, cancelled: 0 },
+      depth: { queued: 1, delayed: 0, processing: 0, done: 0, dead: 0, cancelled: 0, open: 0 },
     }
     const poll = () => history.addQueues([{ ...mail, rates: { done: 7 } }], { all: true, streaming: false })
     poll()
@@ -153,7 +153,7 @@ describe("throughput", () => {
 })
 
 describe("depth", () => {
-  const depth = { queued: 5, delayed: 0, processing: 0, done: 0, dead: 0, cancelled: 0 }
+  const depth = { queued: 5, delayed: 0, processing: 0, done: 0, dead: 0, cancelled: 0, open: 0 }
 
   test("survives a reload, and has a gap where it was not read", () => {
     const history = new History()

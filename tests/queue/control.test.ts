@@ -91,7 +91,7 @@ describe("a queue is shown", () => {
     await using q = await controlledQueue()
     expect(await q.view()).toEqual({
       queue: q.queue,
-      depth: { queued: 0, delayed: 0, processing: 0, done: 0, dead: 0, cancelled: 0 },
+      depth: { queued: 0, delayed: 0, processing: 0, done: 0, dead: 0, cancelled: 0, open: 0 },
       queued_by_priority: {},
       paused: false,
       settings: {},
@@ -102,11 +102,13 @@ describe("a queue is shown", () => {
     await fill(q)
     const view = await q.view()
     expect(view).toMatchObject({
-      depth: { queued: 2, delayed: 2, processing: 1, done: 1, dead: 1, cancelled: 1 },
+      depth: { queued: 2, delayed: 2, processing: 1, done: 1, dead: 1, cancelled: 1, open: 3 },
       queued_by_priority: { 5: 1, 9: 1 },
       polled_at: expect.any(Number),
     })
     expect(view.oldest_waiting_ms).toBeWithin(0, 5_000)
+    await q.submit({ delay_ms: 50_000 })
+    expect((await q.view()).depth).toMatchObject({ delayed: 3, open: 4 }) // due within a minute
   })
 
   test("with the age of the longest waiting task, ignoring the ids of cancelled tasks", async () => {
@@ -340,7 +342,11 @@ describe("a purge", () => {
       expect((await q.view()).depth).toEqual(depth)
       const purged = await q.ask("POST", `/queues/${q.queue}/purge`, { state })
       expect(purged).toEqual({ purged: count, remaining: 0 })
-      expect((await q.view()).depth).toEqual({ ...depth, [state]: 0 })
+      expect((await q.view()).depth).toEqual({
+        ...depth,
+        [state]: 0,
+        open: depth.open - (state === "queued" ? count : 0),
+      })
       await checkQueue(q.direct.redis, q.queue)
       // Its unique key is free.
       if (state === "queued" || state === "delayed") {

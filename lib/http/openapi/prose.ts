@@ -152,7 +152,7 @@ export const GROUP: DeadGroup = {
 
 export const QUEUE: QueueView = {
   queue: "mail",
-  depth: { queued: 12, delayed: 3, processing: 4, done: 1_500, dead: 2, cancelled: 0 },
+  depth: { queued: 12, delayed: 3, processing: 4, done: 1_500, dead: 2, cancelled: 0, open: 17 },
   queued_by_priority: { 5: 10, 9: 2 },
   oldest_waiting_ms: 4_200,
   polled_at: NOW,

@@ -1055,6 +1055,8 @@ class QueueViewDepth(TypedDict):
     done: int
     dead: int
     cancelled: int
+    open: int
+    """queued, processing, or due within a minute: a number to scale workers by"""
 
 
 class QueueViewWorkers(TypedDict):
