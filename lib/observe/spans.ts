@@ -44,6 +44,7 @@ import {
   TraceIdRatioBasedSampler,
   TracerProvider,
 } from "@opentelemetry/sdk-trace"
+import { version } from "../../package.json" with { type: "json" }
 import type { SAMPLERS } from "../config/traces.ts"
 import { type Each, Refused } from "../errors.ts"
 import { type Log, rateLimited } from "../log.ts"
@@ -54,6 +55,8 @@ import { TRACEPARENT } from "../wire/traceparent.ts"
 import type { Ack, LeasedTask } from "../wire/working.ts"
 
 const SYSTEM = "task_queue"
+/** The version of the conventions for messaging that the spans follow. */
+const CONVENTIONS = "https://opentelemetry.io/schemas/1.45.0"
 /** A span takes about 2 KB, so together 8 MB. */
 const MAX_BUFFERED_SPANS = 4_096
 const SPANS_PER_REQUEST = 512
@@ -64,10 +67,17 @@ const MAX_LINKS = 128
 /** How long sending the last spans may take at exit. */
 const FLUSH_MS = 2_000
 
+/** The broker that a span is about. The port is undefined if the system chooses it. */
+export interface BrokerPlace {
+  address: string
+  port: number | undefined
+}
+
 interface SpanOptions {
   /** Where spans are sent. */
   url: string
   part: "broker" | "worker"
+  broker: BrokerPlace
   serviceName: string | undefined
   sampler: (typeof SAMPLERS)[number]
   /** For the `traceidratio` samplers. */
@@ -88,10 +98,12 @@ interface SpanSubject {
 
 export class Spans {
   readonly #tracer: Tracer
+  /** The attributes of every span. */
+  readonly #common: Attributes
   /** The context of each handler's span, to which the span of its ack belongs. */
   readonly #processed = new WeakMap<LeasedTask, SpanContext>()
 
-  static start({ url, part, serviceName, sampler, ratio }: SpanOptions, log: Log): Spans {
+  static start({ url, part, broker, serviceName, sampler, ratio }: SpanOptions, log: Log): Spans {
     // The SDK warns about invalid variables of its own, and about spans that it dropped.
     const diagnostics = rateLimited(log)
     const warn = (message: string) => diagnostics.warn("OpenTelemetry reports a fault", { note: message })
@@ -125,14 +137,20 @@ export class Spans {
       trace.setGlobalTracerProvider(provider)
     }
     log.info("Traces are sent", { to: withoutSecrets(url) })
-    return new Spans(provider, global)
+    return new Spans(provider, global, broker)
   }
 
   private constructor(
     private readonly provider: TracerProvider,
     private readonly global: boolean,
+    { address, port }: BrokerPlace,
   ) {
-    this.#tracer = provider.getTracer("task-queue")
+    this.#tracer = provider.getTracer("task-queue", version, { schemaUrl: CONVENTIONS })
+    this.#common = {
+      "messaging.system": SYSTEM,
+      "server.address": address,
+      ...(port !== undefined && { "server.port": port }),
+    }
   }
 
   /** Traces a submit. Tasks without a context get the one of this span, so that their later spans belong to it. */
@@ -268,7 +286,7 @@ export class Spans {
   ): Span {
     const queue = queues.every(name => name === queues[0]) ? queues[0] : undefined
     const attributes: Attributes = {
-      "messaging.system": SYSTEM,
+      ...this.#common,
       "messaging.operation.name": operation,
       "messaging.operation.type": operation,
     }
