@@ -9,7 +9,7 @@ import { sharedRedis } from "../support/redis.ts"
 
 const queue = (name: string, more: object = {}): ScreenState["queues"][number] => ({
   queue: name,
-  depth: { queued: 12_345, delayed: 2, processing: 3, done: 4, dead: 1_234_567, cancelled: 0 },
+  depth: { queued: 12_345, delayed: 2, processing: 3, done: 4, dead: 1_234_567, cancelled: 0, open: 12_350 },
   oldest_waiting_ms: 4_200,
   paused: false,
   ...more,
