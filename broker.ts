@@ -145,7 +145,7 @@ export function createBroker(
   const app = new Elysia({ precompile: true, handler: { standardHostname: false } })
     .use(frontDoor(authentication, limitedLog, path => methodsOf(path)))
     .use(openapi)
-    .use(dashboard)
+    .use(dashboard(config.installation))
     .get("/", () => new Response(null, { status: 302, headers: { location: "/dashboard" } }), HIDDEN)
   for (const id of Object.keys(ROUTES) as OperationId[]) {
     const { method, path } = ROUTES[id]

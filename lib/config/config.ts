@@ -6,6 +6,7 @@
  */
 import { LOG_LEVELS } from "../log.ts"
 import type { Backoff } from "../wire/fields.ts"
+import { readInstallation } from "./installation.ts"
 import { type AddressMap, type Env, type HostPort, type OnRead, QUEUE_NAME, Reader } from "./reader.ts"
 import { type RedisTls, readRedisTls } from "./redis-tls.ts"
 import { faultOfRedisUrl } from "./redis-url.ts"
@@ -48,6 +49,7 @@ export function readBrokerConfig(env: Env = process.env, onRead: OnRead = () => 
     auditIntervalMs: read.integer("AUDIT_INTERVAL_MS", 3_600_000, 0, 604_800_000),
     backoff: readBackoff(read),
     maxBodyBytes: read.integer("MAX_BODY_BYTES", 1_048_576, 1_024, 67_108_864),
+    installation: readInstallation(read),
     metricsPublic: read.word("METRICS_PUBLIC", ["true", "false"], "false") === "true",
     shutdownMs: read.integer("SHUTDOWN_MS", 10_000, 0, 600_000),
     logLevel: read.word("LOG_LEVEL", LOG_LEVELS, "info"),

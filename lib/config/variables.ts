@@ -54,6 +54,8 @@ export const VARIABLES = {
     "Maximum total size of the types and payloads of a queue's tasks that have not ended; beyond it a submit gets 429. 0 means no limit.",
   AUDIT_INTERVAL_MS: "Time between two audits (one hour); 0 means only on request.",
   MAX_BODY_BYTES: "Maximum size of a request body.",
+  INSTALLATION:
+    "Name of this installation, which the dashboard shows, and its color after a comma: red, orange, green, blue, purple or gray. For example Production,red.",
   METRICS_PUBLIC: "true: /metrics requires no token.",
   METRICS_PORT:
     "Port that serves only /metrics; with BROKERS, the first of one port per process. 0 means none.",

@@ -7,6 +7,7 @@ import { DeadLetters } from "./dead.tsx"
 import { Events } from "./events-page.tsx"
 import { useFeed } from "./feed.ts"
 import { Field } from "./fields.tsx"
+import { applyInstallation, Brand, installationName } from "./installation.tsx"
 import { stream } from "./live.ts"
 import { Empty, ProblemNote } from "./parts.tsx"
 import { followTheme } from "./preferences.ts"
@@ -92,7 +93,7 @@ function Login() {
         }}
       >
         <h1>
-          <Mark /> Task queue
+          <Brand />
         </h1>
         {ended && (
           <p class="note warn" role="status">
@@ -125,13 +126,6 @@ function Login() {
   )
 }
 
-const Mark = () => (
-  <svg class="mark" viewBox="0 0 16 16" aria-hidden="true">
-    <rect width="16" height="16" rx="4" />
-    <path d="M4 5h8M4 8h8M4 11h5" />
-  </svg>
-)
-
 function SignedIn() {
   useFeed()
   const at = useStore(route)
@@ -139,8 +133,8 @@ function SignedIn() {
   const place = at.path[0] ?? "queues"
   const main = useRef<HTMLElement>(null)
   useEffect(() => {
-    const label = VIEWS.find(([of]) => of === place)?.[1] ?? "Task queue"
-    document.title = `${at.path[1] ? `${escapeInvisible(at.path[1], 60)} · ` : ""}${label} · Task queue`
+    const label = VIEWS.find(([of]) => of === place)?.[1] ?? "Dashboard"
+    document.title = `${at.path[1] ? `${escapeInvisible(at.path[1], 60)} · ` : ""}${label} · ${installationName}`
   }, [at])
   const shortcuts = useShortcuts(VIEWS)
   return (
@@ -151,7 +145,7 @@ function SignedIn() {
             Skip to content
           </button>
           <span class="brand">
-            <Mark /> <span class="wide">Task queue</span>
+            <Brand />
           </span>
           <nav aria-label="Main">
             {VIEWS.map(([of, label]) => (
@@ -229,4 +223,5 @@ function Connection() {
 }
 
 followTheme()
+applyInstallation()
 render(<App />, document.getElementById("app")!)

@@ -1,6 +1,7 @@
 /** Serves the page /dashboard. Its source in lib/dashboard/ is bundled at the first request and kept in memory. */
 import { join } from "node:path"
 import { Elysia } from "elysia"
+import type { Installation } from "../config/installation.ts"
 import { Refused } from "../errors.ts"
 import { problemAnswer } from "./answer.ts"
 import { type StaticFile, staticAnswer } from "./static.ts"
@@ -51,6 +52,18 @@ async function answerFile(request: Request, name: string): Promise<Response> {
 
 const hidden = { detail: { hide: true } }
 
-export const dashboard = new Elysia({ name: "dashboard" })
-  .get("/dashboard", ({ request }) => answerFile(request, PAGE), hidden)
-  .get("/dashboard/:asset", ({ request, params }) => answerFile(request, params.asset), hidden)
+/** The page says which installation it belongs to, also before one signs in. */
+export const dashboard = (installation: Installation | undefined) =>
+  new Elysia({ name: "dashboard" })
+    .get("/dashboard", async ({ request }) => staticAnswer(request, await pageOf(installation)), hidden)
+    .get("/dashboard/:asset", ({ request, params }) => answerFile(request, params.asset), hidden)
+
+async function pageOf(installation: Installation | undefined): Promise<StaticFile> {
+  const page = (await bundleOnce()).get(PAGE)!
+  if (installation === undefined) return page
+  const name = Bun.escapeHTML(installation.name)
+  const head = `<meta name="installation" content="${name}" data-color="${installation.color}"><title>${name}</title>`
+  const html = new TextDecoder().decode(page.body as Uint8Array).replace(/<title>.*?<\/title>/, () => head)
+  const body = new TextEncoder().encode(html)
+  return { ...page, body, gzipped: Bun.gzipSync(body) }
+}

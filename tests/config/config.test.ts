@@ -315,3 +315,15 @@ test("REDIS_HOST is a host, not an address with a scheme, a port or a path", () 
   expect(url("10.0.0.1")).toBe("redis://10.0.0.1:6379")
   expect(url("my_redis.internal")).toBe("redis://my_redis.internal:6379")
 })
+
+test("INSTALLATION is a name with a color, which is gray if none is given", () => {
+  const read = (INSTALLATION: string) => readBrokerConfig({ INSTALLATION }).installation
+  expect(read("Production,red")).toEqual({ name: "Production", color: "red" })
+  expect(read(" EU west 1 , blue")).toEqual({ name: "EU west 1", color: "blue" })
+  expect(read("staging")).toEqual({ name: "staging", color: "gray" })
+  expect(read("")).toBeUndefined()
+  for (const wrong of [",red", "a,pink", "a,red,blue", "a,", "x".repeat(41), "a\u001bb", " ,red", "a\u202eb"])
+    expect(problems(readBrokerConfig, { INSTALLATION: wrong })).toEqual([
+      "INSTALLATION must be a name of 1 to 40 characters, which may be followed by a comma and a color: red, orange, green, blue, purple, gray",
+    ])
+})

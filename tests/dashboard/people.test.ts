@@ -218,4 +218,29 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await type("Enter")
     await page.find("heading", seen[0]!)
   })
+
+  test("the name and the color of the installation are shown, also at sign-in", async () => {
+    const name = 'EU "prod" <1> $&'
+    await using named = await testBroker({ installation: { name, color: "red" } }, redis.socket)
+    await using page = await browser.page({ width: 390, height: 844 })
+    await page.page.goto(`${named.url}/dashboard`)
+    await page.find("heading", name)
+    expect(await page.page.title()).toBe(name)
+    expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
+    await page.picture("installation-login")
+    for (const [color, dark] of ["red", "orange", "green", "blue", "purple", "gray"].flatMap(
+      color =>
+        [
+          [color, false],
+          [color, true],
+        ] as const,
+    )) {
+      await using view = await browser.signedIn(named.url, "#/workers", TOKEN, { dark })
+      await view.page.evaluate(`document.documentElement.dataset.installation = "${color}"`)
+      await view.reads(name)
+      await until("the title is set", async () => (await view.page.title()) === `Workers · ${name}`)
+      expect([color, dark, await view.overflow(), await view.barriers()]).toEqual([color, dark, 0, []])
+      if (color === "red") await view.picture(`installation-${dark}`)
+    }
+  })
 })
