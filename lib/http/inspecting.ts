@@ -21,7 +21,7 @@ export const whyTask = forTask(async ({ caller }, { queue }, id) =>
 export async function listTasks({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
   const search = readTasksQuery(queryOf(request))
   const queues = caller.visibleQueues(search.queue)
-  const { tasks, next } = await queue.search({ ...search, queues, sight: caller.sight })
+  const { tasks, next } = await queue.tasksSearch.page({ ...search, queues, sight: caller.sight })
   return answer(`{${writePage(tasks, next)}}`)
 }
 

@@ -2,12 +2,13 @@
 import type { QueueView } from "../wire/managing.ts"
 import { formatAge, formatCount } from "./terminal-text.ts"
 
-/** A queue as these programs show it. Older brokers send no rates and no workers. */
+/** A queue as these programs show it. Older brokers send no rates, no workers and no attention. */
 export type ShownQueue = Pick<QueueView, "queue" | "depth" | "paused" | "pause_reason"> & {
   oldest_waiting_ms?: number | undefined
   polled_at?: number | undefined
   rates?: Partial<QueueView["rates"]> | undefined
   workers?: Pick<QueueView["workers"], "count"> | undefined
+  attention?: QueueView["attention"] | undefined
 }
 
 interface Column {
@@ -65,8 +66,11 @@ export function markOf({
   paused,
   polled_at,
   workers,
+  attention,
 }: ShownQueue): "paused" | "no workers" | undefined {
   if (paused) return "paused"
+  if (attention !== undefined)
+    return attention.some(({ kind }) => kind === "no_workers") ? "no workers" : undefined
   const isPolled = workers?.count !== 0 || (polled_at !== undefined && Date.now() - polled_at < NO_WORKERS_MS)
   return !isPolled && depth.queued + depth.delayed > 0 ? "no workers" : undefined
 }

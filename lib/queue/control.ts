@@ -10,6 +10,7 @@ import type { QueueState, Scripts } from "../redis/scripts.ts"
 import type { Purged, QueueView } from "../wire/managing.ts"
 import type { QueueSettings } from "../wire/queue-settings.ts"
 import type { Purgeable } from "../wire/states.ts"
+import { attentionOf, type Watched } from "./attention.ts"
 import type { QueueDefaults } from "./defaults.ts"
 import { encodeLimits, ratesOf, readLimits } from "./groups.ts"
 import type { LongPoll } from "./long-poll.ts"
@@ -99,7 +100,7 @@ export class QueueControl {
 
   /** Sets how many tasks of a queue run at once, how fast they are leased, and the defaults of new tasks. Safe to repeat. */
   async configure(queue: string, settings: QueueSettings): Promise<QueueView> {
-    const { concurrency, rate, defaults, groups } = settings
+    const { concurrency, rate, defaults, groups, attention } = settings
     const { scripts, names } = this.parts
     const short = rate !== undefined && "per_second" in rate ? rate : undefined
     await names.registerEvenIfFull(queue)
@@ -109,6 +110,7 @@ export class QueueControl {
       burst: short?.burst ?? short?.per_second ?? "",
       rates: rate === undefined || short !== undefined ? "" : JSON.stringify(ratesOf(rate)),
       group_limits: groups === undefined ? "" : encodeLimits(groups),
+      attention: attention === undefined ? "" : JSON.stringify(attention),
     })
     for (let from = 0, looked = MAX_GROUPS_PER_CALL; looked === MAX_GROUPS_PER_CALL; from += looked)
       looked = await scripts.call("recheckGroups", queue, { from, limit: MAX_GROUPS_PER_CALL })
@@ -158,15 +160,17 @@ export class QueueControl {
       history.recent(queues),
       this.#states(queues),
     ])
-    return states.map(state => {
-      const ownDefaults = defaults.of(state.queue)
-      return {
+    return states.map(({ watched, ...state }) => {
+      const { queue } = state
+      const ownDefaults = defaults.of(queue)
+      const view = {
         ...state,
         settings: { ...state.settings, ...(ownDefaults && { defaults: ownDefaults }) },
-        workers: pollers.get(state.queue)!,
-        rates: ratesByQueue.get(state.queue)!,
-        recent: recent.get(state.queue)!,
+        workers: pollers.get(queue)!,
+        rates: ratesByQueue.get(queue)!,
+        recent: recent.get(queue)!,
       }
+      return { ...view, attention: attentionOf({ ...view, ...watched }) }
     })
   }
 
@@ -182,9 +186,27 @@ export class QueueControl {
 /** `isPolled`: requests wait for tasks of this queue at this broker. */
 function stateView(
   queue: string,
-  [now, polled, paused, reason, concurrency, perSecond, burst, rates, groups, oldest, ...counts]: QueueState,
+  [
+    now,
+    polled,
+    paused,
+    reason,
+    concurrency,
+    perSecond,
+    burst,
+    rates,
+    groups,
+    attention,
+    deadLately,
+    deadSince,
+    nextRun,
+    oldest,
+    ...counts
+  ]: QueueState,
   isPolled: boolean,
-): Omit<QueueView, "workers" | "rates" | "recent"> {
+): Omit<QueueView, "workers" | "rates" | "recent" | "attention"> & {
+  watched: Pick<Watched, "now" | "deadLately" | "nextRunAt">
+} {
   const [due, leases, done, dead, cancelled, soon, ...ready] = counts
   const queued = ready.reduce((sum, count) => sum + count, 0)
   return {
@@ -201,6 +223,12 @@ function stateView(
       ...(perSecond === "" ? {} : { rate: { per_second: Number(perSecond), burst: Number(burst) } }),
       ...(rates === "" ? {} : readLimits({ rates: JSON.parse(rates) })),
       ...(groups === "" ? {} : { groups: readLimits(JSON.parse(groups)) }),
+      ...(attention === "" ? {} : { attention: JSON.parse(attention) }),
+    },
+    watched: {
+      now,
+      deadLately: { count: deadLately, since: deadSince },
+      nextRunAt: nextRun === "" ? undefined : Number(nextRun),
     },
   }
 }

@@ -1,6 +1,6 @@
 /** Reading tasks: one by id, or a page of those in a state. Nothing here changes anything. */
 import { Refused } from "../errors.ts"
-import type { PagePart, Scripts } from "../redis/scripts.ts"
+import { type PagePart, type Scripts, sizesIn } from "../redis/scripts.ts"
 import { localOf, splitId } from "../task/id.ts"
 import { hasOwnPayload, LOST_PAYLOAD, type RawTask, readTask } from "../task/record.ts"
 import type { Sight } from "../task/sight.ts"
@@ -261,9 +261,8 @@ export async function sizeOf(
   const places = new Set(states.flatMap(state => PLACES[state]))
   const replies = await scripts.callForQueues("queueState", queues, {})
   let size = 0
-  for (const [, , , , , , , , , , due, leases, done, dead, cancelled, ...ready] of replies.flatMap(
-    ({ reply }) => reply,
-  )) {
+  for (const state of replies.flatMap(({ reply }) => reply)) {
+    const [due, leases, done, dead, cancelled, , ...ready] = sizesIn(state)
     for (const [place, count] of Object.entries({ due, leases, done, dead, cancelled }))
       if (places.has(place)) size += count
     if (places.has("0")) for (const count of ready) size += count

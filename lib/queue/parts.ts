@@ -34,6 +34,7 @@ import { OutcomeRecorder } from "./outcomes.ts"
 import { QueueNames } from "./queue-names.ts"
 import { ScheduleFiring } from "./schedule-firing.ts"
 import { Schedules } from "./schedules.ts"
+import { TaskSearch } from "./search.ts"
 import { Sweeper } from "./sweeper.ts"
 import { TaskActions } from "./task-actions.ts"
 import { Upkeep } from "./upkeep.ts"
@@ -141,6 +142,7 @@ export async function openParts(options: TaskQueueOptions) {
   const historyWriter = new HistoryWriter({ store, scripts, activity, clock }, () => control.depths())
   const bulkWorker = new BulkWorker({ store, scripts, names, control, actions, events, log })
   const bulk = new BulkOperations({ store, scripts, names, events, worker: bulkWorker })
+  const tasksSearch = new TaskSearch(scripts, names, doneRetentionMs)
   const groups = new Groups({ scripts, names, events })
   const dataWatch = new DataWatch(store, names, log, () => upkeep.onReplaced())
   const upkeep = new Upkeep({
@@ -186,6 +188,7 @@ export async function openParts(options: TaskQueueOptions) {
     bulk,
     dead,
     control,
+    tasksSearch,
     trail,
     brokers,
     history,

@@ -19,8 +19,9 @@ import {
   readTexts,
   type TaskFilter,
 } from "./listing.ts"
+import type { QueueNames } from "./queue-names.ts"
 
-export interface Search {
+interface Search {
   /** Sorted. */
   queues: readonly string[]
   state: State | "all"
@@ -37,7 +38,30 @@ export interface Search {
   doneRetentionMs: number
 }
 
-export async function searchTasks(scripts: Scripts, search: Search): Promise<Page> {
+export class TaskSearch {
+  constructor(
+    private readonly scripts: Scripts,
+    private readonly names: QueueNames,
+    private readonly doneRetentionMs: number,
+  ) {}
+
+  /** A page of what a search finds in these queues, or in all. `queuePart`: a part of the names of queues, in any case. */
+  async page({
+    queuePart = "",
+    ...search
+  }: Omit<Search, "queues" | "doneRetentionMs"> & {
+    /** Sorted. */
+    queues?: readonly string[] | undefined
+    queuePart?: string | undefined
+  }): Promise<Page> {
+    const all = search.queues ?? (await this.names.list())
+    const part = queuePart.toLowerCase()
+    const queues = part === "" ? all : all.filter(queue => queue.toLowerCase().includes(part))
+    return searchTasks(this.scripts, { ...search, queues, doneRetentionMs: this.doneRetentionMs })
+  }
+}
+
+async function searchTasks(scripts: Scripts, search: Search): Promise<Page> {
   const { text, limit } = search
   // Only the texts of tasks that match all else are compared, so the page is filled afterwards.
   const wanted = text === undefined ? search : { ...search, limit: MAX_ENTRIES_PER_PAGE }

@@ -26,7 +26,6 @@ import { findTask, type Page, type TaskFilter, tasksPage } from "./listing.ts"
 import type { Demand } from "./long-poll.ts"
 import { openParts, type Parts, type TaskQueueOptions } from "./parts.ts"
 import { leaseLost, queueFull } from "./refusals.ts"
-import { type Search, searchTasks } from "./search.ts"
 import { type Why, whyTask } from "./why.ts"
 import type { WorkerIdentity } from "./worker-registry.ts"
 
@@ -36,6 +35,7 @@ export class TaskQueue {
   readonly dead: Parts["dead"]
   readonly workers: Parts["workers"]
   readonly control: Parts["control"]
+  readonly tasksSearch: Parts["tasksSearch"]
   readonly trail: Parts["trail"]
   readonly brokers: Parts["brokers"]
   readonly history: Parts["history"]
@@ -71,6 +71,7 @@ export class TaskQueue {
     this.dead = parts.dead
     this.workers = parts.workers
     this.control = parts.control
+    this.tasksSearch = parts.tasksSearch
     this.trail = parts.trail
     this.brokers = parts.brokers
     this.history = parts.history
@@ -306,22 +307,6 @@ export class TaskQueue {
   ): Promise<Page> {
     const { scripts, names } = this.parts
     return tasksPage(scripts, { ...filter, queues: filter.queues ?? (await names.list()) })
-  }
-
-  /** A page of the tasks that a search finds, in these queues, which must be sorted, or in all. */
-  async search({
-    queuePart,
-    ...search
-  }: Omit<Search, "queues" | "doneRetentionMs"> & {
-    queues?: readonly string[] | undefined
-    /** Only queues whose names contain this text, in any case. */
-    queuePart?: string | undefined
-  }): Promise<Page> {
-    const { scripts, names } = this.parts
-    const all = search.queues ?? (await names.list())
-    const part = queuePart?.toLowerCase() ?? ""
-    const queues = part === "" ? all : all.filter(queue => queue.toLowerCase().includes(part))
-    return searchTasks(scripts, { ...search, queues, doneRetentionMs: this.options.doneRetentionMs })
   }
 
   /** Checks that every task is in the place that its state requires, of one queue or of all; `fix` repairs what is not. */

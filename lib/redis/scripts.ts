@@ -113,7 +113,7 @@ export const QUEUE_SCRIPTS = {
   pause: { source: pause, args: ["on", "reason"], each: [] },
   settings: {
     source: settings,
-    args: ["concurrency", "per_second", "burst", "rates", "group_limits"],
+    args: ["concurrency", "per_second", "burst", "rates", "group_limits", "attention"],
     each: [],
   },
   setGroup: { source: setGroup, args: ["group", "change", "value"], each: [] },
@@ -328,7 +328,16 @@ export type QueueState = [
   burst: string,
   rates: string,
   groups: string,
+  attention: string,
+  deadLately: number,
+  deadSince: number,
+  nextRun: string,
   oldest: number,
+  ...sizes: PlaceSizes,
+]
+
+/** The sizes of the sets, and of the ready lists from priority 0. */
+export type PlaceSizes = [
   due: number,
   leases: number,
   done: number,
@@ -337,6 +346,8 @@ export type QueueState = [
   soon: number,
   ...ready: number[],
 ]
+const SIZES_FROM = 14
+export const sizesIn = (state: QueueState) => state.slice(SIZES_FROM) as PlaceSizes
 
 /** How many tasks of a queue may wait, and how many bytes its tasks may hold, before submits are refused; 0: no limit. */
 export interface Limits {

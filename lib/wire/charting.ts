@@ -37,6 +37,9 @@ export const Recent = Type.Object(
     failed_per_s: Type.Number({ description: "attempts whose worker reported a failure" }),
     lapsed_per_s: Type.Number({ description: "leases that lapsed" }),
     dead_per_s: Type.Number(),
+    done: Type.Integer({ description: "tasks that were done" }),
+    failed: Type.Integer({ description: "attempts whose worker reported a failure" }),
+    lapsed: Type.Integer({ description: "leases that lapsed" }),
     dead: Type.Integer({ description: "tasks that died" }),
     ...durations,
     depth_before: Type.Optional({

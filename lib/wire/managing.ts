@@ -1,5 +1,6 @@
 /** Queues and workers as operators see and change them. */
 import { type Static, type TNumber, Type } from "@sinclair/typebox"
+import { ATTENTION_KINDS } from "./attention.ts"
 import { Recent } from "./charting.ts"
 import { EVENTS } from "./events.ts"
 import { closed, DryRun, NextPage, QueueName, WorkerName } from "./fields.ts"
@@ -23,6 +24,24 @@ export const Rates = Type.Object(
 )
 
 export type Rates = Static<typeof Rates>
+
+export const Attention = Type.Object({
+  kind: Type.Union(
+    ATTENTION_KINDS.map(kind => Type.Literal(kind)),
+    {
+      description:
+        "no_workers: tasks wait and no worker polls; waiting: the oldest waits too long; schedule_late: a run is late; lapsing: leases lapse; failing: attempts fail; growing: the backlog grows; dead: tasks died in the last 24 hours; paused: for too long",
+    },
+  ),
+  since_at: Type.Optional(Type.Integer({ description: "since when; absent if it is not known" })),
+  value: Type.Optional(
+    Type.Number({ description: "what exceeds the threshold; absent if no worker has ever polled" }),
+  ),
+  threshold: Type.Number({ description: "of the queue's `settings.attention`, or the default" }),
+  why: Type.String({ description: "one sentence for people" }),
+})
+
+export type Attention = Static<typeof Attention>
 
 export const QueueView = Type.Object({
   queue: Type.String(),
@@ -65,6 +84,7 @@ export const QueueView = Type.Object({
     { description: "named workers that polled the queue in the last minute" },
   ),
   rates: Rates,
+  attention: Type.Array(Attention, { description: "what is wrong with the queue, the worst first" }),
   recent: Recent,
 })
 

@@ -1,5 +1,6 @@
-/** The settings of a queue: defaults for its tasks, and limits on how they are handed out. */
+/** The settings of a queue: defaults for its tasks, limits on how they are handed out, and when it needs attention. */
 import { type Static, Type } from "@sinclair/typebox"
+import { ATTENTION_DEFAULTS, type AttentionThresholds } from "./attention.ts"
 import { closed, DAY_MS } from "./fields.ts"
 import { Submit } from "./submitting.ts"
 
@@ -63,6 +64,33 @@ export const GroupLimits = Type.Object(
 
 export type GroupLimits = Static<typeof GroupLimits>
 
+const threshold = (what: string, of: keyof AttentionThresholds, maximum = 31 * DAY_MS) =>
+  Type.Optional(
+    Type.Union([Type.Integer({ minimum: 1, maximum }), Type.Literal("off")], {
+      description: `${what}: a whole number from 1 to ${maximum} (default ${ATTENTION_DEFAULTS[of]}), or "off"`,
+    }),
+  )
+
+export const AttentionSettings = Type.Object(
+  {
+    idle_poll_ms: threshold("tasks wait, and no worker has polled for this long", "idle_poll_ms"),
+    oldest_wait_ms: threshold("a task has waited for longer", "oldest_wait_ms"),
+    schedule_late_ms: threshold("a run of a schedule is later", "schedule_late_ms"),
+    lapses: threshold("this many leases lapsed in ten minutes", "lapses", 1_000_000),
+    failure_percent: threshold("more percent of the attempts of ten minutes failed", "failure_percent", 100),
+    growth: threshold("this many more tasks are queued than ten minutes ago", "growth", 10_000_000),
+    dead: threshold("this many tasks died in 24 hours", "dead", 10_000_000),
+    paused_ms: threshold("the queue has been paused for this long", "paused_ms"),
+  },
+  {
+    ...closed,
+    minProperties: 1,
+    description: "thresholds of `attention` in the view of the queue; one that is omitted has its default",
+  },
+)
+
+export type AttentionSettings = Static<typeof AttentionSettings>
+
 export const QueueSettings = Type.Object(
   {
     defaults: Type.Optional(TaskDefaults),
@@ -72,6 +100,7 @@ export const QueueSettings = Type.Object(
       ...GroupLimits,
       description: "the limits of every group, unless it has its own",
     }),
+    attention: Type.Optional(AttentionSettings),
   },
   { ...closed, description: "a member that is omitted removes that limit or those defaults" },
 )

@@ -16,6 +16,7 @@ const settings = (queue: ScriptQueue, groups: object | "") =>
     burst: "",
     rates: "",
     group_limits: groups === "" ? "" : JSON.stringify(groups),
+    attention: "",
   })
 
 const ids = (prefix: string, count: number) => Array.from({ length: count }, (_, i) => `${prefix}${i}`)

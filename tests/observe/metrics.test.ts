@@ -480,6 +480,9 @@ test("alerts, dashboard and README name existing metrics", async () => {
     "TaskQueueDeadLettersGrow",
     "TaskQueueOldestWaitsTooLong",
     "TaskQueueNoWorkers",
+    "TaskQueueLeasesLapse",
+    "TaskQueueAttemptsFail",
+    "TaskQueueBacklogGrows",
     "TaskQueueSchedulesFail",
   ])
   if (promtool) expect(await check(["check", "rules", join(files, "alerts.yml")])).toBe("")
@@ -508,6 +511,16 @@ test.skipIf(promtool === null)("the alerts fire when they should, in promtool's 
       "warning",
       broker("tq_oldest_waiting_timestamp_seconds", "+Inf+0x6 0x20"),
     ],
+    ["TaskQueueLeasesLapse", "warning", broker("tq_task_events_total", "0x5 1x20", ',event="lapsed"')],
+    [
+      "TaskQueueAttemptsFail",
+      "warning",
+      [
+        ...broker("tq_task_events_total", "0x3 12x20", ',event="failed"'),
+        ...broker("tq_task_events_total", "0x3 90x20", ',event="done"'),
+      ],
+    ],
+    ["TaskQueueBacklogGrows", "warning", broker("tq_tasks", "1000x5 1150x20", ',state="queued"')],
     [
       "TaskQueueNoWorkers",
       "critical",

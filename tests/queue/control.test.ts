@@ -98,6 +98,7 @@ describe("a queue is shown", () => {
       workers: { count: 0, names: [] },
       rates: { submitted: 0, leased: 0, done: 0, failed: 0, released: 0, lapsed: 0, dead: 0 },
       recent: expect.objectContaining({ submitted_per_s: 0, failed_per_s: 0, dead: 0 }),
+      attention: [],
     })
     await fill(q)
     const view = await q.view()

@@ -598,7 +598,7 @@ const commands = [
   nth.map(n => new ExpiryPasses(n, false)),
 ]
 
-const NO_SETTINGS = { concurrency: "", per_second: "", burst: "", rates: "" }
+const NO_SETTINGS = { concurrency: "", per_second: "", burst: "", rates: "", attention: "" }
 const anyLimits = fc.constantFrom<GroupLimits>(
   {},
   { concurrency: 1 },

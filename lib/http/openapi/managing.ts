@@ -6,6 +6,7 @@ const SETTINGS: QueueSettings = {
   defaults: { max_retries: 5, timeout_ms: 60_000 },
   concurrency: 10,
   rate: { per_second: 50, burst: 100 },
+  attention: { oldest_wait_ms: 900_000, dead: "off" },
 }
 const NO_WORKER = { 404: "No worker of this name was seen in the last day: see /workers." }
 
@@ -27,7 +28,7 @@ export const managing: ProseOf<"managing"> = {
   getQueue: {
     description:
       "How many tasks the queue holds per state, how long the first of them has waited, when a worker last polled it, and " +
-      "whether it is paused. A queue is created by its first task: an unknown name is shown as an empty queue.",
+      "whether it is paused, and what is wrong with it. A queue is created by its first task: an unknown name is shown as an empty queue.",
     answers: { 200: { description: "The queue.", examples: { running: QUEUE, paused: PAUSED } } },
   },
 
@@ -61,7 +62,7 @@ export const managing: ProseOf<"managing"> = {
       "Replaces all settings of the queue: a setting that the body omits is removed, and `{}` removes all. `defaults` are the " +
       "values for tasks whose submit omits them; `concurrency` is how many tasks all workers together may lease at a time; " +
       "`rate` is how fast tasks are handed out, with up to `burst` at once after a quiet period; `groups` are the limits of each " +
-      "group of the queue. The limits apply from now on; running tasks are not affected. /why reports `limited` for a task that waits because of them. Safe to repeat.",
+      "group of the queue; `attention` are the thresholds above which the queue is reported as in need of attention. The limits apply from now on; running tasks are not affected. /why reports `limited` for a task that waits because of them. Safe to repeat.",
     body: { "all settings": SETTINGS, "no settings": {} },
     answers: {
       200: {

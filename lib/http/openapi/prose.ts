@@ -165,12 +165,23 @@ export const QUEUE: QueueView = {
     failed_per_s: 0.3,
     lapsed_per_s: 0.1,
     dead_per_s: 0.005,
+    done: 6_840,
+    failed: 180,
+    lapsed: 60,
     dead: 3,
     wait_ms: { p50: 40, p95: 610, p99: 950 },
     run_ms: { p50: 22, p95: 160, p99: 270 },
     depth_before: { queued: 3, delayed: 2, processing: 4 },
   },
   rates: { submitted: 12.5, leased: 11.8, done: 11.2, failed: 0.4, released: 0, lapsed: 0.1, dead: 0 },
+  attention: [
+    {
+      kind: "lapsing",
+      value: 60,
+      threshold: 1,
+      why: "60 leases lapsed in the last ten minutes: workers crash or are too slow.",
+    },
+  ],
 }
 
 export const PAUSED: QueueView = {

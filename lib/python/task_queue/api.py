@@ -1002,6 +1002,22 @@ class CancelledMany(_CancelledMany, total=False):
     """more tasks may match, even if none matched in this call: repeat it with this as `cursor` and the same filter"""
 
 
+class _Attention(TypedDict):
+    kind: Literal["no_workers", "waiting", "schedule_late", "lapsing", "failing", "growing", "dead", "paused"]
+    """no_workers: tasks wait and no worker polls; waiting: the oldest waits too long; schedule_late: a run is late; lapsing: leases lapse; failing: attempts fail; growing: the backlog grows; dead: tasks died in the last 24 hours; paused: for too long"""
+    threshold: float
+    """of the queue's `settings.attention`, or the default"""
+    why: str
+    """one sentence for people"""
+
+
+class Attention(_Attention, total=False):
+    since_at: int
+    """since when; absent if it is not known"""
+    value: float
+    """what exceeds the threshold; absent if no worker has ever polled"""
+
+
 class _Drained(TypedDict):
     status: Literal["draining", "drain_ended"]
     worker: str
@@ -1077,6 +1093,8 @@ class _QueueView(TypedDict):
     workers: QueueViewWorkers
     """named workers that polled the queue in the last minute"""
     rates: Rates
+    attention: list[Attention]
+    """what is wrong with the queue, the worst first"""
     recent: Recent
 
 
@@ -1146,6 +1164,25 @@ class _WorkersAnswer(TypedDict):
 class WorkersAnswer(_WorkersAnswer, total=False):
     next: str
     """pass it as `cursor` to get the next page; absent on the last page"""
+
+
+class AttentionSettings(TypedDict, total=False):
+    idle_poll_ms: int | Literal["off"]
+    """tasks wait, and no worker has polled for this long: a whole number from 1 to 2678400000 (default 60000), or \"off\""""
+    oldest_wait_ms: int | Literal["off"]
+    """a task has waited for longer: a whole number from 1 to 2678400000 (default 300000), or \"off\""""
+    schedule_late_ms: int | Literal["off"]
+    """a run of a schedule is later: a whole number from 1 to 2678400000 (default 60000), or \"off\""""
+    lapses: int | Literal["off"]
+    """this many leases lapsed in ten minutes: a whole number from 1 to 1000000 (default 1), or \"off\""""
+    failure_percent: int | Literal["off"]
+    """more percent of the attempts of ten minutes failed: a whole number from 1 to 100 (default 10), or \"off\""""
+    growth: int | Literal["off"]
+    """this many more tasks are queued than ten minutes ago: a whole number from 1 to 10000000 (default 100), or \"off\""""
+    dead: int | Literal["off"]
+    """this many tasks died in 24 hours: a whole number from 1 to 10000000 (default 1), or \"off\""""
+    paused_ms: int | Literal["off"]
+    """the queue has been paused for this long: a whole number from 1 to 2678400000 (default 3600000), or \"off\""""
 
 
 class GroupLimitsRate(TypedDict, total=False):
@@ -1270,6 +1307,25 @@ class QueueSettingsGroups(TypedDict, total=False):
     """how many ready tasks of a group may wait before submits get 429"""
 
 
+class QueueSettingsAttention(TypedDict, total=False):
+    idle_poll_ms: int | Literal["off"]
+    """tasks wait, and no worker has polled for this long: a whole number from 1 to 2678400000 (default 60000), or \"off\""""
+    oldest_wait_ms: int | Literal["off"]
+    """a task has waited for longer: a whole number from 1 to 2678400000 (default 300000), or \"off\""""
+    schedule_late_ms: int | Literal["off"]
+    """a run of a schedule is later: a whole number from 1 to 2678400000 (default 60000), or \"off\""""
+    lapses: int | Literal["off"]
+    """this many leases lapsed in ten minutes: a whole number from 1 to 1000000 (default 1), or \"off\""""
+    failure_percent: int | Literal["off"]
+    """more percent of the attempts of ten minutes failed: a whole number from 1 to 100 (default 10), or \"off\""""
+    growth: int | Literal["off"]
+    """this many more tasks are queued than ten minutes ago: a whole number from 1 to 10000000 (default 100), or \"off\""""
+    dead: int | Literal["off"]
+    """this many tasks died in 24 hours: a whole number from 1 to 10000000 (default 1), or \"off\""""
+    paused_ms: int | Literal["off"]
+    """the queue has been paused for this long: a whole number from 1 to 2678400000 (default 3600000), or \"off\""""
+
+
 class QueueSettings(TypedDict, total=False):
     defaults: QueueSettingsDefaults
     """values for tasks whose submit omits them, before the defaults of the broker"""
@@ -1279,6 +1335,8 @@ class QueueSettings(TypedDict, total=False):
     """how fast tasks are handed out: {limit, per_ms, burst}, {per_second, burst}, or a list of 1 to 5, which all apply"""
     groups: QueueSettingsGroups
     """the limits of every group, unless it has its own"""
+    attention: QueueSettingsAttention
+    """thresholds of `attention` in the view of the queue; one that is omitted has its default"""
 
 
 class _GroupViewHeld(TypedDict):
@@ -1509,6 +1567,12 @@ class _Recent(TypedDict):
     lapsed_per_s: float
     """leases that lapsed"""
     dead_per_s: float
+    done: int
+    """tasks that were done"""
+    failed: int
+    """attempts whose worker reported a failure"""
+    lapsed: int
+    """leases that lapsed"""
     dead: int
     """tasks that died"""
 
