@@ -46,6 +46,7 @@ import type {
   Paused,
   Purge,
   Purged,
+  QueueOrder,
   QueuesAnswer,
   QueueView,
   WorkerState,
@@ -200,6 +201,13 @@ export interface PageQuery {
   limit?: number
   /** The `next` of the previous page. */
   cursor?: string
+}
+
+export interface QueuesFilter extends PageQuery {
+  /** If it is given, the answer has `totals` and `worst`. */
+  order?: QueueOrder
+  /** A text that the name of the queue contains, in any case. */
+  queue_part?: string
 }
 
 export interface EventsFilter {
@@ -361,7 +369,7 @@ export class Client {
     return this.#post("/dlq/purge", request, options)
   }
 
-  queues(query: PageQuery = {}, options?: CallOptions): Promise<QueuesAnswer> {
+  queues(query: QueuesFilter = {}, options?: CallOptions): Promise<QueuesAnswer> {
     return this.#call("GET", withQuery("/queues", query), undefined, options)
   }
 

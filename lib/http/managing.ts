@@ -8,8 +8,11 @@ import { faultsOfLimits, faultsOfRate } from "./grouping.ts"
 import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 
 export async function listQueues({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
-  const { limit, cursor } = checkQueues(queryOf(request))
-  return answerJson(await queue.control.views({ limit, cursor, queues: caller.visibleQueues(undefined) }))
+  const { order, queue_part: queuePart, ...rest } = checkQueues(queryOf(request))
+  const page = { ...rest, queuePart, queues: caller.visibleQueues(undefined) }
+  return answerJson(
+    order === undefined ? await queue.control.views(page) : await queue.overview.page({ ...page, order }),
+  )
 }
 
 export const getQueue = forQueue(async (_call, { queue }, name) => answerJson(await queue.control.view(name)))

@@ -69,19 +69,26 @@ export class QueueControl {
 
   /** How many tasks a queue has in each state, which workers poll it, and whether it is paused. */
   async view(queue: string): Promise<QueueView> {
-    const [view] = await this.#views([queue])
+    const [view] = await this.viewsOf([queue])
     return view!
   }
 
-  /** A page of the queues by name: all, or those among `queues`. */
-  async views({ queues, ...namePage }: NamePage & { queues?: readonly string[] | undefined }): Promise<{
+  /** A page of the queues by name: all, or those among `queues`, whose names contain `queuePart`, in any case. */
+  async views({
+    queues,
+    queuePart = "",
+    ...namePage
+  }: NamePage & { queues?: readonly string[] | undefined; queuePart?: string | undefined }): Promise<{
     queues: QueueView[]
     next: string | undefined
   }> {
     const all = await this.parts.names.list()
-    const visible = queues === undefined ? all : all.filter(name => queues.includes(name))
+    const part = queuePart.toLowerCase()
+    const visible = all.filter(
+      name => (queues?.includes(name) ?? true) && (part === "" || name.toLowerCase().includes(part)),
+    )
     const { page, next } = pageByName(visible, name => name, namePage)
-    return { queues: await this.#views(page), next }
+    return { queues: await this.viewsOf(page), next }
   }
 
   /** Stops leasing from a queue until it is resumed; submits are still accepted. Returns since when. Safe to repeat. */
@@ -152,7 +159,7 @@ export class QueueControl {
     return { looked, purged }
   }
 
-  async #views(queues: readonly string[]): Promise<QueueView[]> {
+  async viewsOf(queues: readonly string[]): Promise<QueueView[]> {
     const { workers, rates, history, defaults } = this.parts
     const [pollers, ratesByQueue, recent, states] = await Promise.all([
       workers.pollersOf(queues),

@@ -32,6 +32,7 @@ import { LongPoll } from "./long-poll.ts"
 import { LostLeases } from "./lost-leases.ts"
 import { OutcomeRecorder } from "./outcomes.ts"
 import { QueueNames } from "./queue-names.ts"
+import { QueueOverview } from "./queue-overview.ts"
 import { ScheduleFiring } from "./schedule-firing.ts"
 import { Schedules } from "./schedules.ts"
 import { TaskSearch } from "./search.ts"
@@ -142,6 +143,7 @@ export async function openParts(options: TaskQueueOptions) {
   const historyWriter = new HistoryWriter({ store, scripts, activity, clock }, () => control.depths())
   const bulkWorker = new BulkWorker({ store, scripts, names, control, actions, events, log })
   const bulk = new BulkOperations({ store, scripts, names, events, worker: bulkWorker })
+  const overview = new QueueOverview(names, queues => control.viewsOf(queues))
   const tasksSearch = new TaskSearch(scripts, names, doneRetentionMs)
   const groups = new Groups({ scripts, names, events })
   const dataWatch = new DataWatch(store, names, log, () => upkeep.onReplaced())
@@ -189,6 +191,7 @@ export async function openParts(options: TaskQueueOptions) {
     dead,
     control,
     tasksSearch,
+    overview,
     trail,
     brokers,
     history,

@@ -36,6 +36,7 @@ export class TaskQueue {
   readonly workers: Parts["workers"]
   readonly control: Parts["control"]
   readonly tasksSearch: Parts["tasksSearch"]
+  readonly overview: Parts["overview"]
   readonly trail: Parts["trail"]
   readonly brokers: Parts["brokers"]
   readonly history: Parts["history"]
@@ -72,6 +73,7 @@ export class TaskQueue {
     this.workers = parts.workers
     this.control = parts.control
     this.tasksSearch = parts.tasksSearch
+    this.overview = parts.overview
     this.trail = parts.trail
     this.brokers = parts.brokers
     this.history = parts.history

@@ -7,13 +7,47 @@ import { closed, DryRun, NextPage, QueueName, WorkerName } from "./fields.ts"
 import { QueueSettings } from "./queue-settings.ts"
 import { PURGEABLE } from "./states.ts"
 
+/** What GET /queues can be ordered by. */
+const QUEUE_ORDERS = [
+  "name",
+  "attention",
+  "queued",
+  "delayed",
+  "processing",
+  "dead",
+  "oldest",
+  "done",
+  "failed",
+  "wait",
+  "workers",
+] as const
+
+export type QueueOrder = (typeof QUEUE_ORDERS)[number]
+
 /** The query of GET /queues. */
 export const QueuesQuery = Type.Object(
   {
+    order: Type.Optional(
+      Type.Union(
+        QUEUE_ORDERS.map(order => Type.Literal(order)),
+        {
+          description:
+            "`name`, `attention` (the worst first), or a figure, the highest first: a depth, `oldest` wait, `done` or `failed` per second, p95 of the `wait`, number of `workers`. If it is given, the answer has `totals` and `worst`",
+        },
+      ),
+    ),
+    queue_part: Type.Optional(
+      Type.String({
+        pattern: "^[A-Za-z0-9._-]{1,64}$",
+        description: "1 to 64 characters that the name of the queue contains, in any case",
+      }),
+    ),
     limit: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 1_000, description: "queues on a page (default 100)" }),
     ),
-    cursor: Type.Optional({ ...QueueName, description: "the `next` of the previous page" }),
+    cursor: Type.Optional(
+      Type.String({ pattern: "^[A-Za-z0-9._-]{1,200}$", description: "the `next` of the previous page" }),
+    ),
   },
   closed,
 )
@@ -24,6 +58,24 @@ export const Rates = Type.Object(
 )
 
 export type Rates = Static<typeof Rates>
+
+const Depth = Type.Object(
+  {
+    queued: Type.Integer({
+      description:
+        "ready for a worker; counts ids that cancelled tasks left behind until a lease removes them",
+    }),
+    delayed: Type.Integer({ description: "scheduled and retrying" }),
+    processing: Type.Integer(),
+    done: Type.Integer(),
+    dead: Type.Integer(),
+    cancelled: Type.Integer(),
+    open: Type.Integer({
+      description: "queued, processing, or due within a minute: a number to scale workers by",
+    }),
+  },
+  { description: "how many tasks are in each state" },
+)
 
 export const Attention = Type.Object({
   kind: Type.Union(
@@ -45,23 +97,7 @@ export type Attention = Static<typeof Attention>
 
 export const QueueView = Type.Object({
   queue: Type.String(),
-  depth: Type.Object(
-    {
-      queued: Type.Integer({
-        description:
-          "ready for a worker; counts ids that cancelled tasks left behind until a lease removes them",
-      }),
-      delayed: Type.Integer({ description: "scheduled and retrying" }),
-      processing: Type.Integer(),
-      done: Type.Integer(),
-      dead: Type.Integer(),
-      cancelled: Type.Integer(),
-      open: Type.Integer({
-        description: "queued, processing, or due within a minute: a number to scale workers by",
-      }),
-    },
-    { description: "how many tasks are in each state" },
-  ),
+  depth: Depth,
   queued_by_priority: Type.Record(Type.String({ pattern: "^[0-9]$" }), Type.Integer(), {
     description: "queued tasks per priority, without the priorities that have none",
   }),
@@ -93,6 +129,25 @@ export type QueueView = Static<typeof QueueView>
 export const QueuesAnswer = Type.Object({
   queues: Type.Array(QueueView),
   next: NextPage,
+  totals: Type.Optional(
+    Type.Object(
+      {
+        queues: Type.Integer(),
+        paused: Type.Integer({ description: "how many are paused" }),
+        attention: Type.Integer({ description: "how many need attention" }),
+        depth: Depth,
+        rates: Rates,
+        oldest_waiting_ms: Type.Optional(Type.Integer()),
+        oldest_queue: Type.Optional(Type.String({ description: "the queue of the task that waits longest" })),
+      },
+      { description: "all queues that the token may see together; only with `order`" },
+    ),
+  ),
+  worst: Type.Optional(
+    Type.Array(Type.Object({ queue: Type.String(), attention: Type.Array(Attention) }), {
+      description: "up to 20 queues that need attention, the worst first; only with `order`",
+    }),
+  ),
 })
 
 export type QueuesAnswer = Static<typeof QueuesAnswer>

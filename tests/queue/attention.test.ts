@@ -16,7 +16,7 @@ const HOUR = 60 * MINUTE
 const HEALTHY: Watched = {
   queue: "mail",
   now: NOW,
-  depth: { queued: 3, delayed: 0, processing: 2, done: 9, dead: 0, cancelled: 0 },
+  depth: { queued: 3, delayed: 0, processing: 2, done: 9, dead: 0, cancelled: 0, open: 5 },
   queued_by_priority: { 5: 3 },
   oldest_waiting_ms: 1_000,
   polled_at: NOW - 5_000,

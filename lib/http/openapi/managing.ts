@@ -13,7 +13,7 @@ const NO_WORKER = { 404: "No worker of this name was seen in the last day: see /
 export const managing: ProseOf<"managing"> = {
   listQueues: {
     description:
-      "All queues by name, each as /queues/{queue} shows it. A queue that has had no tasks, schedules, settings " +
+      "All queues by name or in another order, each as /queues/{queue} shows it. A queue that has had no tasks, schedules, settings " +
       "or polls for an hour is no longer listed. If the answer has a `next`, repeat the " +
       "call with it as `cursor`.",
     query: { limit: 100 },

@@ -1107,6 +1107,41 @@ class QueueView(_QueueView, total=False):
     pause_reason: str
 
 
+class QueuesAnswerTotalsDepth(TypedDict):
+    queued: int
+    """ready for a worker; counts ids that cancelled tasks left behind until a lease removes them"""
+    delayed: int
+    """scheduled and retrying"""
+    processing: int
+    done: int
+    dead: int
+    cancelled: int
+    open: int
+    """queued, processing, or due within a minute: a number to scale workers by"""
+
+
+class _QueuesAnswerTotals(TypedDict):
+    queues: int
+    paused: int
+    """how many are paused"""
+    attention: int
+    """how many need attention"""
+    depth: QueuesAnswerTotalsDepth
+    """how many tasks are in each state"""
+    rates: Rates
+
+
+class QueuesAnswerTotals(_QueuesAnswerTotals, total=False):
+    oldest_waiting_ms: int
+    oldest_queue: str
+    """the queue of the task that waits longest"""
+
+
+class QueuesAnswerWorst(TypedDict):
+    queue: str
+    attention: list[Attention]
+
+
 class _QueuesAnswer(TypedDict):
     queues: list[QueueView]
 
@@ -1114,6 +1149,10 @@ class _QueuesAnswer(TypedDict):
 class QueuesAnswer(_QueuesAnswer, total=False):
     next: str
     """pass it as `cursor` to get the next page; absent on the last page"""
+    totals: QueuesAnswerTotals
+    """all queues that the token may see together; only with `order`"""
+    worst: list[QueuesAnswerWorst]
+    """up to 20 queues that need attention, the worst first; only with `order`"""
 
 
 class Rates(TypedDict):
@@ -1930,9 +1969,9 @@ class Calls(Transport):
         """Stop a bulk operation: `POST /bulk/{bulk}/stop`."""
         return self.call("POST", "/bulk/{bulk}/stop", [("path", "bulk", bulk)], None, timeout)
 
-    def list_queues(self, *, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> QueuesAnswer:
+    def list_queues(self, *, order: Literal["name", "attention", "queued", "delayed", "processing", "dead", "oldest", "done", "failed", "wait", "workers"] | None = None, queue_part: str | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> QueuesAnswer:
         """List the queues: `GET /queues`."""
-        return self.call("GET", "/queues", [("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
+        return self.call("GET", "/queues", [("query", "order", order), ("query", "queue_part", queue_part), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 
     def get_queue(self, queue: str, *, timeout: float | None = None) -> QueueView:
         """Get a queue: `GET /queues/{queue}`."""
@@ -2180,9 +2219,9 @@ class AsyncCalls(AsyncTransport):
         """Stop a bulk operation: `POST /bulk/{bulk}/stop`."""
         return await self.call("POST", "/bulk/{bulk}/stop", [("path", "bulk", bulk)], None, timeout)
 
-    async def list_queues(self, *, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> QueuesAnswer:
+    async def list_queues(self, *, order: Literal["name", "attention", "queued", "delayed", "processing", "dead", "oldest", "done", "failed", "wait", "workers"] | None = None, queue_part: str | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> QueuesAnswer:
         """List the queues: `GET /queues`."""
-        return await self.call("GET", "/queues", [("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
+        return await self.call("GET", "/queues", [("query", "order", order), ("query", "queue_part", queue_part), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 
     async def get_queue(self, queue: str, *, timeout: float | None = None) -> QueueView:
         """Get a queue: `GET /queues/{queue}`."""
