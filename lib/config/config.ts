@@ -51,10 +51,18 @@ export function readBrokerConfig(env: Env = process.env, onRead: OnRead = () => 
     maxBodyBytes: read.integer("MAX_BODY_BYTES", 1_048_576, 1_024, 67_108_864),
     installation: readInstallation(read),
     metricsPublic: read.word("METRICS_PUBLIC", ["true", "false"], "false") === "true",
+    traceUrl: readTraceUrl(read),
     shutdownMs: read.integer("SHUTDOWN_MS", 10_000, 0, 600_000),
     logLevel: read.word("LOG_LEVEL", LOG_LEVELS, "info"),
     ...readTraces(read),
   })
+}
+
+/** TRACE_URL: a link to a trace. Only these protocols: the dashboard shows it as a link. */
+function readTraceUrl(read: Reader): string | undefined {
+  const value = read.url("TRACE_URL", ["http:", "https:"])
+  if (value === undefined || value.includes("{trace_id}")) return value
+  return read.fault("TRACE_URL must contain {trace_id}, which is replaced by the id of the trace", undefined)
 }
 
 /** The port, the number of brokers that share it, and the port of the metrics of each. */

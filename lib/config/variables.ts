@@ -59,6 +59,8 @@ export const VARIABLES = {
   METRICS_PUBLIC: "true: /metrics requires no token.",
   METRICS_PORT:
     "Port that serves only /metrics; with BROKERS, the first of one port per process. 0 means none.",
+  TRACE_URL:
+    "Address of a trace in your tracing system, with {trace_id} in place of its id, for links in the dashboard: https://jaeger.example/trace/{trace_id}.",
   SHUTDOWN_MS: "Time that running requests have to finish at shutdown.",
   BROKER_URL: "Address of the broker.",
   QUEUES: "Queues to poll, separated by commas, in this order.",

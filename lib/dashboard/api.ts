@@ -31,8 +31,11 @@ export class Problem extends Error {
   }
 }
 
-export const can = (role: SessionView["roles"][number]): boolean =>
-  session.value?.roles.includes(role) ?? false
+/** `watch` may send what `read` may. */
+export function can(role: SessionView["roles"][number]): boolean {
+  const { roles = [] } = session.value ?? {}
+  return roles.includes(role) || (role === "read" && roles.includes("watch"))
+}
 
 /** Returns the response text. `body` is JSON text, so that payloads are sent exactly as typed. */
 export async function requestText(

@@ -49,7 +49,7 @@ export function Events({ route: { query } }: { route: Route }) {
     return (
       <>
         <h1>Events</h1>
-        <ProblemNote problem={new Problem(403, "Forbidden", "This needs the role read.")} />
+        <ProblemNote problem={new Problem(403, "Forbidden", "This needs the role read or watch.")} />
       </>
     )
   return (

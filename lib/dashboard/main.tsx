@@ -161,7 +161,8 @@ function SignedIn() {
               <SafeText text={name} most={40} />
               {!roles.includes("operate") && (
                 <small>
-                  {["submit", "work"].find(role => (roles as string[]).includes(role)) ?? "read only"}
+                  {(["submit", "work"] as const).find(role => roles.includes(role)) ??
+                    (roles.includes("read") ? "read only" : "watch only")}
                 </small>
               )}
             </span>

@@ -74,6 +74,12 @@ function TaskDetails({ task, texts, why }: LoadedTask) {
           {can("operate") && " Retry it when the cause is removed, or edit its payload first."}
         </section>
       )}
+      {task.hidden && (
+        <section class="note" aria-label="Hidden">
+          Your token may not see the contents of this task: payload, result, errors, progress, checkpoint and
+          log.
+        </section>
+      )}
       {why && why.cause !== "ended" && (
         <section
           class={`note ${why.cause === "no_workers" || why.cause === "paused" ? "warn" : ""}`}
@@ -95,7 +101,7 @@ function TaskDetails({ task, texts, why }: LoadedTask) {
           {json("result", "Result")}
           {task.finished_at === undefined && <ProgressBar progress={task.progress} />}
           {json("progress", "Progress")}
-          {json("payload", "Payload")}
+          {!task.hidden && json("payload", "Payload")}
           {json("checkpoint", "Checkpoint")}
           {task.log && task.log.length > 0 && (
             <TextBlock

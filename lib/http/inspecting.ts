@@ -77,6 +77,7 @@ function writeTask(task: Task): string {
     error: task.error,
     reason: task.reason,
     log: task.log.length > 0 ? task.log : undefined,
+    log_at: task.logAt,
     redact: task.redact,
     hidden: task.hidden,
   }

@@ -1,4 +1,5 @@
 /** Operating: events, audits, metrics, browser sessions and the probes. */
+import type { BrokerConfig } from "../config/config.ts"
 import { Refused } from "../errors.ts"
 import { CONTENT_TYPE } from "../observe/metrics.ts"
 import type { RedisState } from "../redis/store.ts"
@@ -80,17 +81,17 @@ export async function signIn(call: Call, parts: BrokerParts): Promise<Response> 
   const session = parts.authentication.sessions.open(checkSignIn(body.value).token)
   if (session === undefined) throw new WrongToken()
   parts.log.info("A session was opened", requester(call, session.caller.name))
-  return answer(writeSession(session.caller, session), {
+  return answer(writeSession(session.caller, parts.config, session), {
     "set-cookie": cookieOf(request, session.value, session.expiresAt),
   })
 }
 
 /** Public, so that the dashboard can ask without credentials whether a session is open. */
-export function whoAmI({ request }: Call, { authentication }: BrokerParts): Response {
+export function whoAmI({ request }: Call, { authentication, config }: BrokerParts): Response {
   if (!hasCredentials(request.headers)) return new Response(null, { status: 204 })
   const { caller, session } = authentication.authenticate(request)
   if (session !== undefined) rejectCrossOrigin(request)
-  return answer(writeSession(caller, session))
+  return answer(writeSession(caller, config, session))
 }
 
 export function signOut(): Response {
@@ -148,8 +149,9 @@ function readEventsQuery(request: Request) {
   return { queues, task: id && joinId(id.queue, id.localId), events, after }
 }
 
-const writeSession = (caller: Caller, session?: Session): string =>
+const writeSession = (caller: Caller, { traceUrl }: BrokerConfig, session?: Session): string =>
   JSON.stringify({
     ...caller.describe(),
+    trace_url: traceUrl,
     ...(session ? { csrf: session.csrf, expires_at: session.expiresAt } : {}),
   })

@@ -27,7 +27,11 @@ for i = first, #ARGV, fields_each do
     join(leases, deadline, id)
     if progress ~= "" then extras(t).progress = progress end
     if checkpoint ~= "" then extras(t).checkpoint = checkpoint end
-    if log ~= "" then extras(t).log = append_line(extras(t).log, log, MAX_LOG_LINES) end
+    if log ~= "" then
+      local more = select(2, string.gsub(log, "\n", ""))
+      extras(t).log = append_line(extras(t).log, log, MAX_LOG_LINES)
+      extras(t).logged = append_line(extras(t).logged, now_text .. string.rep("\n" .. now_text, more), MAX_LOG_LINES)
+    end
     if progress ~= "" or checkpoint ~= "" or log ~= "" then save(t) end
     code = extras(t).cancel and "cancelled" or "ok"
   elseif t then

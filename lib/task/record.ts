@@ -83,6 +83,7 @@ interface Extras {
   progress?: string
   checkpoint?: string
   log?: string
+  logged?: string
   history?: string
   settled?: string
   redact?: string
@@ -179,6 +180,7 @@ export function readTask(
   if (extras.checkpoint) task.checkpoint = extras.checkpoint
   if (extras.result) task.result = extras.result
   if (extras.error) task.error = extras.error
+  if (extras.logged) task.logAt = linesOf(extras.logged).map(Number)
   if (extras.reason) task.reason = oneOf(REASONS, extras.reason)
   if (extras.redact) task.redact = true
   return seenWith(sight, task)

@@ -13,7 +13,14 @@ export const maySeeContents = (sight: Sight, isRedacted: boolean): boolean =>
 /** The task without what this reader may not see. */
 export function seenWith(sight: Sight, task: Task): Task {
   if (maySeeContents(sight, task.redact === true)) return task
-  const { result: _result, error: _error, progress: _progress, checkpoint: _checkpoint, ...rest } = task
+  const {
+    result: _result,
+    error: _error,
+    progress: _progress,
+    checkpoint: _checkpoint,
+    logAt: _at,
+    ...rest
+  } = task
   return { ...rest, payload: "null", log: [], history: task.history.map(withoutError), hidden: true }
 }
 

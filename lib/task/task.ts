@@ -56,6 +56,8 @@ export interface Task {
   progress?: string
   checkpoint?: string
   log: string[]
+  /** When the broker received each of the newest lines of `log`; lines that an earlier version stored have no time. */
+  logAt?: number[]
   /** Finished attempts, oldest first, each as JSON text. */
   history: string[]
   result?: string

@@ -66,6 +66,12 @@ export const TaskView = Type.Object({
   progress: Type.Optional(Type.Unknown()),
   checkpoint: Type.Optional(Type.Unknown()),
   log: Type.Optional(Type.Array(Type.String())),
+  log_at: Type.Optional(
+    Type.Array(Type.Integer(), {
+      description:
+        "when the broker received each line of `log`; shorter if the first lines were stored by an earlier version",
+    }),
+  ),
   attempts: Type.Optional(
     Type.Array(Attempt, {
       description: "the newest last; at most 11",

@@ -105,6 +105,9 @@ export const SessionView = Type.Object({
     Type.String({ description: "the value for X-CSRF-Token; absent if the request carried a token" }),
   ),
   expires_at: Type.Optional(Type.Integer({ description: "by the broker's clock" })),
+  trace_url: Type.Optional(
+    Type.String({ description: "the broker's TRACE_URL: a link to a trace, with {trace_id} for its id" }),
+  ),
 })
 
 export type SessionView = Static<typeof SessionView>

@@ -13,6 +13,15 @@ function problems(read: (env: Env) => unknown, env: Env): readonly string[] {
   return []
 }
 
+test("TRACE_URL is the address of a web page with a place for the id of the trace", () => {
+  const read = (TRACE_URL: string) => readBrokerConfig({ TRACE_URL }).traceUrl
+  for (const url of ["https://jaeger.example/trace/{trace_id}", "http://t/?id={trace_id}#a"])
+    expect(read(url)).toBe(url)
+  expect(read("")).toBeUndefined()
+  for (const url of ["https://jaeger.example/trace/", "javascript:alert('{trace_id}')", "jaeger/{trace_id}"])
+    expect(() => read(url)).toThrow(/^.*TRACE_URL/s)
+})
+
 test("without settings a broker has its defaults, the embedded Redis and the token that it creates", () => {
   expect(readBrokerConfig({})).toMatchObject({
     port: 5000,

@@ -218,7 +218,7 @@ test.each(cases)(
       const task = JSON.parse(text) as TaskView
       expect(task).toMatchObject({ hidden: true, payload: null, type: "t" })
       expect(task.redact).toBe(redact ? true : undefined)
-      for (const name of ["result", "error", "progress", "checkpoint", "log"])
+      for (const name of ["result", "error", "progress", "checkpoint", "log", "log_at"])
         expect(task).not.toHaveProperty(name)
     }
     await changeAll(q, roles, ids)

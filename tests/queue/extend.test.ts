@@ -1,6 +1,31 @@
 /** Extending a lease: progress, checkpoints and log lines. */
 import { describe, expect, test } from "bun:test"
+import { localOf } from "../../lib/task/id.ts"
 import { ServedQueue } from "../support/served-queue.ts"
+
+test("each log line has the time at which it arrived, and lines of earlier versions have none", async () => {
+  await using q = await ServedQueue.open()
+  const task = await q.leased()
+  const before = Date.now()
+  for (let i = 0; i < 3; i++) await q.extend(task, { log: [`a${i}`, `b${i}`] })
+  const { log, log_at } = await q.task(task.id)
+  expect(log).toEqual(["a0", "b0", "a1", "b1", "a2", "b2"])
+  expect(log_at).toHaveLength(6)
+  expect(log_at).toEqual(log_at!.toSorted())
+  expect([log_at![0], log_at![5]]).toEqual([log_at![1], log_at![4]])
+  expect(log_at![0]!).toBeWithin(before - 1_000, Date.now() + 1_000)
+  await q.extend(task, { log: Array.from({ length: 18 }, (_, i) => `c${i}`) })
+  const later = await q.task(task.id)
+  expect([later.log!.length, later.log_at!.length, later.log![0]]).toEqual([20, 20, "a2"])
+  // A record of an earlier version.
+  const key = q.direct.key("task", localOf(task.id))
+  const stored = (await q.direct.redis.get(key))!
+  await q.direct.redis.set(key, stored.replace(/"logged":"[^"]*",?/, "").replace(",}", "}"))
+  expect(await q.task(task.id)).not.toHaveProperty("log_at")
+  await q.extend(task, { log: ["new"] })
+  const mixed = await q.task(task.id)
+  expect([mixed.log!.at(-1), mixed.log!.length, mixed.log_at!.length]).toEqual(["new", 20, 1])
+})
 
 test("an extend does not queue the task again", async () => {
   await using q = await ServedQueue.open()

@@ -108,6 +108,7 @@ export const RUNNING: TaskView = {
   progress: 0.4,
   checkpoint: { line: 400 },
   log: ["400 of 1000 lines"],
+  log_at: [NOW + 5_000],
   attempts: [
     { attempt: 1, worker: "host-1", started_at: NOW + 5, ended_at: NOW + 800, outcome: "crashed" },
     { attempt: 2, worker: "host-2", started_at: NOW + 900, outcome: "processing" },

@@ -618,6 +618,8 @@ class TaskView(_TaskView, total=False):
     progress: Any
     checkpoint: Any
     log: list[str]
+    log_at: list[int]
+    """when the broker received each line of `log`; shorter if the first lines were stored by an earlier version"""
     attempts: list[Attempt]
     """the newest last; at most 11"""
     result: Any
@@ -1723,6 +1725,8 @@ class SessionView(_SessionView, total=False):
     """the value for X-CSRF-Token; absent if the request carried a token"""
     expires_at: int
     """by the broker's clock"""
+    trace_url: str
+    """the broker's TRACE_URL: a link to a trace, with {trace_id} for its id"""
 
 
 class SignIn(TypedDict):
