@@ -1,30 +1,29 @@
-/** Line charts of the last five minutes. The legend shows the latest values, or those under the pointer. */
+/** Line charts over a span of time. The legend shows the latest values, or those under the pointer. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks"
 import uPlot from "uplot"
-import { CHART_DELAY_SECONDS, HISTORY_SECONDS } from "./history.ts"
+import { CHART_DELAY_SECONDS } from "./history.ts"
 import { useClock } from "./live.ts"
-import { onColors } from "./preferences.ts"
-import { formatClock, formatRate } from "./text.tsx"
+import { onColors, timeZone } from "./preferences.ts"
+import { labelsOf, labelText, type Points, pointText, type Span } from "./spans.ts"
+import { formatRate } from "./text.tsx"
 
 export type Lines = readonly { label: string; color: string }[]
-type Points = [number[], ...(number | null)[][]]
-const HEIGHT = 150
-const MINUTE_SECONDS = 60
-/** A label this near to the left edge would touch the labels of the other axis. */
-const MIN_LABEL_SECONDS = 18
+const HEIGHT = 120
+/** A chart that is narrower than this has fewer labels. */
+const NARROW_PIXELS = 440
 
-/** All charts show the same time. */
-function timeRange(): [number, number] {
+/** All charts of a span show the same time. */
+function timeRange({ seconds }: Span): [number, number] {
   const end = Math.floor(Date.now() / 1_000) - CHART_DELAY_SECONDS
-  return [end - HISTORY_SECONDS + 1, end]
+  return [end - seconds + 1, end]
 }
 
-/** The full minutes, so that all charts have their labels at the same places. */
-function minutesIn([begin, end]: [number, number]): number[] {
-  const minutes: number[] = []
-  const first = Math.ceil((begin + MIN_LABEL_SECONDS) / MINUTE_SECONDS) * MINUTE_SECONDS
-  for (let at = first; at <= end; at += MINUTE_SECONDS) minutes.push(at)
-  return minutes
+/** The values between two gaps, of which no line is drawn. */
+function lonePoints(values: ArrayLike<number | null | undefined>): number[] {
+  const found: number[] = []
+  for (let i = 0; i < values.length; i++)
+    if (values[i] != null && values[i - 1] == null && values[i + 1] == null) found.push(i)
+  return found
 }
 
 /** The value of the variable itself depends on the color scheme, which a canvas does not know. */
@@ -41,11 +40,15 @@ export function Chart({
   lines,
   points,
   unit,
+  span,
+  format = formatRate,
 }: {
   title: string
   lines: Lines
   points: () => Points
   unit: string
+  span: Span
+  format?: (value: number) => string
 }) {
   const box = useRef<HTMLDivElement>(null)
   const plot = useRef<uPlot | undefined>(undefined)
@@ -70,17 +73,17 @@ export function Chart({
           legend: { show: false },
           cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
           scales: {
-            x: { range: timeRange },
+            x: { range: () => timeRange(span) },
             y: { range: (_, __, max) => [0, Math.max(1, max * 1.15)] },
           },
           axes: [
             {
               ...axis,
               size: 26,
-              splits: () => minutesIn(timeRange()),
-              values: (_, splits) => splits.map(s => formatClock(s * 1_000).slice(0, 5)),
+              splits: ({ width }) => labelsOf(span, timeRange(span), timeZone(), width < NARROW_PIXELS),
+              values: (_, splits) => splits.map(at => labelText(span, at, timeZone())),
             },
-            { ...axis, size: 44, space: 28, values: (_, splits) => splits.map(formatRate) },
+            { ...axis, size: 52, space: 28, values: (_, splits) => splits.map(format) },
           ],
           series: [
             {},
@@ -88,7 +91,7 @@ export function Chart({
               label,
               stroke: colorOf(color),
               width: 1.5,
-              points: { show: false },
+              points: { show: true, size: 4, filter: ({ data }: uPlot) => lonePoints(data[i + 1]!) },
               ...(i === 0 ? { fill: `color-mix(in srgb, ${colorOf(color)} 10%, transparent)` } : {}),
             })),
           ],
@@ -120,12 +123,12 @@ export function Chart({
     <figure class="panel chart">
       <figcaption>
         <h2>{title}</h2>
-        <span class="dim">{at !== null && time ? formatClock(time * 1_000) : unit}</span>
+        <span class="dim">{at !== null && time ? pointText(span, time, timeZone()) : unit}</span>
         <dl>
           {lines.map(({ label, color }, line) => (
             <div key={label}>
               <dt class={`line-${color}`}>{label}</dt>
-              <dd>{data[line + 1]![i] == null ? "–" : formatRate(data[line + 1]![i]!)}</dd>
+              <dd>{data[line + 1]![i] == null ? "–" : format(data[line + 1]![i]!)}</dd>
             </div>
           ))}
         </dl>

@@ -1,7 +1,9 @@
 /**
  * Counts and depths of the last five minutes, for the charts. A second counts as known only if the event stream covered
- * it: what nobody counted is a gap in the chart, not a zero.
+ * it. Other seconds have the rates of their minute, if a broker recorded it; what nobody counted is a gap in the chart, not a
+ * zero.
  */
+import type { HistoryPoint } from "../wire/charting.ts"
 import type { EventData } from "../wire/events.ts"
 import type { QueueView } from "../wire/managing.ts"
 
@@ -17,6 +19,9 @@ const MAX_COUNTED_MS = 5_000
 const RECONNECT_MS = 2_000
 /** Depths that were read further apart are not connected by a line. */
 const MAX_DEPTH_PAUSE_MS = 15_000
+/** Brokers read depths once per minute, about this long after it began. */
+const DEPTH_READ_MS = 15_000
+const MAX_PAST_DEPTH_PAUSE_MS = 100_000
 
 export const COUNTS = ["submitted", "done", "failed"] as const
 type Counts = Record<(typeof COUNTS)[number], number>
@@ -27,6 +32,8 @@ interface DepthSample {
   at: number
   /** Whether the sample has all queues. */
   all: boolean
+  /** Whether a broker read it for the history. */
+  past?: boolean
   queues: Map<string, Depths>
 }
 type QueueNow = Pick<QueueView, "queue" | "depth"> & { rates?: Partial<QueueView["rates"]> }
@@ -39,6 +46,8 @@ export class History {
   #known = new Set<number>()
   /** Rates of the last minute, for the seconds without an event stream. */
   #estimates: CountsBySecond = new Map()
+  /** Rates per second from the history of the broker, by queue ("": all queues together) and second. */
+  readonly #past = new Map<string, Map<number, Counts>>()
   #depths: DepthSample[] = []
   /** The last known second, if the event stream continues there without a gap. */
   #runEnd: number | undefined
@@ -96,6 +105,35 @@ export class History {
       for (const { queue, rates } of queues) if (rates) add(this.#estimates, second, queue, countsOf(rates))
   }
 
+  /** Fills the time before this page was open with complete minutes of the broker's history. */
+  addPast(points: readonly HistoryPoint[], queue = ""): void {
+    const rates = new Map<number, Counts>()
+    for (const { at, recorded_ms, depth, ...of } of points) {
+      for (let second = 0; second < 60 && recorded_ms > 0; second++)
+        rates.set(at / 1_000 + second, countsOf(of, 1_000 / recorded_ms))
+      const readAt = at + DEPTH_READ_MS
+      const hasDepth = this.#depths.some(
+        ({ at, all, queues }) =>
+          (queue === "" ? all : queues.has(queue)) && Math.abs(at - readAt) < MAX_DEPTH_PAUSE_MS,
+      )
+      if (depth && !hasDepth)
+        this.#depths.push({
+          at: readAt,
+          all: queue === "",
+          past: true,
+          queues: new Map([[queue, depth]]),
+        })
+    }
+    this.#past.set(queue, rates)
+    this.#depths.sort((a, b) => a.at - b.at)
+    this.#forgetOld(Date.now())
+  }
+
+  /** The time by the clock of Redis, as far as it is known. */
+  now(): number {
+    return Date.now() + (this.#skewMs === -Infinity ? 0 : this.#skewMs)
+  }
+
   /** Seconds, and for each of COUNTS how many there were in each; null if unknown. */
   throughput(queue?: string, seconds = HISTORY_SECONDS, now = Date.now()): Points {
     const end = this.#second(now) - CHART_DELAY_SECONDS
@@ -111,10 +149,11 @@ export class History {
         points[i]!.push(value as number)
       })
     let last = Infinity
-    for (const { at, all, queues } of this.#depths) {
+    let lastIsPast = false
+    for (const { at, all, queues, past = false } of this.#depths) {
       // A response about a single queue does not give the total of all queues.
       if (queue === undefined ? !all : !queues.has(queue)) continue
-      if (at - last > MAX_DEPTH_PAUSE_MS)
+      if (at - last > (past || lastIsPast ? MAX_PAST_DEPTH_PAUSE_MS : MAX_DEPTH_PAUSE_MS))
         addPoint(
           last + 1,
           DEPTHS.map(() => null),
@@ -125,6 +164,7 @@ export class History {
         DEPTHS.map(what => counted.reduce((sum, depths) => sum + depths[what], 0)),
       )
       last = at
+      lastIsPast = past
     }
     return points
   }
@@ -156,6 +196,7 @@ export class History {
   clear(): void {
     this.restore('{"counts": [], "known": [], "depths": [], "lastId": ""}')
     this.#estimates.clear()
+    this.#past.clear()
   }
 
   /** The second by the clock of Redis at a time by the clock of this browser. */
@@ -166,7 +207,7 @@ export class History {
   #countAt(second: number, queue: string | undefined, what: (typeof COUNTS)[number]): number | null {
     const isKnown = this.#known.has(second)
     const queues = (isKnown ? this.#counts : this.#estimates).get(second)
-    if (queues === undefined) return isKnown ? 0 : null
+    if (queues === undefined) return isKnown ? 0 : (this.#past.get(queue ?? "")?.get(second)?.[what] ?? null)
     if (queue !== undefined) return queues.get(queue)?.[what] ?? 0
     let sum = 0
     for (const counts of queues.values()) sum += counts[what]
@@ -188,7 +229,7 @@ export class History {
   }
 }
 
-function countsOf(of: Record<string, number>, share = 1): Counts {
+function countsOf(of: Partial<Record<"lapsed" | (typeof COUNTS)[number], number>>, share = 1): Counts {
   const { submitted = 0, done = 0, failed = 0, lapsed = 0 } = of
   return { submitted: submitted * share, done: done * share, failed: (failed + lapsed) * share }
 }

@@ -34,6 +34,9 @@ class Choice<T extends string> extends Store<T> {
 export const theme = new Choice("theme", THEMES)
 export const times = new Choice("times", TIMES)
 
+/** The zone in which times are shown; undefined: that of the browser. */
+export const timeZone = () => (times.value === "UTC" ? "UTC" : undefined)
+
 const applyTheme = () => {
   document.documentElement.dataset.theme = theme.value
 }

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks"
 import type { QueueView } from "../wire/managing.ts"
 import { can, requestJson } from "./api.ts"
-import { Chart } from "./chart.tsx"
+import { Charts } from "./charts.tsx"
 import { PauseDialog, PauseNote, PurgeDialog, resume, SettingsDialog } from "./control.tsx"
 import { recent } from "./feed.ts"
 import { FilterBar } from "./fields.tsx"
@@ -10,10 +10,11 @@ import { Groups, limitsText } from "./groups.tsx"
 import { Icon } from "./icon.tsx"
 import { feedListeners, stream, useClock, useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, Skeleton } from "./parts.tsx"
-import { DEPTH_LINES, RATE_LINES, Total } from "./queues.tsx"
+import { Total } from "./queues.tsx"
 import { type Route, refine } from "./route.ts"
 import { TASK_FILTERS, TaskFilters, TaskList } from "./tasks.tsx"
 import { formatDuration, formatRate, formatShort, plural, rateText, SafeText, Time } from "./text.tsx"
+import { Types } from "./types.tsx"
 
 /** Brokers of older versions do not send these members. */
 type ExtendedQueueView = QueueView & {
@@ -97,18 +98,10 @@ export function Queue({ name, route }: { name: string; route: Route }) {
             </p>
           )}
           <Facts view={value} />
-          <div class="charts">
-            <Chart
-              title="Throughput"
-              unit="tasks per second"
-              lines={RATE_LINES}
-              points={() => recent.throughput(name)}
-            />
-            <Chart title="Depth" unit="tasks" lines={DEPTH_LINES} points={() => recent.depth(name)} />
-          </div>
+          <Charts queue={name} query={route.query} />
           <Groups queue={name} />
-          <nav class="tabs" aria-label="Tasks by state">
-            {(["all", ...TABS] as const).map(of => (
+          <nav class="tabs" aria-label="Tasks by state, and types">
+            {(["all", ...TABS, "types"] as const).map(of => (
               <a
                 key={of}
                 href={`#/queues/${encodeURIComponent(name)}?state=${of}`}
@@ -118,14 +111,21 @@ export function Queue({ name, route }: { name: string; route: Route }) {
                   refine({ state: of })
                 }}
               >
-                {of} {of !== "all" && <span class="dim">{formatShort(value.depth[of])}</span>}
+                {of}{" "}
+                {of !== "all" && of !== "types" && <span class="dim">{formatShort(value.depth[of])}</span>}
               </a>
             ))}
           </nav>
-          <FilterBar query={route.query} names={TASK_FILTERS}>
-            <TaskFilters query={route.query} inOneQueue />
-          </FilterBar>
-          <TaskList state={state} queue={name} query={route.query} />
+          {state === "types" ? (
+            <Types queue={name} query={route.query} />
+          ) : (
+            <>
+              <FilterBar query={route.query} names={TASK_FILTERS}>
+                <TaskFilters query={route.query} inOneQueue />
+              </FilterBar>
+              <TaskList state={state} queue={name} query={route.query} />
+            </>
+          )}
         </>
       )}
       {dialog && value && (

@@ -2,7 +2,8 @@
 import { useState } from "preact/hooks"
 import type { QueuesAnswer, QueueView } from "../wire/managing.ts"
 import { can, requestJson } from "./api.ts"
-import { Chart, Sparkline } from "./chart.tsx"
+import { Sparkline } from "./chart.tsx"
+import { Charts } from "./charts.tsx"
 import { PauseDialog, PauseNote, resume } from "./control.tsx"
 import { recent } from "./feed.ts"
 import { Filter } from "./fields.tsx"
@@ -12,17 +13,6 @@ import { Badge, Empty, ProblemNote, QueueLink, Skeleton } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
 import { Table } from "./table.tsx"
 import { formatCount, formatDuration, formatRate, formatShort, scrollable } from "./text.tsx"
-
-export const DEPTH_LINES = [
-  { label: "queued", color: "accent" },
-  { label: "delayed", color: "delayed" },
-  { label: "processing", color: "running" },
-] as const
-export const RATE_LINES = [
-  { label: "submitted", color: "accent" },
-  { label: "done", color: "good" },
-  { label: "failed", color: "bad" },
-] as const
 
 const ORDERS: Record<string, (queue: QueueView) => number> = {
   name: () => 0,
@@ -64,15 +54,7 @@ export function Queues({ route: { query } }: { route: Route }) {
       ) : (
         <>
           <Totals queues={queues} />
-          <div class="charts">
-            <Chart
-              title="Throughput"
-              unit="tasks per second"
-              lines={RATE_LINES}
-              points={() => recent.throughput()}
-            />
-            <Chart title="Depth" unit="tasks" lines={DEPTH_LINES} points={() => recent.depth()} />
-          </div>
+          <Charts query={query} />
           {(queues.length > FILTERS_FROM || name !== "") && (
             <div class="filters">
               <Filter label="Name contains" value={name} onChange={value => refine({ name: value })} search />

@@ -2,7 +2,7 @@
 import type { ComponentChild } from "preact"
 import type { QueueSettings } from "../wire/queue-settings.ts"
 import { useClock } from "./live.ts"
-import { times } from "./preferences.ts"
+import { times, timeZone } from "./preferences.ts"
 import { useStore } from "./store.ts"
 
 /** Invisible characters, characters that change the text direction, and unpaired surrogates. */
@@ -98,8 +98,6 @@ function formatRelative(ago: number, at: number): string {
   const text = `${Math.floor(ms / unit)} ${name}`
   return ago > 0 ? `${text} ago` : `in ${text}`
 }
-
-const timeZone = () => (times.value === "UTC" ? "UTC" : undefined)
 
 export const formatClock = (at: number): string =>
   new Date(at).toLocaleTimeString("en-GB", { timeZone: timeZone() })

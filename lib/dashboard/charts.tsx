@@ -1,0 +1,100 @@
+/** The charts of a queue or of all queues, over a span of time that can be chosen. */
+import type { HistoryAnswer, HistoryPoint } from "../wire/charting.ts"
+import { queryOf, requestJson } from "./api.ts"
+import { Chart, type Lines } from "./chart.tsx"
+import { recent } from "./feed.ts"
+import { useData } from "./live.ts"
+import { ProblemNote } from "./parts.tsx"
+import { refine } from "./route.ts"
+import { completePoints, linesOf, perSecond, SPANS, type Span, spanOf } from "./spans.ts"
+import { formatDuration } from "./text.tsx"
+
+const DEPTH_LINES: Lines = [
+  { label: "queued", color: "accent" },
+  { label: "delayed", color: "delayed" },
+  { label: "processing", color: "running" },
+]
+const RATE_LINES: Lines = [
+  { label: "submitted", color: "accent" },
+  { label: "done", color: "good" },
+  { label: "failed", color: "bad" },
+]
+const PERCENTILE_LINES: Lines = [
+  { label: "p50", color: "good" },
+  { label: "p95", color: "running" },
+  { label: "p99", color: "bad" },
+]
+const RATES = [
+  (point: HistoryPoint) => perSecond(point.submitted, point),
+  (point: HistoryPoint) => perSecond(point.done, point),
+  (point: HistoryPoint) => perSecond(point.failed + point.lapsed, point),
+]
+const DEPTHS = (["queued", "delayed", "processing"] as const).map(
+  of => (point: HistoryPoint) => point.depth?.[of],
+)
+const percentilesOf = (of: "wait_ms" | "run_ms") =>
+  (["p50", "p95", "p99"] as const).map(share => (point: HistoryPoint) => point[of]?.[share])
+const WAITS = percentilesOf("wait_ms")
+const RUNS = percentilesOf("run_ms")
+
+export const loadHistory = (
+  { seconds, step }: Span,
+  what: { queue?: string | undefined; types?: "true" },
+  signal: AbortSignal,
+): Promise<HistoryAnswer> => {
+  // A minute more: the current one is not complete.
+  const from = recent.now() - (seconds + 60) * 1_000
+  return requestJson("GET", `/history${queryOf({ ...what, from_at: from, step })}`, undefined, signal)
+}
+
+export function Charts({ queue, query }: { queue?: string; query: URLSearchParams }) {
+  const span = spanOf(query)
+  const load = async (signal: AbortSignal) => {
+    const answer = await loadHistory(span, { queue }, signal)
+    if (span === SPANS[0]) recent.addPast(completePoints(answer), queue)
+    return answer
+  }
+  const { value, problem, stale } = useData(`${queue ?? ""} ${span.name}`, load, { pollMs: span.pollMs })
+  const answer = stale ? undefined : value
+  const live = span === SPANS[0]
+  const rates = () => (live ? recent.throughput(queue) : linesOf(answer, RATES))
+  const depths = () => (live ? recent.depth(queue) : linesOf(answer, DEPTHS))
+  return (
+    <section class="history" aria-label="History">
+      <fieldset class="spans">
+        <legend class="hidden">Time span</legend>
+        {SPANS.map(of => (
+          <button
+            key={of.name}
+            type="button"
+            aria-pressed={of === span}
+            onClick={() => refine({ span: of === SPANS[0] ? "" : of.name })}
+          >
+            {of.label}
+          </button>
+        ))}
+      </fieldset>
+      {problem && <ProblemNote problem={problem} />}
+      <div class="charts" key={span.name}>
+        <Chart title="Throughput" unit="tasks per second" lines={RATE_LINES} points={rates} span={span} />
+        <Chart title="Depth" unit="tasks" lines={DEPTH_LINES} points={depths} span={span} />
+        <Chart
+          title="Wait"
+          unit="from submit to first lease"
+          lines={PERCENTILE_LINES}
+          points={() => linesOf(answer, WAITS)}
+          span={span}
+          format={formatDuration}
+        />
+        <Chart
+          title="Run time"
+          unit="from lease to ack"
+          lines={PERCENTILE_LINES}
+          points={() => linesOf(answer, RUNS)}
+          span={span}
+          format={formatDuration}
+        />
+      </div>
+    </section>
+  )
+}
