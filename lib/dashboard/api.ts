@@ -37,13 +37,13 @@ export function can(role: SessionView["roles"][number]): boolean {
   return roles.includes(role) || (role === "read" && roles.includes("watch"))
 }
 
-/** Returns the response text. `body` is JSON text, so that payloads are sent exactly as typed. */
+/** Returns the response text. `body` is JSON text, so that payloads are sent exactly as typed. `key`: the Idempotency-Key. */
 export async function requestText(
   method: string,
   path: string,
-  { body, signal }: { body?: string; signal?: AbortSignal } = {},
+  { body, signal, key }: { body?: string; signal?: AbortSignal; key?: string } = {},
 ): Promise<string> {
-  const answer = await send(method, path, body, signal)
+  const answer = await send(method, path, body, signal, key)
   const text = await answer.text()
   if (answer.ok) return text
   const problem = problemOf(answer.status, text)
@@ -67,7 +67,13 @@ export async function requestJson<T>(
   return (text === "" ? undefined : JSON.parse(text)) as T
 }
 
-async function send(method: string, path: string, body: string | undefined, signal: AbortSignal | undefined) {
+async function send(
+  method: string,
+  path: string,
+  body: string | undefined,
+  signal: AbortSignal | undefined,
+  key: string | undefined,
+) {
   const csrf = session.value?.csrf
   const timeout = AbortSignal.timeout(TIMEOUT_MS)
   try {
@@ -78,6 +84,7 @@ async function send(method: string, path: string, body: string | undefined, sign
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
       headers: {
         ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(key === undefined ? {} : { "idempotency-key": key }),
         ...(method !== "GET" && csrf ? { "x-csrf-token": csrf } : {}),
       },
       ...(body === undefined ? {} : { body }),

@@ -1,12 +1,14 @@
 /** The dialogs that control a queue: pause, limits and purge. */
-import { useEffect, useState } from "preact/hooks"
+import { useState } from "preact/hooks"
 import type { QueueView } from "../wire/managing.ts"
 import type { QueueSettings } from "../wire/queue-settings.ts"
 import { PURGEABLE, type Purgeable } from "../wire/states.ts"
 import { requestJson } from "./api.ts"
-import { Confirm, Dialog } from "./dialog.tsx"
+import { BulkDialog } from "./bulk-dialog.tsx"
+import { Confirm } from "./dialog.tsx"
 import { Field, Select } from "./fields.tsx"
-import { formatCount, plural, SafeText } from "./text.tsx"
+import { PauseForm } from "./pause-dialog.tsx"
+import { formatCount, SafeText } from "./text.tsx"
 import { attempt, notify } from "./toasts.tsx"
 
 const queuePath = (queue: string, what: string) => `/queues/${encodeURIComponent(queue)}/${what}`
@@ -17,31 +19,18 @@ interface QueueDialogProps {
   onDone: () => void
 }
 
-export function PauseDialog({ view, onClose, onDone }: QueueDialogProps) {
-  const [reason, setReason] = useState("")
-  const pause = async () => {
-    await requestJson("POST", queuePath(view.queue, "pause"), reason.trim() ? { reason: reason.trim() } : {})
-    notify(`${view.queue} is paused`)
-    onDone()
-  }
-  return (
-    <Confirm title={`Pause ${view.queue}?`} button="Pause" run={pause} onClose={onClose}>
-      <p>The queue accepts tasks but leases none until it is resumed. Running tasks are not affected.</p>
-      <Field label="Reason" hint="Shown here and by /why.">
-        {(id, hint) => (
-          <input
-            id={id}
-            aria-describedby={hint}
-            maxLength={200}
-            autocomplete="off"
-            value={reason}
-            onInput={event => setReason(event.currentTarget.value)}
-          />
-        )}
-      </Field>
-    </Confirm>
-  )
-}
+export const PauseDialog = ({ view, onClose, onDone }: QueueDialogProps) => (
+  <PauseForm
+    title={`Pause ${view.queue}?`}
+    path={queuePath(view.queue, "pause")}
+    hint="Shown here and by /why."
+    done={`${view.queue} is paused`}
+    onClose={onClose}
+    onDone={onDone}
+  >
+    The queue accepts tasks but leases none until it is resumed. Running tasks are not affected.
+  </PauseForm>
+)
 
 export async function resume(queue: string, onDone: () => void): Promise<void> {
   await attempt(async () => {
@@ -121,80 +110,23 @@ export function SettingsDialog({ view, onClose, onDone }: QueueDialogProps) {
   )
 }
 
-const MAX_TASKS_PER_CALL = 2_000
-
 export function PurgeDialog({ view, onClose, onDone }: QueueDialogProps) {
   const [state, setState] = useState<Purgeable>(PURGEABLE.find(of => view.depth[of] > 0) ?? "queued")
-  const [found, setFound] = useState<number>()
-  const [gone, setGone] = useState<number>()
-  const [busy, setBusy] = useState(false)
-  const path = queuePath(view.queue, "purge")
-  useEffect(() => {
-    let over = false
-    setFound(undefined)
-    void attempt(async () => {
-      const { purged, remaining } = await requestJson<{ purged: number; remaining: number }>("POST", path, {
-        state,
-        limit: 1,
-        dry_run: true,
-      })
-      if (!over) setFound(purged + remaining)
-    })
-    return () => {
-      over = true
-    }
-  }, [state])
-  const purge = async () => {
-    setBusy(true)
-    let total = 0
-    await attempt(async () => {
-      while (total < found!) {
-        const { purged, remaining } = await requestJson<{ purged: number; remaining: number }>("POST", path, {
-          state,
-          limit: Math.min(MAX_TASKS_PER_CALL, found! - total),
-        })
-        total += purged
-        setGone(total)
-        if (purged === 0 || remaining === 0) break
-      }
-      notify(`${plural(total, "task")} purged from ${view.queue}`)
-      onDone()
-      onClose()
-    })
-    setBusy(false)
-  }
   return (
-    <Dialog
+    <BulkDialog
       title={`Purge tasks of ${view.queue}`}
+      order={{ action: "purge", filter: { queue: view.queue, state } }}
       onClose={onClose}
-      onSubmit={purge}
-      actions={
-        <>
-          <button type="button" onClick={onClose}>
-            Back
-          </button>
-          <button type="submit" class="danger" disabled={busy || !found}>
-            {found ? `Purge ${formatCount(found)}` : "Purge"}
-          </button>
-        </>
-      }
+      onDone={onDone}
     >
-      <p>Purged tasks cannot be restored. Running tasks are never purged.</p>
       <Select
         label="State"
         value={state}
         options={PURGEABLE.map(of => [of, `${of} (${formatCount(view.depth[of])})`] as const)}
         onChange={value => setState(value as Purgeable)}
       />
-      <p role="status" class="line">
-        {gone !== undefined
-          ? `${formatCount(gone)} of ${formatCount(found ?? gone)} purged`
-          : found === undefined
-            ? "Counting…"
-            : `This matches ${plural(found, "task")}.`}
-      </p>
-      {gone !== undefined && found ? <progress aria-label="Purged" max={found} value={gone} /> : null}
-    </Dialog>
+      <p>Running tasks are never purged.</p>
+    </BulkDialog>
   )
 }
 

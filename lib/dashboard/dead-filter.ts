@@ -1,7 +1,10 @@
 /** The filters of the dead-letter view, read from the URL. */
+import type { Reason } from "../wire/states.ts"
+
 const TEXT_FILTERS = ["queue", "type", "reason", "error", "fingerprint"] as const
 
-export type DeadFilter = Partial<Record<(typeof TEXT_FILTERS)[number], string>> & {
+export type DeadFilter = Partial<Record<Exclude<(typeof TEXT_FILTERS)[number], "reason">, string>> & {
+  reason?: Reason
   older_than_ms?: number
   newer_than_ms?: number
 }
@@ -10,7 +13,7 @@ export function readDeadFilter(query: URLSearchParams): DeadFilter {
   const filter: DeadFilter = {}
   for (const name of TEXT_FILTERS) {
     const value = query.get(name)
-    if (value) filter[name] = value
+    if (value) filter[name] = value as Reason
   }
   const [side, ms] = (query.get("age") ?? "").split(":")
   if (side === "older_than_ms" || side === "newer_than_ms") filter[side] = Number(ms)

@@ -3,17 +3,17 @@ import { useState } from "preact/hooks"
 import type { DeadGroup, DlqGroupsAnswer } from "../wire/dead-letters.ts"
 import { REASONS } from "../wire/states.ts"
 import { can, queryOf, requestJson, requestText } from "./api.ts"
+import { BulkDialog } from "./bulk-dialog.tsx"
 import { type DeadFilter, readDeadFilter } from "./dead-filter.ts"
 import { Filter, FilterBar, Select } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, Skeleton } from "./parts.tsx"
-import { PurgeDeadDialog } from "./purge-dead.tsx"
 import { QUEUE_NAMES_ID, QueueNames, SimilarQueues } from "./queue-names.tsx"
-import { RetryDialog } from "./retry-dead.tsx"
 import { type Route, refine } from "./route.ts"
 import { Pager, Table } from "./table.tsx"
 import { readTasks } from "./task-pages.ts"
+import { SelectionBar, useSelection } from "./task-selection.tsx"
 import { firstLineOf } from "./task-words.ts"
 import { TaskTable } from "./tasks.tsx"
 import { formatCount, SafeText, Time } from "./text.tsx"
@@ -30,16 +30,19 @@ const AGES = [
 /** Each call inspects up to 1,000 dead tasks. */
 const CALLS_PER_PAGE = 10
 const TASKS_PER_PAGE = 25
-type BulkAction = { what: "retry" | "purge"; filter: DeadFilter; known: number | undefined }
+interface DeadAction {
+  what: "retry" | "purge"
+  filter: DeadFilter
+}
 
 export function DeadLetters({ route: { query } }: { route: Route }) {
   const filter = readDeadFilter(query)
-  const [bulk, setBulk] = useState<BulkAction>()
+  const [bulk, setBulk] = useState<DeadAction>()
   const [runs, setRuns] = useState(0)
   const value = (name: string) => query.get(name) ?? ""
   const { fingerprint } = filter
   const groups = useGroups(filter)
-  const all = (what: BulkAction["what"]) => setBulk({ what, filter, known: undefined })
+  const all = (what: DeadAction["what"]) => setBulk({ what, filter })
   const reload = () => {
     groups.refresh()
     setRuns(runs + 1)
@@ -112,16 +115,13 @@ export function DeadLetters({ route: { query } }: { route: Route }) {
           <GroupTasks filter={filter} runs={runs} />
         </>
       )}
-      {bulk?.what === "retry" && (
-        <RetryDialog
-          filter={bulk.filter}
-          known={bulk.known}
+      {bulk && (
+        <BulkDialog
+          title={`${bulk.what === "retry" ? "Retry" : "Purge"} ${bulk.filter.fingerprint ? "the dead tasks in this group" : "dead tasks"}`}
+          order={{ action: bulk.what, filter: bulk.filter }}
           onClose={() => setBulk(undefined)}
           onDone={reload}
         />
-      )}
-      {bulk?.what === "purge" && (
-        <PurgeDeadDialog filter={bulk.filter} onClose={() => setBulk(undefined)} onDone={reload} />
       )}
     </>
   )
@@ -164,10 +164,10 @@ function GroupTable(props: {
   groups: readonly DeadGroup[]
   stale: boolean
   filter: DeadFilter
-  start: (bulk: BulkAction) => void
+  start: (bulk: DeadAction) => void
 }) {
-  const of = (group: DeadGroup, what: BulkAction["what"]) =>
-    props.start({ what, filter: { ...props.filter, fingerprint: group.fingerprint }, known: group.count })
+  const of = (group: DeadGroup, what: DeadAction["what"]) =>
+    props.start({ what, filter: { ...props.filter, fingerprint: group.fingerprint } })
   return (
     <Table
       label="Dead tasks by error"
@@ -227,12 +227,28 @@ function GroupTasks({ filter, runs }: { filter: DeadFilter; runs: number }) {
       cursor = answer.next
     }
   }
-  const { value, problem, stale } = useData(key, load, { events: eventsOf(filter) })
+  const { value, problem, stale, refresh } = useData(key, load, { events: eventsOf(filter) })
+  const selection = useSelection(JSON.stringify(filter))
   if (problem) return <ProblemNote problem={problem} />
   if (value === undefined) return <Skeleton rows={4} />
   return (
     <>
-      <TaskTable tasks={value.tasks} queues stale={stale} label="Dead tasks in this group" />
+      {selection && (
+        <SelectionBar
+          selection={selection}
+          shown={value.tasks}
+          listed="dead"
+          filter={undefined}
+          onDone={refresh}
+        />
+      )}
+      <TaskTable
+        tasks={value.tasks}
+        queues
+        stale={stale}
+        label="Dead tasks in this group"
+        selection={selection}
+      />
       <Pager cursors={cursors} next={value.next} go={setCursors} />
     </>
   )

@@ -87,6 +87,61 @@ export function Select(props: {
   )
 }
 
+/** Why an operator does something, for other people. */
+export const ReasonField = (props: { hint: string; value: string; onInput: (text: string) => void }) => (
+  <Field label="Reason" hint={props.hint}>
+    {(id, hint) => (
+      <input
+        id={id}
+        aria-describedby={hint}
+        maxLength={200}
+        autocomplete="off"
+        value={props.value}
+        onInput={event => props.onInput(event.currentTarget.value)}
+      />
+    )}
+  </Field>
+)
+
+export const OptionalNumber = (props: {
+  label: string
+  value: string
+  placeholder: string
+  onInput: (text: string) => void
+}) => (
+  <Field label={props.label}>
+    {id => (
+      <input
+        id={id}
+        type="number"
+        min={1}
+        step={1}
+        placeholder={props.placeholder}
+        value={props.value}
+        onInput={event => props.onInput(event.currentTarget.value)}
+      />
+    )}
+  </Field>
+)
+
+export const PatchField = (props: { value: string; onInput: (text: string) => void }) => (
+  <Field
+    label="Patch"
+    hint={'A JSON merge patch for each payload, such as {"server": "b"}. Leave empty to keep the payloads.'}
+  >
+    {(id, hint) => (
+      <textarea
+        id={id}
+        aria-describedby={hint}
+        rows={3}
+        spellcheck={false}
+        value={props.value}
+        onInput={event => props.onInput(event.currentTarget.value)}
+      />
+    )}
+  </Field>
+)
+
 /** The filters of a view, and a chip for each that is set. On narrow screens the fields are folded away. */
 export function FilterBar(props: {
   query: URLSearchParams

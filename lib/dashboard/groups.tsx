@@ -5,9 +5,10 @@ import type { GroupLimits } from "../wire/queue-settings.ts"
 import { can, queryOf, requestJson } from "./api.ts"
 import { LimitField } from "./control.tsx"
 import { Confirm } from "./dialog.tsx"
-import { Field, Select } from "./fields.tsx"
+import { Select } from "./fields.tsx"
 import { useData } from "./live.ts"
 import { Badge, ProblemNote, TaskLink } from "./parts.tsx"
+import { PauseForm } from "./pause-dialog.tsx"
 import { Pager, Table } from "./table.tsx"
 import { formatCount, formatDuration, rateText, SafeText, Time } from "./text.tsx"
 import { attempt, notify } from "./toasts.tsx"
@@ -153,34 +154,19 @@ interface DialogProps {
   onDone: () => void
 }
 
-function PauseGroupDialog({ view, onClose, onDone }: DialogProps) {
-  const [reason, setReason] = useState("")
-  const pause = async () => {
-    await requestJson("POST", `${groupPath(view)}/pause`, reason.trim() ? { reason: reason.trim() } : {})
-    notify("The group is paused")
-    onDone()
-  }
-  return (
-    <Confirm title="Pause this group?" button="Pause" run={pause} onClose={onClose}>
-      <p>
-        Tasks of <SafeText text={view.group} most={128} /> are accepted but not leased until the group is
-        resumed. Other groups are not affected.
-      </p>
-      <Field label="Reason" hint="Shown here and by /why.">
-        {(id, hint) => (
-          <input
-            id={id}
-            aria-describedby={hint}
-            maxLength={200}
-            autocomplete="off"
-            value={reason}
-            onInput={event => setReason(event.currentTarget.value)}
-          />
-        )}
-      </Field>
-    </Confirm>
-  )
-}
+const PauseGroupDialog = ({ view, onClose, onDone }: DialogProps) => (
+  <PauseForm
+    title="Pause this group?"
+    path={`${groupPath(view)}/pause`}
+    hint="Shown here and by /why."
+    done="The group is paused"
+    onClose={onClose}
+    onDone={onDone}
+  >
+    Tasks of <SafeText text={view.group} most={128} /> are accepted but not leased until the group is resumed.
+    Other groups are not affected.
+  </PauseForm>
+)
 
 function GroupLimitsDialog({ view, onClose, onDone }: DialogProps) {
   const { concurrency, order, max_waiting, ...others } = view.limits ?? {}

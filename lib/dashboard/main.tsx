@@ -3,6 +3,7 @@ import { render } from "preact"
 import { useEffect, useRef, useState } from "preact/hooks"
 import { Actions } from "./actions-page.tsx"
 import { loadSession, outage, Problem, session, sessionEnded, signIn, signOut } from "./api.ts"
+import { BulkOperations } from "./bulk-table.tsx"
 import { DeadLetters } from "./dead.tsx"
 import { Events } from "./events-page.tsx"
 import { useFeed } from "./feed.ts"
@@ -34,6 +35,7 @@ const VIEWS = [
   ["tasks", "Tasks"],
   ["schedules", "Schedules"],
   ["dead", "Dead letters"],
+  ["bulk", "Bulk"],
   ["workers", "Workers"],
   ["events", "Events"],
   ["actions", "Actions"],
@@ -187,6 +189,7 @@ function CurrentView({ at }: { at: Route }) {
   if (place === "tasks") return name === undefined ? <Tasks route={at} /> : <Task id={name} />
   if (place === "schedules") return name === undefined ? <Schedules route={at} /> : <Schedule id={name} />
   if (place === "dead") return <DeadLetters route={at} />
+  if (place === "bulk") return <BulkOperations />
   if (place === "workers") return name === undefined ? <Workers route={at} /> : <WorkerPage name={name} />
   if (place === "events") return <Events route={at} />
   if (place === "actions") return <Actions route={at} />

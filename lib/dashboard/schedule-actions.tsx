@@ -1,9 +1,8 @@
 /** What the buttons of a schedule do: run now, pause, resume, delete. */
-import { useState } from "preact/hooks"
 import type { ScheduleRun } from "../wire/scheduling.ts"
 import { requestJson } from "./api.ts"
 import { Confirm } from "./dialog.tsx"
-import { Field } from "./fields.tsx"
+import { PauseForm } from "./pause-dialog.tsx"
 import { attempt, notify } from "./toasts.tsx"
 
 export const schedulePath = (id: string, what = "") => `/schedules/${encodeURIComponent(id)}${what}`
@@ -34,31 +33,18 @@ interface ScheduleDialogProps {
   onDone: () => void
 }
 
-export function PauseScheduleDialog({ id, onClose, onDone }: ScheduleDialogProps) {
-  const [reason, setReason] = useState("")
-  const pause = async () => {
-    await requestJson("POST", schedulePath(id, "/pause"), reason.trim() ? { reason: reason.trim() } : {})
-    notify(`${id} is paused`)
-    onDone()
-  }
-  return (
-    <Confirm title={`Pause ${id}?`} button="Pause" run={pause} onClose={onClose}>
-      <p>The schedule creates no tasks until it is resumed. Times that pass are not made up for.</p>
-      <Field label="Reason" hint="Shown here.">
-        {(field, hint) => (
-          <input
-            id={field}
-            aria-describedby={hint}
-            maxLength={200}
-            autocomplete="off"
-            value={reason}
-            onInput={event => setReason(event.currentTarget.value)}
-          />
-        )}
-      </Field>
-    </Confirm>
-  )
-}
+export const PauseScheduleDialog = ({ id, onClose, onDone }: ScheduleDialogProps) => (
+  <PauseForm
+    title={`Pause ${id}?`}
+    path={schedulePath(id, "/pause")}
+    hint="Shown here."
+    done={`${id} is paused`}
+    onClose={onClose}
+    onDone={onDone}
+  >
+    The schedule creates no tasks until it is resumed. Times that pass are not made up for.
+  </PauseForm>
+)
 
 export function DeleteScheduleDialog({ id, onClose, onDone }: ScheduleDialogProps) {
   const remove = async () => {

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks"
 import type { TaskView } from "../wire/inspecting.ts"
 import { queryOf, requestText } from "./api.ts"
+import type { BulkOrder } from "./bulk-dialog.tsx"
 import { Filter, FilterBar, Select } from "./fields.tsx"
 import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
@@ -9,6 +10,7 @@ import { type Route, refine } from "./route.ts"
 import { noteTypes, QueueFilter, TypeFilter } from "./search.tsx"
 import { Pager, Table } from "./table.tsx"
 import { LISTED, type ListedTask, loadTasks, readTasks } from "./task-pages.ts"
+import { SelectBox, type Selection, SelectionBar, useSelection } from "./task-selection.tsx"
 import { firstLineOf, hasCurrentError, runMsOf, timeOf } from "./task-words.ts"
 import { escapeInvisible, formatDuration, SafeText, Time } from "./text.tsx"
 
@@ -88,9 +90,19 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
   const data = useData(`${filter} ${cursors.at(-1) ?? ""}`, load, { events: events.slice(1) })
   const { value, problem, stale } = data
   const go = (to: readonly string[]) => setPages({ filter, cursors: to })
+  const selection = useSelection(filter)
   return (
     <>
       {problem && <ProblemNote problem={problem} />}
+      {selection && value && (
+        <SelectionBar
+          selection={selection}
+          shown={value.tasks}
+          listed={value.state}
+          filter={bulkFilterOf(queue, query, metaName && { [metaName.trim()]: metaValue! })}
+          onDone={data.refresh}
+        />
+      )}
       {value === undefined ? (
         problem === undefined && <Skeleton rows={6} />
       ) : value.tasks.length === 0 ? (
@@ -112,11 +124,25 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
           queues={queue === undefined}
           stale={stale}
           label={`Tasks: ${value.state}`}
+          selection={selection}
         />
       )}
       <Pager cursors={cursors} next={value?.tasks.length ? value.next : undefined} go={go} />
     </>
   )
+}
+
+/** The filter of a bulk operation on all tasks of this list; undefined: it has no such members. */
+function bulkFilterOf(
+  queue: string | undefined,
+  query: URLSearchParams,
+  meta: Record<string, string> | "" | undefined,
+): BulkOrder["filter"] | undefined {
+  if (query.get("id") || query.get("text")) return undefined
+  const filter: Record<string, unknown> = {}
+  for (const name of ["queue_part", "type", "type_part", "group"] as const)
+    if (query.get(name)) filter[name] = query.get(name)
+  return { ...filter, ...(queue && { queue }), ...(meta && { meta }) }
 }
 
 const formatRun = (ms: number | undefined) => (ms === undefined ? "–" : formatDuration(ms))
@@ -138,7 +164,10 @@ export function TaskTable(props: {
   queues: boolean
   stale: boolean
   label: string
+  /** Absent: tasks cannot be selected. */
+  selection?: Selection | undefined
 }) {
+  const { selection } = props
   const some = (holds: (task: ListedTask) => boolean) => props.tasks.some(holds)
   const severalStates = new Set(props.tasks.map(({ status }) => status)).size > 1
   const timeHeads = new Set(props.tasks.map(task => timeOf(task).what))
@@ -149,7 +178,15 @@ export function TaskTable(props: {
       keyOf={({ id }) => id}
       stale={props.stale}
       columns={[
-        { head: "Task", cell: ({ id }) => <TaskLink id={id} /> },
+        {
+          head: "Task",
+          cell: task => (
+            <>
+              {selection && <SelectBox task={task} selection={selection} />}
+              <TaskLink id={task.id} />
+            </>
+          ),
+        },
         { head: "Type", cell: ({ type }) => <SafeText text={type} most={200} /> },
         props.queues && { head: "Queue", cell: ({ queue }) => <QueueLink queue={queue} /> },
         severalStates && { head: "State", cell: ({ status }) => <Badge of={status} /> },

@@ -19,11 +19,20 @@ import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 export async function cancelTasks(call: Call, parts: BrokerParts): Promise<Response> {
   const { queue } = parts
   using body = await parts.readBody(call.request)
-  const { queue: only, state, limit, cursor, dry_run: dryRun, ...filter } = checkCancel(body.value)
+  const {
+    queue: only,
+    queue_part: queuePart,
+    state,
+    limit,
+    cursor,
+    dry_run: dryRun,
+    ...filter
+  } = checkCancel(body.value)
   const queues = call.caller.visibleQueues(only)
   const matches = matcherOf(filterOf(filter))
   const page = {
     queues,
+    queuePart,
     state: statesOf(state),
     limit,
     cursor,
@@ -31,10 +40,10 @@ export async function cancelTasks(call: Call, parts: BrokerParts): Promise<Respo
     sight: call.caller.sight,
     ...(matches && { matches }),
   }
-  if (dryRun) return answerJson(await queue.cancelAll(page))
-  const cancel = () => queue.cancelAll(page)
+  if (dryRun) return answerJson(await queue.bulk.cancelPage(page))
+  const cancel = () => queue.bulk.cancelPage(page)
   const target = { queue: only, queues }
-  const order = { state, ...filter, limit }
+  const order = { state, queue_part: queuePart, ...filter, limit }
   return answerJson(
     await recordBulk(
       call,

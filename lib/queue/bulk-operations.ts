@@ -12,8 +12,10 @@ import type { BulkView } from "../wire/bulk.ts"
 import type { BulkAbout } from "./bulk-record.ts"
 import { NEW_PROGRESS, readAbout, taskStatesOf, viewOf } from "./bulk-record.ts"
 import type { BulkWorker } from "./bulk-worker.ts"
-import { sizeOf } from "./listing.ts"
+import { queuesWith } from "./filter.ts"
+import { sizeOf, type TaskFilter, tasksPage } from "./listing.ts"
 import type { QueueNames } from "./queue-names.ts"
+import type { TaskActions } from "./task-actions.ts"
 
 /** How many bulk operations are kept. Those that have not ended are always kept. */
 const MAX_KEPT = 50
@@ -24,8 +26,17 @@ interface BulkParts {
   store: Store
   scripts: Scripts
   names: QueueNames
+  actions: TaskActions
   events: EventWriter
   worker: BulkWorker
+}
+
+interface CancelPage extends Omit<TaskFilter, "queues" | "bare"> {
+  /** Sorted; undefined: all. */
+  queues?: readonly string[] | undefined
+  /** Only queues whose names contain this text. */
+  queuePart?: string | undefined
+  dryRun: boolean
 }
 
 /** Whether the caller may see and stop an operation on these queues; empty: on all queues. */
@@ -78,6 +89,20 @@ export class BulkOperations {
     return { view: viewOf(stored), queues: readAbout(stored[3]).queues, status: code }
   }
 
+  /** Cancels the tasks of one page of a listing, without a bulk operation. Safe to repeat. */
+  async cancelPage({ dryRun, queues, queuePart, ...page }: CancelPage) {
+    const { scripts, names, actions } = this.parts
+    const all = queuesWith(queues ?? (await names.list()), queuePart)
+    const { tasks, next } = await tasksPage(scripts, { ...page, queues: all, bare: true })
+    const codes = dryRun
+      ? tasks.map(({ state }) => (state === "processing" ? "cancelling" : "cancelled"))
+      : (await actions.cancel(tasks.map(({ id }) => id))).map(([code]) => code)
+    const countOf = (wanted: string) => codes.filter(code => code === wanted).length
+    const cancelled = countOf("cancelled")
+    const cancelling = countOf("cancelling")
+    return { cancelled, cancelling, skipped: codes.length - cancelled - cancelling, next }
+  }
+
   async get(id: string, maySee: MaySee): Promise<BulkView> {
     return viewOf(await this.#find(id, maySee))
   }
@@ -101,6 +126,7 @@ export class BulkOperations {
   async #totalOf(order: Omit<BulkAbout, "total">): Promise<number> {
     const { scripts, names } = this.parts
     if (order.filter.task_ids !== undefined) return order.filter.task_ids.length
-    return sizeOf(scripts, order.queues ?? (await names.list()), taskStatesOf({ ...order, total: 0 }))
+    const queues = queuesWith(order.queues ?? (await names.list()), order.filter.queue_part)
+    return sizeOf(scripts, queues, taskStatesOf(order))
   }
 }

@@ -3,7 +3,7 @@ import type { Scripts } from "../redis/scripts.ts"
 import type { Task } from "../task/task.ts"
 import type { BulkAction } from "../wire/bulk-words.ts"
 import { type BulkAbout, type BulkPage, taskStatesOf } from "./bulk-record.ts"
-import { filterOf, matcherOf } from "./filter.ts"
+import { filterOf, matcherOf, queuesWith } from "./filter.ts"
 import { tasksPage } from "./listing.ts"
 import type { QueueNames } from "./queue-names.ts"
 import type { TaskActions } from "./task-actions.ts"
@@ -34,7 +34,7 @@ export async function findPage(
   }
   const matches = matcherOf(filterOf(filter))
   const { tasks, next, looked } = await tasksPage(scripts, {
-    queues: about.queues ?? (await names.list()),
+    queues: queuesWith(about.queues ?? (await names.list()), filter.queue_part),
     state: taskStatesOf(about),
     limit,
     cursor,

@@ -56,7 +56,7 @@ export const readProgress = (text: string): BulkProgress => JSON.parse(text)
 /** Whether tasks are selected by popping them from their places, which `purge` does for tasks that are not dead. */
 export const popsTasks = ({ action, state }: BulkAbout): boolean => action === "purge" && state !== "dead"
 
-export const taskStatesOf = ({ state }: BulkAbout): readonly State[] => statesOf(state)
+export const taskStatesOf = ({ state }: Pick<BulkAbout, "state">): readonly State[] => statesOf(state)
 
 export function viewOf([
   bulk_id,

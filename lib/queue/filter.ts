@@ -21,7 +21,8 @@ export interface Filter {
 }
 
 /** A filter as clients send it. */
-interface WireFilter extends Omit<Filter, "meta" | "olderThanMs" | "newerThanMs"> {
+interface WireFilter extends Omit<Filter, "typePart" | "meta" | "olderThanMs" | "newerThanMs"> {
+  type_part?: string
   meta?: Readonly<Record<string, string>>
   older_than_ms?: number
   newer_than_ms?: number
@@ -29,6 +30,7 @@ interface WireFilter extends Omit<Filter, "meta" | "olderThanMs" | "newerThanMs"
 
 export const filterOf = ({
   type,
+  type_part: typePart,
   group,
   meta,
   reason,
@@ -38,6 +40,7 @@ export const filterOf = ({
   newer_than_ms: newerThanMs,
 }: WireFilter): Filter => ({
   type,
+  typePart,
   group,
   meta: meta && Object.entries(meta),
   reason,
@@ -46,6 +49,12 @@ export const filterOf = ({
   olderThanMs,
   newerThanMs,
 })
+
+/** The queues whose names contain this text, in any case. */
+export function queuesWith(queues: readonly string[], part = ""): readonly string[] {
+  const text = part.toLowerCase()
+  return text === "" ? queues : queues.filter(queue => queue.toLowerCase().includes(text))
+}
 
 /** Whether a task matches, given the time of Redis; undefined if every task does. */
 export function matcherOf(filter: Filter): ((task: Task, now: number) => boolean) | undefined {

@@ -142,7 +142,7 @@ export async function openParts(options: TaskQueueOptions) {
   const brokers = new BrokerRegistry(store, events.broker)
   const historyWriter = new HistoryWriter({ store, scripts, activity, clock }, () => control.depths())
   const bulkWorker = new BulkWorker({ store, scripts, names, control, actions, events, log })
-  const bulk = new BulkOperations({ store, scripts, names, events, worker: bulkWorker })
+  const bulk = new BulkOperations({ store, scripts, names, actions, events, worker: bulkWorker })
   const overview = new QueueOverview(names, queues => control.viewsOf(queues))
   const tasksSearch = new TaskSearch(scripts, names, doneRetentionMs)
   const groups = new Groups({ scripts, names, events })

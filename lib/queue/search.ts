@@ -6,6 +6,7 @@ import type { Sight } from "../task/sight.ts"
 import type { Task } from "../task/task.ts"
 import type { State } from "../wire/fields.ts"
 import { findByTime } from "./by-time.ts"
+import { queuesWith } from "./filter.ts"
 import {
   addPayloads,
   type Found,
@@ -47,16 +48,14 @@ export class TaskSearch {
 
   /** A page of what a search finds in these queues, or in all. `queuePart`: a part of the names of queues, in any case. */
   async page({
-    queuePart = "",
+    queuePart,
     ...search
   }: Omit<Search, "queues" | "doneRetentionMs"> & {
     /** Sorted. */
     queues?: readonly string[] | undefined
     queuePart?: string | undefined
   }): Promise<Page> {
-    const all = search.queues ?? (await this.names.list())
-    const part = queuePart.toLowerCase()
-    const queues = part === "" ? all : all.filter(queue => queue.toLowerCase().includes(part))
+    const queues = queuesWith(search.queues ?? (await this.names.list()), queuePart)
     return searchTasks(this.scripts, { ...search, queues, doneRetentionMs: this.doneRetentionMs })
   }
 }

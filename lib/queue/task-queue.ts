@@ -22,7 +22,7 @@ import type {
 import type { AuditAnswer } from "../wire/operating.ts"
 import { ENDED_STATES } from "../wire/states.ts"
 import { changeTask, delayOf, type TaskChange } from "./change.ts"
-import { findTask, type Page, type TaskFilter, tasksPage } from "./listing.ts"
+import { findTask } from "./listing.ts"
 import type { Demand } from "./long-poll.ts"
 import { openParts, type Parts, type TaskQueueOptions } from "./parts.ts"
 import { leaseLost, queueFull } from "./refusals.ts"
@@ -263,18 +263,6 @@ export class TaskQueue {
     return code
   }
 
-  /** Cancels the tasks of one page of a listing. Safe to repeat. */
-  async cancelAll({ dryRun, ...page }: Parameters<TaskQueue["tasks"]>[0] & { dryRun: boolean }) {
-    const { tasks, next } = await this.tasks({ ...page, bare: true })
-    const codes = dryRun
-      ? tasks.map(({ state }) => (state === "processing" ? "cancelling" : "cancelled"))
-      : (await this.parts.actions.cancel(tasks.map(({ id }) => id))).map(([code]) => code)
-    const countOf = (wanted: string) => codes.filter(code => code === wanted).length
-    const cancelled = countOf("cancelled")
-    const cancelling = countOf("cancelling")
-    return { cancelled, cancelling, skipped: codes.length - cancelled - cancelling, next }
-  }
-
   /** Gives a waiting task another payload, priority, start time or labels. Safe to repeat. */
   change(id: string, change: TaskChange): Promise<void> {
     return changeTask(this.parts, id, change)
@@ -301,14 +289,6 @@ export class TaskQueue {
     } catch (error) {
       throw await this.#goneInsteadOfUnknown(error, id)
     }
-  }
-
-  /** A page of the tasks in one state: of these queues, which must be sorted, or of all. */
-  async tasks(
-    filter: Omit<TaskFilter, "queues"> & { queues?: readonly string[] | undefined },
-  ): Promise<Page> {
-    const { scripts, names } = this.parts
-    return tasksPage(scripts, { ...filter, queues: filter.queues ?? (await names.list()) })
   }
 
   /** Checks that every task is in the place that its state requires, of one queue or of all; `fix` repairs what is not. */

@@ -2,12 +2,25 @@
 import { type Static, Type } from "@sinclair/typebox"
 import { BULK_ACTIONS, BULK_STATES } from "./bulk-words.ts"
 import { deadFilter } from "./dead-letters.ts"
-import { AgeMs, AtMost, Cursor, closed, DryRun, Meta, Next, State, TaskId, taskFilter } from "./fields.ts"
+import {
+  AgeMs,
+  AtMost,
+  Cursor,
+  closed,
+  DryRun,
+  Meta,
+  Next,
+  partsOfNames,
+  State,
+  TaskId,
+  taskFilter,
+} from "./fields.ts"
 import { CANCELLABLE, STATE_WORDS } from "./states.ts"
 
 /** Selects tasks in any state: all members that are given must match. */
 const anyFilter = {
   ...taskFilter,
+  ...partsOfNames,
   meta: Type.Optional({ ...Meta, description: `labels that the task must have: ${Meta.description}` }),
   older_than_ms: Type.Optional({
     ...AgeMs,

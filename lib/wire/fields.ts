@@ -185,6 +185,23 @@ export const taskFilter = {
   ),
 }
 
+/** Members of a filter that match parts of names. */
+export const partsOfNames = {
+  queue_part: Type.Optional(
+    Type.String({
+      pattern: "^[A-Za-z0-9._-]{1,64}$",
+      description: "1 to 64 characters that the name of the queue contains, in any case",
+    }),
+  ),
+  type_part: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 200,
+      description: "a text that the type contains, in any case",
+    }),
+  ),
+}
+
 /** How long ago something happened. */
 export const AgeMs = Type.Integer({ minimum: 0, maximum: 366 * DAY_MS })
 

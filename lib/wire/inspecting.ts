@@ -9,6 +9,7 @@ import {
   Hidden,
   Meta,
   ofSchedule,
+  partsOfNames,
   QueueName,
   Redact,
   State,
@@ -103,24 +104,13 @@ export const StatusQuery = Type.Object(
 export const TasksQuery = Type.Object(
   {
     queue: Type.Optional(QueueName),
-    queue_part: Type.Optional(
-      Type.String({
-        pattern: "^[A-Za-z0-9._-]{1,64}$",
-        description: "1 to 64 characters that the name of the queue contains, in any case",
-      }),
-    ),
+    queue_part: partsOfNames.queue_part,
     state: Type.Union(
       [...STATES, "all" as const].map(state => Type.Literal(state)),
       { description: "the state of the tasks, or `all`" },
     ),
     type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "only of this type" })),
-    type_part: Type.Optional(
-      Type.String({
-        minLength: 1,
-        maxLength: 200,
-        description: "a text that the type contains, in any case",
-      }),
-    ),
+    type_part: partsOfNames.type_part,
     group: Type.Optional({ ...GroupName, description: "only of this group" }),
     id: Type.Optional(
       Type.String({

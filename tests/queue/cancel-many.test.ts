@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test"
 import { hashOf } from "../../lib/config/tokens.ts"
 import type { Submit } from "../../lib/wire/submitting.ts"
+import { bulkUntil, hasEnded } from "../support/bulk.ts"
 import { freshName, testBroker } from "../support/harness.ts"
 import { answered, submitted } from "../support/requests.ts"
 import { ServedQueue } from "../support/served-queue.ts"
@@ -52,6 +53,7 @@ test.each([
 
 test.each<[string, object, Partial<Submit>]>([
   ["type", { type: "a" }, { type: "a" }],
+  ["a part of the type", { type_part: "ILIN" }, { type: "mailing" }],
   ["group", { group: "g" }, { group: "g" }],
   ["labels", { meta: { team: "x", site: "y" } }, { meta: { team: "x", site: "y", more: "z" } }],
 ])("a filter by %s cancels only tasks that match", async (_, filter, members) => {
@@ -129,4 +131,17 @@ test("a token that is bound to queues cancels only their tasks", async () => {
   expect((await ask({ queue: other })).status).toBe(403)
   const left = await answered(broker.call("GET", `/tasks?state=queued&queue=${other}`))
   expect(left.tasks).toHaveLength(1)
+})
+
+test("a filter by a part of the queue's name covers these queues only", async () => {
+  await using broker = await testBroker()
+  const name = freshName()
+  const queues = [`${name}.mails`, `${name}.Mail-lists`, `${name}.reports`]
+  for (const queue of queues) await submitted(broker, { type: "t", queue })
+  const cancelled = await answered(broker.call("POST", "/cancel", { queue_part: "mail" }))
+  expect(cancelled).toEqual({ cancelled: 2, cancelling: 0, skipped: 0 })
+  const body = { action: "cancel", filter: { queue_part: name.slice(1) } }
+  const { bulk_id } = await answered(broker.call("POST", "/bulk", body))
+  const ended = await bulkUntil(broker, String(bulk_id), hasEnded)
+  expect(ended.progress).toMatchObject({ done: 1 })
 })

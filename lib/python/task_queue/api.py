@@ -837,6 +837,10 @@ class BulkRequestFilter(TypedDict, total=False):
     """only of this group"""
     error: str
     """text that the error contains"""
+    queue_part: str
+    """1 to 64 characters that the name of the queue contains, in any case"""
+    type_part: str
+    """a text that the type contains, in any case"""
     meta: dict[str, str]
     """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     older_than_ms: int
@@ -888,6 +892,10 @@ class BulkViewFilter(TypedDict, total=False):
     """only of this group"""
     error: str
     """text that the error contains"""
+    queue_part: str
+    """1 to 64 characters that the name of the queue contains, in any case"""
+    type_part: str
+    """a text that the type contains, in any case"""
     meta: dict[str, str]
     """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     older_than_ms: int
@@ -974,6 +982,10 @@ class CancelMany(TypedDict, total=False):
     """only of this group"""
     error: str
     """text that the error contains"""
+    queue_part: str
+    """1 to 64 characters that the name of the queue contains, in any case"""
+    type_part: str
+    """a text that the type contains, in any case"""
     meta: dict[str, str]
     """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     older_than_ms: int
