@@ -6,9 +6,7 @@ import { answerJson } from "./answer.ts"
 import type { BrokerParts, Call } from "./call.ts"
 import { invalid, queryChecker, queryOf } from "./validate.ts"
 
-const DAY_MS = 24 * HOUR_MS
-const UNIT_MS = { m: MINUTE_MS, h: HOUR_MS, d: DAY_MS }
-const MAX_POINTS = 1_500
+const UNIT_MS = { ms: 1, s: 1_000, m: MINUTE_MS, h: HOUR_MS, d: 24 * HOUR_MS }
 const DEFAULT_STEPS = ["1m", "5m", "15m", "1h", "3h"]
 const DEFAULT_MAX_POINTS = 300
 /** Points are kept in blocks, so some are a little older. Requests on the limit may be late. */
@@ -47,43 +45,42 @@ function checkHistory(params: URLSearchParams) {
   return query
 }
 
-/** The span of a query in whole steps. Throws Refused if it is empty, too long for its step, or older than what is kept. */
+/**
+ * The span of a query in whole steps. It has a bounded number of points, because it is within what is kept. Throws Refused if
+ * it is empty, or older than that.
+ */
 export function readSpan(
   query: { from_at?: number; to_at?: number; step?: string },
   now: number,
 ): { fromMs: number; toMs: number; stepMs: number } {
-  const to = query.to_at ?? now
+  const to = Math.min(query.to_at ?? now, now)
   const from = query.from_at ?? to - HOUR_MS
-  if (from >= to)
+  if (from >= now) throw fault("from_at", "`from_at` must be in the past.")
+  if (from >= to) throw fault("from_at", "`from_at` must be before `to_at`.")
+  if (from < now - HOURS_KEPT_MS - TOLERANCE_MS)
     throw fault(
       query.from_at === undefined ? "to_at" : "from_at",
-      query.to_at === undefined && query.from_at !== undefined
-        ? "`from_at` must be in the past."
-        : "`from_at` must be before `to_at`.",
+      "History is kept for 30 days, and this begins earlier.",
     )
-  if (from < now - HOURS_KEPT_MS - TOLERANCE_MS)
-    throw fault("from_at", "History is kept for 30 days: `from_at` must not be older.")
   const stepMs = query.step === undefined ? defaultStep(from, to, now) : readStep(query.step)
   if (stepMs < HOUR_MS && from < now - MINUTES_KEPT_MS - TOLERANCE_MS)
     throw fault(
       "step",
       "Points of minutes are kept for 24 hours: for an older `from_at`, `step` must be 1h or longer.",
     )
-  const fromMs = Math.floor(from / stepMs) * stepMs
-  const toMs = Math.ceil(to / stepMs) * stepMs
-  const points = (toMs - fromMs) / stepMs
-  if (points > MAX_POINTS)
-    throw fault(
-      "step",
-      `These would be ${points} points, and an answer has at most ${MAX_POINTS}: \`step\` must be longer, or the time shorter.`,
-    )
-  return { fromMs, toMs, stepMs }
+  return {
+    fromMs: Math.floor(from / stepMs) * stepMs,
+    toMs: Math.ceil(to / stepMs) * stepMs,
+    stepMs,
+  }
 }
 
 function readStep(step: string): number {
-  const stepMs = Number.parseInt(step, 10) * UNIT_MS[step.at(-1) as keyof typeof UNIT_MS]
-  if (stepMs > HOUR_MS && stepMs % HOUR_MS !== 0)
-    throw fault("step", "A `step` longer than an hour must be whole hours, such as 2h.")
+  const [, number, unit = "ms"] = /^(\d+)([a-z]*)$/.exec(step)!
+  const stepMs = Number(number) * UNIT_MS[(unit || "ms") as keyof typeof UNIT_MS]
+  const smallest = stepMs < HOUR_MS ? MINUTE_MS : HOUR_MS
+  if (stepMs % smallest !== 0 || stepMs > HOURS_KEPT_MS)
+    throw fault("step", "A `step` is whole minutes, or from an hour on whole hours, up to 30d.")
   return stepMs
 }
 

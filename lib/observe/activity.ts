@@ -14,9 +14,9 @@ const MAX_REMEMBERED = 20_000
 const MAX_UNKNOWN = 2_000
 
 export interface QueueActivity {
-  whole: Point
-  /** What is missing here is of types beyond MAX_TYPES, or of tasks that were deleted before their type was read. */
   types: Map<string, Point>
+  /** What happened to tasks of unknown types, and of types beyond MAX_TYPES. */
+  untyped: Point
 }
 
 type Outcome = "done" | "failed" | "lapsed" | "dead"
@@ -40,29 +40,20 @@ export class Activity {
   readonly #typeOf = new Map<string, string>()
 
   recordSubmitted(queue: string, type: string): void {
-    const of = this.#of(queue)
-    of.whole.submitted++
-    const ofType = this.#ofType(of, type)
-    if (ofType !== undefined) ofType.submitted++
+    this.#of(queue, type).submitted++
   }
 
   /** `waitedMs`: from the submit to the first lease; undefined for a later lease. */
   recordLeased(queue: string, id: string, type: string, waitedMs: number | undefined): void {
     this.#typeOf.set(id, type)
     if (this.#typeOf.size > MAX_REMEMBERED) this.#typeOf.delete(this.#typeOf.keys().next().value!)
-    if (waitedMs === undefined) return
-    const of = this.#of(queue)
-    of.whole.observe("wait", waitedMs)
-    this.#ofType(of, type)?.observe("wait", waitedMs)
+    if (waitedMs !== undefined) this.#of(queue, type).observe("wait", waitedMs)
   }
 
   recordOutcome(queue: string, id: string, outcome: Outcome, ranMs?: number): void {
-    const of = this.#of(queue)
-    addOutcome(of.whole, outcome, ranMs)
     const type = this.#typeOf.get(id)
-    const ofType = type === undefined ? undefined : this.#ofType(of, type)
+    addOutcome(this.#of(queue, type), outcome, ranMs)
     if (type === undefined) this.#addUnknown({ queue, id, outcome, ranMs })
-    else if (ofType !== undefined) addOutcome(ofType, outcome, ranMs)
   }
 
   /** The attempt of a task is over. Call it after its outcomes. */
@@ -81,24 +72,25 @@ export class Activity {
     return taken
   }
 
-  /** Beyond MAX_QUEUES the activity of the name "", which counts only for all queues together. */
-  #of(queue: string): QueueActivity {
-    const found = this.#queues.get(queue)
+  /** The point that counts a type of a queue. */
+  #of(queue: string, type: string | undefined): Point {
+    const { types, untyped } = this.#queues.get(queue) ?? this.#add(queue)
+    if (type === undefined) return untyped
+    const found = types.get(type)
     if (found !== undefined) return found
-    if (queue !== "" && this.#queues.size >= MAX_QUEUES) return this.#of("")
-    const of = { whole: new Point(), types: new Map() }
-    this.#queues.set(queue, of)
-    return of
-  }
-
-  #ofType(of: QueueActivity, type: string): Point | undefined {
-    const found = of.types.get(type)
-    if (found !== undefined) return found
-    if (this.#types >= MAX_TYPES) return undefined
+    if (this.#types >= MAX_TYPES) return untyped
     this.#types++
     const point = new Point()
-    of.types.set(type, point)
+    types.set(type, point)
     return point
+  }
+
+  /** Beyond MAX_QUEUES it is the activity of the name "", which counts only for all queues together. */
+  #add(queue: string): QueueActivity {
+    const key = queue !== "" && this.#queues.size >= MAX_QUEUES ? "" : queue
+    const activity = this.#queues.get(key) ?? { types: new Map(), untyped: new Point() }
+    this.#queues.set(key, activity)
+    return activity
   }
 
   #addUnknown(outcome: UnknownOutcome): void {

@@ -13,7 +13,7 @@ import { type Item, runShared, type Scripts } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
 import { localOf } from "../task/id.ts"
 import { HOUR_MS, HOURS_KEPT_MS, MAX_TYPES, MINUTE_MS, MINUTES_KEPT_MS } from "../wire/charting.ts"
-import { type Activity, addOutcome } from "./activity.ts"
+import { type Activity, addOutcome, type QueueActivity } from "./activity.ts"
 import type { Depth } from "./depths.ts"
 import { Point } from "./history-point.ts"
 
@@ -109,10 +109,11 @@ export class HistoryWriter {
 
   async #write(): Promise<void> {
     if (this.#taken !== undefined) {
-      const taken = this.#taken
-      await this.#addTypes(taken)
+      const { queues, minute } = this.#taken
+      const wholes = wholesOf(queues)
+      await this.#addTypes(this.#taken)
       this.#taken = undefined
-      this.#plan(taken.minute, itemsOf(taken))
+      this.#plan(minute, itemsOf(queues, wholes))
     }
     while (this.#calls.length > 0) {
       const { minute, batch, items } = this.#calls[0]!
@@ -172,11 +173,25 @@ export class HistoryWriter {
   }
 }
 
+type Activities = ReadonlyMap<string, QueueActivity>
+
+/** What happened to each queue, whatever the type. */
+function wholesOf(queues: Activities): ReadonlyMap<string, Point> {
+  const wholes = new Map<string, Point>()
+  for (const [queue, { types, untyped }] of queues) {
+    const whole = untyped.copy()
+    for (const point of types.values()) whole.add(point)
+    wholes.set(queue, whole)
+  }
+  return wholes
+}
+
 /** The point of all queues comes first: it tells whether this is the first call about its minute. */
-function itemsOf({ queues }: Taken): Item<"historyAdd">[] {
+function itemsOf(queues: Activities, wholes: ReadonlyMap<string, Point>): Item<"historyAdd">[] {
   const all = new Point()
   const items: Item<"historyAdd">[] = []
-  for (const [queue, { whole, types }] of queues) {
+  for (const [queue, { types }] of queues) {
+    const whole = wholes.get(queue)!
     all.add(whole)
     if (queue === "") continue
     items.push(itemOf(queue, "", whole))

@@ -161,6 +161,8 @@ export class OutcomeRecorder {
 
 /** A type from its JSON text. Invalid text is returned as it is, so that one damaged task does not block others. */
 function parseType(type: string): string {
+  // Nearly every type is text without escapes, and JSON.parse takes 0.1 µs for it.
+  if (type.startsWith('"') && !type.includes("\\")) return type.slice(1, -1)
   try {
     return JSON.parse(type)
   } catch {
