@@ -21,6 +21,7 @@ import * as inspecting from "./lib/http/inspecting.ts"
 import * as managing from "./lib/http/managing.ts"
 import { docs, openapi } from "./lib/http/openapi/document.ts"
 import * as operating from "./lib/http/operating.ts"
+import { redirect, underPublicPath } from "./lib/http/public-path.ts"
 import * as scheduling from "./lib/http/scheduling.ts"
 import * as submitting from "./lib/http/submitting.ts"
 import { waitingLimit } from "./lib/http/waiting-limit.ts"
@@ -142,11 +143,14 @@ export function createBroker(
     readSignIn: bodyReader(MAX_SIGN_IN_BYTES),
     limitWaiting: waitingLimit(MAX_WAITING),
   }
+  const answer = (request: Request): Response | Promise<Response> => app.handle(request)
   const app = new Elysia({ precompile: true, handler: { standardHostname: false } })
+    // Before the front door, which then admits the request under its own path.
+    .use(underPublicPath(config.publicPath, answer))
     .use(frontDoor(authentication, limitedLog, path => methodsOf(path)))
-    .use(openapi)
+    .use(openapi(config.publicPath))
     .use(dashboard(config.installation))
-    .get("/", () => new Response(null, { status: 302, headers: { location: "/dashboard" } }), HIDDEN)
+    .get("/", () => redirect("dashboard"), HIDDEN)
   for (const id of Object.keys(ROUTES) as OperationId[]) {
     const { method, path } = ROUTES[id]
     const handler: Handler = HANDLERS[routeName(ROUTES[id])]

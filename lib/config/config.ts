@@ -50,6 +50,7 @@ export function readBrokerConfig(env: Env = process.env, onRead: OnRead = () => 
     backoff: readBackoff(read),
     maxBodyBytes: read.integer("MAX_BODY_BYTES", 1_048_576, 1_024, 67_108_864),
     installation: readInstallation(read),
+    publicPath: readPublicPath(read),
     metricsPublic: read.word("METRICS_PUBLIC", ["true", "false"], "false") === "true",
     traceUrl: readTraceUrl(read),
     shutdownMs: read.integer("SHUTDOWN_MS", 10_000, 0, 600_000),
@@ -92,6 +93,13 @@ function readPorts(read: Reader) {
       undefined,
     )
   return { port, brokers, metricsPort }
+}
+
+/** PUBLIC_PATH without a slash at its end; undefined if it is unset or /. */
+function readPublicPath(read: Reader): string | undefined {
+  const path = read.text("PUBLIC_PATH")?.replace(/\/$/, "") || undefined
+  if (path === undefined || /^(\/[\w.~-]+)+$/.test(path)) return path
+  return read.fault("PUBLIC_PATH must be a path such as /queue, of letters, digits, . _ ~ - and /", undefined)
 }
 
 /** How to reach Redis, and where a broker keeps its own if it is given none. */

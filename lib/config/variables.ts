@@ -56,6 +56,8 @@ export const VARIABLES = {
   MAX_BODY_BYTES: "Maximum size of a request body.",
   INSTALLATION:
     "Name of this installation, which the dashboard shows, and its color after a comma: red, orange, green, blue, purple or gray. For example Production,red.",
+  PUBLIC_PATH:
+    "Path under which a proxy serves the broker, as in https://example.com/queue/dashboard: /queue.",
   METRICS_PUBLIC: "true: /metrics requires no token.",
   METRICS_PORT:
     "Port that serves only /metrics; with BROKERS, the first of one port per process. 0 means none.",

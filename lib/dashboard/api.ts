@@ -1,6 +1,7 @@
 /** Requests to the broker that served this page. A cookie holds the session; scripts cannot read it. */
 import type { SessionView } from "../wire/operating.ts"
 import type { Problem as ProblemView } from "../wire/problem.ts"
+import { BASE } from "./base.ts"
 import { noteNews } from "./pulse.ts"
 import { Store } from "./store.ts"
 
@@ -77,7 +78,7 @@ async function send(
   const csrf = session.value?.csrf
   const timeout = AbortSignal.timeout(TIMEOUT_MS)
   try {
-    const answer = await fetch(path, {
+    const answer = await fetch(BASE + path, {
       method,
       cache: "no-store",
       credentials: "same-origin",

@@ -1,9 +1,11 @@
 /**
  * Keeps a view up to date by events and polling. Both stop while the page is hidden and back off after failures.
  */
+
 import { useCallback, useEffect, useRef, useState } from "preact/hooks"
 import { EVENT_NAMES, type EventData, type EventName } from "../wire/events.ts"
 import { can, type Problem } from "./api.ts"
+import { BASE } from "./base.ts"
 import { noteNews, silence } from "./pulse.ts"
 import { Store } from "./store.ts"
 
@@ -54,7 +56,7 @@ export function useStream(
       if (document.hidden) return
       const from = new URLSearchParams(query)
       if (last !== "") from.set("last_event_id", last)
-      source = new EventSource(`/events?${from}`)
+      source = new EventSource(`${BASE}/events?${from}`)
       source.onopen = () => {
         failures = 0
         opened = true

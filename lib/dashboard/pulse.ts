@@ -2,6 +2,7 @@
  * Whether the broker still answers. Every response and every event is news. After a short silence the page asks
  * /healthz, so a broker that hangs is noticed although its connections stay open.
  */
+import { BASE } from "./base.ts"
 import { Store } from "./store.ts"
 
 const TICK_MS = 1_000
@@ -25,7 +26,7 @@ export function watchPulse(onTick: (heardAt: number) => void): () => void {
   let tickedAt = Date.now()
   const ask = () => {
     isAsking = true
-    fetch("/healthz", { cache: "no-store" })
+    fetch(`${BASE}/healthz`, { cache: "no-store" })
       .then(noteNews, () => {})
       .finally(() => {
         isAsking = false

@@ -207,7 +207,7 @@ function FirstTask() {
       <pre {...scrollable("How to submit a task")}>{line}</pre>
       <p>
         It appears here without a reload. <code>bun run worker.ts</code> starts a worker that runs it, and{" "}
-        <a href="/swagger">/swagger</a> documents every request.
+        <a href="swagger">/swagger</a> documents every request.
       </p>
     </Empty>
   )

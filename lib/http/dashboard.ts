@@ -4,6 +4,7 @@ import { Elysia } from "elysia"
 import type { Installation } from "../config/installation.ts"
 import { Refused } from "../errors.ts"
 import { problemAnswer } from "./answer.ts"
+import { atItsPath } from "./public-path.ts"
 import { type StaticFile, staticAnswer } from "./static.ts"
 
 const PAGE = "index.html"
@@ -12,7 +13,7 @@ const PAGE = "index.html"
 async function bundle(): Promise<ReadonlyMap<string, StaticFile>> {
   const { outputs } = await Bun.build({
     entrypoints: [join(import.meta.dir, "../dashboard", PAGE)],
-    publicPath: "/dashboard/",
+    publicPath: "dashboard/", // relative, so that it works under PUBLIC_PATH
     target: "browser",
     minify: true,
     // The page does not read NODE_ENV. Without it, Bun compiles JSX for development.
@@ -55,7 +56,12 @@ const hidden = { detail: { hide: true } }
 /** The page says which installation it belongs to, also before one signs in. */
 export const dashboard = (installation: Installation | undefined) =>
   new Elysia({ name: "dashboard" })
-    .get("/dashboard", async ({ request }) => staticAnswer(request, await pageOf(installation)), hidden)
+    .get(
+      "/dashboard",
+      ({ request }) =>
+        atItsPath(request, "dashboard", async () => staticAnswer(request, await pageOf(installation))),
+      hidden,
+    )
     .get("/dashboard/:asset", ({ request, params }) => answerFile(request, params.asset), hidden)
 
 async function pageOf(installation: Installation | undefined): Promise<StaticFile> {

@@ -88,6 +88,8 @@ const linksOf = (html: string) =>
   [...html.matchAll(/<(?:script|link) [^>]*(?:src|href)="([^"]*)"/g)]
     .map(([, link]) => link!)
     .filter(link => !link.startsWith("data:"))
+    // Relative to the page at /dashboard.
+    .map(link => new URL(link, "http://broker/").href.replace("http://broker/", "/"))
 
 if (chromium === undefined)
   console.warn(

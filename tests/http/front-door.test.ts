@@ -12,7 +12,7 @@ const WRONG = { headers: { "x-api-token": "a-token-that-is-wrong" } }
 test("GET / redirects to the dashboard without a token", async () => {
   await using broker = await testBroker()
   const answer = await fetch(`${broker.url}/`, { redirect: "manual" })
-  expect([answer.status, answer.headers.get("location")]).toEqual([302, "/dashboard"])
+  expect([answer.status, answer.headers.get("location")]).toEqual([302, "dashboard"])
   expect((await fetch(`${broker.url}/`)).headers.get("content-type")).toStartWith("text/html")
 })
 

@@ -320,53 +320,55 @@ export const docs = Object.fromEntries(
   (Object.keys(ROUTES) as OperationId[]).map(id => [id, operation(id)]),
 ) as Record<OperationId, { detail: DocumentDecoration }>
 
-export const openapi = new Elysia({ name: "openapi" })
-  .use(
-    swagger({
-      path: "/swagger",
-      documentation: {
-        info: {
-          title: "Task queue",
-          version: "0.1.0",
-          description:
-            "Submit tasks, lease them, and report their outcome. Every refusal is an RFC 9457 problem with a `code` for " +
-            "programs and an `error` for people. After 429, 502, 503, 504 or no answer, repeat the request later; after any " +
-            "other 4xx, repeating it at once does not help. Times are milliseconds since 1970 by the clock of Redis. Tasks have an `id` and a " +
-            "`status`; all other bodies call the same values `task_id` and `state`.",
-          license: { name: "MIT", url: "https://spdx.org/licenses/MIT.html" },
-        },
-        servers: [{ url: "/", description: "this broker" }],
-        tags: Object.values(TAGS),
-        components: {
-          securitySchemes: {
-            token: {
-              type: "apiKey",
-              in: "header",
-              name: "X-API-Token",
-              description: "a token of this broker",
-            },
-            bearer: { type: "http", scheme: "bearer", description: "the same token" },
-            session: {
-              type: "apiKey",
-              in: "cookie",
-              name: "tq_session",
-              description:
-                "the cookie that POST /session sets, for browsers; over TLS its name is __Host-tq_session",
-            },
-            csrf: {
-              type: "apiKey",
-              in: "header",
-              name: "X-CSRF-Token",
-              description:
-                "`csrf` as GET /session returns it, with every change that the cookie authenticates",
-            },
+/** `publicPath`: what a proxy puts before the paths of the broker. */
+export const openapi = (publicPath: string | undefined) =>
+  new Elysia({ name: "openapi" })
+    .use(
+      swagger({
+        path: "/swagger",
+        documentation: {
+          info: {
+            title: "Task queue",
+            version: "0.1.0",
+            description:
+              "Submit tasks, lease them, and report their outcome. Every refusal is an RFC 9457 problem with a `code` for " +
+              "programs and an `error` for people. After 429, 502, 503, 504 or no answer, repeat the request later; after any " +
+              "other 4xx, repeating it at once does not help. Times are milliseconds since 1970 by the clock of Redis. Tasks have an `id` and a " +
+              "`status`; all other bodies call the same values `task_id` and `state`.",
+            license: { name: "MIT", url: "https://spdx.org/licenses/MIT.html" },
           },
-          schemas: Object.fromEntries(
-            [...NAMES].map(([schema, name]) => [name, spelled(schema as TSchema)]),
-          ) as Record<string, object>,
+          servers: [{ url: publicPath ?? "/", description: "this broker" }],
+          tags: Object.values(TAGS),
+          components: {
+            securitySchemes: {
+              token: {
+                type: "apiKey",
+                in: "header",
+                name: "X-API-Token",
+                description: "a token of this broker",
+              },
+              bearer: { type: "http", scheme: "bearer", description: "the same token" },
+              session: {
+                type: "apiKey",
+                in: "cookie",
+                name: "tq_session",
+                description:
+                  "the cookie that POST /session sets, for browsers; over TLS its name is __Host-tq_session",
+              },
+              csrf: {
+                type: "apiKey",
+                in: "header",
+                name: "X-CSRF-Token",
+                description:
+                  "`csrf` as GET /session returns it, with every change that the cookie authenticates",
+              },
+            },
+            schemas: Object.fromEntries(
+              [...NAMES].map(([schema, name]) => [name, spelled(schema as TSchema)]),
+            ) as Record<string, object>,
+          },
         },
-      },
-    }),
-  )
-  // Replaces the page of the plugin, which loads its scripts from other hosts.
-  .use(swaggerPage)
+      }),
+    )
+    // Replaces the page of the plugin, which loads its scripts from other hosts.
+    .use(swaggerPage)
