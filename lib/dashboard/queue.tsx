@@ -12,6 +12,7 @@ import { feedListeners, stream, useClock, useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, Skeleton } from "./parts.tsx"
 import { Total } from "./queues.tsx"
 import { type Route, refine } from "./route.ts"
+import { SubmitButton } from "./submit-task.tsx"
 import { TASK_FILTERS, TaskFilters, TaskList } from "./tasks.tsx"
 import { formatDuration, formatRate, formatShort, plural, rateText, SafeText, Time } from "./text.tsx"
 import { Types } from "./types.tsx"
@@ -57,6 +58,7 @@ export function Queue({ name, route }: { name: string; route: Route }) {
         <a class="dim" href={`#/actions?queue=${encodeURIComponent(name)}`}>
           Actions
         </a>
+        <SubmitButton queue={name} />
         {value && !isBlank(value) && can("operate") && (
           <div class="buttons">
             {value.paused ? (

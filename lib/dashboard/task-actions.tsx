@@ -1,34 +1,66 @@
-/** The buttons and dialogs of one task: cancel, retry, edit and retry, delete. */
+/** The buttons and dialogs of one task: run now, edit, cancel, retry, edit and retry, delete, run again, copy. */
 import { useState } from "preact/hooks"
 import { ENDED_STATES } from "../wire/states.ts"
-import { can, type Problem, requestJson, requestText } from "./api.ts"
-import { Confirm, Dialog } from "./dialog.tsx"
-import { Field } from "./fields.tsx"
+import { can, requestJson } from "./api.ts"
+import { Confirm } from "./dialog.tsx"
+import { EditAndRetryDialog, EditDialog } from "./edit-task.tsx"
 import { Icon } from "./icon.tsx"
-import { escapeInvisibleJson, indentJson } from "./json.ts"
 import type { LoadedTask } from "./loaded-task.ts"
-import { ProblemNote } from "./parts.tsx"
+import { go } from "./route.ts"
+import { curlOf } from "./submit-text.ts"
+import { CopyButton } from "./text-block.tsx"
 import { attempt, notify } from "./toasts.tsx"
 
-/** Longer payloads are not loaded into the text field. */
-const MAX_EDITABLE_CHARS = 300_000
-
 export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: () => void }) {
-  const [dialog, setDialog] = useState<"cancel" | "edit" | "delete">()
+  const [dialog, setDialog] = useState<"cancel" | "edit" | "edit and retry" | "delete">()
   const close = () => setDialog(undefined)
   const name = encodeURIComponent(task.id)
   const ended = ENDED_STATES.includes(task.status)
-  const mayCancel = !ended && (can("operate") || can("submit"))
+  const mayChange = can("operate") || can("submit")
+  const isWaiting = !ended && task.status !== "processing"
   const mayOperate = task.status === "dead" && can("operate")
   const [busy, setBusy] = useState(false)
-  const retry = async () => {
+  const act = async (run: () => Promise<unknown>) => {
     setBusy(true)
-    await retryTask(name, refresh)
+    await attempt(run)
     setBusy(false)
   }
+  const retry = () =>
+    act(async () => {
+      await requestJson("POST", `/dlq/retry/${name}`)
+      notify("The task is queued again")
+      refresh()
+    })
+  const runNow = () =>
+    act(async () => {
+      await requestJson("PATCH", `/tasks/${name}`, { delay_ms: 0 })
+      notify("The task is ready to run")
+      refresh()
+    })
+  const runAgain = () =>
+    act(async () => {
+      const { task_id } = await requestJson<{ task_id: string }>("POST", `/tasks/${name}/again`)
+      notify("A task like this one is submitted")
+      go(`#/tasks/${encodeURIComponent(task_id)}`)
+    })
+  const curl = task.hidden ? undefined : curlOf(task, texts.get("payload") ?? "{}", location.origin)
   return (
     <div class="buttons">
-      {mayCancel && (
+      <CopyButton text={task.id}>Copy id</CopyButton>
+      {curl !== undefined && <CopyButton text={curl}>Copy as curl</CopyButton>}
+      {isWaiting && mayChange && (
+        <>
+          {task.due_at !== undefined && (
+            <button type="button" disabled={busy} onClick={runNow}>
+              <Icon name="play" /> Run now
+            </button>
+          )}
+          <button type="button" onClick={() => setDialog("edit")}>
+            Edit
+          </button>
+        </>
+      )}
+      {!ended && mayChange && (
         <button
           type="button"
           disabled={task.cancel_requested_at !== undefined}
@@ -42,13 +74,18 @@ export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: ()
           <button type="button" class="primary" disabled={busy} onClick={retry}>
             <Icon name="retry" /> Retry
           </button>
-          <button type="button" onClick={() => setDialog("edit")}>
+          <button type="button" onClick={() => setDialog("edit and retry")}>
             Edit and retry
           </button>
           <button type="button" onClick={() => setDialog("delete")}>
             <Icon name="trash" /> Delete
           </button>
         </>
+      )}
+      {ended && mayChange && (
+        <button type="button" disabled={busy} onClick={runAgain}>
+          Run again
+        </button>
       )}
       {dialog === "cancel" && (
         <Confirm
@@ -85,93 +122,16 @@ export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: ()
         </Confirm>
       )}
       {dialog === "edit" && (
+        <EditDialog task={task} payload={texts.get("payload") ?? "{}"} onClose={close} onDone={refresh} />
+      )}
+      {dialog === "edit and retry" && (
         <EditAndRetryDialog
-          name={name}
+          task={task}
           payload={texts.get("payload") ?? "{}"}
           onClose={close}
           onDone={refresh}
         />
       )}
     </div>
-  )
-}
-
-async function retryTask(name: string, refresh: () => void): Promise<void> {
-  await attempt(async () => {
-    await requestJson("POST", `/dlq/retry/${name}`)
-    notify("The task is queued again")
-    refresh()
-  })
-}
-
-function EditAndRetryDialog(props: {
-  name: string
-  payload: string
-  onClose: () => void
-  onDone: () => void
-}) {
-  const tooLong = props.payload.length > MAX_EDITABLE_CHARS
-  const [text, setText] = useState(() => (tooLong ? "" : escapeInvisibleJson(indentJson(props.payload))))
-  const [invalid, setInvalid] = useState<{ message: string; detail?: string | undefined }>()
-  const [busy, setBusy] = useState(false)
-  const retry = async () => {
-    setInvalid(undefined)
-    try {
-      JSON.parse(text)
-    } catch (error) {
-      return setInvalid({ message: "The payload is not valid JSON", detail: (error as Error).message })
-    }
-    setBusy(true)
-    try {
-      // Send the payload as typed: JSON.parse would change long numbers.
-      await requestText("POST", `/dlq/retry/${props.name}`, { body: `{"payload":${text}}` })
-      notify("The task is queued again with the new payload")
-      props.onDone()
-      props.onClose()
-    } catch (error) {
-      const { message, detail } = error as Problem
-      setInvalid({ message, detail })
-    }
-    setBusy(false)
-  }
-  return (
-    <Dialog
-      title="Edit and retry"
-      onClose={props.onClose}
-      onSubmit={retry}
-      actions={
-        <>
-          <button type="button" onClick={props.onClose}>
-            Back
-          </button>
-          <button type="submit" class="primary" disabled={busy || text.trim() === ""}>
-            Retry
-          </button>
-        </>
-      }
-    >
-      <Field
-        label="Payload"
-        hint={
-          tooLong
-            ? "The payload is too long to edit here. Enter a new payload, or use Retry to keep it."
-            : "Replaces the current payload. All counters start at 0 again."
-        }
-      >
-        {(id, hint) => (
-          <textarea
-            id={id}
-            aria-describedby={hint}
-            rows={14}
-            spellcheck={false}
-            value={text}
-            onInput={event => setText(event.currentTarget.value)}
-          />
-        )}
-      </Field>
-      {invalid && (
-        <ProblemNote problem={Object.assign(new Error(invalid.message), { detail: invalid.detail })} />
-      )}
-    </Dialog>
   )
 }

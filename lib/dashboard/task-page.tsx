@@ -3,15 +3,18 @@ import { type ComponentChild, Fragment } from "preact"
 import { useState } from "preact/hooks"
 import type { TaskView } from "../wire/inspecting.ts"
 import type { Reason } from "../wire/states.ts"
-import { can, queryOf } from "./api.ts"
+import { can, queryOf, session } from "./api.ts"
 import { indentJson } from "./json.ts"
-import { useClock, useData } from "./live.ts"
+import { useData } from "./live.ts"
 import { type LoadedTask, loadTask } from "./loaded-task.ts"
-import { Badge, ProblemNote, QueueLink, Skeleton } from "./parts.tsx"
+import { Badge, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
+import { times } from "./preferences.ts"
+import { useStore } from "./store.ts"
 import { TaskButtons } from "./task-actions.tsx"
 import { failuresText, firstLineOf, hasCurrentError, progressOf } from "./task-words.ts"
-import { escapeInvisible, formatDuration, formatMoment, SafeText, Time } from "./text.tsx"
-import { shorten, TextBlock } from "./text-block.tsx"
+import { formatDuration, formatMoment, SafeText, scrollable, Time } from "./text.tsx"
+import { CopyButton, shorten, TextBlock } from "./text-block.tsx"
+import { Timeline } from "./timeline.tsx"
 
 export function Task({ id }: { id: string }) {
   const [running, setRunning] = useState(false)
@@ -90,35 +93,58 @@ function TaskDetails({ task, texts, why }: LoadedTask) {
       )}
       <div class="split">
         <div>
-          {hasCurrentError(task) && (
-            <TextBlock
-              label="Error"
-              text={task.error!}
-              short={shorten(task.error!)}
-              name={`${task.id}-error.txt`}
-            />
-          )}
+          {hasCurrentError(task) && <ErrorBlock error={task.error!} />}
           {json("result", "Result")}
           {task.finished_at === undefined && <ProgressBar progress={task.progress} />}
           {json("progress", "Progress")}
           {!task.hidden && json("payload", "Payload")}
           {json("checkpoint", "Checkpoint")}
-          {task.log && task.log.length > 0 && (
-            <TextBlock
-              label="Log"
-              text={task.log.join("\n")}
-              short={task.log.join("\n")}
-              name={`${task.id}-log.txt`}
-            />
-          )}
+          <LogBlock task={task} />
         </div>
         <div>
           <Facts task={task} />
-          <Attempts task={task} />
+          <Timeline task={task} why={why} />
         </div>
       </div>
     </>
   )
+}
+
+/** The first line of an error; the rest, which are causes and a stack, is folded away. */
+function ErrorBlock({ error }: { error: string }) {
+  const first = firstLineOf(error)
+  const rest = error.trim().slice(first.length).trim()
+  return (
+    <section class="panel block" aria-label="Error of the task">
+      <header>
+        <h2>Error</h2>
+        <span class="grow" />
+        <CopyButton text={error} />
+      </header>
+      <pre class="error" {...scrollable("Error")}>
+        <SafeText text={first} />
+      </pre>
+      {rest !== "" && (
+        <details class="folded">
+          <summary>Causes and stack</summary>
+          <pre {...scrollable("Causes and stack")}>
+            <SafeText text={rest} most={20_000} />
+          </pre>
+        </details>
+      )}
+    </section>
+  )
+}
+
+/** Lines that an earlier version stored come first and have no times. */
+function LogBlock({ task: { id, log = [], log_at = [] } }: { task: TaskView }) {
+  useStore(times)
+  if (log.length === 0) return null
+  const untimed = log.length - log_at.length
+  const text = log
+    .map((line, i) => (i < untimed ? line : `${formatMoment(log_at[i - untimed]!)}  ${line}`))
+    .join("\n")
+  return <TextBlock label="Log" text={text} short={text} name={`${id}-log.txt`} />
 }
 
 /** Where tasks like this one are listed. */
@@ -133,6 +159,20 @@ function ProgressBar({ progress }: { progress: unknown }) {
     <div class="panel progress">
       <progress aria-label="Progress" max={1} value={part} /> {Math.round(part * 100)} %
     </div>
+  )
+}
+
+/** A link to the trace of the task, if the broker has a TRACE_URL. */
+function traceLinkOf(traceparent = ""): ComponentChild | undefined {
+  const trace = traceparent.split("-")[1]
+  const template = session.value?.trace_url
+  return (
+    trace &&
+    template && (
+      <a href={template.replaceAll("{trace_id}", trace)} target="_blank" rel="noopener noreferrer">
+        Open trace
+      </a>
+    )
   )
 }
 
@@ -170,6 +210,9 @@ function Facts({ task }: { task: TaskView }) {
   add("Unique key", task.unique_key && <SafeText text={task.unique_key} />)
   for (const [name, value] of Object.entries(task.meta ?? {}))
     add(`meta.${name}`, <SafeText text={value} most={128} />)
+  add("Redacted", task.redact && "only workers and operators see its contents")
+  add("Again of", task.again_of && <TaskLink id={task.again_of} />)
+  add("Trace", traceLinkOf(task.traceparent))
   add("traceparent", task.traceparent && <span class="mono">{task.traceparent}</span>)
   add("tracestate", task.tracestate && <SafeText text={task.tracestate} />)
   return (
@@ -181,47 +224,5 @@ function Facts({ task }: { task: TaskView }) {
         </Fragment>
       ))}
     </dl>
-  )
-}
-
-function Attempts({ task }: { task: TaskView }) {
-  useClock()
-  const attempts = [...(task.attempts ?? [])].reverse()
-  if (attempts.length === 0) return null
-  return (
-    <section class="panel" aria-label="Attempts">
-      <header>
-        <h2>Attempts</h2>
-      </header>
-      <ol class="timeline">
-        {attempts.map(({ attempt, worker, started_at, ended_at, outcome, error }, i) => (
-          <li key={attempt} class={outcome}>
-            <div>
-              <strong>{attempt}</strong> {outcome}{" "}
-              <span class="dim">{outcome === "processing" ? "for" : "after"}</span>{" "}
-              {formatDuration((ended_at ?? Date.now()) - started_at)}
-              <span class="dim when">
-                {formatMoment(started_at)}, <Time at={started_at} />
-              </span>
-            </div>
-            {worker && (
-              <div class="dim mono">
-                <SafeText text={worker} most={64} />
-              </div>
-            )}
-            {attempts[i + 1]?.ended_at !== undefined && (
-              <div class="dim">
-                waited {formatDuration(started_at - attempts[i + 1]!.ended_at!)} before it
-              </div>
-            )}
-            {error && (
-              <div class="error" title={escapeInvisible(error, 2_000)}>
-                <SafeText text={firstLineOf(error)} most={500} />
-              </div>
-            )}
-          </li>
-        ))}
-      </ol>
-    </section>
   )
 }

@@ -8,6 +8,7 @@ import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
 import { noteTypes, QueueFilter, TypeFilter } from "./search.tsx"
+import { SubmitButton } from "./submit-task.tsx"
 import { Pager, Table } from "./table.tsx"
 import { LISTED, type ListedTask, loadTasks, readTasks } from "./task-pages.ts"
 import { SelectBox, type Selection, SelectionBar, useSelection } from "./task-selection.tsx"
@@ -23,7 +24,11 @@ export function Tasks({ route }: { route: Route }) {
   const state = query.get("state") ?? "all"
   return (
     <>
-      <h1>Tasks</h1>
+      <div class="title">
+        <h1>Tasks</h1>
+        <span class="grow" />
+        <SubmitButton />
+      </div>
       <FilterBar query={query} names={["queue", "queue_part", ...TASK_FILTERS]}>
         <QueueFilter query={query} />
         <Select

@@ -20,7 +20,6 @@ export function TextBlock({
   name: string
 }) {
   const [all, setAll] = useState(false)
-  const [copied, setCopied] = useState(false)
   const long = text.length > short.length
   const save = () => {
     const url = URL.createObjectURL(new Blob([text]))
@@ -30,22 +29,13 @@ export function TextBlock({
     link.click()
     setTimeout(() => URL.revokeObjectURL(url), 10_000)
   }
-  const copy = async () => {
-    await navigator.clipboard?.writeText(text)
-    setCopied(true)
-    setTimeout(setCopied, 2_000, false)
-  }
   return (
     <section class="panel block" aria-label={`${label} of the task`}>
       <header>
         <h2>{label}</h2>
         <span class="dim">{formatBytes(text.length)}</span>
         <span class="grow" />
-        {navigator.clipboard && (
-          <button type="button" class="quiet" onClick={copy}>
-            {copied ? "Copied" : "Copy"}
-          </button>
-        )}
+        <CopyButton text={text} />
         {long && (
           <button type="button" class="quiet" onClick={save}>
             Save
@@ -66,6 +56,21 @@ export function TextBlock({
       )}
     </section>
   )
+}
+
+/** Browsers offer the clipboard only to pages from this machine or over TLS. */
+export function CopyButton({ text, children = "Copy" }: { text: string; children?: string }) {
+  const [copied, setCopied] = useState(false)
+  const copy = async () => {
+    await navigator.clipboard.writeText(text)
+    setCopied(true)
+    setTimeout(setCopied, 2_000, false)
+  }
+  return navigator.clipboard ? (
+    <button type="button" class="quiet" onClick={copy}>
+      {copied ? "Copied" : children}
+    </button>
+  ) : null
 }
 
 export const shorten = (text: string): string => text.slice(0, MAX_SHORT_CHARS)

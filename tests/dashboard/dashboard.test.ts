@@ -234,8 +234,13 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       ["#/queues", "GET /queues", queue, {}],
       [`#/queues/${queue}`, "GET /queues/:queue", "processing", {}],
       [`#/tasks?queue=${queue}&state=scheduled`, "GET /tasks", waiting, {}],
-      [`#/tasks/${waiting}`, "GET /status/:id", "scheduled", { submit: ["Cancel"] }],
-      [`#/tasks/${gone}`, "GET /status/:id", seesContents ? "said no" : "Your token may not see", {}],
+      [`#/tasks/${waiting}`, "GET /status/:id", "scheduled", { submit: ["Run now", "Edit", "Cancel"] }],
+      [
+        `#/tasks/${gone}`,
+        "GET /status/:id",
+        seesContents ? "said no" : "Your token may not see",
+        { submit: ["Run again"] },
+      ],
       [`#/dead?queue=${queue}`, "GET /dlq/groups", seesContents ? "said no" : "mail", {}],
       [
         "#/schedules",
@@ -260,7 +265,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       const inMain =
         "[...document.querySelectorAll('main button:not(.chip, .sort, .fold, .spans *)')].map(button => button.innerText.trim())"
       const found = (await page.page.evaluate(inMain)) as string[]
-      const harmless = may ? ["Copy", "Save", "Hold"] : []
+      const harmless = may ? ["Copy", "Copy id", "Copy as curl", "Save", "Hold"] : ["Submit task"]
       expect([hash, found.filter(button => !harmless.includes(button))]).toEqual([hash, buttons[role] ?? []])
       expect([hash, await page.overflow(), await page.barriers()]).toEqual([hash, 0, []])
       await page.picture(`${name}-${hash.slice(2).split(/[?/]/)[0]}`)

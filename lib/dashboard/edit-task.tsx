@@ -1,0 +1,104 @@
+/** The dialogs that change a waiting task, and a dead one before it is retried. */
+import { useState } from "preact/hooks"
+import type { TaskView } from "../wire/inspecting.ts"
+import { requestText } from "./api.ts"
+import { Field } from "./fields.tsx"
+import { readLabels, submitText, writeLabels } from "./submit-text.ts"
+import {
+  editableText,
+  isEditable,
+  JsonField,
+  LabelsField,
+  PriorityField,
+  requireJson,
+  SendDialog,
+} from "./task-fields.tsx"
+import { notify } from "./toasts.tsx"
+
+interface EditProps {
+  task: TaskView
+  /** JSON text. */
+  payload: string
+  onClose: () => void
+  onDone: () => void
+}
+
+const TOO_LONG =
+  "The payload is too long to edit here. Enter a new payload, or leave the field empty to keep it."
+
+/** Sends only what was changed. */
+export function EditDialog({ task, payload, onClose, onDone }: EditProps) {
+  const before = { text: editableText(payload), labels: writeLabels(task.meta) }
+  const [text, setText] = useState(before.text)
+  const [labels, setLabels] = useState(before.labels)
+  const [priority, setPriority] = useState(String(task.priority))
+  const [start, setStart] = useState("")
+  const send = async () => {
+    const isNew = text !== before.text && text.trim() !== ""
+    if (isNew) requireJson(text)
+    const members = {
+      priority: priority === String(task.priority) ? undefined : Number(priority),
+      run_at: start === "" ? undefined : new Date(start).getTime(),
+      meta: labels === before.labels ? undefined : readLabels(labels),
+    }
+    // The payload is sent as typed: JSON.parse would change long numbers.
+    const body = submitText(members, isNew ? text : undefined)
+    if (body === "{}") throw new Error("Nothing has been changed")
+    await requestText("PATCH", `/tasks/${encodeURIComponent(task.id)}`, { body })
+    notify("The task is changed")
+    onDone()
+  }
+  const hint = isEditable(payload) ? "A new payload removes progress and checkpoint." : TOO_LONG
+  return (
+    <SendDialog title="Edit the task" button="Save" send={send} onClose={onClose}>
+      {!task.hidden && <JsonField label="Payload" hint={hint} rows={10} value={text} onInput={setText} />}
+      <div class="row">
+        <PriorityField value={priority} onInput={setPriority} />
+        <Field label="Run at" hint="Local time. Empty: as it is.">
+          {(id, of) => (
+            <input
+              id={id}
+              aria-describedby={of}
+              type="datetime-local"
+              step={1}
+              value={start}
+              onInput={event => setStart(event.currentTarget.value)}
+            />
+          )}
+        </Field>
+      </div>
+      <LabelsField value={labels} onInput={setLabels} />
+    </SendDialog>
+  )
+}
+
+export function EditAndRetryDialog({ task, payload, onClose, onDone }: EditProps) {
+  const [text, setText] = useState(() => editableText(payload))
+  const send = async () => {
+    requireJson(text)
+    await requestText("POST", `/dlq/retry/${encodeURIComponent(task.id)}`, { body: submitText({}, text) })
+    notify("The task is queued again with the new payload")
+    onDone()
+  }
+  return (
+    <SendDialog
+      title="Edit and retry"
+      button="Retry"
+      disabled={text.trim() === ""}
+      send={send}
+      onClose={onClose}
+    >
+      <JsonField
+        label="Payload"
+        hint={
+          isEditable(payload)
+            ? "Replaces the current payload. All counters start at 0 again."
+            : "The payload is too long to edit here. Enter a new payload, or use Retry to keep it."
+        }
+        rows={14}
+        value={text}
+        onInput={setText}
+      />
+    </SendDialog>
+  )
+}

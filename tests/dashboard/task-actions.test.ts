@@ -1,0 +1,174 @@
+/** What the dashboard does with one task, and how it shows its life, in real Chromium. */
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { type ApiToken, hashOf, type Role } from "../../lib/config/tokens.ts"
+import type { TaskView } from "../../lib/wire/inspecting.ts"
+import { chromium, type Look, TestBrowser, type TestPage } from "../support/browser.ts"
+import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
+
+// The preload sets the timeout only for the first of several files.
+setDefaultTimeout(120_000)
+
+const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+const secretOf = (role: Role) => `the-token-with-only-${role}`
+const tokenOf = (role: Role): ApiToken => ({
+  name: role,
+  roles: [role],
+  queues: undefined,
+  hash: hashOf(secretOf(role)),
+})
+
+describe.skipIf(chromium === undefined)("in Chromium", () => {
+  const queue = freshName()
+  let browser: TestBrowser
+  let broker: TestBroker
+  beforeAll(async () => {
+    const traceUrl = "https://jaeger.example/trace/{trace_id}?uiEmbed=v0"
+    const options = { tokens: [tokenOf("read"), tokenOf("watch")], traceUrl }
+    ;[browser, broker] = await Promise.all([TestBrowser.start(), testBroker(options)])
+  })
+  afterAll(async () => {
+    await browser?.[Symbol.asyncDispose]()
+    await broker?.[Symbol.asyncDispose]()
+  })
+  afterEach(() => expect(browser.faults.splice(0)).toEqual([]))
+
+  const open = (hash: string, look: Look = {}, token = TOKEN): Promise<TestPage> =>
+    browser.signedIn(broker.url, hash, token, look)
+  const call = async <T>(method: string, path: string, body?: unknown): Promise<T> => {
+    const answer = await broker.call(method, path, body)
+    if (!answer.ok) throw new Error(`${method} ${path}: ${await answer.text()}`)
+    return answer.json() as Promise<T>
+  }
+  const submit = async (task: object = {}): Promise<string> =>
+    (await call<{ task_id: string }>("POST", "/submit", { type: "mail", queue, ...task })).task_id
+  const status = (id: string) => call<TaskView>("GET", `/status/${id}`)
+  const lease = async () => {
+    const { tasks } = await call<{ tasks: { id: string; lease: string }[] }>("POST", "/lease", {
+      queues: [queue],
+      worker: "worker-7",
+    })
+    return { task_id: tasks[0]!.id, lease: tasks[0]!.lease }
+  }
+  const confirm = async (page: TestPage) => {
+    await page.find("dialog")
+    await page.page.evaluate("[...document.querySelectorAll('dialog[open] button')].at(-1).click()")
+  }
+  const isClean = async (page: TestPage) =>
+    expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
+
+  test("a scheduled task is edited and run now", async () => {
+    const id = await submit({ delay_ms: 3_600_000, payload: { n: 1 }, meta: { team: "a" } })
+    await using page = await open(`#/tasks/${id}`)
+    await page.click("button", "Edit")
+    await page.fill("Payload", '{"n": 12345678901234567890')
+    await confirm(page)
+    await page.find("alert", /not valid JSON/)
+    await page.fill("Payload", '{"n": 12345678901234567890}')
+    await page.fill("Labels", "team=b\nregion=eu")
+    await page.page.select("dialog select", "9")
+    await isClean(page)
+    await page.picture("task-edit")
+    await confirm(page)
+    await page.reads("12345678901234567890")
+    expect(await status(id)).toMatchObject({ priority: 9, meta: { team: "b", region: "eu" } })
+    await page.click("button", "Run now")
+    await until("it is queued", async () => (await status(id)).status === "queued")
+    await until("the button goes", async () => !(await page.seen("button", "Run now")))
+    await lease()
+  })
+
+  test("a task is submitted with a form, and run again when it has ended", async () => {
+    await using page = await open(`#/queues/${queue}`)
+    await page.click("button", "Submit task")
+    await page.fill("Type", "report")
+    await page.fill("Payload", "[1.0]")
+    await page.fill("Group", "acme")
+    await page.fill("Labels", "team=a")
+    await isClean(page)
+    await page.picture("task-submit")
+    await confirm(page)
+    await page.find("heading", new RegExp(`^${queue}:`))
+    const held = await lease()
+    expect(await status(held.task_id)).toMatchObject({ type: "report", group: "acme", meta: { team: "a" } })
+    await call("POST", "/ack", { ...held, result: { pages: 3 } })
+    await page.click("button", "Run again")
+    await page.reads("Again of")
+    const again = await lease()
+    expect(await status(again.task_id)).toMatchObject({ again_of: held.task_id, group: "acme" })
+    expect(await page.page.evaluate("JSON.stringify(localStorage)")).not.toContain("report")
+  })
+
+  test.each<[string, Look]>([
+    ["light", { width: 1_440 }],
+    ["dark", { width: 1_440, dark: true }],
+    ["phone", { width: 390 }],
+    ["phone-dark", { width: 390, dark: true }],
+  ])(
+    "a page shows the life of a task, its log with times, its first error line and its trace: %s",
+    async (name, look) => {
+      const id = await submit({ traceparent: `00-${TRACE}-00f067aa0ba902b7-01`, max_retries: 3 })
+      const first = await lease()
+      await call("POST", "/extend", {
+        ...first,
+        log: ["400 of 1000 lines"],
+        progress: { done: 400, of: 1000 },
+      })
+      const stack = "TypeError: no mailbox\ncaused by Error: 550\n    at send (mail.ts:8:20)"
+      await call("POST", "/ack", { ...first, status: "failed", error: stack })
+      const second = await lease()
+      await call("POST", "/ack", { ...second, status: "failed", error: stack, retry_in_ms: 3_600_000 })
+      await using page = await open(`#/tasks/${id}`, look)
+      const timeline = await page.find("region", "Timeline")
+      const text = await timeline.value<string>("this.innerText")
+      for (const part of [
+        "created",
+        "before its first attempt",
+        "1 failed",
+        "after a failure; now: waits for its retry",
+      ])
+        expect(text.replace(/\s+/g, " ")).toContain(part)
+      expect(await page.page.evaluate("document.querySelectorAll('.timeline .bar').length")).toBe(5)
+      const error = await page.find("region", "Error of the task")
+      expect(await error.value<string>("this.innerText")).not.toContain("mail.ts")
+      const log = await page.find("region", "Log of the task")
+      expect(await log.value<string>("this.innerText")).toMatch(
+        /\d{4}-\d\d-\d\d \d\d:\d\d:\d\d {2}400 of 1000 lines/,
+      )
+      const link = await page.find("link", "Open trace")
+      expect(await link.value<string>("this.href")).toBe(`https://jaeger.example/trace/${TRACE}?uiEmbed=v0`)
+      await isClean(page)
+      await page.picture(`task-life-${name}`)
+      await page.page.evaluate("document.querySelector('.folded summary').click()")
+      await page.reads("at send (mail.ts:8:20)")
+      await call("POST", `/cancel/${id}`)
+    },
+  )
+
+  test("a task is copied as an id and as a curl command without a token", async () => {
+    const id = await submit({ payload: { text: "it's" }, delay_ms: 3_600_000 })
+    await using page = await open(`#/tasks/${id}`)
+    await page.page.evaluate(
+      "globalThis.copied = []; navigator.clipboard.writeText = async text => void copied.push(text)",
+    )
+    await page.click("button", "Copy id")
+    await page.click("button", "Copy as curl")
+    await until("both are copied", async () => (await page.page.evaluate("copied.length")) === 2)
+    const [copiedId, command] = (await page.page.evaluate("copied")) as string[]
+    expect(copiedId).toBe(id)
+    expect(command).toStartWith(`curl -sS '${broker.url}/submit' -H "X-API-Token: $API_SECRET_TOKEN"`)
+    expect(command).toContain(`"payload":{"text":"it'\\''s"}`)
+    expect(command).not.toContain(TOKEN)
+  })
+
+  test("a token that may not see the contents of a task gets a page that says so", async () => {
+    const id = await submit({ payload: { secret: "s3cret" }, redact: true, delay_ms: 3_600_000 })
+    for (const role of ["read", "watch"] as const) {
+      await using page = await open(`#/tasks/${id}`, {}, secretOf(role))
+      await page.reads("Your token may not see the contents")
+      expect(await page.text()).not.toContain("s3cret")
+      expect(await page.seen("button", "Copy as curl")).toBeUndefined()
+      expect(await page.seen("region", "Payload of the task")).toBeUndefined()
+      await page.picture(`task-hidden-${role}`)
+    }
+  })
+})
