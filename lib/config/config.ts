@@ -219,6 +219,8 @@ export function readWorkerConfig(env: Env = process.env, onRead: OnRead = () => 
     concurrency: read.integer("CONCURRENCY", 10, 1, 1_000),
     handlers: read.text("HANDLERS"),
     drainMs: read.integer("DRAIN_MS", 20_000, 0, 600_000),
+    healthPort: read.integer("HEALTH_PORT", 0, 0, 65_535),
+    host: read.text("HOST", "0.0.0.0"),
     logLevel: read.word("LOG_LEVEL", LOG_LEVELS, "info"),
     ...readTraces(read),
   })

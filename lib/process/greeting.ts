@@ -154,7 +154,7 @@ export function listenError(
   error: unknown,
   host: string,
   port: number,
-  variable: "PORT" | "METRICS_PORT" = "PORT",
+  variable: "PORT" | "METRICS_PORT" | "HEALTH_PORT" = "PORT",
 ): Error {
   const { code } = error as { code?: string }
   const isShortage = code === "EMFILE" || code === "ENFILE"

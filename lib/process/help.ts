@@ -67,6 +67,15 @@ Redis directly, so it also works if no broker is running, and changes nothing.
   bun run inspect emails:01KAV9FT345D2Q7RWM4HTE
   REDIS_URL=redis://redis.example bun run inspect emails:01KAV9FT345D2Q7RWM4HTE`,
   },
+  pack: {
+    reads: undefined,
+    about: `\
+Builds the package of the task queue for Node 20 or newer: a tarball with the
+client and the worker, for npm install. It needs the packages of bun.lock.
+
+  bun run pack                 writes .data/task-queue-${version}.tgz
+  bun run pack build/tq.tgz    writes this file`,
+  },
   start: {
     reads: undefined,
     about: `\

@@ -16,7 +16,6 @@
 import { BrokerProblem, type Client, type Worked } from "../client.ts"
 import type { Outcome } from "../handlers.ts"
 import type { Log } from "../log.ts"
-import type { Spans } from "../observe/spans.ts"
 import { traceIdOf } from "../wire/traceparent.ts"
 import type { Ack, LeasedTask, Settled, Work } from "../wire/working.ts"
 import { HeldLease, TaskCancelled } from "./held-lease.ts"
@@ -33,10 +32,26 @@ const MAX_EXCHANGE_MS = 10_000
 
 export type WorkerInfo = Required<Pick<Work, "instance" | "host" | "version">>
 
+/** Traces handlers and acks. lib/observe/spans.ts is one. */
+export interface TaskSpans {
+  traceHandler(
+    task: LeasedTask,
+    worker: string,
+    signal: AbortSignal,
+    run: (traceparent: string) => Promise<Outcome>,
+  ): Promise<Outcome>
+  traceAckRequest<T>(
+    tasks: readonly LeasedTask[],
+    worker: string,
+    run: (traceparent: string | undefined) => Promise<T>,
+  ): Promise<T>
+  close(): Promise<void>
+}
+
 interface ConversationOptions {
   client: Pick<Client, "work">
   log: Log
-  spans?: Spans | undefined
+  spans?: TaskSpans | undefined
   outage: Outage
   name: string
   /** What GET /workers shows about this worker. The `instance` distinguishes this run from the next. */

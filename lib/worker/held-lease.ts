@@ -24,7 +24,7 @@ interface Update {
   checkpoint?: unknown
   log: string[]
   /** The promises of checkpoints that the broker has not stored yet. */
-  waiting: PromiseWithResolvers<void>[]
+  waiting: { resolve: () => void; reject: (why: unknown) => void }[]
 }
 
 export class HeldLease {
@@ -89,19 +89,16 @@ export class HeldLease {
   }
 
   checkpoint(value: unknown): Promise<void> {
-    const stored = Promise.withResolvers<void>()
-    // A handler need not await it.
-    stored.promise.catch(() => {})
-    try {
+    const stored = new Promise<void>((resolve, reject) => {
       const copy = jsonCopy("checkpoint", value, MAX_CHECKPOINT_BYTES)
       if (this.#closed) throw this.lost ?? new Error("not stored: the attempt is over")
       const update = this.#collect(0)
       update.checkpoint = copy
-      update.waiting.push(stored)
-    } catch (error) {
-      stored.reject(error)
-    }
-    return stored.promise
+      update.waiting.push({ resolve, reject })
+    })
+    // A handler need not await it.
+    stored.catch(() => {})
+    return stored
   }
 
   /** The item for a request that is sent now. */

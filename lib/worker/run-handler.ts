@@ -1,5 +1,5 @@
 /** Runs a handler and turns its result or error into the outcome of an ack. Never rejects. */
-import { join } from "node:path"
+import { fileURLToPath } from "node:url"
 import { isNativeError } from "node:util/types"
 import {
   Fatal,
@@ -14,7 +14,8 @@ import type { LeasedTask } from "../wire/working.ts"
 const MAX_ERROR_LENGTH = 4_000
 const MAX_FRAMES = 5
 const FRAME = /^\s+at /m
-const OWN_FILES = [`${import.meta.dir}/`, `${join(import.meta.dir, "../../worker.ts")}:`]
+/** The directory of the worker's own files. Paths in frames may be URLs. */
+const OWN_DIRECTORY = fileURLToPath(new URL(".", import.meta.url))
 const MAX_CAUSE_LEVELS = 5
 const MAX_CAUSES = 10
 const MAX_CAUSE_LENGTH = 500
@@ -103,7 +104,7 @@ function framesOf(thrown: unknown): string[] {
   try {
     if (!isError(thrown) || FRAME.test(thrown.message)) return []
     const frames = (thrown.stack ?? "").split("\n").filter(line => FRAME.test(line))
-    const own = frames.findIndex(frame => OWN_FILES.some(file => frame.includes(file)))
+    const own = frames.findIndex(frame => frame.includes(OWN_DIRECTORY))
     return own < 0 ? frames : frames.slice(0, own)
   } catch {
     return []
@@ -134,7 +135,8 @@ function formatCauses(thrown: unknown, level: number, seen: Set<unknown>): strin
       for (const inner of list.slice(0, MAX_CAUSES)) add("one of its errors:", inner)
     }
     add("caused by", cause)
-    if (thrown instanceof SuppressedError) {
+    // Not `instanceof SuppressedError`: Node 20 has no such class.
+    if ("suppressed" in thrown && "error" in thrown) {
       add("caused by", thrown.error)
       add("suppressed:", thrown.suppressed)
     }

@@ -7,7 +7,7 @@ import type { Handler } from "../../lib/handlers.ts"
 import { createLog } from "../../lib/log.ts"
 import { stopSignal } from "../../lib/signals.ts"
 import type { Ack, Extend, LeasedTask, Work } from "../../lib/wire/working.ts"
-import { Worker } from "../../worker.ts"
+import { TaskRunner } from "../../lib/worker/task-runner.ts"
 import { type Acked, Recorder, readHistory } from "./history.ts"
 import { partOf, TOKEN, type WorkerPart } from "./parts.ts"
 import { type Payload, PLAIN_QUEUE } from "./workload.ts"
@@ -237,7 +237,7 @@ async function slowly(task: LeasedTask): Promise<boolean> {
 }
 
 /** The product's worker, with a client that records all calls. */
-function productWorker(): Worker {
+function productWorker(): TaskRunner {
   const work = async (request: Work, options?: CallOptions): Promise<Worked> => {
     const call = recorder.call()
     acking(call, request.settle ?? [])
@@ -276,7 +276,7 @@ function productWorker(): Worker {
     }
     if (!signal.aborted) ran(task)
   }
-  return new Worker({
+  return new TaskRunner({
     client: { work },
     handlers: new Map([["work", handler as Handler]]),
     log: createLog("silent"),

@@ -12,7 +12,8 @@ import type { DlqGroupsAnswer } from "../../lib/wire/dead-letters.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
 import { type OperationId, ROUTES, type Route, rolesOf } from "../../lib/wire/routes.ts"
 import type { LeasedTask } from "../../lib/wire/working.ts"
-import { Worker, workerInfo } from "../../worker.ts"
+import { TaskRunner } from "../../lib/worker/task-runner.ts"
+import { workerInfo } from "../../lib/worker/task-worker.ts"
 import { subscribe } from "../support/event-listener.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { sharedRedis } from "../support/redis.ts"
@@ -303,7 +304,7 @@ test("neither broker nor worker logs errors and lines of a redacted task", async
     context.log(`I have ${payload}`)
     throw new Error(String(payload))
   }
-  const worker = new Worker({
+  const worker = new TaskRunner({
     client: new Client({ url: broker.url, token: TOKEN }),
     handlers: new Map([["secret", fail]]),
     log,

@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { Client } from "../../lib/client.ts"
 import { createLog } from "../../lib/log.ts"
 import { renderScreen, type ScreenState } from "../../lib/process/top-screen.ts"
-import { Worker } from "../../worker.ts"
+import { TaskRunner } from "../../lib/worker/task-runner.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { sharedRedis } from "../support/redis.ts"
 
@@ -142,7 +142,7 @@ test("the log of a worker is harmless, whatever the types, errors and log lines 
   await using broker = await hostileBroker()
   const queue = freshName()
   const type = HOSTILE.slice(0, 100)
-  const worker = new Worker({
+  const worker = new TaskRunner({
     client: new Client({ url: broker.url, token: TOKEN }),
     log,
     name: "w",

@@ -3,14 +3,15 @@ import { join } from "node:path"
 import { trace } from "@opentelemetry/api"
 import { startBroker } from "../../broker.ts"
 import { Client } from "../../lib/client.ts"
-import { readBrokerConfig, readWorkerConfig } from "../../lib/config/config.ts"
+import { readBrokerConfig, readWorkerConfig, type WorkerConfig } from "../../lib/config/config.ts"
 import { ConfigError } from "../../lib/config/reader.ts"
 import { type Handler, loadHandlers } from "../../lib/handlers.ts"
-import { createLog, type Fields } from "../../lib/log.ts"
+import { createLog, type Fields, type Log } from "../../lib/log.ts"
 import { startSpans } from "../../lib/observe/tracing.ts"
 import type { Leased } from "../../lib/task/task.ts"
 import type { LeaseAnswer } from "../../lib/wire/working.ts"
-import { startWorker as startWorkerHere, type WorkerOptions } from "../../worker.ts"
+import type { WorkerOptions } from "../../lib/worker/task-worker.ts"
+import { createWorker } from "../../worker.ts"
 import { Collector, KIND } from "../support/collector.ts"
 import { freshName, TOKEN, testConfig, until } from "../support/harness.ts"
 import {
@@ -25,6 +26,13 @@ import { sharedRedis } from "../support/redis.ts"
 const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 const SPAN = "00f067aa0ba902b7"
 const TRACEPARENT = `00-${TRACE}-${SPAN}-01`
+
+/** A worker in this process. */
+async function startWorkerHere(config: WorkerConfig, log: Log, overrides: Partial<WorkerOptions>) {
+  const worker = (await createWorker(config, log, new AbortController().signal, overrides))!
+  void worker.run()
+  return worker
+}
 
 /** A broker in this process that sends its spans to `endpoint`. */
 async function tracedBroker(endpoint: string, overrides: Partial<ReturnType<typeof testConfig>> = {}) {
@@ -48,8 +56,7 @@ async function tracedBroker(endpoint: string, overrides: Partial<ReturnType<type
     async worker(endpoint: string, handlers: Record<string, Handler>, options: Partial<WorkerOptions> = {}) {
       const env = { BROKER_URL: broker.url, API_SECRET_TOKEN: TOKEN, QUEUES: queue, WORKER_NAME: "w1" }
       const config = readWorkerConfig({ ...env, OTEL_EXPORTER_OTLP_ENDPOINT: endpoint })
-      const overrides = { log, handlers: new Map(Object.entries(handlers)), ...options }
-      const worker = (await startWorkerHere(config, new AbortController().signal, overrides))!
+      const worker = await startWorkerHere(config, log, { handlers, ...options })
       return { stop: () => worker.stop(), [Symbol.asyncDispose]: async () => void (await worker.stop()) }
     },
     [Symbol.asyncDispose]: () => broker.stop(),
@@ -490,12 +497,13 @@ describe("processes", () => {
     // prom-client loads OpenTelemetry's API, which is a few functions that do nothing.
     const script = `
       const { startBroker } = await import(${JSON.stringify(join(ROOT, "broker.ts"))})
-      const { startWorker } = await import(${JSON.stringify(join(ROOT, "worker.ts"))})
+      const { createWorker } = await import(${JSON.stringify(join(ROOT, "worker.ts"))})
       const { readBrokerConfig, readWorkerConfig } = await import(${JSON.stringify(join(ROOT, "lib/config/config.ts"))})
       const { createLog } = await import(${JSON.stringify(join(ROOT, "lib/log.ts"))})
       const broker = await startBroker(readBrokerConfig(), createLog("silent"))
       const env = { ...process.env, BROKER_URL: broker.url }
-      const worker = await startWorker(readWorkerConfig(env), new AbortController().signal)
+      const worker = await createWorker(readWorkerConfig(env), createLog("info"), new AbortController().signal)
+      worker.run()
       await worker.stop()
       await broker.stop()
       console.log("loaded: " + Object.keys(require.cache).filter(path => /@opentelemetry\\/(?!api\\/)|lib\\/spans/.test(path)).length)
@@ -532,10 +540,7 @@ test("without tracing a handler gets the task's own context", async () => {
     ...(await loadHandlers(undefined)),
     ["a", (_: never, { traceparent }: { traceparent: string | undefined }) => seen.push(traceparent)],
   ] as [string, Handler][])
-  const worker = (await startWorkerHere(config, new AbortController().signal, {
-    handlers,
-    log: createLog("silent"),
-  }))!
+  const worker = await startWorkerHere(config, createLog("silent"), { handlers })
   await broker.post("/submit", { type: "a", queue }, { traceparent: TRACEPARENT })
   await until("it ran", () => seen.length === 1)
   await worker.stop()

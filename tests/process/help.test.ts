@@ -11,7 +11,7 @@ import { bare, table } from "../support/documents.ts"
 import { brokerProcess, directory, listening } from "../support/processes.ts"
 
 const root = join(import.meta.dir, "../..")
-const PROGRAMS = ["broker", "worker", "top", "tq", "start", "inspect"] as const
+const PROGRAMS = ["broker", "worker", "top", "tq", "start", "inspect", "pack"] as const
 const IN_ROOT: readonly Program[] = ["broker", "worker"]
 const fileOf = (program: Program) =>
   join(root, IN_ROOT.includes(program) ? `${program}.ts` : `lib/process/${program}.ts`)

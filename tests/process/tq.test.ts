@@ -7,7 +7,7 @@ import { BUILT_IN } from "../../lib/handlers.ts"
 import { createLog } from "../../lib/log.ts"
 import { commandHelp } from "../../lib/process/tq.ts"
 import { COMMANDS } from "../../lib/process/tq-commands.ts"
-import { Worker } from "../../worker.ts"
+import { TaskRunner } from "../../lib/worker/task-runner.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { directory, ROOT } from "../support/processes.ts"
 import { sharedRedis } from "../support/redis.ts"
@@ -45,7 +45,7 @@ async function scene(all: AsyncDisposableStack, settings: Parameters<typeof test
   const broker = all.use(await testBroker(settings, (await sharedRedis()).socket))
   const queue = freshName()
   const client = new Client({ url: broker.url, token: TOKEN })
-  const worker = new Worker({
+  const worker = new TaskRunner({
     client,
     handlers: new Map(Object.entries(BUILT_IN)),
     log: createLog("silent"),

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test"
 import { Client } from "../../lib/client.ts"
 import { BUILT_IN } from "../../lib/handlers.ts"
 import { createLog } from "../../lib/log.ts"
-import { Worker } from "../../worker.ts"
+import { TaskRunner } from "../../lib/worker/task-runner.ts"
 import { TOKEN, until } from "../support/harness.ts"
 import { ServedQueue } from "../support/served-queue.ts"
 
@@ -86,7 +86,7 @@ test("during a rolling deployment old workers release a task of a new type, and 
   const client = new Client({ url: q.broker.url, token: TOKEN })
   const lines: string[] = []
   const worker = (name: string, handlers: object) =>
-    new Worker({
+    new TaskRunner({
       client,
       handlers: new Map(Object.entries({ ...BUILT_IN, ...handlers })),
       log: createLog("warn", line => lines.push(line), false),

@@ -7,7 +7,8 @@ import { BUILT_IN } from "../../lib/handlers.ts"
 import { createLog } from "../../lib/log.ts"
 import { DRAINS_CHANNEL, RATES, WORKERS, WORKERS_DRAINS, WORKERS_SEEN } from "../../lib/redis/keys.ts"
 import type { QueueView, WorkersAnswer, WorkerView } from "../../lib/wire/managing.ts"
-import { Worker, workerInfo } from "../../worker.ts"
+import { TaskRunner } from "../../lib/worker/task-runner.ts"
+import { workerInfo } from "../../lib/worker/task-worker.ts"
 import { DirectQueue, freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { workerProcess } from "../support/processes.ts"
 import { sharedRedis, testRedis } from "../support/redis.ts"
@@ -29,8 +30,8 @@ async function fleet(count = 1, overrides: Partial<BrokerConfig> = {}, socket?: 
     broker: brokers[0]!,
     client: clients[0]!,
     /** The product's worker, in this process. It ends with the test. */
-    worker(name: string, handlers: Record<string, Handler> = {}, at = 0): Worker {
-      const worker = new Worker({
+    worker(name: string, handlers: Record<string, Handler> = {}, at = 0): TaskRunner {
+      const worker = new TaskRunner({
         client: clients[at]!,
         handlers: new Map(Object.entries({ ...BUILT_IN, ...handlers })),
         log: createLog("silent"),

@@ -3,7 +3,7 @@ import { Client } from "../../lib/client.ts"
 import { BUILT_IN, type Handler } from "../../lib/handlers.ts"
 import { createLog } from "../../lib/log.ts"
 import type { Ack, Extend, LeasedTask, Work } from "../../lib/wire/working.ts"
-import { Worker, type WorkerOptions } from "../../worker.ts"
+import { type RunnerOptions, TaskRunner } from "../../lib/worker/task-runner.ts"
 
 /** A complete response, the answers to the items, or undefined for the default answer. */
 type Answer = Response | unknown[] | undefined
@@ -29,7 +29,7 @@ export class FakeBroker implements AsyncDisposable {
   #script: Record<string, Script> = {}
   #server = this.#serve(0)
   #changed = Promise.withResolvers<void>()
-  readonly #workers: Worker[] = []
+  readonly #workers: TaskRunner[] = []
   #ids = 0
 
   get url(): string {
@@ -56,8 +56,8 @@ export class FakeBroker implements AsyncDisposable {
     return whole
   }
 
-  worker(handlers: Record<string, Handler> = {}, options: Partial<WorkerOptions> = {}): Worker {
-    const worker = new Worker({
+  worker(handlers: Record<string, Handler> = {}, options: Partial<RunnerOptions> = {}): TaskRunner {
+    const worker = new TaskRunner({
       client: new Client({ url: this.url, token: "secret", timeoutMs: 2_000 }),
       handlers: new Map(Object.entries({ ...BUILT_IN, ...handlers })),
       log: createLog("debug", line => this.lines.push(line), false),

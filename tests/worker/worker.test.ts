@@ -7,7 +7,9 @@ import { readWorkerConfig } from "../../lib/config/config.ts"
 import { BUILT_IN, type Handler, type HandlerContext } from "../../lib/handlers.ts"
 import { createLog } from "../../lib/log.ts"
 import type { Ack } from "../../lib/wire/working.ts"
-import { startWorker, Worker, WorkerStopping, workerName } from "../../worker.ts"
+import { TaskRunner, WorkerStopping } from "../../lib/worker/task-runner.ts"
+import { workerName } from "../../lib/worker/task-worker.ts"
+import { createWorker } from "../../worker.ts"
 import { FakeBroker, problem } from "../support/fake-broker.ts"
 import { freshName, TOKEN, testBroker, until } from "../support/harness.ts"
 
@@ -128,7 +130,7 @@ describe("with a real broker", () => {
         return answer
       },
     }
-    const worker = new Worker({
+    const worker = new TaskRunner({
       client: counting,
       handlers: new Map(Object.entries(BUILT_IN)),
       log: createLog("silent"),
@@ -148,7 +150,7 @@ describe("with a real broker", () => {
     const queue = freshName()
     const client = new Client({ url: broker.url, token: TOKEN })
     const { task_id } = await client.submit({ type: "long", queue, timeout_ms: 300 })
-    const worker = new Worker({
+    const worker = new TaskRunner({
       client,
       handlers: new Map([
         [
@@ -367,8 +369,14 @@ describe("starting", () => {
         false,
       )
       const config = readWorkerConfig({ BROKER_URL: broker.url, DATA_DIR: dir })
-      const overrides = { log, delays: { firstMs: 5, capMs: 10 } }
-      const worker = await startWorker(config, new AbortController().signal, overrides)
+      const worker = await createWorker(
+        config,
+        log,
+        new AbortController().signal,
+        {},
+        { delays: { firstMs: 5, capMs: 10 } },
+      )
+      void worker!.run()
       await broker.until(() => broker.polls.length === 1)
       expect(lines[0]).toContain("set API_SECRET_TOKEN")
       expect(await worker!.stop()).toBe(true)

@@ -2,7 +2,7 @@
 import { Worker as BullWorker, Queue } from "bullmq"
 import { Client } from "../../../lib/client.ts"
 import { createLog } from "../../../lib/log.ts"
-import { Worker } from "../../../worker.ts"
+import { TaskRunner } from "../../../lib/worker/task-runner.ts"
 import { TOKEN } from "../../support/harness.ts"
 import { startBroker } from "../../support/processes.ts"
 import { testRedis } from "../../support/redis.ts"
@@ -71,7 +71,7 @@ async function oursIdle(stack: AsyncDisposableStack, handler: () => Promise<void
   const broker = stack.use(await startBroker(redis.socket))
   const connection = await Connection.open(broker.url)
   stack.defer(() => connection.close())
-  const worker = new Worker({
+  const worker = new TaskRunner({
     client: new Client({ url: broker.url, token: TOKEN }),
     handlers: new Map([["mail", handler]]),
     log: createLog("silent"),

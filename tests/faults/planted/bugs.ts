@@ -241,7 +241,7 @@ export const BUGS: Bug[] = [
   },
   {
     name: "the worker acks before it runs",
-    file: "worker.ts",
+    file: "lib/worker/task-runner.ts",
     edits: [
       [
         "    const { task, signal } = lease\n    const { handlers, log, name, spans } = this.#options\n",
