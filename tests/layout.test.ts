@@ -27,20 +27,17 @@ const TOOLS = [
 
 const BELOW_QUEUE = ["observe", "redis", "config", "task", "wire"]
 
-/** What a worker uses of observe/. */
-const TRACING = ["lib/observe/tracing.ts", "lib/observe/spans.ts"]
-
 /** For each room the rooms that it may import. A key or a value may also be a single file. */
 const ROOMS: Rules = {
   "broker.ts": ["process", "http", "queue", ...BELOW_QUEUE],
-  "worker.ts": ["process", "worker", "client.ts", "handlers.ts", "config", ...TRACING],
+  "worker.ts": ["process", "worker", "handlers.ts", "config", "lib/observe/tracing.ts"],
   process: ["queue", ...BELOW_QUEUE],
   "lib/process/top.ts": ["client.ts"],
   "lib/process/tq.ts": ["client.ts"],
   "lib/process/tq-call.ts": ["client.ts"],
   "lib/process/tq-commands.ts": ["client.ts"],
   http: ["queue", ...BELOW_QUEUE],
-  worker: ["client.ts", "handlers.ts", "config", "wire", ...TRACING],
+  worker: ["client.ts", "handlers.ts", "config", "wire"],
   queue: BELOW_QUEUE,
   observe: ["redis", "config", "task", "wire"],
   config: ["wire"],

@@ -7,6 +7,7 @@ import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { buildPackage } from "../../lib/process/pack.ts"
+import { code } from "../support/documents.ts"
 import { TOKEN } from "../support/harness.ts"
 import { crowd } from "../support/kills.ts"
 import { type Directory, directory, Process, ROOT, startBroker } from "../support/processes.ts"
@@ -129,6 +130,19 @@ describe.skipIf(!hasNode)("the package for Node", () => {
     )
     const tsc = new Process({ cmd: [join(ROOT, "node_modules/.bin/tsc"), "-p", project] })
     expect([await tsc.ended(), tsc.stdout]).toEqual([0, ""])
+  })
+
+  test("the example of the README runs", async () => {
+    await using redis = await testRedis()
+    await using broker = await startBroker(redis.socket)
+    const example = await code("README.md", "### In Node", "js")
+    await writeFile(join(project, "readme.js"), example.replace("http://localhost:5000", broker.url))
+    const env = { API_SECRET_TOKEN: TOKEN }
+    await using worker = new Process({ cmd: ["node", "readme.js"], cwd: project, env })
+    const { task_id } = await broker.client.submit({ type: "greet", payload: { name: "Ada" } })
+    const task = await broker.client.status(task_id, { wait_ms: 20_000 })
+    expect(task).toMatchObject({ status: "done", result: { hello: "Ada" } })
+    expect(await worker.stop()).toBe(0)
   })
 
   test("a worker stores checkpoints, reports errors with causes and without its own frames, and drains", async () => {
