@@ -16,16 +16,18 @@ type SubmitReply = Exclude<Replies["submit"], number>[number]
 type SettleReply = Exclude<Replies["settle"], number>[number]
 type ExtendReply = Replies["extend"][number]
 
+/** `onSent` gets how many tasks of a queue a call that was just sent may make ready. */
 export function batchSubmits(
   scripts: Scripts,
   names: QueueNames,
   { batchSizes }: Counters,
   idempotencyTtlMs: number,
+  onSent: (queue: string, count: number) => void,
 ): Batcher<SubmitItem, SubmitReply> {
   return new Batcher(async (queue, items) => {
     if (!names.isRegistered(queue)) await names.register(queue)
     batchSizes.submit.observe(items.length)
-    const replies = await scripts.call(
+    const call = scripts.call(
       "submit",
       queue,
       { ttl: idempotencyTtlMs },
@@ -34,6 +36,8 @@ export function batchSubmits(
         return { id: localId, body, large, extras }
       }),
     )
+    onSent(queue, items.filter(({ task }) => task.when === undefined).length)
+    const replies = await call
     // It may have been forgotten after the look and before its first task.
     if (!names.isRegistered(queue)) await names.register(queue)
     return typeof replies === "number" ? items.map(({ localId }) => ["queued", localId, replies]) : replies

@@ -199,7 +199,10 @@ export async function openParts(options: TaskQueueOptions) {
     groups,
     schedules,
     upkeep,
-    submits: batchSubmits(scripts, names, counters, options.idempotencyTtlMs),
+    // Workers that wait here need not wait for the hint: Redis runs the lease right after the submit.
+    submits: batchSubmits(scripts, names, counters, options.idempotencyTtlMs, (queue, count) =>
+      longPoll.notify(queue, count),
+    ),
     settles: batchSettles(scripts, counters, doneRetentionMs),
     extends: batchExtends(scripts, counters),
   }

@@ -1,7 +1,10 @@
 /** Waiting clients are woken by everything that makes a task ready, and at the right time. */
 import { describe, expect, test } from "bun:test"
 import { Redis } from "ioredis"
+import { Counters } from "../../lib/observe/counters.ts"
+import { batchSubmits } from "../../lib/queue/batched-calls.ts"
 import { QUEUES, wakeChannel } from "../../lib/redis/keys.ts"
+import { newTask } from "../../lib/task/new-task.ts"
 import { freshName, testBroker, until } from "../support/harness.ts"
 import { type Reply, ServedQueue } from "../support/served-queue.ts"
 
@@ -81,6 +84,31 @@ describe("waiting clients are notified when a task becomes ready by", () => {
     listener.disconnect()
     expect(heard).toEqual(["1"])
   })
+})
+
+test("a broker looks for tasks for its waiting clients as soon as it has sent a submit, and not for scheduled ones", async () => {
+  const looked: [string, number][] = []
+  const reply = Promise.withResolvers<number>()
+  const scripts = { call: () => reply.promise }
+  const submits = batchSubmits(
+    scripts as never,
+    { isRegistered: () => true } as never,
+    new Counters(),
+    1_000,
+    (queue, count) => looked.push([queue, count]),
+  )
+  const task = newTask("q", { type: "t" }, "{}", "", undefined, {
+    maxRetries: 3,
+    maxCrashes: 3,
+    visibilityTimeoutMs: 30_000,
+  })
+  const items = ["a", "b", "c"].map(localId => ({ localId, task }))
+  items[1] = { localId: "b", task: { ...task, when: "+1000" } }
+  const answers = submits.run("q", items)
+  await until("the submit was sent", () => looked.length > 0)
+  expect(looked).toEqual([["q", 2]])
+  reply.resolve(5)
+  expect(await answers).toEqual(["a", "b", "c"].map(id => ["queued", id, 5]))
 })
 
 test("delays, lapses and expiries are processed on time among thousands of queues", async () => {
