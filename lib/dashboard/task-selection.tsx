@@ -100,6 +100,9 @@ export function SelectionBar(props: {
         <span>{selected.size > 0 ? `${formatCount(selected.size)} selected` : "Select this page"}</span>
       </label>
       <span class="grow" />
+      {selected.size > 0 && chosen.length === 0 && (
+        <span class="dim">Done and cancelled tasks cannot be changed</span>
+      )}
       {chosen.map(({ action, ids }) => (
         <button
           key={action}

@@ -6,32 +6,9 @@ import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox
 import { ActionsAnswer, ActionsQuery } from "./actions.ts"
 
 import { BrokersAnswer } from "./brokers.ts"
-import {
-  BulkAnswer,
-  BulkId,
-  BulkQuery,
-  BulkRequest,
-  BulkStopped,
-  BulkView,
-  CancelledMany,
-  CancelMany,
-} from "./bulk.ts"
 
 import { Again, SubmittedAgain, TaskChange, TaskChanged } from "./changing.ts"
 import { HistoryAnswer, HistoryQuery } from "./charting.ts"
-import {
-  DeletedTask,
-  DlqAnswer,
-  DlqGroupsAnswer,
-  DlqGroupsQuery,
-  DlqPurge,
-  DlqPurged,
-  DlqQuery,
-  RetriedMany,
-  RetriedTask,
-  RetryMany,
-  RetryTask,
-} from "./dead-letters.ts"
 import { GroupName, QueueName, ROLES, type Role, TaskId, WorkerName } from "./fields.ts"
 import { GroupsAnswer, GroupsQuery, GroupView } from "./grouping.ts"
 import { StatusQuery, TasksAnswer, TasksQuery, TaskView, WhyAnswer } from "./inspecting.ts"
@@ -47,6 +24,7 @@ import {
   WorkersAnswer,
   WorkersQuery,
 } from "./managing.ts"
+import { MANY_TASKS_ROUTES } from "./many-tasks-routes.ts"
 import {
   Alive,
   AuditAnswer,
@@ -126,7 +104,6 @@ const queue = { queue: QueueName }
 const group = { queue: QueueName, group: GroupName }
 const worker = { worker: WorkerName }
 const schedule = { schedule: ScheduleId }
-const bulk = { bulk: BulkId }
 const EventStream = Type.String({ contentMediaType: "text/event-stream" })
 const MetricsPage = Type.String({ contentMediaType: "text/plain" })
 
@@ -376,118 +353,7 @@ export const ROUTES = {
     answers: { 200: TasksAnswer },
     problems: ["bad_request", "redis_unavailable"],
   },
-  listDead: {
-    method: "GET",
-    path: "/dlq",
-    group: "dead-letters",
-    roles: ["read"],
-    summary: "List dead tasks",
-    query: DlqQuery,
-    answers: { 200: DlqAnswer },
-    problems: ["bad_request", "redis_unavailable"],
-  },
-  groupDead: {
-    method: "GET",
-    path: "/dlq/groups",
-    group: "dead-letters",
-    roles: ["read"],
-    summary: "Group dead tasks by error",
-    query: DlqGroupsQuery,
-    answers: { 200: DlqGroupsAnswer },
-    problems: ["bad_request", "redis_unavailable"],
-  },
-  retryDeadTask: {
-    method: "POST",
-    path: "/dlq/retry/:id",
-    group: "dead-letters",
-    roles: ["operate"],
-    summary: "Retry a dead task",
-    params: task,
-    body: RetryTask,
-    optionalBody: true,
-    answers: { 200: RetriedTask },
-    problems: ["not_in_dlq", "key_taken", "redis_unavailable", "not_replicated"],
-  },
-  retryDeadTasks: {
-    method: "POST",
-    path: "/dlq/retry",
-    group: "dead-letters",
-    roles: ["operate"],
-    summary: "Retry the dead tasks that match a filter",
-    body: RetryMany,
-    answers: { 200: RetriedMany },
-    problems: ["redis_unavailable", "not_replicated"],
-  },
-  purgeDeadTasks: {
-    method: "POST",
-    path: "/dlq/purge",
-    group: "dead-letters",
-    roles: ["operate"],
-    summary: "Delete the dead tasks that match a filter",
-    body: DlqPurge,
-    answers: { 200: DlqPurged },
-    problems: ["redis_unavailable", "not_replicated"],
-  },
-  deleteDeadTask: {
-    method: "DELETE",
-    path: "/dlq/:id",
-    group: "dead-letters",
-    roles: ["operate"],
-    summary: "Delete a dead task",
-    params: task,
-    answers: { 200: DeletedTask },
-    problems: ["bad_request", "not_in_dlq", "redis_unavailable", "not_replicated"],
-  },
-  cancelTasks: {
-    method: "POST",
-    path: "/cancel",
-    group: "bulk",
-    roles: ["operate"],
-    summary: "Cancel the tasks that match a filter",
-    body: CancelMany,
-    answers: { 200: CancelledMany },
-    problems: ["redis_unavailable", "not_replicated"],
-  },
-  startBulk: {
-    method: "POST",
-    path: "/bulk",
-    group: "bulk",
-    roles: ["operate"],
-    summary: "Start a bulk operation: retry, purge, cancel or start now",
-    body: BulkRequest,
-    answers: { 200: BulkView },
-    problems: ["key_reused", "redis_unavailable", "not_replicated"],
-  },
-  listBulk: {
-    method: "GET",
-    path: "/bulk",
-    group: "bulk",
-    roles: ["read"],
-    summary: "List the bulk operations",
-    query: BulkQuery,
-    answers: { 200: BulkAnswer },
-    problems: ["bad_request", "redis_unavailable"],
-  },
-  getBulk: {
-    method: "GET",
-    path: "/bulk/:bulk",
-    group: "bulk",
-    roles: ["read"],
-    summary: "Get a bulk operation",
-    params: bulk,
-    answers: { 200: BulkView },
-    problems: ["bad_request", "bulk_not_found", "redis_unavailable"],
-  },
-  stopBulk: {
-    method: "POST",
-    path: "/bulk/:bulk/stop",
-    group: "bulk",
-    roles: ["operate"],
-    summary: "Stop a bulk operation",
-    params: bulk,
-    answers: { 200: BulkStopped },
-    problems: ["bad_request", "bulk_not_found", "redis_unavailable", "not_replicated"],
-  },
+  ...MANY_TASKS_ROUTES,
   listQueues: {
     method: "GET",
     path: "/queues",
