@@ -4,6 +4,7 @@ import type { QueueView } from "../wire/managing.ts"
 import type { QueueSettings } from "../wire/queue-settings.ts"
 import { PURGEABLE, type Purgeable } from "../wire/states.ts"
 import { requestJson } from "./api.ts"
+import { ThresholdFields, textsOf, thresholdsOf } from "./attention.tsx"
 import { BulkDialog } from "./bulk-dialog.tsx"
 import { Confirm } from "./dialog.tsx"
 import { Field, Select } from "./fields.tsx"
@@ -67,17 +68,20 @@ export function LimitField(props: {
 }
 
 export function SettingsDialog({ view, onClose, onDone }: QueueDialogProps) {
-  const { concurrency, rate, ...others } = view.settings
+  const { concurrency, rate, attention, ...others } = view.settings
   const short = rate !== undefined && "per_second" in rate ? rate : undefined
   const [most, setMost] = useState(String(concurrency ?? ""))
   const [perSecond, setPerSecond] = useState(String(short?.per_second ?? ""))
   const [burst, setBurst] = useState(String(short?.burst ?? ""))
+  const [thresholds, setThresholds] = useState(textsOf(attention))
   const save = async () => {
     const settings: QueueSettings = others
     if (most) settings.concurrency = Number(most)
     if (perSecond)
       settings.rate = { per_second: Number(perSecond), ...(burst ? { burst: Number(burst) } : {}) }
     else if (rate && !short) settings.rate = rate
+    const wanted = thresholdsOf(thresholds)
+    if (wanted) settings.attention = wanted
     await requestJson("PUT", queuePath(view.queue, "settings"), settings)
     notify(`The limits of ${view.queue} are saved`)
     onDone()
@@ -106,6 +110,7 @@ export function SettingsDialog({ view, onClose, onDone }: QueueDialogProps) {
         most={100_000}
         onInput={setBurst}
       />
+      <ThresholdFields texts={thresholds} onInput={setThresholds} />
     </Confirm>
   )
 }

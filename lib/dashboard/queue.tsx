@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks"
 import type { QueueView } from "../wire/managing.ts"
 import { can, requestJson } from "./api.ts"
+import { AttentionList } from "./attention.tsx"
 import { Charts } from "./charts.tsx"
 import { PauseDialog, PauseNote, PurgeDialog, resume, SettingsDialog } from "./control.tsx"
 import { recent } from "./feed.ts"
@@ -99,6 +100,7 @@ export function Queue({ name, route }: { name: string; route: Route }) {
               <PauseNote view={value} />
             </p>
           )}
+          <AttentionList queue={name} attention={value.attention} />
           <Facts view={value} />
           <Charts queue={name} query={route.query} />
           <Groups queue={name} />

@@ -1,7 +1,8 @@
 /** The start view: totals, charts and the list of queues. */
 import { useState } from "preact/hooks"
 import type { QueuesAnswer, QueueView } from "../wire/managing.ts"
-import { can, requestJson } from "./api.ts"
+import { can, queryOf, requestJson } from "./api.ts"
+import { AttentionStrip, KindLinks } from "./attention.tsx"
 import { Sparkline } from "./chart.tsx"
 import { Charts } from "./charts.tsx"
 import { PauseDialog, PauseNote, resume } from "./control.tsx"
@@ -11,57 +12,64 @@ import { Icon } from "./icon.tsx"
 import { feedListeners, stream, useClock, useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, Skeleton } from "./parts.tsx"
 import { type Route, refine } from "./route.ts"
-import { Table } from "./table.tsx"
+import { Pager, Table } from "./table.tsx"
 import { formatCount, formatDuration, formatRate, formatShort, scrollable } from "./text.tsx"
 
-const ORDERS: Record<string, (queue: QueueView) => number> = {
-  name: () => 0,
-  queued: ({ depth }) => -depth.queued,
-  oldest: ({ oldest_waiting_ms = 0 }) => -oldest_waiting_ms,
-  delayed: ({ depth }) => -depth.delayed,
-  processing: ({ depth }) => -depth.processing,
-  dead: ({ depth }) => -depth.dead,
-  done: ({ rates }) => -rates.done,
-}
-const FILTERS_FROM = 8
 const SPARKLINE_SECONDS = 60
+const QUEUES_PER_PAGE = 100
+const FILTERS_FROM = 8
+/** How many kinds of trouble a row names. */
+const MAX_KINDS = 2
+const FIRST_ORDER = "attention"
 
+/** The order, the filter and the cursors of the pages before are in the URL. */
 export function Queues({ route: { query } }: { route: Route }) {
+  const name = query.get("name") ?? ""
+  const order = query.get("order") || FIRST_ORDER
+  const cursors = (query.get("page") ?? "").split(".").filter(Boolean)
+  // A cursor belongs to its order and filter.
+  const restart = (changes: Record<string, string>) => refine({ ...changes, page: "" })
+  const wanted = queryOf({ order, queue_part: name, limit: QUEUES_PER_PAGE, cursor: cursors.at(-1) })
   const load = async (signal: AbortSignal) => {
-    const answer = await requestJson<QueuesAnswer>("GET", "/queues?limit=1000", undefined, signal)
-    recent.addQueues(answer.queues, { all: true, streaming: stream.value === "open" })
+    const answer = await requestJson<Overview>("GET", `/queues${wanted}`, undefined, signal)
+    const streaming = stream.value === "open"
+    const { depth, rates } = answer.totals
+    recent.addQueues([{ queue: "", depth, rates }], { all: true, streaming })
+    recent.addQueues(answer.queues, { all: false, streaming })
     return answer
   }
-  const { value, problem, refresh } = useData("queues", load, {
+  const { value, problem, stale, refresh } = useData(wanted, load, {
     events: feedListeners,
     pollMs: 5_000,
   })
   const [pausing, setPausing] = useState<QueueView>()
-  const name = query.get("name") ?? ""
-  const order = Object.keys(ORDERS).find(of => of === query.get("order")) ?? "name"
-  const queues = value?.queues ?? []
-  const shown = queues
-    .filter(({ queue }) => queue.toLowerCase().includes(name.toLowerCase()))
-    .sort((a, b) => ORDERS[order]!(a) - ORDERS[order]!(b) || (a.queue < b.queue ? -1 : 1))
   return (
     <>
       <h1>Queues</h1>
       {problem && <ProblemNote problem={problem} />}
       {value === undefined ? (
         problem === undefined && <Skeleton rows={8} />
-      ) : queues.length === 0 ? (
+      ) : value.totals.queues === 0 ? (
         <FirstTask />
       ) : (
         <>
-          <Totals queues={queues} />
+          <AttentionStrip worst={value.worst} count={value.totals.attention} />
+          <TotalTiles totals={value.totals} />
           <Charts query={query} />
-          {(queues.length > FILTERS_FROM || name !== "") && (
+          {(value.totals.queues > FILTERS_FROM || name !== "") && (
             <div class="filters">
-              <Filter label="Name contains" value={name} onChange={value => refine({ name: value })} search />
+              <Filter label="Name contains" value={name} onChange={name => restart({ name })} search />
             </div>
           )}
-          <QueueTable queues={shown} order={order} pause={setPausing} refresh={refresh} />
-          {value.next && <p class="dim">Only the first 1,000 queues by name are shown.</p>}
+          <QueueTable
+            queues={value.queues}
+            stale={stale}
+            order={order}
+            sort={to => restart({ order: to === FIRST_ORDER ? "" : to })}
+            pause={setPausing}
+            refresh={refresh}
+          />
+          <Pager cursors={cursors} next={value.next} go={to => refine({ page: to.join(".") })} />
         </>
       )}
       {pausing && <PauseDialog view={pausing} onClose={() => setPausing(undefined)} onDone={refresh} />}
@@ -69,21 +77,26 @@ export function Queues({ route: { query } }: { route: Route }) {
   )
 }
 
-function Totals({ queues }: { queues: readonly QueueView[] }) {
-  const sum = (of: (queue: QueueView) => number) => queues.reduce((total, queue) => total + of(queue), 0)
-  const oldest = Math.max(0, ...queues.map(({ oldest_waiting_ms = 0 }) => oldest_waiting_ms))
-  const dead = sum(({ depth }) => depth.dead)
-  const paused = queues.filter(queue => queue.paused).length
+type Totals = NonNullable<QueuesAnswer["totals"]>
+/** With an order, the answer has all members. */
+type Overview = QueuesAnswer & Required<Pick<QueuesAnswer, "totals" | "worst">>
+
+function TotalTiles({ totals }: { totals: Totals }) {
+  const { depth, paused, queues, oldest_waiting_ms: oldest, oldest_queue: longest } = totals
   return (
     <dl class="totals">
-      <Total name="Queued" value={formatShort(sum(({ depth }) => depth.queued))} />
-      <Total name="Delayed" value={formatShort(sum(({ depth }) => depth.delayed))} />
-      <Total name="Processing" value={formatShort(sum(({ depth }) => depth.processing))} />
-      <Total name="Dead" value={formatShort(dead)} tone={dead > 0 ? "bad" : ""} href="#/dead" />
-      <Total name="Oldest wait" value={oldest > 0 ? formatDuration(oldest) : "–"} />
+      <Total name="Queued" value={formatShort(depth.queued)} />
+      <Total name="Delayed" value={formatShort(depth.delayed)} />
+      <Total name="Processing" value={formatShort(depth.processing)} />
+      <Total name="Dead" value={formatShort(depth.dead)} tone={depth.dead > 0 ? "bad" : ""} href="#/dead" />
+      <Total
+        name="Oldest wait"
+        value={oldest === undefined ? "–" : formatDuration(oldest)}
+        {...(longest !== undefined && { href: `#/queues/${encodeURIComponent(longest)}?state=queued` })}
+      />
       <Total
         name="Paused"
-        value={`${paused} of ${formatCount(queues.length)}`}
+        value={`${formatCount(paused)} of ${formatCount(queues)}`}
         tone={paused > 0 ? "warn" : ""}
       />
     </dl>
@@ -99,7 +112,9 @@ export const Total = (props: { name: string; value: string; tone?: string; href?
 
 function QueueTable(props: {
   queues: QueueView[]
+  stale: boolean
   order: string
+  sort: (order: string) => void
   pause: (view: QueueView) => void
   refresh: () => void
 }) {
@@ -124,7 +139,8 @@ function QueueTable(props: {
   return (
     <Table
       label="Queues"
-      sorted={{ by: props.order, set: order => refine({ order: order === "name" ? "" : order }) }}
+      stale={props.stale}
+      sorted={{ by: props.order, set: props.sort }}
       rows={props.queues}
       keyOf={({ queue }) => queue}
       columns={[
@@ -139,6 +155,18 @@ function QueueTable(props: {
             </>
           ),
         },
+        {
+          head: "Attention",
+          order: "attention",
+          cell: ({ queue, attention }) =>
+            attention.length === 0 ? (
+              <span class="dim">–</span>
+            ) : (
+              <span class="kinds">
+                <KindLinks queue={queue} attention={attention.slice(0, MAX_KINDS)} />
+              </span>
+            ),
+        },
         number("Queued", "queued"),
         number("Delayed", "delayed"),
         number("Processing", "processing"),
@@ -151,8 +179,24 @@ function QueueTable(props: {
             ms === undefined ? <span class="dim">–</span> : formatDuration(ms),
         },
         {
+          head: "Wait p95",
+          num: true,
+          wide: true,
+          order: "wait",
+          cell: ({ recent: { wait_ms: wait } }) =>
+            wait === undefined ? <span class="dim">–</span> : formatDuration(wait.p95),
+        },
+        {
+          head: "Failed/s",
+          num: true,
+          order: "failed",
+          cell: ({ recent: { failed_per_s: failed } }) =>
+            failed === 0 ? <span class="dim">0</span> : <span class="error">{formatRate(failed)}</span>,
+        },
+        {
           head: "Done/s",
           num: true,
+          wide: true,
           order: "done",
           cell: ({ queue }) => {
             const values = done.get(queue)!
@@ -166,6 +210,16 @@ function QueueTable(props: {
               </span>
             )
           },
+        },
+        {
+          head: "Workers",
+          num: true,
+          order: "workers",
+          cell: ({ queue, workers: { count } }) => (
+            <a class={count === 0 ? "dim" : ""} href={`#/workers?queue=${encodeURIComponent(queue)}`}>
+              {formatCount(count)}
+            </a>
+          ),
         },
         can("operate") && {
           head: "",

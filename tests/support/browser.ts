@@ -209,7 +209,8 @@ export class TestPage implements AsyncDisposable {
     let field: Found | undefined
     await this.#until(`there is a text field ${name} on the page`, async () => {
       // A field with suggestions is a combobox.
-      for (const role of ["textbox", "searchbox", "combobox"]) field ??= await this.seen(role, name)
+      for (const role of ["textbox", "searchbox", "combobox", "spinbutton"])
+        field ??= await this.seen(role, name)
       return field
     })
     await field!.focus()

@@ -1,0 +1,118 @@
+/** The overview of the dashboard: what needs attention comes first, in order and in words, over any number of queues. */
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { Redis } from "ioredis"
+import { QUEUES } from "../../lib/redis/keys.ts"
+import type { QueueView } from "../../lib/wire/managing.ts"
+import { chromium, TestBrowser, type TestPage } from "../support/browser.ts"
+import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
+import { testRedis } from "../support/redis.ts"
+import { answered, post } from "../support/requests.ts"
+
+setDefaultTimeout(60_000)
+
+describe.skipIf(chromium === undefined)("in Chromium", () => {
+  let browser: TestBrowser
+  let redis: Awaited<ReturnType<typeof testRedis>>
+  let admin: Redis
+  let broker: TestBroker
+  beforeAll(async () => {
+    ;[browser, redis] = await Promise.all([TestBrowser.start(), testRedis()])
+    admin = new Redis(redis.socket)
+    broker = await testBroker({}, redis.socket)
+  })
+  afterAll(async () => {
+    await browser?.[Symbol.asyncDispose]()
+    await broker?.[Symbol.asyncDispose]()
+    admin?.disconnect()
+    await redis?.[Symbol.asyncDispose]()
+  })
+  afterEach(() => expect(browser.faults.splice(0)).toEqual([]))
+
+  const signedIn = (hash: string, look = {}): Promise<TestPage> =>
+    browser.signedIn(broker.url, hash, TOKEN, look)
+  const submit = (queue: string, more: object = {}) =>
+    answered(post(broker, "/submit", { type: "mail", queue, ...more }))
+  const firstQueue = (page: TestPage) =>
+    page.page.evaluate("document.querySelector('tbody a')?.innerText") as Promise<string>
+  const hashOf = (page: TestPage) => page.page.evaluate("location.hash") as Promise<string>
+
+  test("1,500 queues: the one without workers is first and says why; figures, order and page are in the address", async () => {
+    const names = Array.from({ length: 1_500 }, (_, i) => `tenant-${String(i).padStart(4, "0")}`)
+    await admin.sadd(QUEUES, ...names)
+    await submit("tenant-1400")
+    await submit("tenant-0700", { delay_ms: 3_600_000 })
+    await using page = await signedIn("#/queues", { width: 1_440 })
+    await page.find("region", "Needs attention")
+    await page.reads("No worker has ever polled it, and 1 task waits.")
+    expect(await firstQueue(page)).toBe("tenant-1400")
+    await page.reads("0 of 1,500") // paused
+    expect(await page.page.evaluate("document.querySelectorAll('tbody tr').length")).toBe(100)
+    expect(await page.overflow()).toBe(0)
+    expect(await page.barriers()).toEqual([])
+    await page.picture("attention")
+
+    await page.click("button", "Next page")
+    await until("the second page", async () => (await firstQueue(page)) === "tenant-0099")
+    expect(await hashOf(page)).toContain("page=")
+    await page.page.reload()
+    await until("the second page is back", async () => (await firstQueue(page)) === "tenant-0099")
+    await page.click("button", "Delayed")
+    await until(
+      "the queue with a delayed task is first",
+      async () => (await firstQueue(page)) === "tenant-0700",
+    )
+    expect(await hashOf(page)).toBe("#/queues?order=delayed")
+    await page.fill("Name contains", "TENANT-149")
+    await until("ten are listed", async () => (await page.text()).includes("tenant-1499"))
+    expect(await page.page.evaluate("document.querySelectorAll('tbody tr').length")).toBe(10)
+    // The strip does not depend on the filter.
+    await page.find("region", "Needs attention")
+  })
+
+  test("the strip leads to the view that helps, and disappears when all is well", async () => {
+    const queue = freshName()
+    await submit(queue, { max_retries: 0 })
+    await using page = await signedIn(`#/queues/${queue}`)
+    await page.find("region", "Needs attention")
+    await page.click("link", "No workers")
+    await until("the workers of the queue", async () => (await hashOf(page)) === `#/workers?queue=${queue}`)
+    const { tasks } = (await answered(post(broker, "/lease", { queues: [queue], worker: "w" }))) as {
+      tasks: { id: string; lease: string }[]
+    }
+    await page.page.goto(`${broker.url}/dashboard#/queues/${queue}`)
+    await page.find("heading", queue)
+    await until("no trouble", async () => !(await page.text()).includes("No worker has"))
+    await answered(
+      post(broker, "/ack", { task_id: tasks[0]!.id, lease: tasks[0]!.lease, status: "failed", error: "no" }),
+    )
+    await page.reads("1 task died in the last 24 hours.")
+  })
+
+  test("thresholds are edited in the dialog of limits, and survive a save of other limits", async () => {
+    const queue = freshName()
+    await submit(queue)
+    const settings = async () =>
+      ((await (await broker.call("GET", `/queues/${queue}`)).json()) as QueueView).settings
+    await using page = await signedIn(`#/queues/${queue}`)
+    const save = async () => {
+      await page.page.evaluate("[...document.querySelectorAll('dialog[open] button')].at(-1).click()")
+      await until("the dialog is closed", async () => (await page.seen("dialog")) === undefined)
+    }
+    await page.click("button", "Limits")
+    await page.find("dialog")
+    await page.page.evaluate("document.querySelector('details.thresholds').open = true")
+    await page.fill("A task waits for (s)", "900")
+    await page.fill("Tasks that died in 24 hours", "off")
+    await save()
+    expect(await settings()).toEqual({ attention: { oldest_wait_ms: 900_000, dead: "off" } })
+    await page.click("button", "Limits")
+    await page.fill("Max running", "7")
+    await save()
+    expect(await settings()).toEqual({ concurrency: 7, attention: { oldest_wait_ms: 900_000, dead: "off" } })
+    await page.click("button", "Limits")
+    await page.fill("A task waits for (s)", "")
+    await page.fill("Tasks that died in 24 hours", "")
+    await save()
+    expect(await settings()).toEqual({ concurrency: 7 })
+  })
+})
