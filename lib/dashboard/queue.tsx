@@ -125,7 +125,7 @@ export function Queue({ name, route }: { name: string; route: Route }) {
           ) : (
             <>
               <FilterBar query={route.query} names={TASK_FILTERS}>
-                <TaskFilters query={route.query} inOneQueue />
+                <TaskFilters query={route.query} queue={name} />
               </FilterBar>
               <TaskList state={state} queue={name} query={route.query} />
             </>

@@ -1,5 +1,6 @@
 /** Search: the field in the header that finds a task by a part of its id, and filters that match parts of names. */
-import { useState } from "preact/hooks"
+import { useEffect, useState } from "preact/hooks"
+import type { HistoryAnswer } from "../wire/charting.ts"
 import type { TasksAnswer } from "../wire/inspecting.ts"
 import { can, queryOf, requestJson } from "./api.ts"
 import { Filter } from "./fields.tsx"
@@ -88,7 +89,7 @@ export const QueueFilter = ({ query }: { query: URLSearchParams }) => (
   <PartFilter label="Queue contains" name="queue" query={query} known={useQueueNames()} />
 )
 
-/** The types of the tasks that this page has shown: the broker has no list of all types. */
+/** The types of the tasks that this page has shown: the broker has no list of the types of all queues. */
 const seenTypes = new Set<string>()
 const MAX_TYPES = 500
 
@@ -96,6 +97,23 @@ export function noteTypes(tasks: readonly { type: string }[]): void {
   for (const { type } of tasks) if (seenTypes.size < MAX_TYPES) seenTypes.add(type)
 }
 
-export const TypeFilter = ({ query }: { query: URLSearchParams }) => (
-  <PartFilter label="Type contains" name="type" query={query} known={[...seenTypes].sort()} />
-)
+/** The types of which a queue had tasks in the last day. */
+function useTypesOf(queue: string | undefined): readonly string[] {
+  const [types, setTypes] = useState<readonly string[]>([])
+  useEffect(() => {
+    if (queue === undefined || !can("read")) return
+    const abort = new AbortController()
+    const query = queryOf({ queue, types: "true", from_at: Date.now() - DAY_MS })
+    requestJson<HistoryAnswer>("GET", `/history${query}`, undefined, abort.signal)
+      .then(({ types = [] }) => setTypes(types.map(({ type }) => type)))
+      .catch(() => {}) // the filter works without suggestions
+    return () => abort.abort()
+  }, [queue])
+  return types
+}
+const DAY_MS = 86_400_000
+
+export function TypeFilter({ query, queue }: { query: URLSearchParams; queue: string | undefined }) {
+  const known = [...new Set([...useTypesOf(queue), ...seenTypes])].sort()
+  return <PartFilter label="Type contains" name="type" query={query} known={known} />
+}

@@ -37,7 +37,7 @@ export function Tasks({ route }: { route: Route }) {
           options={LISTED.map(of => [of, of])}
           onChange={value => refine({ state: value })}
         />
-        <TaskFilters query={query} inOneQueue={query.has("queue")} />
+        <TaskFilters query={query} queue={query.get("queue") || undefined} />
       </FilterBar>
       <TaskList state={state} queue={query.get("queue") ?? undefined} query={query} />
     </>
@@ -45,9 +45,9 @@ export function Tasks({ route }: { route: Route }) {
 }
 
 /** The URL holds the `meta` filter as name=value. The broker looks for a text in one queue at a time. */
-export const TaskFilters = ({ query, inOneQueue }: { query: URLSearchParams; inOneQueue: boolean }) => (
+export const TaskFilters = ({ query, queue }: { query: URLSearchParams; queue: string | undefined }) => (
   <>
-    <TypeFilter query={query} />
+    <TypeFilter query={query} queue={queue} />
     <Filter label="Group" value={query.get("group") ?? ""} onChange={group => refine({ group })} />
     <Filter
       label="Meta"
@@ -56,7 +56,7 @@ export const TaskFilters = ({ query, inOneQueue }: { query: URLSearchParams; inO
       placeholder="name=value"
     />
     <Filter label="Id contains" value={query.get("id") ?? ""} onChange={id => refine({ id })} />
-    {inOneQueue && (
+    {queue !== undefined && (
       <Filter
         label="Payload or error contains"
         value={query.get("text") ?? ""}
