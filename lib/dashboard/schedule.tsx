@@ -62,9 +62,12 @@ function ScheduleButtons({ schedule, taskText, refresh }: LoadedSchedule & { ref
           <button type="button" class="primary" onClick={() => runSchedule(id, refresh)}>
             Run now
           </button>
-          <button type="button" onClick={() => setDialog("edit")}>
-            <Icon name="gear" /> Edit
-          </button>
+          {/* Saving would replace the payload, which this token may not see. */}
+          {!schedule.hidden && (
+            <button type="button" onClick={() => setDialog("edit")}>
+              <Icon name="gear" /> Edit
+            </button>
+          )}
         </>
       )}
       {can("operate") &&
@@ -97,6 +100,11 @@ function ScheduleDetails({ schedule, taskText }: LoadedSchedule) {
   const facts = factsOf(schedule)
   return (
     <>
+      {schedule.hidden && (
+        <section class="note" aria-label="Hidden">
+          Your token may not see the payload of this schedule.
+        </section>
+      )}
       {schedule.pause_reason && (
         <section class="note warn" aria-label="Pause">
           <SafeText text={schedule.pause_reason} most={600} />

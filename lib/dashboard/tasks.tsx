@@ -90,7 +90,8 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
   }
   const events = queryOf({
     queue,
-    event: "submitted,scheduled,leased,done,failed,released,lapsed,dead,cancelled,retried,deleted,purged",
+    event:
+      "submitted,scheduled,leased,done,failed,released,lapsed,dead,cancelled,retried,changed,deleted,purged",
   })
   const data = useData(`${filter} ${cursors.at(-1) ?? ""}`, load, { events: events.slice(1) })
   const { value, problem, stale } = data
@@ -221,9 +222,9 @@ export function TaskTable(props: {
           : {
               head: "Payload",
               grow: true,
-              cell: ({ payload }) => (
+              cell: ({ payload, hidden }) => (
                 <span class="mono dim">
-                  <SafeText text={payload} most={200} />
+                  <SafeText text={hidden ? "hidden" : payload} most={200} />
                 </span>
               ),
             },
