@@ -5,7 +5,7 @@
              scores of "done" and "cancelled" are later than the end of a task; limit: how many entries to answer; most: how many to
              look at; part: a text in lower case that ids contain, "" for any; at, queue, place, id: the last entry of the previous page
              ("" for the first page), whose queue may be absent from queues; `at` is its score, less retention
-  answers    {now, more (1: it stopped at limit or most), {at, queue, place, id} (the last entry it looked at; absent: none),
+  answers    {now, more (1: it stopped at limit or most), {at, queue, place, id} (the last entry it looked at; false if it reached the end),
              {at, queue, place, id}, ...}, in order
   cost       O((queues × places + most) log N)
   invariant  entries of the same time are ordered by queue, place and id, so what keeps its score during a listing is listed
@@ -70,17 +70,20 @@ for name in string.gmatch(queues, "%S+") do
   end
 end
 
-local answer, last, looked = { now, 0, false }, nil, 0
+-- The entry of a stream as it is answered.
+local function entry_of(stream) return { int(stream.at), stream.queue, stream.place, stream.id } end
+
+local answer, looked = { now, 0, false }, 0
 while #streams > 0 do
-  if #answer - 3 == limit or looked == most then
-    answer[2] = 1
-    break
-  end
   local stream = table.remove(streams)
   looked = looked + 1
-  last = { int(stream.at), stream.queue, stream.place, stream.id }
-  if part == "" or find(string.lower(stream.id), part, 1, true) then answer[#answer + 1] = last end
+  if part == "" or find(string.lower(stream.id), part, 1, true) then answer[#answer + 1] = entry_of(stream) end
+  local is_last = #answer - 3 == limit or looked == most
+  if is_last then answer[3] = entry_of(stream) end
   if advance(stream) then insert(stream) end
+  if is_last then
+    answer[2] = #streams > 0 and 1 or 0
+    break
+  end
 end
-answer[3] = last or false
 return answer

@@ -64,6 +64,7 @@ export async function findByTime(scripts: Scripts, filter: TimeFilter): Promise<
   let entriesLeft = MAX_ENTRIES_PER_PAGE
   let textLeft = MAX_TEXT_PER_PAGE
   let callsLeft = MAX_CALLS_PER_PAGE
+  let missed = 0
   let lastCursor = cursor
   const endPage = (next?: string): FoundPage => ({ found, next, textLeft })
 
@@ -74,9 +75,15 @@ export async function findByTime(scripts: Scripts, filter: TimeFilter): Promise<
       const rest = await findTasks(scripts, {
         ...filter,
         state: "queued",
-        limit: limit - found.length,
+        limit: Math.max(1, limit - found.length),
         cursor: inner,
       })
+      if (found.length === limit)
+        return endPage(
+          rest.found.length > 0 || rest.next !== undefined
+            ? writeCursor({ places, from: "", to: "" })
+            : undefined,
+        )
       const outer = (of: string) => writeCursor({ places, from: of, to: "" })
       found.push(
         ...rest.found
@@ -88,7 +95,9 @@ export async function findByTime(scripts: Scripts, filter: TimeFilter): Promise<
     const block = blockOf(queues, position)
     const within = { places, from: block[0] ?? "", to: block.at(-1) ?? "" }
     for (let last = position?.last, more = block.length > 0; more; ) {
-      const left = Math.min(entriesLeft, matches ? MAX_ENTRIES_PER_CALL : limit - found.length)
+      // Beside tasks of other states, or that do not match, there may be few or many that do.
+      const isSparse = matches !== undefined || missed > 0
+      const left = Math.min(entriesLeft, isSparse ? MAX_ENTRIES_PER_CALL : limit - found.length)
       const round = await readMerged(scripts, block, places, last, left + 1, filter)
       callsLeft -= round.calls
       const items = round.entries.map(([, queue, , id]) => ({ queue, id }))
@@ -106,7 +115,10 @@ export async function findByTime(scripts: Scripts, filter: TimeFilter): Promise<
         if (entriesLeft-- === 0 || (isMatch && found.length === limit)) return endPage(lastCursor)
         textLeft -= text?.length ?? 0
         lastCursor = writeCursor({ ...within, last: entry })
-        if (!isMatch) continue
+        if (!isMatch) {
+          missed++
+          continue
+        }
         foundIds.add(task.id)
         found.push({ task, hasOwnPayload: !task.hidden && hasOwnPayload(text!), cursor: lastCursor })
       }
