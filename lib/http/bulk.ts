@@ -71,19 +71,24 @@ export async function startBulk(call: Call, parts: BrokerParts): Promise<Respons
   if (faults.length > 0) throw invalid(faults)
   const { key } = readHeaders(request.headers)
   const id = key && createHash("sha256").update(`${caller.name} ${key}`).digest("hex").slice(0, 22)
-  const { view, isNew } = await parts.queue.bulk.start(id, {
-    ...order,
-    filter: ids === undefined ? order.filter : { ...order.filter, task_ids: [...new Set(ids)] },
-    state,
-    queues: queues && [...new Set(queues)].sort(),
-    patch,
-    canary: canary ?? false,
-    author: caller.name,
-    print: fingerprint(body.value as object),
-  })
+  const { task_ids: _ids, ...filter } = order.filter
+  const { view, isNew } = await parts.queue.bulk.start(
+    id,
+    {
+      ...order,
+      filter,
+      state,
+      queues: queues && [...new Set(queues)].sort(),
+      patch,
+      canary: canary ?? false,
+      author: caller.name,
+      print: fingerprint(body.value as object),
+    },
+    ids && [...new Set(ids)],
+  )
   if (!isNew) return answer(JSON.stringify(view), REPLAYED)
-  const { bulk_id, action, filter, selected, limit, rate, reason } = view
-  const details = { bulk_id, action, filter, selected, limit, rate, canary, reason }
+  const { bulk_id, action, filter: shown, selected, limit, rate, reason } = view
+  const details = { bulk_id, action, filter: shown, selected, limit, rate, canary, reason }
   await recordAction(call, parts, "startBulk", { queue: order.filter.queue, queues }, details)
   return answerJson(view)
 }

@@ -48,14 +48,19 @@ export class BulkOperations {
   /** `id`: identifies a request that may be repeated. A repeated request returns the operation that the first one started. */
   async start(
     id: string | undefined,
-    order: Omit<BulkAbout, "total">,
+    order: Omit<BulkAbout, "total" | "selected">,
+    selected: readonly string[] | undefined,
   ): Promise<{ view: BulkView; isNew: boolean }> {
     const { store, events, worker } = this.parts
     const bulkId = id ?? newLocalId(store.clock.now())
-    const about: BulkAbout = { ...order, total: await this.#totalOf(order) }
+    const about: BulkAbout =
+      selected === undefined
+        ? { ...order, total: await this.#totalOf(order) }
+        : { ...order, selected: selected.length, total: selected.length }
     const [code, known] = await runShared(store, "bulkStart", {
       id: bulkId,
       about: JSON.stringify(about),
+      selected: selected === undefined ? "" : JSON.stringify(selected),
       progress: JSON.stringify(NEW_PROGRESS),
       kept: MAX_KEPT,
       most: MAX_UNFINISHED,
@@ -125,7 +130,6 @@ export class BulkOperations {
 
   async #totalOf(order: Omit<BulkAbout, "total">): Promise<number> {
     const { scripts, names } = this.parts
-    if (order.filter.task_ids !== undefined) return order.filter.task_ids.length
     const queues = queuesWith(order.queues ?? (await names.list()), order.filter.queue_part)
     return sizeOf(scripts, queues, taskStatesOf(order))
   }

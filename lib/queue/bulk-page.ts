@@ -2,7 +2,7 @@
 import type { Scripts } from "../redis/scripts.ts"
 import type { Task } from "../task/task.ts"
 import type { BulkAction } from "../wire/bulk-words.ts"
-import { type BulkAbout, type BulkPage, taskStatesOf } from "./bulk-record.ts"
+import { type BulkAbout, type BulkPage, type BulkTasks, taskStatesOf } from "./bulk-record.ts"
 import { filterOf, matcherOf, queuesWith } from "./filter.ts"
 import { tasksPage } from "./listing.ts"
 import type { QueueNames } from "./queue-names.ts"
@@ -21,11 +21,12 @@ interface PageParts {
 export async function findPage(
   { scripts, names }: PageParts,
   about: BulkAbout,
+  selected: BulkTasks["selected"],
   startedAt: number,
   limit: number,
   cursor: string | undefined,
 ): Promise<BulkPage> {
-  const { task_ids: selected, ...filter } = about.filter
+  const { filter } = about
   if (selected !== undefined) {
     const from = Number(cursor ?? 0)
     const ids = selected.slice(from, from + limit)

@@ -5,7 +5,10 @@ import type { State } from "../wire/fields.ts"
 import { type StateWord, statesOf } from "../wire/states.ts"
 
 /** What was requested. It never changes. */
-export interface BulkAbout extends Omit<BulkRequest, "patch" | "canary"> {
+export interface BulkAbout extends Omit<BulkRequest, "filter" | "patch" | "canary"> {
+  filter: Omit<BulkRequest["filter"], "task_ids">
+  /** How many tasks were named, instead of a filter. */
+  selected?: number
   /** The state of the tasks. */
   state: StateWord
   /** The queues that it covers, sorted; undefined: all. */
@@ -34,8 +37,6 @@ export interface BulkProgress {
   seen: number
   done: number
   skipped: number
-  /** The page in hand: its tasks may have been changed, and are not counted yet. */
-  page?: BulkPage | undefined
   /** Where the next page begins. */
   cursor?: string | undefined
   canary?: { task_id: string; retried_at: number; state?: State | undefined } | undefined
@@ -49,6 +50,14 @@ export interface BulkProgress {
 }
 
 export const NEW_PROGRESS: BulkProgress = { seen: 0, done: 0, skipped: 0 }
+
+/** What is not listed with the progress, because it is long. */
+export interface BulkTasks {
+  /** The tasks that were named; undefined: a filter selects them. */
+  selected: readonly string[] | undefined
+  /** The page in hand: its tasks may have been changed, and are not counted yet. */
+  page: BulkPage | undefined
+}
 
 export const readAbout = (text: string): BulkAbout => JSON.parse(text)
 export const readProgress = (text: string): BulkProgress => JSON.parse(text)
@@ -71,14 +80,14 @@ export function viewOf([
   other,
   open,
 ]: StoredBulk): BulkView {
-  const { action, filter, limit, rate, patch, reason, author, total, state: ofTasks } = readAbout(aboutText)
-  const { task_ids: ids, ...rest } = filter
+  const about = readAbout(aboutText)
+  const { action, filter, selected, limit, rate, patch, reason, author, total } = about
   const { seen, done, skipped, canary, cause } = readProgress(progressText)
   return {
     bulk_id,
     action,
-    filter: ids === undefined ? { ...rest, state: ofTasks } : rest,
-    ...(ids && { selected: ids.length }),
+    filter: selected === undefined ? { ...filter, state: about.state } : filter,
+    ...(selected !== undefined && { selected }),
     ...(limit !== undefined && { limit }),
     ...(rate !== undefined && { rate }),
     ...(patch !== undefined && { patch: JSON.parse(patch) }),

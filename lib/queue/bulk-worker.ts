@@ -20,7 +20,14 @@ import type { BulkState } from "../wire/bulk.ts"
 import { isUnfinished } from "../wire/bulk-words.ts"
 import type { Purgeable } from "../wire/states.ts"
 import { applyTo, findPage } from "./bulk-page.ts"
-import { type BulkAbout, type BulkProgress, popsTasks, readAbout, readProgress } from "./bulk-record.ts"
+import {
+  type BulkAbout,
+  type BulkProgress,
+  type BulkTasks,
+  popsTasks,
+  readAbout,
+  readProgress,
+} from "./bulk-record.ts"
 import type { QueueControl } from "./control.ts"
 import { findTask } from "./listing.ts"
 import type { QueueNames } from "./queue-names.ts"
@@ -58,7 +65,7 @@ interface WorkerParts {
 }
 
 /** An operation that this broker has claimed. */
-interface Claimed {
+interface Claimed extends BulkTasks {
   id: string
   fence: number
   startedAt: number
@@ -133,9 +140,15 @@ export class BulkWorker {
 
   async #workOn(claim: NonNullable<Replies["bulkClaim"]>): Promise<void> {
     const { log } = this.parts
-    const [id, fence, now, startedAt, about, progress, state, stop, taken] = claim
+    const [id, fence, now, startedAt, about, selected, progress, page, state, stop, taken] = claim
     const known = { id, fence, now, startedAt, state, stop, retried: [] }
-    const operation: Claimed = { ...known, about: readAbout(about), progress: readProgress(progress) }
+    const operation: Claimed = {
+      ...known,
+      about: readAbout(about),
+      progress: readProgress(progress),
+      selected: selected === "" ? undefined : JSON.parse(selected),
+      page: page === "" ? undefined : JSON.parse(page),
+    }
     if (taken === 1)
       log.info("A bulk operation was taken over from a broker that died or hangs", { bulk_id: id })
     try {
@@ -153,7 +166,7 @@ export class BulkWorker {
     const { progress } = operation
     let begun = performance.now()
     let changed = 0
-    if (progress.page !== undefined) changed = await this.#finishPage(operation, true)
+    if (operation.page !== undefined) changed = await this.#finishPage(operation, true)
     for (;;) {
       if (operation.stop !== "") return this.#end(operation, "stopped")
       if (progress.done >= (operation.about.limit ?? Number.POSITIVE_INFINITY))
@@ -176,9 +189,16 @@ export class BulkWorker {
 
   /** Finds and changes the next tasks. Returns how many it changed; undefined: there are no more. */
   async #nextPage(operation: Claimed): Promise<number | undefined> {
-    const { about, progress, startedAt } = operation
+    const { about, progress, selected, startedAt } = operation
     if (progress.seen > 0 && progress.cursor === undefined) return undefined
-    const page = await findPage(this.parts, about, startedAt, this.#pageSize(operation), progress.cursor)
+    const page = await findPage(
+      this.parts,
+      about,
+      selected,
+      startedAt,
+      this.#pageSize(operation),
+      progress.cursor,
+    )
     if (page.ids.length === 0) {
       progress.seen += page.seen
       progress.cursor = page.next
@@ -186,10 +206,10 @@ export class BulkWorker {
       await this.#save(operation, LEASE_MS)
       return 0
     }
-    progress.page = page
+    operation.page = page
     await this.#save(operation, LEASE_MS)
     if (operation.stop === "") return this.#finishPage(operation, false)
-    progress.page = undefined
+    operation.page = undefined
     return 0
   }
 
@@ -203,14 +223,14 @@ export class BulkWorker {
   /** Changes the tasks of the page in hand. The counts are stored with the next save. */
   async #finishPage(operation: Claimed, mayBeRepeated: boolean): Promise<number> {
     const { about, progress, startedAt } = operation
-    const { ids, next, seen } = progress.page!
+    const { ids, next, seen } = operation.page!
     const { done, skipped } = await applyTo(this.parts, about, startedAt, ids, mayBeRepeated)
     const followed = progress.done
     progress.seen += seen
     progress.done += done.length
     progress.skipped += skipped
     progress.cursor = next
-    progress.page = undefined
+    operation.page = undefined
     if (about.action === "retry")
       operation.retried.push(...done.slice(0, Math.max(0, MAX_FOLLOWED - followed)))
     if (about.canary && progress.canary === undefined && done[0] !== undefined)
@@ -300,11 +320,19 @@ export class BulkWorker {
   }
 
   async #save(operation: Claimed, wait: number | "", held = true): Promise<void> {
-    const { id, fence, progress, state, retried } = operation
+    const { id, fence, progress, page, state, retried } = operation
     const [code, stop, now] = await runShared(
       this.parts.store,
       "bulkSave",
-      { id, fence, progress: JSON.stringify(progress), state, wait, held: held ? 1 : 0 },
+      {
+        id,
+        fence,
+        progress: JSON.stringify(progress),
+        page: page === undefined ? "" : JSON.stringify(page),
+        state,
+        wait,
+        held: held ? 1 : 0,
+      },
       retried.map(task => ({ task })),
     )
     if (code === "lost") throw new ClaimLost()

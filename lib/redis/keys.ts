@@ -218,7 +218,7 @@ export const SHARED_KEYS: Readonly<Record<string, KeyDeclaration>> = {
     type: "hash",
     by: "bulk id",
     content:
-      "about (what was requested), progress, stop (who asked to stop it), each as JSON; state, started, ended, fence, held; succeeded, died_again, other (counts of retried tasks)",
+      "about (what was requested), selected (tasks), progress, page (the tasks in hand), stop (who asked to stop it), each as JSON; state, started, ended, fence, held; succeeded, died_again, other (counts of retried tasks)",
   },
   [BULK_OPEN]: {
     type: "set",

@@ -93,7 +93,7 @@ export const SHARED_SCRIPTS = {
   bulkStart: {
     source: bulkStart,
     keys: { started: BULK_STARTED, due: BULK_DUE, operation: BULK_OPERATION, open: BULK_OPEN },
-    args: ["id", "about", "progress", "kept", "most"],
+    args: ["id", "about", "selected", "progress", "kept", "most"],
     each: [],
   },
   bulkClaim: {
@@ -105,7 +105,7 @@ export const SHARED_SCRIPTS = {
   bulkSave: {
     source: bulkSave,
     keys: { due: BULK_DUE, operation: BULK_OPERATION, open: BULK_OPEN },
-    args: ["id", "fence", "progress", "state", "wait", "held"],
+    args: ["id", "fence", "progress", "page", "state", "wait", "held"],
     each: ["task"],
   },
   bulkOutcomes: {
@@ -154,7 +154,9 @@ export interface SharedReplies {
         now: number,
         started: number,
         about: string,
+        selected: string,
         progress: string,
+        page: string,
         state: BulkState,
         stop: string,
         taken: 0 | 1,

@@ -39,8 +39,8 @@ async function viewUntil(
 /** Waits until the tasks of a page are being changed. */
 async function pageInHand({ socket }: { socket: string }, id: string): Promise<void> {
   await using direct = new DirectQueue(socket)
-  const progress = () => direct.redis.hget(`tq:bulk{b}:operation:${id}`, "progress")
-  await until("a page is in hand", async () => /"page"|"ended_at"/.test(String(await progress())))
+  const read = () => direct.redis.hmget(`tq:bulk{b}:operation:${id}`, "page", "ended")
+  await until("a page is in hand", async () => (await read()).some(Boolean))
 }
 
 const retryAll = ({ client }: RunningBroker) =>

@@ -44,9 +44,11 @@ async function begun(
   await runShared(runner, "bulkStart", {
     id,
     about: JSON.stringify({ ...ABOUT, ...about }),
-    progress: JSON.stringify({ seen: 10, done: 7, skipped: 3, page }),
+    selected: "",
+    progress: JSON.stringify({ seen: 10, done: 7, skipped: 3 }),
     ...BOUNDS,
   })
+  await queue.redis.hset(`tq:bulk{b}:operation:${id}`, "page", JSON.stringify(page))
   return id
 }
 
@@ -98,13 +100,13 @@ test("a broker whose claim has lapsed can store nothing any more", async () => {
   const id = await begun(o, { action: "purge", state: "dead" }, [freshName()])
   const claim = async () => (await runShared(o.runner, "bulkClaim", { lease: 0 }))!
   const [, first] = await claim()
-  const [, second, , , , , , , taken] = await claim()
+  const [, second, , , , , , , , , taken] = await claim()
   expect([first, second, taken]).toEqual([1, 2, 1])
   const save = (fence: number, text: string) =>
     runShared(
       o.runner,
       "bulkSave",
-      { id, fence, progress: `{"by":"${text}"}`, state: "running", wait: 60_000, held: 1 },
+      { id, fence, progress: `{"by":"${text}"}`, page: "", state: "running", wait: 60_000, held: 1 },
       [{ task: text }],
     )
   expect((await save(first, "first"))[0]).toBe("lost")

@@ -315,6 +315,12 @@ test("Cluster: one master is killed and another frozen, brokers recover, and no 
     found: [{ kind: "not_listed", count: 3, mended: 3 }],
   })
   expect((await clients[1]!.tasks({ state: "queued" })).tasks).toHaveLength(3)
+
+  // A bulk operation covers queues on every master.
+  const { bulk_id } = await clients[0]!.startBulk({ action: "cancel", filter: { type: "a" } })
+  const operation = () => clients[1]!.bulkOperation(bulk_id)
+  await until("it has ended", async () => (await operation()).state === "finished")
+  expect((await operation()).progress).toMatchObject({ done: 3, skipped: 0 })
   const waiting = clients[0]!.lease({ queues: ["quiet"], wait_ms: 20_000 }).catch(error => error)
 
   const load = new Load(clients, queues)
