@@ -2,6 +2,7 @@
  * `bun run pack [file]`: builds the package for Node, a tarball for `npm install`. It contains one JavaScript file without
  * dependencies, the types, and the types of TypeBox, from which ours derive.
  */
+import { existsSync, statSync } from "node:fs"
 import { cp, mkdir, mkdtemp, readFile, rm, symlink } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { dirname, join, relative, resolve } from "node:path"
@@ -11,6 +12,7 @@ import { runProgram } from "./help.ts"
 
 const ROOT = join(import.meta.dir, "../..")
 const ENTRY = "lib/worker/node-package.ts"
+const TSC = join(ROOT, "node_modules/.bin/tsc")
 const TYPEBOX = "@sinclair/typebox"
 
 const { name, version, description, license } = manifest
@@ -86,7 +88,7 @@ async function writeTypes(work: string, folder: string): Promise<void> {
   }
   const config = { extends: join(ROOT, "tsconfig.json"), compilerOptions, files: [ENTRY], include: [] }
   await Bun.write(join(work, "tsconfig.json"), JSON.stringify(config))
-  await $`node_modules/.bin/tsc`.cwd(work).quiet()
+  await $`${TSC}`.cwd(work).quiet()
   await copyTypes(emitted, folder, ENTRY.replace(".ts", ".d.ts"))
   const typebox = join(ROOT, "node_modules", TYPEBOX, "build/esm")
   const isType = (path: string) => !/\.mjs$|esm\/(compiler|errors|parser|syntax|system|value)$/.test(path)
@@ -108,7 +110,13 @@ async function copyTypes(from: string, to: string, file: string, copied = new Se
   for (const path of imports) await copyTypes(from, to, path, copied)
 }
 
-async function main(file: string): Promise<number> {
+async function main(path: string): Promise<number> {
+  if (!existsSync(TSC)) {
+    console.error("pack: the TypeScript compiler is missing. Install the packages of bun.lock: bun install")
+    return 1
+  }
+  const isFolder = existsSync(path) && statSync(path).isDirectory()
+  const file = isFolder ? join(path, `${name}-${version}.tgz`) : path
   await buildPackage(file)
   console.log(`Built ${relative(process.cwd(), file)}. To use it: npm install ${file}`)
   return 0

@@ -8,8 +8,9 @@ import { createLog } from "../../lib/log.ts"
 import { commandHelp } from "../../lib/process/tq.ts"
 import { COMMANDS } from "../../lib/process/tq-commands.ts"
 import { TaskRunner } from "../../lib/worker/task-runner.ts"
+import { table } from "../support/documents.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
-import { directory, ROOT } from "../support/processes.ts"
+import { directory, Process, ROOT } from "../support/processes.ts"
 import { sharedRedis } from "../support/redis.ts"
 
 setDefaultTimeout(60_000)
@@ -243,6 +244,43 @@ test("tail prints events until Ctrl-C, and ends if nobody reads them", async () 
   expect(tail.text()).toMatch(/^[\d:.]{12} (submitted|done) +t\S+/)
   tail.child.kill("SIGINT")
   expect(await tail.child.exited).toBe(0)
+})
+
+test("wait goes on while the broker restarts, and ends at Ctrl-C with exit code 130", async () => {
+  let requests = 0
+  const serve = (answer: () => Response | Promise<Response>, port = 0) =>
+    Bun.serve({
+      hostname: "127.0.0.1",
+      port,
+      fetch: () => {
+        requests++
+        return answer()
+      },
+    })
+  const broker = serve(() => Response.json({ id: "a", status: "queued" }))
+  const { port } = broker
+  const env = { BROKER_URL: `http://127.0.0.1:${port}`, API_SECRET_TOKEN: TOKEN }
+  const cmd = [process.execPath, join(ROOT, "lib/process/tq.ts"), "wait", "a"]
+  await using patient = new Process({ cmd, env })
+  await until("it waits", () => requests > 1)
+  await broker.stop(true)
+  await using again = serve(() => Response.json({ id: "a", status: "done", result: 3 }), port)
+  expect([await patient.ended(), patient.stdout, patient.stderr]).toEqual([0, "3\n", ""])
+  await again.stop(true)
+  requests = 0
+  await using silent = serve(() => new Promise(() => {}), port)
+  await using interrupted = new Process({ cmd, env })
+  await until("it waits", () => requests === 1)
+  expect([await interrupted.stop("SIGINT"), interrupted.stdout]).toEqual([130, ""])
+  await silent.stop(true)
+})
+
+test("the guide for operators names every command", async () => {
+  const rows = await table("lib/process/operations.md", "| command | does |")
+  const named = rows.flatMap(([commands]) =>
+    [...commands!.matchAll(/`([a-z]+(?: [a-z]+)?)/g)].map(([, name]) => name!),
+  )
+  expect(named.sort()).toEqual(Object.keys(COMMANDS).sort())
 })
 
 test.each([

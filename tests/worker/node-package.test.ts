@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { buildPackage } from "../../lib/process/pack.ts"
+import { version } from "../../package.json" with { type: "json" }
 import { code } from "../support/documents.ts"
 import { TOKEN } from "../support/harness.ts"
 import { crowd } from "../support/kills.ts"
@@ -78,8 +78,9 @@ let project: string
 beforeAll(async () => {
   if (!hasNode) return
   project = await mkdtemp(join(tmpdir(), "tq-node-project-"))
-  const tarball = join(project, "package.tgz")
-  await buildPackage(tarball)
+  const pack = new Process({ cmd: [process.execPath, "run", "pack", project], cwd: ROOT })
+  expect([await pack.ended(), pack.stderr]).toEqual([0, ""])
+  const tarball = join(project, `task-queue-${version}.tgz`)
   await writeFile(join(project, "package.json"), JSON.stringify({ name: "empty", type: "module" }))
   await writeFile(join(project, "worker.js"), WORKER)
   const install = new Process({
