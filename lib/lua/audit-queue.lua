@@ -48,7 +48,7 @@ local NO_ENTRY = {
 local WAITS = { scheduled = true, retrying = true, queued = true }
 local ENDED = { done = true, dead = true, cancelled = true }
 
-local MAX_SEARCHED = 100000 -- entries of a ready list in which one check looks for a turn
+local MAX_LOOKED = 100000 -- entries of a ready list in which one check looks for a turn, about 1 ms
 local MAX_COUNTED = 1000 -- entries of groups of which one check adds up the lengths
 
 local NO_EXTRAS = {}
@@ -142,10 +142,10 @@ function check.unique(key)
   if not state or ENDED[state] or task_extras.unique ~= key then note("stray_key", delete, unique .. key) end
 end
 
--- How many turns an entry has in its ready list: 2 stands for more. nil: the line is too long to search.
+-- How many turns an entry has in its ready list: 2 stands for more. nil: the line is too long to search, and to remove one.
 local function turns_in_line(priority, turn)
-  local found = #redis.call("LPOS", ready .. priority, turn, "COUNT", 2, "MAXLEN", MAX_SEARCHED)
-  if found > 0 or redis.call("LLEN", ready .. priority) <= MAX_SEARCHED then return found end
+  if redis.call("LLEN", ready .. priority) > MAX_LOOKED then return end
+  return #redis.call("LPOS", ready .. priority, turn, "COUNT", 2)
 end
 
 local function remove_turns(priority, turn, count)

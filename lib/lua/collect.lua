@@ -79,7 +79,7 @@ end
 
 -- Publishes how many tasks became ready, minus those that the caller has leased itself.
 local function publish(taken)
-  if became_ready > taken then publish_hint(wake, became_ready - taken) end
+  if became_ready > taken then publish_hint(wake, int(became_ready - taken)) end
   became_ready = 0
 end
 

@@ -1,15 +1,19 @@
---[[ create: how a task is created. lib/redis/scripts.ts puts it before the scripts that create tasks. ]]
+--[[ create: how a task is created. ]]
 local function set_payload(id, large)
   if large ~= "" then redis.call("SET", payload .. id, large) end
 end
 
 -- For how many tasks and bytes the queue has room. Stale ids in ready lists take up room, too.
-local free_depth, free_bytes = math.huge, math.huge
-if max_depth > 0 then
-  free_depth = max_depth - redis.call("ZCARD", due)
-  for priority = 0, 9 do free_depth = free_depth - redis.call("LLEN", ready .. priority) - grouped_in(priority) end
+local function room_of_queue()
+  local depth, bytes = math.huge, math.huge
+  if max_depth > 0 then
+    depth = max_depth - redis.call("ZCARD", due)
+    for priority = 0, 9 do depth = depth - redis.call("LLEN", ready .. priority) - grouped_in(priority) end
+  end
+  if max_bytes > 0 then bytes = max_bytes - math.max(0, tonumber(redis.call("HGET", stats, "bytes") or 0)) end
+  return depth, bytes
 end
-if max_bytes > 0 then free_bytes = max_bytes - math.max(0, tonumber(redis.call("HGET", stats, "bytes") or 0)) end
+local free_depth, free_bytes = room_of_queue()
 
 local function size_of_new(body, large) return size_of_body(body) + #large end
 

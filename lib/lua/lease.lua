@@ -27,25 +27,31 @@ local MAX_BYTES = 4194304
 
 -- To the second, so that polls do not write to an idle queue each time. A poll of a made-up name writes nothing, because
 -- nobody would ever delete it.
-note_poll(registered == "1" and 1000 or math.huge)
-local moved = run_timers(tonumber(limit), retention)
-commit()
+local was_set_back = note_poll(registered == "1" and 1000 or math.huge)
+local moved = 0
+if was_set_back or next_event() == 0 then
+  moved = run_timers(tonumber(limit), retention, was_set_back)
+  commit()
+end
 
 -- While the queue is paused no hint is published: nobody could lease the task. Resuming the queue wakes all clients.
 local paused, concurrency, rates, per_second, burst =
   unpack(redis.call("HMGET", settings, "paused", "concurrency", "rates", "per_second", "burst"))
 if paused then return { next_event(), {}, lapsed, died_count, timeouts[1] and timeouts or nil } end
-rates = read_rates(rates, per_second, burst)
-local allowed, levels, set_back = allowance(concurrency, rates)
+local allowed, levels, set_back = math.huge, nil, false
+if concurrency or rates or per_second then
+  rates = read_rates(rates, per_second, burst)
+  allowed, levels, set_back = allowance(concurrency, rates)
+end
 
-local pop = { "LMPOP", 10 }
-for priority = 9, 0, -1 do pop[#pop + 1] = ready .. priority end
-pop[#pop + 1] = "LEFT"
-pop[#pop + 1] = "COUNT"
+local pop = {
+  "LMPOP", "10", ready .. "9", ready .. "8", ready .. "7", ready .. "6", ready .. "5", ready .. "4", ready .. "3",
+  ready .. "2", ready .. "1", ready .. "0", "LEFT", "COUNT",
+}
 local count_at = #pop + 1
 
 local handed, slot, passed, large, large_at = {}, 0, 0, {}, {}
-local bytes, is_full = 0, false
+local bytes, is_full, expired = 0, false, {}
 local open_slots, turn = {}, 0
 for i = workers_from, #ARGV, fields_each do open_slots[#open_slots + 1] = tonumber(ARGV[i + 1]) end
 
@@ -72,7 +78,7 @@ local function hand_out(id, key, lease, policy, rest)
   leased[at + 1] = deadline
   leased[at + 2] = id
   if policy.expires > 0 then leave(expiring, id) end
-  if policy.group then open_groups().enter(policy.group, id) end
+  if policy.group then groups.enter(policy.group, id) end
   at = #handed
   handed[at + 1] = id
   handed[at + 2] = text
@@ -90,14 +96,13 @@ local function try_hand_out(id, key, priority, group)
   local text = loaded[id]
   local lease, rest = match(text or "", QUEUED)
   local policy = lease and policy_in(text, rest)
-  if not policy or policy.priority ~= priority or policy.group ~= group or opened[id] then
+  if not policy or policy.priority ~= priority or policy.group ~= group then
     -- It has left this list, or was deleted.
     passed = passed + 1
     return false
   end
   if policy.expires > 0 and now > policy.expires then
-    leave(expiring, id)
-    mark_dead(open(id), "expired")
+    expired[#expired + 1] = id
     passed = passed + 1
     return false
   end
@@ -123,10 +128,13 @@ local function split_turns(entries)
   return ids, turns
 end
 
+local room = math.min(slots, math.max(1, MAX_HANDED - 2 * moved))
+local most = math.min(room, allowed)
+
 -- Serves the turns of groups in rounds: one task of each group per round, as if every turn went back to the end of the line
 -- in between. `whole`: these turns were the rest of the line, so they share the open slots; otherwise each gets one task.
-local function serve_turns(names, priority, most, whole)
-  local groups, share, extra = open_groups(), 1, 0
+local function serve_turns(names, priority, whole)
+  local share, extra = 1, 0
   if whole then share, extra = math.floor((most - slot) / #names), (most - slot) % #names end
   local hands, ids = groups.take(names, priority, share, extra), {}
   for _, hand in ipairs(hands) do
@@ -153,13 +161,14 @@ local function serve_turns(names, priority, most, whole)
   in_chunks("RPUSH", back, ready .. priority)
 end
 
-local room = math.min(slots, math.max(1, MAX_HANDED - 2 * moved))
-local most = math.min(room, allowed)
-while slot < most and passed < MAX_PASSED and not is_full do
+-- Pops entries and hands out the ids among them. Returns the turns among them, their priority, and whether these entries
+-- were the rest of the line; nothing if the call is complete.
+local function hand_out_next()
+  if slot >= most or passed >= MAX_PASSED or is_full then return end
   local count = most - slot
-  pop[count_at] = count
+  pop[count_at] = int(count)
   local popped = redis.call(unpack(pop))
-  if not popped then break end
+  if not popped then return end
   local priority = sub(popped[1], -1)
   local entries = popped[2]
   local ids, turns = split_turns(entries)
@@ -171,15 +180,31 @@ while slot < most and passed < MAX_PASSED and not is_full do
       break
     end
   end
-  if is_full then
-    -- The ids from here on go back to where they were popped, and the turns. They were ready before, so no hint is published.
-    local back, is_left = values_in(to_head, priority), false
-    for _, entry in ipairs(entries) do
-      is_left = is_left or entry == first_left
-      if is_left or byte(entry) == TURN then back[#back + 1] = entry end
+  if not is_full then return turns, priority, #entries < count end
+  -- The ids from here on go back to where they were popped, and the turns. They were ready before, so no hint is published.
+  local back, is_left = values_in(to_head, priority), false
+  for _, entry in ipairs(entries) do
+    is_left = is_left or entry == first_left
+    if is_left or byte(entry) == TURN then back[#back + 1] = entry end
+  end
+end
+
+local turns, turn_priority, whole
+repeat turns, turn_priority, whole = hand_out_next() until not turns or turns[1]
+if turns then
+  open_groups()
+  repeat
+    if turns[1] then serve_turns(turns, turn_priority, whole) end
+    turns, turn_priority, whole = hand_out_next()
+  until not turns
+end
+if #expired > 0 then
+  for _, id in ipairs(expired) do
+    local t = open(id)
+    if t.state == "queued" then -- not twice, if its id was in the list twice
+      leave(expiring, id)
+      mark_dead(t, "expired")
     end
-  elseif #turns > 0 then
-    serve_turns(turns, priority, most, #entries < count)
   end
 end
 if #large > 0 then
@@ -193,10 +218,12 @@ if rates and (slot > 0 or set_back) then
 end
 local stopped = passed >= MAX_PASSED or (is_full and slot < slots) or (slot == room and room < slots)
 local event = stopped and 0 or next_event()
-local gained = rates and ms_until(rates, levels, 1) or 0
-if event ~= 0 and slot == most and most < room and gained > 0 then
-  -- More tasks can be leased as soon as the queue's rates allow it.
-  gained = math.max(MIN_GAIN, gained)
-  event = event < 0 and gained or math.min(event, gained)
+if rates and event ~= 0 and slot == most and most < room then
+  local gained = ms_until(rates, levels, 1)
+  if gained > 0 then
+    -- More tasks can be leased as soon as the queue's rates allow it.
+    gained = math.max(MIN_GAIN, gained)
+    event = event < 0 and gained or math.min(event, gained)
+  end
 end
 return { event, handed, lapsed, died_count, timeouts[1] and timeouts or nil }

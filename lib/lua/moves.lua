@@ -18,13 +18,15 @@ local function lapse_time(policy, timeout, started)
   return deadline
 end
 
+local random = math.randomseed(clock[2]) or math.random -- seeded: otherwise every script would draw the same numbers
+
 -- The delay before the attempt that follows the nth failure or crash. Full jitter: from 0 to the whole delay.
 local function backoff_delay(policy, n)
   if policy.backoff == "" then return 0 end
   local delay = policy.delay
   if policy.backoff == "exponential" then delay = delay * 2 ^ (n - 1) end
   delay = math.min(delay, policy.max_delay > 0 and policy.max_delay or MAX_BACKOFF)
-  if policy.jitter then delay = math.random() * delay end
+  if policy.jitter then delay = random() * delay end
   return math.floor(delay)
 end
 
@@ -240,17 +242,18 @@ local function sweep_expired(limit)
   return #ids
 end
 
--- Stores the time of a poll if the last one was `age` ms ago or longer; math.huge: nobody polls now. A time later than now
--- was written before the clock was set back. Groups that are held until some time must not wait as long: they are looked
--- at again.
+-- Stores the time of a poll if the last one was `age` ms ago or longer; math.huge: nobody polls now. Returns whether the
+-- clock has been set back: then the stored time is later than now.
 local function note_poll(age)
   local passed = now - (redis.call("HGET", stats, "polled") or 0)
-  if passed < 0 then open_groups().look_at_held(0, 1000) end
   if passed < 0 or passed >= age then redis.call("HSET", stats, "polled", now) end
+  return passed < 0
 end
 
--- All three, with at most `limit` tasks in total, because a script blocks Redis. Returns how many entries it read.
-local function run_timers(limit, retention)
+-- All three, with at most `limit` tasks in total, because a script blocks Redis. Returns how many entries it read. If the
+-- clock has been set back, groups that are held until some time must not wait as long: they are looked at again.
+local function run_timers(limit, retention, was_set_back)
+  if was_set_back then open_groups().look_at_held(0, 1000) end
   local moved = sweep_lapsed(limit, retention)
   moved = moved + sweep_expired(limit - moved)
   return moved + sweep_due(limit - moved)
@@ -260,7 +263,7 @@ end
 local function next_event()
   local first = math.huge
   for _, set in ipairs({ leases, due, expiring }) do
-    local score = redis.call("ZRANGE", set, 0, 0, "WITHSCORES")[2]
+    local score = redis.call("ZRANGE", set, "0", "0", "WITHSCORES")[2]
     if score then first = math.min(first, tonumber(score)) end
   end
   if first == math.huge then return -1 end

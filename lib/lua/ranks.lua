@@ -1,4 +1,4 @@
---[[ ranks: where a listing of a sorted set continues. A part of page and merged, joined by lib/redis/scripts.ts. ]]
+--[[ ranks: where a listing of a sorted set continues. ]]
 
 -- By bytes, as in sorted sets. The comparison of Lua depends on the locale of the server.
 local function is_after(a, b)

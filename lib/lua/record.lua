@@ -1,9 +1,9 @@
 --[[ record: the keys of a queue and the text of a task.
-  lib/redis/scripts.ts puts six files before every queue script: clock.lua, record.lua, collect.lua (collected writes),
-  buckets.lua (rates), groups.lua and moves.lua (transitions that several scripts share). A script reads the tasks it needs, changes them, and commits.
-  The script's first line after the shebang, written by lib/redis/scripts.ts, defines the limits of a queue: max_depth and max_bytes (0: no limit).
-  If max_bytes is set, `bytes` in `stats` counts what all tasks that have not ended occupy. ]]
-local task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, settings, wake, ended, schedules, planned = unpack(KEYS)
+  lib/redis/script-text.ts gives every script the definitions that it uses of clock.lua, record.lua, collect.lua (collected
+  writes), buckets.lua (rates), groups.lua, moves.lua (transitions that several scripts share), create.lua and schedule.lua.
+  A queue script reads the tasks it needs, changes them, and commits. Its first lines after the shebang, written by
+  lib/redis/scripts.ts, define the limits of a queue, max_depth and max_bytes (0: no limit), and the keys of the queue that
+  the script uses. If max_bytes is set, `bytes` in `stats` counts what all tasks that have not ended occupy. ]]
 
 local groups = false -- see groups.lua: opened when a call first meets a task with a group
 local open_groups
@@ -20,8 +20,6 @@ end
 
 -- Locals for what runs per task: a global is looked up by name at each use.
 local ARGV, find, match, sub, byte = ARGV, string.find, string.match, string.sub, string.byte
-
-math.randomseed(clock[2]) -- otherwise every script would draw the same numbers
 
 local CHUNK = 4000 -- values in one command; unpack fails near 8,000
 

@@ -1,4 +1,4 @@
---[[ schedule: the text of a schedule. lib/redis/scripts.ts puts it before the scripts that read schedules. ]]
+--[[ schedule: the text of a schedule. ]]
 -- The first line of a schedule, which lib/task/schedule.ts writes: version, planned, fired, missed, skipped, last, paused.
 -- planned: the time of its next run; last: that of its newest task; "0": none. `()` captures where the second line begins.
 local SCHEDULE = "^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)\n()"

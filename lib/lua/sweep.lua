@@ -34,8 +34,8 @@ local function trim(set, score, most)
   return #ids
 end
 
-note_poll(polled == "1" and 0 or math.huge)
-local moved = run_timers(limit, retention)
+local was_set_back = note_poll(polled == "1" and 0 or math.huge)
+local moved = run_timers(limit, retention, was_set_back)
 local trimmed = math.max(
   trim(done, now, tonumber(keep)),
   trim(cancelled, now, tonumber(keep)),

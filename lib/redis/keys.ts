@@ -1,7 +1,6 @@
 /**
  * The one file that spells Redis keys. All keys of a queue have its name as their hash tag, so that a queue is in one slot
- * of a Cluster and a script may use all of them. Every queue script gets all keys of its queue, in this order; a test
- * compares it with the line of lua/record.lua that unpacks KEYS.
+ * of a Cluster and a script may use all of them. A queue script receives those that it uses, in this order.
  */
 
 export interface KeyDeclaration {
@@ -95,20 +94,22 @@ const queueKey = (queue: string, name: AnyQueueKey): string =>
 export const channelIn = (channel: string, database = 0): string =>
   database === 0 ? channel : `${channel}@${database}`
 
-const cache = new Map<string, string[]>()
+const cache = new Map<string, Record<QueueKey, string>>()
 
-export function queueKeys(queue: string, database = 0): string[] {
+/** These keys of a queue, in the order in which a script receives them. */
+export function queueKeys(queue: string, names: readonly QueueKey[], database = 0): string[] {
   const place = database === 0 ? queue : channelIn(queue, database)
   let keys = cache.get(place)
   if (keys === undefined) {
-    keys = QUEUE_KEY_NAMES.map(name => {
+    keys = {} as Record<QueueKey, string>
+    for (const name of QUEUE_KEY_NAMES) {
       const key = queueKey(queue, name)
-      return QUEUE_KEYS[name].type === "channel" ? channelIn(key, database) : key
-    })
+      keys[name] = QUEUE_KEYS[name].type === "channel" ? channelIn(key, database) : key
+    }
     if (cache.size > 10_000) cache.clear()
     cache.set(place, keys)
   }
-  return keys
+  return names.map(name => keys[name])
 }
 
 /** One key of a queue. */

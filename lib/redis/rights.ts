@@ -8,7 +8,7 @@ import { MISSING, PROBE_CHANNEL, SCHEMA } from "./keys.ts"
  */
 const CALLS: readonly string[] = [
   ...["GET", "EXISTS", "STRLEN", "MGET", "PTTL", "DEL", "UNLINK"].map(command => `${command} ${MISSING}`),
-  ...["HGETALL", "LLEN", "LPOP", "SMEMBERS", "ZCARD"].map(command => `${command} ${MISSING}`),
+  ...["HGETALL", "LLEN", "LPOP", "SCARD", "SMEMBERS", "ZCARD"].map(command => `${command} ${MISSING}`),
   ...[
     "HGET",
     "HMGET",
@@ -40,6 +40,7 @@ const CALLS: readonly string[] = [
   ...["RPUSH", "LPUSH", "SADD"].map(command => `${command} ${SCHEMA} x`),
   ...["HSET", "HSETNX", "HINCRBY"].map(command => `${command} ${SCHEMA} x 0`),
   "SCAN 0 COUNT 1",
+  "TIME",
 ]
 
 /** The commands that CALLS tries, for the test that compares them with the scripts. */
@@ -58,8 +59,6 @@ export function missingRight(call: string, error: string): string | undefined {
 
 /** The right that a command of the broker itself lacks. Scripts need a whole category. */
 function rightOfCommand(name: string, error: Error): string | undefined {
-  // The probe script survives every other refusal.
-  if (/on @user_script/.test(error.message)) return missingRight("TIME", error.message)
   const right = missingRight(name, error.message)
   return right === "+eval" || right === "+evalsha" ? "+@scripting" : right
 }

@@ -53,14 +53,13 @@ import type { HeldCause } from "../wire/grouping.ts"
 import type { AuditFault } from "../wire/operating.ts"
 import type { Reason } from "../wire/states.ts"
 import { asRefusal } from "./faults.ts"
-import { channelIn, queueKeys, SHARED_KEYS } from "./keys.ts"
+import { channelIn, QUEUE_KEY_NAMES, type QueueKey, queueKeys, SHARED_KEYS } from "./keys.ts"
 import type { Runner, Script } from "./runner.ts"
+import { definitionsIn, namesIn, withDefinitions } from "./script-text.ts"
 import { SHARED_SCRIPTS, type SharedReplies, type SharedScriptName } from "./shared-scripts.ts"
 
 interface Declaration {
   source: string
-  /** Shared files that only some scripts need. */
-  parts?: readonly string[]
   /** The arguments that are passed once, in the order in which the script reads them. */
   args: readonly string[]
   /** The arguments that are passed for each item. */
@@ -71,7 +70,6 @@ interface Declaration {
 export const QUEUE_SCRIPTS = {
   submit: {
     source: submit,
-    parts: [create],
     args: ["ttl"],
     each: ["id", "body", "large", "extras"],
   },
@@ -90,7 +88,6 @@ export const QUEUE_SCRIPTS = {
   cancel: { source: cancel, args: ["retention"], each: ["id"] },
   change: {
     source: change,
-    parts: [create],
     args: [],
     each: ["id", "inline", "large", "priority", "when", "members", "known"],
   },
@@ -101,7 +98,6 @@ export const QUEUE_SCRIPTS = {
   why: { source: why, args: [], each: ["id"] },
   auditQueue: {
     source: auditQueue,
-    parts: [schedule],
     args: ["began", "fix", "retention"],
     each: ["what", "id", "more"],
   },
@@ -121,13 +117,11 @@ export const QUEUE_SCRIPTS = {
   recheckGroups: { source: recheckGroups, args: ["from", "limit"], each: [] },
   page: {
     source: page,
-    parts: [ranks],
     args: ["queues", "places", "limit", "bytes", "part", "place", "score", "id"],
     each: [],
   },
   merged: {
     source: merged,
-    parts: [ranks],
     args: ["queues", "places", "retention", "limit", "most", "part", "at", "queue", "place", "id"],
     each: [],
   },
@@ -136,7 +130,6 @@ export const QUEUE_SCRIPTS = {
   deadSize: { source: deadSize, args: ["queues"], each: [] },
   scheduleFire: {
     source: scheduleFire,
-    parts: [create, schedule],
     args: ["retention", "ttl"],
     each: [
       "name",
@@ -153,11 +146,10 @@ export const QUEUE_SCRIPTS = {
     ],
   },
   scheduleSet: { source: scheduleSet, args: ["name", "before", "text", "score"], each: [] },
-  scheduleGet: { source: scheduleGet, parts: [schedule], args: ["name"], each: [] },
+  scheduleGet: { source: scheduleGet, args: ["name"], each: [] },
   schedulesDue: { source: schedulesDue, args: ["limit"], each: [] },
   schedulesPage: {
     source: schedulesPage,
-    parts: [schedule],
     args: ["limit", "score", "name"],
     each: [],
   },
@@ -363,23 +355,26 @@ const MAX_QUEUES_AT_ONCE = { oneSlot: 300, cluster: 30 }
 
 const isQueueScript = (name: AnyScript): name is ScriptName => name in QUEUE_SCRIPTS
 
-/** The text of a script that is sent to Redis: its shebang, a line with the limits, the shared files, its own lines. */
+const FOR_QUEUES = definitionsIn([clock, record, collect, buckets, groups, moves, create, ranks, schedule])
+const FOR_OTHERS = definitionsIn([clock])
+
+/**
+ * The text of a script that is sent to Redis: its shebang, its statements and the shared definitions that they use. Before those
+ * of a queue script stand the limits of a queue and the keys of the queue that the script uses.
+ */
 export function scriptText(name: AnyScript, { depth, bytes } = NO_LIMITS): string {
-  const { source, parts = [] }: Declaration = ALL_SCRIPTS[name]
-  const end = source.indexOf("\n")
-  const before = isQueueScript(name)
-    ? [
-        `local max_depth, max_bytes = ${depth}, ${bytes}`,
-        clock,
-        record,
-        collect,
-        buckets,
-        groups,
-        moves,
-        ...parts,
-      ]
-    : [clock]
-  return [source.slice(0, end), ...before, source.slice(end + 1)].join("\n")
+  const { source } = ALL_SCRIPTS[name]
+  const shebang = source.slice(0, source.indexOf("\n") + 1)
+  const rest = source.slice(shebang.length)
+  if (!isQueueScript(name)) return shebang + withDefinitions(rest, FOR_OTHERS)
+  const statements = withDefinitions(rest, FOR_QUEUES)
+  const limits = `local max_depth, max_bytes = ${depth}, ${bytes}\n`
+  return `${shebang}${limits}local ${keysUsedIn(statements).join(", ")} = unpack(KEYS)\n${statements}`
+}
+
+function keysUsedIn(statements: string): QueueKey[] {
+  const names = new Set(namesIn(statements))
+  return QUEUE_KEY_NAMES.filter(name => names.has(name))
 }
 
 /**
@@ -405,12 +400,18 @@ export const prepareScript = (text: string): Script => ({
 
 interface Prepared extends Script {
   mustReplicate: boolean
+  /** The keys of the queue that the script uses. */
+  keys: readonly QueueKey[]
 }
 
 function prepare(name: AnyScript, limits?: Limits): Prepared {
   const text = scriptText(name, limits)
   const writes = !text.slice(0, text.indexOf("\n")).includes("no-writes")
-  return { ...prepareScript(text), mustReplicate: writes && !SAFE_TO_LOSE.has(name) }
+  return {
+    ...prepareScript(text),
+    mustReplicate: writes && !SAFE_TO_LOSE.has(name),
+    keys: isQueueScript(name) ? keysUsedIn(text) : [],
+  }
 }
 
 const prepareAll = <N extends AnyScript>(scripts: Record<N, Declaration>, limits?: Limits) =>
@@ -502,7 +503,7 @@ export class Scripts {
     try {
       return (await this.runner.run(
         this.#prepared[name],
-        queueKeys(queue, this.runner.database),
+        queueKeys(queue, this.#prepared[name].keys, this.runner.database),
         flat,
         mustReplicate,
       )) as Replies[N]

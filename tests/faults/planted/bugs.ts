@@ -206,9 +206,7 @@ export const BUGS: Bug[] = [
   {
     name: "a slot of a group is not freed",
     file: "lib/lua/settle.lua",
-    edits: [
-      ["  if policy.group then open_groups().leave(policy.group, id) end\n  settled_ids", "  settled_ids"],
-    ],
+    edits: [["  if policy.group then of_groups[at + 1], of_groups[at + 2] = policy.group, id end\n", ""]],
     signs: ["keys", "drain"],
   },
   {
