@@ -6,6 +6,7 @@ import { can, queryOf, requestJson } from "./api.ts"
 import { LimitField } from "./control.tsx"
 import { Confirm } from "./dialog.tsx"
 import { Select } from "./fields.tsx"
+import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
 import { Badge, ProblemNote, TaskLink } from "./parts.tsx"
 import { PauseForm } from "./pause-dialog.tsx"
@@ -79,15 +80,15 @@ function GroupTable(props: {
             <div class="buttons">
               {view.paused_at === undefined ? (
                 <button type="button" onClick={() => props.open({ kind: "pause", view })}>
-                  Pause group
+                  <Icon name="pause" /> Pause group
                 </button>
               ) : (
                 <button type="button" onClick={() => resumeGroup(view, props.refresh)}>
-                  Resume group
+                  <Icon name="play" /> Resume group
                 </button>
               )}
               <button type="button" onClick={() => props.open({ kind: "limits", view })}>
-                Group limits
+                <Icon name="gear" /> Group limits
               </button>
             </div>
           ),

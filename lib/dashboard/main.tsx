@@ -136,6 +136,7 @@ function SignedIn() {
   const main = useRef<HTMLElement>(null)
   useEffect(() => {
     const label = VIEWS.find(([of]) => of === place)?.[1] ?? "Dashboard"
+    document.querySelector(".top [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" })
     document.title = `${at.path[1] ? `${escapeInvisible(at.path[1], 60)} · ` : ""}${label} · ${installationName}`
   }, [at])
   const shortcuts = useShortcuts(VIEWS)

@@ -37,6 +37,9 @@ export function Schedule({ id }: { id: string }) {
   const { value, problem, refresh } = useData(id, signal => load(id, signal), { pollMs: 3_000 })
   return (
     <>
+      <nav class="crumbs" aria-label="Breadcrumb">
+        <a href="#/schedules">Schedules</a> /
+      </nav>
       <div class="title">
         <h1>
           <SafeText text={id} most={120} />

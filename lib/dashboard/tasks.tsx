@@ -194,7 +194,7 @@ export function TaskTable(props: {
           ),
         },
         { head: "Type", cell: ({ type }) => <SafeText text={type} most={200} /> },
-        props.queues && { head: "Queue", cell: ({ queue }) => <QueueLink queue={queue} /> },
+        props.queues && { head: "Queue", wide: true, cell: ({ queue }) => <QueueLink queue={queue} /> },
         severalStates && { head: "State", cell: ({ status }) => <Badge of={status} /> },
         some(({ priority }) => priority !== DEFAULT_PRIORITY) && {
           head: "Priority",

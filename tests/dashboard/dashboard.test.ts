@@ -582,7 +582,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.page.keyboard.press("Enter")
     await page.find("heading", "Queues")
     const reached: string[] = []
-    for (let i = 0; i < 12; i++) {
+    for (let i = 0; i < 20 && !reached.includes("Sign out"); i++) {
       await page.page.keyboard.press("Tab")
       const active =
         "(document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent).trim()"
