@@ -136,7 +136,7 @@ function SignedIn() {
   const main = useRef<HTMLElement>(null)
   useEffect(() => {
     const label = VIEWS.find(([of]) => of === place)?.[1] ?? "Dashboard"
-    document.querySelector(".top [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" })
+    showCurrent()
     document.title = `${at.path[1] ? `${escapeInvisible(at.path[1], 60)} · ` : ""}${label} · ${installationName}`
   }, [at])
   const shortcuts = useShortcuts(VIEWS)
@@ -182,6 +182,13 @@ function SignedIn() {
       {shortcuts.list}
     </>
   )
+}
+
+/** On narrow screens the navigation scrolls. (scrollIntoView would also move where the next Tab starts.) */
+function showCurrent(): void {
+  const link = document.querySelector<HTMLElement>(".top [aria-current]")
+  const nav = link?.parentElement
+  if (nav) nav.scrollLeft = link.offsetLeft - nav.offsetLeft - nav.clientWidth / 2
 }
 
 function CurrentView({ at }: { at: Route }) {
