@@ -159,9 +159,7 @@ function QueueTable(props: {
           head: "Attention",
           order: "attention",
           cell: ({ queue, attention }) =>
-            attention.length === 0 ? (
-              <span class="dim">–</span>
-            ) : (
+            attention.length > 0 && (
               <span class="kinds">
                 <KindLinks queue={queue} attention={attention.slice(0, MAX_KINDS)} />
               </span>
@@ -189,6 +187,7 @@ function QueueTable(props: {
         {
           head: "Failed/s",
           num: true,
+          wide: true,
           order: "failed",
           cell: ({ recent: { failed_per_s: failed } }) =>
             failed === 0 ? <span class="dim">0</span> : <span class="error">{formatRate(failed)}</span>,
@@ -214,6 +213,7 @@ function QueueTable(props: {
         {
           head: "Workers",
           num: true,
+          wide: true,
           order: "workers",
           cell: ({ queue, workers: { count } }) => (
             <a class={count === 0 ? "dim" : ""} href={`#/workers?queue=${encodeURIComponent(queue)}`}>

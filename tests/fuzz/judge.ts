@@ -31,7 +31,7 @@ export function judge(document: Document, asked: Asked, answer: Answer): Told {
   if (text.includes(TOKEN) || [...answer.headers.values()].some(value => value.includes(TOKEN)))
     return verdict("It repeats the token")
   if (text === "") {
-    if (status === 302 && answer.headers.get("location") === "/dashboard") return verdict()
+    if (status === 302 && /^\/?dashboard$/.test(answer.headers.get("location") ?? "")) return verdict()
     if (status === 204 || (status < 500 && asked.methods.includes("HEAD"))) return verdict()
     // Bun itself refuses headers that are too large, and closes the connection.
     return (asked.whole && status !== 431) || !BUNS.has(status)
