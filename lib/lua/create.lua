@@ -21,7 +21,7 @@ local function size_of_new(body, large) return size_of_body(body) + #large end
 local free_in_group = {}
 local function free_of(group)
   if not free_in_group[group] then
-    local most = open_groups().limits(group).max_waiting
+    local most = open_groups().are_limited() and groups.limits(group).max_waiting
     free_in_group[group] = most and most - groups.waiting(group) or math.huge
   end
   return free_in_group[group]

@@ -80,7 +80,7 @@ function open_groups()
   function groups.enter(name, id)
     local values = values_in(joined, busy)
     local at = #values
-    values[at + 1] = 0
+    values[at + 1] = "0"
     values[at + 2] = member(name, id)
   end
 
@@ -209,7 +209,7 @@ function open_groups()
       size = sizes[entries[i]] or tonumber(size or 0)
       local room = groups.room(name, priority)
       if room > 0 and size > 0 then
-        ids = redis.call("LPOP", list .. entries[i], math.min(room, i <= extra and share + 1 or share)) or ids
+        ids = redis.call("LPOP", list .. entries[i], int(math.min(room, i <= extra and share + 1 or share))) or ids
         sizes[entries[i]] = size - #ids
         sum = sum - #ids
         if rooms[name] then rooms[name].most = room - #ids end
@@ -371,7 +371,7 @@ function open_groups()
     for entry, size in pairs(sizes) do
       if size > 0 then
         local at = #scores
-        scores[at + 1] = size
+        scores[at + 1] = int(size)
         scores[at + 2] = entry
       else
         emptied[#emptied + 1] = entry
@@ -385,7 +385,7 @@ function open_groups()
       held = scores_of(marks)
     end
     for i, entry in ipairs(touched) do
-      local new = #(heads[entry] or {}) + #(tails[entry] or {})
+      local new = (heads[entry] and #heads[entry] or 0) + (tails[entry] and #tails[entry] or 0)
       local priority = sub(entry, 1, 1)
       count(priority, new)
       if held[i] then
