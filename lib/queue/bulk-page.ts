@@ -31,7 +31,7 @@ export async function findPage(
     const from = Number(cursor ?? 0)
     const ids = selected.slice(from, from + limit)
     const next = from + ids.length < selected.length ? `${from + ids.length}` : undefined
-    return { ids, next, seen: ids.length }
+    return { ids, next, seen: ids.length, hasGroups: false }
   }
   const matches = matcherOf(filterOf(filter))
   const { tasks, next, looked } = await tasksPage(scripts, {
@@ -41,17 +41,21 @@ export async function findPage(
     cursor,
     bare: true,
     sight: "all", // only operators start these operations
-    matches: task => isInTime(about.action, task, startedAt) && (matches?.(task, startedAt) ?? true),
+    matches: task => isOpen(about.action, task, startedAt) && (matches?.(task, startedAt) ?? true),
   })
-  return { ids: tasks.map(({ id }) => id), next, seen: looked }
+  const hasGroups = tasks.some(({ group }) => group !== undefined)
+  return { ids: tasks.map(({ id }) => id), next, seen: looked, hasGroups }
 }
 
 /**
- * Whether a task was there when the operation started. Otherwise an operation might never end: it would retry a task that
- * dies again, or start one now that fails again, once more.
+ * Whether a task was there when the operation started, and is not being cancelled. Otherwise an operation might never end:
+ * it would retry a task that dies again, or start one now that fails again, once more.
  */
-const isInTime = (action: BulkAction, { createdAt, startedAt = 0, finishedAt = 0 }: Task, at: number) =>
-  Math.max(createdAt, action === "cancel" ? 0 : startedAt, finishedAt) <= at
+function isOpen(action: BulkAction, task: Task, at: number): boolean {
+  const { createdAt, startedAt = 0, finishedAt = 0, cancelRequestedAt } = task
+  if (action === "cancel") return createdAt <= at && cancelRequestedAt === undefined
+  return Math.max(createdAt, startedAt, finishedAt) <= at
+}
 
 /**
  * Applies the action. Returns the tasks that it has changed, and how many it has skipped. `mayBeRepeated`: a broker that

@@ -31,6 +31,8 @@ export interface BulkPage {
   next?: string | undefined
   /** How many tasks were looked at to find these. */
   seen: number
+  /** Whether some of them belong to groups. */
+  hasGroups: boolean
 }
 
 export interface BulkProgress {
@@ -39,6 +41,9 @@ export interface BulkProgress {
   skipped: number
   /** Where the next page begins. */
   cursor?: string | undefined
+  /** Whether this pass has found tasks of groups, and how many tasks were done when it began. */
+  hasGroups?: boolean
+  doneBefore?: number
   canary?: { task_id: string; retried_at: number; state?: State | undefined } | undefined
   cause?: string
   /** How often a step failed by a fault, in a row. */

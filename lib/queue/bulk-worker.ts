@@ -190,7 +190,7 @@ export class BulkWorker {
   /** Finds and changes the next tasks. Returns how many it changed; undefined: there are no more. */
   async #nextPage(operation: Claimed): Promise<number | undefined> {
     const { about, progress, selected, startedAt } = operation
-    if (progress.seen > 0 && progress.cursor === undefined) return undefined
+    if (progress.seen > 0 && progress.cursor === undefined && !this.#looksAgain(operation)) return undefined
     const page = await findPage(
       this.parts,
       about,
@@ -202,7 +202,7 @@ export class BulkWorker {
     if (page.ids.length === 0) {
       progress.seen += page.seen
       progress.cursor = page.next
-      if (page.next === undefined) return undefined
+      if (page.next === undefined && !this.#looksAgain(operation)) return undefined
       await this.#save(operation, LEASE_MS)
       return 0
     }
@@ -211,6 +211,19 @@ export class BulkWorker {
     if (operation.stop === "") return this.#finishPage(operation, false)
     operation.page = undefined
     return 0
+  }
+
+  /**
+   * While workers lease tasks, the lists of groups change their order, and a pass may miss some. So a cancel that has found
+   * tasks of groups begins again, until a pass cancels nothing.
+   */
+  #looksAgain({ about, progress }: Claimed): boolean {
+    if (about.action !== "cancel" || !progress.hasGroups || progress.done === progress.doneBefore)
+      return false
+    progress.doneBefore = progress.done
+    progress.hasGroups = false
+    progress.seen = 0
+    return true
   }
 
   #pageSize({ about, progress, state }: Claimed): number {
@@ -223,13 +236,14 @@ export class BulkWorker {
   /** Changes the tasks of the page in hand. The counts are stored with the next save. */
   async #finishPage(operation: Claimed, mayBeRepeated: boolean): Promise<number> {
     const { about, progress, startedAt } = operation
-    const { ids, next, seen } = operation.page!
+    const { ids, next, seen, hasGroups } = operation.page!
     const { done, skipped } = await applyTo(this.parts, about, startedAt, ids, mayBeRepeated)
     const followed = progress.done
     progress.seen += seen
     progress.done += done.length
     progress.skipped += skipped
     progress.cursor = next
+    if (hasGroups) progress.hasGroups = true
     operation.page = undefined
     if (about.action === "retry")
       operation.retried.push(...done.slice(0, Math.max(0, MAX_FOLLOWED - followed)))

@@ -164,7 +164,7 @@ export const BulkView = Type.Object({
       total: Type.Integer({
         description: "how many tasks were in that state when it started, whether they match or not",
       }),
-      seen: Type.Integer({ description: "how many tasks it has looked at" }),
+      seen: Type.Integer({ description: "how many tasks it has looked at; a cancel may look at them again" }),
       done: Type.Integer({ description: "how many tasks it has changed" }),
       skipped: Type.Integer({
         description: "how many matched, but could not be changed: for example their unique key was taken",

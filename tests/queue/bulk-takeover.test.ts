@@ -40,7 +40,7 @@ async function begun(
   ids: readonly string[],
 ): Promise<string> {
   const id = "B1"
-  const page = { ids: ids.map(local => joinId(queue.name, local)), seen: ids.length }
+  const page = { ids: ids.map(local => joinId(queue.name, local)), seen: ids.length, hasGroups: false }
   await runShared(runner, "bulkStart", {
     id,
     about: JSON.stringify({ ...ABOUT, ...about }),
@@ -94,6 +94,23 @@ test.each([
     expect(progress).toEqual({ total: 0, seen: 13, done: 10, skipped: 3 })
   },
 )
+
+test("a cancel that has found tasks of groups looks again, for those that workers moved meanwhile", async () => {
+  await using o = await opened()
+  const { queue, redis, runner } = o
+  for (const group of ["a", "b"]) await queue.submit([`${group}1`, `${group}2`], { group })
+  const { id: running } = await queue.leaseOne()
+  // The listing is behind the last group, and these tasks have come there since.
+  const cursor = Buffer.from("zzz end  ").toString("base64url")
+  const about = { ...ABOUT, action: "cancel", state: "any", queues: [queue.name] }
+  const progress = { seen: 10, done: 7, skipped: 0, hasGroups: true, cursor }
+  const texts = { about: JSON.stringify(about), progress: JSON.stringify(progress) }
+  await runShared(runner, "bulkStart", { id: "B1", selected: "", ...texts, ...BOUNDS })
+  await using broker = await testBroker({}, redis.socket)
+  const ended = await bulkUntil(broker, "B1", hasEnded)
+  expect(ended).toMatchObject({ state: "finished", progress: { done: 11, skipped: 0 } })
+  expect(await queue.field(running, "cancel")).not.toBeNull()
+})
 
 test("a broker whose claim has lapsed can store nothing any more", async () => {
   await using o = await opened()

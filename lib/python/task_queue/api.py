@@ -914,7 +914,7 @@ class BulkViewProgress(TypedDict):
     total: int
     """how many tasks were in that state when it started, whether they match or not"""
     seen: int
-    """how many tasks it has looked at"""
+    """how many tasks it has looked at; a cancel may look at them again"""
     done: int
     """how many tasks it has changed"""
     skipped: int
