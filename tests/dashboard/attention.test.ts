@@ -50,6 +50,9 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect(await page.overflow()).toBe(0)
     expect(await page.barriers()).toEqual([])
     await page.picture("attention")
+    await page.page.setViewport({ width: 1_010, height: 900 })
+    expect(await page.overflow()).toBe(0)
+    await page.page.setViewport({ width: 1_440, height: 900 })
 
     await page.click("button", "Next page")
     await until("the second page", async () => (await firstQueue(page)) === "tenant-0099")
