@@ -2,7 +2,10 @@
 import { describe, expect, test } from "bun:test"
 import { Redis } from "ioredis"
 import { type ApiToken, hashOf } from "../../lib/config/tokens.ts"
+import { findByTime } from "../../lib/queue/by-time.ts"
 import { keyOf, QUEUES } from "../../lib/redis/keys.ts"
+import { onOneConnection } from "../../lib/redis/runner.ts"
+import { Scripts } from "../../lib/redis/scripts.ts"
 import { localOf } from "../../lib/task/id.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
 import { scriptCalls, testBroker } from "../support/harness.ts"
@@ -59,6 +62,7 @@ type Own = Awaited<ReturnType<typeof own>>
 
 /** Dead tasks with a much earlier time would be swept. */
 const NOW = Date.now()
+const DAY_MS = 86_400_000
 const FAILED = { status: "failed", error: "no" }
 
 /** One task in each state, in two queues. */
@@ -369,6 +373,38 @@ describe("by parts of names and by text", () => {
         expect([limit, state, found.ids]).toEqual([limit, state, rare])
       }
   })
+})
+
+test("the order of time is the same in a Cluster, where each call reads one queue", async () => {
+  await using q = await own()
+  for (let i = 0; i < 12; i++) await q.ended({ queue: "Cab"[i % 3]! }, i % 2 ? FAILED : {})
+  for (const queue of ["a", "b", "C"]) await q.submit({ queue, delay_ms: 3_600_000 })
+  const queues = ["C", "a", "b", "none"]
+  const listAll = async (oneSlot: boolean, limit: number, idPart?: string) => {
+    const scripts = new Scripts(onOneConnection(q.redis), undefined, { oneSlot })
+    const ids: string[] = []
+    for (let cursor: string | undefined; ; ) {
+      const filter = {
+        queues,
+        state: "all",
+        limit,
+        cursor,
+        idPart,
+        sight: "all",
+        doneRetentionMs: DAY_MS,
+      } as const
+      const page = await findByTime(scripts, filter)
+      ids.push(...page.found.map(({ task }) => task.id))
+      if (page.next === undefined) return ids
+      cursor = page.next
+    }
+  }
+  for (const limit of [1, 2, 7, 100])
+    for (const idPart of [undefined, "0"]) {
+      const together = await listAll(true, limit, idPart)
+      expect(together.length).toBe(15)
+      expect(await listAll(false, limit, idPart)).toEqual(together)
+    }
 })
 
 test("a search over 2,500 queues takes few calls per page and finds everything", async () => {
