@@ -11,8 +11,8 @@ import type { State } from "../wire/fields.ts"
 export const MAX_ENTRIES_PER_PAGE = 1_000
 /** The same for a part of an id, which is compared without reading tasks. */
 const MAX_IDS_PER_PAGE = 10_000
-/** How many ids one script call compares: about 1 ms of Redis' time. */
-export const MAX_IDS_PER_CALL = 1_000
+/** How many ids one script call compares: 0.4 ms of Redis' time in one queue, 2.5 ms in 100 queues. */
+export const MAX_IDS_PER_CALL = 500
 /** How many characters of tasks a page reads, exceeded by one task at most: a payload or result may be as large as a body. */
 export const MAX_TEXT_PER_PAGE = 4_000_000
 /** How many queues a page reads, so that a listing over thousands of queues delays no other request. */

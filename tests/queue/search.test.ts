@@ -269,7 +269,7 @@ describe("by id", () => {
     expect(ids).toEqual([sample])
     expect(pages).toBeGreaterThan(1) // "look further"
     expect(pages).toBeLessThan(5)
-    expect((await scriptCalls(q.redis)) - before).toBeLessThan(60)
+    expect((await scriptCalls(q.redis)) - before).toBeLessThan(500)
     const queued = await q.submit({ queue: "many" })
     await fill(3_000, ids => q.redis.lpush(keyOf("many", "ready", "5"), ...ids))
     expect((await q.all(`state=queued&id=${queued.slice(-7)}`)).ids).toEqual([queued])
