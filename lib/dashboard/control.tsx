@@ -67,22 +67,40 @@ export function LimitField(props: {
   )
 }
 
-export function SettingsDialog({ view, onClose, onDone }: QueueDialogProps) {
-  const { concurrency, rate, attention, ...others } = view.settings
+/** What the fields of the dialog show. Rates in another form than per second are only kept. */
+function fieldsOf({ concurrency, rate, attention }: QueueSettings) {
   const short = rate !== undefined && "per_second" in rate ? rate : undefined
-  const [most, setMost] = useState(String(concurrency ?? ""))
-  const [perSecond, setPerSecond] = useState(String(short?.per_second ?? ""))
-  const [burst, setBurst] = useState(String(short?.burst ?? ""))
-  const [thresholds, setThresholds] = useState(textsOf(attention))
+  return {
+    most: String(concurrency ?? ""),
+    perSecond: String(short?.per_second ?? ""),
+    burst: String(short?.burst ?? ""),
+    thresholds: textsOf(attention),
+  }
+}
+
+export function SettingsDialog({ view, onClose, onDone }: QueueDialogProps) {
+  const [before] = useState(() => fieldsOf(view.settings))
+  const [most, setMost] = useState(before.most)
+  const [perSecond, setPerSecond] = useState(before.perSecond)
+  const [burst, setBurst] = useState(before.burst)
+  const [thresholds, setThresholds] = useState(before.thresholds)
   const save = async () => {
-    const settings: QueueSettings = others
-    if (most) settings.concurrency = Number(most)
-    if (perSecond)
-      settings.rate = { per_second: Number(perSecond), ...(burst ? { burst: Number(burst) } : {}) }
-    else if (rate && !short) settings.rate = rate
-    const wanted = thresholdsOf(thresholds)
-    if (wanted) settings.attention = wanted
-    await requestJson("PUT", queuePath(view.queue, "settings"), settings)
+    // The request replaces all settings, and this view may be out of date: change only what was edited.
+    const path = `/queues/${encodeURIComponent(view.queue)}`
+    const { settings } = await requestJson<QueueView>("GET", path)
+    const wanted: QueueSettings = { ...settings }
+    const change = <Name extends keyof QueueSettings>(name: Name, value: QueueSettings[Name]) => {
+      if (value === undefined) delete wanted[name]
+      else wanted[name] = value
+    }
+    if (most !== before.most) change("concurrency", most ? Number(most) : undefined)
+    if (perSecond !== before.perSecond || burst !== before.burst)
+      change(
+        "rate",
+        perSecond ? { per_second: Number(perSecond), ...(burst ? { burst: Number(burst) } : {}) } : undefined,
+      )
+    if (thresholds !== before.thresholds) change("attention", thresholdsOf(thresholds))
+    await requestJson("PUT", queuePath(view.queue, "settings"), wanted)
     notify(`The limits of ${view.queue} are saved`)
     onDone()
   }

@@ -108,14 +108,23 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.fill("Tasks that died in 24 hours", "off")
     await save()
     expect(await settings()).toEqual({ attention: { oldest_wait_ms: 900_000, dead: "off" } })
+    // Another operator changes a setting while this dialog is open.
     await page.click("button", "Limits")
+    await page.find("dialog")
+    const put = { ...(await settings()), groups: { concurrency: 3 } }
+    await answered(broker.call("PUT", `/queues/${queue}/settings`, put))
     await page.fill("Max running", "7")
     await save()
-    expect(await settings()).toEqual({ concurrency: 7, attention: { oldest_wait_ms: 900_000, dead: "off" } })
+    expect(await settings()).toEqual({
+      concurrency: 7,
+      groups: { concurrency: 3 },
+      attention: { oldest_wait_ms: 900_000, dead: "off" },
+    })
+    await page.page.reload()
     await page.click("button", "Limits")
     await page.fill("A task waits for (s)", "")
     await page.fill("Tasks that died in 24 hours", "")
     await save()
-    expect(await settings()).toEqual({ concurrency: 7 })
+    expect(await settings()).toEqual({ concurrency: 7, groups: { concurrency: 3 } })
   })
 })
