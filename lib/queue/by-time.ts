@@ -97,8 +97,10 @@ export async function findByTime(scripts: Scripts, filter: TimeFilter): Promise<
     for (let last = position?.last, more = block.length > 0; more; ) {
       // Beside tasks of other states, or that do not match, there may be few or many that do.
       const isSparse = matches !== undefined || missed > 0
-      const left = Math.min(entriesLeft, isSparse ? MAX_ENTRIES_PER_CALL : limit - found.length)
-      const round = await readMerged(scripts, block, places, last, left + 1, filter)
+      const room = isSparse ? MAX_ENTRIES_PER_CALL : limit - found.length
+      // One entry more than fits shows that there is a next page.
+      const most = Math.min(entriesLeft, room, MAX_ENTRIES_PER_CALL) + 1
+      const round = await readMerged(scripts, block, places, last, most, filter)
       callsLeft -= round.calls
       const items = round.entries.map(([, queue, , id]) => ({ queue, id }))
       const texts = await readTexts(scripts, "task", items, textLeft)
