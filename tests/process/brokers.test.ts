@@ -94,10 +94,10 @@ test("sessions, the dashboard and events work the same at every process", async 
   })
   const cookie = signedIn.headers.get("set-cookie")!.split(";")[0]!
   const page = await (await ask(`${url}/dashboard`)).text()
-  const script = /src="(\/dashboard\/[^"]+\.js)"/.exec(page)![1]!
+  const script = /src="(dashboard\/[^"]+\.js)"/.exec(page)![1]!
   const statuses = Array.from({ length: MANY }, async () => [
     (await fetch(`${url}/session`, { keepalive: false, headers: { cookie, connection: "close" } })).status,
-    (await ask(`${url}${script}`)).status,
+    (await ask(`${url}/${script}`)).status,
   ])
   expect(await Promise.all(statuses)).toEqual(Array(MANY).fill([200, 200]))
 

@@ -199,8 +199,8 @@ export const BUGS: Bug[] = [
   },
   {
     name: "the ages of dead tasks count by the clock of the broker",
-    file: "lib/queue/dead-letters.ts",
-    edits: [["now - task.finishedAt! > olderThanMs", "Date.now() - task.finishedAt! > olderThanMs"]],
+    file: "lib/queue/filter.ts",
+    edits: [["const age = now - (task.finishedAt", "const age = Date.now() - (task.finishedAt"]],
     signs: ["lost"],
   },
   {
