@@ -59,6 +59,7 @@ test.each([
         "result_ttl_ms",
         "group",
         "meta",
+        "redact",
         "traceparent",
         "tracestate",
       ],
