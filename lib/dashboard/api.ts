@@ -136,7 +136,16 @@ export async function signIn(token: string): Promise<void> {
 }
 
 export async function signOut(): Promise<void> {
-  await requestJson("DELETE", "/session")
+  const before = session.value
+  const ended = requestJson("DELETE", "/session")
+  // The views close and abort their requests: the broker would refuse those that arrive after this one.
+  session.set(undefined)
+  try {
+    await ended
+  } catch (error) {
+    session.set(before)
+    throw error
+  }
   sessionEnded.set(false)
   session.set(null)
 }
