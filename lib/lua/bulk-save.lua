@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
 --[[ bulk-save: store the progress of a bulk operation, and keep or end the claim on it.
   keys       due, operation, open: see bulk-start.lua
-  arguments  id; fence: of the claim; progress: as JSON; page: the tasks in hand, as JSON, "": none; state; wait: ms until the next step, "" if there is none; held: 1 if
-             the broker keeps the claim until then; then for each: task: a retried task whose outcome is not known
+  arguments  id; fence: of the claim; progress: as JSON; page: the tasks in hand, as JSON, "": none; state; wait: ms until the
+             next step, "" if there is none; held: 1 if the broker keeps the claim until then; then for each: task: a retried
+             task whose outcome is not known
   answers    {code, stop ("": nobody asked to stop it), now}: "saved" | "lost": another broker has taken it, or it is gone
   cost       O(n)
   invariant  progress and retried tasks are stored together, so a page that is repeated counts once ]]

@@ -2,10 +2,10 @@
 --[[ bulk-start: store a bulk operation, whose first step is due now, and forget the oldest ones that have ended.
   keys       started: zset by ms: ids, by when they were started; due: zset by ms: ids with work left, by when any broker
              may take the next step; operation: prefix of one hash per id: about, selected (ids), progress and page (the
-             tasks in hand) as JSON, state, fence (grows with each claim), stop (JSON), and the outcomes of retried tasks; open: prefix of one set per id: retried
-             tasks whose outcome is not known
-  arguments  id; about: what was requested, as JSON; selected: the tasks, as JSON, "": by a filter; progress: as JSON; kept: how many operations are kept; most: how many
-             may be unfinished
+             tasks in hand) as JSON, state, fence (grows with each claim), stop (JSON), and the outcomes of retried tasks;
+             open: prefix of one set per id: retried tasks whose outcome is not known
+  arguments  id; about: what was requested, as JSON; selected: the tasks, as JSON, "": by a filter; progress: as JSON; kept:
+             how many operations are kept; most: how many may be unfinished
   answers    {code, about, now}: "started" | "exists" (with its own `about`) | "full"
   cost       O(K), K = kept operations
   invariant  an operation that has not ended is never forgotten ]]

@@ -85,8 +85,9 @@ class ClaimLost extends Error {}
 
 export class BulkWorker {
   readonly #timers = new Set<Timer>()
+  /** What this broker is working on. */
+  readonly #working = new Set<Promise<void>>()
   #interval: Timer | undefined
-  #working = 0
   #isClosed = false
 
   constructor(private readonly parts: WorkerParts) {}
@@ -98,16 +99,17 @@ export class BulkWorker {
 
   /** Looks for operations that are due now, and works on them. */
   look(): void {
-    if (this.#isClosed || this.#working >= MAX_AT_ONCE) return
-    this.#working++
-    void this.#workOnDue().finally(() => this.#working--)
+    if (this.#isClosed || this.#working.size >= MAX_AT_ONCE) return
+    const work = this.#workOnDue().finally(() => this.#working.delete(work))
+    this.#working.add(work)
   }
 
-  /** Ends after the page in hand. Another broker continues at once. */
-  close(): void {
+  /** Resolves after the page in hand. Another broker continues at once. */
+  async close(): Promise<void> {
     this.#isClosed = true
     clearInterval(this.#interval)
     for (const timer of this.#timers) clearTimeout(timer)
+    await Promise.all(this.#working)
   }
 
   /** One cheap command, because nearly always nothing is due. */
@@ -244,6 +246,7 @@ export class BulkWorker {
     progress.skipped += skipped
     progress.cursor = next
     if (hasGroups) progress.hasGroups = true
+    delete progress.failures
     operation.page = undefined
     if (about.action === "retry")
       operation.retried.push(...done.slice(0, Math.max(0, MAX_FOLLOWED - followed)))

@@ -146,11 +146,11 @@ export class Upkeep {
     this.stopWaiting()
     sweeper.close()
     this.parts.dataWatch.close()
-    this.parts.bulkWorker.close()
     clearInterval(this.#timer)
     subscriptions.close()
     // The last writes may take two calls each, and a closed connection would fail the second.
     const lastWrites = [
+      this.parts.bulkWorker.close(),
       events.close(),
       rates.close(),
       historyWriter.close(),

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test"
 import { hashOf } from "../../lib/config/tokens.ts"
 import { createLog } from "../../lib/log.ts"
+import type { LeasedTask } from "../../lib/wire/working.ts"
 import { bulkUntil, hasEnded, leaseAll, makeDead, readBulk, settle, startBulk } from "../support/bulk.ts"
 import { freshName, testBroker, until } from "../support/harness.ts"
 import { testRedis } from "../support/redis.ts"
@@ -390,6 +391,11 @@ test("start, stop and end are logged with the operator, and published", async ()
   const leaving = new AbortController()
   const events = await broker.call("GET", `/events?queue=${queue}`, undefined, { signal: leaving.signal })
   let heard = ""
+  // The canary waits for a worker, so the operation has not ended when it is stopped.
+  await submitted(broker, { type: "t", queue, max_retries: 0 })
+  const { tasks } = await answered(broker.call("POST", "/lease", { queues: [queue] }))
+  const [{ id: task_id, lease }] = tasks as [LeasedTask]
+  await broker.call("POST", "/ack", { task_id, lease, status: "failed" })
   const body = { action: "retry", filter: { queue }, canary: true, reason: "the route is back" }
   const { bulk_id } = await answered(broker.call("POST", "/bulk", body))
   await broker.call("POST", `/bulk/${bulk_id}/stop`)
@@ -410,5 +416,7 @@ test("start, stop and end are logged with the operator, and published", async ()
   expect(own.find(({ message }) => message === "The stop of a bulk operation was requested")).toMatchObject({
     by: "API_SECRET_TOKEN",
   })
-  expect(own.find(({ message }) => message === "A bulk operation has ended")).toMatchObject({ done: 0 })
+  expect(own.find(({ message }) => message === "A bulk operation has ended")).toMatchObject({
+    stopped_by: "API_SECRET_TOKEN",
+  })
 })
