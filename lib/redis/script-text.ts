@@ -47,12 +47,16 @@ export const definitionsIn = (files: readonly string[]): Definition[] =>
 
 /** The statements of a script, with the definitions that they use. */
 export function withDefinitions(source: string, shared: readonly Definition[]): string {
+  const byName = Map.groupBy(
+    shared.flatMap(definition => definition.names.map(name => ({ name, definition }))),
+    ({ name }) => name,
+  )
   const placed = new Set<Definition>()
   /** What is needed for these names and has no place yet. */
   const needed = (names: readonly string[], found = new Set<Definition>()): Set<Definition> => {
-    for (const definition of shared)
-      if (!placed.has(definition) && !found.has(definition) && definition.names.some(n => names.includes(n)))
-        needed(definition.uses, found.add(definition))
+    for (const name of names)
+      for (const { definition } of byName.get(name) ?? [])
+        if (!placed.has(definition) && !found.has(definition)) needed(definition.uses, found.add(definition))
     return found
   }
   const textOf = (definitions: Set<Definition>) =>

@@ -368,14 +368,14 @@ export function scriptText(name: AnyScript, { depth, bytes } = NO_LIMITS): strin
   const rest = source.slice(shebang.length)
   if (!isQueueScript(name)) return shebang + withDefinitions(rest, FOR_OTHERS)
   const statements = withDefinitions(rest, FOR_QUEUES)
+  const used = new Set(namesIn(statements))
+  const keys = QUEUE_KEY_NAMES.filter(key => used.has(key))
   const limits = `local max_depth, max_bytes = ${depth}, ${bytes}\n`
-  return `${shebang}${limits}local ${keysUsedIn(statements).join(", ")} = unpack(KEYS)\n${statements}`
+  return `${shebang}${limits}local ${keys.join(", ")} = unpack(KEYS)\n${statements}`
 }
 
-function keysUsedIn(statements: string): QueueKey[] {
-  const names = new Set(namesIn(statements))
-  return QUEUE_KEY_NAMES.filter(name => names.has(name))
-}
+/** The keys that the text of a queue script unpacks. */
+const keysOf = (text: string) => /^local (.+) = unpack\(KEYS\)$/m.exec(text)![1]!.split(", ") as QueueKey[]
 
 /**
  * Scripts whose writes need not reach a replica before they are answered: if a failover undoes them, they are made again
@@ -410,7 +410,7 @@ function prepare(name: AnyScript, limits?: Limits): Prepared {
   return {
     ...prepareScript(text),
     mustReplicate: writes && !SAFE_TO_LOSE.has(name),
-    keys: isQueueScript(name) ? keysUsedIn(text) : [],
+    keys: isQueueScript(name) ? keysOf(text) : [],
   }
 }
 
