@@ -144,8 +144,8 @@ const BUGS: [bug: string, patch: Patch][] = [
     "bytes of a replaced large payload",
     {
       script: "submit",
-      line: "local growth = size_of_new(body, large) - size_of(",
-      becomes: "local growth = size_of_body(body) - size_of(",
+      line: "local growth = #text + #large - size_of(",
+      becomes: "local growth = #text - size_of(",
     },
   ],
   [
