@@ -126,7 +126,7 @@ await using broker = await testBroker(
   redis.socket,
 )
 await using browser = await TestBrowser.start()
-const page = await openPage(browser, broker.url, "#/queues", { width: 1_200, height: 720 })
+const page = await openPage(browser, broker.url, "#/queues", { width: 1_200, height: 1_060 })
 const end = new AbortController()
 const load = run(broker, end.signal)
 await Bun.sleep(SECONDS * 900)
@@ -137,7 +137,7 @@ await broker.call(
   { headers: { "x-api-token": SECRET } },
 )
 await Bun.sleep(SECONDS * 100)
-await page.page.setViewport({ width: 1_200, height: 720, deviceScaleFactor: 4 / 3 })
+await page.page.setViewport({ width: 1_200, height: 1_060, deviceScaleFactor: 4 / 3 })
 await Bun.sleep(1_500)
 await page.page.screenshot({ path: FILE })
 if (process.env.SCREENSHOTS) await pictureViews(browser, broker)
