@@ -1,20 +1,25 @@
 /** A steady rate for background work, so that the calls of requests get their turn in between. */
 import { pause } from "../pause.ts"
 
-/** How far the work may fall behind and still catch up. Timers of a busy process are late by a few ms. */
-const MAX_BEHIND_MS = 10
+/** Work that is at most this late catches up, as timers of a busy process are late. Work after a longer time starts anew. */
+const MAX_BEHIND_MS = 100
 
 export class Pace {
-  /** When the items so far are paid for, by performance.now(). */
-  #paidAt = 0
+  /** When the next items may be worked on, by performance.now(). */
+  #nextAt = Number.NEGATIVE_INFINITY
 
   constructor(private readonly perSecond: number) {}
 
   /** Resolves when this many more items may be worked on. */
   async take(items: number): Promise<void> {
-    const now = performance.now()
-    const startAt = Math.max(this.#paidAt, now - MAX_BEHIND_MS)
-    this.#paidAt = startAt + (items / this.perSecond) * 1_000
-    if (startAt > now) await pause(startAt - now)
+    const waitMs = this.reserve(items, performance.now())
+    if (waitMs > 0) await pause(waitMs)
+  }
+
+  /** In how many ms this many more items may be worked on. */
+  reserve(items: number, now: number): number {
+    const startAt = this.#nextAt < now - MAX_BEHIND_MS ? now : this.#nextAt
+    this.#nextAt = startAt + (items / this.perSecond) * 1_000
+    return startAt - now
   }
 }
