@@ -10,12 +10,13 @@ interface Turn<T> {
 }
 
 /** Warm-up turns. A service runs for days, so compiled code is what matters for all contenders. */
-const WARM_UPS = 2
+const WARM_UPS = { quick: 1, full: 2 }
 
 /** The results of each contender per round, by name. Warm-up turns do not count. */
 export async function alternate<T>(run: Run, turns: readonly Turn<T>[]): Promise<Map<string, T[]>> {
   const results = new Map<string, T[]>(turns.map(({ name }) => [name, []]))
-  for (let round = 1 - WARM_UPS; round <= run.rounds; round++) {
+  const warmUps = WARM_UPS[run.quick ? "quick" : "full"]
+  for (let round = 1 - warmUps; round <= run.rounds; round++) {
     run.progress(round <= 0 ? "warming up" : `round ${round} of ${run.rounds}`)
     for (const { name, slice } of turns) {
       const result = await within(SLICE_LIMIT_MS, name, slice())
