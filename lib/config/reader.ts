@@ -83,7 +83,7 @@ export class Reader {
     const nodes = value.split(",").map(node => parseHostPort(node.replace(/^\s*rediss?:\/\//, ""), port))
     if (nodes.includes(undefined))
       return this.fault(
-        `${name} must be addresses of the form host:port, or rediss://host:port (TLS), separated by commas; user and password are variables of their own`,
+        `${name} must be addresses of the form host:port, or rediss://host:port (TLS), separated by commas; set the user and the password in REDIS_USERNAME and REDIS_PASSWORD`,
         undefined,
       )
     return nodes as HostPort[]

@@ -16,7 +16,7 @@ export function readRedisTls(read: Reader, isOwn: boolean): RedisTls | undefined
   const addresses = url ?? read.text("REDIS_SENTINELS") ?? read.text("REDIS_CLUSTER") ?? ""
   const isRediss = addresses.includes("rediss://")
   if (wanted && isOwn)
-    read.fault("REDIS_TLS requires the address of a Redis: the embedded one has none", undefined)
+    read.fault("REDIS_TLS requires an external Redis: the embedded Redis does not use TLS", undefined)
   if (wanted && url !== undefined && !isRediss)
     read.fault("REDIS_TLS is true, but REDIS_URL does not begin with rediss://", undefined)
   const pem = (name: "REDIS_TLS_CA" | "REDIS_TLS_CERT" | "REDIS_TLS_KEY") => {

@@ -134,10 +134,13 @@ export class Cluster implements Topology {
     })
     await this.#refresh().catch((error: Error) => {
       throw new Error(
-        `Redis cannot be used as a Cluster: ${error.message} (name a single server in REDIS_URL)`,
+        `Redis cannot be used as a Cluster: ${error.message} (for a single server, set REDIS_URL instead of REDIS_CLUSTER)`,
       )
     })
-    if (this.#owners.length === 0) throw new Error("Redis cannot be used as a Cluster: no node has any slots")
+    if (this.#owners.length === 0)
+      throw new Error(
+        "Redis cannot be used as a Cluster: no node has any slots. Assign them, for example with redis-cli --cluster create",
+      )
     await Promise.allSettled([...this.#known.values()].map(({ opened }) => opened))
     this.#timer = setInterval(() => void this.#refresh().catch(() => {}), REFRESH_MS).unref()
   }

@@ -297,7 +297,7 @@ test("files and names for TLS: what is missing, unreadable or without use is sai
   ])
   expect(faults({ REDIS_CLUSTER: "rediss://user:secret@a" })).toEqual([
     expect.stringMatching(
-      /^REDIS_CLUSTER must be addresses of the form host:port, or rediss:.* variables of their own$/,
+      /^REDIS_CLUSTER must be addresses of the form host:port, or rediss:.* REDIS_USERNAME and REDIS_PASSWORD$/,
     ),
   ])
 })
