@@ -160,6 +160,7 @@ function isOurs(origin: string, headers: Headers): boolean {
 export function requireCsrf({ headers }: Request, { csrf }: Pick<Session, "csrf">): void {
   if (areEqual(headers.get("x-csrf-token") ?? "", csrf)) return
   throw new Refused("forbidden", {
-    detail: "With a session cookie this needs X-CSRF-Token. GET /session returns it as `csrf`.",
+    detail:
+      "A request with a session cookie needs the header X-CSRF-Token. GET /session returns its value as `csrf`.",
   })
 }

@@ -36,9 +36,9 @@ function checkHistory(params: URLSearchParams) {
   const query = checkQuery(params)
   const faults: Fault[] = []
   if (query.type !== undefined && query.queue === undefined)
-    faults.push({ field: "type", detail: "`type` needs `queue`: types are counted per queue." })
+    faults.push({ field: "type", detail: "`type` requires `queue`: types are counted per queue." })
   if (query.types === "true" && query.queue === undefined)
-    faults.push({ field: "types", detail: "`types` needs `queue`: types are counted per queue." })
+    faults.push({ field: "types", detail: "`types` requires `queue`: types are counted per queue." })
   if (query.types === "true" && query.type !== undefined)
     faults.push({ field: "types", detail: "`types` sums up all types: omit `type`." })
   if (faults.length > 0) throw invalid(faults)
@@ -60,7 +60,7 @@ export function readSpan(
   if (from < now - HOURS_KEPT_MS - TOLERANCE_MS)
     throw fault(
       query.from_at === undefined ? "to_at" : "from_at",
-      "History is kept for 30 days, and this begins earlier.",
+      "History is kept for 30 days: the period must start later.",
     )
   const stepMs = query.step === undefined ? defaultStep(from, to, now) : readStep(query.step)
   if (stepMs < HOUR_MS && from < now - MINUTES_KEPT_MS - TOLERANCE_MS)
@@ -80,7 +80,10 @@ function readStep(step: string): number {
   const stepMs = Number(number) * UNIT_MS[(unit || "ms") as keyof typeof UNIT_MS]
   const smallest = stepMs < HOUR_MS ? MINUTE_MS : HOUR_MS
   if (stepMs % smallest !== 0 || stepMs > HOURS_KEPT_MS)
-    throw fault("step", "A `step` is whole minutes, or from an hour on whole hours, up to 30d.")
+    throw fault(
+      "step",
+      "`step` must be a whole number of minutes, or of hours if it is longer than an hour, up to 30d.",
+    )
   return stepMs
 }
 

@@ -10,7 +10,7 @@ export const conflict = (field: string, other: string): Fault => ({
 export const faultsOfGroup = (name: string): Fault[] =>
   name.isWellFormed() && name !== "." && name !== ".."
     ? []
-    : [{ field: "group", detail: `\`group\` must be well-formed Unicode, neither "." nor "..".` }]
+    : [{ field: "group", detail: `\`group\` must be well-formed Unicode, and not "." or "..".` }]
 
 export const requiresOther = (field: string, other: string): Fault => ({
   field,

@@ -36,7 +36,7 @@ export function queryChecker<T extends TObject, D extends Partial<Static<T>> = o
       if (kind === "array") value[name] = texts.flatMap(text => text.split(","))
       else value[name] = kind === "integer" && /^\d{1,15}$/.test(texts[0]!) ? Number(texts[0]) : texts[0]
       if (kind !== "array" && texts.length > 1)
-        repeated.push({ ...fieldOf(name), detail: "The query has this parameter more than once." })
+        repeated.push({ ...fieldOf(name), detail: "The query must not have this parameter more than once." })
     }
     return check(value, repeated)
   }

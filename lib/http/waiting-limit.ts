@@ -10,7 +10,7 @@ export function waitingLimit(max: number): LimitWaiting {
     if (waitMs === 0) return run()
     if (waiting >= max)
       throw new Refused("overloaded", {
-        detail: `${max} requests are waiting at this broker already. Send the request again later, with a wait_ms of 0, or to another broker.`,
+        detail: `${max} requests are already waiting at this broker. Send the request again later, with a wait_ms of 0, or to another broker.`,
       })
     waiting++
     try {

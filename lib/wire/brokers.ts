@@ -7,14 +7,16 @@ export const BrokerView = Type.Object({
   pid: Type.Integer(),
   version: Type.String(),
   started_at: Type.Integer(),
-  seen_at: Type.Integer({ description: "when it last noted that it runs; it does so every 10 s" }),
+  seen_at: Type.Integer({
+    description: "when it last recorded that it is running, which it does every 10 s",
+  }),
 })
 
 export type BrokerView = Static<typeof BrokerView>
 
 export const BrokersAnswer = Type.Object({
-  broker: Type.String({ description: "the one that answers" }),
-  brokers: Type.Array(BrokerView, { description: "all that were seen in the last 30 s" }),
+  broker: Type.String({ description: "the broker that answers" }),
+  brokers: Type.Array(BrokerView, { description: "all brokers that were seen in the last 30 s" }),
   redis_memory: Type.Object(
     {
       used_bytes: Type.Integer({ description: "0: Redis does not report it" }),

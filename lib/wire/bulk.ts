@@ -59,9 +59,9 @@ export const CancelledMany = Type.Object({
   }),
   cancelling: Type.Integer({
     description:
-      "how many running tasks end as cancelled when their attempt ends; with dry_run, would end so",
+      "how many running tasks end as cancelled when their attempt ends; with dry_run, how many would",
   }),
-  skipped: Type.Integer({ description: "how many had ended when they were to be cancelled" }),
+  skipped: Type.Integer({ description: "how many had already ended and were not cancelled" }),
   next: Next,
 })
 
@@ -86,7 +86,7 @@ const BulkFilter = Type.Object(
         STATE_WORDS.map(state => Type.Literal(state)),
         {
           description:
-            "the state of the tasks; by default those that the action is for: dead, for cancel waiting, for start_now delayed",
+            "the state of the tasks (default: waiting with cancel, delayed with start_now, otherwise dead)",
         },
       ),
     ),
@@ -94,7 +94,7 @@ const BulkFilter = Type.Object(
       Type.Array(TaskId, {
         minItems: 1,
         maxItems: 1_000,
-        description: "exactly these tasks; without other members",
+        description: "exactly these tasks; cannot be combined with other members",
       }),
     ),
   },
@@ -106,7 +106,11 @@ export const BulkRequest = Type.Object(
     action: BulkAction,
     filter: BulkFilter,
     limit: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 10_000_000, description: "change at most so many (default: all)" }),
+      Type.Integer({
+        minimum: 1,
+        maximum: 10_000_000,
+        description: "change at most this many tasks (default: all)",
+      }),
     ),
     rate: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 1_000, description: "tasks per second (default: at once)" }),
@@ -119,7 +123,7 @@ export const BulkRequest = Type.Object(
     ),
     canary: Type.Optional(
       Type.Boolean({
-        description: "with retry: one task first, and the others only when it is done (default false)",
+        description: "with retry: retry one task first, and the others only when it is done (default false)",
       }),
     ),
     reason: Type.Optional(

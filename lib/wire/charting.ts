@@ -60,14 +60,14 @@ export const HistoryQuery = Type.Object(
   {
     queue: Type.Optional({ ...QueueName, description: `only this queue: ${QueueName.description}` }),
     type: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 200, description: "only tasks of this type of the queue" }),
+      Type.String({ minLength: 1, maxLength: 200, description: "only tasks of this type; requires `queue`" }),
     ),
     types: Type.Optional(
       Type.Union([Type.Literal("true"), Type.Literal("false")], {
-        description: "true: also sum up each type of the queue (default false)",
+        description: "true: also return a total for each type of the queue (default false)",
       }),
     ),
-    from_at: At("the begin, in ms since 1970 (default: an hour before `to_at`)"),
+    from_at: At("the start, in ms since 1970 (default: an hour before `to_at`)"),
     to_at: At("the end, in ms since 1970 (default, and latest: now)"),
     step: Type.Optional(
       Type.String({
@@ -91,7 +91,7 @@ const counts = {
 
 export const HistoryPoint = Type.Object({
   at: Type.Integer({ description: "when the step begins" }),
-  recorded_ms: Type.Integer({ description: "for how long of the step a broker ran" }),
+  recorded_ms: Type.Integer({ description: "for how many ms of the step a broker ran" }),
   ...counts,
   depth: Type.Optional({
     ...DepthCounts,
@@ -110,7 +110,7 @@ export const TypeTotal = Type.Object({ type: Type.String(), ...counts })
 export type TypeTotal = Static<typeof TypeTotal>
 
 export const HistoryAnswer = Type.Object({
-  from_at: Type.Integer({ description: "the begin of the first step" }),
+  from_at: Type.Integer({ description: "the start of the first step" }),
   to_at: Type.Integer({ description: "the end of the last step, or now" }),
   step_ms: Type.Integer(),
   points: Type.Array(HistoryPoint, { description: "without the steps in which no broker ran" }),

@@ -35,7 +35,7 @@ export const QueueName = Type.String({
 /** Names of groups come from users: of tenants, addresses, orders. `.` and `..` are refused in addition, as in other names. */
 export const GroupName = Type.String({
   pattern: "^[^\\x00-\\x1f\\x7f]{1,128}$",
-  description: '1 to 128 characters except control characters, neither "." nor ".."',
+  description: '1 to 128 characters except control characters, and not "." or ".."',
 })
 
 export const TaskId = Type.String({

@@ -25,7 +25,7 @@ export const GroupView = Type.Object({
   queue: Type.String(),
   group: Type.String(),
   waiting: Type.Integer({
-    description: "ready tasks; counts ids that cancelled tasks left behind until a lease removes them",
+    description: "ready tasks; also counts ids of cancelled tasks until a lease removes them",
   }),
   processing: Type.Integer({
     description:
@@ -47,7 +47,12 @@ export const GroupView = Type.Object({
         task_ids: Type.Optional(
           Type.Array(Type.String(), { description: "up to ten tasks that have the slots of the group" }),
         ),
-        until_at: Type.Optional(Type.Integer({ description: "absent if an event ends it" })),
+        until_at: Type.Optional(
+          Type.Integer({
+            description:
+              "when the next task can be leased; absent if that depends on an event, such as an ack",
+          }),
+        ),
       },
       { description: "why no task of the group is leased now" },
     ),

@@ -191,7 +191,9 @@ export const WhyAnswer = Type.Object({
   blocked_by: Type.Optional(
     Type.Array(Type.String(), { description: "up to ten tasks that have the slots of its group" }),
   ),
-  held_until_at: Type.Optional(Type.Integer({ description: "when its group may go on" })),
+  held_until_at: Type.Optional(
+    Type.Integer({ description: "when the next task of its group can be leased" }),
+  ),
   ...ofSchedule,
 })
 

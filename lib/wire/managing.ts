@@ -62,8 +62,7 @@ export type Rates = Static<typeof Rates>
 const Depth = Type.Object(
   {
     queued: Type.Integer({
-      description:
-        "ready for a worker; counts ids that cancelled tasks left behind until a lease removes them",
+      description: "ready for a worker; also counts ids of cancelled tasks until a lease removes them",
     }),
     delayed: Type.Integer({ description: "scheduled and retrying" }),
     processing: Type.Integer(),
@@ -239,7 +238,8 @@ export const WorkerView = Type.Object({
   last_seen_at: Type.Integer({ description: "the time of its newest request, a few seconds late" }),
   concurrency: Type.Optional(
     Type.Integer({
-      description: "how many tasks it runs at the same time at most; absent if the worker does not send it",
+      description:
+        "the maximum number of tasks that it runs at the same time; absent if the worker does not send it",
     }),
   ),
   in_hand: Type.Integer({

@@ -83,7 +83,8 @@ const TABLE = {
   key_reused: {
     status: 422,
     title: "Idempotency key or task id was used with another body",
-    advice: "Send the same body to get the first answer again, or use another key for another task.",
+    advice:
+      "Send the same body to get the first answer again, or use another key or task_id for another task.",
   },
   key_taken: {
     status: 409,

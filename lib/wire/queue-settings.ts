@@ -74,10 +74,14 @@ const threshold = (what: string, of: keyof AttentionThresholds, maximum = 31 * D
 export const AttentionSettings = Type.Object(
   {
     idle_poll_ms: threshold("tasks wait, and no worker has polled for this long", "idle_poll_ms"),
-    oldest_wait_ms: threshold("a task has waited for longer", "oldest_wait_ms"),
-    schedule_late_ms: threshold("a run of a schedule is later", "schedule_late_ms"),
+    oldest_wait_ms: threshold("a task has waited for longer than this", "oldest_wait_ms"),
+    schedule_late_ms: threshold("a run of a schedule is later than this", "schedule_late_ms"),
     lapses: threshold("this many leases lapsed in ten minutes", "lapses", 1_000_000),
-    failure_percent: threshold("more percent of the attempts of ten minutes failed", "failure_percent", 100),
+    failure_percent: threshold(
+      "more than this percentage of the attempts in ten minutes failed",
+      "failure_percent",
+      100,
+    ),
     growth: threshold("this many more tasks are queued than ten minutes ago", "growth", 10_000_000),
     dead: threshold("this many tasks died in 24 hours", "dead", 10_000_000),
     paused_ms: threshold("the queue has been paused for this long", "paused_ms"),
@@ -85,7 +89,7 @@ export const AttentionSettings = Type.Object(
   {
     ...closed,
     minProperties: 1,
-    description: "thresholds of `attention` in the view of the queue; one that is omitted has its default",
+    description: "thresholds of `attention` in the view of the queue; an omitted threshold has its default",
   },
 )
 

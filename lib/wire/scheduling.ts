@@ -57,7 +57,7 @@ export const Schedule = Type.Object(
         minimum: 0,
         maximum: DAY_MS,
         description:
-          "each run starts up to this many ms later, by the same delay whenever its planned time is the same",
+          "each run starts up to this many ms after its planned time; the delay depends only on the schedule and that time",
       }),
     ),
     on_missed: Type.Optional(

@@ -56,7 +56,7 @@ export const Submit = Type.Object(
       Type.Integer({
         minimum: 100,
         maximum: 30 * DAY_MS,
-        description: "how long an attempt may run at most, in ms, however often its lease is extended",
+        description: "the maximum duration of an attempt, in ms, however often its lease is extended",
       }),
     ),
     expires_in_ms: Type.Optional(

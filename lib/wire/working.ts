@@ -42,7 +42,7 @@ const workerSelf = {
     Type.Integer({
       minimum: 1,
       maximum: 100_000,
-      description: "how many tasks the worker runs at the same time at most; GET /workers shows it",
+      description: "the maximum number of tasks that the worker runs at the same time; GET /workers shows it",
     }),
   ),
 }

@@ -274,7 +274,9 @@ test("TLS to Redis: by REDIS_TLS or rediss://, for every kind of address", () =>
 test("files and names for TLS: what is missing, unreadable or without use is said", () => {
   const faults = (env: Env) => problems(readBrokerConfig, { API_SECRET_TOKEN: "t", ...env })
   const cluster = { REDIS_CLUSTER: "a", REDIS_TLS: "true" }
-  expect(faults({ REDIS_TLS: "true" })).toEqual([expect.stringMatching(/^REDIS_TLS requires the address/)])
+  expect(faults({ REDIS_TLS: "true" })).toEqual([
+    expect.stringMatching(/^REDIS_TLS requires an external Redis/),
+  ])
   expect(faults({ REDIS_URL: "redis://h", REDIS_TLS: "true" })).toEqual([
     "REDIS_TLS is true, but REDIS_URL does not begin with rediss://",
   ])

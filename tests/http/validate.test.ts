@@ -136,7 +136,7 @@ describe("a query", () => {
   ])("refuses any other number: %s", text => expect(refusal(() => read(text)).field).toBe("wait_ms"))
 
   test("has a parameter twice only if it is a list", () => {
-    const fault = { field: "worker", detail: "The query has this parameter more than once." }
+    const fault = { field: "worker", detail: "The query must not have this parameter more than once." }
     expect(refusal(() => read("worker=a&worker=b"))).toEqual({ ...fault, errors: [fault] })
   })
 

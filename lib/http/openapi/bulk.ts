@@ -86,7 +86,10 @@ export const bulk: ProseOf<"bulk"> = {
       "some tasks": { action: "cancel", filter: { task_ids: [ID] } },
     },
     answers: {
-      200: { description: "The operation has started, or had started.", examples: { started: RUNNING } },
+      200: {
+        description: "The operation has started, or an earlier request with the same key started it.",
+        examples: { started: RUNNING },
+      },
     },
     problems: { bad_request: badBody("startBulk", { action: "delete", filter: {} }) },
     advice: { 422: "The Idempotency-Key was used for another request. Use another key." },
@@ -95,7 +98,7 @@ export const bulk: ProseOf<"bulk"> = {
   listBulk: {
     query: { limit: 50 },
     description:
-      "The newest first: those that have not ended, and ended ones up to 50 in all. A token that is bound to queues sees those that cover only its queues.",
+      "The newest first: all operations that have not ended, and ended ones up to a total of 50. A token that is bound to queues sees those that cover only its queues.",
     answers: {
       200: {
         description: "The operations.",
@@ -120,7 +123,7 @@ export const bulk: ProseOf<"bulk"> = {
       "The page in hand is finished; what was changed stays changed. Safe to repeat. The body is not read.",
     answers: {
       200: {
-        description: "It ends in a moment, or had ended.",
+        description: "It ends after the page in hand, or had already ended.",
         examples: {
           stopping: { status: "stopping", bulk_id: BULK_ID },
           ended: { status: "ended", bulk_id: BULK_ID },

@@ -27,7 +27,7 @@ export const grouping: ProseOf<"grouping"> = {
   listGroups: {
     description:
       "The groups that have ready or running tasks, or limits of their own: those with the longest list of ready tasks first. If " +
-      "the answer has a `next`, repeat the call with it as `cursor`. A group whose backlog changes in between may come twice or " +
+      "the answer has a `next`, repeat the call with it as `cursor`. A group whose backlog changes in between may appear twice or " +
       "not at all.",
     query: { limit: 100 },
     answers: {
@@ -52,8 +52,8 @@ export const grouping: ProseOf<"grouping"> = {
 
   setGroupLimits: {
     description:
-      "Sets what differs for this group from `groups` in the settings of its queue. A member that the body omits applies as for " +
-      "every group. The limits apply from now on; running tasks are not affected. Safe to repeat.",
+      "Sets the limits of this group that differ from `groups` in the settings of its queue. For members that the body omits, " +
+      "`groups` applies. The limits apply from now on; running tasks are not affected. Safe to repeat.",
     body: { "more for one tenant": LIMITS },
     answers: { 200: { description: "The group with its limits.", examples: { changed: OWN } } },
   },

@@ -27,7 +27,7 @@ export const managing: ProseOf<"managing"> = {
 
   getQueue: {
     description:
-      "How many tasks the queue holds per state, how long the first of them has waited, when a worker last polled it, and " +
+      "How many tasks the queue holds per state, how long the first of them has waited, when a worker last polled it, " +
       "whether it is paused, and what is wrong with it. A queue is created by its first task: an unknown name is shown as an empty queue.",
     answers: { 200: { description: "The queue.", examples: { running: QUEUE, paused: PAUSED } } },
   },
@@ -117,7 +117,7 @@ export const managing: ProseOf<"managing"> = {
 
   drainWorker: {
     description:
-      "The worker learns of the drain from the answer to its current or next request, at whatever broker, and gets no more " +
+      "The worker learns of the drain from the answer to its current or next request, from any broker, and gets no more " +
       "tasks. The drain applies to all workers that now have this name: a worker that starts under it later with another " +
       "`instance` is not drained. Safe to repeat. The body is not read. A token that is bound to queues drains only workers " +
       "that poll no other queue, and needs at least one.",

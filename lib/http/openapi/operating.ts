@@ -47,8 +47,8 @@ export const operating: ProseOf<"operating"> = {
   listActions: {
     description:
       "The newest 1,000 actions of operators, from all brokers: pauses, settings, purges, retries, drains, schedules and repairs, " +
-      "each with the name of the token. Cancelling a task and running a schedule by hand count only with a token that has the role " +
-      "`operate`. With `queue`, or with a token that is bound to queues, only actions that name one of these queues. If the answer " +
+      "each with the name of the token. Cancelling a task and running a schedule by hand are listed only if the token has the role " +
+      "`operate`. With `queue`, or with a token that is bound to queues, only actions that name one of these queues are shown. If the answer " +
       "has a `next`, repeat the call with it as `cursor` and the same filter.",
     query: { queue: "mail", by: "ops", action: "pauseQueue" },
     answers: {
@@ -77,8 +77,8 @@ export const operating: ProseOf<"operating"> = {
 
   listBrokers: {
     description:
-      "Every broker notes every 10 s that it runs. One that stops deletes its note; that of one that was killed, or hangs, expires " +
-      "after 30 s.",
+      "Each broker records every 10 s that it is running, and deletes this record when it stops. If it is killed or hangs, the record " +
+      "expires after 30 s.",
     answers: {
       200: {
         description: "The brokers, those that run longest first.",

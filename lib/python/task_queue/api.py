@@ -45,7 +45,7 @@ class Submit(_Submit, total=False):
     timeout_ms: int
     """how long a lease lasts, in ms (default: the broker's VISIBILITY_TIMEOUT_MS)"""
     max_runtime_ms: int
-    """how long an attempt may run at most, in ms, however often its lease is extended"""
+    """the maximum duration of an attempt, in ms, however often its lease is extended"""
     expires_in_ms: int
     """how long after the submit an attempt may still start, in ms"""
     backoff: SubmitBackoff
@@ -53,7 +53,7 @@ class Submit(_Submit, total=False):
     result_ttl_ms: int
     """how long the task is kept after it is done, in ms"""
     group: str
-    """tasks of a group, such as a tenant, share its turns and limits: 1 to 128 characters except control characters, neither \".\" nor \"..\""""
+    """tasks of a group, such as a tenant, share its turns and limits: 1 to 128 characters except control characters, and not \".\" or \"..\""""
     meta: dict[str, str]
     """up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     redact: bool
@@ -181,7 +181,7 @@ class ScheduleTask(_ScheduleTask, total=False):
     timeout_ms: int
     """how long a lease lasts, in ms (default: the broker's VISIBILITY_TIMEOUT_MS)"""
     max_runtime_ms: int
-    """how long an attempt may run at most, in ms, however often its lease is extended"""
+    """the maximum duration of an attempt, in ms, however often its lease is extended"""
     expires_in_ms: int
     """how long after the submit an attempt may still start, in ms"""
     backoff: ScheduleTaskBackoff
@@ -189,7 +189,7 @@ class ScheduleTask(_ScheduleTask, total=False):
     result_ttl_ms: int
     """how long the task is kept after it is done, in ms"""
     group: str
-    """tasks of a group, such as a tenant, share its turns and limits: 1 to 128 characters except control characters, neither \".\" nor \"..\""""
+    """tasks of a group, such as a tenant, share its turns and limits: 1 to 128 characters except control characters, and not \".\" or \"..\""""
     meta: dict[str, str]
     """up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     redact: bool
@@ -221,7 +221,7 @@ class Schedule(_Schedule, total=False):
     ends_at: int
     """the latest time, in milliseconds since 1970"""
     jitter_ms: int
-    """each run starts up to this many ms later, by the same delay whenever its planned time is the same"""
+    """each run starts up to this many ms after its planned time; the delay depends only on the schedule and that time"""
     on_missed: Literal["one", "none", "all"]
     """if several planned times passed while no broker ran: one task for the newest (the default), none, or one for each, at most the newest 100"""
     on_overlap: Literal["allow", "skip", "cancel"]
@@ -293,7 +293,7 @@ class ScheduleViewTask(_ScheduleViewTask, total=False):
     timeout_ms: int
     """how long a lease lasts, in ms (default: the broker's VISIBILITY_TIMEOUT_MS)"""
     max_runtime_ms: int
-    """how long an attempt may run at most, in ms, however often its lease is extended"""
+    """the maximum duration of an attempt, in ms, however often its lease is extended"""
     expires_in_ms: int
     """how long after the submit an attempt may still start, in ms"""
     backoff: ScheduleViewTaskBackoff
@@ -301,7 +301,7 @@ class ScheduleViewTask(_ScheduleViewTask, total=False):
     result_ttl_ms: int
     """how long the task is kept after it is done, in ms"""
     group: str
-    """tasks of a group, such as a tenant, share its turns and limits: 1 to 128 characters except control characters, neither \".\" nor \"..\""""
+    """tasks of a group, such as a tenant, share its turns and limits: 1 to 128 characters except control characters, and not \".\" or \"..\""""
     meta: dict[str, str]
     """up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     redact: bool
@@ -356,7 +356,7 @@ class ScheduleView(_ScheduleView, total=False):
     ends_at: int
     """the latest time, in milliseconds since 1970"""
     jitter_ms: int
-    """each run starts up to this many ms later, by the same delay whenever its planned time is the same"""
+    """each run starts up to this many ms after its planned time; the delay depends only on the schedule and that time"""
     on_missed: Literal["one", "none", "all"]
     """if several planned times passed while no broker ran: one task for the newest (the default), none, or one for each, at most the newest 100"""
     on_overlap: Literal["allow", "skip", "cancel"]
@@ -452,7 +452,7 @@ class LeaseRequest(TypedDict, total=False):
     version: str
     """the worker's version: 1 to 32 characters from A-Z a-z 0-9 . _ + -"""
     concurrency: int
-    """how many tasks the worker runs at the same time at most; GET /workers shows it"""
+    """the maximum number of tasks that the worker runs at the same time; GET /workers shows it"""
 
 
 class _LeasedTask(TypedDict):
@@ -512,7 +512,7 @@ class Work(TypedDict, total=False):
     version: str
     """the worker's version: 1 to 32 characters from A-Z a-z 0-9 . _ + -"""
     concurrency: int
-    """how many tasks the worker runs at the same time at most; GET /workers shows it"""
+    """the maximum number of tasks that the worker runs at the same time; GET /workers shows it"""
     settle: list[Ack]
     """at most 1,000 acks"""
     extend: list[Extend]
@@ -665,7 +665,7 @@ class WhyAnswer(_WhyAnswer, total=False):
     blocked_by: list[str]
     """up to ten tasks that have the slots of its group"""
     held_until_at: int
-    """when its group may go on"""
+    """when the next task of its group can be leased"""
     schedule: str
     """the schedule that created the task"""
     planned_at: int
@@ -852,9 +852,9 @@ class BulkRequestFilter(TypedDict, total=False):
     fingerprint: str
     """the fingerprint of a group from /dlq/groups"""
     state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "waiting", "delayed", "any"]
-    """the state of the tasks; by default those that the action is for: dead, for cancel waiting, for start_now delayed"""
+    """the state of the tasks (default: waiting with cancel, delayed with start_now, otherwise dead)"""
     task_ids: list[str]
-    """exactly these tasks; without other members"""
+    """exactly these tasks; cannot be combined with other members"""
 
 
 class _BulkRequest(TypedDict):
@@ -866,13 +866,13 @@ class _BulkRequest(TypedDict):
 
 class BulkRequest(_BulkRequest, total=False):
     limit: int
-    """change at most so many (default: all)"""
+    """change at most this many tasks (default: all)"""
     rate: int
     """tasks per second (default: at once)"""
     patch: Any
     """with retry: a JSON merge patch (RFC 7396) for each payload, of at most 16,384 bytes and 20 levels"""
     canary: bool
-    """with retry: one task first, and the others only when it is done (default false)"""
+    """with retry: retry one task first, and the others only when it is done (default false)"""
     reason: str
     """why, for people; the list shows it"""
 
@@ -907,7 +907,7 @@ class BulkViewFilter(TypedDict, total=False):
     fingerprint: str
     """the fingerprint of a group from /dlq/groups"""
     state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "waiting", "delayed", "any"]
-    """the state of the tasks; by default those that the action is for: dead, for cancel waiting, for start_now delayed"""
+    """the state of the tasks (default: waiting with cancel, delayed with start_now, otherwise dead)"""
 
 
 class BulkViewProgress(TypedDict):
@@ -1006,9 +1006,9 @@ class _CancelledMany(TypedDict):
     cancelled: int
     """how many waiting tasks are cancelled now; with dry_run, how many would be"""
     cancelling: int
-    """how many running tasks end as cancelled when their attempt ends; with dry_run, would end so"""
+    """how many running tasks end as cancelled when their attempt ends; with dry_run, how many would"""
     skipped: int
-    """how many had ended when they were to be cancelled"""
+    """how many had already ended and were not cancelled"""
 
 
 class CancelledMany(_CancelledMany, total=False):
@@ -1078,7 +1078,7 @@ class Purged(TypedDict):
 
 class QueueViewDepth(TypedDict):
     queued: int
-    """ready for a worker; counts ids that cancelled tasks left behind until a lease removes them"""
+    """ready for a worker; also counts ids of cancelled tasks until a lease removes them"""
     delayed: int
     """scheduled and retrying"""
     processing: int
@@ -1123,7 +1123,7 @@ class QueueView(_QueueView, total=False):
 
 class QueuesAnswerTotalsDepth(TypedDict):
     queued: int
-    """ready for a worker; counts ids that cancelled tasks left behind until a lease removes them"""
+    """ready for a worker; also counts ids of cancelled tasks until a lease removes them"""
     delayed: int
     """scheduled and retrying"""
     processing: int
@@ -1206,7 +1206,7 @@ class WorkerView(_WorkerView, total=False):
     host: str
     version: str
     concurrency: int
-    """how many tasks it runs at the same time at most; absent if the worker does not send it"""
+    """the maximum number of tasks that it runs at the same time; absent if the worker does not send it"""
     draining_since: int
 
 
@@ -1223,13 +1223,13 @@ class AttentionSettings(TypedDict, total=False):
     idle_poll_ms: int | Literal["off"]
     """tasks wait, and no worker has polled for this long: a whole number from 1 to 2678400000 (default 60000), or \"off\""""
     oldest_wait_ms: int | Literal["off"]
-    """a task has waited for longer: a whole number from 1 to 2678400000 (default 300000), or \"off\""""
+    """a task has waited for longer than this: a whole number from 1 to 2678400000 (default 300000), or \"off\""""
     schedule_late_ms: int | Literal["off"]
-    """a run of a schedule is later: a whole number from 1 to 2678400000 (default 60000), or \"off\""""
+    """a run of a schedule is later than this: a whole number from 1 to 2678400000 (default 60000), or \"off\""""
     lapses: int | Literal["off"]
     """this many leases lapsed in ten minutes: a whole number from 1 to 1000000 (default 1), or \"off\""""
     failure_percent: int | Literal["off"]
-    """more percent of the attempts of ten minutes failed: a whole number from 1 to 100 (default 10), or \"off\""""
+    """more than this percentage of the attempts in ten minutes failed: a whole number from 1 to 100 (default 10), or \"off\""""
     growth: int | Literal["off"]
     """this many more tasks are queued than ten minutes ago: a whole number from 1 to 10000000 (default 100), or \"off\""""
     dead: int | Literal["off"]
@@ -1296,7 +1296,7 @@ class QueueSettingsDefaults(TypedDict, total=False):
     timeout_ms: int
     """how long a lease lasts, in ms (default: the broker's VISIBILITY_TIMEOUT_MS)"""
     max_runtime_ms: int
-    """how long an attempt may run at most, in ms, however often its lease is extended"""
+    """the maximum duration of an attempt, in ms, however often its lease is extended"""
     backoff: QueueSettingsDefaultsBackoff
     """how long to wait before the next attempt"""
     result_ttl_ms: int
@@ -1364,13 +1364,13 @@ class QueueSettingsAttention(TypedDict, total=False):
     idle_poll_ms: int | Literal["off"]
     """tasks wait, and no worker has polled for this long: a whole number from 1 to 2678400000 (default 60000), or \"off\""""
     oldest_wait_ms: int | Literal["off"]
-    """a task has waited for longer: a whole number from 1 to 2678400000 (default 300000), or \"off\""""
+    """a task has waited for longer than this: a whole number from 1 to 2678400000 (default 300000), or \"off\""""
     schedule_late_ms: int | Literal["off"]
-    """a run of a schedule is later: a whole number from 1 to 2678400000 (default 60000), or \"off\""""
+    """a run of a schedule is later than this: a whole number from 1 to 2678400000 (default 60000), or \"off\""""
     lapses: int | Literal["off"]
     """this many leases lapsed in ten minutes: a whole number from 1 to 1000000 (default 1), or \"off\""""
     failure_percent: int | Literal["off"]
-    """more percent of the attempts of ten minutes failed: a whole number from 1 to 100 (default 10), or \"off\""""
+    """more than this percentage of the attempts in ten minutes failed: a whole number from 1 to 100 (default 10), or \"off\""""
     growth: int | Literal["off"]
     """this many more tasks are queued than ten minutes ago: a whole number from 1 to 10000000 (default 100), or \"off\""""
     dead: int | Literal["off"]
@@ -1389,7 +1389,7 @@ class QueueSettings(TypedDict, total=False):
     groups: QueueSettingsGroups
     """the limits of every group, unless it has its own"""
     attention: QueueSettingsAttention
-    """thresholds of `attention` in the view of the queue; one that is omitted has its default"""
+    """thresholds of `attention` in the view of the queue; an omitted threshold has its default"""
 
 
 class _GroupViewHeld(TypedDict):
@@ -1401,7 +1401,7 @@ class GroupViewHeld(_GroupViewHeld, total=False):
     task_ids: list[str]
     """up to ten tasks that have the slots of the group"""
     until_at: int
-    """absent if an event ends it"""
+    """when the next task can be leased; absent if that depends on an event, such as an ack"""
 
 
 class GroupViewLimitsRate(TypedDict, total=False):
@@ -1443,7 +1443,7 @@ class _GroupView(TypedDict):
     queue: str
     group: str
     waiting: int
-    """ready tasks; counts ids that cancelled tasks left behind until a lease removes them"""
+    """ready tasks; also counts ids of cancelled tasks until a lease removes them"""
     processing: int
     """tasks that have a slot of the group: leased ones, and in strict order one that waits for its retry"""
 
@@ -1506,7 +1506,7 @@ class HistoryAnswerOther(_HistoryAnswerOther, total=False):
 
 class _HistoryAnswer(TypedDict):
     from_at: int
-    """the begin of the first step"""
+    """the start of the first step"""
     to_at: int
     """the end of the last step, or now"""
     step_ms: int
@@ -1544,7 +1544,7 @@ class _HistoryPoint(TypedDict):
     at: int
     """when the step begins"""
     recorded_ms: int
-    """for how long of the step a broker ran"""
+    """for how many ms of the step a broker ran"""
     submitted: int
     done: int
     failed: int
@@ -1787,7 +1787,7 @@ class BrokerView(TypedDict):
     version: str
     started_at: int
     seen_at: int
-    """when it last noted that it runs; it does so every 10 s"""
+    """when it last recorded that it is running, which it does every 10 s"""
 
 
 class BrokersAnswerRedisMemory(TypedDict):
@@ -1799,9 +1799,9 @@ class BrokersAnswerRedisMemory(TypedDict):
 
 class BrokersAnswer(TypedDict):
     broker: str
-    """the one that answers"""
+    """the broker that answers"""
     brokers: list[BrokerView]
-    """all that were seen in the last 30 s"""
+    """all brokers that were seen in the last 30 s"""
     redis_memory: BrokersAnswerRedisMemory
     """the memory of Redis; in a Cluster the sum over its masters"""
 
