@@ -102,6 +102,18 @@ describe.skipIf(chromium === undefined)("after a bounded load", () => {
       reason: "the receiving side is being moved to another region",
     })
 
+    await until("the bulk operation has ended", async () => {
+      const { operations } = (await call("GET", "/bulk")) as unknown as {
+        operations: { ended_at?: number }[]
+      }
+      return operations.every(({ ended_at }) => ended_at !== undefined)
+    })
+    // The figures of /metrics are up to a second old.
+    await until("/metrics has the task that was retried", async () => {
+      const waiting = sumOf(await metric("tq_tasks"), 'queue="webhooks",state="queued"')
+      const { depth } = (await call("GET", "/queues/webhooks")) as unknown as { depth: { queued: number } }
+      return waiting === depth.queued
+    })
     const tasks = await metric("tq_tasks")
     const events = await metric("tq_task_events_total")
     expect(sumOf(tasks, 'state="dead"')).toBeGreaterThan(10)
