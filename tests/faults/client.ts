@@ -120,7 +120,8 @@ async function persist(
     const call = recorder.call()
     recorder.write(asked, Date.now(), call, n, id)
     try {
-      return recorder.write(answered, Date.now(), call, await ask())
+      const answer = await ask() // before the time of the answer is read
+      return recorder.write(answered, Date.now(), call, answer)
     } catch (error) {
       if (error instanceof BrokerProblem && !error.retryable)
         return recorder.write(answered, Date.now(), call, word(error))
