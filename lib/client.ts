@@ -283,7 +283,7 @@ export class Client {
     }
   }
 
-  /** Ends a waiting task at once, and a running one when its worker has learned of it. */
+  /** Ends a waiting task at once, and a running one when its worker has been notified. */
   cancel(id: string, options?: CallOptions): Promise<Cancelled> {
     return this.#call("POST", `/cancel/${encodeURIComponent(id)}`, undefined, options)
   }

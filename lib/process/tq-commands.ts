@@ -23,24 +23,27 @@ const RETRY_MS = 1_000
 const MAX_SHOWN_CHARACTERS = 2_000
 
 const WAIT_OPTIONS = {
-  timeout: { value: "time", meaning: "with this, wait at most so long, for example 30s" },
+  timeout: { value: "time", meaning: "wait at most this long, for example 30s" },
 } satisfies Command["options"]
 
 const DEAD_FILTER = {
   queue: { value: "name", meaning: "only of this queue" },
   type: { value: "type", meaning: "only of this type" },
   group: { value: "name", meaning: "only of this group" },
-  reason: { value: "word", meaning: `only dead for this reason: ${REASONS.join(", ")}` },
+  reason: { value: "word", meaning: `only tasks that are dead for this reason: ${REASONS.join(", ")}` },
   error: { value: "text", meaning: "only if the error contains this text" },
   fingerprint: { value: "hex", meaning: "only of this group of errors, as `dead groups` lists them" },
-  "older-than": { value: "time", meaning: "only dead for longer than this, for example 2h" },
-  "newer-than": { value: "time", meaning: "only dead for less than this" },
+  "older-than": {
+    value: "time",
+    meaning: "only tasks that have been dead for longer than this, for example 2h",
+  },
+  "newer-than": { value: "time", meaning: "only tasks that have been dead for less than this" },
 } satisfies Command["options"]
 
 const MANY_DEAD = {
   ...DEAD_FILTER,
   all: { meaning: "all dead tasks of all queues, if no filter is given" },
-  limit: { value: "number", meaning: "at most so many tasks" },
+  limit: { value: "number", meaning: "at most this many tasks" },
   "dry-run": { meaning: "change nothing, only count" },
 } satisfies Command["options"]
 
@@ -61,7 +64,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       group: { value: "name", meaning: "the group, for example a tenant" },
       retries: { value: "number", meaning: "how many failures are retried" },
       lease: { value: "time", meaning: "how long a lease lasts" },
-      expires: { value: "time", meaning: "how much later an attempt may still start" },
+      expires: { value: "time", meaning: "how long after the submit an attempt may still start" },
       meta: { value: "name=value", multiple: true, meaning: "a label; may be given several times" },
     },
     examples: [
@@ -108,7 +111,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   wait: {
     takes: "<task_id>",
     about:
-      "Waits until a task has ended, and prints its result. The exit code is 1 if it is dead or cancelled, or if the time is over.",
+      "Waits until a task has ended, and prints its result. The exit code is 1 if it is dead or cancelled, or if --timeout passes first.",
     options: WAIT_OPTIONS,
     examples: ["wait emails:01KAV9FT345D2Q7RWM4HTE", "wait sum --timeout 30s"],
     run: call => waitForEnd(call, call.args[0]!, call.durationMs("timeout")),
@@ -136,7 +139,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
 
   cancel: {
     takes: "<task_id>",
-    about: "Cancels a task: a waiting one at once, a running one when its worker has learned of it.",
+    about: "Cancels a task: a waiting one at once, a running one when its worker has been notified.",
     examples: ["cancel emails:01KAV9FT345D2Q7RWM4HTE"],
     async run(call) {
       const { status, task_id } = await call.client.cancel(call.args[0]!, call.options)
@@ -144,7 +147,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
         lines: [
           status === "cancelled"
             ? `${task_id} is cancelled`
-            : `${task_id} is running; its worker will be told`,
+            : `${task_id} is running; its worker is notified at its next extend`,
         ],
       }
     },
@@ -202,7 +205,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   dead: {
     takes: "",
     about: "Lists dead tasks, the newest first.",
-    options: { ...DEAD_FILTER, limit: { value: "number", meaning: "at most so many tasks (default 100)" } },
+    options: { ...DEAD_FILTER, limit: { value: "number", meaning: "at most this many tasks (default 100)" } },
     examples: ["dead --queue emails --newer-than 1h", 'dead --error "no route" --json'],
     async run(call) {
       const limit = call.integer("limit")

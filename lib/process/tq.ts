@@ -150,7 +150,7 @@ async function main(args: string[]): Promise<number> {
   if (first.startsWith("-")) return runProgram("tq", args, async () => DONE)
   const known = Object.keys(COMMANDS).filter(name => !name.includes(" "))
   console.error(
-    `tq: there is no command ${escapeInterpreted(JSON.stringify(first))}; known are ${known.join(", ")}`,
+    `tq: there is no command ${escapeInterpreted(JSON.stringify(first))}; the commands are ${known.join(", ")}`,
   )
   return WRONG_ARGUMENTS
 }

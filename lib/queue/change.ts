@@ -53,7 +53,8 @@ export async function changeTask(parts: ChangeParts, id: string, change: TaskCha
       case "expires":
         throw new Refused("bad_request", {
           field: when.startsWith("+") ? "delay_ms" : "run_at",
-          detail: "The start must not be after `expires_at` of the task: it would be dead before.",
+          detail:
+            "The start must not be after `expires_at` of the task: the task would expire before it starts.",
         })
       case "full_bytes":
         throw new Refused("queue_full", {

@@ -285,7 +285,7 @@ test("the guide for operators names every command", async () => {
 
 test.each([
   [[], "Submits tasks"],
-  [["stauts"], 'tq: there is no command "stauts"; known are submit, status, '],
+  [["stauts"], 'tq: there is no command "stauts"; the commands are submit, status, '],
   [[HOSTILE], "tq: there is no command "],
   [["submit"], "tq submit: <type> is missing. See: bun run tq submit --help"],
   [["submit", "a", "[1]", HOSTILE], "tq submit: unexpected argument "],
