@@ -46,7 +46,7 @@ class BrokerProblem(TaskQueueError):
         self.retry_after = retry_after
         """Seconds to wait before the next request, as the broker asks."""
         self.retryable = status in RETRYABLE
-        text = f"{problem.get('error', 'the answer is not one of the broker')} ({status} {self.code})"
+        text = f"{problem.get('error', 'the answer does not come from a broker')} ({status} {self.code})"
         super().__init__(text if self.detail in (None, problem.get("error")) else f"{text}: {self.detail}")
 
 

@@ -48,7 +48,7 @@ class Worker:
 
         def register(function: AnyHandler) -> AnyHandler:
             if type in self._handlers:
-                raise ValueError(f"the type {type!r} has a handler already")
+                raise ValueError(f"the type {type!r} already has a handler")
             self._handlers[type] = function
             return function
 
@@ -56,7 +56,7 @@ class Worker:
 
     def run(self, processes: int = 1) -> int:
         """Runs until SIGTERM, SIGINT or SIGHUP, or until an operator drains the worker. A second signal ends it at once.
-        With `processes`, so many processes share the work, each with `concurrency` threads; one that dies is replaced.
+        With `processes`, that many processes share the work, each with `concurrency` threads; one that dies is replaced.
         Returns 0 if the broker has answered all acks, so that a program may end with `sys.exit(worker.run())`."""
         if not self._handlers:
             raise ValueError("the worker has no handlers: register them with @worker.handler(type)")
