@@ -138,7 +138,7 @@ export const ThresholdFields = (props: {
 }) => (
   <details class="thresholds" open={Object.keys(props.texts).length > 0}>
     <summary>When the queue needs attention</summary>
-    <p class="dim">Empty: the default. "off" turns it off.</p>
+    <p class="dim">Leave a field empty to use the default. "off" disables the check.</p>
     <div class="row">
       {FIELDS.map(([name, label, unit, factor]) => (
         <Field key={name} label={unit === "" ? label : `${label} (${unit})`}>

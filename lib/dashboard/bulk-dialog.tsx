@@ -145,7 +145,7 @@ const CONSEQUENCES: Record<BulkOrder["action"], string> = {
   purge: "Purged tasks cannot be restored.",
   cancel:
     "Waiting tasks will not run. Workers of running tasks learn of it when they next extend their lease.",
-  start_now: "Each task goes to the end of its line, without waiting for its time.",
+  start_now: "Each task goes to the end of its queue, without waiting for its time.",
 }
 
 function countText({ action, filter }: BulkOrder, count: Count | undefined): string {
@@ -183,7 +183,7 @@ function Started(props: { view: BulkView; onView: (view: BulkView) => void; onDo
     <>
       <BulkProgress view={view} />
       <p class="line">
-        {isRunning && "It goes on if you close this dialog or the page. "}
+        {isRunning && "It continues if you close this dialog or the page. "}
         <a href="#/bulk">All bulk operations</a>
       </p>
       {problem && <ProblemNote problem={problem} />}
