@@ -103,6 +103,12 @@ test("probes and the scaler ask what a broker answers", async () => {
     expect((await fetch(broker.url + httpGet.path)).status).toBe(200)
     expect(ports.map(({ name }: Body) => name)).toContain(httpGet.port)
   }
+  const [{ port, path: page, authorization }] = find("ServiceMonitor", "broker").spec.endpoints
+  expect(find("Service", "broker").spec.ports.map(({ name }: Body) => name)).toContain(port)
+  expect(Object.keys(find("Secret", authorization.credentials.name).stringData)).toContain(
+    authorization.credentials.key,
+  )
+  expect((await fetch(broker.url + page, { headers: { authorization: `Bearer ${TOKEN}` } })).status).toBe(200)
   const { url, valueLocation } = find("ScaledObject", "worker").spec.triggers[0].metadata
   await broker.call("POST", "/submit", { type: "t" })
   const headers = { authorization: `Bearer ${TOKEN}` }

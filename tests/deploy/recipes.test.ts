@@ -299,10 +299,49 @@ test("the Prometheus of Compose scrapes the port that the broker has there, and 
   const promtool = Bun.which("promtool") ?? Bun.which(join(root, "node_modules/.bin/promtool"))
   if (promtool === null) return console.warn("promtool is not installed: the configuration was not checked")
   await using dir = await directory()
-  const text = (await read("lib/deploy/prometheus.yml")).replace("/etc/prometheus", join(root, "lib/observe"))
+  const text = (await read("lib/deploy/prometheus.yml"))
+    .replace("/etc/prometheus", join(root, "lib/observe"))
+    .replace("/tmp/token", `${dir.path}/token`)
+  await Bun.write(`${dir.path}/token`, TOKEN)
   await Bun.write(`${dir.path}/prometheus.yml`, text)
   const check = Bun.spawnSync([promtool, "check", "config", `${dir.path}/prometheus.yml`])
   expect([check.exitCode, check.stderr.toString()]).toEqual([0, expect.any(String)])
+})
+
+const prometheus = Bun.which("prometheus")
+if (prometheus === null) console.warn("Prometheus is not installed: it was not run")
+test.skipIf(prometheus === null)("Prometheus scrapes a broker and loads the rules", async () => {
+  await using all = new AsyncDisposableStack()
+  const redis = all.use(await testRedis())
+  const dir = all.use(await directory())
+  const metrics = freePort()
+  const { client } = all.use(await startBroker(redis.socket, { METRICS_PORT: `${metrics}` }))
+  await client.submit({ type: "t" })
+  const text = (await read("lib/deploy/prometheus.yml"))
+    .replace("/etc/prometheus", join(root, "lib/observe"))
+    .replace("broker:9090", `127.0.0.1:${metrics}`)
+    .replace("15s", "1s")
+    .replace("/tmp/token", `${dir.path}/token`)
+  await Bun.write(`${dir.path}/token`, TOKEN)
+  await Bun.write(`${dir.path}/prometheus.yml`, text)
+  const address = `127.0.0.1:${freePort()}`
+  const options = [
+    `--config.file=${dir.path}/prometheus.yml`,
+    `--storage.tsdb.path=${dir.path}/data`,
+    `--web.listen-address=${address}`,
+  ]
+  all.use(new Process({ cmd: [prometheus!, ...options] }))
+  type Api = { data: { result: { value: [number, string] }[]; groups: unknown[] } }
+  const ask = async (path: string) =>
+    ((await (await fetch(`http://${address}/api/v1/${path}`)).json()) as Api).data
+  const query = encodeURIComponent('sum(tq_tasks{state="queued"})')
+  await until("Prometheus has scraped the task", () =>
+    ask(`query?query=${query}`).then(
+      ({ result }) => result[0]?.value[1] === "1",
+      () => false,
+    ),
+  )
+  expect((await ask("rules")).groups).toHaveLength(1)
 })
 
 test("the collector of the recipe receives what brokers send", async () => {
