@@ -11,7 +11,7 @@
              what "busy": the member `id`; what "grouped": the counts of the queue
              what "bytes": the recorded byte count of the queue is too high by `id` bytes
              what "schedules", "planned": the schedule, or the entry, of the name `id`
-  answers    {now, recorded bytes, bytes that these tasks occupied when the audit began, how many items were checked: fewer
+  answers    {now, recorded bytes, bytes that these tasks occupied when the audit began (-1: unknown), how many items were checked: fewer
              than all if their texts are large, {index, fault, repaired (1 or 0), lease}, ...}
              index: of the item, from 0; the faults:
              "not_listed"      queued, but in no ready list (for a "task" unproven: look again); appended to its list
@@ -56,6 +56,7 @@ local MAX_BYTES = 4000000 -- of texts in one call, exceeded by one text at most
 
 local answer = { now, tonumber(redis.call("HGET", stats, "bytes") or 0), 0, 0 }
 local index = 0
+local is_exact = true -- false: a task changed in the millisecond in which the audit began, before or after the byte count was read
 
 -- Records a fault, and repairs it by calling `repair`.
 local function note(fault, repair, ...)
@@ -118,7 +119,9 @@ function check.task(id, listed)
     local owner = redis.call("GET", unique .. key)
     if owner ~= id then note("no_owner", not owner and set_owner, key, id) end
   end
-  if max_bytes > 0 and created <= began and (finished == 0 or finished > began) then
+  if max_bytes > 0 and (created == began or finished == began) then
+    is_exact = false
+  elseif max_bytes > 0 and created < began and (finished == 0 or finished > began) then
     answer[3] = answer[3] + size_of(id, sub(loaded[id], rest))
   end
 end
@@ -258,6 +261,7 @@ for i = first, #ARGV, fields_each do
   end
   index = index + 1
 end
+if not is_exact then answer[3] = -1 end
 answer[4] = index
 commit()
 publish(0)

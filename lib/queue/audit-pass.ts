@@ -84,7 +84,7 @@ interface QueueProgress {
   turns: Turns
   /** Queued tasks found in no list: id to lease. */
   suspects: Map<string, string>
-  /** The bytes that the queue was recorded to hold when its audit began, and those counted by the pass. */
+  /** The bytes that the queue was recorded to hold when its audit began, and those counted by the pass; NaN: unknown. */
   recordedBytes: number
   countedBytes: number
 }
@@ -262,7 +262,7 @@ export class AuditPass {
       const reply = await this.parts.scripts.call("auditQueue", queue, args, items)
       const [, , counted, checked, ...faults] = reply
       from += checked
-      progress.countedBytes += counted
+      progress.countedBytes += counted < 0 ? Number.NaN : counted
       for (const [index, fault, mended, lease] of faults) {
         const { what, id } = items[index]!
         if (fault === "not_listed" && what === "task") {
@@ -317,7 +317,7 @@ export class AuditPass {
     const isLimited = this.parts.scripts.limits.bytes > 0
     for (const [queue, { recordedBytes, countedBytes }] of this.#queues) {
       const excess = recordedBytes - countedBytes
-      if (excess === 0 || this.options.signal.aborted) continue
+      if (excess === 0 || Number.isNaN(excess) || this.options.signal.aborted) continue
       if (isLimited && excess !== this.previousExcess?.get(queue)) this.excessBytes.set(queue, excess)
       else await this.#check(queue, [{ what: "bytes", id: String(excess), more: "" }])
     }
