@@ -3,6 +3,7 @@
  * prefix needs nothing else of the broker. For a proxy that passes it on, the broker removes it.
  */
 import { Elysia } from "elysia"
+import { urlOf } from "./answer.ts"
 
 /** `to` is relative to the path of the request, so that it needs no prefix. */
 export const redirect = (to: string): Response =>
@@ -10,7 +11,7 @@ export const redirect = (to: string): Response =>
 
 /** The links of a page are relative to a path without a slash at its end, but routes match both. */
 export const atItsPath = (request: Request, page: string, answer: () => Response | Promise<Response>) =>
-  request.url.endsWith("/") ? redirect(`../${page}`) : answer()
+  urlOf(request)?.pathname.endsWith("/") ? redirect(`../${page}`) : answer()
 
 /** `handle` answers the request as if it had come without the prefix. Without a prefix no route is added. */
 export function underPublicPath(
@@ -26,7 +27,9 @@ export function underPublicPath(
     .all(
       `${prefix}/*`,
       ({ request }) => {
-        const { pathname, search, origin } = new URL(request.url)
+        const url = urlOf(request)
+        if (url === undefined) return handle(request) // which refuses it
+        const { pathname, search, origin } = url
         return handle(new Request(origin + pathname.slice(prefix.length) + search, request))
       },
       hidden,

@@ -36,6 +36,22 @@ test("requests with the prefix and without are the same", async () => {
   expect((await fetch(`${broker.url}/queuex/healthz`, { headers })).status).toBe(404)
 })
 
+test("a health check of HTTP/1.0 without a Host header is answered under the prefix", async () => {
+  await using broker = await testBroker({ publicPath: "/queue" })
+  const answer = Promise.withResolvers<string>()
+  const socket = await Bun.connect({
+    hostname: "127.0.0.1",
+    port: Number(new URL(broker.url).port),
+    socket: {
+      open: socket => void socket.write("GET /queue/healthz HTTP/1.0\r\n\r\n"),
+      data: (_, text) => answer.resolve(text.toString()),
+      close: () => answer.resolve("closed"),
+    },
+  })
+  expect(await answer.promise).toMatch(/^HTTP\/1\.\d 200 /)
+  socket.end()
+})
+
 test("redirects lead to pages under the prefix", async () => {
   await using broker = await testBroker({ publicPath: "/queue" })
   for (const [path, page] of [
@@ -44,6 +60,8 @@ test("redirects lead to pages under the prefix", async () => {
     ["/queue/", "/queue/dashboard"],
     ["/dashboard/", "/dashboard"],
     ["/queue/swagger/", "/queue/swagger"],
+    ["/queue/dashboard/?from=mail", "/queue/dashboard"],
+    ["/queue/dashboard?next=/", "/queue/dashboard"],
   ]) {
     const answer = await fetch(broker.url + path)
     expect([answer.status, new URL(answer.url).pathname]).toEqual([200, page!])
