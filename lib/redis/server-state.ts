@@ -49,7 +49,7 @@ export async function serverState(redis: Redis, key: string, waits: boolean): Pr
   return {
     version: line(info, "redis_version") ?? UNKNOWN,
     maxmemoryPolicy: line(info, "maxmemory_policy") ?? UNKNOWN,
-    durability: line(info, "aof_enabled") === "0" ? "none" : (fsync as ServerState["durability"]),
+    durability: durabilityOf(line(info, "aof_enabled"), fsync),
     usedBytes: Number(line(info, "used_memory") ?? 0),
     maxBytes: Number(line(info, "maxmemory") ?? 0),
     replicas:
@@ -58,6 +58,12 @@ export async function serverState(redis: Redis, key: string, waits: boolean): Pr
         : (info.match(/^slave\d+:.*state=online/gm)?.length ?? 0),
     refusal,
   }
+}
+
+/** `fsync` says nothing about a server that may have no append-only file. */
+function durabilityOf(aofEnabled: string | undefined, fsync: string | undefined): ServerState["durability"] {
+  if (aofEnabled === "0") return "none"
+  return aofEnabled === "1" ? (fsync as ServerState["durability"]) : UNKNOWN
 }
 
 /** Runs the probe script and returns the error of Redis, if there is one. Fails if there is no connection. */

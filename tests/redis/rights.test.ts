@@ -158,6 +158,7 @@ test("hints are published in one place in Lua and in one in TypeScript, where a 
 
 test.each([
   ["refused", ["-info", "-config"], []],
+  ["refused in part", ["-info"], []],
   ["renamed", [], ["--rename-command", "INFO", "", "--rename-command", "CONFIG", ""]],
 ] as const)(
   "INFO and CONFIG may be %s: the broker works, and /readyz says what it cannot know",
