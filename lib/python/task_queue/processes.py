@@ -45,7 +45,8 @@ def run_processes(settings: Settings, handlers: Handlers, health_port: int, coun
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     for each in STOP_SIGNALS:
-        signal.signal(each, stop)
+        if signal.getsignal(each) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(each, stop)
     worst = 0
     with HealthServer(health_port, healths) as server:
         for number in range(count):
