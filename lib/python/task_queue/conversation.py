@@ -62,6 +62,10 @@ class Conversation:
         self.is_draining = False
         self.last_answer_at: float | None = None
         """Seconds since 1970."""
+        self.waiting_since: float | None = None
+        """By time.monotonic(): since when a request has waited for an answer, across repeats. A worker whose slots are full may
+        have nothing to ask for hours, so a silence without a request is no fault."""
+        self._in_flight = 0
         for run in (self._exchange_loop, self._poll_loop):
             threading.Thread(target=run, name=run.__name__.strip("_"), daemon=True).start()
 
@@ -94,6 +98,18 @@ class Conversation:
         self._is_closed = True
         self._condition.notify_all()
 
+    def _asks(self) -> None:
+        self._in_flight += 1
+        if self.waiting_since is None:
+            self.waiting_since = time.monotonic()
+
+    def _is_answered(self, has_answer: bool) -> None:
+        self._in_flight -= 1
+        if has_answer:
+            self.waiting_since = time.monotonic() if self._in_flight > 0 else None
+        elif self._in_flight == 0 and not self._is_fetching and not self._acks:
+            self.waiting_since = None  # the worker gave the request up
+
     @property
     def _wanted(self) -> int:
         if not self._is_fetching:
@@ -112,6 +128,7 @@ class Conversation:
                     return
                 most = self._wanted
                 self._requested += most
+                self._asks()
                 request = {**self._worker_info(), "queues": self._queues, "max": most, "wait_ms": WAIT_MS}
             sent_at = time.monotonic()
             try:
@@ -121,6 +138,7 @@ class Conversation:
                 answer, error = None, failure
             with self._condition:
                 self._requested -= most
+                self._is_answered(answer is not None)
                 if answer is not None:
                     self._succeeded()
                     self._apply(answer)
@@ -157,6 +175,7 @@ class Conversation:
                 timeout = max(MIN_EXCHANGE, min(MAX_EXCHANGE, shortest))
                 self._exchanging = True
                 self._requested += most
+                self._asks()
             try:
                 answer = self._transport.call("POST", "/work", [], request, timeout)
                 error = None
@@ -165,6 +184,7 @@ class Conversation:
             with self._condition:
                 self._exchanging = False
                 self._requested -= most
+                self._is_answered(answer is not None)
                 if answer is not None:
                     self._limit = min(self._limit * 2, MAX_BATCH) if len(acks) < len(self._acks) else MAX_BATCH
                     self._apply_items(answer, extended, acks, now)

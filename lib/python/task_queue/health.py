@@ -1,4 +1,4 @@
-"""The worker's health over HTTP, for probes: 200 if the broker has answered within the last minute, otherwise 503."""
+"""The worker's health over HTTP, for probes: 200, or 503 if a request has waited for an answer of the broker for a minute."""
 from __future__ import annotations
 
 import json
@@ -8,8 +8,8 @@ import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-MAX_SILENCE = 60.0  # seconds without an answer of the broker
-FORM = struct.Struct("dd")
+MAX_SILENCE = 60.0  # seconds that a request may wait, across repeats
+FORM = struct.Struct("ddd")
 
 
 class Health:
@@ -17,19 +17,21 @@ class Health:
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, FORM.size)
-        self._started_at = time.time()
 
-    def report(self, last_answer_at: float | None, in_hand: int) -> None:
-        self._memory[:] = FORM.pack(last_answer_at or 0, in_hand)
+    def report(self, last_answer_at: float | None, waiting_since: float | None, in_hand: int) -> None:
+        """`last_answer_at`: seconds since 1970; `waiting_since`: when a request began to wait for an answer, by time.monotonic(),
+        which all processes share."""
+        self._memory[:] = FORM.pack(last_answer_at or 0, waiting_since or 0, in_hand)
 
-    def read(self) -> tuple[float, int]:
-        """When the broker last answered, in seconds since 1970, or 0; and how many tasks are running."""
-        last, in_hand = FORM.unpack(self._memory[:])
-        return last, int(in_hand)
+    def read(self) -> tuple[float, float, int]:
+        """What was reported last; all 0 before the first report."""
+        last, waiting_since, in_hand = FORM.unpack(self._memory[:])
+        return last, waiting_since, int(in_hand)
 
     @property
     def is_good(self) -> bool:
-        return time.time() - max(self.read()[0], self._started_at) <= MAX_SILENCE
+        waiting_since = self.read()[1]
+        return not waiting_since or time.monotonic() - waiting_since < MAX_SILENCE
 
 
 class HealthServer:
@@ -43,7 +45,7 @@ class HealthServer:
                 last = max(health.read()[0] for health in healths)
                 body = {
                     "last_answer_at": int(last * 1000) or None,
-                    "in_hand": sum(health.read()[1] for health in healths),
+                    "in_hand": sum(health.read()[2] for health in healths),
                 }
                 text = json.dumps(body).encode()
                 self.send_response(200 if all(health.is_good for health in healths) else 503)

@@ -123,7 +123,7 @@ class Runner:
             self._condition.wait(min(left, LOOK_EVERY))
 
     def _report_health(self) -> None:
-        self._health.report(self._conversation.last_answer_at, len(self._running))
+        self._health.report(self._conversation.last_answer_at, self._conversation.waiting_since, len(self._running))
 
 
 def handle_signals(runner: Runner) -> None:
