@@ -6,7 +6,7 @@ import { PURGEABLE, type Purgeable } from "../wire/states.ts"
 import { requestJson } from "./api.ts"
 import { ThresholdFields, textsOf, thresholdsOf } from "./attention.tsx"
 import { BulkDialog } from "./bulk-dialog.tsx"
-import { Confirm } from "./dialog.tsx"
+import { ActionDialog } from "./dialog.tsx"
 import { Field, Select } from "./fields.tsx"
 import { PauseForm } from "./pause-dialog.tsx"
 import { formatCount, SafeText } from "./text.tsx"
@@ -105,7 +105,7 @@ export function SettingsDialog({ view, onClose, onDone }: QueueDialogProps) {
     onDone()
   }
   return (
-    <Confirm title={`Limits of ${view.queue}`} button="Save" run={save} onClose={onClose}>
+    <ActionDialog title={`Limits of ${view.queue}`} button="Save" run={save} onClose={onClose}>
       <p>The limits apply to all workers together, from the next lease.</p>
       <LimitField
         label="Max running"
@@ -129,7 +129,7 @@ export function SettingsDialog({ view, onClose, onDone }: QueueDialogProps) {
         onInput={setBurst}
       />
       <ThresholdFields texts={thresholds} onInput={setThresholds} />
-    </Confirm>
+    </ActionDialog>
   )
 }
 

@@ -1,7 +1,8 @@
 /** Modal dialogs. */
 import type { ComponentChildren } from "preact"
 import { useId, useLayoutEffect, useRef, useState } from "preact/hooks"
-import { attempt } from "./toasts.tsx"
+import type { Problem } from "./api.ts"
+import { ProblemNote } from "./parts.tsx"
 
 export function Dialog(props: {
   title: string
@@ -33,20 +34,28 @@ export function Dialog(props: {
   )
 }
 
-/** Asks for confirmation before an action. */
-export function Confirm(props: {
+/** Carries out an action when it is submitted. If `run` throws, the dialog stays open with its input and shows the error. */
+export function ActionDialog(props: {
   title: string
   button: string
   danger?: boolean
+  disabled?: boolean
   run: () => Promise<unknown>
   onClose: () => void
   children: ComponentChildren
 }) {
-  const [busy, setBusy] = useState(false)
+  const [problem, setProblem] = useState<Problem>()
+  const [isBusy, setBusy] = useState(false)
   const run = async () => {
+    setProblem(undefined)
     setBusy(true)
-    if (await attempt(props.run)) props.onClose()
-    else setBusy(false)
+    try {
+      await props.run()
+      props.onClose()
+    } catch (error) {
+      setProblem(error as Problem)
+      setBusy(false)
+    }
   }
   return (
     <Dialog
@@ -58,13 +67,18 @@ export function Confirm(props: {
           <button type="button" onClick={props.onClose}>
             Back
           </button>
-          <button type="submit" class={props.danger ? "danger" : "primary"} disabled={busy}>
+          <button
+            type="submit"
+            class={props.danger ? "danger" : "primary"}
+            disabled={isBusy || props.disabled}
+          >
             {props.button}
           </button>
         </>
       }
     >
       {props.children}
+      {problem && <ProblemNote problem={problem} />}
     </Dialog>
   )
 }

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks"
 import type { TaskView } from "../wire/inspecting.ts"
 import { requestText } from "./api.ts"
+import { ActionDialog } from "./dialog.tsx"
 import { Field } from "./fields.tsx"
 import { readLabels, submitText, writeLabels } from "./submit-text.ts"
 import {
@@ -11,7 +12,6 @@ import {
   LabelsField,
   PriorityField,
   requireJson,
-  SendDialog,
 } from "./task-fields.tsx"
 import { notify } from "./toasts.tsx"
 
@@ -50,7 +50,7 @@ export function EditDialog({ task, payload, onClose, onDone }: EditProps) {
   }
   const hint = isEditable(payload) ? "A new payload removes progress and checkpoint." : TOO_LONG
   return (
-    <SendDialog title="Edit the task" button="Save" send={send} onClose={onClose}>
+    <ActionDialog title="Edit the task" button="Save" run={send} onClose={onClose}>
       {!task.hidden && <JsonField label="Payload" hint={hint} rows={10} value={text} onInput={setText} />}
       <div class="row">
         <PriorityField value={priority} onInput={setPriority} />
@@ -68,7 +68,7 @@ export function EditDialog({ task, payload, onClose, onDone }: EditProps) {
         </Field>
       </div>
       <LabelsField value={labels} onInput={setLabels} />
-    </SendDialog>
+    </ActionDialog>
   )
 }
 
@@ -81,11 +81,11 @@ export function EditAndRetryDialog({ task, payload, onClose, onDone }: EditProps
     onDone()
   }
   return (
-    <SendDialog
+    <ActionDialog
       title="Edit and retry"
       button="Retry"
       disabled={text.trim() === ""}
-      send={send}
+      run={send}
       onClose={onClose}
     >
       <JsonField
@@ -99,6 +99,6 @@ export function EditAndRetryDialog({ task, payload, onClose, onDone }: EditProps
         value={text}
         onInput={setText}
       />
-    </SendDialog>
+    </ActionDialog>
   )
 }

@@ -4,7 +4,7 @@ import type { GroupsAnswer, GroupView } from "../wire/grouping.ts"
 import type { GroupLimits } from "../wire/queue-settings.ts"
 import { can, queryOf, requestJson } from "./api.ts"
 import { LimitField } from "./control.tsx"
-import { Confirm } from "./dialog.tsx"
+import { ActionDialog } from "./dialog.tsx"
 import { Select } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
@@ -185,7 +185,7 @@ function GroupLimitsDialog({ view, onClose, onDone }: DialogProps) {
     onDone()
   }
   return (
-    <Confirm title="Limits of this group" button="Save" run={save} onClose={onClose}>
+    <ActionDialog title="Limits of this group" button="Save" run={save} onClose={onClose}>
       <p>
         What differs for <SafeText text={view.group} most={128} /> from the limits of every group of the
         queue. Empty: as the queue says.
@@ -214,6 +214,6 @@ function GroupLimitsDialog({ view, onClose, onDone }: DialogProps) {
         ]}
         onChange={setChosen}
       />
-    </Confirm>
+    </ActionDialog>
   )
 }

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact"
 import { useState } from "preact/hooks"
 import { requestJson } from "./api.ts"
-import { Confirm } from "./dialog.tsx"
+import { ActionDialog } from "./dialog.tsx"
 import { ReasonField } from "./fields.tsx"
 import { notify } from "./toasts.tsx"
 
@@ -25,9 +25,9 @@ export function PauseForm(props: {
     props.onDone()
   }
   return (
-    <Confirm title={props.title} button="Pause" run={pause} onClose={props.onClose}>
+    <ActionDialog title={props.title} button="Pause" run={pause} onClose={props.onClose}>
       <p>{props.children}</p>
       <ReasonField hint={props.hint} value={reason} onInput={setReason} />
-    </Confirm>
+    </ActionDialog>
   )
 }

@@ -1,7 +1,7 @@
 /** What the buttons of a schedule do: run now, pause, resume, delete. */
 import type { ScheduleRun } from "../wire/scheduling.ts"
 import { requestJson } from "./api.ts"
-import { Confirm } from "./dialog.tsx"
+import { ActionDialog } from "./dialog.tsx"
 import { PauseForm } from "./pause-dialog.tsx"
 import { attempt, notify } from "./toasts.tsx"
 
@@ -53,8 +53,8 @@ export function DeleteScheduleDialog({ id, onClose, onDone }: ScheduleDialogProp
     onDone()
   }
   return (
-    <Confirm title={`Delete ${id}?`} button="Delete" danger run={remove} onClose={onClose}>
+    <ActionDialog title={`Delete ${id}?`} button="Delete" danger run={remove} onClose={onClose}>
       <p>The schedule and its counts are deleted. The tasks that it created remain.</p>
-    </Confirm>
+    </ActionDialog>
   )
 }

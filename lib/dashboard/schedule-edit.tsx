@@ -2,11 +2,12 @@
 import { useEffect, useState } from "preact/hooks"
 import type { Previewed, ScheduleView } from "../wire/scheduling.ts"
 import { type Problem, requestJson, requestText } from "./api.ts"
-import { Dialog } from "./dialog.tsx"
+import { ActionDialog } from "./dialog.tsx"
 import { Field, Select } from "./fields.tsx"
 import { escapeInvisibleJson, indentJson } from "./json.ts"
 import { ProblemNote } from "./parts.tsx"
 import { schedulePath } from "./schedule-actions.tsx"
+import { requireJson } from "./task-fields.tsx"
 import { formatInZone } from "./text.tsx"
 import { notify } from "./toasts.tsx"
 
@@ -42,32 +43,18 @@ export function ScheduleDialog(props: {
   const [missed, setMissed] = useState<string>(schedule?.on_missed ?? "one")
   const [overlap, setOverlap] = useState<string>(schedule?.on_overlap ?? "allow")
   const [task, setTask] = useState(() => escapeInvisibleJson(indentJson(props.taskText ?? NEW_TASK)))
-  const [invalid, setInvalid] = useState<Error & { detail?: string | undefined }>()
-  const [busy, setBusy] = useState(false)
   const { starts_at, ends_at, jitter_ms } = schedule ?? {}
   const times =
     kind === "cron" ? { cron: cron.trim(), time_zone: zone.trim() } : { every_ms: Number(seconds) * 1_000 }
 
   const save = async () => {
-    setInvalid(undefined)
-    try {
-      JSON.parse(task)
-    } catch (error) {
-      return setInvalid(Object.assign(new Error("The task is not valid JSON"), { detail: String(error) }))
-    }
-    setBusy(true)
-    try {
-      const rest = { ...times, starts_at, ends_at, jitter_ms, on_missed: missed, on_overlap: overlap }
-      // Send the task as typed: JSON.parse would change long numbers.
-      const body = `${JSON.stringify(rest).slice(0, -1)},"task":${task}}`
-      await requestText("PUT", schedulePath(id.trim()), { body })
-      notify(`${id.trim()} is saved`)
-      props.onDone()
-      props.onClose()
-    } catch (error) {
-      setInvalid(error as Problem)
-    }
-    setBusy(false)
+    requireJson(task, "The task")
+    const rest = { ...times, starts_at, ends_at, jitter_ms, on_missed: missed, on_overlap: overlap }
+    // The task is sent as typed: JSON.parse would change long numbers.
+    const body = `${JSON.stringify(rest).slice(0, -1)},"task":${task}}`
+    await requestText("PUT", schedulePath(id.trim()), { body })
+    notify(`${id.trim()} is saved`)
+    props.onDone()
   }
   const input = (label: string, value: string, set: (text: string) => void, hint?: string) => (
     <Field label={label} {...(hint === undefined ? {} : { hint })}>
@@ -85,20 +72,11 @@ export function ScheduleDialog(props: {
     </Field>
   )
   return (
-    <Dialog
+    <ActionDialog
       title={schedule === undefined ? "New schedule" : `Edit ${schedule.schedule}`}
+      button="Save"
+      run={save}
       onClose={props.onClose}
-      onSubmit={save}
-      actions={
-        <>
-          <button type="button" onClick={props.onClose}>
-            Back
-          </button>
-          <button type="submit" class="primary" disabled={busy}>
-            Save
-          </button>
-        </>
-      }
     >
       {schedule === undefined &&
         input("Id", id, setId, "queue:name, or only the name for the queue default.")}
@@ -141,8 +119,7 @@ export function ScheduleDialog(props: {
           />
         )}
       </Field>
-      {invalid && <ProblemNote problem={invalid} />}
-    </Dialog>
+    </ActionDialog>
   )
 }
 

@@ -1,17 +1,10 @@
 /** The button and the dialog that submit a task. Nothing that was typed is kept. */
 import { useState } from "preact/hooks"
 import { can, requestText } from "./api.ts"
+import { ActionDialog } from "./dialog.tsx"
 import { go } from "./route.ts"
 import { readLabels, submitText } from "./submit-text.ts"
-import {
-  JsonField,
-  LabelsField,
-  NumberField,
-  PriorityField,
-  requireJson,
-  SendDialog,
-  TextField,
-} from "./task-fields.tsx"
+import { JsonField, LabelsField, NumberField, PriorityField, requireJson, TextField } from "./task-fields.tsx"
 import { notify } from "./toasts.tsx"
 
 export function SubmitButton({ queue }: { queue?: string }) {
@@ -60,11 +53,11 @@ function SubmitDialog(props: { queue: string | undefined; onClose: () => void })
     go(`#/tasks/${encodeURIComponent(task_id)}`)
   }
   return (
-    <SendDialog
+    <ActionDialog
       title="Submit a task"
       button="Submit"
       disabled={type.trim() === ""}
-      send={send}
+      run={send}
       onClose={props.onClose}
     >
       <div class="row">
@@ -83,6 +76,6 @@ function SubmitDialog(props: { queue: string | undefined; onClose: () => void })
         <input type="checkbox" checked={redact} onChange={event => setRedact(event.currentTarget.checked)} />
         <span>Hide payload, result and errors from everyone but workers and operators</span>
       </label>
-    </SendDialog>
+    </ActionDialog>
   )
 }

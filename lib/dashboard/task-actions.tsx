@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks"
 import { ENDED_STATES } from "../wire/states.ts"
 import { can, requestJson } from "./api.ts"
-import { Confirm } from "./dialog.tsx"
+import { ActionDialog } from "./dialog.tsx"
 import { EditAndRetryDialog, EditDialog } from "./edit-task.tsx"
 import { Icon } from "./icon.tsx"
 import type { LoadedTask } from "./loaded-task.ts"
@@ -88,7 +88,7 @@ export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: ()
         </button>
       )}
       {dialog === "cancel" && (
-        <Confirm
+        <ActionDialog
           title="Cancel this task?"
           button="Cancel task"
           danger
@@ -104,10 +104,10 @@ export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: ()
               ? "The task is running. Its worker learns of the cancellation when it next extends the lease."
               : "The task will not run."}
           </p>
-        </Confirm>
+        </ActionDialog>
       )}
       {dialog === "delete" && (
-        <Confirm
+        <ActionDialog
           title="Delete this dead task?"
           button="Delete task"
           danger
@@ -119,7 +119,7 @@ export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: ()
           }}
         >
           <p>A deleted task cannot be restored.</p>
-        </Confirm>
+        </ActionDialog>
       )}
       {dialog === "edit" && (
         <EditDialog task={task} payload={texts.get("payload") ?? "{}"} onClose={close} onDone={refresh} />

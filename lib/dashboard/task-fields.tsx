@@ -1,11 +1,6 @@
-/** Form fields of the members of a task, and the dialog that sends them. */
-import type { ComponentChildren } from "preact"
-import { useState } from "preact/hooks"
-import type { Problem } from "./api.ts"
-import { Dialog } from "./dialog.tsx"
+/** Form fields of the members of a task. */
 import { Field, Select } from "./fields.tsx"
 import { escapeInvisibleJson, indentJson } from "./json.ts"
-import { ProblemNote } from "./parts.tsx"
 
 /** Longer payloads are not loaded into the text field. */
 const MAX_EDITABLE_CHARS = 300_000
@@ -88,56 +83,11 @@ export const PriorityField = ({ value, onInput }: FieldProps) => (
   <Select label="Priority" value={value} options={PRIORITIES} onChange={onInput} />
 )
 
-/** Throws if the text is not JSON. */
-export function requireJson(text: string): void {
+/** Throws if the text is not JSON. `subject`: what it is, for the error. */
+export function requireJson(text: string, subject = "The payload"): void {
   try {
     JSON.parse(text)
   } catch (error) {
-    throw Object.assign(new Error("The payload is not valid JSON"), { detail: (error as Error).message })
+    throw Object.assign(new Error(`${subject} is not valid JSON`), { detail: (error as Error).message })
   }
-}
-
-/** A dialog whose `send` may throw: then it stays open and shows the error. */
-export function SendDialog(props: {
-  title: string
-  button: string
-  disabled?: boolean
-  send: () => Promise<unknown>
-  onClose: () => void
-  children: ComponentChildren
-}) {
-  const [problem, setProblem] = useState<Error>()
-  const [busy, setBusy] = useState(false)
-  const send = async () => {
-    setProblem(undefined)
-    setBusy(true)
-    try {
-      await props.send()
-      props.onClose()
-    } catch (error) {
-      const { message, detail } = error as Problem
-      setProblem(Object.assign(new Error(message), { detail }))
-      setBusy(false)
-    }
-  }
-  return (
-    <Dialog
-      title={props.title}
-      onClose={props.onClose}
-      onSubmit={send}
-      actions={
-        <>
-          <button type="button" onClick={props.onClose}>
-            Back
-          </button>
-          <button type="submit" class="primary" disabled={busy || props.disabled}>
-            {props.button}
-          </button>
-        </>
-      }
-    >
-      {props.children}
-      {problem && <ProblemNote problem={problem} />}
-    </Dialog>
-  )
 }

@@ -2,7 +2,7 @@
 import { Fragment } from "preact"
 import type { WorkerView } from "../wire/managing.ts"
 import { can, requestJson } from "./api.ts"
-import { Confirm } from "./dialog.tsx"
+import { ActionDialog } from "./dialog.tsx"
 import { Icon } from "./icon.tsx"
 import { Badge, QueueLink } from "./parts.tsx"
 import { Table } from "./table.tsx"
@@ -182,7 +182,7 @@ export function DrainButton(props: {
 }
 
 export const DrainDialog = (props: { worker: string; onClose: () => void; onDone: () => void }) => (
-  <Confirm
+  <ActionDialog
     title={`Drain ${props.worker}?`}
     button="Drain"
     onClose={props.onClose}
@@ -193,7 +193,7 @@ export const DrainDialog = (props: { worker: string; onClose: () => void; onDone
     }}
   >
     <p>Each worker of this name leases no more tasks, finishes the tasks it has leased, and stops.</p>
-  </Confirm>
+  </ActionDialog>
 )
 
 const undrain = (worker: string, refresh: () => void) =>
