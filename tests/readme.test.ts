@@ -127,7 +127,7 @@ test("the worker in Python works", async () => {
   const task = await oneTask(broker, [
     "python3",
     "-c",
-    await code("README.md", "Without the package, a worker is fifteen lines:", "python"),
+    await code("README.md", "Without the package, a worker is sixteen lines:", "python"),
   ])
   expect(task).toMatchObject({ status: "done", result: "ADA", attempt: 1 })
 })
@@ -159,7 +159,7 @@ test("the worker in Python survives answers that it cannot read", async () => {
       return fetch(broker.url + pathname, { method, headers, body: await request.text() })
     },
   })
-  const script = await code("README.md", "Without the package, a worker is fifteen lines:", "python")
+  const script = await code("README.md", "Without the package, a worker is sixteen lines:", "python")
   const task = await oneTask(broker, ["python3", "-c", script], "ada", proxy.url.href.slice(0, -1))
   expect(task).toMatchObject({ status: "done", result: "ADA" })
   expect(unreadable).toEqual([])
