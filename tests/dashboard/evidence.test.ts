@@ -62,7 +62,8 @@ describe.skipIf(chromium === undefined)("after a bounded load", () => {
     })
     const error = `POST https://hooks.example.com/orders: 502 Bad Gateway ${"and more ".repeat(20)}\n    at f (a.ts:1:2)`
     const acks = leased.slice(1).map(({ id, lease }, i) => ({
-      ...{ task_id: id, lease },
+      task_id: id,
+      lease,
       ...(i % 3 === 0 ? { status: "failed", error, retry_in_ms: 3_600_000 } : {}),
     }))
     if (acks.length > 0) await broker.call("POST", "/ack", acks)

@@ -123,7 +123,9 @@ test("each action is in the trail, with its author, its queue and no payload", a
   expect(detailsOf("setSchedule")!.details).toEqual({ after: { every_ms: 3_600_000, type: "t" } })
   expect(detailsOf("retryDeadTask")!.details).toEqual({ payload_changed: true })
   expect(detailsOf("retryDeadTasks")!.details).toEqual({
-    ...{ error: "no", limit: 100, payload_changed: true },
+    error: "no",
+    limit: 100,
+    payload_changed: true,
     requeued: 0,
   })
   expect(detailsOf("audit")!.details).toEqual({ complete: true, found: 0, mended: 0 })

@@ -93,14 +93,16 @@ async function fill(q: ServedQueue, redact: boolean): Promise<Record<string, str
     patch: { to: SECRET },
   })
   return {
-    ...{
-      done: done.id,
-      dead: dead.id,
-      cancelled: cancelled.id,
-      retrying: retrying.id,
-      released: released.id,
-    },
-    ...{ processing: processing.id, scheduled, queued, fired, again },
+    done: done.id,
+    dead: dead.id,
+    cancelled: cancelled.id,
+    retrying: retrying.id,
+    released: released.id,
+    processing: processing.id,
+    scheduled,
+    queued,
+    fired,
+    again,
   }
 }
 

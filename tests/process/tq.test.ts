@@ -107,14 +107,12 @@ test("every option of submit is part of the task", async () => {
   const keyed = () => tq("submit", "later", "--queue", queue, "--key", `key-${queue}`)
   expect(await keyed()).toEqual(await keyed())
   expect(await client.status(`${queue}:mine`)).toMatchObject({
-    ...{
-      status: "scheduled",
-      priority: 9,
-      max_retries: 7,
-      timeout_ms: 90_000,
-      group: "acme",
-      unique_key: "k",
-    },
+    status: "scheduled",
+    priority: 9,
+    max_retries: 7,
+    timeout_ms: 90_000,
+    group: "acme",
+    unique_key: "k",
     meta: { team: "a=b", day: "1" },
     payload: {},
   })

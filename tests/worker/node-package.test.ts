@@ -122,7 +122,12 @@ describe.skipIf(!hasNode)("the package for Node", () => {
   test("has types that a strict program without other types can use", async () => {
     await writeFile(join(project, "program.ts"), PROGRAM)
     const compilerOptions = {
-      ...{ target: "ES2023", module: "NodeNext", strict: true, noEmit: true, skipLibCheck: false, types: [] },
+      target: "ES2023",
+      module: "NodeNext",
+      strict: true,
+      noEmit: true,
+      skipLibCheck: false,
+      types: [],
       lib: ["ES2023", "DOM", "DOM.AsyncIterable"],
     }
     await writeFile(

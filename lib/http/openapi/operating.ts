@@ -87,7 +87,10 @@ export const operating: ProseOf<"operating"> = {
             broker: "9f2c41d0",
             brokers: [
               {
-                ...{ broker: "9f2c41d0", host: "box-1", pid: 812, version: "0.1.0" },
+                broker: "9f2c41d0",
+                host: "box-1",
+                pid: 812,
+                version: "0.1.0",
                 started_at: NOW - 3_600_000,
                 seen_at: NOW - 4_000,
               },
