@@ -20,7 +20,6 @@ const TOOLS = [
   "pause.ts",
   "signals.ts",
   "terminal.ts",
-  "tick.ts",
   "broker-address.ts",
   "package.json",
 ]
@@ -56,7 +55,6 @@ const ROOMS: Rules = {
   "pause.ts": [],
   "signals.ts": [],
   "terminal.ts": [],
-  "tick.ts": [],
 }
 
 const TOP_LEVEL = [

@@ -12,7 +12,7 @@
  * bound requests are refused, so that memory stays flat.
  */
 import { type Each, Refused } from "../errors.ts"
-import { atTickEnd } from "../tick.ts"
+import { atTickEnd } from "../redis/tick.ts"
 
 const MAX_ITEMS_PER_CALL = 300
 const MAX_IN_FLIGHT = 3

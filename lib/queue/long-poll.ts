@@ -13,8 +13,8 @@
  *      try again at once. The others are answered with what they have, so the bytes of an answer are bounded too.
  *   5. Tasks leased for a client that has disconnected are released, which publishes a wake-up for the next waiter.
  */
+import { atTickEnd } from "../redis/tick.ts"
 import type { Leased } from "../task/task.ts"
-import { atTickEnd } from "../tick.ts"
 
 const MAX_SLOTS = 1_000
 /** In one call while tasks are plentiful: as many as the script leases in one go, about 2 ms. */

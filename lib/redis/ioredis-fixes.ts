@@ -3,7 +3,7 @@
  */
 import type { Socket } from "node:net"
 import { type Redis, type SentinelConnectionOptions, SentinelConnector } from "ioredis"
-import { atTickEnd } from "../tick.ts"
+import { atTickEnd } from "./tick.ts"
 
 const REVIVE_MS = 100
 
