@@ -152,6 +152,8 @@ export const ThresholdFields = (props: {
               autocomplete="off"
               placeholder={String(ATTENTION_DEFAULTS[name] / factor)}
               value={props.texts[name] ?? ""}
+              // A folded field cannot get the focus, so the browser would refuse to save without a word.
+              onInvalid={event => event.currentTarget.closest("details")!.setAttribute("open", "")}
               onInput={event => props.onInput({ ...props.texts, [name]: event.currentTarget.value })}
             />
           )}

@@ -81,6 +81,7 @@ const BulkTable = (props: { operations: readonly BulkView[]; stale: boolean; ref
             <button
               type="button"
               class="quiet"
+              aria-label={`Stop: ${ACTION_WORDS[view.action].verb} by ${view.author}`}
               disabled={view.stopped_by !== undefined}
               onClick={() => stopBulk(view.bulk_id).then(props.refresh)}
             >

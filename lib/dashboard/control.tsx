@@ -9,7 +9,7 @@ import { BulkDialog } from "./bulk-dialog.tsx"
 import { ActionDialog } from "./dialog.tsx"
 import { Field, Select } from "./fields.tsx"
 import { PauseForm } from "./pause-dialog.tsx"
-import { formatCount, SafeText } from "./text.tsx"
+import { formatCount, rateText, SafeText } from "./text.tsx"
 import { attempt, notify } from "./toasts.tsx"
 
 const queuePath = (queue: string, what: string) => `/queues/${encodeURIComponent(queue)}/${what}`
@@ -46,6 +46,7 @@ export function LimitField(props: {
   hint: string
   value: string
   most: number
+  placeholder?: string
   onInput: (text: string) => void
 }) {
   return (
@@ -58,7 +59,7 @@ export function LimitField(props: {
           min={1}
           max={props.most}
           step={1}
-          placeholder="no limit"
+          placeholder={props.placeholder ?? "no limit"}
           value={props.value}
           onInput={event => props.onInput(event.currentTarget.value)}
         />
@@ -67,10 +68,11 @@ export function LimitField(props: {
   )
 }
 
-/** What the fields of the dialog show. Rates in another form than per second are only kept. */
+/** What the fields of the dialog show. A rate in another form than per second is shown as text, and kept. */
 function fieldsOf({ concurrency, rate, attention }: QueueSettings) {
   const short = rate !== undefined && "per_second" in rate ? rate : undefined
   return {
+    otherRate: short === undefined ? rate : undefined,
     most: String(concurrency ?? ""),
     perSecond: String(short?.per_second ?? ""),
     burst: String(short?.burst ?? ""),
@@ -84,7 +86,10 @@ export function SettingsDialog({ view, onClose, onDone }: QueueDialogProps) {
   const [perSecond, setPerSecond] = useState(before.perSecond)
   const [burst, setBurst] = useState(before.burst)
   const [thresholds, setThresholds] = useState(before.thresholds)
+  const { otherRate } = before
   const save = async () => {
+    if (burst && !perSecond)
+      throw new Error("A burst needs a number of starts per second: enter one, or clear the burst")
     // The request replaces all settings, and this view may be out of date: change only what was edited.
     const path = `/queues/${encodeURIComponent(view.queue)}`
     const { settings } = await requestJson<QueueView>("GET", path)
@@ -114,9 +119,15 @@ export function SettingsDialog({ view, onClose, onDone }: QueueDialogProps) {
         most={1_000_000}
         onInput={setMost}
       />
+      {otherRate && (
+        <p class="note">
+          Starts are limited to {rateText(otherRate)}. This is kept unless you enter another limit.
+        </p>
+      )}
       <LimitField
         label="Max starts per second"
         hint="Maximum number of leases per second."
+        {...(otherRate && { placeholder: "as above" })}
         value={perSecond}
         most={100_000}
         onInput={setPerSecond}

@@ -160,6 +160,8 @@ function useGroups(filter: DeadFilter) {
   })
 }
 
+const nameOf = ({ sample, error }: DeadGroup) => firstLineOf(sample.error ?? error) || "no error message"
+
 function GroupTable(props: {
   groups: readonly DeadGroup[]
   stale: boolean
@@ -183,10 +185,7 @@ function GroupTable(props: {
               class="error"
               href={`#/dead${queryOf({ ...Object.fromEntries(new URLSearchParams(location.hash.split("?")[1])), fingerprint: group.fingerprint })}`}
             >
-              <SafeText
-                text={firstLineOf(group.sample.error ?? group.error) || "no error message"}
-                most={300}
-              />
+              <SafeText text={nameOf(group)} most={300} />
             </a>
           ),
         },
@@ -200,10 +199,20 @@ function GroupTable(props: {
           num: true,
           cell: group => (
             <div class="buttons">
-              <button type="button" class="quiet" onClick={() => of(group, "retry")}>
+              <button
+                type="button"
+                class="quiet"
+                aria-label={`Retry: ${nameOf(group)}`}
+                onClick={() => of(group, "retry")}
+              >
                 <Icon name="retry" /> Retry
               </button>
-              <button type="button" class="quiet" onClick={() => of(group, "purge")}>
+              <button
+                type="button"
+                class="quiet"
+                aria-label={`Purge: ${nameOf(group)}`}
+                onClick={() => of(group, "purge")}
+              >
                 <Icon name="trash" /> Purge
               </button>
             </div>

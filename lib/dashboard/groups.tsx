@@ -11,7 +11,7 @@ import { useData } from "./live.ts"
 import { Badge, ProblemNote, TaskLink } from "./parts.tsx"
 import { PauseForm } from "./pause-dialog.tsx"
 import { Pager, Table } from "./table.tsx"
-import { formatCount, formatDuration, rateText, SafeText, Time } from "./text.tsx"
+import { escapeInvisible, formatCount, formatDuration, rateText, SafeText, Time } from "./text.tsx"
 import { attempt, notify } from "./toasts.tsx"
 
 const GROUPS_PER_PAGE = 10
@@ -56,12 +56,16 @@ function GroupTable(props: {
       columns={[
         {
           head: "Group",
-          cell: ({ group, limits }) => (
+          cell: view => (
             <>
-              <span class="mono">
-                <SafeText text={group} most={128} />
-              </span>
-              {limits && <div class="dim">{limitsText(limits)}</div>}
+              <a
+                class="mono"
+                href={`#/queues/${encodeURIComponent(view.queue)}${queryOf({ state: "all", group: view.group })}`}
+                title={escapeInvisible(view.group)}
+              >
+                <SafeText text={nameOf(view)} most={128} />
+              </a>
+              {view.limits && <div class="dim">{limitsText(view.limits)}</div>}
             </>
           ),
         },
@@ -79,15 +83,27 @@ function GroupTable(props: {
           cell: view => (
             <div class="buttons">
               {view.paused_at === undefined ? (
-                <button type="button" onClick={() => props.open({ kind: "pause", view })}>
+                <button
+                  type="button"
+                  aria-label={`Pause group ${nameOf(view)}`}
+                  onClick={() => props.open({ kind: "pause", view })}
+                >
                   <Icon name="pause" /> Pause group
                 </button>
               ) : (
-                <button type="button" onClick={() => resumeGroup(view, props.refresh)}>
+                <button
+                  type="button"
+                  aria-label={`Resume group ${nameOf(view)}`}
+                  onClick={() => resumeGroup(view, props.refresh)}
+                >
                   <Icon name="play" /> Resume group
                 </button>
               )}
-              <button type="button" onClick={() => props.open({ kind: "limits", view })}>
+              <button
+                type="button"
+                aria-label={`Group limits: ${nameOf(view)}`}
+                onClick={() => props.open({ kind: "limits", view })}
+              >
                 <Icon name="gear" /> Group limits
               </button>
             </div>
@@ -97,6 +113,9 @@ function GroupTable(props: {
     />
   )
 }
+
+/** A name may consist of spaces only, which nobody would see. */
+const nameOf = ({ group }: GroupView) => (group.trim() === "" ? JSON.stringify(group) : group)
 
 const CAUSES: Record<NonNullable<GroupView["held"]>["cause"], string> = {
   concurrency: "at its concurrency limit",
@@ -164,8 +183,8 @@ const PauseGroupDialog = ({ view, onClose, onDone }: DialogProps) => (
     onClose={onClose}
     onDone={onDone}
   >
-    Tasks of <SafeText text={view.group} most={128} /> are accepted but not leased until the group is resumed.
-    Other groups are not affected.
+    Tasks of <SafeText text={nameOf(view)} most={128} /> are accepted but not leased until the group is
+    resumed. Other groups are not affected.
   </PauseForm>
 )
 
@@ -187,7 +206,7 @@ function GroupLimitsDialog({ view, onClose, onDone }: DialogProps) {
   return (
     <ActionDialog title="Limits of this group" button="Save" run={save} onClose={onClose}>
       <p>
-        What differs for <SafeText text={view.group} most={128} /> from the limits of every group of the
+        What differs for <SafeText text={nameOf(view)} most={128} /> from the limits of every group of the
         queue. Empty: as the queue says.
       </p>
       <LimitField

@@ -47,7 +47,7 @@ export function Toasts() {
             <strong>
               <SafeText text={text} most={300} />
             </strong>
-            {detail && (
+            {detail && detail !== text && (
               <p>
                 <SafeText text={detail} most={600} />
               </p>

@@ -67,7 +67,7 @@ export type GroupLimits = Static<typeof GroupLimits>
 const threshold = (what: string, of: keyof AttentionThresholds, maximum = 31 * DAY_MS) =>
   Type.Optional(
     Type.Union([Type.Integer({ minimum: 1, maximum }), Type.Literal("off")], {
-      description: `${what}: a whole number from 1 to ${maximum} (default ${ATTENTION_DEFAULTS[of]}), or "off"`,
+      description: `a whole number from 1 to ${maximum} (default ${ATTENTION_DEFAULTS[of]}), or "off": ${what}`,
     }),
   )
 

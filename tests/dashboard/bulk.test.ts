@@ -101,7 +101,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       canary: true,
     })
     await using page = await signedIn("#/bulk")
-    await page.click("button", "Stop")
+    await page.click("button", /^Stop: /)
     await bulkUntil(q.broker, body.bulk_id, hasEnded)
     await page.reads("stopped by API_SECRET_TOKEN")
   })

@@ -1221,21 +1221,21 @@ class WorkersAnswer(_WorkersAnswer, total=False):
 
 class AttentionSettings(TypedDict, total=False):
     idle_poll_ms: int | Literal["off"]
-    """tasks wait, and no worker has polled for this long: a whole number from 1 to 2678400000 (default 60000), or \"off\""""
+    """a whole number from 1 to 2678400000 (default 60000), or \"off\": tasks wait, and no worker has polled for this long"""
     oldest_wait_ms: int | Literal["off"]
-    """a task has waited for longer than this: a whole number from 1 to 2678400000 (default 300000), or \"off\""""
+    """a whole number from 1 to 2678400000 (default 300000), or \"off\": a task has waited for longer than this"""
     schedule_late_ms: int | Literal["off"]
-    """a run of a schedule is later than this: a whole number from 1 to 2678400000 (default 60000), or \"off\""""
+    """a whole number from 1 to 2678400000 (default 60000), or \"off\": a run of a schedule is later than this"""
     lapses: int | Literal["off"]
-    """this many leases lapsed in ten minutes: a whole number from 1 to 1000000 (default 1), or \"off\""""
+    """a whole number from 1 to 1000000 (default 1), or \"off\": this many leases lapsed in ten minutes"""
     failure_percent: int | Literal["off"]
-    """more than this percentage of the attempts in ten minutes failed: a whole number from 1 to 100 (default 10), or \"off\""""
+    """a whole number from 1 to 100 (default 10), or \"off\": more than this percentage of the attempts in ten minutes failed"""
     growth: int | Literal["off"]
-    """this many more tasks are queued than ten minutes ago: a whole number from 1 to 10000000 (default 100), or \"off\""""
+    """a whole number from 1 to 10000000 (default 100), or \"off\": this many more tasks are queued than ten minutes ago"""
     dead: int | Literal["off"]
-    """this many tasks died in 24 hours: a whole number from 1 to 10000000 (default 1), or \"off\""""
+    """a whole number from 1 to 10000000 (default 1), or \"off\": this many tasks died in 24 hours"""
     paused_ms: int | Literal["off"]
-    """the queue has been paused for this long: a whole number from 1 to 2678400000 (default 3600000), or \"off\""""
+    """a whole number from 1 to 2678400000 (default 3600000), or \"off\": the queue has been paused for this long"""
 
 
 class GroupLimitsRate(TypedDict, total=False):
@@ -1362,21 +1362,21 @@ class QueueSettingsGroups(TypedDict, total=False):
 
 class QueueSettingsAttention(TypedDict, total=False):
     idle_poll_ms: int | Literal["off"]
-    """tasks wait, and no worker has polled for this long: a whole number from 1 to 2678400000 (default 60000), or \"off\""""
+    """a whole number from 1 to 2678400000 (default 60000), or \"off\": tasks wait, and no worker has polled for this long"""
     oldest_wait_ms: int | Literal["off"]
-    """a task has waited for longer than this: a whole number from 1 to 2678400000 (default 300000), or \"off\""""
+    """a whole number from 1 to 2678400000 (default 300000), or \"off\": a task has waited for longer than this"""
     schedule_late_ms: int | Literal["off"]
-    """a run of a schedule is later than this: a whole number from 1 to 2678400000 (default 60000), or \"off\""""
+    """a whole number from 1 to 2678400000 (default 60000), or \"off\": a run of a schedule is later than this"""
     lapses: int | Literal["off"]
-    """this many leases lapsed in ten minutes: a whole number from 1 to 1000000 (default 1), or \"off\""""
+    """a whole number from 1 to 1000000 (default 1), or \"off\": this many leases lapsed in ten minutes"""
     failure_percent: int | Literal["off"]
-    """more than this percentage of the attempts in ten minutes failed: a whole number from 1 to 100 (default 10), or \"off\""""
+    """a whole number from 1 to 100 (default 10), or \"off\": more than this percentage of the attempts in ten minutes failed"""
     growth: int | Literal["off"]
-    """this many more tasks are queued than ten minutes ago: a whole number from 1 to 10000000 (default 100), or \"off\""""
+    """a whole number from 1 to 10000000 (default 100), or \"off\": this many more tasks are queued than ten minutes ago"""
     dead: int | Literal["off"]
-    """this many tasks died in 24 hours: a whole number from 1 to 10000000 (default 1), or \"off\""""
+    """a whole number from 1 to 10000000 (default 1), or \"off\": this many tasks died in 24 hours"""
     paused_ms: int | Literal["off"]
-    """the queue has been paused for this long: a whole number from 1 to 2678400000 (default 3600000), or \"off\""""
+    """a whole number from 1 to 2678400000 (default 3600000), or \"off\": the queue has been paused for this long"""
 
 
 class QueueSettings(TypedDict, total=False):
