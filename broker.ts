@@ -54,6 +54,7 @@ const HANDLERS = {
   "POST /cancel/:id": submitting.cancelTask,
   "PATCH /tasks/:id": changing.changeTask,
   "POST /tasks/:id/again": changing.submitAgain,
+  "DELETE /tasks/:id": changing.deleteTask,
 
   "PUT /schedules/:schedule": scheduling.setSchedule,
   "GET /schedules": scheduling.listSchedules,
@@ -83,6 +84,7 @@ const HANDLERS = {
 
   "POST /cancel": bulk.cancelTasks,
   "POST /bulk": bulk.startBulk,
+  "POST /bulk/count": bulk.countBulk,
   "GET /bulk": bulk.listBulk,
   "GET /bulk/:bulk": bulk.getBulk,
   "POST /bulk/:bulk/stop": bulk.stopBulk,

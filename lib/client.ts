@@ -17,6 +17,8 @@ import type { ActionsAnswer } from "./wire/actions.ts"
 import type { BrokersAnswer } from "./wire/brokers.ts"
 import type {
   BulkAnswer,
+  BulkCount,
+  BulkCounted,
   BulkRequest,
   BulkStopped,
   BulkView,
@@ -24,7 +26,7 @@ import type {
   CancelMany,
 } from "./wire/bulk.ts"
 
-import type { Again, SubmittedAgain, TaskChange, TaskChanged } from "./wire/changing.ts"
+import type { Again, SubmittedAgain, TaskChange, TaskChanged, TaskDeleted } from "./wire/changing.ts"
 import type { HistoryAnswer } from "./wire/charting.ts"
 import type {
   DeletedTask,
@@ -303,9 +305,19 @@ export class Client {
     return this.#post(`/tasks/${encodeURIComponent(id)}/again`, again, options)
   }
 
+  /** Deletes a task that has ended. */
+  deleteTask(id: string, options?: CallOptions): Promise<TaskDeleted> {
+    return this.#call("DELETE", `/tasks/${encodeURIComponent(id)}`, undefined, options)
+  }
+
   /** Starts a bulk operation, which brokers carry out in the background. `bulkOperation` shows its progress. */
   startBulk(request: BulkRequest, options?: SubmitOptions): Promise<BulkView> {
     return this.#post("/bulk", request, options)
+  }
+
+  /** How many tasks of a page a bulk operation would change. */
+  countBulk(request: BulkCount, options?: CallOptions): Promise<BulkCounted> {
+    return this.#post("/bulk/count", request, options)
   }
 
   /** The bulk operations, the newest first. */

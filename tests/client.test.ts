@@ -11,6 +11,7 @@ const METHODS = {
   cancelTask: "cancel",
   changeTask: "changeTask",
   submitAgain: "submitAgain",
+  deleteTask: "deleteTask",
   setSchedule: "setSchedule",
   listSchedules: "schedules",
   getSchedule: "schedule",
@@ -35,6 +36,7 @@ const METHODS = {
   deleteDeadTask: "deleteDeadTask",
   cancelTasks: "cancelTasks",
   startBulk: "startBulk",
+  countBulk: "countBulk",
   listBulk: "bulkOperations",
   getBulk: "bulkOperation",
   stopBulk: "stopBulk",
@@ -91,6 +93,7 @@ type FirstBody =
   | "purgeDeadTasks"
   | "cancelTasks"
   | "startBulk"
+  | "countBulk"
 type SecondBody =
   | "changeTask"
   | "submitAgain"
@@ -116,6 +119,7 @@ const SAME_BODIES: Record<FirstBody | SecondBody, true> = {
   changeTask: true,
   submitAgain: true,
   startBulk: true,
+  countBulk: true,
   setSchedule: true,
   pauseSchedule: true,
   pauseQueue: true,
@@ -127,7 +131,7 @@ test("each JSON route for programs has a method of the client", () => {
   for (const [id, method] of Object.entries(METHODS))
     if (method !== null) expect(Client.prototype, id).toHaveProperty(method)
   expect(Object.keys(SAME_ANSWERS).length).toBe(OPERATION_IDS.length)
-  expect(Object.keys(SAME_BODIES)).toHaveLength(16)
+  expect(Object.keys(SAME_BODIES)).toHaveLength(17)
 })
 
 describe("a stream of events", () => {

@@ -1,10 +1,8 @@
 /** The dialog that starts a bulk operation and shows its progress. The operation goes on when the dialog is closed. */
 import type { ComponentChildren } from "preact"
 import { useEffect, useState } from "preact/hooks"
-import type { BulkRequest, BulkView, CancelledMany } from "../wire/bulk.ts"
+import type { BulkCounted, BulkRequest, BulkView } from "../wire/bulk.ts"
 import { isUnfinished } from "../wire/bulk-words.ts"
-import type { DlqPurged, RetriedMany } from "../wire/dead-letters.ts"
-import type { Purged } from "../wire/managing.ts"
 import { requestJson, requestText } from "./api.ts"
 import { ACTION_WORDS, BulkProgress, stopBulk } from "./bulk-view.tsx"
 import { Dialog } from "./dialog.tsx"
@@ -13,7 +11,7 @@ import { useData } from "./live.ts"
 import { ProblemNote } from "./parts.tsx"
 import { formatCount, plural } from "./text.tsx"
 
-/** A dry run counts at most so many pages of 1,000 tasks. */
+/** At most so many pages of 1,000 tasks are counted. */
 const MAX_COUNT_CALLS = 20
 const POLL_MS = 1_000
 
@@ -146,11 +144,11 @@ const CONSEQUENCES: Record<BulkOrder["action"], string> = {
   cancel:
     "Waiting tasks will not run. Workers of running tasks learn of it when they next extend their lease.",
   start_now: "Each task goes to the end of its queue, without waiting for its time.",
+  submit_again: "Each task is submitted as a new task with the same payload. The originals stay as they are.",
 }
 
-function countText({ action, filter }: BulkOrder, count: Count | undefined): string {
+function countText({ filter }: BulkOrder, count: Count | undefined): string {
   if (filter.task_ids !== undefined) return `${plural(filter.task_ids.length, "task")} selected.`
-  if (action === "start_now") return "All tasks of this list that wait for a time."
   if (count === undefined) return "Counting…"
   return `This matches ${count.isLowerBound ? "at least " : ""}${plural(count.total, "task")}.`
 }
@@ -191,7 +189,7 @@ function Started(props: { view: BulkView; onView: (view: BulkView) => void; onDo
   )
 }
 
-/** Counts the matching tasks with dry runs; undefined while it counts, and if there is no dry run. */
+/** Counts the matching tasks; undefined while it counts. */
 function useCount(order: BulkOrder): Count | undefined {
   const [count, setCount] = useState<Count>()
   const key = JSON.stringify(order)
@@ -204,29 +202,15 @@ function useCount(order: BulkOrder): Count | undefined {
   return count
 }
 
-async function countTasks({ action, filter }: BulkOrder, signal: AbortSignal): Promise<Count | undefined> {
-  const { task_ids: ids, state, queue, ...others } = filter
+async function countTasks({ action, filter }: BulkOrder, signal: AbortSignal): Promise<Count> {
+  const { task_ids: ids, ...others } = filter
   if (ids !== undefined) return { total: ids.length, isLowerBound: false }
-  if (action === "start_now") return undefined
-  if (action === "purge" && state !== undefined && state !== "dead") {
-    const path = `/queues/${encodeURIComponent(queue!)}/purge`
-    const body = { state, limit: 1, dry_run: true }
-    const { purged, remaining } = await requestJson<Purged>("POST", path, body, signal)
-    return { total: purged + remaining, isLowerBound: false }
-  }
-  const path = action === "cancel" ? "/cancel" : `/dlq/${action}`
-  const of = action === "cancel" ? filter : { queue, ...others }
   let total = 0
   let cursor: string | undefined
   for (let call = 0; call < MAX_COUNT_CALLS; call++) {
-    const body = { ...of, limit: 1_000, dry_run: true, cursor }
-    const page = await requestJson<Partial<RetriedMany & DlqPurged & CancelledMany>>(
-      "POST",
-      path,
-      body,
-      signal,
-    )
-    total += (page.requeued ?? page.purged ?? page.cancelled ?? 0) + (page.cancelling ?? 0)
+    const body = { action, filter: others, cursor }
+    const page = await requestJson<BulkCounted>("POST", "/bulk/count", body, signal)
+    total += page.matching
     cursor = page.next
     if (cursor === undefined) return { total, isLowerBound: false }
   }

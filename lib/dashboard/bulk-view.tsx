@@ -12,6 +12,7 @@ export const ACTION_WORDS: Record<BulkAction, { verb: string; done: string }> = 
   purge: { verb: "Purge", done: "purged" },
   cancel: { verb: "Cancel", done: "cancelled" },
   start_now: { verb: "Run now", done: "made ready" },
+  submit_again: { verb: "Run again", done: "submitted again" },
 }
 
 /** The state in words for people. */

@@ -247,7 +247,7 @@ function GroupTasks({ filter, runs }: { filter: DeadFilter; runs: number }) {
           selection={selection}
           shown={value.tasks}
           listed="dead"
-          filter={undefined}
+          filter={filter}
           onDone={refresh}
         />
       )}

@@ -18,7 +18,7 @@ export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: ()
   const ended = ENDED_STATES.includes(task.status)
   const mayChange = can("operate") || can("submit")
   const isWaiting = !ended && task.status !== "processing"
-  const mayOperate = task.status === "dead" && can("operate")
+  const mayOperate = can("operate")
   const [busy, setBusy] = useState(false)
   const act = async (run: () => Promise<unknown>) => {
     setBusy(true)
@@ -69,7 +69,7 @@ export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: ()
           Cancel
         </button>
       )}
-      {mayOperate && (
+      {task.status === "dead" && mayOperate && (
         <>
           <button type="button" class="primary" disabled={busy} onClick={retry}>
             <Icon name="retry" /> Retry
@@ -77,14 +77,16 @@ export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: ()
           <button type="button" onClick={() => setDialog("edit and retry")}>
             Edit and retry
           </button>
-          <button type="button" onClick={() => setDialog("delete")}>
-            <Icon name="trash" /> Delete
-          </button>
         </>
       )}
       {ended && mayChange && (
         <button type="button" disabled={busy} onClick={runAgain}>
           Run again
+        </button>
+      )}
+      {ended && mayOperate && (
+        <button type="button" onClick={() => setDialog("delete")}>
+          <Icon name="trash" /> Delete
         </button>
       )}
       {dialog === "cancel" && (
@@ -108,17 +110,17 @@ export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: ()
       )}
       {dialog === "delete" && (
         <ActionDialog
-          title="Delete this dead task?"
+          title="Delete this task?"
           button="Delete task"
           danger
           onClose={close}
           run={async () => {
-            await requestJson("DELETE", `/dlq/${name}`)
+            await requestJson("DELETE", `/tasks/${name}`)
             notify("The task is deleted")
             refresh()
           }}
         >
-          <p>A deleted task cannot be restored.</p>
+          <p>A deleted task, with its payload, result and history, cannot be restored.</p>
         </ActionDialog>
       )}
       {dialog === "edit" && (

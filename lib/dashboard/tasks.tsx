@@ -105,7 +105,7 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
           selection={selection}
           shown={value.tasks}
           listed={value.state}
-          filter={bulkFilterOf(queue, query, metaName && { [metaName.trim()]: metaValue! })}
+          filter={bulkFilterOf(queue, query, metaName && { [metaName.trim()]: metaValue! }, value.tasks)}
           onDone={data.refresh}
         />
       )}
@@ -138,17 +138,26 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
   )
 }
 
-/** The filter of a bulk operation on all tasks of this list; undefined: it has no such members. */
+/** The filter of a bulk operation on all tasks of this list; undefined: there is none, as the list has a whole id. */
 function bulkFilterOf(
   queue: string | undefined,
   query: URLSearchParams,
   meta: Record<string, string> | "" | undefined,
+  shown: readonly ListedTask[],
 ): BulkOrder["filter"] | undefined {
-  if (query.get("id") || query.get("text")) return undefined
+  const [, idQueue = queue, id = ""] = /^(?:(.*):)?(.*)$/.exec(query.get("id") ?? "")!
+  if (idQueue !== (queue ?? idQueue) || shown.some(task => task.id.split(":").at(-1) === id)) return undefined
   const filter: Record<string, unknown> = {}
   for (const name of ["queue_part", "type", "type_part", "group"] as const)
     if (query.get(name)) filter[name] = query.get(name)
-  return { ...filter, ...(queue && { queue }), ...(meta && { meta }) }
+  const text = queue === undefined ? undefined : query.get("text")
+  return {
+    ...filter,
+    ...(idQueue && { queue: idQueue }),
+    ...(meta && { meta }),
+    ...(id && { id_part: id }),
+    ...(text && { text }),
+  }
 }
 
 const formatRun = (ms: number | undefined) => (ms === undefined ? "–" : formatDuration(ms))

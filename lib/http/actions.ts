@@ -15,6 +15,7 @@ const MESSAGES: Record<Action, string> = {
   cancelTasks: "Tasks were cancelled",
   changeTask: "A waiting task was changed",
   submitAgain: "A task was submitted again",
+  deleteTask: "A task that has ended was deleted",
   setSchedule: "A schedule was set",
   deleteSchedule: "A schedule was deleted",
   pauseSchedule: "A schedule was paused",
@@ -130,11 +131,13 @@ async function addToTrail(
 export async function listActions({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
   const { queue: only, ...rest } = checkActions(queryOf(request))
   const page = await queue.trail.page({ ...rest, queues: caller.visibleQueues(only) })
-  return answerJson(caller.sight === "all" ? page : { ...page, actions: page.actions.map(withoutError) })
+  return answerJson(caller.sight === "all" ? page : { ...page, actions: page.actions.map(withoutTexts) })
 }
 
-/** An operator who filters by an error may have taken it from a task that the reader may not see. */
-const withoutError = (entry: ActionView): ActionView =>
-  JSON.parse(JSON.stringify(entry, (name, value) => (name === "error" ? undefined : value)))
+/** An operator who filters by an error or a text may have taken it from a task that the reader may not see. */
+const withoutTexts = (entry: ActionView): ActionView =>
+  JSON.parse(
+    JSON.stringify(entry, (name, value) => (name === "error" || name === "text" ? undefined : value)),
+  )
 
 const checkActions = queryChecker(ActionsQuery, { limit: 100 })

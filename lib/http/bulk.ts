@@ -1,10 +1,13 @@
-/** Requests for many tasks: POST /cancel, and bulk operations: POST and GET /bulk, GET /bulk/:bulk, POST /bulk/:bulk/stop. */
+/**
+ * Requests for many tasks: POST /cancel, and bulk operations: POST and GET /bulk, POST /bulk/count, GET /bulk/:bulk,
+ * POST /bulk/:bulk/stop.
+ */
 import { createHash } from "node:crypto"
 import { filterOf, matcherOf } from "../queue/filter.ts"
 import { queueOf } from "../task/id.ts"
 import { maySeeContents, type Sight } from "../task/sight.ts"
-import { BulkQuery, BulkRequest, type BulkView, CancelMany } from "../wire/bulk.ts"
-import { STATES_OF_ACTION } from "../wire/bulk-words.ts"
+import { BulkCount, BulkQuery, BulkRequest, type BulkView, CancelMany } from "../wire/bulk.ts"
+import { type BulkAction, STATES_OF_ACTION } from "../wire/bulk-words.ts"
 import { memberTexts } from "../wire/json-text.ts"
 import type { Fault } from "../wire/problem.ts"
 import { type StateWord, statesOf } from "../wire/states.ts"
@@ -65,7 +68,7 @@ export async function startBulk(call: Call, parts: BrokerParts): Promise<Respons
   const ids = order.filter.task_ids?.map(readTaskId)
   if (ids !== undefined) caller.requireQueues(...ids.map(queueOf))
   const queues = ids === undefined ? caller.visibleQueues(order.filter.queue) : ids.map(queueOf)
-  const state = order.filter.state ?? STATES_OF_ACTION[order.action][0]
+  const state = stateOf(order)
   const patch = memberTexts(body.text, "patch")[0]
   const faults = [...faultsOf(order, state), ...faultsOfRetry(order, patch, canary)]
   if (faults.length > 0) throw invalid(faults)
@@ -78,7 +81,7 @@ export async function startBulk(call: Call, parts: BrokerParts): Promise<Respons
       ...order,
       filter,
       state,
-      queues: queues && [...new Set(queues)].sort(),
+      queues: sortedNames(queues),
       patch,
       canary: canary ?? false,
       author: caller.name,
@@ -91,6 +94,16 @@ export async function startBulk(call: Call, parts: BrokerParts): Promise<Respons
   const details = { bulk_id, action, filter: shown, selected, limit, rate, canary, reason }
   await recordAction(call, parts, "startBulk", { queue: order.filter.queue, queues }, details)
   return answerJson(view)
+}
+
+export async function countBulk({ request, caller }: Call, parts: BrokerParts): Promise<Response> {
+  using body = await parts.readBody(request)
+  const { cursor, ...order } = checkCount(body.value)
+  const state = stateOf(order)
+  const faults = faultsOf(order, state)
+  if (faults.length > 0) throw invalid(faults)
+  const queues = sortedNames(caller.visibleQueues(order.filter.queue))
+  return answerJson(await parts.queue.bulk.count({ ...order, state, queues }, cursor))
 }
 
 export async function listBulk({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
@@ -118,19 +131,27 @@ export const stopBulk = forBulk(async (call, parts, id) => {
   return answerJson({ status, bulk_id: id })
 })
 
-/** Patches are parts of payloads. An operator who filters by an error may know it from a task that others may not see. */
+/** Patches are parts of payloads. An operator who filters by an error or a text may know it from a task that others may not see. */
 function seenWith(sight: Sight, view: BulkView): BulkView {
   if (sight === "all") return view
   const { patch: _patch, cause, ...rest } = view
-  const { error: _error, ...filter } = view.filter
+  const { error: _error, text: _text, ...filter } = view.filter
   return { ...rest, filter, ...(cause !== undefined && maySeeContents(sight, false) && { cause }) }
 }
 
 const checkCancel = checker(CancelMany, { state: "waiting", limit: 100, dry_run: false })
 const checkBulk = checker(BulkRequest)
+const checkCount = checker(BulkCount)
 const checkList = queryChecker(BulkQuery, { limit: 100 })
 
 type Order = Pick<BulkRequest, "action" | "filter">
+
+const stateOf = ({ action, filter }: Order): StateWord => filter.state ?? STATES_OF_ACTION[action][0]
+
+const sortedNames = (queues: readonly string[] | undefined) => queues && [...new Set(queues)].sort()
+
+/** The actions that change the named tasks which are in the requested state. The others have one state, or take any. */
+const KEEPS_STATE: readonly BulkAction[] = ["purge", "submit_again"]
 
 /** What the action takes as a filter. */
 function faultsOf({ action, filter }: Order, state: StateWord): Fault[] {
@@ -142,25 +163,38 @@ function faultsOf({ action, filter }: Order, state: StateWord): Fault[] {
       field: "filter.state",
       detail: `\`filter.state\` must be one of ${allowed.map(word => JSON.stringify(word)).join(", ")} with the action ${action}.`,
     })
-  const [other] = Object.keys(filter).filter(name => name !== "task_ids")
+  const [other] = Object.keys(filter).filter(
+    name => name !== "task_ids" && !(name === "state" && KEEPS_STATE.includes(action)),
+  )
   if (task_ids !== undefined && other !== undefined)
     faults.push(conflict("filter.task_ids", `filter.${other}`))
   if (state !== "dead")
     for (const name of ["reason", "fingerprint"] as const)
       if (filter[name] !== undefined) faults.push(requiresOther(`filter.${name}`, `the state dead`))
-  const [member] = Object.keys(others)
-  if (action === "purge" && state !== "dead") {
-    if (queue === undefined)
-      faults.push({
-        field: "filter.queue",
-        detail: `\`filter.queue\` is missing: a purge of ${state} tasks needs the name of a queue.`,
-      })
-    if (member !== undefined)
-      faults.push({
-        field: `filter.${member}`,
-        detail: `A purge of ${state} tasks takes only \`queue\` and \`state\`, and deletes all of them.`,
-      })
-  }
+  if (filter.text !== undefined && queue === undefined)
+    faults.push({
+      field: "filter.text",
+      detail: "`filter.text` requires `filter.queue`: it is searched in one queue at a time.",
+    })
+  if (action === "purge" && (state === "queued" || state === "delayed"))
+    faults.push(...faultsOfWaiting(state, queue, [...Object.keys(others), ...(task_ids ? ["task_ids"] : [])]))
+  return faults
+}
+
+/** Waiting tasks are deleted without being read. */
+function faultsOfWaiting(state: StateWord, queue: string | undefined, members: readonly string[]): Fault[] {
+  const faults: Fault[] = []
+  const [member] = members
+  if (queue === undefined)
+    faults.push({
+      field: "filter.queue",
+      detail: `\`filter.queue\` is missing: a purge of ${state} tasks needs the name of a queue.`,
+    })
+  if (member !== undefined)
+    faults.push({
+      field: `filter.${member}`,
+      detail: `A purge of ${state} tasks takes only \`queue\` and \`state\`, and deletes all of them.`,
+    })
   return faults
 }
 

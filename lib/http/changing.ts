@@ -1,4 +1,4 @@
-/** Changing: PATCH /tasks/:id and POST /tasks/:id/again. */
+/** Changing: PATCH /tasks/:id, POST /tasks/:id/again and DELETE /tasks/:id. */
 import { Refused } from "../errors.ts"
 import { headerRecord } from "../redis/keys.ts"
 import { taskLike, whenOf } from "../task/new-task.ts"
@@ -41,14 +41,8 @@ export const submitAgain = forTask(async (call, parts, id) => {
   const original = await parts.queue.find(id, "all")
   if (!ENDED_STATES.includes(original.state))
     throw new Refused("not_ended", { task_id: id, state: original.state })
-  const { meta } = JSON.parse(`{${original.memberJson ?? ""}}`)
   const given = memberTexts(body.text, "payload")[0]
-  const task = taskLike(original, {
-    payload: given ?? original.payload,
-    when: whenOf(again),
-    memberJson: JSON.stringify({ meta, traceparent, tracestate, again_of: id }).slice(1, -1),
-  })
-  task.traceparent = traceparent
+  const task = taskLike(original, { payload: given, when: whenOf(again), traceparent, tracestate })
   if (key !== undefined)
     task.idempotency = {
       key: headerRecord(key),
@@ -59,6 +53,12 @@ export const submitAgain = forTask(async (call, parts, id) => {
   await recordAction(call, parts, "submitAgain", { task_id: submitted!.id }, { again_of: id })
   const text = `${writeSubmitted(submitted!).slice(0, -1)},"again_of":"${id}"}`
   return answer(text, isReplayed(submitted!) ? REPLAYED : undefined)
+})
+
+export const deleteTask = forTask(async (call, parts, id) => {
+  await parts.queue.delete(id)
+  await recordAction(call, parts, "deleteTask", { task_id: id })
+  return answerJson({ status: "deleted", task_id: id })
 })
 
 const checkChange = checker(TaskChange)

@@ -8,12 +8,13 @@ import { runShared, type Scripts } from "../redis/scripts.ts"
 import type { StoredBulk } from "../redis/shared-scripts.ts"
 import type { Store } from "../redis/store.ts"
 import { newLocalId } from "../task/id.ts"
-import type { BulkView } from "../wire/bulk.ts"
-import type { BulkAbout } from "./bulk-record.ts"
-import { NEW_PROGRESS, readAbout, taskStatesOf, viewOf } from "./bulk-record.ts"
+import type { BulkCounted, BulkView } from "../wire/bulk.ts"
+import { findPage } from "./bulk-page.ts"
+import type { BulkAbout, BulkOrder } from "./bulk-record.ts"
+import { NEW_PROGRESS, popsTasks, readAbout, taskStatesOf, viewOf } from "./bulk-record.ts"
 import type { BulkWorker } from "./bulk-worker.ts"
 import { queuesWith } from "./filter.ts"
-import { sizeOf, type TaskFilter, tasksPage } from "./listing.ts"
+import { MAX_ENTRIES_PER_PAGE, sizeOf, type TaskFilter, tasksPage } from "./listing.ts"
 import type { QueueNames } from "./queue-names.ts"
 import type { TaskActions } from "./task-actions.ts"
 
@@ -108,6 +109,14 @@ export class BulkOperations {
     return { cancelled, cancelling, skipped: codes.length - cancelled - cancelling, next }
   }
 
+  /** How many tasks of a page an operation would change if it started now. */
+  async count(order: BulkOrder, cursor: string | undefined): Promise<BulkCounted> {
+    if (popsTasks(order)) return { matching: await this.#totalOf(order) }
+    const now = this.parts.store.clock.now()
+    const { ids, next } = await findPage(this.parts, order, undefined, now, MAX_ENTRIES_PER_PAGE, cursor)
+    return { matching: ids.length, ...(next !== undefined && { next }) }
+  }
+
   async get(id: string, maySee: MaySee): Promise<BulkView> {
     return viewOf(await this.#find(id, maySee))
   }
@@ -128,7 +137,7 @@ export class BulkOperations {
     return stored.filter(([, , , about]) => maySee(readAbout(about).queues ?? []))
   }
 
-  async #totalOf(order: Omit<BulkAbout, "total">): Promise<number> {
+  async #totalOf(order: BulkOrder): Promise<number> {
     const { scripts, names } = this.parts
     const queues = queuesWith(order.queues ?? (await names.list()), order.filter.queue_part)
     return sizeOf(scripts, queues, taskStatesOf(order))

@@ -2,11 +2,15 @@
 import type { Scripts } from "../redis/scripts.ts"
 import type { Task } from "../task/task.ts"
 import type { BulkAction } from "../wire/bulk-words.ts"
-import { type BulkAbout, type BulkPage, type BulkTasks, taskStatesOf } from "./bulk-record.ts"
+import { type BulkAbout, type BulkOrder, type BulkPage, type BulkTasks, taskStatesOf } from "./bulk-record.ts"
 import { filterOf, matcherOf, queuesWith } from "./filter.ts"
-import { tasksPage } from "./listing.ts"
+import { addPayloads, findTasks, MAX_ENTRIES_PER_PAGE } from "./listing.ts"
 import type { QueueNames } from "./queue-names.ts"
+import { withText } from "./search.ts"
 import type { TaskActions } from "./task-actions.ts"
+
+/** How many tasks are read for each one of a page if a text is searched in them. */
+const TEXTS_PER_TASK = 10
 
 /** What happened to a task. `already`: it is as if the action had been applied before. */
 type Effect = "changed" | "already" | "refused"
@@ -19,32 +23,39 @@ interface PageParts {
 
 /** The next page after `cursor`, of at most `limit` tasks. It may be empty and still have a `next`. `startedAt`: of the operation. */
 export async function findPage(
-  { scripts, names }: PageParts,
-  about: BulkAbout,
+  { scripts, names }: Omit<PageParts, "actions">,
+  order: BulkOrder,
   selected: BulkTasks["selected"],
   startedAt: number,
   limit: number,
   cursor: string | undefined,
 ): Promise<BulkPage> {
-  const { filter } = about
   if (selected !== undefined) {
     const from = Number(cursor ?? 0)
     const ids = selected.slice(from, from + limit)
     const next = from + ids.length < selected.length ? `${from + ids.length}` : undefined
     return { ids, next, seen: ids.length, hasGroups: false }
   }
+  const { id_part, text, queue_part, ...filter } = order.filter
   const matches = matcherOf(filterOf(filter))
-  const { tasks, next, looked } = await tasksPage(scripts, {
-    queues: queuesWith(about.queues ?? (await names.list()), filter.queue_part),
-    state: taskStatesOf(about),
-    limit,
+  const listed = await findTasks(scripts, {
+    queues: queuesWith(order.queues ?? (await names.list()), queue_part),
+    state: taskStatesOf(order),
+    // Few of them may have the text, which is compared afterwards.
+    limit: text === undefined ? limit : Math.min(MAX_ENTRIES_PER_PAGE, TEXTS_PER_TASK * limit),
     cursor,
-    bare: true,
     sight: "all", // only operators start these operations
-    matches: task => isOpen(about.action, task, startedAt) && (matches?.(task, startedAt) ?? true),
+    idPart: id_part?.toLowerCase(),
+    matches: task => isOpen(order.action, task, startedAt) && (matches?.(task, startedAt) ?? true),
   })
-  const hasGroups = tasks.some(({ group }) => group !== undefined)
-  return { ids: tasks.map(({ id }) => id), next, seen: looked, hasGroups }
+  const page = text === undefined ? listed : withText(await addPayloads(scripts, listed), text, limit)
+  const wasCut = page.next !== listed.next
+  return {
+    ids: page.found.map(({ task }) => task.id),
+    next: page.next,
+    seen: wasCut ? listed.found.findIndex(entry => entry.cursor === page.next) + 1 : listed.looked,
+    hasGroups: page.found.some(({ task }) => task.group !== undefined),
+  }
 }
 
 /**
@@ -62,23 +73,25 @@ function isOpen(action: BulkAction, task: Task, at: number): boolean {
  * has died may have changed some of them, and those count as changed.
  */
 export async function applyTo(
-  { actions }: PageParts,
-  about: BulkAbout,
-  startedAt: number,
+  { actions }: Pick<PageParts, "actions">,
+  { id, about, startedAt }: { id: string; about: BulkAbout; startedAt: number },
   ids: readonly string[],
   mayBeRepeated: boolean,
 ): Promise<{ done: string[]; skipped: number }> {
-  const effects = await effectsOf(actions, about, startedAt, ids)
+  const effects = await effectsOf(actions, id, about, startedAt, ids)
   const done = ids.filter((_, i) => effects[i] === "changed" || (mayBeRepeated && effects[i] === "already"))
   return { done, skipped: ids.length - done.length }
 }
 
 async function effectsOf(
   actions: TaskActions,
-  { action, patch }: BulkAbout,
+  bulkId: string,
+  about: BulkAbout,
   startedAt: number,
   ids: readonly string[],
 ): Promise<Effect[]> {
+  const { action, patch } = about
+  const ended = { states: taskStatesOf(about), before: startedAt }
   switch (action) {
     case "retry":
       return (await actions.retry(ids, { patch, before: startedAt })).map(([code]) => {
@@ -86,7 +99,10 @@ async function effectsOf(
         return code === "requeued" ? "changed" : "already"
       })
     case "purge":
-      return (await actions.delete(ids)).map(([code]) => (code === "deleted" ? "changed" : "already"))
+      return (await actions.delete(ids, ended)).map(([code]) => {
+        if (code === "kept") return "refused"
+        return code === "deleted" ? "changed" : "already"
+      })
     case "cancel":
       return (await actions.cancel(ids)).map(([code, state]) => {
         if (code === "ended") return "refused"
@@ -94,6 +110,11 @@ async function effectsOf(
       })
     case "start_now":
       return (await actions.startNow(ids)).map(([code]) => (code === "changed" ? "changed" : "already"))
+    case "submit_again":
+      return (await actions.submitAgain(ids, { ...ended, key: bulkId })).map(code => {
+        if (code === "refused") return "refused"
+        return code === "submitted" ? "changed" : "already"
+      })
     default:
       throw action satisfies never
   }

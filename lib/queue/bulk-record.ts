@@ -24,6 +24,9 @@ export interface BulkAbout extends Omit<BulkRequest, "filter" | "patch" | "canar
   total: number
 }
 
+/** Which tasks are changed, and how. */
+export type BulkOrder = Pick<BulkAbout, "action" | "filter" | "selected" | "state" | "queues">
+
 /** Tasks that are changed together. It is stored before the first of them is changed. */
 export interface BulkPage {
   ids: readonly string[]
@@ -67,10 +70,20 @@ export interface BulkTasks {
 export const readAbout = (text: string): BulkAbout => JSON.parse(text)
 export const readProgress = (text: string): BulkProgress => JSON.parse(text)
 
-/** Whether tasks are selected by popping them from their places, which `purge` does for tasks that are not dead. */
-export const popsTasks = ({ action, state }: BulkAbout): boolean => action === "purge" && state !== "dead"
+/**
+ * Whether tasks are deleted by popping them from their places, without reading them: a purge of waiting tasks, and one of all
+ * done or cancelled tasks of a queue.
+ */
+export function popsTasks({ action, state, filter, selected }: Omit<BulkOrder, "queues">): boolean {
+  if (action !== "purge" || selected !== undefined) return false
+  const { queue, state: _, ...others } = filter
+  if (state === "queued" || state === "delayed") return true
+  return (
+    (state === "done" || state === "cancelled") && queue !== undefined && Object.keys(others).length === 0
+  )
+}
 
-export const taskStatesOf = ({ state }: Pick<BulkAbout, "state">): readonly State[] => statesOf(state)
+export const taskStatesOf = ({ state }: Pick<BulkOrder, "state">): readonly State[] => statesOf(state)
 
 export function viewOf([
   bulk_id,

@@ -40,8 +40,8 @@ const LEASE_MS = 5_000
 /** How many operations a broker works on at the same time. */
 const MAX_AT_ONCE = 4
 const MAX_TASKS_PER_PAGE = 500
-/** The same if each task gets a new payload, which may be large. */
-const MAX_PATCHES_PER_PAGE = 20
+/** The same if payloads are read and written, which may be large. */
+const MAX_PAYLOADS_PER_PAGE = 20
 /** With a rate, a page has the tasks of this fraction of a second. */
 const PAGES_PER_SECOND = 4
 /** How many retried tasks of an operation are followed. */
@@ -229,17 +229,18 @@ export class BulkWorker {
   }
 
   #pageSize({ about, progress, state }: Claimed): number {
-    const { limit = Number.POSITIVE_INFINITY, rate = Number.POSITIVE_INFINITY, patch, canary } = about
+    const { limit = Number.POSITIVE_INFINITY, rate = Number.POSITIVE_INFINITY, patch, canary, action } = about
     if (canary && progress.canary === undefined && state === "running") return 1
-    const most = patch === undefined ? MAX_TASKS_PER_PAGE : MAX_PATCHES_PER_PAGE
+    const hasPayloads = patch !== undefined || action === "submit_again"
+    const most = hasPayloads ? MAX_PAYLOADS_PER_PAGE : MAX_TASKS_PER_PAGE
     return Math.min(most, limit - progress.done, Math.ceil(rate / PAGES_PER_SECOND))
   }
 
   /** Changes the tasks of the page in hand. The counts are stored with the next save. */
   async #finishPage(operation: Claimed, mayBeRepeated: boolean): Promise<number> {
-    const { about, progress, startedAt } = operation
+    const { about, progress } = operation
     const { ids, next, seen, hasGroups } = operation.page!
-    const { done, skipped } = await applyTo(this.parts, about, startedAt, ids, mayBeRepeated)
+    const { done, skipped } = await applyTo(this.parts, operation, ids, mayBeRepeated)
     const followed = progress.done
     progress.seen += seen
     progress.done += done.length

@@ -19,6 +19,7 @@ import type { OutcomeRecorder } from "./outcomes.ts"
 import type { QueueNames } from "./queue-names.ts"
 import { MAX_TASKS_PER_CALL, type TaskActions } from "./task-actions.ts"
 
+const DEAD = { states: ["dead"] } as const
 /** A call with a rate runs for at most this long, whatever its limit. */
 const MAX_PACED_S = 10
 
@@ -129,7 +130,7 @@ export class DeadLetters {
 
   /** Deletes one dead task. */
   async delete(id: string): Promise<void> {
-    const [answer] = await this.parts.actions.delete([id])
+    const [answer] = await this.parts.actions.delete([id], DEAD)
     if (answer![0] !== "deleted") throw new Refused("not_in_dlq", { task_id: id })
   }
 
@@ -137,7 +138,10 @@ export class DeadLetters {
   async purge(query: DeadPage & { dryRun: boolean }) {
     const { tasks, next } = await this.#find(query)
     if (query.dryRun) return { purged: tasks.length, next }
-    const answers = await this.parts.actions.delete(tasks.map(({ id }) => id))
+    const answers = await this.parts.actions.delete(
+      tasks.map(({ id }) => id),
+      DEAD,
+    )
     return { purged: answers.filter(([code]) => code === "deleted").length, next }
   }
 

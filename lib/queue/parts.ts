@@ -125,7 +125,19 @@ export async function openParts(options: TaskQueueOptions) {
     intervalMs: options.auditIntervalMs,
     retentionMs: doneRetentionMs,
   })
-  const actions = new TaskActions({ scripts, outcomes, doneRetentionMs })
+  // Workers that wait here need not wait for the hint: Redis runs the lease right after the submit.
+  const submits = batchSubmits(scripts, names, counters, options.idempotencyTtlMs, (queue, count) =>
+    longPoll.notify(queue, count),
+  )
+  const actions = new TaskActions({
+    scripts,
+    outcomes,
+    submits,
+    sweeper,
+    clock,
+    limits: options,
+    doneRetentionMs,
+  })
   const dead = new DeadLetters({ scripts, names, ends, actions, outcomes })
   const control = new QueueControl({
     scripts,
@@ -199,10 +211,8 @@ export async function openParts(options: TaskQueueOptions) {
     groups,
     schedules,
     upkeep,
-    // Workers that wait here need not wait for the hint: Redis runs the lease right after the submit.
-    submits: batchSubmits(scripts, names, counters, options.idempotencyTtlMs, (queue, count) =>
-      longPoll.notify(queue, count),
-    ),
+    submits,
+    limits: options,
     settles: batchSettles(scripts, counters, doneRetentionMs),
     extends: batchExtends(scripts, counters),
   }

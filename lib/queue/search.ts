@@ -134,7 +134,7 @@ function ifGone(error: unknown): undefined {
 }
 
 /** The entries of a page whose payload or error contains the text, up to `limit`. */
-function withText({ found, next, textLeft }: FoundPage, text: string, limit: number): FoundPage {
+export function withText({ found, next, textLeft }: FoundPage, text: string, limit: number): FoundPage {
   const plain = text.toLowerCase()
   // Payloads are JSON texts, in which a quotation mark is escaped.
   const inJson = JSON.stringify(text).slice(1, -1).toLowerCase()

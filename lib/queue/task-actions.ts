@@ -1,10 +1,15 @@
 /** Actions on many tasks by id: a few script calls for each queue, in parts that do not block Redis for long. */
+import { Refused } from "../errors.ts"
+import { headerRecord } from "../redis/keys.ts"
 import type { Item, Replies, Scripts } from "../redis/scripts.ts"
 import { localOf, queueOf } from "../task/id.ts"
 import { mergedText } from "../task/merge-patch.ts"
+import { taskLike } from "../task/new-task.ts"
 import { inlineOrLarge, readTask } from "../task/record.ts"
+import type { NewTask, Submitted } from "../task/task.ts"
 import type { TaskEventName } from "../wire/events.ts"
-import type { OutcomeRecorder } from "./outcomes.ts"
+import type { State } from "../wire/fields.ts"
+import { type CreateParts, createTasks } from "./create-tasks.ts"
 
 /** How many tasks one script call changes: about 2 ms of Redis' time. */
 export const MAX_TASKS_PER_CALL = 200
@@ -18,9 +23,8 @@ const SAME_PAYLOAD = { inline: "", large: "" }
 /** A change of a waiting task that changes only its time. */
 const START_NOW = { ...SAME_PAYLOAD, priority: "", when: "+0", members: "", known: "" }
 
-interface ActionParts {
+interface ActionParts extends CreateParts {
   scripts: Scripts
-  outcomes: OutcomeRecorder
   doneRetentionMs: number
 }
 
@@ -28,6 +32,13 @@ export interface RetryOptions {
   /** A JSON merge patch for every payload, as JSON text; undefined: payloads are not changed. */
   patch?: string | undefined
   /** Tasks that died later than this stay dead. */
+  before?: number | undefined
+}
+
+interface EndedOptions {
+  /** Tasks in other states are not affected. */
+  states: readonly State[]
+  /** Tasks that ended later than this are not affected. */
   before?: number | undefined
 }
 
@@ -82,11 +93,43 @@ export class TaskActions {
     return answers
   }
 
-  /** Deletes dead tasks. */
-  async delete(ids: readonly string[]): Promise<Replies["deleteDead"]> {
+  /** Deletes tasks that have ended. */
+  async delete(ids: readonly string[], { states, before }: EndedOptions): Promise<Replies["deleteEnded"]> {
     const { scripts } = this.parts
-    const answers = await inParts(ids, (queue, part) => scripts.call("deleteDead", queue, {}, items(part)))
+    const args = { states: states.join(" "), before: before ?? "" }
+    const answers = await inParts(ids, (queue, part) => scripts.call("deleteEnded", queue, args, items(part)))
     this.#publish("deleted", "deleted", ids, answers)
+    return answers
+  }
+
+  /** Submits a task like each of these that have ended, once for each `key`, which contains no space. */
+  async submitAgain(
+    ids: readonly string[],
+    { states, before = Number.POSITIVE_INFINITY, key }: EndedOptions & { key: string },
+  ): Promise<("submitted" | "already" | "refused")[]> {
+    const { scripts } = this.parts
+    const answers: ("submitted" | "already" | "refused")[] = ids.map(() => "refused")
+    let part: { at: number; task: NewTask }[] = []
+    let text = 0
+    for (const [at, id] of ids.entries()) {
+      const [found] = await scripts.call("inspect", queueOf(id), {}, [{ id: localOf(id) }])
+      const original = found ? readTask(queueOf(id), found, "all") : undefined
+      if (original !== undefined && states.includes(original.state) && original.finishedAt! <= before) {
+        const task = taskLike(original)
+        // Unlike the keys of clients it has two spaces, so it is none of theirs.
+        task.idempotency = { key: headerRecord(`again ${key} ${localOf(id)}`), print: key }
+        part.push({ at, task })
+        text += task.payload.length
+      }
+      if (part.length < MAX_PATCHES_PER_CALL && text < MAX_TEXT_PER_CALL && at < ids.length - 1) continue
+      const submitted = await createTasks(
+        this.parts,
+        part.map(({ task }) => task),
+      )
+      for (const [i, answer] of submitted.entries()) answers[part[i]!.at] = codeOf(answer)
+      part = []
+      text = 0
+    }
     return answers
   }
 
@@ -119,6 +162,13 @@ export class TaskActions {
       if (code === changed) this.parts.outcomes.publish(event, ids[i]!, { at, attempt })
     })
   }
+}
+
+/** A full queue or group refuses a task; any other refusal concerns the whole call. */
+function codeOf(answer: Submitted | Refused): "submitted" | "already" | "refused" {
+  if (!(answer instanceof Refused)) return answer.replayed ? "already" : "submitted"
+  if (answer.reason !== "queue_full" && answer.reason !== "group_full") throw answer
+  return "refused"
 }
 
 const items = (ids: readonly string[]) => ids.map(id => ({ id: localOf(id) }))

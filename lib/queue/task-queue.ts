@@ -7,7 +7,7 @@ import type { Fields } from "../log.ts"
 import { givenIdRecord, recordKey } from "../redis/keys.ts"
 import type { Replies } from "../redis/scripts.ts"
 import type { RedisState } from "../redis/store.ts"
-import { joinId, newLocalId, queueOf, splitId } from "../task/id.ts"
+import { queueOf, splitId } from "../task/id.ts"
 import type { Sight } from "../task/sight.ts"
 import type {
   Extended,
@@ -20,12 +20,13 @@ import type {
   Task,
 } from "../task/task.ts"
 import type { AuditAnswer } from "../wire/operating.ts"
-import { ENDED_STATES } from "../wire/states.ts"
-import { changeTask, delayOf, type TaskChange } from "./change.ts"
+import { ENDED_STATES, statesOf } from "../wire/states.ts"
+import { changeTask, type TaskChange } from "./change.ts"
+import { createTasks } from "./create-tasks.ts"
 import { findTask } from "./listing.ts"
 import type { Demand } from "./long-poll.ts"
 import { openParts, type Parts, type TaskQueueOptions } from "./parts.ts"
-import { leaseLost, queueFull } from "./refusals.ts"
+import { leaseLost } from "./refusals.ts"
 import { type Why, whyTask } from "./why.ts"
 import type { WorkerIdentity } from "./worker-registry.ts"
 
@@ -45,7 +46,6 @@ export class TaskQueue {
   readonly defaults: Parts["defaults"]
   readonly schedules: Parts["schedules"]
   readonly eventFeed: Parts["eventFeed"]
-  readonly #submits: Parts["submits"]
   readonly #settles: Parts["settles"]
   readonly #extends: Parts["extends"]
 
@@ -56,17 +56,14 @@ export class TaskQueue {
       await parts.store.requireRights()
       await parts.upkeep.start()
       parts.store.logRefusals()
-      return new TaskQueue(options, parts)
+      return new TaskQueue(parts)
     } catch (error) {
       await parts.upkeep.close()
       throw error
     }
   }
 
-  private constructor(
-    private readonly options: TaskQueueOptions,
-    private readonly parts: Parts,
-  ) {
+  private constructor(private readonly parts: Parts) {
     this.counters = parts.counters
     this.bulk = parts.bulk
     this.dead = parts.dead
@@ -82,7 +79,6 @@ export class TaskQueue {
     this.defaults = parts.defaults
     this.schedules = parts.schedules
     this.eventFeed = parts.eventFeed
-    this.#submits = parts.submits
     this.#settles = parts.settles
     this.#extends = parts.extends
   }
@@ -93,63 +89,8 @@ export class TaskQueue {
   }
 
   /** Creates tasks, ready now or after their delay. The answers are in the order of the tasks. */
-  async submit(tasks: readonly NewTask[]): Promise<Each<Submitted>[]> {
-    const { outcomes, sweeper, clock } = this.parts
-    const items = tasks.map(task => ({ localId: task.localId ?? newLocalId(clock.now()), task }))
-    const answers = await this.#submits.runByQueue(items, item => item.task.queue)
-    return items.map(({ task }, i) => {
-      const { queue, when, expiresInMs } = task
-      const answer = answers[i]!
-      if (answer instanceof Refused) return answer
-      const [code, localId, at] = answer
-      const id = joinId(queue, localId)
-      switch (code) {
-        case "queued":
-          outcomes.recordSubmitted(id, code, task, at)
-          if (expiresInMs !== undefined) sweeper.sweepIn(queue, expiresInMs)
-          return { id, state: code }
-        case "scheduled":
-          outcomes.recordSubmitted(id, code, task, at)
-          if (expiresInMs !== undefined) sweeper.sweepIn(queue, expiresInMs)
-          sweeper.sweepIn(queue, delayOf(when!, clock))
-          return { id, state: code }
-        case "replay_queued":
-          return { id, state: "queued", replayed: true }
-        case "replay_scheduled":
-          return { id, state: "scheduled", replayed: true }
-        case "replay_duplicate":
-          return { id, state: "duplicate", replayed: true }
-        case "replay_replaced":
-          return { id, state: "duplicate", replaced: true, replayed: true }
-        case "duplicate":
-          return { id, state: "duplicate" }
-        case "replaced":
-          // The new times may be before those that the brokers know.
-          if (expiresInMs !== undefined) sweeper.sweepIn(queue, expiresInMs)
-          if (when !== undefined) sweeper.sweepIn(queue, delayOf(when, clock))
-          return { id, state: "duplicate", replaced: true }
-        case "conflict":
-          return new Refused("key_reused")
-        case "exists":
-          return new Refused("task_exists", { task_id: id })
-        case "full_depth":
-          return queueFull(
-            queue,
-            `as many tasks wait as MAX_QUEUE_DEPTH=${this.options.maxQueueDepth} allows`,
-          )
-        case "full_bytes":
-          return queueFull(
-            queue,
-            `its tasks hold as many bytes as MAX_QUEUE_BYTES=${this.options.maxQueueBytes} allows`,
-          )
-        case "full_group":
-          return new Refused("group_full", {
-            detail: `The group ${JSON.stringify(task.group)} of the queue ${queue} is full: as many of its tasks wait as its max_waiting allows. The task was not stored. Retry when workers have finished some of them.`,
-          })
-        default:
-          throw code satisfies never
-      }
-    })
+  submit(tasks: readonly NewTask[]): Promise<Each<Submitted>[]> {
+    return createTasks(this.parts, tasks)
   }
 
   /** Leases tasks, and waits up to `waitMs` if there are none. */
@@ -266,6 +207,16 @@ export class TaskQueue {
   /** Gives a waiting task another payload, priority, start time or labels. Safe to repeat. */
   change(id: string, change: TaskChange): Promise<void> {
     return changeTask(this.parts, id, change)
+  }
+
+  /** Deletes a task that has ended. */
+  async delete(id: string): Promise<void> {
+    const { state } = await this.find(id, "none")
+    const [[code]] = (await this.parts.actions.delete([id], { states: statesOf("ended") })) as [
+      Replies["deleteEnded"][number],
+    ]
+    if (code === "unknown") throw new Refused("task_not_found", { task_id: id })
+    if (code === "kept") throw new Refused("not_ended", { task_id: id, state })
   }
 
   /** The task as it is now, or, with `waitMs`, as it is once it has ended or the time is over. */

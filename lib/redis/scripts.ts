@@ -11,7 +11,7 @@ import clock from "../lua/clock.lua" with { type: "text" }
 import collect from "../lua/collect.lua" with { type: "text" }
 import create from "../lua/create.lua" with { type: "text" }
 import deadSize from "../lua/dead-size.lua" with { type: "text" }
-import deleteDead from "../lua/delete-dead.lua" with { type: "text" }
+import deleteEnded from "../lua/delete-ended.lua" with { type: "text" }
 import extend from "../lua/extend.lua" with { type: "text" }
 import forget from "../lua/forget.lua" with { type: "text" }
 import groupStates from "../lua/group-states.lua" with { type: "text" }
@@ -105,7 +105,7 @@ export const QUEUE_SCRIPTS = {
   queueStates: { source: queueStates, args: ["queues"], each: [] },
   leasesByWorker: { source: leasesByWorker, args: ["queues", "from", "limit", "most"], each: [] },
   purge: { source: purge, args: ["place", "limit"], each: [] },
-  deleteDead: { source: deleteDead, args: [], each: ["id"] },
+  deleteEnded: { source: deleteEnded, args: ["states", "before"], each: ["id"] },
   pause: { source: pause, args: ["on", "reason"], each: [] },
   settings: {
     source: settings,
@@ -274,7 +274,7 @@ export interface Replies extends SharedReplies {
     ...holders: [worker: string, count: number, queuesAndIds: string[]][],
   ]
   purge: [looked: number, purged: number]
-  deleteDead: [code: "deleted" | "not_dead", attempt: number, at: number][]
+  deleteEnded: [code: "deleted" | "kept" | "unknown", attempt: number, at: number][]
   pause: number
   settings: "set"
   setGroup: string

@@ -53,16 +53,32 @@ export function whenOf({ run_at, delay_ms }: Pick<Submit, "run_at" | "delay_ms">
   return delay_ms === undefined ? undefined : `+${delay_ms}`
 }
 
-/** A new task like one that has ended: its queue, type, policy and group, and `redact`, but neither its unique key nor its schedule. */
-export function taskLike(original: Task, changes: Pick<NewTask, "payload" | "when" | "memberJson">): NewTask {
-  const { queue, type, policy, group, redact, createdAt } = original
+/** What differs in a new task like one that has ended. The payload is JSON text; absent: that of the original. */
+interface Differences {
+  payload?: string | undefined
+  when?: string | undefined
+  traceparent?: string | undefined
+  tracestate?: string | undefined
+}
+
+/**
+ * A new task like one that has ended: its queue, type, policy, group and labels, and `redact`, but neither its unique key nor
+ * its schedule. It names the original.
+ */
+export function taskLike(original: Task, differences: Differences = {}): NewTask {
+  const { id, queue, type, policy, group, redact, createdAt } = original
+  const { payload = original.payload, when, traceparent, tracestate } = differences
+  const { meta } = JSON.parse(`{${original.memberJson ?? ""}}`)
   return {
     queue,
     type,
     policy,
     group,
     redact,
+    payload,
+    when,
+    traceparent,
     expiresInMs: policy.expiresAt ? policy.expiresAt - createdAt : undefined,
-    ...changes,
+    memberJson: JSON.stringify({ meta, traceparent, tracestate, again_of: id }).slice(1, -1),
   }
 }

@@ -6,6 +6,7 @@ export const ACTIONS = [
   "cancelTasks",
   "changeTask",
   "submitAgain",
+  "deleteTask",
   "setSchedule",
   "deleteSchedule",
   "pauseSchedule",

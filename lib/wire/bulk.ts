@@ -71,7 +71,7 @@ const BulkAction = Type.Union(
   BULK_ACTIONS.map(action => Type.Literal(action)),
   {
     description:
-      "retry dead tasks, purge (delete) tasks, cancel tasks that have not ended, or start_now delayed tasks",
+      "retry dead tasks, purge (delete) tasks, cancel tasks that have not ended, start_now delayed tasks, or submit_again tasks like those that have ended",
   },
 )
 
@@ -81,12 +81,25 @@ const BulkFilter = Type.Object(
     ...anyFilter,
     reason: deadFilter.reason,
     fingerprint: deadFilter.fingerprint,
+    id_part: Type.Optional(
+      Type.String({
+        pattern: "^[A-Za-z0-9._-]{1,64}$",
+        description: "1 to 64 characters that the id contains, without the name of its queue, in any case",
+      }),
+    ),
+    text: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 200,
+        description: "a text that the payload or the error contains, in any case; requires `queue`",
+      }),
+    ),
     state: Type.Optional(
       Type.Union(
         STATE_WORDS.map(state => Type.Literal(state)),
         {
           description:
-            "the state of the tasks (default: waiting with cancel, delayed with start_now, otherwise dead)",
+            "the state of the tasks (default: waiting with cancel, delayed with start_now, done with submit_again, otherwise dead); ended: done, dead or cancelled",
         },
       ),
     ),
@@ -94,7 +107,8 @@ const BulkFilter = Type.Object(
       Type.Array(TaskId, {
         minItems: 1,
         maxItems: 1_000,
-        description: "exactly these tasks; cannot be combined with other members",
+        description:
+          "exactly these tasks; cannot be combined with other members, except that purge and submit_again also take `state`",
       }),
     ),
   },
@@ -134,6 +148,28 @@ export const BulkRequest = Type.Object(
 )
 
 export type BulkRequest = Static<typeof BulkRequest>
+
+/** The body of POST /bulk/count. */
+export const BulkCount = Type.Object(
+  {
+    action: BulkAction,
+    filter: Type.Omit(BulkFilter, ["task_ids"], {
+      ...closed,
+      description: "as for /bulk, without `task_ids`",
+    }),
+    cursor: Cursor,
+  },
+  closed,
+)
+
+export type BulkCount = Static<typeof BulkCount>
+
+export const BulkCounted = Type.Object({
+  matching: Type.Integer({ description: "how many of the tasks that this call has looked at match" }),
+  next: Next,
+})
+
+export type BulkCounted = Static<typeof BulkCounted>
 
 export const BulkId = Type.String({
   pattern: "^[A-Za-z0-9]{1,64}$",

@@ -1,4 +1,4 @@
-/** What clients and operators send to change a waiting task, or to submit an ended one again. */
+/** What clients and operators send to change a waiting task, or to submit an ended one again or delete it. */
 import { type Static, Type } from "@sinclair/typebox"
 import { closed, DelayMs, Meta, Payload, Priority, RunAt } from "./fields.ts"
 import { Submitted } from "./submitting.ts"
@@ -19,6 +19,10 @@ export type TaskChange = Static<typeof TaskChange>
 export const TaskChanged = Type.Object({ status: Type.Literal("changed"), task_id: Type.String() })
 
 export type TaskChanged = Static<typeof TaskChanged>
+
+export const TaskDeleted = Type.Object({ status: Type.Literal("deleted"), task_id: Type.String() })
+
+export type TaskDeleted = Static<typeof TaskDeleted>
 
 export const Again = Type.Object(
   {

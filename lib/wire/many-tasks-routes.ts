@@ -1,6 +1,8 @@
 /** The routes for dead tasks and for many tasks at once, which routes.ts joins with the others. */
 import {
   BulkAnswer,
+  BulkCount,
+  BulkCounted,
   BulkId,
   BulkQuery,
   BulkRequest,
@@ -105,10 +107,20 @@ export const MANY_TASKS_ROUTES = {
     path: "/bulk",
     group: "bulk",
     roles: ["operate"],
-    summary: "Start a bulk operation: retry, purge, cancel or start now",
+    summary: "Start a bulk operation: retry, purge, cancel, start now or submit again",
     body: BulkRequest,
     answers: { 200: BulkView },
     problems: ["key_reused", "redis_unavailable", "not_replicated"],
+  },
+  countBulk: {
+    method: "POST",
+    path: "/bulk/count",
+    group: "bulk",
+    roles: ["operate"],
+    summary: "Count the tasks that a bulk operation would change",
+    body: BulkCount,
+    answers: { 200: BulkCounted },
+    problems: ["redis_unavailable"],
   },
   listBulk: {
     method: "GET",

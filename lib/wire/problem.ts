@@ -67,7 +67,7 @@ const TABLE = {
   not_ended: {
     status: 409,
     title: "Task has not ended",
-    advice: "Only a task that is done, dead or cancelled can be submitted again.",
+    advice: "Only a task that is done, dead or cancelled can be submitted again or deleted.",
   },
   task_gone: {
     status: 410,

@@ -7,7 +7,7 @@ import { ActionsAnswer, ActionsQuery } from "./actions.ts"
 
 import { BrokersAnswer } from "./brokers.ts"
 
-import { Again, SubmittedAgain, TaskChange, TaskChanged } from "./changing.ts"
+import { Again, SubmittedAgain, TaskChange, TaskChanged, TaskDeleted } from "./changing.ts"
 import { HistoryAnswer, HistoryQuery } from "./charting.ts"
 import { GroupName, QueueName, ROLES, type Role, TaskId, WorkerName } from "./fields.ts"
 import { GroupsAnswer, GroupsQuery, GroupView } from "./grouping.ts"
@@ -175,6 +175,23 @@ export const ROUTES = {
       "redis_unavailable",
       "not_replicated",
       "out_of_memory",
+    ],
+  },
+  deleteTask: {
+    method: "DELETE",
+    path: "/tasks/:id",
+    group: "submitting",
+    roles: ["operate"],
+    summary: "Delete a task that has ended",
+    params: task,
+    answers: { 200: TaskDeleted },
+    problems: [
+      "bad_request",
+      "task_not_found",
+      "task_gone",
+      "not_ended",
+      "redis_unavailable",
+      "not_replicated",
     ],
   },
   setSchedule: {

@@ -1,13 +1,6 @@
 /** The states of a task, and the words that depend on them. Without TypeBox, so that the dashboard can import this file. */
 export const STATES = ["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled"] as const
 
-/** In these states a task has ended. */
-export const ENDED_STATES: readonly string[] = [
-  "done",
-  "dead",
-  "cancelled",
-] satisfies (typeof STATES)[number][]
-
 /** What a cancel by filter may name as `state`. */
 export const CANCELLABLE = [
   "waiting",
@@ -24,10 +17,14 @@ const SEVERAL = {
   waiting: ["scheduled", "queued", "retrying"],
   delayed: ["scheduled", "retrying"],
   any: ["scheduled", "queued", "retrying", "processing"],
+  ended: ["done", "dead", "cancelled"],
 } as const satisfies Record<string, readonly (typeof STATES)[number][]>
 
+/** In these states a task has ended. */
+export const ENDED_STATES: readonly string[] = SEVERAL.ended
+
 export type StateWord = (typeof STATES)[number] | keyof typeof SEVERAL
-export const STATE_WORDS: readonly StateWord[] = [...STATES, "waiting", "delayed", "any"]
+export const STATE_WORDS: readonly StateWord[] = [...STATES, "waiting", "delayed", "any", "ended"]
 
 export const statesOf = (word: StateWord): readonly (typeof STATES)[number][] =>
   word in SEVERAL ? SEVERAL[word as keyof typeof SEVERAL] : [word as (typeof STATES)[number]]

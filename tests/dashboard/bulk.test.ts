@@ -1,6 +1,7 @@
 /** Bulk operations in the dashboard, in real Chromium: dialogs, their page, and selecting tasks in lists. */
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import type { BulkView } from "../../lib/wire/bulk.ts"
+import type { TaskView } from "../../lib/wire/inspecting.ts"
 import type { QueueView } from "../../lib/wire/managing.ts"
 import { chromium, TestBrowser, type TestPage } from "../support/browser.ts"
 import { bulkUntil, hasEnded, leaseAll, makeDead, settle } from "../support/bulk.ts"
@@ -124,6 +125,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect((await q.task(ids[1]!)).status).toBe("queued")
 
     await page.page.goto(`${q.broker.url}/dashboard#/queues/${q.queue}?state=queued&type=many`)
+    await page.click("button", "Select everything that matches")
     await page.click("button", "Cancel all matching")
     await page.find("button", "Cancel 30")
     await confirm(page)
@@ -150,10 +152,106 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
 
     await q.submit({ delay_ms: 3_600_000 })
     await page.page.goto(`${q.broker.url}/dashboard#/queues/${q.queue}?state=delayed`)
+    await page.click("button", "Select everything that matches")
     await page.click("button", "Run now all matching")
     await confirm(page)
     await page.reads("1 task made ready")
     expect((await depth()).delayed).toBe(0)
+  })
+
+  test("in the list of all states, everything that matches a text is selected, and each action takes the tasks that it fits", async () => {
+    await using queue = await ServedQueue.open()
+    q = queue
+    for (const name of ["Ada", "Bob"]) {
+      await q.dead({ payload: { to: name } })
+      await q.ack(await q.leased({ payload: { to: name } }))
+      await q.cancel(await q.submit({ payload: { to: name }, delay_ms: 3_600_000 }))
+      await q.submit({ payload: { to: name }, delay_ms: 3_600_000 })
+    }
+    await using page = await signedIn(`#/queues/${q.queue}?state=all&text=ada`)
+    const tasks = async (): Promise<TaskView[]> =>
+      (await q.ask("GET", `/tasks?state=all&queue=${q.queue}`)).body.tasks
+    const counts = async () => {
+      const byState = Map.groupBy(await tasks(), ({ status }) => status)
+      return Object.fromEntries([...byState].map(([state, { length }]) => [state, length]))
+    }
+    const act = async (button: string, confirmed: string, result: string) => {
+      await page.click("button", "Select everything that matches")
+      await page.click("button", button)
+      await page.find("button", confirmed)
+      await confirm(page)
+      await page.reads(result)
+      await page.click("button", "Close")
+    }
+    await page.click("button", "Select everything that matches")
+    await page.reads("Everything that matches is selected")
+    await page.picture("selection-everything")
+    expect(await page.barriers()).toEqual([])
+    await page.click("button", "Clear selection")
+    await act("Run again all ended", "Run again 3", "3 tasks submitted again")
+    expect(await counts()).toMatchObject({ queued: 3, dead: 2, done: 2, cancelled: 2, scheduled: 2 })
+    await act("Run now all delayed", "Run now 1", "1 task made ready")
+    expect(await counts()).toMatchObject({ queued: 4, scheduled: 1 })
+    await act("Cancel all waiting or running", "Cancel 4", "4 tasks cancelled")
+    expect(await counts()).toMatchObject({ scheduled: 1, cancelled: 6 })
+    await act("Purge all ended", "Purge 7", "7 tasks purged")
+    expect(await counts()).toEqual({ dead: 1, done: 1, cancelled: 1, scheduled: 1 })
+    expect((await tasks()).map(({ payload }) => payload)).toEqual(Array(4).fill({ to: "Bob" }))
+  })
+
+  test("everything with a part of an id is selected, but not beside a task with exactly that id", async () => {
+    await using queue = await ServedQueue.open()
+    q = queue
+    for (const task_id of ["order-1", "order-12", "other"]) await q.submit({ task_id, delay_ms: 3_600_000 })
+    await using page = await signedIn(`#/tasks?state=all&id=${q.queue}:order-1`)
+    await page.find("checkbox", `Select ${q.queue}:order-1`)
+    expect(await page.seen("button", "Select everything that matches")).toBeUndefined()
+    await page.page.goto(`${q.broker.url}/dashboard#/tasks?state=all&id=${q.queue}:RDER-`)
+    await page.click("button", "Select everything that matches")
+    await page.click("button", "Cancel all waiting or running")
+    await page.find("button", "Cancel 2")
+    await confirm(page)
+    await page.reads("2 tasks cancelled")
+    expect((await q.task(`${q.queue}:other`)).status).toBe("scheduled")
+  })
+
+  test("done and cancelled tasks are run again and deleted, one and many", async () => {
+    await using queue = await ServedQueue.open()
+    q = queue
+    const [first, second] = [await q.leased(), await q.leased()]
+    for (const task of [first, second]) await q.ack(task)
+    const cancelled = await q.submit()
+    await q.cancel(cancelled)
+    await using page = await signedIn(`#/queues/${q.queue}?state=done`)
+    await page.click("checkbox", `Select ${first.id}`)
+    await page.find("button", "Purge 1")
+    await page.click("button", "Run again 1")
+    await confirm(page)
+    await page.reads("1 task submitted again")
+    await page.click("button", "Close")
+    expect(await q.lease()).toMatchObject([{ again_of: first.id }])
+    await page.click("checkbox", "Select this page")
+    await page.click("button", "Purge 2")
+    await confirm(page)
+    await page.reads("2 tasks purged")
+    await page.click("button", "Close")
+    await page.reads("No done tasks")
+    expect((await q.ask("GET", `/status/${first.id}`)).status).toBe(404)
+
+    await page.page.goto(`${q.broker.url}/dashboard#/queues/${q.queue}?state=cancelled`)
+    await page.click("button", "Select everything that matches")
+    await page.click("button", "Run again all matching")
+    await page.find("button", "Run again 1")
+    await confirm(page)
+    await page.reads("1 task submitted again")
+    expect(await depth()).toMatchObject({ queued: 1, cancelled: 1 })
+
+    await page.page.goto(`${q.broker.url}/dashboard#/tasks/${cancelled}`)
+    page.expectFaults(/404/)
+    await page.click("button", "Delete")
+    await confirm(page)
+    await page.reads("No task has this id")
+    expect((await depth()).cancelled).toBe(0)
   })
 
   test("the list and the dialog fit a phone in dark mode", async () => {
@@ -176,6 +274,13 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.picture("selection-phone")
     expect(await page.overflow()).toBe(0)
     expect(await page.barriers()).toEqual([])
+    await page.page.goto(`${q.broker.url}/dashboard#/tasks?queue=${q.queue}`)
+    await page.click("button", "Select everything that matches")
+    await page.picture("selection-everything-phone")
+    expect(await page.overflow()).toBe(0)
+    expect(await page.barriers()).toEqual([])
+    await page.page.goto(`${q.broker.url}/dashboard#/tasks?queue=${q.queue}&state=dead`)
+    await page.click("checkbox", "Select this page")
     await page.click("button", /^Retry \d/)
     await page.find("dialog")
     await page.picture("bulk-dialog-phone")

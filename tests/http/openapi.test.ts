@@ -241,6 +241,8 @@ test("the answers of routes without a body fit their schemas, with the parameter
   await broker.call("POST", "/ack", { ...dead, status: "failed", error: "for the list" })
   const doomed = await leased()
   await broker.call("POST", "/ack", { ...doomed, status: "failed" })
+  const ended = await leased()
+  await broker.call("POST", "/ack", ended)
   const { task_id: running } = await leased()
   await broker.call("POST", "/lease", { queues: ["mail"], worker: "host-1" })
   const started = await broker.call("POST", "/bulk", { action: "purge", filter: { type: "none" } })
@@ -262,7 +264,8 @@ test("the answers of routes without a body fit their schemas, with the parameter
       for (const [member, value] of Object.entries(members)) query.set(member, String(value))
     }
     if (path === "/dlq") query.delete("queue")
-    const id = path.startsWith("/cancel") ? running : method === "DELETE" ? doomed.task_id : dead.task_id
+    const deleted = path.startsWith("/dlq") ? doomed.task_id : ended.task_id
+    const id = path.startsWith("/cancel") ? running : method === "DELETE" ? deleted : dead.task_id
     const { status, body } = await json(
       await broker.call(
         method,
@@ -394,6 +397,9 @@ test("refusals fit the schema of a problem and are in the document", async () =>
     ["POST", "/tasks/none/again", undefined, 404, "task_not_found"],
     ["POST", `/tasks/${known}:${known}/again`, undefined, 410, "task_gone"],
     ["POST", `/tasks/${taken}/again`, undefined, 409, "not_ended"],
+    ["DELETE", "/tasks/none", undefined, 404, "task_not_found"],
+    ["DELETE", `/tasks/${known}:${known}`, undefined, 410, "task_gone"],
+    ["DELETE", `/tasks/${taken}`, undefined, 409, "not_ended"],
     ["POST", `/dlq/retry/${dead.task_id}`, undefined, 409, "key_taken"],
     ["GET", "/dlq?cursor=x", undefined, 400, "bad_request"],
     ["POST", "/dlq/retry/none", undefined, 404, "not_in_dlq"],

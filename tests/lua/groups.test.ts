@@ -133,7 +133,7 @@ test("a blocking dead task holds its group until it is retried or deleted", asyn
   task = await queue.leaseOne()
   expect(task.id).toBe("a0")
   await queue.settle("a0", task.lease, "failed", "e")
-  await queue.deleteDead("a0")
+  await queue.deleteEnded("a0")
   await checkQueue(queue.redis, queue.name)
   task = await queue.leaseOne()
   expect(task.id).toBe("a1")
@@ -296,7 +296,7 @@ test("strict order: whatever happens to them, the tasks of a group end in the or
         // A task backs off, or is dead and blocks its group.
         const id = all[ended.length]!
         if ((await queue.field(id, "state")) === "dead") {
-          await (step % 2 ? queue.retryDead(id) : queue.deleteDead(id))
+          await (step % 2 ? queue.retryDead(id) : queue.deleteEnded(id))
           if (step % 2 === 0) ended.push(id)
           else retried.add(id)
         } else if (step % 5 === 0) {

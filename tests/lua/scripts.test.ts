@@ -134,7 +134,7 @@ test("a script and its declaration answer the same codes", () => {
     new Set(["changed", "not_waiting", "stale", "expires", "full_bytes", "unknown"]),
   )
   expect(codesOf("extend")).toEqual(new Set(["ok", "cancelled", "lease_lost", "unknown"]))
-  expect(codesOf("deleteDead")).toEqual(new Set(["deleted", "not_dead"]))
+  expect(codesOf("deleteEnded")).toEqual(new Set(["deleted", "kept", "unknown"]))
   expect(codesOf("retryDead")).toEqual(new Set(["requeued", "not_dead", "newer", "duplicate"]))
   expect(codesOf("cancel")).toEqual(new Set(["cancelled", "cancelling", "ended", "unknown"]))
   expect(codesOf("watch")).toEqual(new Set(["watched", "ended", "unknown"]))

@@ -91,6 +91,27 @@ const purging = (place: string, to: Walk["to"]): Walk => ({
   refused: 0,
 })
 
+const deletion = (state: string, to: Walk["to"]): Walk => ({
+  to,
+  go: queue => queue.deleteEnded("T", state),
+  answers: "deleted",
+  again: "unknown",
+  // Tasks in other states and tasks that ended later are kept.
+  against: async queue => {
+    await queue.submit("other")
+    const others = ["done", "dead", "cancelled"].filter(of => of !== state).join(" ")
+    const answers = [
+      await queue.deleteEnded("other"),
+      await queue.deleteEnded("T", others),
+      await queue.deleteEnded("T", state, 1),
+    ]
+    await queue.purge("5")
+    return answers
+  },
+  refused: ["kept", "kept", "kept"],
+  unknown: async queue => [await queue.deleteEnded("U")],
+})
+
 const coming = (to: Walk["to"]): Walk => ({
   to,
   go: async queue => {
@@ -347,20 +368,14 @@ const WALKS: Record<Name, Walk> = {
     await queue.submit("T", { text: LONG, delay: HOUR })
     await queue.cancel("T")
   }),
-  "dead · delete dead · –": {
-    to: makeDead,
-    go: queue => queue.deleteDead("T"),
-    answers: "deleted",
-    again: "not_dead",
-    against: async queue => {
-      await queue.submit("other")
-      const answer = await queue.deleteDead("other")
-      await queue.purge("5")
-      return answer
-    },
-    refused: "not_dead",
-    unknown: async queue => [(await queue.deleteDead("U")) === "not_dead" ? "unknown" : "?"],
-  },
+  "done · delete ended · –": deletion("done", async queue => {
+    await queue.settle("T", await submitAndLease(queue), "done", "1")
+  }),
+  "dead · delete ended · –": deletion("dead", makeDead),
+  "cancelled · delete ended · –": deletion("cancelled", async queue => {
+    await queue.submit("T", { text: LONG, delay: HOUR })
+    await queue.cancel("T")
+  }),
   "done · sweep: retention over · –": aging("done", async queue => {
     await queue.settle("T", await submitAndLease(queue), "done", "1")
   }),

@@ -63,7 +63,7 @@ test("a page of retries that a dead broker had begun is counted once, and no tas
   const { lease } = await queue.leaseOne()
   await queue.settle("again", lease, "failed", "no")
   await queue.leaseOne()
-  await queue.deleteDead("deleted")
+  await queue.deleteEnded("deleted")
 
   await using broker = await testBroker({}, redis.socket)
   const { progress, outcome } = await bulkUntil(broker, id, hasEnded)
@@ -76,7 +76,7 @@ test("a page of retries that a dead broker had begun is counted once, and no tas
 })
 
 test.each([
-  ["purge", "dead", (queue, id) => queue.deleteDead(id)],
+  ["purge", "dead", (queue, id) => queue.deleteEnded(id)],
   ["cancel", "waiting", (queue, id) => queue.cancel(id)],
   ["start_now", "delayed", (queue, id) => queue.change(id, { when: "+0" })],
 ] as [action: string, state: string, go: (queue: ScriptQueue, id: string) => Promise<unknown>][])(
@@ -94,6 +94,28 @@ test.each([
     expect(progress).toEqual({ total: 0, seen: 13, done: 10, skipped: 3 })
   },
 )
+
+test("a page of tasks to submit again that was begun submits each of them once", async () => {
+  await using o = await opened()
+  const { queue, redis } = o
+  const ids = ["one", "two", "three"]
+  await makeDead(queue, ids)
+  const id = await begun(o, { action: "submit_again", state: "dead" }, ids)
+  const page = await queue.redis.hget(`tq:bulk{b}:operation:${id}`, "page")
+  const copies = () => queue.redis.llen(queue.key("ready") + 5)
+  {
+    await using broker = await testBroker({}, redis.socket)
+    expect((await bulkUntil(broker, id, hasEnded)).progress).toMatchObject({ done: 10, skipped: 3 })
+    expect(await copies()).toBe(3)
+  }
+  // As if the broker had died before it stored what it had done.
+  await queue.redis.hdel(`tq:bulk{b}:operation:${id}`, "ended")
+  await queue.redis.hset(`tq:bulk{b}:operation:${id}`, { page: page!, state: "running" })
+  await queue.redis.zadd("tq:bulk{b}:due", 0, id)
+  await using broker = await testBroker({}, redis.socket)
+  expect((await bulkUntil(broker, id, ({ progress }) => progress.done === 13)).progress.skipped).toBe(3)
+  expect(await copies()).toBe(3)
+})
 
 test("a cancel that has found tasks of groups looks again, for those that workers moved meanwhile", async () => {
   await using o = await opened()

@@ -1,4 +1,4 @@
-/** PATCH /tasks/:id, and POST /tasks/:id/again. */
+/** PATCH /tasks/:id, POST /tasks/:id/again and DELETE /tasks/:id. */
 import { describe, expect, test } from "bun:test"
 import { localOf } from "../../lib/task/id.ts"
 import type { TaskChange } from "../../lib/wire/changing.ts"
@@ -199,7 +199,7 @@ test("a body without a change, or with members that contradict each other or are
       status: 400,
       body: { code: "bad_request", detail: expect.stringMatching(detail) },
     })
-  expect((await q.ask("PUT", `/tasks/${id}`, {})).headers.get("allow")).toBe("PATCH")
+  expect((await q.ask("PUT", `/tasks/${id}`, {})).headers.get("allow")).toBe("PATCH, DELETE")
 })
 
 describe("in a group with strict order", () => {
@@ -351,5 +351,60 @@ describe("again", () => {
       body: { code: "not_ended", state: "queued" },
     })
     expect(await again(q, `${q.queue}:none`)).toMatchObject({ status: 404 })
+  })
+})
+
+describe("DELETE /tasks/:id", () => {
+  test.each<[string, (q: ServedQueue) => Promise<string>]>([
+    [
+      "done",
+      async q => {
+        const task = await q.leased({ payload: LARGE })
+        await q.ack(task, { result: LARGE })
+        return task.id
+      },
+    ],
+    ["dead", q => q.dead({ group: "g" })],
+    [
+      "cancelled",
+      async q => {
+        const id = await q.submit({ delay_ms: HOUR })
+        await q.cancel(id)
+        return id
+      },
+    ],
+  ])("deletes a task that is %s, and publishes it", async (_, end) => {
+    await using q = await ServedQueue.open()
+    const id = await end(q)
+    const other = await q.dead()
+    await using events = await subscribe(q.broker.url, `queue=${q.queue}&event=deleted`)
+    expect(await q.ask("DELETE", `/tasks/${id}`)).toMatchObject({
+      status: 200,
+      body: { status: "deleted", task_id: id },
+    })
+    await events.until("deleted")
+    expect(events.of("deleted")).toMatchObject([{ task_id: id }])
+    expect(await q.ask("GET", `/status/${id}`)).toMatchObject({ status: 404 })
+    expect(await q.ask("DELETE", `/tasks/${id}`)).toMatchObject({
+      status: 404,
+      body: { code: "task_not_found" },
+    })
+    expect((await q.task(other)).status).toBe("dead")
+  })
+
+  test("refuses a task that waits or runs, and changes nothing", async () => {
+    await using q = await ServedQueue.open()
+    const running = await q.leased()
+    const waiting = await q.submit()
+    for (const [id, state] of [
+      [running.id, "processing"],
+      [waiting, "queued"],
+    ] as const) {
+      expect(await q.ask("DELETE", `/tasks/${id}`)).toMatchObject({
+        status: 409,
+        body: { code: "not_ended", state },
+      })
+      expect((await q.task(id)).status).toBe(state)
+    }
   })
 })

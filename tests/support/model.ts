@@ -287,9 +287,10 @@ export class Model {
     return "changed"
   }
 
-  deleteDead(id: string): string {
+  deleteEnded(id: string, states: readonly string[]): string {
     const task = this.tasks.get(id)
-    if (task?.state !== "dead") return "not_dead"
+    if (task === undefined) return "unknown"
+    if (!states.includes(task.state)) return "kept"
     this.#delete(task)
     this.groups.commit()
     return "deleted"

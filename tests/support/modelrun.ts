@@ -306,15 +306,22 @@ class Change extends OfTask {
   describe = () => `change(${this.id}, ${JSON.stringify(this.change)})`
 }
 
-class DeleteDead extends OfTask {
+class DeleteEnded extends OfTask {
   override repeatsAnswer = () => false
+  constructor(
+    nth: number,
+    readonly states: string,
+    lost: boolean,
+  ) {
+    super(nth, lost)
+  }
   async once(model: Model, real: Real) {
     const id = this.target(model)
-    const expected = model.deleteDead(id)
-    const [answer] = await real.call("deleteDead", "", {}, [{ id }])
+    const expected = model.deleteEnded(id, this.states.split(" "))
+    const [answer] = await real.call("deleteEnded", "", { states: this.states, before: "" }, [{ id }])
     return { expected, answer: answer?.[0] }
   }
-  describe = () => `deleteDead(${this.id})`
+  describe = () => `deleteEnded(${this.id}, ${this.states})`
 }
 
 class Purge extends Command {
@@ -582,7 +589,7 @@ const commands = [
   fc.tuple(nth, lost).map(args => new Cancel(...args)),
   fc.tuple(nth, lost).map(args => new RetryDead(...args)),
   fc.tuple(nth, change, lost).map(args => new Change(...args)),
-  fc.tuple(nth, lost).map(args => new DeleteDead(...args)),
+  fc.tuple(nth, fc.constantFrom("dead", "done dead cancelled"), lost).map(args => new DeleteEnded(...args)),
   fc
     .tuple(fc.constantFrom("5", "9", "held", "due", "done", "dead", "cancelled"), lost)
     .map(args => new Purge(...args)),

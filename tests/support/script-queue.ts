@@ -133,8 +133,8 @@ export class ScriptQueue extends DirectQueue {
     return purged
   }
 
-  async deleteDead(id: string) {
-    const [answer] = await this.scripts.call("deleteDead", this.name, {}, [{ id }])
+  async deleteEnded(id: string, states = "done dead cancelled", before: number | "" = "") {
+    const [answer] = await this.scripts.call("deleteEnded", this.name, { states, before }, [{ id }])
     return answer![0]
   }
 

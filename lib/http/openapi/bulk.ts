@@ -83,6 +83,11 @@ export const bulk: ProseOf<"bulk"> = {
       "empty a queue": { action: "purge", filter: { queue: "mail", state: "queued" } },
       "cancel by label": { action: "cancel", filter: { meta: { team: "mail" }, state: "any" } },
       "start retries now": { action: "start_now", filter: { queue: "mail", state: "retrying" } },
+      "submit tasks again by a text": {
+        action: "submit_again",
+        filter: { queue: "mail", text: "ada@example.org", state: "done" },
+      },
+      "purge all ended tasks": { action: "purge", filter: { state: "ended" } },
       "some tasks": { action: "cancel", filter: { task_ids: [ID] } },
     },
     answers: {
@@ -93,6 +98,26 @@ export const bulk: ProseOf<"bulk"> = {
     },
     problems: { bad_request: badBody("startBulk", { action: "delete", filter: {} }) },
     advice: { 422: "The Idempotency-Key was used for another request. Use another key." },
+  },
+
+  countBulk: {
+    description:
+      "Counts the tasks that an operation would change if it started now. One call looks at up to 1,000 tasks, so add up " +
+      "`matching` of all calls. Changes nothing.",
+    body: {
+      "retries of a group of dead tasks": { action: "retry", filter: { fingerprint: "9f2c41d07ab35e68" } },
+      "cancels by a text": {
+        action: "cancel",
+        filter: { queue: "mail", text: "ada@example.org", state: "any" },
+      },
+    },
+    answers: {
+      200: {
+        description: "How many of the tasks that this call has looked at match.",
+        examples: { all: { matching: 214 }, "more to check": { matching: 831, next: NEXT } },
+      },
+    },
+    problems: { bad_request: badBody("countBulk", { action: "retry" }) },
   },
 
   listBulk: {

@@ -160,6 +160,23 @@ export const submitting: ProseOf<"submitting"> = {
     advice: { 409: "A worker has leased the task, or it has ended: see /status." },
   },
 
+  deleteTask: {
+    description:
+      "Only a task that is done, dead or cancelled can be deleted; to end one that waits or runs, cancel it. If no answer " +
+      "arrives, repeat the request: 404 or 410 then says that the task is deleted.",
+    answers: {
+      200: {
+        description: "The task and its data are deleted.",
+        examples: { one: { status: "deleted", task_id: ID } },
+      },
+    },
+    problems: { not_ended: { task_id: ID, state: "processing" } },
+    advice: {
+      410: "The task was deleted before.",
+      409: "The task is waiting or running, as `state` says: cancel it instead.",
+    },
+  },
+
   submitAgain: {
     description:
       "Creates a task with the queue, type, payload, limits, backoff, priority, group and labels of a task that is done, dead " +

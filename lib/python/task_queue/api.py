@@ -131,6 +131,11 @@ class TaskChanged(TypedDict):
     task_id: str
 
 
+class TaskDeleted(TypedDict):
+    status: Literal["deleted"]
+    task_id: str
+
+
 class Preview(TypedDict, total=False):
     cron: str
     """five fields (minute hour day month weekday), such as `0 7 * * mon-fri`, or @hourly, @daily, @weekly, @monthly or @yearly"""
@@ -828,6 +833,59 @@ class BulkAnswer(TypedDict):
     """the newest first"""
 
 
+class BulkCountFilter(TypedDict, total=False):
+    queue: str
+    """1 to 64 characters from A-Z a-z 0-9 . _ -, and not \".\" or \"..\""""
+    type: str
+    """only of this type"""
+    group: str
+    """only of this group"""
+    error: str
+    """text that the error contains"""
+    queue_part: str
+    """1 to 64 characters that the name of the queue contains, in any case"""
+    type_part: str
+    """a text that the type contains, in any case"""
+    meta: dict[str, str]
+    """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
+    older_than_ms: int
+    """ended longer ago than this, in ms, or submitted if it has not ended"""
+    newer_than_ms: int
+    """ended less long ago than this, in ms, or submitted if it has not ended"""
+    reason: Literal["failed", "crashed", "timed_out", "expired", "released"]
+    """why the tasks are dead"""
+    fingerprint: str
+    """the fingerprint of a group from /dlq/groups"""
+    id_part: str
+    """1 to 64 characters that the id contains, without the name of its queue, in any case"""
+    text: str
+    """a text that the payload or the error contains, in any case; requires `queue`"""
+    state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "waiting", "delayed", "any", "ended"]
+    """the state of the tasks (default: waiting with cancel, delayed with start_now, done with submit_again, otherwise dead); ended: done, dead or cancelled"""
+
+
+class _BulkCount(TypedDict):
+    action: Literal["retry", "purge", "cancel", "start_now", "submit_again"]
+    """retry dead tasks, purge (delete) tasks, cancel tasks that have not ended, start_now delayed tasks, or submit_again tasks like those that have ended"""
+    filter: BulkCountFilter
+    """as for /bulk, without `task_ids`"""
+
+
+class BulkCount(_BulkCount, total=False):
+    cursor: str
+    """the `next` of the previous answer"""
+
+
+class _BulkCounted(TypedDict):
+    matching: int
+    """how many of the tasks that this call has looked at match"""
+
+
+class BulkCounted(_BulkCounted, total=False):
+    next: str
+    """more tasks may match, even if none matched in this call: repeat it with this as `cursor` and the same filter"""
+
+
 class BulkRequestFilter(TypedDict, total=False):
     queue: str
     """1 to 64 characters from A-Z a-z 0-9 . _ -, and not \".\" or \"..\""""
@@ -851,15 +909,19 @@ class BulkRequestFilter(TypedDict, total=False):
     """why the tasks are dead"""
     fingerprint: str
     """the fingerprint of a group from /dlq/groups"""
-    state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "waiting", "delayed", "any"]
-    """the state of the tasks (default: waiting with cancel, delayed with start_now, otherwise dead)"""
+    id_part: str
+    """1 to 64 characters that the id contains, without the name of its queue, in any case"""
+    text: str
+    """a text that the payload or the error contains, in any case; requires `queue`"""
+    state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "waiting", "delayed", "any", "ended"]
+    """the state of the tasks (default: waiting with cancel, delayed with start_now, done with submit_again, otherwise dead); ended: done, dead or cancelled"""
     task_ids: list[str]
-    """exactly these tasks; cannot be combined with other members"""
+    """exactly these tasks; cannot be combined with other members, except that purge and submit_again also take `state`"""
 
 
 class _BulkRequest(TypedDict):
-    action: Literal["retry", "purge", "cancel", "start_now"]
-    """retry dead tasks, purge (delete) tasks, cancel tasks that have not ended, or start_now delayed tasks"""
+    action: Literal["retry", "purge", "cancel", "start_now", "submit_again"]
+    """retry dead tasks, purge (delete) tasks, cancel tasks that have not ended, start_now delayed tasks, or submit_again tasks like those that have ended"""
     filter: BulkRequestFilter
     """all members that are given must match; {} matches all tasks in that state"""
 
@@ -906,8 +968,12 @@ class BulkViewFilter(TypedDict, total=False):
     """why the tasks are dead"""
     fingerprint: str
     """the fingerprint of a group from /dlq/groups"""
-    state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "waiting", "delayed", "any"]
-    """the state of the tasks (default: waiting with cancel, delayed with start_now, otherwise dead)"""
+    id_part: str
+    """1 to 64 characters that the id contains, without the name of its queue, in any case"""
+    text: str
+    """a text that the payload or the error contains, in any case; requires `queue`"""
+    state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "waiting", "delayed", "any", "ended"]
+    """the state of the tasks (default: waiting with cancel, delayed with start_now, done with submit_again, otherwise dead); ended: done, dead or cancelled"""
 
 
 class BulkViewProgress(TypedDict):
@@ -941,8 +1007,8 @@ class BulkViewOutcome(TypedDict):
 
 class _BulkView(TypedDict):
     bulk_id: str
-    action: Literal["retry", "purge", "cancel", "start_now"]
-    """retry dead tasks, purge (delete) tasks, cancel tasks that have not ended, or start_now delayed tasks"""
+    action: Literal["retry", "purge", "cancel", "start_now", "submit_again"]
+    """retry dead tasks, purge (delete) tasks, cancel tasks that have not ended, start_now delayed tasks, or submit_again tasks like those that have ended"""
     filter: BulkViewFilter
     """as requested, without `task_ids`"""
     author: str
@@ -1753,7 +1819,7 @@ class _ActionView(TypedDict):
     """when it was done"""
     by: str
     """the name of the token"""
-    action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "startBulk", "stopBulk", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"]
+    action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "deleteTask", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "startBulk", "stopBulk", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"]
     """the operation, by its id in the OpenAPI document"""
     details: dict[str, Any]
     """what was requested and what came of it: a reason, counts, the values before and after"""
@@ -1860,6 +1926,10 @@ class Calls(Transport):
     def change_task(self, id: str, body: TaskChange, *, timeout: float | None = None) -> TaskChanged:
         """Change a waiting task, or let it run now: `PATCH /tasks/{id}`."""
         return self.call("PATCH", "/tasks/{id}", [("path", "id", id)], body, timeout)
+
+    def delete_task(self, id: str, *, timeout: float | None = None) -> TaskDeleted:
+        """Delete a task that has ended: `DELETE /tasks/{id}`."""
+        return self.call("DELETE", "/tasks/{id}", [("path", "id", id)], None, timeout)
 
     def submit_again(self, id: str, body: Again = {}, *, idempotency_key: str | None = None, traceparent: str | None = None, tracestate: str | None = None, timeout: float | None = None) -> SubmittedAgain:
         """Submit a task like one that has ended: `POST /tasks/{id}/again`."""
@@ -1970,12 +2040,16 @@ class Calls(Transport):
         return self.call("POST", "/cancel", [], body, timeout)
 
     def start_bulk(self, body: BulkRequest, *, idempotency_key: str | None = None, timeout: float | None = None) -> BulkView:
-        """Start a bulk operation: retry, purge, cancel or start now: `POST /bulk`."""
+        """Start a bulk operation: retry, purge, cancel, start now or submit again: `POST /bulk`."""
         return self.call("POST", "/bulk", [("header", "Idempotency-Key", idempotency_key)], body, timeout)
 
     def list_bulk(self, *, limit: int | None = None, timeout: float | None = None) -> BulkAnswer:
         """List the bulk operations: `GET /bulk`."""
         return self.call("GET", "/bulk", [("query", "limit", limit)], None, timeout)
+
+    def count_bulk(self, body: BulkCount, *, timeout: float | None = None) -> BulkCounted:
+        """Count the tasks that a bulk operation would change: `POST /bulk/count`."""
+        return self.call("POST", "/bulk/count", [], body, timeout)
 
     def get_bulk(self, bulk: str, *, timeout: float | None = None) -> BulkView:
         """Get a bulk operation: `GET /bulk/{bulk}`."""
@@ -2053,7 +2127,7 @@ class Calls(Transport):
         """Stream events as they happen: `GET /events`."""
         return self.events("/events", [("query", "queue", queue), ("query", "task", task), ("query", "event", event), ("query", "last_event_id", last_event_id)])
 
-    def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "startBulk", "stopBulk", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
+    def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "deleteTask", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "startBulk", "stopBulk", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
         """List what operators did, the newest first: `GET /actions`."""
         return self.call("GET", "/actions", [("query", "queue", queue), ("query", "by", by), ("query", "action", action), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 
@@ -2110,6 +2184,10 @@ class AsyncCalls(AsyncTransport):
     async def change_task(self, id: str, body: TaskChange, *, timeout: float | None = None) -> TaskChanged:
         """Change a waiting task, or let it run now: `PATCH /tasks/{id}`."""
         return await self.call("PATCH", "/tasks/{id}", [("path", "id", id)], body, timeout)
+
+    async def delete_task(self, id: str, *, timeout: float | None = None) -> TaskDeleted:
+        """Delete a task that has ended: `DELETE /tasks/{id}`."""
+        return await self.call("DELETE", "/tasks/{id}", [("path", "id", id)], None, timeout)
 
     async def submit_again(self, id: str, body: Again = {}, *, idempotency_key: str | None = None, traceparent: str | None = None, tracestate: str | None = None, timeout: float | None = None) -> SubmittedAgain:
         """Submit a task like one that has ended: `POST /tasks/{id}/again`."""
@@ -2220,12 +2298,16 @@ class AsyncCalls(AsyncTransport):
         return await self.call("POST", "/cancel", [], body, timeout)
 
     async def start_bulk(self, body: BulkRequest, *, idempotency_key: str | None = None, timeout: float | None = None) -> BulkView:
-        """Start a bulk operation: retry, purge, cancel or start now: `POST /bulk`."""
+        """Start a bulk operation: retry, purge, cancel, start now or submit again: `POST /bulk`."""
         return await self.call("POST", "/bulk", [("header", "Idempotency-Key", idempotency_key)], body, timeout)
 
     async def list_bulk(self, *, limit: int | None = None, timeout: float | None = None) -> BulkAnswer:
         """List the bulk operations: `GET /bulk`."""
         return await self.call("GET", "/bulk", [("query", "limit", limit)], None, timeout)
+
+    async def count_bulk(self, body: BulkCount, *, timeout: float | None = None) -> BulkCounted:
+        """Count the tasks that a bulk operation would change: `POST /bulk/count`."""
+        return await self.call("POST", "/bulk/count", [], body, timeout)
 
     async def get_bulk(self, bulk: str, *, timeout: float | None = None) -> BulkView:
         """Get a bulk operation: `GET /bulk/{bulk}`."""
@@ -2303,7 +2385,7 @@ class AsyncCalls(AsyncTransport):
         """Stream events as they happen: `GET /events`."""
         return self.events("/events", [("query", "queue", queue), ("query", "task", task), ("query", "event", event), ("query", "last_event_id", last_event_id)])
 
-    async def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "startBulk", "stopBulk", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
+    async def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "deleteTask", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "startBulk", "stopBulk", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
         """List what operators did, the newest first: `GET /actions`."""
         return await self.call("GET", "/actions", [("query", "queue", queue), ("query", "by", by), ("query", "action", action), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 
