@@ -164,7 +164,7 @@ async function readEntries(
   part: string,
 ) {
   const { place, score, id } = after ?? START
-  const groups = await scripts.eachGroup(queues, async some => {
+  const groups = await scripts.inChunks(queues, async some => {
     const start = some[0] === queues[0] ? { place, score, id } : START
     const share = Math.ceil((bytes * some.length) / queues.length)
     return scripts.call("page", some[0]!, {

@@ -106,7 +106,7 @@ async function findWholeId(
   const rest = queues.filter(queue => queue >= cursor.slice(EXACT.length))
   const some = rest.slice(0, MAX_QUEUES_PER_PAGE)
   const cursorBefore = (at: number) => (at < rest.length ? EXACT + rest[at] : FROM_THE_START)
-  const groups = await scripts.eachGroup(some, queues => {
+  const groups = await scripts.inChunks(some, queues => {
     const share = Math.ceil((MAX_TEXT_PER_PAGE * queues.length) / some.length)
     return readTexts(
       scripts,

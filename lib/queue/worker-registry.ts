@@ -379,7 +379,7 @@ export class WorkerRegistry {
   async #readHeld(queues: readonly string[]): Promise<Map<string, HeldTasks>> {
     const held = new Map<string, HeldTasks>()
     const bounds = { limit: MAX_LEASES_PER_CALL, most: MAX_LEASES_PER_QUEUE }
-    await this.parts.scripts.eachGroup(queues, async some => {
+    await this.parts.scripts.inChunks(queues, async some => {
       let from = 0
       for (let at = 0; at < some.length; ) {
         const names = some.slice(at).join(" ")

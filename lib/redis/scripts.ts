@@ -350,7 +350,7 @@ const NO_LIMITS: Limits = { depth: 0, bytes: 0 }
 
 /** Number of queues that one call reads if one server holds all of them: at most 2 ms of Redis' time. */
 const MAX_QUEUES_PER_CALL = 100
-/** Number of queues that are read at the same time. Between these groups Redis can serve other calls. */
+/** Number of queues that are read at the same time. Between these chunks Redis can serve other calls. */
 const MAX_QUEUES_AT_ONCE = { oneSlot: 300, cluster: 30 }
 
 const isQueueScript = (name: AnyScript): name is ScriptName => name in QUEUE_SCRIPTS
@@ -474,20 +474,20 @@ export class Scripts {
     queues: readonly string[],
     args: Omit<Arguments<N>, "queues">,
   ): Promise<{ queues: readonly string[]; reply: Replies[N] }[]> {
-    return this.eachGroup(queues, async some => {
+    return this.inChunks(queues, async some => {
       const reply = await this.call(name, some[0]!, { ...args, queues: some.join(" ") } as Arguments<N>)
       return { queues: some, reply }
     })
   }
 
-  /** Runs `read` on any number of queues: on as many as one call may use, and a few such groups at a time. */
-  async eachGroup<T>(
+  /** Runs `read` on any number of queues: on as many as one call may use, and a few such chunks at a time. */
+  async inChunks<T>(
     queues: readonly string[],
     read: (queues: readonly string[]) => Promise<T>,
   ): Promise<T[]> {
     const results: T[] = []
-    for (const group of chunks(queues, this.#queuesAtOnce))
-      results.push(...(await Promise.all(chunks(group, this.queuesPerCall).map(read))))
+    for (const some of chunks(queues, this.#queuesAtOnce))
+      results.push(...(await Promise.all(chunks(some, this.queuesPerCall).map(read))))
     return results
   }
 

@@ -1,5 +1,5 @@
 /** Prose and examples of the routes for dead tasks. */
-import { badQuery, DEAD, FILTER, GROUP, ID, NEXT, PAGED, type ProseOf } from "./prose.ts"
+import { badQuery, DEAD, DEAD_GROUP, FILTER, ID, NEXT, PAGED, type ProseOf } from "./prose.ts"
 
 export const deadLetters: ProseOf<"dead-letters"> = {
   listDead: {
@@ -28,7 +28,7 @@ export const deadLetters: ProseOf<"dead-letters"> = {
     answers: {
       200: {
         description: "The groups, the largest first.",
-        examples: { "one error": { groups: [GROUP] }, "none in this call": { groups: [], next: NEXT } },
+        examples: { "one error": { groups: [DEAD_GROUP] }, "none in this call": { groups: [], next: NEXT } },
       },
     },
     problems: { bad_request: badQuery("groupDead", "reason=error") },

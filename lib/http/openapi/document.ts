@@ -42,7 +42,7 @@ import { submitting } from "./submitting.ts"
 import { working } from "./working.ts"
 
 /** The prose and the examples of each route. */
-export const PROSE: ProseOf<Route["group"]> = {
+export const PROSE: ProseOf<Route["chapter"]> = {
   ...submitting,
   ...scheduling,
   ...working,
@@ -55,7 +55,7 @@ export const PROSE: ProseOf<Route["group"]> = {
   ...operating,
 }
 
-const TAGS: Record<Route["group"], { name: string; description: string }> = {
+const TAGS: Record<Route["chapter"], { name: string; description: string }> = {
   submitting: { name: "Submitting", description: "for clients that submit tasks" },
   scheduling: { name: "Scheduling", description: "tasks at given times" },
   working: { name: "Working", description: "for workers" },
@@ -294,7 +294,7 @@ function operation(id: OperationId): { detail: DocumentDecoration } {
   const roles: readonly Role[] = rolesOf(route)
   const detail: Json = {
     operationId: id,
-    tags: [TAGS[route.group].name],
+    tags: [TAGS[route.chapter].name],
     summary: route.summary,
     description: roles.length === 0 ? description : `${description} Needs a token with ${anyOf(roles)}.`,
     security: securityOf(id, route),

@@ -9,7 +9,7 @@ import type { Code, Problem } from "../../wire/problem.ts"
 import {
   type AnswerOf,
   type BodyOf,
-  type Group,
+  type Chapter,
   type OperationId,
   ROUTES,
   type Route,
@@ -45,8 +45,8 @@ type Body<Id extends OperationId> = Routes[Id] extends { body: unknown }
   ? { body: Record<string, OneOrMany<Id, BodyOf<Id>, BodyOf<Id>>> }
   : { body?: never }
 
-export type ProseOf<Of extends Group> = {
-  [Id in OperationId as Routes[Id]["group"] extends Of ? Id : never]: Text<Id> & Body<Id>
+export type ProseOf<Of extends Chapter> = {
+  [Id in OperationId as Routes[Id]["chapter"] extends Of ? Id : never]: Text<Id> & Body<Id>
 }
 
 export const ID = "01KATR5S3HQ7V2M9XW4TPD"
@@ -140,7 +140,7 @@ export const DEAD: TaskView = {
   ],
 }
 
-export const GROUP: DeadGroup = {
+export const DEAD_GROUP: DeadGroup = {
   fingerprint: "9f2c41d07ab35e68",
   type: "mail",
   reason: "failed",
