@@ -3,7 +3,7 @@
  * was lost, so every gap is reported, and subscribers must then read the current state.
  */
 import type { Redis } from "ioredis"
-import { asRefusal } from "./faults.ts"
+import { asRefusal } from "./server-errors.ts"
 import { channelIn, PROBE_CHANNEL } from "./keys.ts"
 import { missingRight } from "./rights.ts"
 import { databaseOf } from "./runner.ts"
