@@ -5,8 +5,9 @@ import { AbstractConnector, type RedisOptions as AllOptions, Redis } from "iored
 import type { RedisAddress } from "../config/config.ts"
 import type { HostPort } from "../config/reader.ts"
 import type { RedisTls } from "../config/redis-tls.ts"
-import { doWithoutInfo, QuietSentinels, revive, sentinelError, writePerTick } from "./ioredis-fixes.ts"
+import { doWithoutInfo, QuietSentinels, revive, sentinelError } from "./ioredis-fixes.ts"
 import type { OutageLog } from "./outage-log.ts"
+import { writePerTick } from "./tick.ts"
 import { explainTls } from "./tls.ts"
 
 type RedisOptions = Omit<AllOptions, "replyMapping">

@@ -1,28 +1,9 @@
 /**
  * Workarounds for ioredis 6.0. Each says what goes wrong without it.
  */
-import type { Socket } from "node:net"
 import { type Redis, type SentinelConnectionOptions, SentinelConnector } from "ioredis"
-import { atTickEnd } from "./tick.ts"
 
 const REVIVE_MS = 100
-
-/**
- * Sends all commands of a tick in one write. The auto-pipelining of ioredis does the same, but sends the next pipeline
- * only after the previous one is answered: Redis would idle while the broker writes answers, and batches would wait for
- * one another. This is most of a saving of 14 to 21 % of the broker's CPU per single request.
- */
-export function writePerTick(redis: Redis): void {
-  const send = redis.sendCommand.bind(redis)
-  redis.sendCommand = (command, stream) => {
-    const socket = redis.stream as Socket | undefined
-    if (socket?.writableCorked === 0) {
-      socket.cork()
-      atTickEnd(() => socket.uncork())
-    }
-    return send(command, stream)
-  }
-}
 
 /** Whether the error says that the user may not call the command, or that the server does not have it under this name. */
 export const isRefused = (error: Error): boolean => /^NOPERM|unknown command/i.test(error.message)
