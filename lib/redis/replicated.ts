@@ -10,6 +10,7 @@
  */
 import type { Redis } from "ioredis"
 import { NotReplicated } from "../errors.ts"
+import { atTickEnd } from "./tick.ts"
 
 const MAX_BATCH = 1_000
 /** How often to check whether enough replicas confirm again. */
@@ -56,7 +57,7 @@ export class ReplicatedWrites {
   #schedule(): void {
     if (this.#sending || this.#calls.length === 0) return
     this.#sending = true
-    setImmediate(() => void this.#send())
+    atTickEnd(() => void this.#send())
   }
 
   async #send(): Promise<void> {
