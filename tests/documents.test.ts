@@ -15,12 +15,7 @@ test("the front page stays short", async () => {
 })
 
 /** Errors that any request may get; the table of the front page says so once. */
-const COMMON = new Set([
-  "overloaded",
-  "unauthorized",
-  "too_many_attempts",
-  "forbidden",
-])
+const COMMON = new Set(["overloaded", "unauthorized", "too_many_attempts", "forbidden"])
 
 /** The protocol is `protocol.md` and one document for each subject that few clients need. */
 const documentsOfProtocol = () => new Glob("lib/http/*.md").scan({ cwd: root })

@@ -1,4 +1,4 @@
---[[ clock: the time of Redis, numbers as text, and hints. The first part of every script, joined by lib/redis/scripts.ts. ]]
+--[[ clock: the time of Redis, numbers as text, and hints. ]]
 local clock = redis.call("TIME") -- read once: the clock advances while a script runs
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 

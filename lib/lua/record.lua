@@ -1,6 +1,5 @@
 --[[ record: the keys of a queue and the text of a task.
-  lib/redis/script-text.ts gives every script the definitions that it uses of clock.lua, record.lua, collect.lua (collected
-  writes), buckets.lua (rates), groups.lua, moves.lua (transitions that several scripts share), create.lua and schedule.lua.
+  lib/redis/script-text.ts gives every script the definitions that it uses of this and the other shared files.
   A queue script reads the tasks it needs, changes them, and commits. Its first lines after the shebang, written by
   lib/redis/scripts.ts, define the limits of a queue, max_depth and max_bytes (0: no limit), and the keys of the queue that
   the script uses. If max_bytes is set, `bytes` in `stats` counts what all tasks that have not ended occupy. ]]
@@ -176,7 +175,7 @@ end
 
 local policies = {} -- by text: most tasks of a batch have the same policy line
 
--- Parses a policy line, which lib/task/policy.ts writes. Only retry-dead and change alter one. Times in ms; 0: not set. A group
+-- Parses a policy line, which lib/task/policy.ts writes. Times in ms; 0: not set. A group
 -- follows the policy; then `shared` is the policy without it.
 local read_policy
 function read_policy(text)

@@ -1,5 +1,5 @@
 /**
- * The one file that spells Redis keys. All keys of a queue have its name as their hash tag, so that a queue is in one slot
+ * The one file that spells Redis keys, except that lua/groups.lua builds those of groups. All keys of a queue have its name as their hash tag, so that a queue is in one slot
  * of a Cluster and a script may use all of them. A queue script receives those that it uses, in this order.
  */
 
@@ -51,7 +51,7 @@ export const QUEUE_KEYS = {
   planned: { type: "zset", content: "names of schedules, by when they run next; +inf: never" },
 } as const satisfies Record<string, KeyDeclaration>
 
-/** The keys of the groups of a queue. lua/groups.lua spells them itself, so that calls without groups do not carry them. */
+/** The keys of the groups of a queue. Calls without groups do not carry them. */
 export const GROUP_KEYS = {
   group: {
     type: "list",

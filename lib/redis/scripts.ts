@@ -52,10 +52,10 @@ import type { State } from "../wire/fields.ts"
 import type { HeldCause } from "../wire/grouping.ts"
 import type { AuditFault } from "../wire/operating.ts"
 import type { Reason } from "../wire/states.ts"
-import { asRefusal } from "./server-errors.ts"
 import { channelIn, QUEUE_KEY_NAMES, type QueueKey, queueKeys, SHARED_KEYS } from "./keys.ts"
 import type { Runner, Script } from "./runner.ts"
 import { definitionsIn, namesIn, withDefinitions } from "./script-text.ts"
+import { asRefusal } from "./server-errors.ts"
 import { SHARED_SCRIPTS, type SharedReplies, type SharedScriptName } from "./shared-scripts.ts"
 
 interface Declaration {

@@ -3,10 +3,10 @@
  * was lost, so every gap is reported, and subscribers must then read the current state.
  */
 import type { Redis } from "ioredis"
-import { asRefusal } from "./server-errors.ts"
 import { channelIn, PROBE_CHANNEL } from "./keys.ts"
 import { missingRight } from "./rights.ts"
 import { databaseOf } from "./runner.ts"
+import { asRefusal } from "./server-errors.ts"
 
 const RETRY_MS = 1_000
 
