@@ -74,31 +74,37 @@ export async function recordAction(
   await addToTrail(call, parts, action, target, details)
 }
 
+/** An operation on many tasks. `run` counts in its answer what was done, or what would be. */
+interface ManyTasks {
+  action: Action
+  /** Names the operation in the log. */
+  operation: string
+  target: Target
+  /** What was requested. */
+  asked: Fields
+  dryRun: boolean
+  run: () => Promise<object>
+}
+
 /**
- * Runs an operation on many tasks, and records it. It is logged before it runs as well: if the broker dies half-way, only
- * the log shows what was requested. `operation` names it in these lines.
+ * Runs an operation on many tasks, records it with its counts, and answers. It is logged before it runs as well: if the
+ * broker dies half-way, only the log shows what was requested. A dry run changes nothing, so it is not recorded.
  */
-export async function recordBulk<T>(
-  call: Call,
-  parts: BrokerParts,
-  action: Action,
-  operation: string,
-  target: Target,
-  order: Fields,
-  run: () => Promise<T>,
-  detailsOf: (result: T) => Fields,
-): Promise<T> {
+export async function answerMany(call: Call, parts: BrokerParts, many: ManyTasks): Promise<Response> {
+  const { action, operation, target, asked, dryRun, run } = many
+  if (dryRun) return answerJson(await run())
   const { log } = parts
-  const fields = { queue: target.queue, ...order, ...logFields(call) }
+  const fields = { queue: target.queue, ...asked, ...logFields(call) }
   log.info(`${operation}: requested`, fields)
   try {
     const result = await run()
-    await recordAction(call, parts, action, target, { ...order, ...detailsOf(result) })
-    return result
+    const counts = Object.entries(result).filter(([, value]) => typeof value === "number")
+    await recordAction(call, parts, action, target, { ...asked, ...Object.fromEntries(counts) })
+    return answerJson(result)
   } catch (error) {
     log.warn(`${operation}: interrupted, and done in part or not at all`, { ...fields, error })
     const isRefused = error instanceof Refused && PROBLEMS[error.reason].status < 500
-    if (!isRefused) await addToTrail(call, parts, action, target, { ...order, interrupted: true })
+    if (!isRefused) await addToTrail(call, parts, action, target, { ...asked, interrupted: true })
     throw error
   }
 }

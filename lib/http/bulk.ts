@@ -11,7 +11,7 @@ import { type BulkAction, STATES_OF_ACTION } from "../wire/bulk-words.ts"
 import { memberTexts } from "../wire/json-text.ts"
 import type { Fault } from "../wire/problem.ts"
 import { type StateWord, statesOf } from "../wire/states.ts"
-import { recordAction, recordBulk } from "./actions.ts"
+import { answerMany, recordAction } from "./actions.ts"
 import { answer, answerJson } from "./answer.ts"
 import { type BrokerParts, type Call, forBulk, readTaskId } from "./call.ts"
 import { faultsOfPatch } from "./dead-letters.ts"
@@ -43,22 +43,14 @@ export async function cancelTasks(call: Call, parts: BrokerParts): Promise<Respo
     sight: call.caller.sight,
     ...(matches && { matches }),
   }
-  if (dryRun) return answerJson(await queue.bulk.cancelPage(page))
-  const cancel = () => queue.bulk.cancelPage(page)
-  const target = { queue: only, queues }
-  const order = { state, queue_part: queuePart, ...filter, limit }
-  return answerJson(
-    await recordBulk(
-      call,
-      parts,
-      "cancelTasks",
-      "Cancelling tasks",
-      target,
-      order,
-      cancel,
-      ({ cancelled, cancelling }) => ({ cancelled, cancelling }),
-    ),
-  )
+  return answerMany(call, parts, {
+    action: "cancelTasks",
+    operation: "Cancelling tasks",
+    target: { queue: only, queues },
+    asked: { state, queue_part: queuePart, ...filter, limit },
+    dryRun,
+    run: () => queue.bulk.cancelPage(page),
+  })
 }
 
 export async function startBulk(call: Call, parts: BrokerParts): Promise<Response> {

@@ -11,7 +11,7 @@ import {
 } from "../wire/dead-letters.ts"
 import { memberTexts } from "../wire/json-text.ts"
 import type { Fault } from "../wire/problem.ts"
-import { recordAction, recordBulk } from "./actions.ts"
+import { answerMany, recordAction } from "./actions.ts"
 import { answer, answerJson } from "./answer.ts"
 import type { Body } from "./body.ts"
 import { type BrokerParts, type Call, forTask } from "./call.ts"
@@ -61,51 +61,35 @@ export async function purgeDeadTasks(call: Call, parts: BrokerParts): Promise<Re
   using body = await readBody(call.request)
   const { queue: only, limit, cursor, dry_run: dryRun, ...filter } = checkPurge(body.value)
   const queues = call.caller.visibleQueues(only)
-  const purge = () =>
-    queue.dead.purge({ queues, filter: filterOf(filter), limit, cursor, dryRun, sight: call.caller.sight })
-  if (dryRun) return answerJson(await purge())
-  const target = { queue: only, queues }
-  const order = { ...filter, limit }
-  return answerJson(
-    await recordBulk(
-      call,
-      parts,
-      "purgeDeadTasks",
-      "Deleting dead tasks",
-      target,
-      order,
-      purge,
-      ({ purged }) => ({ purged }),
-    ),
-  )
+  return answerMany(call, parts, {
+    action: "purgeDeadTasks",
+    operation: "Deleting dead tasks",
+    target: { queue: only, queues },
+    asked: { ...filter, limit },
+    dryRun,
+    run: () =>
+      queue.dead.purge({ queues, filter: filterOf(filter), limit, cursor, dryRun, sight: call.caller.sight }),
+  })
 }
 
 export async function retryDeadTasks(call: Call, parts: BrokerParts): Promise<Response> {
   const { queue, readBody, limitWaiting } = parts
   using body = await readBody(call.request)
-  const { queue: only, ...order } = readRetryMany(body)
+  const { queue: only, ...asked } = readRetryMany(body)
   const queues = call.caller.visibleQueues(only)
-  const mayWait = order.waitMs > 0 || order.rate < Number.POSITIVE_INFINITY
-  const retry = () =>
-    limitWaiting(Number(mayWait), () =>
-      queue.dead.retryAll({ ...order, queues, sight: call.caller.sight }, call.request.signal),
-    )
-  if (order.dryRun) return answerJson(await retry())
-  const target = { queue: only, queues }
-  const { filter, limit, patch } = order
-  const asked = { ...filter, limit, payload_changed: patch === undefined ? undefined : true }
-  return answerJson(
-    await recordBulk(
-      call,
-      parts,
-      "retryDeadTasks",
-      "Retrying dead tasks",
-      target,
-      asked,
-      retry,
-      ({ requeued }) => ({ requeued }),
-    ),
-  )
+  const { filter, limit, patch, dryRun } = asked
+  const mayWait = asked.waitMs > 0 || asked.rate < Number.POSITIVE_INFINITY
+  return answerMany(call, parts, {
+    action: "retryDeadTasks",
+    operation: "Retrying dead tasks",
+    target: { queue: only, queues },
+    asked: { ...filter, limit, payload_changed: patch === undefined ? undefined : true },
+    dryRun,
+    run: () =>
+      limitWaiting(Number(mayWait), () =>
+        queue.dead.retryAll({ ...asked, queues, sight: call.caller.sight }, call.request.signal),
+      ),
+  })
 }
 
 const checkDlq = queryChecker(DlqQuery, { limit: 100 })

@@ -1,7 +1,7 @@
 /** Managing: queues (views, pause, settings, purge) and workers (list, drain). */
 import { Pause, Purge, QueuesQuery, WorkersQuery } from "../wire/managing.ts"
 import { QueueSettings } from "../wire/queue-settings.ts"
-import { recordAction, recordBulk } from "./actions.ts"
+import { answerMany, recordAction } from "./actions.ts"
 import { answerJson } from "./answer.ts"
 import { type BrokerParts, type Call, forQueue, forWorker } from "./call.ts"
 import { faultsOfLimits, faultsOfRate } from "./grouping.ts"
@@ -47,13 +47,14 @@ export const setQueueSettings = forQueue(async (call, parts, name) => {
 export const purgeQueue = forQueue(async (call, parts, name) => {
   using body = await parts.readBody(call.request)
   const { state, limit, dry_run: dryRun } = checkPurge(body.value)
-  const purge = () => parts.queue.control.purge(name, { state, limit, dryRun })
-  if (dryRun) return answerJson(await purge())
-  const target = { queue: name }
-  const order = { state, limit }
-  return answerJson(
-    await recordBulk(call, parts, "purgeQueue", "Purging a queue", target, order, purge, purged => purged),
-  )
+  return answerMany(call, parts, {
+    action: "purgeQueue",
+    operation: "Purging a queue",
+    target: { queue: name },
+    asked: { state, limit },
+    dryRun,
+    run: () => parts.queue.control.purge(name, { state, limit, dryRun }),
+  })
 })
 
 export async function listWorkers({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {

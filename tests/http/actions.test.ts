@@ -128,6 +128,7 @@ test("each action is in the trail, with its author, its queue and no payload", a
     limit: 100,
     payload_changed: true,
     requeued: 0,
+    skipped: 0,
   })
   expect(detailsOf("audit")!.details).toEqual({ complete: true, found: 0, mended: 0 })
   expect(detailsOf("drainWorker")).toMatchObject({ worker: "w" })
