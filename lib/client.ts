@@ -13,7 +13,6 @@
 import { bypassProxy, proxyFor, shownUrl } from "./broker-address.ts"
 import { pause } from "./pause.ts"
 import type { ActionsAnswer } from "./wire/actions.ts"
-
 import type { BrokersAnswer } from "./wire/brokers.ts"
 import type {
   BulkAnswer,
@@ -25,7 +24,6 @@ import type {
   CancelledMany,
   CancelMany,
 } from "./wire/bulk.ts"
-
 import type { Again, SubmittedAgain, TaskChange, TaskChanged, TaskDeleted } from "./wire/changing.ts"
 import type { HistoryAnswer } from "./wire/charting.ts"
 import type {

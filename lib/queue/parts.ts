@@ -16,11 +16,9 @@ import type { BrokerDefaults } from "../task/new-task.ts"
 import { ActionTrail } from "./action-trail.ts"
 import { Auditor } from "./audit.ts"
 import { batchExtends, batchSettles, batchSubmits } from "./batched-calls.ts"
-
 import { BrokerRegistry } from "./broker-registry.ts"
 import { BulkOperations } from "./bulk-operations.ts"
 import { BulkWorker } from "./bulk-worker.ts"
-
 import { QueueControl } from "./control.ts"
 import { DataWatch } from "./data-watch.ts"
 import { DeadLetters } from "./dead-letters.ts"

@@ -20,10 +20,8 @@ import type { Store } from "../redis/store.ts"
 import type { Subscriptions } from "../redis/subscriptions.ts"
 import { joinId } from "../task/id.ts"
 import type { Auditor } from "./audit.ts"
-
 import type { BrokerRegistry } from "./broker-registry.ts"
 import type { BulkWorker } from "./bulk-worker.ts"
-
 import type { DataWatch } from "./data-watch.ts"
 import type { QueueDefaults } from "./defaults.ts"
 import type { EndWatch } from "./end-watch.ts"
@@ -103,12 +101,9 @@ export class Upkeep {
     else ends.ended(joinId(queue, message))
   }
 
-  /** Messages may have been missed: looks for what they would have said. */
+  /** Messages may have been missed. */
   onGap(): void {
-    const { longPoll, ends } = this.parts
-    longPoll.notifyAll()
-    void ends.markAgain()
-    this.#syncFromBrokers()
+    this.#lookAgain()
     this.#subscribeToListening(true)
   }
 
@@ -172,12 +167,16 @@ export class Upkeep {
 
   /** What this broker knows of Redis may be wrong. */
   onReplaced(): void {
-    const { auditor, longPoll, ends, eventFeed } = this.parts
-    auditor.auditSoon()
-    longPoll.notifyAll()
-    void ends.markAgain()
+    this.parts.auditor.auditSoon()
+    this.#lookAgain()
+    this.parts.eventFeed.onReconnect()
+  }
+
+  /** Whoever waits looks for what a missed message would have said. */
+  #lookAgain(): void {
+    this.parts.longPoll.notifyAll()
+    void this.parts.ends.markAgain()
     this.#syncFromBrokers()
-    eventFeed.onReconnect()
   }
 
   /** For a message that was missed without a gap, and for what other brokers registered and forgot. */
