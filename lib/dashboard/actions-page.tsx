@@ -1,12 +1,12 @@
 /** What operators did: pauses, settings, purges, retries and drains, each with its author. */
-import { useState } from "preact/hooks"
 import { ACTIONS } from "../wire/action-names.ts"
 import type { ActionsAnswer, ActionView } from "../wire/actions.ts"
 import { queryOf, requestJson } from "./api.ts"
 import { Filter, FilterBar, Select } from "./fields.tsx"
 import { useData } from "./live.ts"
 import { Empty, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
-import { type Route, refine } from "./route.ts"
+import { QueueNameFilter, SimilarQueues } from "./queue-names.tsx"
+import { pagesOf, type Route, refine } from "./route.ts"
 import { Pager, Table } from "./table.tsx"
 import { SafeText, Time } from "./text.tsx"
 
@@ -14,11 +14,8 @@ const ACTIONS_PER_PAGE = 50
 
 export function Actions({ route: { query } }: { route: Route }) {
   const [queue = "", by = "", action = ""] = ["queue", "by", "action"].map(name => query.get(name) ?? "")
-  const [cursors, setCursors] = useState<readonly string[]>([])
-  const filter = (name: string) => (value: string) => {
-    setCursors([])
-    refine({ [name]: value })
-  }
+  const { cursors, go } = pagesOf(query)
+  const filter = (name: string) => (value: string) => refine({ [name]: value })
   const path = `/actions${queryOf({ queue, by, action, limit: ACTIONS_PER_PAGE, cursor: cursors.at(-1) })}`
   const { value, problem, stale } = useData(
     path,
@@ -29,7 +26,7 @@ export function Actions({ route: { query } }: { route: Route }) {
     <>
       <h1>Actions</h1>
       <FilterBar query={query} names={["queue", "by", "action"]}>
-        <Filter label="Queue" value={queue} onChange={filter("queue")} placeholder="all" />
+        <QueueNameFilter value={queue} onChange={filter("queue")} />
         <Filter label="By" value={by} onChange={filter("by")} placeholder="any token" />
         <Select
           label="Action"
@@ -46,11 +43,12 @@ export function Actions({ route: { query } }: { route: Route }) {
           <p>
             The newest 1,000 actions of operators appear here: pauses, settings, purges, retries and drains.
           </p>
+          <SimilarQueues name={queue} />
         </Empty>
       ) : (
         <ActionTable actions={value.actions} stale={stale} />
       )}
-      <Pager cursors={cursors} next={value?.next} go={setCursors} />
+      <Pager cursors={cursors} next={value?.next} go={go} />
     </>
   )
 }

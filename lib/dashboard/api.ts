@@ -45,14 +45,17 @@ export async function requestText(
   { body, signal, key }: { body?: string; signal?: AbortSignal; key?: string } = {},
 ): Promise<string> {
   const answer = await send(method, path, body, signal, key)
-  const text = await answer.text()
-  if (answer.ok) return text
-  const problem = problemOf(answer.status, text)
-  if (answer.status === 401 && path !== "/session") {
-    sessionEnded.set(true)
-    session.set(null)
-  }
-  throw problem
+  if (answer.ok) return answer.text()
+  throw await problemOf(answer, path)
+}
+
+/** Why the broker refuses to open an event stream, of which EventSource does not inform; undefined: it does not. */
+export async function refusalOf(path: string): Promise<Problem | undefined> {
+  const abort = new AbortController()
+  const answer = await send("GET", path, undefined, abort.signal, undefined)
+  if (!answer.ok) return problemOf(answer, path)
+  abort.abort()
+  return undefined
 }
 
 export async function requestJson<T>(
@@ -75,6 +78,8 @@ async function send(
   signal: AbortSignal | undefined,
   key: string | undefined,
 ) {
+  // URLs have no such segments: the request would go to another route.
+  if (/\/\.\.?(?=\/|\?|$)/.test(path)) throw new Problem(400, 'A name cannot be "." or ".."')
   const csrf = session.value?.csrf
   const timeout = AbortSignal.timeout(TIMEOUT_MS)
   try {
@@ -108,7 +113,13 @@ async function send(
   }
 }
 
-function problemOf(status: number, text: string): Problem {
+async function problemOf(answer: Response, path: string): Promise<Problem> {
+  const { status } = answer
+  const text = await answer.text()
+  if (status === 401 && path !== "/session") {
+    sessionEnded.set(true)
+    session.set(null)
+  }
   try {
     const { error, detail, field }: Partial<ProblemView> = JSON.parse(text)
     const where = field && !detail?.includes(field) ? `${field}: ` : ""

@@ -67,7 +67,7 @@ export function AttentionStrip({ worst, count }: { worst: Worst; count: number }
         ))}
       </ul>
       {count > shown.length && (
-        <button type="button" class="quiet" onClick={() => refine({ order: "", name: "", page: "" })}>
+        <button type="button" class="quiet" onClick={() => refine({ order: "", name: "" })}>
           {formatCount(count - shown.length)} more at the top of the list
         </button>
       )}

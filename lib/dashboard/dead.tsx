@@ -9,8 +9,8 @@ import { Filter, FilterBar, Select } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, Skeleton } from "./parts.tsx"
-import { QUEUE_NAMES_ID, QueueNames, SimilarQueues } from "./queue-names.tsx"
-import { type Route, refine } from "./route.ts"
+import { QueueNameFilter, SimilarQueues } from "./queue-names.tsx"
+import { pagesOf, type Route, refine } from "./route.ts"
 import { Pager, Table } from "./table.tsx"
 import { readTasks } from "./task-pages.ts"
 import { SelectionBar, useSelection } from "./task-selection.tsx"
@@ -65,14 +65,7 @@ export function DeadLetters({ route: { query } }: { route: Route }) {
         )}
       </div>
       <FilterBar query={query} names={["queue", "type", "reason", "error", "age"]}>
-        <Filter
-          label="Queue"
-          value={value("queue")}
-          onChange={queue => refine({ queue })}
-          placeholder="all"
-          list={QUEUE_NAMES_ID}
-        />
-        <QueueNames />
+        <QueueNameFilter value={value("queue")} onChange={queue => refine({ queue })} />
         <Filter label="Type" value={value("type")} onChange={type => refine({ type })} />
         <Select
           label="Reason"
@@ -91,7 +84,7 @@ export function DeadLetters({ route: { query } }: { route: Route }) {
           <p>
             Tasks that fail on their last attempt or expire appear here with the reason and the last error.
           </p>
-          {filter.queue && <SimilarQueues name={filter.queue} />}
+          <SimilarQueues name={value("queue")} />
           {query.size > 0 && <a href="#/dead">Clear the filters</a>}
         </Empty>
       ) : (
@@ -112,7 +105,7 @@ export function DeadLetters({ route: { query } }: { route: Route }) {
               <Icon name="back" /> All groups
             </button>
           </div>
-          <GroupTasks filter={filter} runs={runs} />
+          <GroupTasks filter={filter} query={query} runs={runs} />
         </>
       )}
       {bulk && (
@@ -183,7 +176,7 @@ function GroupTable(props: {
           cell: group => (
             <a
               class="error"
-              href={`#/dead${queryOf({ ...Object.fromEntries(new URLSearchParams(location.hash.split("?")[1])), fingerprint: group.fingerprint })}`}
+              href={`#/dead${queryOf({ ...Object.fromEntries(new URLSearchParams(location.hash.split("?")[1])), fingerprint: group.fingerprint, page: undefined })}`}
             >
               <SafeText text={nameOf(group)} most={300} />
             </a>
@@ -224,8 +217,8 @@ function GroupTable(props: {
 }
 
 /** `runs` changes after a bulk action, which ends many of these tasks. */
-function GroupTasks({ filter, runs }: { filter: DeadFilter; runs: number }) {
-  const [cursors, setCursors] = useState<readonly string[]>([])
+function GroupTasks({ filter, query, runs }: { filter: DeadFilter; query: URLSearchParams; runs: number }) {
+  const { cursors, go } = pagesOf(query)
   const key = `${JSON.stringify(filter)} ${cursors.at(-1) ?? ""} ${runs}`
   const load = async (signal: AbortSignal) => {
     let cursor = cursors.at(-1)
@@ -258,7 +251,7 @@ function GroupTasks({ filter, runs }: { filter: DeadFilter; runs: number }) {
         label="Dead tasks in this group"
         selection={selection}
       />
-      <Pager cursors={cursors} next={value.next} go={setCursors} />
+      <Pager cursors={cursors} next={value.next} go={go} />
     </>
   )
 }

@@ -3,8 +3,9 @@ import { useMemo, useRef, useState } from "preact/hooks"
 import { EVENT_NAMES, type EventData } from "../wire/events.ts"
 import { can, Problem, queryOf } from "./api.ts"
 import { Filter, FilterBar, Select } from "./fields.tsx"
-import { stream, useClock, useStream } from "./live.ts"
+import { type EventHandler, stream, useClock, useStream } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, TaskLink } from "./parts.tsx"
+import { QueueNameFilter, SimilarQueues } from "./queue-names.tsx"
 import { type Route, refine } from "./route.ts"
 import { useStore } from "./store.ts"
 import { Table } from "./table.tsx"
@@ -31,6 +32,7 @@ export function Events({ route: { query } }: { route: Route }) {
   const rows = useRef<Row[]>([])
   const shown = useRef<Row[]>([])
   const key = useRef(0)
+  const [refused, setRefused] = useState<{ query: string; problem: Problem }>()
   const open = useStore(stream) === "open"
   // Hundreds of events may arrive per second, so the table is rendered twice per second.
   useClock(500)
@@ -39,11 +41,12 @@ export function Events({ route: { query } }: { route: Route }) {
     const after = `${Date.now() - PAST_MS}-0`
     return queryOf({ queue, event: event || SHOWN_EVENTS.join(","), last_event_id: after }).slice(1)
   }, [queue, event])
-  useStream(streamQuery, (name, data) => {
+  const addRow: EventHandler = (name, data) => {
     if (!(SHOWN_EVENTS as readonly string[]).includes(name)) return
     rows.current.unshift({ key: key.current++, name, data })
     rows.current.length = Math.min(rows.current.length, MAX_ROWS)
-  })
+  }
+  useStream(streamQuery, addRow, undefined, problem => setRefused({ query: streamQuery, problem }))
   if (!held) shown.current = rows.current.filter(row => matches(row, text)).slice(0, MAX_SHOWN)
   if (!can("read"))
     return (
@@ -62,7 +65,7 @@ export function Events({ route: { query } }: { route: Route }) {
         </button>
       </div>
       <FilterBar query={query} names={["queue", "event", "text"]}>
-        <Filter label="Queue" value={queue} onChange={value => refine({ queue: value })} placeholder="all" />
+        <QueueNameFilter value={queue} onChange={value => refine({ queue: value })} />
         <Filter label="Text contains" value={text} onChange={value => refine({ text: value })} />
         <Select
           label="Event"
@@ -71,9 +74,12 @@ export function Events({ route: { query } }: { route: Route }) {
           onChange={value => refine({ event: value })}
         />
       </FilterBar>
-      {shown.current.length === 0 ? (
+      {refused?.query === streamQuery ? (
+        <ProblemNote problem={refused.problem} />
+      ) : shown.current.length === 0 ? (
         <Empty title={open ? "No events yet" : "The event stream is not connected"}>
           <p>{open ? "Events appear here as they happen." : "The other views are updated by polling."}</p>
+          <SimilarQueues name={queue} />
         </Empty>
       ) : (
         <Table

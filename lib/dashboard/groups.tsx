@@ -10,6 +10,7 @@ import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
 import { Badge, ProblemNote, TaskLink } from "./parts.tsx"
 import { PauseForm } from "./pause-dialog.tsx"
+import { pagesOf } from "./route.ts"
 import { Pager, Table } from "./table.tsx"
 import { escapeInvisible, formatCount, formatDuration, rateText, SafeText, Time } from "./text.tsx"
 import { attempt, notify } from "./toasts.tsx"
@@ -20,8 +21,8 @@ const groupPath = ({ queue, group }: GroupView) =>
   `/queues/${encodeURIComponent(queue)}/groups/${encodeURIComponent(group)}`
 
 /** Shows nothing for a queue without groups. */
-export function Groups({ queue }: { queue: string }) {
-  const [cursors, setCursors] = useState<readonly string[]>([])
+export function Groups({ queue, query: route }: { queue: string; query: URLSearchParams }) {
+  const { cursors, go } = pagesOf(route, "groups_page")
   const [dialog, setDialog] = useState<{ kind: "pause" | "limits"; view: GroupView }>()
   const query = queryOf({ limit: GROUPS_PER_PAGE, cursor: cursors.at(-1) })
   const path = `/queues/${encodeURIComponent(queue)}/groups${query}`
@@ -34,7 +35,7 @@ export function Groups({ queue }: { queue: string }) {
     <section aria-label="Groups">
       <h2>Groups</h2>
       <GroupTable groups={value.groups} stale={stale} open={setDialog} refresh={refresh} />
-      <Pager cursors={cursors} next={value.next} go={setCursors} />
+      <Pager cursors={cursors} next={value.next} go={go} />
       {dialog?.kind === "pause" && <PauseGroupDialog view={dialog.view} onClose={close} onDone={refresh} />}
       {dialog?.kind === "limits" && <GroupLimitsDialog view={dialog.view} onClose={close} onDone={refresh} />}
     </section>

@@ -4,7 +4,7 @@
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks"
 import { EVENT_NAMES, type EventData, type EventName } from "../wire/events.ts"
-import { can, type Problem } from "./api.ts"
+import { can, type Problem, refusalOf } from "./api.ts"
 import { BASE } from "./base.ts"
 import { noteNews, silence } from "./pulse.ts"
 import { Store } from "./store.ts"
@@ -36,6 +36,7 @@ export function useStream(
   query: string | undefined,
   on: EventHandler,
   state?: Store<"off" | "open" | "lost">,
+  onRefused?: (problem: Problem) => void,
 ): void {
   const handler = useRef(on)
   handler.current = on
@@ -45,11 +46,18 @@ export function useStream(
     let timer: ReturnType<typeof setTimeout> | undefined
     let failures = 0
     let opened = false
+    let closed = false
     let last = ""
     const close = () => {
       clearTimeout(timer)
       source?.close()
       source = undefined
+    }
+    /** A wrong filter, a missing right or the end of the session: a further attempt would fail as well. */
+    const refuse = (problem: Problem | undefined) => {
+      if (closed || !problem?.isFinal) return
+      close()
+      onRefused?.(problem)
     }
     const open = () => {
       close()
@@ -57,9 +65,11 @@ export function useStream(
       const from = new URLSearchParams(query)
       if (last !== "") from.set("last_event_id", last)
       source = new EventSource(`${BASE}/events?${from}`)
+      let isOpen = false
       source.onopen = () => {
         failures = 0
         opened = true
+        isOpen = true
         state?.set("open")
       }
       source.onerror = () => {
@@ -68,6 +78,7 @@ export function useStream(
         // If the stream never opened, the broker may not support events: retry less often.
         const base = opened ? 1_000 : 15_000
         timer = setTimeout(open, Math.min(60_000, base * 2 ** failures++) * (0.75 + Math.random() / 2))
+        if (!isOpen) void refusalOf(`/events?${from}`).then(refuse, () => {})
       }
       for (const name of EVENT_NAMES)
         source.addEventListener(name, ({ data, lastEventId }: MessageEvent<string>) => {
@@ -80,6 +91,7 @@ export function useStream(
     open()
     document.addEventListener("visibilitychange", turn)
     return () => {
+      closed = true
       document.removeEventListener("visibilitychange", turn)
       close()
       state?.set("off")

@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks"
 import type { QueuesAnswer } from "../wire/managing.ts"
 import { can, requestJson } from "./api.ts"
+import { Filter } from "./fields.tsx"
 import { refine } from "./route.ts"
 import { SafeText } from "./text.tsx"
 
@@ -21,19 +22,25 @@ export function useQueueNames(): readonly string[] {
   return names
 }
 
-export const QUEUE_NAMES_ID = "queue-names"
+const QUEUE_NAMES_ID = "queue-names"
 
-/** The list to which a text field refers by QUEUE_NAMES_ID. */
-export const QueueNames = () => (
-  <datalist id={QUEUE_NAMES_ID}>
-    {useQueueNames().map(name => (
-      <option key={name} value={name} />
-    ))}
-  </datalist>
+/** A filter for one queue, with suggestions. */
+export const QueueNameFilter = (props: { value: string; onChange: (queue: string) => void }) => (
+  <>
+    <Filter label="Queue" {...props} placeholder="all" list={QUEUE_NAMES_ID} />
+    <datalist id={QUEUE_NAMES_ID}>
+      {useQueueNames().map(name => (
+        <option key={name} value={name} />
+      ))}
+    </datalist>
+  </>
 )
 
+/** What may have been meant by a name of which there is nothing to show. */
 export function SimilarQueues({ name }: { name: string }) {
-  const similar = useQueueNames().filter(of => of !== name && of.toLowerCase().includes(name.toLowerCase()))
+  const similar = useQueueNames().filter(
+    of => name !== "" && of !== name && of.toLowerCase().includes(name.toLowerCase()),
+  )
   if (similar.length === 0) return null
   return (
     <p>

@@ -1,7 +1,9 @@
 /** The view of one queue: its state, limits, workers and tasks. */
 import { useState } from "preact/hooks"
+import type { GroupsAnswer } from "../wire/grouping.ts"
 import type { QueueView } from "../wire/managing.ts"
-import { can, requestJson } from "./api.ts"
+import type { SchedulesAnswer } from "../wire/scheduling.ts"
+import { can, queryOf, requestJson } from "./api.ts"
 import { AttentionList } from "./attention.tsx"
 import { Charts } from "./charts.tsx"
 import { PauseDialog, PauseNote, PurgeDialog, resume, SettingsDialog } from "./control.tsx"
@@ -34,9 +36,10 @@ export function Queue({ name, route }: { name: string; route: Route }) {
       undefined,
       signal,
     )
+    const isKnown = !isBlank(view) || (await hasSchedulesOrGroups(name, signal))
     setFirst(before => before ?? TABS.find(of => view.depth[of] > 0))
     recent.addQueues([view], { all: false, streaming: stream.value === "open" })
-    return view
+    return { ...view, isKnown }
   }
   const { value, problem, refresh } = useData(name, load, {
     events: feedListeners,
@@ -56,11 +59,14 @@ export function Queue({ name, route }: { name: string; route: Route }) {
         </h1>
         {value?.paused && <Badge of="paused" />}
         <span class="grow" />
+        <a class="dim" href={`#/schedules?queue=${encodeURIComponent(name)}`}>
+          Schedules
+        </a>
         <a class="dim" href={`#/actions?queue=${encodeURIComponent(name)}`}>
           Actions
         </a>
         <SubmitButton queue={name} />
-        {value && !isBlank(value) && can("operate") && (
+        {value?.isKnown && can("operate") && (
           <div class="buttons">
             {value.paused ? (
               <button type="button" class="primary" onClick={() => resume(name, refresh)}>
@@ -83,11 +89,11 @@ export function Queue({ name, route }: { name: string; route: Route }) {
       {problem && <ProblemNote problem={problem} />}
       {value === undefined ? (
         problem === undefined && <Skeleton rows={8} />
-      ) : isBlank(value) ? (
+      ) : !value.isKnown ? (
         <Empty title="Nothing is known about this queue">
           <p>
-            It has no tasks and no settings, and no worker has polled it. Check the name: a queue is created
-            by its first task.
+            It has no tasks, settings and schedules, and no worker has polled it. Check the name: a queue is
+            created by its first task.
           </p>
           <a href="#/queues">All queues</a>
         </Empty>
@@ -103,7 +109,7 @@ export function Queue({ name, route }: { name: string; route: Route }) {
           <AttentionList queue={name} attention={value.attention} />
           <Facts view={value} />
           <Charts queue={name} query={route.query} />
-          <Groups queue={name} />
+          <Groups queue={name} query={route.query} />
           <nav class="tabs" aria-label="Tasks by state, and types">
             {(["all", ...TABS, "types"] as const).map(of => (
               <a
@@ -151,6 +157,16 @@ const isBlank = ({ depth, paused, settings, polled_at }: QueueView): boolean =>
   polled_at === undefined &&
   Object.keys(settings).length === 0 &&
   Object.values(depth).every(count => count === 0)
+
+/** What its view does not show. */
+async function hasSchedulesOrGroups(queue: string, signal: AbortSignal): Promise<boolean> {
+  const ask = <T,>(path: string) => requestJson<T>("GET", path, undefined, signal)
+  const [{ schedules }, { groups }] = await Promise.all([
+    ask<SchedulesAnswer>(`/schedules${queryOf({ queue, limit: 1 })}`),
+    ask<GroupsAnswer>(`/queues/${encodeURIComponent(queue)}/groups?limit=1`),
+  ])
+  return schedules.length + groups.length > 0
+}
 
 function Facts({ view }: { view: ExtendedQueueView }) {
   useClock()

@@ -1,8 +1,10 @@
 /** The start view: totals, charts and the list of queues. */
 import { useState } from "preact/hooks"
+import { QUEUE_ORDERS } from "../wire/attention.ts"
 import type { QueuesAnswer, QueueView } from "../wire/managing.ts"
 import { can, queryOf, requestJson } from "./api.ts"
 import { AttentionStrip, KindLinks } from "./attention.tsx"
+import { BROKER_URL } from "./base.ts"
 import { Sparkline } from "./chart.tsx"
 import { Charts } from "./charts.tsx"
 import { PauseDialog, PauseNote, resume } from "./control.tsx"
@@ -11,9 +13,12 @@ import { Filter } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
 import { feedListeners, stream, useClock, useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, Skeleton } from "./parts.tsx"
-import { type Route, refine } from "./route.ts"
+import { pagesOf, type Route, refine } from "./route.ts"
+import { SubmitButton } from "./submit-task.tsx"
+import { TOKEN_HEADER } from "./submit-text.ts"
 import { Pager, Table } from "./table.tsx"
 import { formatCount, formatDuration, formatRate, formatShort, scrollable } from "./text.tsx"
+import { CopyButton } from "./text-block.tsx"
 
 const SPARKLINE_SECONDS = 60
 const QUEUES_PER_PAGE = 100
@@ -25,10 +30,8 @@ const FIRST_ORDER = "attention"
 /** The order, the filter and the cursors of the pages before are in the URL. */
 export function Queues({ route: { query } }: { route: Route }) {
   const name = query.get("name") ?? ""
-  const order = query.get("order") || FIRST_ORDER
-  const cursors = (query.get("page") ?? "").split(".").filter(Boolean)
-  // A cursor belongs to its order and filter.
-  const restart = (changes: Record<string, string>) => refine({ ...changes, page: "" })
+  const order = QUEUE_ORDERS.find(of => of === query.get("order")) ?? FIRST_ORDER
+  const { cursors, go } = pagesOf(query)
   const wanted = queryOf({ order, queue_part: name, limit: QUEUES_PER_PAGE, cursor: cursors.at(-1) })
   const load = async (signal: AbortSignal) => {
     const answer = await requestJson<Overview>("GET", `/queues${wanted}`, undefined, signal)
@@ -43,12 +46,28 @@ export function Queues({ route: { query } }: { route: Route }) {
     pollMs: 5_000,
   })
   const [pausing, setPausing] = useState<QueueView>()
+  const filter = (
+    <div class="filters">
+      <Filter label="Name contains" value={name} onChange={name => refine({ name })} search />
+    </div>
+  )
   return (
     <>
-      <h1>Queues</h1>
+      <div class="title">
+        <h1>Queues</h1>
+        <span class="grow" />
+        <SubmitButton />
+      </div>
       {problem && <ProblemNote problem={problem} />}
       {value === undefined ? (
-        problem === undefined && <Skeleton rows={8} />
+        problem === undefined ? (
+          <Skeleton rows={8} />
+        ) : (
+          <>
+            {name !== "" && filter}
+            <Pager cursors={cursors} next={undefined} go={go} />
+          </>
+        )
       ) : value.totals.queues === 0 ? (
         <FirstTask />
       ) : (
@@ -56,20 +75,16 @@ export function Queues({ route: { query } }: { route: Route }) {
           <AttentionStrip worst={value.worst} count={value.totals.attention} />
           <TotalTiles totals={value.totals} />
           <Charts query={query} />
-          {(value.totals.queues > FILTERS_FROM || name !== "") && (
-            <div class="filters">
-              <Filter label="Name contains" value={name} onChange={name => restart({ name })} search />
-            </div>
-          )}
+          {(value.totals.queues > FILTERS_FROM || name !== "") && filter}
           <QueueTable
             queues={value.queues}
             stale={stale}
             order={order}
-            sort={to => restart({ order: to === FIRST_ORDER ? "" : to })}
+            sort={to => refine({ order: to === FIRST_ORDER ? "" : to })}
             pause={setPausing}
             refresh={refresh}
           />
-          <Pager cursors={cursors} next={value.next} go={to => refine({ page: to.join(".") })} />
+          <Pager cursors={cursors} next={value.next} go={go} />
         </>
       )}
       {pausing && <PauseDialog view={pausing} onClose={() => setPausing(undefined)} onDone={refresh} />}
@@ -252,13 +267,14 @@ function QueueTable(props: {
 const stateLink = (queue: string, state: string) => `#/queues/${encodeURIComponent(queue)}?state=${state}`
 
 function FirstTask() {
-  const line = `curl ${location.origin}/submit -H "X-API-Token: $API_SECRET_TOKEN" \\
+  const line = `curl ${BROKER_URL}/submit -H ${TOKEN_HEADER} \\
   -H 'Content-Type: application/json' \\
   -d '{"type": "echo", "payload": {"hello": "world"}}'`
   return (
     <Empty title="No task has been submitted yet">
       <p>A queue is created by its first task. Submit one:</p>
       <pre {...scrollable("How to submit a task")}>{line}</pre>
+      <CopyButton text={line} />
       <p>
         It appears here without a reload. <code>bun run worker.ts</code> starts a worker that runs it, and{" "}
         <a href="swagger">/swagger</a> documents every request.

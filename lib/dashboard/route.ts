@@ -26,10 +26,17 @@ export const go = (hash: string): void => {
   location.hash = hash
 }
 
-/** Changes filters of the current view and omits empty ones. Replaces the history entry, so typing adds none. */
+/** Changes that leave the list of the view as it is. */
+const KEEP_THE_PAGE = ["page", "groups_page", "gone_page", "span"]
+
+/**
+ * Changes filters of the current view and omits empty ones. A page of a list belongs to its filters, so it begins again.
+ * Replaces the history entry, so typing adds none.
+ */
 export function refine(changes: Record<string, string>): void {
   const { path, query } = route.value
   const next = new URLSearchParams(query)
+  if (!Object.keys(changes).every(name => KEEP_THE_PAGE.includes(name))) next.delete("page")
   for (const [name, value] of Object.entries(changes)) {
     if (value === "") next.delete(name)
     else next.set(name, value)
@@ -37,4 +44,10 @@ export function refine(changes: Record<string, string>): void {
   const hash = `#/${path.map(encodeURIComponent).join("/")}${next.size > 0 ? `?${next}` : ""}`
   history.replaceState(null, "", hash)
   route.set(read())
+}
+
+/** The cursors of the pages of a list up to the current one, which are in the URL, and how to go to another page. */
+export function pagesOf(query: URLSearchParams, name: "page" | "groups_page" | "gone_page" = "page") {
+  const cursors = (query.get(name) ?? "").split("~").filter(Boolean)
+  return { cursors, go: (to: readonly string[]) => refine({ [name]: to.join("~") }) }
 }

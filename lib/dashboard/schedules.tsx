@@ -2,11 +2,12 @@
 import { useState } from "preact/hooks"
 import type { SchedulesAnswer, ScheduleView } from "../wire/scheduling.ts"
 import { can, queryOf, requestJson } from "./api.ts"
-import { Filter, FilterBar } from "./fields.tsx"
+import { FilterBar } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, Skeleton } from "./parts.tsx"
-import { type Route, refine } from "./route.ts"
+import { QueueNameFilter, SimilarQueues } from "./queue-names.tsx"
+import { pagesOf, type Route, refine } from "./route.ts"
 import { PauseScheduleDialog, resumeSchedule, runSchedule } from "./schedule-actions.tsx"
 import { ScheduleDialog } from "./schedule-edit.tsx"
 import { Pager, Table } from "./table.tsx"
@@ -21,7 +22,7 @@ export const mayChangeSchedules = () => can("submit") || can("operate")
 
 export function Schedules({ route: { query } }: { route: Route }) {
   const queue = query.get("queue") ?? ""
-  const [cursors, setCursors] = useState<readonly string[]>([])
+  const { cursors, go } = pagesOf(query)
   const [pausing, setPausing] = useState<ScheduleView>()
   const [isCreating, setIsCreating] = useState(false)
   const path = `/schedules${queryOf({ queue, limit: SCHEDULES_PER_PAGE, cursor: cursors.at(-1) })}`
@@ -42,7 +43,7 @@ export function Schedules({ route: { query } }: { route: Route }) {
         )}
       </div>
       <FilterBar query={query} names={["queue"]}>
-        <Filter label="Queue" value={queue} onChange={value => refine({ queue: value })} placeholder="all" />
+        <QueueNameFilter value={queue} onChange={value => refine({ queue: value })} />
       </FilterBar>
       {problem && <ProblemNote problem={problem} />}
       {value === undefined ? (
@@ -53,11 +54,12 @@ export function Schedules({ route: { query } }: { route: Route }) {
             A schedule creates a task at each of its times. Create one here, or with{" "}
             <code>PUT /schedules/&lt;queue&gt;:&lt;name&gt;</code>.
           </p>
+          <SimilarQueues name={queue} />
         </Empty>
       ) : (
         <ScheduleTable schedules={value.schedules} stale={stale} pause={setPausing} refresh={refresh} />
       )}
-      <Pager cursors={cursors} next={value?.next} go={setCursors} />
+      <Pager cursors={cursors} next={value?.next} go={go} />
       {pausing && (
         <PauseScheduleDialog id={pausing.schedule} onClose={() => setPausing(undefined)} onDone={refresh} />
       )}

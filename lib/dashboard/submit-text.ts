@@ -28,14 +28,17 @@ export function membersOfSubmit(task: TaskView): Record<string, unknown> {
 /** A text as one word for a POSIX shell: nothing is special between single quotes but the quote itself. */
 export const shellWord = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
+/** For a shell, as one word. Without the variable: the token that a broker on this machine created. */
+export const TOKEN_HEADER = `"X-API-Token: \${API_SECRET_TOKEN:-$(cat .data/token)}"`
+
 /** Programs get an argument of at most 128 KB on Linux. */
 const MAX_ARGUMENT_BYTES = 120_000
 
 /** A curl command that submits the task again; undefined if its payload is too large for a command. */
-export function curlOf(task: TaskView, payload: string, origin: string): string | undefined {
+export function curlOf(task: TaskView, payload: string, broker: string): string | undefined {
   const body = shellWord(submitText(membersOfSubmit(task), payload))
   if (new TextEncoder().encode(body).length > MAX_ARGUMENT_BYTES) return undefined
-  return `curl -sS ${shellWord(`${origin}/submit`)} -H "X-API-Token: $API_SECRET_TOKEN" -H 'Content-Type: application/json' --data-raw ${body}`
+  return `curl -sS ${shellWord(`${broker}/submit`)} -H ${TOKEN_HEADER} -H 'Content-Type: application/json' --data-raw ${body}`
 }
 
 /** Reads labels, one `name=value` per line. Throws an error that says which line is wrong. */

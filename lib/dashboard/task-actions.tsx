@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks"
 import { ENDED_STATES } from "../wire/states.ts"
 import { can, requestJson } from "./api.ts"
+import { BROKER_URL } from "./base.ts"
 import { ActionDialog } from "./dialog.tsx"
 import { EditAndRetryDialog, EditDialog } from "./edit-task.tsx"
 import { Icon } from "./icon.tsx"
@@ -43,7 +44,7 @@ export function TaskButtons({ task, texts, refresh }: LoadedTask & { refresh: ()
       notify("A task like this one is submitted")
       go(`#/tasks/${encodeURIComponent(task_id)}`)
     })
-  const curl = task.hidden ? undefined : curlOf(task, texts.get("payload") ?? "{}", location.origin)
+  const curl = task.hidden ? undefined : curlOf(task, texts.get("payload") ?? "{}", BROKER_URL)
   return (
     <div class="buttons">
       <CopyButton text={task.id}>Copy id</CopyButton>

@@ -4,10 +4,11 @@ import { useState } from "preact/hooks"
 import type { WorkersAnswer, WorkerView } from "../wire/managing.ts"
 import { Problem, queryOf, requestJson } from "./api.ts"
 import { BrokerPanel } from "./broker-panel.tsx"
-import { Filter, FilterBar, Select } from "./fields.tsx"
+import { FilterBar, Select } from "./fields.tsx"
 import { useData } from "./live.ts"
 import { Empty, ProblemNote, Skeleton } from "./parts.tsx"
-import { type Route, refine } from "./route.ts"
+import { QueueNameFilter, SimilarQueues } from "./queue-names.tsx"
+import { pagesOf, type Route, refine } from "./route.ts"
 import { Pager } from "./table.tsx"
 import { DrainDialog, isOrder, type Order, sortWorkers, WorkerTable } from "./worker-table.tsx"
 
@@ -23,7 +24,7 @@ export function Workers({ route: { query } }: { route: Route }) {
     <>
       <h1>Workers</h1>
       <FilterBar query={query} names={["queue", "state"]}>
-        <Filter label="Queue" value={queue} onChange={value => refine({ queue: value })} placeholder="all" />
+        <QueueNameFilter value={queue} onChange={value => refine({ queue: value })} />
         <Select
           label="State"
           value={state}
@@ -36,23 +37,25 @@ export function Workers({ route: { query } }: { route: Route }) {
         queue={queue}
         state={state || PRESENT}
         order={isOrder(order) ? order : "name"}
+        pages={pagesOf(query)}
         empty={
           <Empty title="No workers">
             <p>
               <code>bun run worker.ts</code> starts one. Every client that names a <code>worker</code> in its
               lease requests is also listed.
             </p>
+            <SimilarQueues name={queue} />
           </Empty>
         }
       />
-      <Gone queue={queue} />
+      <Gone queue={queue} query={query} />
       <BrokerPanel />
     </>
   )
 }
 
 /** Workers that were not seen for a minute and hold no tasks; loaded once they are asked for. */
-function Gone({ queue }: { queue: string }) {
+function Gone({ queue, query }: { queue: string; query: URLSearchParams }) {
   const [open, setOpen] = useState(false)
   return (
     <details open={open} onToggle={event => setOpen(event.currentTarget.open)}>
@@ -63,6 +66,7 @@ function Gone({ queue }: { queue: string }) {
           queue={queue}
           state="gone"
           order="seen"
+          pages={pagesOf(query, "gone_page")}
           empty={<p class="dim">No worker has gone.</p>}
         />
       )}
@@ -70,9 +74,15 @@ function Gone({ queue }: { queue: string }) {
   )
 }
 
-function WorkerList(props: { queue: string; state: string; order: Order; empty: ComponentChild }) {
+function WorkerList(props: {
+  queue: string
+  state: string
+  order: Order
+  pages: ReturnType<typeof pagesOf>
+  empty: ComponentChild
+}) {
   const { queue, state, order } = props
-  const [cursors, setCursors] = useState<readonly string[]>([])
+  const { cursors, go } = props.pages
   const [draining, setDraining] = useState<WorkerView>()
   const path = `/workers${queryOf({ queue, state, limit: WORKERS_PER_PAGE, cursor: cursors.at(-1) })}`
   const { value, problem, stale, refresh } = useData(
@@ -105,7 +115,7 @@ function WorkerList(props: { queue: string; state: string; order: Order; empty: 
           }
         />
       )}
-      <Pager cursors={cursors} next={value?.next} go={setCursors} />
+      <Pager cursors={cursors} next={value?.next} go={go} />
       {draining && (
         <DrainDialog worker={draining.worker} onClose={() => setDraining(undefined)} onDone={refresh} />
       )}

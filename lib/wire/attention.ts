@@ -1,4 +1,4 @@
-/** What is wrong with a queue: the kinds, the worst first, and their thresholds. Without TypeBox, for the dashboard. */
+/** What is wrong with a queue: the kinds, the worst first, their thresholds, and orders of queues. Without TypeBox, for the dashboard. */
 
 export const ATTENTION_KINDS = [
   "no_workers",
@@ -34,3 +34,18 @@ export const ATTENTION_DEFAULTS = {
 }
 
 export type AttentionThresholds = typeof ATTENTION_DEFAULTS
+
+/** What GET /queues can be ordered by. */
+export const QUEUE_ORDERS = [
+  "name",
+  "attention",
+  "queued",
+  "delayed",
+  "processing",
+  "dead",
+  "oldest",
+  "done",
+  "failed",
+  "wait",
+  "workers",
+] as const

@@ -1,26 +1,11 @@
 /** Queues and workers as operators see and change them. */
 import { type Static, type TNumber, Type } from "@sinclair/typebox"
-import { ATTENTION_KINDS } from "./attention.ts"
+import { ATTENTION_KINDS, QUEUE_ORDERS } from "./attention.ts"
 import { Recent } from "./charting.ts"
 import { EVENTS } from "./events.ts"
 import { closed, DryRun, NextPage, QueueName, WorkerName } from "./fields.ts"
 import { QueueSettings } from "./queue-settings.ts"
 import { PURGEABLE } from "./states.ts"
-
-/** What GET /queues can be ordered by. */
-const QUEUE_ORDERS = [
-  "name",
-  "attention",
-  "queued",
-  "delayed",
-  "processing",
-  "dead",
-  "oldest",
-  "done",
-  "failed",
-  "wait",
-  "workers",
-] as const
 
 export type QueueOrder = (typeof QUEUE_ORDERS)[number]
 

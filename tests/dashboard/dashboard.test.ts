@@ -484,21 +484,28 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect(await call("GET", `/status/${id}`)).toMatchObject({ status: "queued", payload: { to: "grace" } })
   })
 
-  test("a session ends with a message when its token is removed, and continues in the same view", async () => {
-    await using redis = await testRedis()
-    let app = await startBroker(redis.socket, { API_TOKENS: `ops:read+operate:${secretOf("operator")}` })
-    const { port, url } = app
-    await using page = await signedIn("#/queues", secretOf("operator"), {}, url)
-    page.expectFaults(/Failed to load|ERR_|401|EventSource/)
-    await app[Symbol.asyncDispose]()
-    await page.find("status", /cannot be reached|reconnecting/i)
-    await page.picture("broker-away")
-    app = await startBroker(redis.socket, { PORT: port })
-    await using _ = app
-    await page.reads(/session has ended/i)
-    await signIn(page, TOKEN)
-    await page.find("heading", "Queues")
-  })
+  // The page of events only listens.
+  test.each([
+    ["#/queues", "Queues"],
+    ["#/events", "Events"],
+  ])(
+    "a session ends with a message when its token is removed, and continues in the same view: %s",
+    async (hash, heading) => {
+      await using redis = await testRedis()
+      let app = await startBroker(redis.socket, { API_TOKENS: `ops:read+operate:${secretOf("operator")}` })
+      const { port, url } = app
+      await using page = await signedIn(hash, secretOf("operator"), {}, url)
+      page.expectFaults(/Failed to load|ERR_|401|EventSource/)
+      await app[Symbol.asyncDispose]()
+      await page.find("status", /cannot be reached|reconnecting/i)
+      await page.picture("broker-away")
+      app = await startBroker(redis.socket, { PORT: port })
+      await using _ = app
+      await page.reads(/session has ended/i)
+      await signIn(page, TOKEN)
+      await page.find("heading", heading)
+    },
+  )
 
   test("the page reports a broker that is down, and reconnects after its restart", async () => {
     await using redis = await testRedis()
@@ -516,10 +523,14 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
 
   test("empty views explain how to begin", async () => {
     await using redis = await testRedis()
-    await using empty = await testBroker({}, redis.socket)
-    await using page = await signedIn("#/queues", TOKEN, {}, empty.url)
+    await using empty = await testBroker({ publicPath: "/prefix" }, redis.socket)
+    const url = `${empty.url}/prefix`
+    await using page = await signedIn("#/queues", TOKEN, {}, url)
     await page.reads("curl")
-    await page.reads(`${empty.url}/submit`)
+    await page.reads(`${url}/submit`)
+    // Also without the variable, on the machine of a broker that created its token.
+    await page.reads(`\${API_SECRET_TOKEN:-$(cat .data/token)}`)
+    await page.find("button", "Submit task")
     expect(await page.barriers()).toEqual([])
     await page.picture("empty")
     for (const [hash, words] of [
@@ -527,7 +538,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       ["#/tasks", /no tasks/i],
       ["#/workers", /no workers/i],
     ] as const) {
-      await page.page.goto(`${empty.url}/dashboard${hash}`)
+      await page.page.goto(`${url}/dashboard${hash}`)
       await page.reads(words)
     }
   })

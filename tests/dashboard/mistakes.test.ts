@@ -101,4 +101,83 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       () => new URLSearchParams(page.page.url().split("?")[1]).get("group") === groups[1],
     )
   })
+
+  const goTo = (page: TestPage, hash: string) => page.page.goto(`${broker.url}/dashboard${hash}`)
+  const buttons = (page: TestPage) =>
+    page.page.evaluate("[...document.querySelectorAll('main button')].map(of => of.innerText)") as Promise<
+      string[]
+    >
+
+  test("an address with a wrong value says what would be right, and the view can be left by its own means", async () => {
+    await submit(freshName())
+    await using page = await signedIn("#/queues?order=nonsense&span=nonsense", { expect: /400/ })
+    // An order or a span that does not exist is the default.
+    await page.find("table", "Queues")
+    await goTo(page, "#/queues?page=nonsense")
+    await page.reads("`cursor` must be the `next` of the previous page")
+    await page.click("button", "Previous page")
+    await page.find("table", "Queues")
+    await goTo(page, `#/queues?name=${encodeURIComponent("\u{1f600}")}`)
+    await page.reads("`queue_part` must be")
+    await page.fill("Name contains", "t")
+    await page.find("table", "Queues")
+    for (const hash of ["#/queues/..", "#/queues/.", "#/workers/..", "#/schedules/..", "#/tasks/.."]) {
+      await goTo(page, hash)
+      await page.find("alert")
+      expect([hash, (await page.text()).includes("Unexpected token")]).toEqual([hash, false])
+      expect((await buttons(page)).filter(name => /Pause|Purge|Drain|Delete|Cancel/.test(name))).toEqual([])
+    }
+  })
+
+  test("an event stream that the broker refuses says why", async () => {
+    await using page = await signedIn("#/events?event=nonsense", { expect: /400/ })
+    await page.find("alert", /must be one of/)
+    await goTo(page, "#/events?queue=*")
+    await page.find("alert", /1 to 64 characters/)
+    await page.fill("Queue", "emails")
+    await page.reads("No events yet")
+  })
+
+  test("a page of a list is in the address, and another filter begins at its first page", async () => {
+    const [queue, other] = [freshName(), freshName()]
+    await answered(post(broker, `/queues/${other}/pause`, { reason: "the only one" }))
+    for (let i = 0; i < 60; i++) await answered(post(broker, `/queues/${queue}/pause`, {}))
+    await using page = await signedIn("#/actions")
+    const rows = () => page.page.evaluate("document.querySelectorAll('tbody tr').length")
+    await until("a full page", async () => (await rows()) === 50)
+    await page.click("button", "Next page")
+    await until("the second page", async () => Number(await rows()) < 50)
+    const onSecond = await rows()
+    await page.page.reload()
+    await page.reads("page 2")
+    await until("the second page again", async () => (await rows()) === onSecond)
+    await page.fill("Queue", other)
+    await page.reads("the only one")
+    await until("one action", async () => (await rows()) === 1)
+    expect(await page.page.evaluate("location.hash")).toBe(`#/actions?queue=${other}`)
+  })
+
+  test("a part of the name of a queue leads to the queue in each view that filters by queue", async () => {
+    const queue = freshName()
+    await submit(queue)
+    await using page = await signedIn("#/queues")
+    for (const view of ["actions", "schedules", "workers", "dead", "events"]) {
+      await goTo(page, `#/${view}?queue=${queue.slice(0, -1)}`)
+      await page.page.reload()
+      await page.click("button", queue)
+      await until(view, async () => page.page.url().endsWith(`#/${view}?queue=${queue}`))
+    }
+  })
+
+  test("a queue that has only a schedule or limits of a group is not shown as unknown", async () => {
+    const [scheduled, limited] = [freshName(), freshName()]
+    await answered(
+      broker.call("PUT", `/schedules/${scheduled}:nightly`, { cron: "0 3 * * *", task: { type: "t" } }),
+    )
+    await answered(broker.call("PUT", `/queues/${limited}/groups/acme`, { concurrency: 1 }))
+    await using page = await signedIn(`#/queues/${scheduled}`)
+    await page.find("button", "Limits")
+    await goTo(page, `#/queues/${limited}`)
+    await page.find("button", "Limits")
+  })
 })

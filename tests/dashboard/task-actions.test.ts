@@ -155,7 +155,9 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await until("both are copied", async () => (await page.page.evaluate("copied.length")) === 2)
     const [copiedId, command] = (await page.page.evaluate("copied")) as string[]
     expect(copiedId).toBe(id)
-    expect(command).toStartWith(`curl -sS '${broker.url}/submit' -H "X-API-Token: $API_SECRET_TOKEN"`)
+    expect(command).toStartWith(
+      `curl -sS '${broker.url}/submit' -H "X-API-Token: \${API_SECRET_TOKEN:-$(cat .data/token)}"`,
+    )
     expect(command).toContain(`"payload":{"text":"it'\\''s"}`)
     expect(command).not.toContain(TOKEN)
   })
