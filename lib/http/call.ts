@@ -56,7 +56,7 @@ export const forTask =
 export const forQueue =
   (handler: NamedHandler): Handler =>
   (call, parts) => {
-    const queue = readName("queue", call.params.queue!)
+    const queue = readQueueName(call.params.queue!)
     call.caller.requireQueues(queue)
     return handler(call, parts, queue)
   }
@@ -81,7 +81,7 @@ export const forSchedule =
 export const forWorker =
   (handler: NamedHandler): Handler =>
   (call, parts) =>
-    handler(call, parts, readName("worker", call.params.worker!))
+    handler(call, parts, readWorkerName(call.params.worker!))
 
 /** For routes with `:bulk`: checks the id. */
 export const forBulk =
@@ -90,59 +90,50 @@ export const forBulk =
     return handler(call, parts, readBulkId(call.params.bulk!))
   }
 
+/** Reads a name from a path, or refuses it. `form`: what a right one looks like, as a sentence. */
+export const nameReader =
+  <Name>(field: string, form: string, read: (text: string) => Name) =>
+  (text: string): Name => {
+    try {
+      return read(text)
+    } catch {
+      throw new Refused("bad_request", { field, detail: form })
+    }
+  }
+
 const checkId = checker(TaskId)
-const checkBulkId = checker(BulkId)
-const checkScheduleId = checker(ScheduleId)
-const checkName = { queue: checker(QueueName), worker: checker(WorkerName) }
-
 /** An id in the form in which /submit returned it: without the name of the default queue. */
-export function readTaskId(id: string): string {
-  try {
-    const { queue, localId } = splitId(checkId(id))
+export const readTaskId = nameReader(
+  "task_id",
+  "A task id has the form in which /submit returned it: letters, digits, . _ -, and `queue:` in front unless it is in the default queue.",
+  text => {
+    const { queue, localId } = splitId(checkId(text))
     return joinId(queue, localId)
-  } catch {
-    throw new Refused("bad_request", {
-      field: "task_id",
-      detail:
-        "A task id has the form in which /submit returned it: letters, digits, . _ -, and `queue:` in front unless it is in the default queue.",
-    })
-  }
-}
+  },
+)
 
-export function readScheduleId(text: string): ScheduleName {
-  try {
+const formOfName = (of: string) =>
+  `The name of a ${of} has 1 to 64 characters from A-Z a-z 0-9 . _ -, and is not . or ..`
+const checkQueueName = checker(QueueName)
+export const readQueueName = nameReader("queue", formOfName("queue"), checkQueueName)
+export const readWorkerName = nameReader("worker", formOfName("worker"), checker(WorkerName))
+
+const checkScheduleId = checker(ScheduleId)
+export const readScheduleId = nameReader(
+  "schedule",
+  `A schedule id has the form ${ScheduleId.description}.`,
+  (text): ScheduleName => {
     const { queue: queueName, localId: name } = splitId(checkScheduleId(text))
-    checkName.queue(queueName)
+    checkQueueName(queueName)
     return { id: joinId(queueName, name), queueName, name }
-  } catch {
-    throw new Refused("bad_request", {
-      field: "schedule",
-      detail: `A schedule id has the form ${ScheduleId.description}.`,
-    })
-  }
-}
+  },
+)
 
-export function readBulkId(id: string): string {
-  try {
-    return checkBulkId(id)
-  } catch {
-    throw new Refused("bad_request", {
-      field: "bulk_id",
-      detail: "A bulk_id has the form in which /bulk returned it: letters and digits.",
-    })
-  }
-}
-
-export function readName(field: "queue" | "worker", name: string): string {
-  try {
-    return checkName[field](name)
-  } catch {
-    throw new Refused("bad_request", {
-      field,
-      detail: `The name of a ${field} has 1 to 64 characters from A-Z a-z 0-9 . _ -, and is not . or ..`,
-    })
-  }
-}
+export const readBulkId = nameReader(
+  "bulk_id",
+  "A bulk_id has the form in which /bulk returned it: letters and digits.",
+  checker(BulkId),
+)
 
 /** The log fields that identify a request and its caller. */
 export const logFields = (call: Call) => requester(call, call.caller.name)

@@ -1,5 +1,4 @@
 /** Groups: the routes under /queues/:queue/groups, and the faults of limits. */
-import { Refused } from "../errors.ts"
 import { GroupName } from "../wire/fields.ts"
 import { GroupsQuery } from "../wire/grouping.ts"
 import { Pause } from "../wire/managing.ts"
@@ -7,7 +6,7 @@ import type { Fault } from "../wire/problem.ts"
 import { GroupLimits, type OneRate } from "../wire/queue-settings.ts"
 import { recordAction } from "./actions.ts"
 import { answerJson } from "./answer.ts"
-import { type BrokerParts, type Call, forQueue, type Handler } from "./call.ts"
+import { type BrokerParts, type Call, forQueue, type Handler, nameReader } from "./call.ts"
 import { conflict, faultsOfGroup, requiresOther } from "./faults.ts"
 import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 
@@ -63,15 +62,14 @@ const checkLimits = checker(GroupLimits)
 const checkPause = checker(Pause)
 const checkName = checker(GroupName)
 
-export function readGroupName(name: string): string {
-  try {
-    if (faultsOfGroup(checkName(name)).length === 0) return name
-  } catch {}
-  throw new Refused("bad_request", {
-    field: "group",
-    detail: `A group is ${GroupName.description}; in a path it is percent-encoded.`,
-  })
-}
+export const readGroupName = nameReader(
+  "group",
+  `A group is ${GroupName.description}; in a path it is percent-encoded.`,
+  name => {
+    if (faultsOfGroup(checkName(name)).length > 0) throw new Error("not a group")
+    return name
+  },
+)
 
 /** Members of limits that do not belong together. `path`: where they are in the body, with a dot at the end. */
 export function faultsOfLimits({ rate, order, on_dead }: GroupLimits, path = ""): Fault[] {

@@ -49,13 +49,13 @@ export async function audit(call: Call, parts: BrokerParts): Promise<Response> {
   else caller.requireQueues(only)
   log.info("An audit was requested", { ...order, ...logFields(call) })
   const signal = AbortSignal.any([request.signal, AbortSignal.timeout(AUDIT_TIMEOUT_MS)])
-  const answer = await queue.audit(order, signal)
+  const audited = await queue.audit(order, signal)
   if (order.fix) {
-    const sum = (of: "count" | "mended") => answer.found.reduce((total, fault) => total + fault[of], 0)
-    const details = { complete: answer.complete, found: sum("count"), mended: sum("mended") }
+    const sum = (of: "count" | "mended") => audited.found.reduce((total, fault) => total + fault[of], 0)
+    const details = { complete: audited.complete, found: sum("count"), mended: sum("mended") }
     await recordAction(call, parts, "audit", { queue: only }, details)
   }
-  return answerJson(answer)
+  return answerJson(audited)
 }
 
 export async function listBrokers(_call: Call, { queue }: BrokerParts): Promise<Response> {

@@ -26,7 +26,7 @@ import * as submittingShapes from "../../wire/submitting.ts"
 import * as workingShapes from "../../wire/working.ts"
 import { anyOf, Caller } from "../access.ts"
 import { problem } from "../answer.ts"
-import { readBulkId, readName, readScheduleId, readTaskId } from "../call.ts"
+import { readBulkId, readQueueName, readScheduleId, readTaskId, readWorkerName } from "../call.ts"
 import { readGroupName } from "../grouping.ts"
 import { bulk } from "./bulk.ts"
 import { charting } from "./charting.ts"
@@ -225,8 +225,8 @@ function badRequestOf(id: OperationId, { params = {}, query, body }: Route): { b
   if ("bulk" in params) return { bad_request: factsOf(() => readBulkId("bulk/1")) }
   if ("schedule" in params) return { bad_request: factsOf(() => readScheduleId("a/b")) }
   if ("group" in params) return { bad_request: factsOf(() => readGroupName("..")) }
-  if ("queue" in params) return { bad_request: factsOf(() => readName("queue", "a/b")) }
-  if ("worker" in params) return { bad_request: factsOf(() => readName("worker", "a/b")) }
+  if ("queue" in params) return { bad_request: factsOf(() => readQueueName("a/b")) }
+  if ("worker" in params) return { bad_request: factsOf(() => readWorkerName("a/b")) }
   if (query?.properties.limit) return { bad_request: badQuery(id, "limit=0") }
   if (body?.properties.limit) return { bad_request: badBody(id, { limit: 0 }) }
   return {}
