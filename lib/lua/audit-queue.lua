@@ -6,8 +6,8 @@
              "due", "leases", "done", "dead", "cancelled", "expiring"; id: of the task, or the unique key; more: for a
              task 1 if its id may be in a ready list, 0 if it was in none
              what "unlisted": a task that was in no list when the caller looked again; more: its lease at that time
-             what "group", "turn", "waiting": of the entry `id` (a priority and a group) its list, a turn in a ready list, and
-             its length; more: for a group 1 if the caller saw its turn exactly once
+             what "group", "turn", "waiting": of the entry `id` (a priority and a group) its ids, a turn in a ready list, and
+             the length of its list; more: for a group 1 if the caller saw its turn exactly once
              what "busy": the member `id`; what "grouped": the counts of the queue
              what "bytes": the recorded byte count of the queue is too high by `id` bytes
              what "schedules", "planned": the schedule, or the entry, of the name `id`
@@ -157,9 +157,9 @@ end
 
 function check.group(entry, seen)
   local priority, turn = sub(entry, 1, 1), "=" .. sub(entry, 2)
-  local length, recorded, held = open_groups().facts(entry)
-  if length == 0 then return end
-  if length ~= recorded then note("wrong_count", groups.set_length, entry, length) end
+  local size, length, recorded, held = open_groups().facts(entry)
+  if size == 0 then return end
+  if length ~= recorded then note("wrong_count", groups.correct_length, entry) end
   -- A turn that the caller saw may be held by now.
   local turns = seen == "1" and not held and 1 or turns_in_line(priority, turn)
   if not turns then return end
@@ -175,8 +175,8 @@ function check.turn(entry)
 end
 
 function check.waiting(entry)
-  local length, recorded = open_groups().facts(entry)
-  if length == 0 and recorded > 0 then note("wrong_count", groups.set_length, entry, 0) end
+  local _, length, recorded = open_groups().facts(entry)
+  if length == 0 and recorded > 0 then note("wrong_count", groups.correct_length, entry) end
 end
 
 function check.busy(member)

@@ -57,12 +57,15 @@ local MAX_SEARCHED = 1000 -- entries of a ready list
 -- Removes a queued task from its ready list if it is among the last ones. An entry that remains is dropped when it comes
 -- to the head, as that of a cancelled task is. The last entry of a group stays, because the turn of the group needs one.
 local function withdraw(policy, id)
-  local group = policy.group
-  local list = group and open_groups().list(group, policy.priority) or ready .. policy.priority
-  if group and redis.call("LLEN", list) == 1 then return end
-  if not redis.call("LPOS", list, id, "RANK", -1, "MAXLEN", MAX_SEARCHED) then return end
-  redis.call("LREM", list, -1, id)
-  if group then open_groups().withdrew(group, policy.priority) end
+  local group, priority = policy.group, policy.priority
+  local list = group and open_groups().list(group, priority) or ready .. priority
+  if group and groups.size(priority .. group) == 1 then return end
+  if redis.call("LPOS", list, id, "RANK", -1, "MAXLEN", MAX_SEARCHED) then
+    redis.call("LREM", list, -1, id)
+    if group then groups.withdrew(group, priority) end
+  elseif group then
+    groups.withdraw_first(group, priority, id)
+  end
 end
 
 -- Moves a queued task to the list of another priority or group: to its tail, unless it keeps the slot of its group.

@@ -1,15 +1,16 @@
 #!lua flags=no-writes
---[[ group-states: how many tasks of groups wait and run, and why a group is held. Lists first the groups with waiting tasks,
-  the longest list first, then the other groups that have slots, then those that only have limits of their own.
-  arguments  part: "waiting" | "busy" | "overrides", or "one" for one group; score, name: the last entry of the previous page
-             in this part, or the name of the one group ("" for the first page): a group, in "waiting" after its priority, in
-             "overrides" a cursor of HSCAN; limit: how many entries
+--[[ group-states: how many tasks of groups wait and run, and why a group is held. Lists first the groups with several waiting
+  tasks, the longest list first, then those with one, then the other groups that have slots, then those that only have limits
+  of their own.
+  arguments  part: "waiting" | "firsts" | "busy" | "overrides", or "one" for one group; score, name: the last entry of the previous
+             page in this part, or the name of the one group ("" for the first page): a group, in "waiting" and "firsts" after its
+             priority; score: in "firsts" and "overrides" the cursor of HSCAN at which `name` was found; limit: how many entries
   answers    {now, score, name, {group, waiting, processing, oldest (ms since which the first of its tasks waits; 0: none),
              overrides (as JSON; "" none), cause (why no task may be leased; "" one may), until (ms; 0: an event ends it),
              task ids that have the slots}, ...}
              score, name: of the next page of this part; both "" if it has no more
   cost       O(limit log N)
-  invariant  a group is in one part only; in "waiting" once, at its longest list ]]
+  invariant  a group is in one part only; in "waiting" or "firsts" once, at the priority with the most tasks ]]
 local part, score, name, limit = unpack(ARGV)
 limit = tonumber(limit)
 
@@ -22,7 +23,7 @@ local function describe(group)
     local size = sizes[p]
     waiting = waiting + size
     if size > longest then longest, priority = size, p end
-    local since = size > 0 and waiting_in(groups.list(group, p), p)
+    local since = size > 0 and (waiting_as(groups.first(p, group), p) or waiting_in(groups.list(group, p), p))
     if since then oldest = math.min(oldest or since, since) end
   end
   local cause, later, _, ids = groups.held_because(group, priority, MAX_IDS)
@@ -33,6 +34,24 @@ local function describe(group)
 end
 
 local answer = { now, "", "" }
+
+-- Names of a hash that HSCAN reads in batches: the next ones of the batch at the cursor `score`, after `name`.
+local function next_of(read)
+  if score == "" then score = "0" end
+  local found, _, next_cursor = read(score, limit)
+  local first, names = 1, {}
+  for i, entry in ipairs(found) do
+    if entry == name then first = i + 1 end
+  end
+  for i = first, math.min(#found, first + limit - 1) do names[#names + 1] = found[i] end
+  if first + #names <= #found then
+    answer[2], answer[3] = score, names[#names]
+  elseif next_cursor ~= "0" then
+    answer[2] = next_cursor
+  end
+  return names
+end
+
 if part == "one" then
   answer[4] = describe(name)
 elseif part == "waiting" then
@@ -43,6 +62,12 @@ elseif part == "waiting" then
     if sub(entry, 1, 1) == tostring(priority) then answer[#answer + 1] = state end
   end
   if #entries == 2 * limit then answer[2], answer[3] = entries[#entries], entries[#entries - 1] end
+elseif part == "firsts" then
+  for _, entry in ipairs(next_of(groups.with_first)) do
+    local state, priority = describe(sub(entry, 2))
+    local has_list = redis.call("EXISTS", groups.list(sub(entry, 2), priority)) == 1
+    if sub(entry, 1, 1) == tostring(priority) and not has_list then answer[#answer + 1] = state end
+  end
 elseif part == "busy" then
   for _ = 1, limit do
     name = groups.next_busy(name)
@@ -51,10 +76,8 @@ elseif part == "busy" then
   end
   answer[3] = name or ""
 else
-  local next_cursor, names = groups.overridden(name == "" and "0" or name, limit)
-  for _, group in ipairs(names) do
+  for _, group in ipairs(next_of(groups.overridden)) do
     if groups.waiting(group) == 0 and groups.slot_count(group) == 0 then answer[#answer + 1] = describe(group) end
   end
-  answer[3] = next_cursor ~= "0" and next_cursor or ""
 end
 return answer

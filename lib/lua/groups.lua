@@ -1,18 +1,20 @@
---[[ groups: the tasks of a group wait in lists of their own, one per priority, and the group stands in line once for each
-  list: its turn, `=group`, is in the ready list among the ids of tasks without a group. lease hands out the first task of
-  the group, and the turn goes back to the end of the line.
+--[[ groups: the tasks of a group wait apart from the others, by priority, and the group stands in line once for each
+  priority: its turn, `=group`, is in the ready list among the ids of tasks without a group. lease hands out the first task
+  of the group, and the turn goes back to the end of the line.
   An entry is a priority and a group, such as `5acme`. All group state of a queue:
-    group:<entry>   list    ids of queued tasks, oldest first
+    firsts          hash    by entry: the id of its first task, if it came when no other task of the entry waited. A field
+                            costs less than a list: most of many groups have one waiting task
+    group:<entry>   list    ids of the other queued tasks, oldest first
     waiting         zset    entries, by the length of their lists
     expiring        zset    beside expiring tasks: `=entry` of held turns, by when to look at them again
     busy            zset    `group \n id` of leased tasks, all with score 0
     overrides       hash    by group: what differs from the queue's settings for groups, as JSON
     asked:<group>   string  exists while a worker has asked to hold the group; `asked:` exists while any group is held so
     pace:<group>    string  time and levels of the group's token buckets; expires when they are full
-  invariant  an entry is in `waiting` exactly if its list is not empty, and then its turn is either in the ready list,
-             once, or held
+  invariant  an entry is in `waiting` exactly if its list is not empty. If it is there or in `firsts`, its turn is either in
+             the ready list, once, or held; the entry of a held turn is not in `firsts`
   Only three events move a turn:
-    a list receives its first id   the turn goes to the end of the line
+    an entry receives its first id the turn goes to the end of the line
     a turn was served              it goes back to the end of the line, or is held if the group may lease no more
     a hold is over                 the turn goes to the end of the line
   Nothing here runs for tasks without a group. ]]
@@ -23,12 +25,11 @@ function open_groups()
   groups = {}
   local base = sub(task, 1, -6)
   local list, waiting, busy = base .. "group:", base .. "waiting", base .. "busy"
-  local overrides, asked, pace = base .. "overrides", base .. "asked:", base .. "pace:"
+  local overrides, asked, pace, firsts = base .. "overrides", base .. "asked:", base .. "pace:", base .. "firsts"
 
   local defaults, any_override, any_asked -- read once per commit
   local limits, rooms = {}, {} -- by group
   local touched, heads, tails = {}, {}, {} -- entries with new ids, in order; these ids
-  local sizes = {} -- by entry: the new lengths of changed lists
   local turns, grouped = {}, {} -- by priority: turns to push; change of (tasks in group lists minus turns in line)
   local freed = {} -- groups that may lease again, in order and as keys
 
@@ -45,7 +46,7 @@ function open_groups()
   end
 
   -- Whether tasks of the queue wait in or take slots of groups, or a group has settings.
-  function groups.are_used() return redis.call("EXISTS", waiting, busy, overrides) > 0 end
+  function groups.are_used() return redis.call("EXISTS", firsts, waiting, busy, overrides) > 0 end
 
   -- Whether any group of the queue has limits, or a worker has asked to hold one.
   function groups.are_limited()
@@ -84,14 +85,50 @@ function open_groups()
     values[at + 2] = member(name, id)
   end
 
-  -- The scores of held turns, by index; false: the turn is not held.
-  local function scores_of(marks)
-    local scores = {}
-    for from = 1, #marks, CHUNK do
-      local last = math.min(from + CHUNK - 1, #marks)
-      for _, score in ipairs(redis.call("ZMSCORE", expiring, unpack(marks, from, last))) do scores[#scores + 1] = score end
+  -- What a command answers for each of these members; false: it has none.
+  local function read_each(command, key, members)
+    if #members <= CHUNK then return members[1] and redis.call(command, key, unpack(members)) or {} end
+    local found = {}
+    for from = 1, #members, CHUNK do
+      local last = math.min(from + CHUNK - 1, #members)
+      for _, value in ipairs(redis.call(command, key, unpack(members, from, last))) do found[#found + 1] = value end
     end
-    return scores
+    return found
+  end
+
+  -- The scores of held turns, by index; false: the turn is not held.
+  local function scores_of(marks) return read_each("ZMSCORE", expiring, marks) end
+
+  -- Records the lengths of the lists of these entries: of those with ids as length, entry, ...
+  local function record_lengths(lengths, emptied)
+    in_chunks("ZADD", lengths, waiting)
+    in_chunks("ZREM", emptied, waiting)
+  end
+
+  -- The same for the list of one entry. Returns its length.
+  local function record_length(entry)
+    local length = redis.call("LLEN", list .. entry)
+    if length > 0 then
+      redis.call("ZADD", waiting, length, entry)
+    else
+      redis.call("ZREM", waiting, entry)
+    end
+    return length
+  end
+
+  -- Takes up to `most` ids of an entry, whose list has this length and which has this first id.
+  local function take_ids(entry, first, length, most)
+    local ids = {}
+    if first and most > 0 then
+      ids[1] = first
+      redis.call("HDEL", firsts, entry)
+    end
+    if length > 0 and most > #ids then
+      local popped = redis.call("LPOP", list .. entry, int(most - #ids)) or {}
+      if #ids == 0 then return popped end
+      for i, id in ipairs(popped) do ids[i + 1] = id end
+    end
+    return ids
   end
 
   local function look_at(name)
@@ -155,8 +192,7 @@ function open_groups()
     end
     if room.most > 0 and room.first then
       -- Only the task that has the slot may go on. It is at the head of its list.
-      local head = redis.call("LINDEX", list .. priority .. name, 0)
-      if not (head and room.first[head]) then return 0, "order", room.later end
+      if not room.first[groups.first(priority, name)] then return 0, "order", room.later end
     end
     return room.most, room.cause, room.later
   end
@@ -199,25 +235,51 @@ function open_groups()
     became_ready = became_ready + ready_count
   end
 
-  -- Takes turns from the line, and with each ids from the list of its group: `share`, and one more for the first `extra`
-  -- turns. Returns the hands; the caller settles each turn when it has served it.
+  -- Takes turns from the line, and with each the first ids of its group: `share`, and one more for the first `extra` turns.
+  -- Returns, by turn, the id of the only task of a group without limits, which needs nothing more, or false; then the hands of
+  -- the other turns. The caller settles each hand when it has served it.
   function groups.take(names, priority, share, extra)
-    local entries, hands, sum = {}, {}, #names
-    for i, name in ipairs(names) do entries[i] = priority .. name end
-    for i, size in ipairs(redis.call("ZMSCORE", waiting, unpack(entries))) do
-      local name, ids = names[i], {}
-      size = sizes[entries[i]] or tonumber(size or 0)
-      local room = groups.room(name, priority)
-      if room > 0 and size > 0 then
-        ids = redis.call("LPOP", list .. entries[i], int(math.min(room, i <= extra and share + 1 or share))) or ids
-        sizes[entries[i]] = size - #ids
-        sum = sum - #ids
-        if rooms[name] then rooms[name].most = room - #ids end
+    local entries, alone, hands, sum = {}, {}, {}, #names
+    for i = 1, #names do entries[i] = priority .. names[i] end
+    local ids, lengths = read_each("HMGET", firsts, entries), read_each("ZMSCORE", waiting, entries)
+    local are_limited = groups.are_limited()
+    local taken, recorded, emptied = {}, {}, {}
+    for i, entry in ipairs(entries) do
+      local first, length = ids[i], lengths[i]
+      alone[i] = not length and not are_limited and first
+      if alone[i] then
+        taken[#taken + 1] = entry
+        sum = sum - 1
+      else
+        length = tonumber(length or 0)
+        local name = names[i]
+        local room = groups.room(name, priority)
+        local hand = { name = name, ids = take_ids(entry, first, length, math.min(room, i <= extra and share + 1 or share)), leased = 0 }
+        hand.left = length + (first and 1 or 0) - #hand.ids
+        local popped = first and hand.ids[1] and #hand.ids - 1 or #hand.ids
+        if popped > 0 and popped < length then
+          recorded[#recorded + 1], recorded[#recorded + 2] = int(length - popped), entry
+        elseif popped > 0 then
+          emptied[#emptied + 1] = entry
+        end
+        sum = sum - #hand.ids
+        if rooms[name] and room > 0 then rooms[name].most = room - #hand.ids end
+        hands[#hands + 1] = hand
       end
-      hands[i] = { name = name, ids = ids, left = size - #ids, leased = 0 }
     end
+    in_chunks("HDEL", taken, firsts)
+    record_lengths(recorded, emptied)
     count(priority, sum)
-    return hands
+    return alone, hands
+  end
+
+  -- Holds the turn of an entry until then. Its list gets all ids.
+  local function hold(entry, later)
+    join(expiring, later, "=" .. entry)
+    local first = redis.call("HGET", firsts, entry)
+    if not first then return end
+    redis.call("HDEL", firsts, entry)
+    redis.call("ZADD", waiting, redis.call("LPUSH", list .. entry, first), entry)
   end
 
   -- After a turn was served: returns it if it goes back to the line; otherwise holds or drops it.
@@ -229,36 +291,41 @@ function open_groups()
       count(priority, -1)
       return "=" .. hand.name
     end
-    join(expiring, later, "=" .. priority .. hand.name)
+    hold(priority .. hand.name, later)
   end
 
   -- Returns a held turn to the line if the group may lease again; otherwise holds it until the next check.
   function groups.look_again(entry)
     local priority, name = sub(entry, 1, 1), sub(entry, 2)
-    local size = tonumber(redis.call("ZSCORE", waiting, entry) or 0)
+    local size = groups.size(entry)
     if size == 0 then return leave(expiring, "=" .. entry) end
     local room, _, later = groups.room(name, priority)
     if room > 0 then
       leave(expiring, "=" .. entry)
       push_turn(priority, name, math.min(room, size))
     else
-      join(expiring, later, "=" .. entry)
+      hold(entry, later)
     end
   end
 
   -- Deletes up to `most` ids of an entry and returns them, with whether its turn is no longer needed.
   function groups.drain(entry, most)
-    local priority, key = sub(entry, 1, 1), list .. entry
-    local ids = redis.call("LPOP", key, most) or {}
-    count(priority, -#ids)
-    sizes[entry] = redis.call("LLEN", key)
-    return ids, sizes[entry] == 0
+    local ids = take_ids(entry, redis.call("HGET", firsts, entry), redis.call("LLEN", list .. entry), most)
+    count(sub(entry, 1, 1), -#ids)
+    return ids, record_length(entry) == 0
   end
 
   -- An id was removed from the list of a group.
   function groups.withdrew(name, priority)
     count(priority, -1)
-    sizes[priority .. name] = redis.call("LLEN", list .. priority .. name)
+    record_length(priority .. name)
+  end
+
+  -- Removes an id from an entry if it is the first.
+  function groups.withdraw_first(name, priority, id)
+    if redis.call("HGET", firsts, priority .. name) ~= id then return end
+    redis.call("HDEL", firsts, priority .. name)
+    count(priority, -1)
   end
 
   function groups.return_turn(priority, name) push_turn(priority, name, 0) end
@@ -284,6 +351,17 @@ function open_groups()
 
   function groups.list(name, priority) return list .. priority .. name end
 
+  -- How many ids an entry has.
+  function groups.size(entry) return redis.call("LLEN", list .. entry) + redis.call("HEXISTS", firsts, entry) end
+
+  -- The index of a task in its entry, if it is among the first `most`.
+  function groups.position(name, priority, id, most)
+    local first = redis.call("HGET", firsts, priority .. name)
+    if first == id then return 0 end
+    local index = redis.call("LPOS", list .. priority .. name, id, "MAXLEN", most)
+    return index and index + (first and 1 or 0)
+  end
+
   -- The rank of an entry by its backlog, and the list at a rank.
   function groups.rank(name, priority) return redis.call("ZREVRANK", waiting, priority .. name) end
   function groups.list_at(rank)
@@ -291,7 +369,11 @@ function open_groups()
     return entry and list .. entry
   end
 
-  function groups.first(priority, name) return redis.call("LINDEX", list .. priority .. name, 0) or "" end
+  function groups.first(priority, name)
+    local entry = priority .. name
+    return redis.call("HGET", firsts, entry) or redis.call("LINDEX", list .. entry, 0) or ""
+  end
+
 
   -- Looks at the held turns among the first `most` entries from this rank: their limits have changed. Returns how many
   -- entries it read.
@@ -312,10 +394,13 @@ function open_groups()
     look_at(name)
   end
 
-  -- The lengths of the lists of a group, by priority.
+  -- How many tasks of a group wait, by priority.
   function groups.sizes(name)
-    local sizes = {}
-    for i, size in ipairs(redis.call("ZMSCORE", waiting, unpack(groups.entries(name)))) do sizes[10 - i] = tonumber(size or 0) end
+    local entries, sizes = groups.entries(name), {}
+    local ids = redis.call("HMGET", firsts, unpack(entries))
+    for i, length in ipairs(redis.call("ZMSCORE", waiting, unpack(entries))) do
+      sizes[10 - i] = tonumber(length or 0) + (ids[i] and 1 or 0)
+    end
     return sizes
   end
 
@@ -347,54 +432,55 @@ function open_groups()
     return found and match(found, "^(.*)\n")
   end
 
-  -- Groups with overrides, from a cursor of HSCAN; returns the next one.
-  function groups.overridden(cursor, most)
-    local next_cursor, pairs_found = unpack(redis.call("HSCAN", overrides, cursor, "COUNT", most))
-    local names = {}
-    for i = 1, #pairs_found, 2 do names[#names + 1] = pairs_found[i] end
-    return next_cursor, names
+  -- The fields and values of a hash from a cursor of HSCAN, about `most` of them, and the next cursor.
+  local function read_from(hash, cursor, most)
+    local next_cursor, found = unpack(redis.call("HSCAN", hash, cursor, "COUNT", most))
+    local fields, values = {}, {}
+    for i = 1, #found, 2 do fields[#fields + 1], values[#values + 1] = found[i], found[i + 1] end
+    return fields, values, next_cursor
   end
+
+  -- Groups with overrides.
+  function groups.overridden(cursor, most) return read_from(overrides, cursor, most) end
+
+  -- Entries with a first id, and these ids.
+  function groups.with_first(cursor, most) return read_from(firsts, cursor, most) end
 
   -- How many tasks of a group wait.
   function groups.waiting(name)
     local sum = 0
-    for _, size in ipairs(redis.call("ZMSCORE", waiting, unpack(groups.entries(name)))) do sum = sum + (size or 0) end
+    for _, size in pairs(groups.sizes(name)) do sum = sum + size end
     return sum
   end
 
   local function write_lists()
-    local scores, emptied, marks = {}, {}, {}
-    for _, entry in ipairs(touched) do
-      if tails[entry] then sizes[entry] = in_chunks("RPUSH", tails[entry], list .. entry) end
-      if heads[entry] then sizes[entry] = in_chunks("LPUSH", reversed(heads[entry]), list .. entry) end
-    end
-    for entry, size in pairs(sizes) do
-      if size > 0 then
-        local at = #scores
-        scores[at + 1] = int(size)
-        scores[at + 2] = entry
-      else
-        emptied[#emptied + 1] = entry
-      end
-    end
-    in_chunks("ZADD", scores, waiting)
-    in_chunks("ZREM", emptied, waiting)
-    local held = {}
-    if #touched > 0 and redis.call("EXISTS", expiring) == 1 then
-      for i, entry in ipairs(touched) do marks[i] = "=" .. entry end
-      held = scores_of(marks)
-    end
+    local ids, lengths = read_each("HMGET", firsts, touched), read_each("ZMSCORE", waiting, touched)
+    local added, removed, recorded, listed, marks = {}, {}, {}, {}, {}
     for i, entry in ipairs(touched) do
-      local new = (heads[entry] and #heads[entry] or 0) + (tails[entry] and #tails[entry] or 0)
-      local priority = sub(entry, 1, 1)
+      local head, tail, first = heads[entry] or {}, tails[entry] or {}, ids[i]
+      local new, priority = #head + #tail, sub(entry, 1, 1)
       count(priority, new)
-      if held[i] then
-        -- The turn returns when the hold is over.
-      elseif sizes[entry] == new then
+      if not first and not lengths[i] then
+        added[#added + 1], added[#added + 2] = entry, table.remove(head[1] and head or tail, 1)
         push_turn(priority, sub(entry, 2), new)
       else
-        became_ready = became_ready + new
+        listed[#listed + 1], marks[#marks + 1] = new, "=" .. entry
+        if first and head[1] then
+          head[#head + 1] = first
+          removed[#removed + 1] = entry
+        end
       end
+      local length = in_chunks("LPUSH", reversed(head), list .. entry)
+      length = in_chunks("RPUSH", tail, list .. entry) or length
+      if length then recorded[#recorded + 1], recorded[#recorded + 2] = int(length), entry end
+    end
+    in_chunks("HDEL", removed, firsts)
+    in_chunks("HSET", added, firsts)
+    in_chunks("ZADD", recorded, waiting)
+    local held = marks[1] and redis.call("EXISTS", expiring) == 1 and scores_of(marks) or {}
+    for i, new in ipairs(listed) do
+      -- A held turn returns when the hold is over.
+      if not held[i] then became_ready = became_ready + new end
     end
   end
 
@@ -409,13 +495,13 @@ function open_groups()
     end
   end
 
-  -- For the audit: the length of an entry's list, its recorded length, and whether its turn is held.
+  -- For the audit: how many ids an entry has, the length of its list, its recorded length, and whether its turn is held.
   function groups.facts(entry)
-    local recorded = tonumber(redis.call("ZSCORE", waiting, entry) or 0)
-    return redis.call("LLEN", list .. entry), recorded, redis.call("ZSCORE", expiring, "=" .. entry) and true
+    local length, recorded = redis.call("LLEN", list .. entry), tonumber(redis.call("ZSCORE", waiting, entry) or 0)
+    return groups.size(entry), length, recorded, redis.call("ZSCORE", expiring, "=" .. entry) and true
   end
 
-  function groups.set_length(entry, length) sizes[entry] = length end
+  groups.correct_length = record_length
 
   -- Whether a task in this state, though not leased, may have a slot.
   function groups.may_keep_slot(name, state)
@@ -426,13 +512,18 @@ function open_groups()
   -- By how much the recorded counts of each priority are too low; empty above `most` entries.
   function groups.wrong_counts(most)
     local wrong = {}
-    if redis.call("ZCARD", waiting) > most then return wrong end
+    if redis.call("ZCARD", waiting) + redis.call("HLEN", firsts) > most then return wrong end
     local entries, marks = redis.call("ZRANGE", waiting, 0, -1, "WITHSCORES"), {}
     for i = 1, #entries, 2 do marks[#marks + 1] = "=" .. entries[i] end
     local held, right = scores_of(marks), {}
     for i = 1, #entries, 2 do
       local priority = sub(entries[i], 1, 1)
       right[priority] = (right[priority] or 0) + entries[i + 1] - (held[(i + 1) / 2] and 0 or 1)
+    end
+    -- An entry that is only in `firsts` has one task and one turn.
+    for _, entry in ipairs(redis.call("HKEYS", firsts)) do
+      local priority = sub(entry, 1, 1)
+      if redis.call("ZSCORE", waiting, entry) then right[priority] = (right[priority] or 0) + 1 end
     end
     for priority = 0, 9 do
       local difference = (right[tostring(priority)] or 0) - grouped_in(priority)
@@ -443,7 +534,7 @@ function open_groups()
 
   -- Called by commit, after it has written `left` and `joined`.
   function groups.commit()
-    if #touched > 0 or next(sizes) then write_lists() end
+    if touched[1] then write_lists() end
     left, joined, rooms = {}, {}, {}
     look_at_freed()
     for set, ids in pairs(left) do in_chunks("ZREM", ids, set) end

@@ -136,24 +136,38 @@ local most = math.min(room, allowed)
 local function serve_turns(names, priority, whole)
   local share, extra = 1, 0
   if whole then share, extra = math.floor((most - slot) / #names), (most - slot) % #names end
-  local hands, ids = groups.take(names, priority, share, extra), {}
+  local alone, hands = groups.take(names, priority, share, extra)
+  local ids, at = {}, 0
+  for _, id in ipairs(alone) do
+    if id then ids[#ids + 1] = id end
+  end
   for _, hand in ipairs(hands) do
     for _, id in ipairs(hand.ids) do ids[#ids + 1] = id end
     if #hand.ids == 0 then passed = passed + 1 end -- a turn that leaves the line
   end
   load(ids)
-  for round = 1, share + 1 do
+  local function serve(id, name)
+    if not is_full and try_hand_out(id, task .. id, priority, name) then return 1 end
+    if is_full then groups.push(name, priority, id, true) end
+    return 0
+  end
+  for i = 1, #names do
+    if alone[i] then
+      serve(alone[i], names[i])
+    else
+      at = at + 1
+      local hand = hands[at]
+      if hand.ids[1] then hand.leased = serve(hand.ids[1], hand.name) end
+    end
+  end
+  for round = 2, hands[1] and share + 1 or 0 do
     for _, hand in ipairs(hands) do
       local id = hand.ids[round]
-      if id and not is_full and try_hand_out(id, task .. id, priority, hand.name) then
-        hand.leased = hand.leased + 1
-      elseif id and is_full then
-        groups.push(hand.name, priority, id, true)
-      end
+      if id then hand.leased = hand.leased + serve(id, hand.name) end
     end
   end
   local back = {}
-  for leased = 0, share + 1 do -- those with fewer tasks go first
+  for leased = 0, hands[1] and share + 1 or 0 do -- those with fewer tasks go first
     for _, hand in ipairs(hands) do
       if hand.leased == leased then back[#back + 1] = groups.settle_turn(hand, priority) end
     end

@@ -272,14 +272,20 @@ end
 
 local MAX_STALE_IDS = 10 -- stale ids that are skipped at the head of a ready list
 
+-- The time since which a queued task of this priority waits.
+local function waiting_as(id, priority)
+  local started, created, task_priority = match(redis.call("GET", task .. id) or "", WAITING_SINCE)
+  if task_priority == tostring(priority) then return math.max(created, started) end
+end
+
 -- The time since which the first task of a list waits, if it is among the first few ids.
 local function waiting_in(list, priority)
   for i = 0, MAX_STALE_IDS - 1 do
     local id = redis.call("LINDEX", list, i)
     if not id then return nil end
     if byte(id) == TURN then id = open_groups().first(priority, sub(id, 2)) end
-    local started, created, task_priority = match(redis.call("GET", task .. id) or "", WAITING_SINCE)
-    if task_priority == tostring(priority) then return math.max(created, started) end
+    local since = waiting_as(id, priority)
+    if since then return since end
   end
 end
 

@@ -2,10 +2,10 @@
 --[[ page: list tasks queue by queue, in each queue place by place, without payloads that have their own keys.
   arguments  queues: names, separated by spaces, as for queue-states; places: separated by spaces: a zset: "due", listed from
              the lowest score up, "leases", "done", "dead" or "cancelled", from the highest down; or a priority, the ready list from its head,
-             without the turns of groups, or "grouped", the lists of groups, the longest first;
+             without the turns of groups, "grouped", the lists of groups, the longest first, or "firsts", the first ids of groups;
              limit: how many entries; bytes: how many of task texts, exceeded by one text at most, so that one call answers
              at least one entry; part: a text in lower case that ids contain, "" for any; place, score, id: the last entry of the previous page, which is in the first queue ("" for
-             the first page); in a list the score is the index
+             the first page); in a list the score is the index, in "firsts" the cursor of HSCAN
   answers    {now, more (1: it stopped at a limit), {queue, place, {score, id, text | false}, ...}, ...}
              false: a stale id whose task was deleted, or an id without `part`
   cost       O(limit + queues × places); in the place of the previous page O(log² N) for a zset and O(index) for a list
@@ -50,6 +50,24 @@ local function add_grouped(entries)
   end
 end
 
+-- Adds first ids of groups, in the batches and with the cursors of HSCAN. If the last task of the previous page has left, the
+-- others of its batch are listed again.
+local function add_firsts(entries)
+  local cursor, last = score == "" and 0 or score, id
+  repeat
+    local _, ids, next_cursor = open_groups().with_first(int(cursor), limit)
+    local from = #entries
+    for _, found in ipairs(ids) do
+      entries[#entries + 1] = found
+      entries[#entries + 1] = int(cursor)
+      if found == last then
+        for i = #entries, from + 1, -1 do entries[i] = nil end
+      end
+    end
+    cursor, last = tonumber(next_cursor), ""
+  until cursor == 0 or #entries >= 2 * limit
+end
+
 -- The next entries of the place as id, score, id, score, ...
 local function entries_of(name)
   local set = ({ due = due, leases = leases, done = done, dead = dead, cancelled = cancelled })[name]
@@ -62,6 +80,10 @@ local function entries_of(name)
   local entries = {}
   if name == "grouped" then
     add_grouped(entries)
+    return entries
+  end
+  if name == "firsts" then
+    add_firsts(entries)
     return entries
   end
   local from = score == "" and 0 or index_after(ready .. name)

@@ -7,6 +7,8 @@
              group of the task may not go on: cause (as groups.lua names it), until (ms; 0: an event ends it), note (of its
              pause), ids (of up to 10 tasks that have its slots)} | false if there is no such task
   cost       O(10,000) at most, for the position ]]
+local MAX_POSITION = 10000
+
 local answers = {}
 for _, id in ipairs(ARGV) do
   local raw = read_raw(id)
@@ -15,8 +17,12 @@ for _, id in ipairs(ARGV) do
     local priority, group = tonumber(policy.priority), policy.group
     local ahead = 0
     for above = priority + 1, 9 do ahead = ahead + redis.call("LLEN", ready .. above) + grouped_in(above) end
-    local list = group and open_groups().list(group, priority) or ready .. priority
-    local position = redis.call("LPOS", list, id, "MAXLEN", 10000)
+    local position
+    if group then
+      position = open_groups().position(group, priority, id, MAX_POSITION)
+    else
+      position = redis.call("LPOS", ready .. priority, id, "MAXLEN", MAX_POSITION)
+    end
     local polled = redis.call("HGET", stats, "polled")
     local paused, reason, concurrency, rates, per_second, burst =
       unpack(redis.call("HMGET", settings, "paused", "reason", "concurrency", "rates", "per_second", "burst"))

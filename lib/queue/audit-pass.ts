@@ -149,6 +149,7 @@ export class AuditPass {
           looked[what === "payload" ? "payloads" : "unique_keys"]++
           items.push({ what, id, more: "" })
         } else if (SETS.has(what)) await this.#inspectEntries(queue, what, "ZSCAN", STEP)
+        else if (what === "firsts") await this.#inspectEntries(queue, what, "HSCAN", STEP)
         else if (what === "schedules") await this.#inspectEntries(queue, what, "HSCAN", SCHEDULES_STEP)
       }
       await this.#check(queue, items)
@@ -201,7 +202,7 @@ export class AuditPass {
     return progress
   }
 
-  /** Reads the ready lists and the lists of groups. */
+  /** Reads the ready lists and what waits in groups: first the first ids, as one may move to its list meanwhile. */
   async #readLists(queue: string, onId: (id: string) => void, turns?: Turns): Promise<void> {
     for (const priority of PRIORITIES)
       await this.#readList(keyOf(queue, "ready", priority), id => {
@@ -211,6 +212,7 @@ export class AuditPass {
           turns.set(entry, (turns.get(entry) ?? 0) + 1)
         }
       })
+    for await (const ids of this.#scan("HSCAN", keyOf(queue, "firsts"), STEP, "values")) ids.forEach(onId)
     for await (const entries of this.#scan("ZSCAN", keyOf(queue, "waiting"), STEP))
       for (const entry of entries) await this.#readList(keyOf(queue, "group", entry), onId)
   }
@@ -235,20 +237,29 @@ export class AuditPass {
       this.report.looked.entries += ids.length
       await this.#check(
         queue,
-        ids.map(id => ({ what, id, more: "" })),
+        ids.map(id =>
+          what === "firsts"
+            ? { what: "group", id, more: this.#queues.get(queue)!.turns.get(id) ?? 0 }
+            : { what, id, more: "" },
+        ),
       )
       await this.#pace(ids.length + 1)
     }
   }
 
-  /** The members of a sorted set, or the fields of a hash, in parts. */
-  async *#scan(command: "ZSCAN" | "HSCAN", key: string, count: number): AsyncGenerator<string[]> {
+  /** The members of a sorted set, or the fields or values of a hash, in parts. */
+  async *#scan(
+    command: "ZSCAN" | "HSCAN",
+    key: string,
+    count: number,
+    part: "names" | "values" = "names",
+  ): AsyncGenerator<string[]> {
     let cursor = "0"
     do {
       const reply = await this.parts.store.command([command, key, cursor, "COUNT", count])
       const [next, entries] = reply as [string, string[]]
       cursor = next
-      yield entries.filter((_, i) => i % 2 === 0)
+      yield entries.filter((_, i) => i % 2 === (part === "names" ? 0 : 1))
     } while (cursor !== "0" && !this.options.signal.aborted)
   }
 

@@ -9,7 +9,7 @@ import type { QueueNames } from "./queue-names.ts"
 
 /** How many entries one script call reads: about 2 ms of Redis' time. */
 const MAX_ENTRIES_PER_CALL = 100
-const PARTS = ["waiting", "busy", "overrides"] as const
+const PARTS = ["waiting", "firsts", "busy", "overrides"] as const
 
 interface GroupsParts {
   scripts: Scripts
@@ -51,7 +51,7 @@ export class Groups {
       const reply: Replies["groupStates"] = await this.parts.scripts.call("groupStates", queue, args)
       const [now, nextScore, nextName, ...states] = reply
       for (const state of states) groups.push(viewOf(queue, now, state))
-      if (nextName !== "") position = { part, score: nextScore, name: nextName }
+      if (nextScore !== "" || nextName !== "") position = { part, score: nextScore, name: nextName }
       else position = part + 1 < PARTS.length ? { ...START, part: part + 1 } : undefined
     }
     return { groups, next: position && writeCursor(position) }
@@ -147,12 +147,8 @@ const writeCursor = ({ part, score, name }: Position): string =>
 
 function readCursor(text: string): Position {
   const [, part, score, name] =
-    /^([0-2]) (\d{0,16}) (.*)$/s.exec(Buffer.from(text, "base64url").toString()) ?? []
-  if (
-    part === undefined ||
-    (part === "2" && !/^\d*$/.test(name!)) ||
-    (part === "0" && (score === "") !== (name === ""))
-  )
+    /^([0-3]) (\d{0,16}) (.*)$/s.exec(Buffer.from(text, "base64url").toString()) ?? []
+  if (part === undefined || (part === "0" && (score === "") !== (name === "")))
     throw new Refused("bad_request", {
       field: "cursor",
       detail: "`cursor` must be the `next` of the previous page.",

@@ -29,7 +29,7 @@ export interface Page {
 export const PLACES: Record<State, readonly string[]> = {
   scheduled: ["due"],
   retrying: ["due"],
-  queued: ["9", "8", "7", "6", "5", "4", "3", "2", "1", "0", "grouped"],
+  queued: ["9", "8", "7", "6", "5", "4", "3", "2", "1", "0", "grouped", "firsts"],
   processing: ["leases"],
   done: ["done"],
   dead: ["dead"],

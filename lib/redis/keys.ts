@@ -38,7 +38,7 @@ export const QUEUE_KEYS = {
   stats: {
     type: "hash",
     content:
-      "polled (time of the last poll), bytes (of the tasks that have not ended, if limited), tokens (of the rates' buckets at the time `filled`), filled, grouped0 to grouped9 (by priority: how many tasks are in lists of groups, minus the turns in the ready list)",
+      "polled (time of the last poll), bytes (of the tasks that have not ended, if limited), tokens (of the rates' buckets at the time `filled`), filled, grouped0 to grouped9 (by priority: how many tasks of groups are queued, minus the turns in the ready list)",
   },
   settings: {
     type: "hash",
@@ -56,7 +56,11 @@ export const GROUP_KEYS = {
   group: {
     type: "list",
     by: "priority and group",
-    content: "ids of queued tasks of the group, oldest first",
+    content: "ids of queued tasks of the group, oldest first, without the one in `firsts`",
+  },
+  firsts: {
+    type: "hash",
+    content: "by priority and group: the id of its first queued task, if it came when no other one waited",
   },
   waiting: { type: "zset", content: "priorities and groups, by how many tasks are in their list" },
   busy: {

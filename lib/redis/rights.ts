@@ -8,7 +8,7 @@ import { MISSING, PROBE_CHANNEL, SCHEMA } from "./keys.ts"
  */
 const CALLS: readonly string[] = [
   ...["GET", "EXISTS", "STRLEN", "MGET", "PTTL", "DEL", "UNLINK"].map(command => `${command} ${MISSING}`),
-  ...["HGETALL", "LLEN", "LPOP", "SCARD", "SMEMBERS", "SCARD", "ZCARD"].map(
+  ...["HGETALL", "HKEYS", "HLEN", "LLEN", "LPOP", "SCARD", "SMEMBERS", "SCARD", "ZCARD"].map(
     command => `${command} ${MISSING}`,
   ),
   ...[

@@ -178,8 +178,8 @@ const BUGS: [bug: string, patch: Patch][] = [
     "a turn of a group that is doubled",
     {
       script: "submit",
-      line: "elseif sizes[entry] == new then",
-      becomes: "elseif true then",
+      line: "if not first and not lengths[i] then",
+      becomes: "if not first then",
     },
   ],
 ]

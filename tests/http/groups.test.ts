@@ -122,6 +122,38 @@ describe("groups", () => {
   })
 
   test.each([
+    [150, "all in one batch of Redis"],
+    [1_000, "in many batches of Redis"],
+  ])(
+    "pages of %i groups with one task each, and of these tasks, have their length and miss none",
+    async count => {
+      await using q = await ServedQueue.open()
+      const tasks = Array.from({ length: count }, (_, i) => ({
+        type: "t",
+        queue: q.queue,
+        group: `tenant ${i}`,
+      }))
+      const answers = (await ask(q, "POST", "/submit", tasks)).body
+      const most = { groups: 40, tasks: 40 }
+      const seen = { groups: [] as string[], tasks: [] as string[] }
+      const pages = { groups: `/queues/${q.queue}/groups?`, tasks: `/tasks?queue=${q.queue}&state=queued&` }
+      for (const part of ["groups", "tasks"] as const) {
+        let cursor = ""
+        do {
+          const query = `limit=${most[part]}${cursor && `&cursor=${cursor}`}`
+          const { [part]: found, next } = (await ask(q, "GET", pages[part] + query)).body
+          expect(found.length).toBeLessThanOrEqual(most[part])
+          for (const { group, id } of found) seen[part].push(part === "groups" ? group : id)
+          cursor = next ?? ""
+        } while (cursor !== "")
+      }
+      expect(seen.groups.toSorted()).toEqual(tasks.map(({ group }) => group).toSorted())
+      const ids = answers.map((answer: { task_id: string }) => answer.task_id)
+      expect(seen.tasks.toSorted()).toEqual(ids.toSorted())
+    },
+  )
+
+  test.each([
     ["POST", "/submit", { type: "t", group: "" }, "group"],
     ["POST", "/submit", { type: "t", group: "a\nb" }, "group"],
     ["POST", "/submit", { type: "t", group: ".." }, "group"],

@@ -42,6 +42,7 @@ test("groups.lua spells the keys that lib/redis/keys.ts declares, and they have 
   await queue.settleEach(HOUR, [
     { id: task.id, lease: task.lease, outcome: "failed", text: "", retry: "=9999" },
   ])
+  await queue.submit("b0", { group: "b" })
   const found = new Map<string, string>()
   for (const key of await queue.redis.keys(`tq:{${queue.name}}:*`))
     found.set(readKey(key)!.name, await queue.redis.type(key))
@@ -192,6 +193,46 @@ test("a worker may hold the group of a task that it gives back", async () => {
   await queue.redis.del(queue.key("asked", "a"), queue.key("asked"))
   await queue.redis.zadd(queue.key("expiring"), 1, "=5a")
   expect(await leasedIds(queue, 10)).toEqual(["a0", "a1"])
+})
+
+test("what an earlier version has stored, with every task of a group in its list, is served in order", async () => {
+  await using queue = await scriptQueue()
+  await queue.submit(["a0", "a1"], { group: "a" })
+  await queue.submit("b0", { group: "b" })
+  for (const [entry, first] of Object.entries(await queue.redis.hgetall(queue.key("firsts")))) {
+    const length = await queue.redis.lpush(queue.key("group", entry), first)
+    await queue.redis.zadd(queue.key("waiting"), length, entry)
+  }
+  await queue.redis.del(queue.key("firsts"))
+  await checkQueue(queue.redis, queue.name)
+  await queue.submit("b1", { group: "b" })
+  await checkQueue(queue.redis, queue.name)
+  expect(await leasedIds(queue, 3)).toEqual(["a0", "b0", "a1"])
+  await queue.submit("a2", { group: "a" })
+  await checkQueue(queue.redis, queue.name)
+  expect(await leasedIds(queue, 3)).toEqual(["b1", "a2"])
+})
+
+test("a released task is the next one of its group, though others have come since", async () => {
+  await using queue = await scriptQueue()
+  await queue.submit("a0", { group: "a" })
+  const task = await queue.leaseOne()
+  await queue.submit("a1", { group: "a" })
+  await queue.submit("a2", { group: "a" })
+  await queue.settleEach(HOUR, [{ id: "a0", lease: task.lease, outcome: "released", text: "", retry: "" }])
+  await checkQueue(queue.redis, queue.name)
+  expect(await leasedIds(queue, 3)).toEqual(["a0", "a1", "a2"])
+})
+
+test("strict order: a group at two priorities runs the task that has the slot, whichever turn comes first", async () => {
+  await using queue = await scriptQueue()
+  await settings(queue, { order: "strict" })
+  await queue.submit(["a0", "a1"], { group: "a", priority: 5 })
+  const task = await queue.leaseOne()
+  await queue.submit("a9", { group: "a", priority: 9 })
+  await queue.settle("a0", task.lease, "failed", "e")
+  expect(await leasedIds(queue, 3)).toEqual(["a0"])
+  await checkQueue(queue.redis, queue.name)
 })
 
 test("a paused group waits until it is resumed", async () => {

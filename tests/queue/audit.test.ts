@@ -199,8 +199,13 @@ const GROUP_DAMAGE: [what: string, kind: string, damage: (q: Audited) => Promise
     "a queued task that is not in the list of its group",
     "not_listed",
     async q => {
-      await q.redis.lset(q.direct.key("group", "5b"), 0, "stale")
+      await q.redis.lset(q.direct.key("group", "9c"), 0, "stale")
     },
+  ],
+  [
+    "a queued task that is not the first of its group",
+    "not_listed",
+    q => q.redis.hset(q.direct.key("firsts"), "5b", "stale"),
   ],
   ["a group that is not in line", "no_turn", q => q.redis.lrem(q.direct.key("ready", "5"), 0, "=b")],
   ["a held turn that is lost", "no_turn", q => q.redis.zrem(q.direct.key("expiring"), "=9c")],
@@ -219,7 +224,8 @@ const GROUP_DAMAGE: [what: string, kind: string, damage: (q: Audited) => Promise
   ],
   ["a slot of no task", "stray_slot", q => q.redis.zadd(q.direct.key("busy"), 0, "a\nnobody")],
   ["a slot of a waiting task", "stray_slot", q => q.redis.zadd(q.direct.key("busy"), 0, "c\nsecond")],
-  ["a wrong length of a group's list", "wrong_count", q => q.redis.zadd(q.direct.key("waiting"), 7, "5b")],
+  ["a wrong length of a group's list", "wrong_count", q => q.redis.zadd(q.direct.key("waiting"), 7, "9c")],
+  ["a length without a list", "wrong_count", q => q.redis.zadd(q.direct.key("waiting"), 7, "5b")],
   ["a length of a list that is gone", "wrong_count", q => q.redis.zadd(q.direct.key("waiting"), 7, "5x")],
   ["a wrong count of grouped tasks", "wrong_count", q => q.redis.hset(q.direct.key("stats"), "grouped5", 7)],
 ]

@@ -22,7 +22,7 @@ const PLACES = new Set(Object.values(PLACE_OF))
 /** Keys that are not about single tasks, and prefixes of such keys. */
 const OTHER_KEYS = [
   ...[bare.stats, bare.settings, bare.record, bare.schedules, bare.planned],
-  ...[bare.waiting, bare.busy, bare.overrides, bare.asked, bare.pace],
+  ...[bare.firsts, bare.waiting, bare.busy, bare.overrides, bare.asked, bare.pace],
 ]
 const WAITING = new Set(["scheduled", "retrying", "queued"])
 const ENDED = new Set(["done", "dead", "cancelled"])
@@ -158,6 +158,10 @@ export function sorted(content: Dump) {
     else if (PLACES.has(key)) for (const id of Object.keys(value as object)) listIn(id, key)
     else if (!OTHER_KEYS.some(name => key.startsWith(name))) unknown.push(key)
   }
+  for (const [entry, id] of Object.entries((content[bare.firsts] ?? {}) as Record<string, string>)) {
+    lists.set(entry, [id, ...(lists.get(entry) ?? [])])
+    listIn(id, `${bare.group}${entry}`)
+  }
   return { tasks, places, payloads, unique, expiring, ready, lists, turns, held, unknown }
 }
 
@@ -175,11 +179,13 @@ function contradictionsOfGroups(content: Dump): string[] {
   const { tasks, lists, turns, held } = sorted(content)
   const wrong: string[] = []
   const waiting = (content[bare.waiting] ?? {}) as Record<string, number>
-  for (const entry of new Set([...lists.keys(), ...Object.keys(waiting)]))
-    if (lists.get(entry)?.length !== waiting[entry])
-      wrong.push(
-        `the list of ${entry} has ${lists.get(entry)?.length} ids, but ${waiting[entry]} are recorded`,
-      )
+  const firsts = (content[bare.firsts] ?? {}) as Record<string, string>
+  for (const entry of new Set([...lists.keys(), ...Object.keys(waiting)])) {
+    const length = (lists.get(entry)?.length ?? 0) - (entry in firsts ? 1 : 0)
+    if (length !== (waiting[entry] ?? 0))
+      wrong.push(`the list of ${entry} has ${length} ids, but ${waiting[entry]} are recorded`)
+    if (entry in firsts && held.has(entry)) wrong.push(`${entry} is held and has a first id`)
+  }
   for (const entry of new Set([...lists.keys(), ...turns.keys(), ...held])) {
     const found = (turns.get(entry) ?? 0) + (held.has(entry) ? 1 : 0)
     if (found !== (lists.has(entry) ? 1 : 0))
