@@ -4,15 +4,14 @@ import { useState } from "preact/hooks"
 import type { TaskView } from "../wire/inspecting.ts"
 import type { Reason } from "../wire/states.ts"
 import { can, queryOf, session } from "./api.ts"
+import { Attempts, LogBlock } from "./attempts.tsx"
 import { indentJson } from "./json.ts"
 import { useData } from "./live.ts"
 import { type LoadedTask, loadTask } from "./loaded-task.ts"
 import { Badge, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
-import { times } from "./preferences.ts"
-import { useStore } from "./store.ts"
 import { TaskButtons } from "./task-actions.tsx"
 import { failuresText, firstLineOf, hasCurrentError, progressOf } from "./task-words.ts"
-import { formatDuration, formatMoment, SafeText, scrollable, Time } from "./text.tsx"
+import { formatDuration, SafeText, scrollable, Time } from "./text.tsx"
 import { CopyButton, shorten, TextBlock } from "./text-block.tsx"
 import { Timeline } from "./timeline.tsx"
 
@@ -106,6 +105,7 @@ function TaskDetails({ task, texts, why }: LoadedTask) {
           <Timeline task={task} why={why} />
         </div>
       </div>
+      <Attempts task={task} />
     </>
   )
 }
@@ -134,17 +134,6 @@ function ErrorBlock({ error }: { error: string }) {
       )}
     </section>
   )
-}
-
-/** Lines that an earlier version stored come first and have no times. */
-function LogBlock({ task: { id, log = [], log_at = [] } }: { task: TaskView }) {
-  useStore(times)
-  if (log.length === 0) return null
-  const untimed = log.length - log_at.length
-  const text = log
-    .map((line, i) => (i < untimed ? line : `${formatMoment(log_at[i - untimed]!)}  ${line}`))
-    .join("\n")
-  return <TextBlock label="Log" text={text} short={text} name={`${id}-log.txt`} />
 }
 
 /** Where tasks like this one are listed. */

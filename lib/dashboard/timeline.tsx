@@ -1,18 +1,29 @@
 /** The timeline of a task: when it was created, its waits, its attempts as bars, and its end. */
 import type { TaskView, WhyAnswer } from "../wire/inspecting.ts"
-import { useClock } from "./live.ts"
+import { can } from "./api.ts"
+import { useClock, useData } from "./live.ts"
+import { loadPauses } from "./loaded-task.ts"
 import { firstLineOf } from "./task-words.ts"
 import { escapeInvisible, formatDuration, formatMoment, SafeText, Time } from "./text.tsx"
-import { type Step, stepsOf } from "./timeline-steps.ts"
+import { type Overlap, type Step, stepsOf } from "./timeline-steps.ts"
 
 /** The width of the bars in units of their own. A bar is at least this wide, so that short attempts can be seen. */
 const WIDTH = 1_000
 const MIN_WIDTH = 6
 
+/** A pause that began on the way is also in /why. */
+const PAUSES_POLL_MS = 30_000
+
 export function Timeline({ task, why }: { task: TaskView; why: WhyAnswer | undefined }) {
   useClock()
   const now = Date.now()
-  const steps = stepsOf(task, why)
+  const { queue, group } = task
+  const load = async (signal: AbortSignal) => (can("read") ? loadPauses({ queue, group }, signal) : [])
+  const { value: pauses } = useData(JSON.stringify([queue, group]), load, {
+    events: new URLSearchParams({ queue, event: "paused,resumed" }).toString(),
+    pollMs: PAUSES_POLL_MS,
+  })
+  const steps = stepsOf(task, why, pauses)
   const begin = task.created_at
   const end = Math.max(begin + 1, task.finished_at ?? now)
   return (
@@ -57,7 +68,12 @@ function StepText({ step, now }: { step: Step; now: number }) {
       return (
         <div class="dim">
           {step.to === undefined ? "waiting for" : "waited"} {formatDuration((step.to ?? now) - step.from)}{" "}
-          {step.text}
+          {step.after}
+          {reasonsOf(step)}
+          {step.until !== undefined && `, until ${formatMoment(step.until)}`}
+          {step.pauses.map((overlap, i) => (
+            <PauseText key={i} {...overlap} now={now} />
+          ))}
         </div>
       )
     case "attempt":
@@ -85,6 +101,24 @@ function StepText({ step, now }: { step: Step; now: number }) {
       )
   }
 }
+
+/** `, for a backoff of 4 s, then a worker or a limit`; of a wait that lasts: `; now: its queue is paused`. */
+function reasonsOf({ to, backoff, cause }: Extract<Step, { kind: "wait" }>): string {
+  if (to === undefined) return cause === undefined ? "" : `; now: ${cause}`
+  const delay = backoff && `a backoff of ${backoff.isRandom ? "up to " : ""}${formatDuration(backoff.ms)}`
+  return `, for ${[delay, cause].filter(Boolean).join(", then ")}`
+}
+
+const PauseText = ({ pause: { what, by, reason }, from, to, now }: Overlap & { now: number }) => (
+  <div>
+    its {what} was paused for {formatDuration((to ?? now) - from)} of it, by <SafeText text={by} most={64} />
+    {reason !== "" && (
+      <>
+        : <SafeText text={reason} most={200} />
+      </>
+    )}
+  </div>
+)
 
 const Moment = ({ what, at }: { what: string; at: number }) => (
   <div>

@@ -115,7 +115,11 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       })
       const stack = "TypeError: no mailbox\ncaused by Error: 550\n    at send (mail.ts:8:20)"
       await call("POST", "/ack", { ...first, status: "failed", error: stack })
+      await call("POST", `/queues/${queue}/pause`, { reason: "mail server moves" })
+      await Bun.sleep(5) // a pause within a millisecond has no duration
+      await call("POST", `/queues/${queue}/resume`)
       const second = await lease()
+      await call("POST", "/extend", { ...second, log: ["again from line 400"] })
       await call("POST", "/ack", { ...second, status: "failed", error: stack, retry_in_ms: 3_600_000 })
       await using page = await open(`#/tasks/${id}`, look)
       const timeline = await page.find("region", "Timeline")
@@ -123,23 +127,36 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       for (const part of [
         "created",
         "before its first attempt",
+        "for its start time, a worker or a limit",
         "1 failed",
-        "after a failure; now: waits for its retry",
+        "after a failure, for ",
+        "after a failure; now: waits for its retry, until ",
       ])
         expect(text.replace(/\s+/g, " ")).toContain(part)
+      await page.reads(/its queue was paused for \d+ m?s of it, by API_SECRET_TOKEN: mail server moves/)
       expect(await page.page.evaluate("document.querySelectorAll('.timeline .bar').length")).toBe(5)
       const error = await page.find("region", "Error of the task")
       expect(await error.value<string>("this.innerText")).not.toContain("mail.ts")
       const log = await page.find("region", "Log of the task")
       expect(await log.value<string>("this.innerText")).toMatch(
-        /\d{4}-\d\d-\d\d \d\d:\d\d:\d\d {2}400 of 1000 lines/,
+        /^attempt 1, worker-7\n\S+ \d\d:\d\d:\d\d {2}400 of 1000 lines\n+attempt 2, worker-7\n.* {2}again from line 400$/m,
+      )
+      const attempts = await page.find("table", "Attempts")
+      expect(await attempts.value<string>("this.innerText")).toMatch(
+        /TypeError: no mailbox[\s\S]*as in attempt 1/,
       )
       const link = await page.find("link", "Open trace")
       expect(await link.value<string>("this.href")).toBe(`https://jaeger.example/trace/${TRACE}?uiEmbed=v0`)
       await isClean(page)
       await page.picture(`task-life-${name}`)
-      await page.page.evaluate("document.querySelector('.folded summary').click()")
-      await page.reads("at send (mail.ts:8:20)")
+      for (const part of [".folded", ".attempts"]) {
+        expect(await page.text()).not.toContain("at send (mail.ts:8:20)")
+        await page.page.evaluate(`document.querySelector('${part} summary').click()`)
+        await page.reads("at send (mail.ts:8:20)")
+        expect(await page.overflow()).toBe(0)
+        await page.picture(`task-life-open${part}-${name}`)
+        await page.page.evaluate(`document.querySelector('${part} summary').click()`)
+      }
       await call("POST", `/cancel/${id}`)
     },
   )
