@@ -45,15 +45,23 @@ output is not a terminal, it prints them once and exits.
   tq: {
     reads: readTopConfig,
     about: `\
-Submits tasks to a broker, and shows and controls tasks and queues. Each command
-has a --help of its own, with its options and examples.
+Submits tasks to a broker, and shows and controls tasks, queues, schedules and
+workers. Each command has a --help of its own, with its options and examples.
 
-  bun run tq submit add '[1,2,3]' --wait     prints 6
-  bun run tq status | wait | why | retry | cancel <task_id>
-  bun run tq pause | resume <queue>
-  bun run tq queues                          lists the queues
-  bun run tq dead [groups|retry|purge|delete]
-  bun run tq tail                            prints events as they happen
+  submit <type> [payload]             bun run tq submit add '[1,2,3]' --wait
+  status | wait | why | change | again | retry | cancel | delete <task_id>
+  tasks                               lists or searches tasks
+  dead [groups]                       dead tasks, and their errors
+  bulk [get | stop | retry | purge | cancel | start-now | again]
+                                      many tasks at once, by a filter
+  queues [get | set]                  queues, their settings and limits
+  pause | resume <queue>
+  groups [get | set | pause | resume] groups of a queue
+  schedules [get | set | pause | resume | run | delete | preview]
+  workers [drain], brokers            what is running
+  attention, history                  what is wrong, and what happened
+  actions, audit                      what operators did; is the data consistent
+  tail                                prints events as they happen
 
 With --json a command prints the answer of the broker. Exit codes: 0 done; 1 the
 task failed, or the broker refused or cannot be reached; 2 wrong arguments.`,

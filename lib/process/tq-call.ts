@@ -9,6 +9,19 @@ export interface Option {
   meaning: string
 }
 
+/** A command of `tq`. */
+export interface Command {
+  /** What follows the name: `<required>`, `[optional]`, and `<repeated>...` at the end. */
+  takes: string
+  about: string
+  options?: Readonly<Record<string, Option>>
+  /** Each follows `bun run tq`. */
+  examples: readonly string[]
+  run(call: Call): Promise<Printed>
+}
+
+export type Members = Readonly<Record<string, unknown>>
+
 /** What a command prints. */
 export interface Printed {
   /** For people. Untrusted text is escaped when it is printed. */
@@ -34,12 +47,24 @@ export class Call {
     /** Aborts at Ctrl-C. */
     readonly stop: AbortSignal,
     /** The text of the last answer of the broker. */
-    readonly answerText: () => string,
+    private readonly answerText: () => string,
     /** Prints lines before the command ends. */
     readonly print: (printed: Printed) => void,
     /** The width of the terminal. */
     readonly columns: number,
+    /** Prints a line on stderr. */
+    readonly warn: (line: string) => void,
   ) {}
+
+  /** The last answer of the broker, with all digits of its numbers. */
+  answer(): Members {
+    return parseExactly(this.answerText()) as Members
+  }
+
+  /** A required argument. */
+  arg(index: number): string {
+    return this.args[index]!
+  }
 
   get options(): { signal: AbortSignal } {
     return { signal: this.stop }
@@ -68,12 +93,12 @@ export class Call {
   durationMs(name: string): number | undefined {
     const text = this.text(name)
     if (text === undefined) return undefined
-    const [, number, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text) ?? []
-    if (number === undefined)
+    const ms = readDurationMs(text)
+    if (ms === undefined)
       throw new UsageError(
         `--${name} takes a time such as 500ms, 10s, 5m, 2h or 1d, not ${JSON.stringify(text)}`,
       )
-    return Math.round(Number(number) * UNIT_MS[unit as keyof typeof UNIT_MS])
+    return ms
   }
 
   /** One of these words. */
@@ -87,6 +112,35 @@ export class Call {
     if (wrong !== undefined)
       throw new UsageError(`--${name} takes ${words.join(", ")}, not ${JSON.stringify(wrong)}`)
     return given as T[]
+  }
+}
+
+/** The ms of a text such as 5m; undefined if it is not a time. */
+export function readDurationMs(text: string): number | undefined {
+  const [, number, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text) ?? []
+  return number === undefined ? undefined : Math.round(Number(number) * UNIT_MS[unit as keyof typeof UNIT_MS])
+}
+
+/** Labels as `name=value`. */
+export function readMeta(labels: readonly string[]): Record<string, string> | undefined {
+  if (labels.length === 0) return undefined
+  return Object.fromEntries(
+    labels.map(label => {
+      const at = label.indexOf("=")
+      if (at < 1) throw new UsageError(`--meta takes name=value, not ${JSON.stringify(label)}`)
+      return [label.slice(0, at), label.slice(at + 1)]
+    }),
+  )
+}
+
+/** A payload as JSON; `-` reads it from stdin. */
+export async function readPayload(text: string): Promise<unknown> {
+  const source = text === "-" ? await Bun.stdin.text() : text
+  try {
+    return parseExactly(source)
+  } catch (error) {
+    const hint = text === "-" ? "" : `. A text needs quotes inside: '${JSON.stringify(text)}'`
+    throw new UsageError(`the payload is not JSON: ${(error as Error).message}${hint}`)
   }
 }
 

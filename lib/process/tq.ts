@@ -7,8 +7,8 @@ import { stopSignal } from "../signals.ts"
 import { escapeInterpreted } from "../terminal.ts"
 import { COLUMNS, helpText, runProgram, wrapText } from "./help.ts"
 import { Token } from "./token.ts"
-import { Call, type Option, type Printed, UsageError } from "./tq-call.ts"
-import { COMMANDS, type Command } from "./tq-commands.ts"
+import { Call, type Command, type Option, type Printed, UsageError } from "./tq-call.ts"
+import { COMMANDS } from "./tq-commands.ts"
 
 /** Exit codes. */
 const DONE = 0
@@ -74,13 +74,20 @@ function readArguments(name: string, args: string[]) {
     const missing = required[positionals.length]
     if (missing !== undefined) throw new UsageError(`${missing} is missing`)
     const extra = positionals[takes.split(" ").filter(word => word !== "").length]
-    if (extra !== undefined) throw new UsageError(`unexpected argument ${JSON.stringify(extra)}`)
+    if (extra !== undefined && !takes.endsWith("...")) throw new UsageError(unexpected(name, extra))
     return { values, positionals }
   } catch (error) {
     throw String((error as { code?: unknown }).code).startsWith("ERR_PARSE_ARGS")
       ? new UsageError((error as Error).message)
       : error
   }
+}
+
+function unexpected(name: string, argument: string): string {
+  const longer = Object.keys(COMMANDS).filter(other => other.startsWith(`${name} `))
+  return longer.length === 0
+    ? `unexpected argument ${JSON.stringify(argument)}`
+    : `there is no command ${JSON.stringify(`${name} ${argument}`)}; there are ${longer.join(", ")}`
 }
 
 /** Unlike console.log, this notices that nobody reads any more, as in `tq tail | head`. */
@@ -96,8 +103,10 @@ function printLine(line: string): void {
 }
 
 async function runCommand(name: string, args: string[]): Promise<number> {
-  const fail = (message: string, code: number) => {
+  const warn = (message: string) =>
     console.error(escapeInterpreted(`tq ${name}: ${message}`).replaceAll("\\u000a", "\n"))
+  const fail = (message: string, code: number) => {
+    warn(message)
     return code
   }
   const stop = stopSignal()
@@ -126,7 +135,7 @@ async function runCommand(name: string, args: string[]): Promise<number> {
     }
     const client = new Client({ url: config.brokerUrl, token, fetch: send })
     const columns = process.stdout.columns || WIDE_COLUMNS
-    const call = new Call(client, positionals, values, stop, () => answerText, print, columns)
+    const call = new Call(client, positionals, values, stop, () => answerText, print, columns, warn)
     const printed = await COMMANDS[name]!.run(call)
     print(printed)
     return printed.failure === undefined ? DONE : fail(printed.failure, FAILED)

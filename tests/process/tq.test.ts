@@ -2,64 +2,18 @@
 import { expect, setDefaultTimeout, test } from "bun:test"
 import { mkdir, writeFile } from "node:fs/promises"
 import { join } from "node:path"
-import { Client } from "../../lib/client.ts"
-import { BUILT_IN } from "../../lib/handlers.ts"
-import { createLog } from "../../lib/log.ts"
 import { commandHelp } from "../../lib/process/tq.ts"
 import { COMMANDS } from "../../lib/process/tq-commands.ts"
-import { TaskRunner } from "../../lib/worker/task-runner.ts"
 import { table } from "../support/documents.ts"
-import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
+import { type TestBroker, TOKEN, until } from "../support/harness.ts"
 import { directory, Process, ROOT } from "../support/processes.ts"
-import { sharedRedis } from "../support/redis.ts"
+import { run, scene } from "../support/tq.ts"
 
 setDefaultTimeout(60_000)
 
 /** What a terminal interprets. */
 const INTERPRETED = /[[\p{Cc}--\n]\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/v
 const HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\u009b31m\u202etxt\u2066\u2028\x7f"
-
-interface Ran {
-  code: number
-  out: string
-  error: string
-}
-
-async function run(
-  env: Record<string, string>,
-  args: readonly string[],
-  { stdin = "", command = [process.execPath, join(ROOT, "lib/process/tq.ts")], cwd = "/tmp" } = {},
-): Promise<Ran> {
-  const child = Bun.spawn([...command, ...args], {
-    env: { PATH: process.env.PATH ?? "", ...env },
-    cwd,
-    stdin: Buffer.from(stdin),
-    stdout: "pipe",
-    stderr: "pipe",
-  })
-  const [out, error, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited])
-  return { code, out, error }
-}
-
-/** A broker, a worker on a queue of its own, and `tq` with their settings. */
-async function scene(all: AsyncDisposableStack, settings: Parameters<typeof testBroker>[0] = {}) {
-  const broker = all.use(await testBroker(settings, (await sharedRedis()).socket))
-  const queue = freshName()
-  const client = new Client({ url: broker.url, token: TOKEN })
-  const worker = new TaskRunner({
-    client,
-    handlers: new Map(Object.entries(BUILT_IN)),
-    log: createLog("silent"),
-    name: `worker-${queue}`,
-    queues: [queue],
-    concurrency: 5,
-    drainMs: 0,
-    waitMs: 50,
-  })
-  all.defer(async () => void (await worker.stop()))
-  const env = { BROKER_URL: broker.url, API_SECRET_TOKEN: TOKEN }
-  return { broker, queue, client, env, tq: (...args: string[]) => run(env, args) }
-}
 
 const hold = (broker: TestBroker, queue: string, body: object = {}) =>
   broker.call("POST", `/queues/${queue}/pause`, body)
@@ -184,27 +138,26 @@ test("dead tasks are listed, grouped, retried and deleted", async () => {
   const filter = ["--queue", queue, "--newer-than", "1d", "--reason", "failed", "--error", "no route"]
   const list = (await tq("dead", ...filter)).out.trimEnd().split("\n")
   expect([list.length, list[0]]).toEqual([4, expect.stringMatching(/^TASK +AGE +TYPE +REASON +ERROR$/)])
+  expect((await tq("dead", ...filter, "--limit", "2")).out).toEndWith(
+    "There are more: --limit 20 shows them.\n",
+  )
   const groups = (await tq("dead", "groups", "--queue", queue)).out
   expect(groups).toMatch(/^3 .* fail +failed +Error: no route$/m)
-  const { dlq_size } = JSON.parse((await tq("dead", "--queue", queue, "--json")).out)
-  expect(dlq_size).toBe(3)
-  expect((await tq("dead", "retry", ...filter, "--dry-run")).out).toBe("3 would be retried, 0 skipped\n")
-  expect(await tq("dead", "retry", ...filter, "--canary")).toMatchObject({
-    code: 1,
-    out: "1 retried, 0 skipped\n",
-    error: expect.stringMatching(
-      /^tq dead retry: the first task, \S+, is dead, so no others were retried\n$/,
-    ),
-  })
+  expect(JSON.parse((await tq("dead", "--queue", queue, "--json")).out).tasks).toHaveLength(3)
+  expect((await tq("bulk", "retry", ...filter, "--dry-run")).out).toBe("3 tasks would be changed\n")
+  const canary = await tq("bulk", "retry", ...filter, "--canary", "--wait", "--note", "a new release")
+  expect(canary).toMatchObject({ code: 1, error: expect.stringMatching(/^tq bulk retry: it has stopped: /) })
+  expect(canary.out).toMatch(/^reason +a new release$/m)
+  expect(canary.out).toMatch(/^done +1$/m)
   await until("all are dead again", async () => (await client.queue(queue)).depth.dead === 3)
   await client.pauseQueue(queue)
   const id = list[1]!.split(" ")[0]!
   expect(await tq("retry", id)).toMatchObject({ code: 0, out: `${id} is queued again\n` })
-  expect((await tq("dead", "retry", "--queue", queue, "--limit", "1")).out).toBe("1 retried, 0 skipped\n")
+  const one = await tq("bulk", "retry", "--queue", queue, "--limit", "1", "--wait")
+  expect([one.code, one.out]).toEqual([0, expect.stringMatching(/^done +1$/m)])
   const [last] = (await client.dlq({ queue })).tasks
-  expect((await tq("dead", "delete", last!.id)).out).toBe(`${last!.id} is deleted\n`)
-  expect((await tq("dead", "purge", "--queue", queue)).out).toBe("0 deleted\n")
-  expect((await tq("dead", "--queue", queue)).out).toBe("There are no dead tasks.\n")
+  expect((await tq("delete", last!.id)).out).toBe(`${last!.id} is deleted\n`)
+  expect((await tq("dead", "--queue", queue)).out).toBe("No dead task matches.\n")
 })
 
 test("tail prints events until Ctrl-C, and ends if nobody reads them", async () => {
@@ -276,7 +229,7 @@ test("wait goes on while the broker restarts, and ends at Ctrl-C with exit code 
 test("the guide for operators names every command", async () => {
   const rows = await table("lib/process/operations.md", "| command | does |")
   const named = rows.flatMap(([commands]) =>
-    [...commands!.matchAll(/`([a-z]+(?: [a-z]+)?)/g)].map(([, name]) => name!),
+    [...commands!.matchAll(/`([a-z]+(?: [a-z-]+)?)/g)].map(([, name]) => name!),
   )
   expect(named.sort()).toEqual(Object.keys(COMMANDS).sort())
 })
@@ -301,8 +254,22 @@ test.each([
     ["dead", "--reason", "angry"],
     "tq dead: --reason takes failed, crashed, timed_out, expired, released, not",
   ],
-  [["dead", "purge"], "tq dead purge: a filter is missing. To choose all dead tasks, give --all"],
-  [["dead", "retry"], "tq dead retry: a filter is missing"],
+  [["bulk", "purge"], "tq bulk purge: a filter is missing. To choose all tasks, give --all"],
+  [["bulk", "retry", "--patch", "{"], "tq bulk retry: a filter is missing"],
+  [["bulk", "retry", "--all", "--patch", "{"], "tq bulk retry: --patch takes JSON such as"],
+  [["bulk", "purge", "--all", "--state", "old"], "tq bulk purge: --state takes dead, queued, delayed, done"],
+  [["bulk", HOSTILE], "tq bulk: there is no command "],
+  [["schedules", "list"], 'tq schedules: there is no command "schedules list"; there are schedules get, '],
+  [["schedules", "set", "s"], "tq schedules set: <member=value>... is missing"],
+  [
+    ["schedules", "preview", "cron"],
+    'tq schedules preview: "cron" is not member=value, such as concurrency=5',
+  ],
+  [["queues", "set", "q", "a..b=1"], 'tq queues set: "a..b=1" is not member=value'],
+  [["schedules", "preview", "starts_at=2027-01-99"], "tq schedules preview: starts_at takes a time such as"],
+  [["workers", "--state", "dead"], "tq workers: --state takes live, draining, stale, gone, not"],
+  [["tasks", "--state", "waiting"], "tq tasks: --state takes scheduled, "],
+  [["history", "--last", "1 day"], "tq history: --last takes a time such as"],
   [["tail", "--event", "died"], "tq tail: --event takes submitted, "],
 ] as const)("wrong arguments %j end it with exit code 2", async (args, message) => {
   const { code, out, error } = await run({ BROKER_URL: "http://127.0.0.1:1", API_SECRET_TOKEN: TOKEN }, args)

@@ -1,0 +1,68 @@
+/** Settings as arguments: `concurrency=5 defaults.timeout_ms=5m rate=` sets two members and removes the third. */
+import { type Members, parseExactly, readDurationMs, UsageError } from "./tq-call.ts"
+
+/** How commands that take members explain them. */
+export const MEMBERS_HELP =
+  "A value is JSON, or else a text; a rate may be 20/s or 100/5m, a member that ends in _ms 5m, one that ends in _at an ISO date. `member=` removes a member; members that are not named stay."
+
+export interface Assignment {
+  path: readonly string[]
+  /** undefined removes the member. */
+  value: unknown
+}
+
+export const readMembers = (args: readonly string[]): Assignment[] =>
+  args.map(text => {
+    const at = text.indexOf("=")
+    const path = text.slice(0, Math.max(0, at)).split(".")
+    if (path.includes(""))
+      throw new UsageError(`${JSON.stringify(text)} is not member=value, such as concurrency=5`)
+    return { path, value: readValue(path.at(-1)!, text.slice(at + 1)) }
+  })
+
+/** The members with the assigned ones set or removed. The others stay. */
+export const withMembers = (before: Members, assignments: readonly Assignment[]): Members =>
+  assignments.reduce((members, { path, value }) => setMember(members, path, value), before)
+
+function setMember(members: Members, [name, ...path]: readonly string[], value: unknown): Members {
+  const before = Object.hasOwn(members, name!) ? members[name!] : undefined
+  const after = path.length === 0 ? value : nonEmpty(setMember(asMembers(before), path, value))
+  const others = Object.entries(members).filter(([other]) => other !== name)
+  // fromEntries makes own members, also of the name __proto__.
+  return Object.fromEntries(after === undefined ? others : [...others, [name, after]])
+}
+
+/** Another value, such as a list, is replaced. */
+const asMembers = (value: unknown): Members =>
+  typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Members) : {}
+
+const nonEmpty = (members: Members) => (Object.keys(members).length === 0 ? undefined : members)
+
+function readValue(name: string, text: string): unknown {
+  if (text === "") return undefined
+  if (name === "rate") return readRate(text) ?? jsonOrText(text)
+  if (name.endsWith("_ms")) return readDurationMs(text) ?? jsonOrText(text)
+  if (name.endsWith("_at") && /^\d{4}-\d\d-\d\d/.test(text)) {
+    const at = Date.parse(text)
+    if (Number.isNaN(at))
+      throw new UsageError(`${name} takes a time such as 2027-01-31T08:00:00Z, not ${text}`)
+    return at
+  }
+  return jsonOrText(text)
+}
+
+/** `20/s` or `100/5m`. */
+function readRate(text: string): unknown {
+  const [, limit, count = "", unit = ""] = /^(\d+)\/(\d*)(ms|s|m|h|d)$/.exec(text) ?? []
+  return limit === undefined
+    ? undefined
+    : { limit: Number(limit), per_ms: readDurationMs(`${count || 1}${unit}`) }
+}
+
+function jsonOrText(text: string): unknown {
+  try {
+    return parseExactly(text)
+  } catch {
+    return text
+  }
+}
