@@ -25,9 +25,18 @@ export function timeAfter(
   return next === undefined || next > ends_at ? undefined : next
 }
 
+/** The newest results of cronTimeAfter: thousands of schedules may have the same times, and one result takes 8 µs. */
+const known = new Map<string, number | undefined>()
+const MAX_KNOWN = 1_000
+
 function cronTimeAfter(cron: string, tz: string, after: number): number | undefined {
+  const key = `${cron} ${tz} ${after}`
+  if (known.has(key)) return known.get(key)
   const next = Bun.cron.parse(cron, after, { tz })?.getTime()
-  return next && Math.min(next, firstAfterGap(cron, tz, after, next))
+  const time = next && Math.min(next, firstAfterGap(cron, tz, after, next))
+  if (known.size >= MAX_KNOWN) known.clear()
+  known.set(key, time)
+  return time
 }
 
 /**

@@ -1,5 +1,5 @@
 /** The times of schedules, compared with a table that Python's zoneinfo computed; see dst-times.py. */
-import { describe, expect, test } from "bun:test"
+import { describe, expect, spyOn, test } from "bun:test"
 import { type Recurrence, timeAfter } from "../../lib/task/recurrence.ts"
 import table from "./dst-times.json" with { type: "json" }
 
@@ -56,4 +56,25 @@ test("no time comes before `starts_at` or after `ends_at`, which are themselves 
   expect(timeAfter(between, 0)).toBe(5_000)
   expect(timeAfter(between, 6_999)).toBe(7_000)
   expect(timeAfter(between, 7_000)).toBeUndefined()
+})
+
+test("schedules with the same expression, zone and time share one computation, and others do not", () => {
+  const parse = spyOn(Bun.cron, "parse")
+  try {
+    const next = (cron: string, time_zone: string, after: string) =>
+      new Date(timeAfter({ cron, time_zone }, at(after))!).toISOString().slice(11, 16)
+    const times = () => [
+      next("7 3 * * *", "Europe/Berlin", "2026-06-01T00:00"),
+      next("7 3 * * *", "Asia/Tokyo", "2026-06-01T00:00"),
+      next("8 3 * * *", "Asia/Tokyo", "2026-06-01T00:00"),
+      next("7 3 * * *", "Europe/Berlin", "2026-12-01T00:00"),
+    ]
+    expect(times()).toEqual(["01:07", "18:07", "18:08", "02:07"])
+    const computed = parse.mock.calls.length
+    expect(computed).toBeGreaterThanOrEqual(4)
+    expect(times()).toEqual(["01:07", "18:07", "18:08", "02:07"])
+    expect(parse.mock.calls.length).toBe(computed)
+  } finally {
+    parse.mockRestore()
+  }
 })
