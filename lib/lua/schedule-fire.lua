@@ -6,8 +6,9 @@
              the planned time that follows (0: none); score: when that run starts ("+inf": never); missed: how many planned
              times get no task; at: the time for which a task is created ("": none); overlap: what happens if the newest
              task has not ended: "allow" | "skip" | "cancel"; body, large, extras: of the task, as for submit
-  answers    for each {code, id of the task or the one that prevented it, now, cancelled}; cancelled: false, or {id, code,
-             attempt, at} of the newest task, as cancel answers them
+  answers    now, if each of them created its task and cancelled none; otherwise for each {code, id of the task or the one
+             that prevented it, now, cancelled}; cancelled: false, or {id, code, attempt, at} of the newest task, as cancel
+             answers them
              "fired"                       the task was created
              "exists"                      a task with the id of this time exists already; the next run is planned
              "skipped"                     the newest task has not ended
@@ -56,6 +57,7 @@ for i = first, #ARGV, fields_each do names[#names + 1] = ARGV[i] end
 for i, text in ipairs(redis.call("HMGET", schedules, unpack(names))) do texts[names[i]] = text or "" end
 
 local answers, lines, plans = {}, {}, {}
+local all_plain = true
 local function plan_run(score, name)
   plans[#plans + 1] = score
   plans[#plans + 1] = name
@@ -84,10 +86,12 @@ for i = first, #ARGV, fields_each do
       plan_run(int(now + FULL_RETRY), name) -- so that others that are due are tried first
     end
   end
+  all_plain = all_plain and answer[1] == "fired" and not answer[4]
   answers[#answers + 1] = answer
 end
 commit()
 in_chunks("HSET", lines, schedules)
 in_chunks("ZADD", plans, planned)
 publish(0)
-return answers
+-- One number instead of an answer per run saves a tenth of what a run costs Redis and the broker.
+return all_plain and now or answers

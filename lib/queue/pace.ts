@@ -18,8 +18,17 @@ export class Pace {
 
   /** In how many ms this many more items may be worked on. */
   reserve(items: number, now: number): number {
-    const startAt = this.#nextAt < now - MAX_BEHIND_MS ? now : this.#nextAt
+    const startAt = this.#startAt(now)
     this.#nextAt = startAt + (items / this.perSecond) * 1_000
     return startAt - now
+  }
+
+  /** How many items may be worked on without waiting, because work is late. */
+  behind(now: number): number {
+    return Math.floor((Math.max(0, now - this.#startAt(now)) / 1_000) * this.perSecond)
+  }
+
+  #startAt(now: number): number {
+    return this.#nextAt < now - MAX_BEHIND_MS ? now : this.#nextAt
   }
 }

@@ -206,6 +206,8 @@ export type CancelCode = "cancelled" | "cancelling" | "ended" | "unknown"
 /** A task that a new run of its schedule has cancelled. */
 export type CancelledRun = [id: string, code: CancelCode, attempt: number, at: number]
 
+export type FireAnswer = [code: FireCode, id: string, at: number, cancelled: CancelledRun | null]
+
 /** A group as lua/group-states.lua describes it. */
 export type GroupState = [
   group: string,
@@ -292,7 +294,7 @@ export interface Replies extends SharedReplies {
   texts: (string | null)[]
   taskTypes: string[]
   deadSize: number
-  scheduleFire: [code: FireCode, id: string, at: number, cancelled: CancelledRun | null][]
+  scheduleFire: number | FireAnswer[]
   scheduleSet: "set" | "stale"
   scheduleGet: [now: number, schedule: RawSchedule]
   schedulesDue: [now: number, names: string[], texts: (string | null)[]]

@@ -13,6 +13,15 @@ test("work that is late catches up, and never has a right to more after a long t
   expect([1_000, 1_000].map(now => pace.reserve(10, now))).toEqual([0, 10])
 })
 
+test("work that is late may take as many items as the rate allows, and after a long time none at once", () => {
+  const pace = new Pace(1_000)
+  expect(pace.behind(0)).toBe(0)
+  pace.reserve(10, 0)
+  expect([0, 10, 35, 110, 111].map(now => pace.behind(now))).toEqual([0, 0, 25, 100, 0])
+  pace.reserve(25, 35)
+  expect(pace.behind(35)).toBe(0)
+})
+
 test("work waits for its turn", async () => {
   const pace = new Pace(1_000)
   const begin = performance.now()

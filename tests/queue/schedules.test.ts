@@ -243,7 +243,8 @@ test("more schedules than one read returns are due at one instant, and each crea
   expect(await s.planned()).toEqual(Array.from({ length: 120 }, () => planned))
 })
 
-test("a broker that finds another one ahead leaves the queue to it for a moment", async () => {
+/** Fires 50 schedules that are due. `answer`: what the script answers for the runs with these indexes. */
+async function fireFifty(answer: (at: number) => string) {
   const text = encodeSchedule({
     version: 1,
     planned: 1_000,
@@ -257,27 +258,49 @@ test("a broker that finds another one ahead leaves the queue to it for a moment"
     payload: "1",
   })
   const names = Array.from({ length: 50 }, (_, i) => `s${i}`)
-  const calls: string[] = []
+  /** How many runs each call had. */
+  const calls: number[] = []
+  let fired = 0
   const scripts = {
     async call(script: string, _queue: string, _args: object, items: readonly object[] = []) {
-      calls.push(script)
-      return script === "schedulesDue"
-        ? [2_500, names, names.map(() => text)]
-        : items.map(() => ["stale", "", 2_500, null])
+      if (script === "schedulesDue")
+        return fired === 0 ? [2_500, names, names.map(() => text)] : [2_500, [], []]
+      calls.push(items.length)
+      return items.map(() => [answer(fired++), "", 2_500, null])
     },
   }
   const parts = {
     scripts,
     counters: new Counters(),
     defaults: { of: () => undefined },
+    events: { publishQueueEvent() {} },
     log: createLog("silent"),
     options: {},
   }
   // biome-ignore lint/suspicious/noExplicitAny: only what a call that creates nothing uses
   const wait = await new ScheduleFiring(parts as any).fireDue("q")
-  expect(calls).toEqual(["schedulesDue", "scheduleFire"])
-  expect(wait).toBeGreaterThan(0)
-  expect(wait).toBeLessThan(100)
+  return { calls, wait }
+}
+
+test("a broker that finds another one ahead leaves the queue to it for a moment", async () => {
+  const { calls, wait } = await fireFifty(() => "stale")
+  expect(calls).toHaveLength(1)
+  expect(wait).toBeWithin(1, 1_000)
+})
+
+test("of two brokers whose calls overlap, the one that lost the greater part leaves the queue to the other", async () => {
+  const losing = (stale: number) => fireFifty(at => (at < stale ? "stale" : "missed"))
+  const [less, half] = [await losing(4), await losing(5)]
+  expect(less.wait).toBe(0)
+  expect(half.calls).toEqual([10])
+  expect(half.wait).toBeGreaterThan(0)
+})
+
+test("the runs of one instant are divided into calls of at least ten, so that requests get their turn in between", async () => {
+  const { calls } = await fireFifty(() => "missed")
+  expect(calls.reduce((sum, count) => sum + count)).toBe(50)
+  expect(calls[0]).toBe(10)
+  expect(Math.min(...calls.slice(0, -1))).toBeGreaterThanOrEqual(10)
 })
 
 test("a broker that has set no schedule fires it when the one that did is gone", async () => {
@@ -469,7 +492,7 @@ test("a run that was computed before the schedule was deleted or set again creat
     ) ?? {
       planned: 0,
     }
-    const [answer] = await s.q.direct.scripts.call("scheduleFire", s.q.queue, { retention: 1, ttl: 1 }, [
+    const answers = await s.q.direct.scripts.call("scheduleFire", s.q.queue, { retention: 1, ttl: 1 }, [
       {
         name: s.name,
         version,
@@ -484,7 +507,7 @@ test("a run that was computed before the schedule was deleted or set again creat
         extras: "{}",
       },
     ])
-    return answer![0]
+    return typeof answers === "number" ? answers : answers[0]![0]
   }
   expect(await fire(1)).toBe("stale")
   await s.q.ask("DELETE", `/schedules/${s.id}`)
