@@ -15,10 +15,14 @@ const DUE = 10_000
 const IDLE = 100_000
 const QUEUES = 100
 const DAY_MS = 86_400_000
-const LAST_MIDNIGHT = Math.floor(Date.now() / DAY_MS) * DAY_MS
 const SETTLE_MS = 500
+/** How long before their time schedules are written. */
+const LEAD_MS = 1_500
 /** How long a window without firing takes. */
-const QUIET_MS = 1_500
+const QUIET_MS = 1_700
+/** How many windows of each kind a round has: their p99 varies by a factor. */
+const WINDOWS_PER_ROUND = 4
+const POLL_MS = 20
 
 const queueOf = (i: number) => `queue-${i % QUEUES}`
 
@@ -73,37 +77,47 @@ export const schedules: Row = {
   name: "schedules",
   title: `${DUE.toLocaleString("en-US")} schedules due at one instant, ${IDLE.toLocaleString("en-US")} idle ones in ${QUEUES} queues; everysec`,
   async measure(run) {
-    return [...(await dueAtOnce(run)), ...(await idle(run))]
+    const lines = await dueAtOnce(run)
+    for (const brokers of run.quick ? [1] : [1, 2, 4]) lines.push(...(await cost(run, brokers)))
+    return [...lines, ...(await idle(run))]
   },
 }
 
-const start = async (stack: AsyncDisposableStack) => {
+const start = async (stack: AsyncDisposableStack, brokers = 1) => {
   const env = { AUDIT_INTERVAL_MS: "0" } // an audit reads all schedules
-  const ours = stack.use(await Ours.start({ redis: withAof("everysec"), env }))
+  const ours = stack.use(await Ours.start({ redis: withAof("everysec"), env, brokers }))
   const redis = new Redis({ path: ours.redis.socket })
   stack.defer(() => redis.disconnect())
-  return { ours, redis }
+  let queues = 0
+  return {
+    ours,
+    redis,
+    /** Plans schedules in a queue of their own, and returns when they are due, or would be if they were not two days later. */
+    async fill(daysLater = 0) {
+      const queue = `window-${queues++}`
+      const at = Date.now() + LEAD_MS
+      await plan(redis, DUE, () => queue, at + daysLater * DAY_MS)
+      await redis.publish(SCHEDULES_CHANNEL, queue)
+      await Bun.sleep(at - Date.now())
+      return { at, fired: () => redis.llen(keyOf(queue, "ready", "5")) }
+    },
+  }
 }
 
 /** Windows in which schedules fire and quiet ones take turns. Each has a queue of its own with as many schedules. */
 async function dueAtOnce(run: Run): Promise<Line[]> {
   await using stack = new AsyncDisposableStack()
-  const { ours, redis } = await start(stack)
-  let windows = 0
+  const { ours, fill } = await start(stack)
   const window = (fires: boolean) => async () => {
-    const queue = `window-${windows++}`
-    await plan(redis, DUE, () => queue, fires ? LAST_MIDNIGHT : LAST_MIDNIGHT + 2 * DAY_MS)
-    await Bun.sleep(SETTLE_MS)
-    const ready = keyOf(queue, "ready", "5")
-    const from = performance.now()
-    if (fires) await redis.publish(SCHEDULES_CHANNEL, queue)
+    const { at, fired } = await fill(fires ? 0 : 2)
     const durations = await otherQueue(ours.broker.url, async () => {
-      const fired = await redis.llen(ready)
-      return fires ? fired === DUE : performance.now() > from + QUIET_MS
+      const count = await fired()
+      return fires ? count === DUE : Date.now() > at + QUIET_MS
     })
-    return { seconds: (performance.now() - from) / 1_000, p99: quantile(durations, 0.99) }
+    return { seconds: (Date.now() - at) / 1_000, p99: quantile(durations, 0.99) }
   }
-  const results = await alternate(run, [
+  const rounds = run.quick ? run.rounds : run.rounds * WINDOWS_PER_ROUND
+  const results = await alternate({ ...run, rounds }, [
     { name: "quiet", slice: window(false) },
     { name: "firing", slice: window(true) },
   ])
@@ -122,8 +136,48 @@ async function dueAtOnce(run: Run): Promise<Line[]> {
       unit,
       values: firing.map(({ p99 }) => p99),
       ratio: { of: "ours, quiet", values: firing.map(({ p99 }, round) => p99 / quiet[round]!.p99) },
+      target: { atMost: 1.1 },
     },
     { contender: "ours, quiet", unit, values: quiet.map(({ p99 }) => p99) },
+  ]
+}
+
+/** What it costs if nothing else happens. Brokers that find another one ahead have worked in vain, so several may cost more. */
+async function cost(run: Run, brokers: number): Promise<Line[]> {
+  await using stack = new AsyncDisposableStack()
+  const { ours, redis, fill } = await start(stack, brokers)
+  const contender = `ours, BROKERS=${brokers}`
+  const { redis: redisPid, ...brokerPids } = ours.servers
+  const cpuOf = (pids: readonly number[]) => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0)
+  const results = await alternate(run, [
+    {
+      name: contender,
+      async slice() {
+        const { at, fired } = await fill()
+        const ofBrokers = cpuOf(Object.values(brokerPids))
+        const ofRedis = cpuOf([redisPid])
+        const calls = await scriptCalls(redis)
+        while ((await fired()) < DUE) await Bun.sleep(POLL_MS)
+        return {
+          seconds: (Date.now() - at) / 1_000,
+          brokers: ((cpuOf(Object.values(brokerPids)) - ofBrokers) / DUE) * 1e6,
+          redis: ((cpuOf([redisPid]) - ofRedis) / DUE) * 1e6,
+          calls: (await scriptCalls(redis)) - calls,
+        }
+      },
+    },
+  ])
+  const windows = results.get(contender)!
+  const line = (unit: string, value: (window: (typeof windows)[number]) => number): Line => ({
+    contender,
+    unit,
+    values: windows.map(value),
+  })
+  return [
+    { ...line("s until all have fired", ({ seconds }) => seconds), target: { atMost: 2 } },
+    line("µs of CPU time of all brokers per task", ({ brokers }) => brokers),
+    line("µs of CPU time of Redis per task", ({ redis }) => redis),
+    line("script calls", ({ calls }) => calls),
   ]
 }
 
@@ -131,7 +185,7 @@ async function idle(run: Run): Promise<Line[]> {
   await using stack = new AsyncDisposableStack()
   const { ours, redis } = await start(stack)
   run.progress("idle")
-  await plan(redis, IDLE, queueOf, LAST_MIDNIGHT + 2 * DAY_MS)
+  await plan(redis, IDLE, queueOf, Date.now() + 2 * DAY_MS)
   // The broker learns the queues now: if it found them in Redis later, it would check all of them during the measurement.
   const first = { every_ms: 2 * DAY_MS, task: { type: "report" } }
   for (let i = 0; i < QUEUES; i++) await ours.broker.client.setSchedule(`${queueOf(i)}:first`, first)
