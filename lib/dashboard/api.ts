@@ -2,6 +2,7 @@
 import type { SessionView } from "../wire/operating.ts"
 import type { Problem as ProblemView } from "../wire/problem.ts"
 import { BASE } from "./base.ts"
+import { noteDate } from "./clock.ts"
 import { noteNews } from "./pulse.ts"
 import { Store } from "./store.ts"
 
@@ -96,6 +97,7 @@ async function send(
       ...(body === undefined ? {} : { body }),
     })
     noteNews()
+    noteDate(answer.headers.get("date"))
     outage.set(
       answer.status === 503 ? "redis" : answer.status > 503 || answer.status === 502 ? "broker" : undefined,
     )

@@ -2,6 +2,7 @@
 import { Fragment } from "preact"
 import type { BrokersAnswer, BrokerView } from "../wire/brokers.ts"
 import { can, Problem, requestJson } from "./api.ts"
+import { brokerNow } from "./clock.ts"
 import { useData } from "./live.ts"
 import { ProblemNote } from "./parts.tsx"
 import { Table } from "./table.tsx"
@@ -90,7 +91,7 @@ const BrokerTable = ({ broker: own, brokers }: BrokersAnswer) => (
       },
       { head: "Host", cell: ({ host, pid }) => <SafeText text={`${host}, process ${pid}`} most={100} /> },
       { head: "Version", cell: ({ version }) => version },
-      { head: "Up for", num: true, cell: ({ started_at }) => formatDuration(Date.now() - started_at) },
+      { head: "Up for", num: true, cell: ({ started_at }) => formatDuration(brokerNow() - started_at) },
       { head: "Last seen", num: true, cell: ({ seen_at }) => <Time at={seen_at} /> },
     ]}
   />

@@ -1,6 +1,7 @@
 /** Line charts over a span of time. The legend shows the latest values, or those under the pointer. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks"
 import uPlot from "uplot"
+import { recent } from "./feed.ts"
 import { CHART_DELAY_SECONDS } from "./history.ts"
 import { useClock } from "./live.ts"
 import { onColors, timeZone } from "./preferences.ts"
@@ -14,7 +15,7 @@ const NARROW_PIXELS = 440
 
 /** All charts of a span show the same time. */
 function timeRange({ seconds }: Span): [number, number] {
-  const end = Math.floor(Date.now() / 1_000) - CHART_DELAY_SECONDS
+  const end = Math.floor(recent.now() / 1_000) - CHART_DELAY_SECONDS
   return [end - seconds + 1, end]
 }
 
@@ -42,6 +43,7 @@ export function Chart({
   unit,
   span,
   format = formatRate,
+  steps,
 }: {
   title: string
   lines: Lines
@@ -49,6 +51,8 @@ export function Chart({
   unit: string
   span: Span
   format?: (value: number) => string
+  /** The distances of labels on the axis of the values, from which one is chosen. */
+  steps?: readonly number[]
 }) {
   const box = useRef<HTMLDivElement>(null)
   const plot = useRef<uPlot | undefined>(undefined)
@@ -83,7 +87,13 @@ export function Chart({
               splits: ({ width }) => labelsOf(span, timeRange(span), timeZone(), width < NARROW_PIXELS),
               values: (_, splits) => splits.map(at => labelText(span, at, timeZone())),
             },
-            { ...axis, size: 52, space: 28, values: (_, splits) => splits.map(format) },
+            {
+              ...axis,
+              size: 52,
+              space: 28,
+              ...(steps && { incrs: steps as number[] }),
+              values: (_, splits) => splits.map(format),
+            },
           ],
           series: [
             {},

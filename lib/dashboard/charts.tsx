@@ -24,6 +24,15 @@ const PERCENTILE_LINES: Lines = [
   { label: "p95", color: "running" },
   { label: "p99", color: "bad" },
 ]
+/** There is no half of a task, nor a label for half of a millisecond. */
+const COUNT_STEPS = Array.from({ length: 28 }, (_, i) => [1, 2, 5][i % 3]! * 10 ** Math.floor(i / 3))
+const [SECOND, MINUTE, HOUR, DAY] = [1_000, 60_000, 3_600_000, 86_400_000]
+const DURATION_STEPS = [
+  ...COUNT_STEPS.filter(step => step < SECOND),
+  ...[SECOND, MINUTE].flatMap(unit => [1, 2, 5, 10, 30].map(count => count * unit)),
+  ...[1, 2, 6, 12].map(count => count * HOUR),
+  ...COUNT_STEPS.map(count => count * DAY),
+]
 const RATES = [
   (point: HistoryPoint) => perSecond(point.submitted, point),
   (point: HistoryPoint) => perSecond(point.done, point),
@@ -77,7 +86,14 @@ export function Charts({ queue, query }: { queue?: string; query: URLSearchParam
       {problem && <ProblemNote problem={problem} />}
       <div class="charts" key={span.name}>
         <Chart title="Throughput" unit="tasks per second" lines={RATE_LINES} points={rates} span={span} />
-        <Chart title="Depth" unit="tasks" lines={DEPTH_LINES} points={depths} span={span} />
+        <Chart
+          title="Depth"
+          unit="tasks"
+          lines={DEPTH_LINES}
+          points={depths}
+          span={span}
+          steps={COUNT_STEPS}
+        />
         <Chart
           title="Wait"
           unit="from submit to first lease"
@@ -85,6 +101,7 @@ export function Charts({ queue, query }: { queue?: string; query: URLSearchParam
           points={() => linesOf(answer, WAITS)}
           span={span}
           format={formatDuration}
+          steps={DURATION_STEPS}
         />
         <Chart
           title="Run time"
@@ -93,6 +110,7 @@ export function Charts({ queue, query }: { queue?: string; query: URLSearchParam
           points={() => linesOf(answer, RUNS)}
           span={span}
           format={formatDuration}
+          steps={DURATION_STEPS}
         />
       </div>
     </section>

@@ -2,6 +2,7 @@
 import { useMemo, useRef, useState } from "preact/hooks"
 import { EVENT_NAMES, type EventData } from "../wire/events.ts"
 import { can, Problem, queryOf } from "./api.ts"
+import { brokerNow } from "./clock.ts"
 import { Filter, FilterBar, Select } from "./fields.tsx"
 import { type EventHandler, stream, useClock, useStream } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, TaskLink } from "./parts.tsx"
@@ -38,7 +39,7 @@ export function Events({ route: { query } }: { route: Route }) {
   useClock(500)
   const streamQuery = useMemo(() => {
     rows.current = []
-    const after = `${Date.now() - PAST_MS}-0`
+    const after = `${brokerNow() - PAST_MS}-0`
     return queryOf({ queue, event: event || SHOWN_EVENTS.join(","), last_event_id: after }).slice(1)
   }, [queue, event])
   const addRow: EventHandler = (name, data) => {

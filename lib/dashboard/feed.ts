@@ -1,11 +1,12 @@
 /** The event stream that is open in every view: it feeds the charts and tells the lists of queues when to reload. */
 import { useEffect, useMemo } from "preact/hooks"
 import { session } from "./api.ts"
+import { clockOffsetMs } from "./clock.ts"
 import { History } from "./history.ts"
 import { type EventHandler, feedListeners, stream, useStream } from "./live.ts"
 import { watchPulse } from "./pulse.ts"
 
-export const recent = new History()
+export const recent = new History(() => clockOffsetMs)
 const STORAGE_KEY = "charts"
 
 /** Charts survive a reload of the tab, but not another user. */

@@ -58,6 +58,9 @@ export class History {
   #settledAt = 0
   #polledAt: number | undefined
 
+  /** `offsetMs`: how far the broker's clock is ahead of this one, as long as no event tells the time of Redis. */
+  constructor(private readonly offsetMs: () => number = () => 0) {}
+
   /** The query of /events. It asks for the past events that this page has not seen, as far as the broker keeps them. */
   eventsQuery(now = Date.now()): string {
     const after = this.#lastId || `${now - HISTORY_SECONDS * 1_000}-0`
@@ -96,7 +99,7 @@ export class History {
   addQueues(queues: readonly QueueNow[], { all, streaming }: { all: boolean; streaming: boolean }): void {
     const now = Date.now()
     const depths = queues.map(({ queue, depth }) => [queue, depth] as const)
-    this.#depths.push({ at: now, all, queues: new Map(depths) })
+    this.#depths.push({ at: now + this.#aheadMs(), all, queues: new Map(depths) })
     this.#forgetOld(now)
     const since = this.#polledAt === undefined ? undefined : this.#second(this.#polledAt) + 1
     this.#polledAt = streaming ? undefined : now
@@ -131,7 +134,7 @@ export class History {
 
   /** The time by the clock of Redis, as far as it is known. */
   now(): number {
-    return Date.now() + (this.#skewMs === -Infinity ? 0 : this.#skewMs)
+    return Date.now() + this.#aheadMs()
   }
 
   /** Seconds, and for each of COUNTS how many there were in each; null if unknown. */
@@ -201,7 +204,11 @@ export class History {
 
   /** The second by the clock of Redis at a time by the clock of this browser. */
   #second(at: number): number {
-    return Math.floor((at + (this.#skewMs === -Infinity ? 0 : this.#skewMs)) / 1_000)
+    return Math.floor((at + this.#aheadMs()) / 1_000)
+  }
+
+  #aheadMs(): number {
+    return this.#skewMs === -Infinity ? this.offsetMs() : this.#skewMs
   }
 
   #countAt(second: number, queue: string | undefined, what: (typeof COUNTS)[number]): number | null {
@@ -224,7 +231,7 @@ export class History {
     const oldest = this.#second(now) - MAX_AGE_SECONDS
     for (const map of [this.#counts, this.#estimates, this.#known])
       for (const second of map.keys()) if (second < oldest) map.delete(second)
-    const first = this.#depths.findIndex(({ at }) => at >= now - HISTORY_SECONDS * 1_000)
+    const first = this.#depths.findIndex(({ at }) => at >= now + this.#aheadMs() - HISTORY_SECONDS * 1_000)
     this.#depths.splice(0, first < 0 ? this.#depths.length : first)
   }
 }

@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks"
 import type { HistoryAnswer } from "../wire/charting.ts"
 import type { TasksAnswer } from "../wire/inspecting.ts"
 import { can, queryOf, requestJson } from "./api.ts"
+import { brokerNow } from "./clock.ts"
 import { Filter } from "./fields.tsx"
 import { useQueueNames } from "./queue-names.tsx"
 import { go, refine } from "./route.ts"
@@ -103,7 +104,7 @@ function useTypesOf(queue: string | undefined): readonly string[] {
   useEffect(() => {
     if (queue === undefined || !can("read")) return
     const abort = new AbortController()
-    const query = queryOf({ queue, types: "true", from_at: Date.now() - DAY_MS })
+    const query = queryOf({ queue, types: "true", from_at: brokerNow() - DAY_MS })
     requestJson<HistoryAnswer>("GET", `/history${query}`, undefined, abort.signal)
       .then(({ types = [] }) => setTypes(types.map(({ type }) => type)))
       .catch(() => {}) // the filter works without suggestions

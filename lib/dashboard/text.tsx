@@ -1,6 +1,7 @@
 /** Formats text, times and numbers. Untrusted text is always rendered as text nodes, never as HTML. */
 import type { ComponentChild } from "preact"
 import type { QueueSettings } from "../wire/queue-settings.ts"
+import { brokerNow } from "./clock.ts"
 import { useClock } from "./live.ts"
 import { times, timeZone } from "./preferences.ts"
 import { useStore } from "./store.ts"
@@ -17,13 +18,17 @@ const INVISIBLE = new RegExp(
 const MAX_MARKS = 400
 const escapeOf = (c: string) => `\\u${c.codePointAt(0)!.toString(16).padStart(4, "0")}`
 
+/** The beginning of a text. A character of two units, such as an emoji, is not cut in the middle. */
+const startOf = (text: string, most: number): string =>
+  text.length > most ? text.slice(0, /[\ud800-\udbff]/.test(text[most - 1]!) ? most - 1 : most) : text
+
 /** Text for attributes: shortened, with invisible characters as escapes. */
 export const escapeInvisible = (text: string, most = 300): string =>
-  (text.length > most ? `${text.slice(0, most)}…` : text).replace(INVISIBLE, escapeOf)
+  (text.length > most ? `${startOf(text, most)}…` : text).replace(INVISIBLE, escapeOf)
 
 /** Untrusted text with invisible characters shown as small marks. */
 export function SafeText({ text, most = 2_000 }: { text: string; most?: number }) {
-  const cut = text.length > most ? text.slice(0, most) : text
+  const cut = startOf(text, most)
   const parts: ComponentChild[] = []
   let at = 0
   for (const { 0: c, index } of cut.matchAll(INVISIBLE)) {
@@ -77,7 +82,7 @@ export function Time({ at, live = true }: { at: number; live?: boolean }) {
   const date = new Date(at)
   return (
     <time dateTime={date.toISOString()} title={`${date.toLocaleString("en-GB")} (${date.toISOString()})`}>
-      {shown === "relative" ? formatRelative(Date.now() - at, at) : formatMoment(at)}
+      {shown === "relative" ? formatRelative(brokerNow() - at, at) : formatMoment(at)}
     </time>
   )
 }

@@ -2,6 +2,7 @@
 import { Fragment } from "preact"
 import type { WorkerView } from "../wire/managing.ts"
 import { can, requestJson } from "./api.ts"
+import { brokerNow } from "./clock.ts"
 import { ActionDialog } from "./dialog.tsx"
 import { Icon } from "./icon.tsx"
 import { Badge, QueueLink } from "./parts.tsx"
@@ -41,7 +42,7 @@ export const workerHash = (worker: string) => `#/workers/${encodeURIComponent(wo
 
 /** How long this run of the worker has been seen; until now if it still is. */
 const upMs = ({ first_seen_at, last_seen_at, state }: WorkerView) =>
-  (state === "live" || state === "draining" ? Math.max(last_seen_at, Date.now()) : last_seen_at) -
+  (state === "live" || state === "draining" ? Math.max(last_seen_at, brokerNow()) : last_seen_at) -
   first_seen_at
 
 export function WorkerTable(props: {

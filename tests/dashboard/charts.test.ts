@@ -198,4 +198,41 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await says("Depth", "queued 40")
     await page.picture("history-5m-queue")
   })
+
+  test.each([
+    ["an hour ahead", 3_600_000],
+    ["an hour behind", -3_600_000],
+  ])("times are those of the broker, if the clock of the browser is %s", async (_, clockMs) => {
+    await using page = await browser.signedIn(broker.url, "#/queues/mail", TOKEN, { clockMs })
+    const says = (title: string, text: string) =>
+      until(`${title}: ${text}`, async () => (await legendAt(page, title, 0.2)).includes(text))
+    await says("Throughput", "submitted 2")
+    await says("Depth", "queued 40")
+    await says("Run time", "p50")
+    await broker.call("POST", "/submit", { type: "welcome", queue: "mail" })
+    await page.page.goto(`${broker.url}/dashboard#/tasks?queue=mail`)
+    await page.reads(/(now|\d s ago)$/m)
+    await page.page.goto(`${broker.url}/dashboard#/events?event=submitted`)
+    await page.find("link", "mail")
+  })
+
+  test("no two labels of an axis are the same, also without a value", async () => {
+    await using page = await browser.page({ width: 1_440 })
+    await page.page.evaluateOnNewDocument(`
+      globalThis.drawn = []
+      const { fillText } = CanvasRenderingContext2D.prototype
+      CanvasRenderingContext2D.prototype.fillText = function (...args) {
+        drawn.push(args[0])
+        fillText.apply(this, args)
+      }`)
+    await page.page.goto(`${broker.url}/dashboard#/queues/never-polled`)
+    await broker.call("POST", "/submit", { type: "welcome", queue: "never-polled" })
+    await page.fill("Token", TOKEN)
+    await page.click("button", "Sign in")
+    await page.find("heading", "Run time")
+    await until("it is drawn", async () => Number(await page.page.evaluate("drawn.length")) > 10)
+    const labels = (await page.page.evaluate("drawn")) as string[]
+    const countOf = (label: string) => labels.filter(text => text === label).length
+    expect(countOf("1 ms")).toBe(countOf("0 ms"))
+  })
 })

@@ -78,6 +78,20 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect(await settingsOf(queue)).toMatchObject({ concurrency: 3, rate })
   })
 
+  test("a long name is not cut in the middle of a character", async () => {
+    const queue = freshName()
+    for (const first of ["", "a"])
+      await submit(queue, { type: first + "\u{1f600}".repeat(60), max_retries: 0 })
+    const { tasks } = (await answered(post(broker, "/lease", { queues: [queue], max: 2 }))) as {
+      tasks: { id: string; lease: string }[]
+    }
+    for (const { id, lease } of tasks)
+      await answered(post(broker, "/ack", { task_id: id, lease, status: "failed", error: "no" }))
+    await using page = await signedIn(`#/dead?queue=${queue}`)
+    await page.reads("a\u{1f600}")
+    expect(await page.text()).not.toContain("\\ud83d")
+  })
+
   test("each button of a row says what it is for, also in groups with odd names", async () => {
     const queue = freshName()
     const groups = ["g".repeat(128), "\u{1f600}".repeat(64), "a/b:*%2F?#", "  "]

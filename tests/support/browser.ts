@@ -18,6 +18,8 @@ export interface Look {
   width?: number
   height?: number
   dark?: boolean
+  /** How far the clock of the browser is off. */
+  clockMs?: number
   /** Console errors that the test expects. */
   expect?: RegExp
 }
@@ -60,6 +62,7 @@ export class TestBrowser implements AsyncDisposable {
       // axe and the pictures would catch animations halfway.
       { name: "prefers-reduced-motion", value: "reduce" },
     ])
+    if (look.clockMs) await page.evaluateOnNewDocument(shiftClock, look.clockMs)
     const testPage = new TestPage(page, await page.createCDPSession(), this.faults)
     if (look.expect) testPage.expectFaults(look.expect)
     return testPage
@@ -85,6 +88,15 @@ export class TestBrowser implements AsyncDisposable {
     await this.browser.close().catch(() => child?.kill("SIGKILL"))
     await rm(this.profile, { recursive: true, force: true, maxRetries: 5 })
   }
+}
+
+/** Runs in the page. */
+function shiftClock(ms: number) {
+  const Real = Date
+  globalThis.Date = new Proxy(Real, {
+    construct: (_, args) => new Real(...((args.length === 0 ? [Real.now() + ms] : args) as [number])),
+    get: (_, name) => (name === "now" ? () => Real.now() + ms : Reflect.get(Real, name)),
+  })
 }
 
 /** A visible element. */
