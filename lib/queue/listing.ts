@@ -58,6 +58,8 @@ export interface TaskFilter {
   idPart?: string | undefined
   /** Omits payloads that have their own keys, which may be large. */
   bare?: boolean
+  /** Only these places; undefined: all of the states. */
+  places?: readonly string[] | undefined
 }
 
 export interface Found {
@@ -88,10 +90,10 @@ export async function tasksPage(scripts: Scripts, filter: TaskFilter): Promise<P
 /** Such a page, in which payloads that have their own keys are missing. `looked`: how many entries were read. */
 export async function findTasks(
   scripts: Scripts,
-  { queues, state, limit, cursor, sight, matches, idPart = "" }: Omit<TaskFilter, "bare">,
+  { queues, state, limit, cursor, sight, matches, idPart = "", places: only }: Omit<TaskFilter, "bare">,
 ): Promise<FoundPage & { looked: number }> {
   const states: readonly State[] = [state].flat()
-  const places = [...new Set(states.flatMap(of => PLACES[of]))]
+  const places = only ?? [...new Set(states.flatMap(of => PLACES[of]))]
   const after = cursor === undefined ? undefined : readCursor(cursor, places)
   const from = after === undefined ? 0 : queues.findIndex(queue => queue >= after.queue)
   const remaining = from < 0 ? [] : queues.slice(from)

@@ -21,6 +21,7 @@ import lease from "../lua/lease.lua" with { type: "text" }
 import leasesByWorker from "../lua/leases-by-worker.lua" with { type: "text" }
 import merged from "../lua/merged.lua" with { type: "text" }
 import moves from "../lua/moves.lua" with { type: "text" }
+import newest from "../lua/newest.lua" with { type: "text" }
 import page from "../lua/page.lua" with { type: "text" }
 import pause from "../lua/pause.lua" with { type: "text" }
 import purge from "../lua/purge.lua" with { type: "text" }
@@ -120,6 +121,7 @@ export const QUEUE_SCRIPTS = {
     args: ["queues", "places", "limit", "bytes", "part", "place", "score", "id"],
     each: [],
   },
+  newest: { source: newest, args: ["queues", "priorities", "skip", "limit"], each: [] },
   merged: {
     source: merged,
     args: ["queues", "places", "retention", "limit", "most", "part", "at", "queue", "place", "id"],
@@ -290,6 +292,7 @@ export interface Replies extends SharedReplies {
     ...faults: [index: number, fault: AuditFault, mended: 0 | 1, lease: string][],
   ]
   page: [now: number, more: 0 | 1, ...parts: PagePart[]]
+  newest: [now: number, ...parts: NewestPart[]]
   merged: [now: number, more: 0 | 1, last: MergedEntry | null, ...found: MergedEntry[]]
   texts: (string | null)[]
   taskTypes: string[]
@@ -307,6 +310,14 @@ export type PagePart = [
   queue: string,
   place: string,
   ...entries: [score: string, id: string, text: string | null][],
+]
+
+/** The last tasks of a ready list, the end of the list first. `more`: there are others before them. */
+export type NewestPart = [
+  queue: string,
+  priority: string,
+  more: 0 | 1,
+  ...tasks: [id: string, created: string][],
 ]
 
 /** An entry of a sorted set of a queue. `at`: its score, less the retention that it includes. */

@@ -130,7 +130,7 @@ export const TasksQuery = Type.Object(
         TASK_ORDERS.map(order => Type.Literal(order)),
         {
           description:
-            "`queue` (default): queue by queue; `time`: merged over the queues, the newest first, but scheduled and retrying tasks with the next due first, and running ones with the next end of a lease first. With `id` or state `all`, the order is always `time`",
+            "`queue` (default): queue by queue; `time`: merged over the queues, the newest first, but scheduled and retrying tasks with the next due first, and running ones with the next end of a lease first; queued tasks that cannot be merged follow queue by queue. With `id` or state `all`, the order is always `time`",
         },
       ),
     ),

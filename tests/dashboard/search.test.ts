@@ -79,6 +79,23 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.find("link", new RegExp(id))
   })
 
+  test("queued tasks of several queues are listed with the newest first, in their state and in all", async () => {
+    const name = freshName()
+    const ids: string[] = []
+    for (const suffix of ["b", "a", "c", "a"]) {
+      ids.push(await submitted(broker, { type: "mail", queue: `${name}-${suffix}` }))
+      await Bun.sleep(2) // each in a millisecond of its own
+    }
+    const listed = async (page: TestPage) => {
+      await page.find("link", new RegExp(ids[0]!))
+      return page.page.evaluate("[...document.querySelectorAll('tbody a.id')].map(link => link.title)")
+    }
+    for (const state of ["queued", "all"]) {
+      await using page = await signedIn(`#/tasks?state=${state}&queue_part=${name}`)
+      expect(await listed(page)).toEqual(ids.toReversed())
+    }
+  })
+
   test("scheduled tasks of several queues are listed with the next due first", async () => {
     const name = freshName()
     const queues = [`${name}-b`, `${name}-a`, `${name}-c`]

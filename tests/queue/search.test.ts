@@ -179,10 +179,10 @@ describe("in the order of time", () => {
     expect(tasks.filter(({ id }) => !seen.has(id))).toEqual([])
   })
 
-  test("all states at once: running, ended, delayed, then queued tasks, each once", async () => {
+  test("all states at once: running, then queued and ended, then delayed tasks, each once", async () => {
     await using q = await own()
     const { dead, done, cancelled, retrying, scheduled, processing, queued } = await oneInEachState(q)
-    const expected = [processing, cancelled, dead, done, retrying, scheduled, queued]
+    const expected = [processing, queued, cancelled, dead, done, retrying, scheduled]
     for (const limit of [1, 2, 3, 4, 5, 6, 7, 100])
       expect([limit, (await q.all(`state=all&limit=${limit}`)).ids]).toEqual([limit, expected])
     expect((await q.all("state=all&queue=a")).ids).toEqual([processing, done, retrying])
@@ -198,13 +198,19 @@ describe("in the order of time", () => {
       expect([state, (await q.all(`state=${state}&order=time`)).ids]).toEqual([state, [id]])
   })
 
-  test("a page that ended tasks fill is followed by queued ones, if there are any", async () => {
+  test("queued and ended tasks are merged, and a full page is the last one if no more follow", async () => {
     await using q = await own()
     const ended = [await q.ended({ queue: "a" }), await q.ended({ queue: "a" })].toReversed()
     expect((await q.all("state=all&limit=2")).pages).toBe(1)
-    const queued = [await q.submit({ queue: "b" }), await q.submit({ queue: "b" })]
-    for (const limit of [1, 2, 3, 4])
-      expect([limit, (await q.all(`state=all&limit=${limit}`)).ids]).toEqual([limit, [...ended, ...queued]])
+    const queued: string[] = []
+    for (const list of [queued, ended, queued]) {
+      await Bun.sleep(2) // each in a millisecond of its own
+      list.unshift(await (list === ended ? q.ended({ queue: "a" }) : q.submit({ queue: "b" })))
+    }
+    const expected = [queued[0]!, ended[0]!, queued[1]!, ...ended.slice(1)]
+    for (const limit of [1, 2, 3, 4, 5])
+      expect([limit, (await q.all(`state=all&limit=${limit}`)).ids]).toEqual([limit, expected])
+    expect((await q.all("state=all&limit=5")).pages).toBe(1)
   })
 
   test("a token that is bound to queues sees only theirs", async () => {
@@ -222,6 +228,132 @@ describe("in the order of time", () => {
       expect(tasks).toEqual([])
     }
     expect((await ask("state=all&queue=b&text=x")).status).toBe(403)
+  })
+})
+
+describe("queued tasks in the order of time", () => {
+  /** Their submits, as the tasks say. */
+  const timesOf = (tasks: readonly TaskView[]) => tasks.map(({ created_at }) => created_at)
+  const descending = (times: readonly number[]) => times.toSorted((a, b) => b - a)
+  /** Submits tasks whose submits are `at` ms ago. */
+  async function submit(q: Own, tasks: readonly { at: number; queue: string; priority?: number }[]) {
+    const request = tasks.map(({ at: _, ...task }) => ({ type: "t", ...task }))
+    const answer = (await answered(post(q.broker, "/submit", request))) as unknown as { task_id: string }[]
+    const ids = answer.map(({ task_id }) => task_id)
+    const keys = ids.map(id => keyOf(id.split(":")[0]!, "task", localOf(id)))
+    const texts = await q.redis.mget(keys)
+    const created = (text: string, at: number) => text.replace(/^((?:\S+ ){8})\d+/, `$1${NOW - at}`)
+    await q.redis.mset(keys.flatMap((key, i) => [key, created(texts[i]!, tasks[i]!.at)]))
+    return ids
+  }
+
+  test("of several queues and priorities are merged, the newest first, on pages of any size", async () => {
+    await using q = await own()
+    const tasks = Array.from({ length: 60 }, (_, i) => ({
+      at: 1_000 - i,
+      queue: "abc"[(i * 7) % 3]!,
+      priority: (i * 5) % 10,
+    }))
+    const ids = await submit(q, tasks)
+    for (const limit of [1, 2, 7, 59, 60, 100])
+      expect([limit, (await q.all(`state=queued&order=time&limit=${limit}`)).ids]).toEqual([
+        limit,
+        ids.toReversed(),
+      ])
+    expect((await q.all("state=queued&order=time&queue_part=B&limit=3")).ids).toEqual(
+      ids.filter(id => id.startsWith("b")).toReversed(),
+    )
+    // Without an order they are listed as they are leased.
+    expect((await q.all("state=queued&limit=100")).ids.map(id => id[0]!).join("")).toMatch(/^a+b+c+$/)
+  })
+
+  test("of a fast and a slow queue are merged over many pages, and each is listed once", async () => {
+    await using q = await own()
+    const ids: string[] = []
+    for (let from = 0; from < 3_000; from += 1_000)
+      ids.push(
+        ...(await submit(
+          q,
+          Array.from({ length: 1_000 }, (_, i) => {
+            const at = 3_000 - from - i
+            return { at, queue: at % 100 === 0 ? "slow" : "fast" }
+          }),
+        )),
+      )
+    for (const limit of [99, 1_000])
+      expect((await q.all(`state=queued&order=time&limit=${limit}`)).ids).toEqual(ids.toReversed())
+  })
+
+  test("that were given back or became due are listed too, though their lists are not in order", async () => {
+    await using q = await own()
+    const many = (count: number, at: number) =>
+      Array.from({ length: count }, (_, i) => ({ at: at - i, queue: "a" }))
+    const old = await submit(q, many(300, 10_000))
+    const late = await submit(q, many(300, 90_000)) // at the end of the list, as after a delay
+    const fresh = await submit(q, many(300, 1_000))
+    const { tasks } = (await answered(post(q.broker, "/lease", { queues: ["a"] }))) as { tasks: Body[] }
+    const { id, lease } = tasks[0] as { id: string; lease: string }
+    await answered(post(q.broker, "/ack", { task_id: id, lease, status: "released" }))
+    const first = await q.page("state=queued&order=time&limit=100")
+    expect(first.tasks.map(({ id }) => id)).toEqual(fresh.toReversed().slice(0, 100))
+    const { ids } = await q.all("state=queued&order=time&limit=100")
+    expect(new Set(ids)).toEqual(new Set([...old, ...late, ...fresh]))
+  })
+
+  test("of groups follow, queue by queue, and are listed once", async () => {
+    await using q = await own()
+    const plain = await submit(q, [
+      { at: 9, queue: "a" },
+      { at: 8, queue: "b" },
+      { at: 7, queue: "a" },
+    ])
+    const grouped: string[] = []
+    for (const queue of ["b", "a", "b"]) grouped.push(await q.submit({ queue, group: "g" }))
+    const { ids: all } = await q.all("state=queued")
+    const rest = all.filter(id => grouped.includes(id))
+    expect(rest.map(id => id[0]!)).toEqual(["a", "b", "b"])
+    for (const limit of [1, 2, 4, 6, 100]) {
+      const { ids } = await q.all(`state=queued&order=time&limit=${limit}`)
+      expect([limit, ids]).toEqual([limit, [...plain.toReversed(), ...rest]])
+    }
+  })
+
+  test("without those that were cancelled, or whose priority was changed", async () => {
+    await using q = await own()
+    const ids = await submit(
+      q,
+      Array.from({ length: 6 }, (_, i) => ({ at: 10 - i, queue: "ab"[i % 2]! })),
+    )
+    await answered(post(q.broker, `/cancel/${ids[5]}`, undefined))
+    await answered(q.broker.call("PATCH", `/tasks/${ids[2]}`, { priority: 9 }))
+    const { ids: listed } = await q.all("state=queued&order=time&limit=2")
+    expect(listed).toEqual([ids[4]!, ids[3]!, ids[2]!, ids[1]!, ids[0]!])
+  })
+
+  test("of 20,000 are listed in bounded steps, the newest first, and none is missing", async () => {
+    await using q = await own()
+    const sample = await q.submit({ queue: "many" })
+    const text = (await q.redis.get(keyOf("many", "task", localOf(sample))))!
+    for (let from = 0; from < 20_000; from += 1_000) {
+      const names = Array.from({ length: 1_000 }, (_, i) => `filler-${from + i}`)
+      const created = (i: number) => text.replace(/^((?:\S+ ){8})\d+/, `$1${NOW - 30_000 + from + i}`)
+      await q.redis.mset(names.flatMap((name, i) => [keyOf("many", "task", name), created(i)]))
+      await q.redis.rpush(keyOf("many", "ready", "5"), ...names)
+    }
+    const seen = new Set<string>()
+    const times: number[] = []
+    for (let cursor: string | undefined, page = 0; page < 100; page++) {
+      const before = await scriptCalls(q.redis)
+      const answer = await q.page("state=queued&order=time&limit=1000", cursor)
+      // Other calls are those of sweeps.
+      expect([page, (await scriptCalls(q.redis)) - before < 300]).toEqual([page, true])
+      if (seen.size < 5_000) times.push(...timesOf(answer.tasks))
+      for (const { id } of answer.tasks) seen.add(id)
+      cursor = answer.next
+      if (cursor === undefined) break
+    }
+    expect(seen.size).toBe(20_001)
+    expect(times).toEqual(descending(times))
   })
 })
 
@@ -370,7 +502,8 @@ describe("by parts of names and by text", () => {
     for (const limit of [1, 2, 100])
       for (const state of ["queued", "all"]) {
         const found = await q.all(`state=${state}&queue=many&text=rare&limit=${limit}`)
-        expect([limit, state, found.ids]).toEqual([limit, state, rare])
+        const expected = state === "all" ? rare.toReversed() : rare
+        expect([limit, state, found.ids]).toEqual([limit, state, expected])
       }
   })
 })
