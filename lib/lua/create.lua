@@ -31,6 +31,7 @@ end
 local function take_room(depth, bytes, by_group)
   if depth > free_depth then return "full_depth" end
   if bytes > free_bytes then return "full_bytes" end
+  if next(by_group) and not open_groups().are_limited() then by_group = {} end
   for group, count in pairs(by_group) do
     if count > free_of(group) then return "full_group" end
   end

@@ -65,7 +65,7 @@ end
 -- 100, and 18.0 µs if this opens and saves a table. Does the work of write and join inline for the same reason.
 local leased, deadlines = values_in(joined, leases), {}
 
-local function hand_out(id, key, lease, policy, rest)
+local function hand_out(id, key, lease, policy, group, rest)
   local attempt = lease == "0" and "1" or int(attempt_of(lease) + 1)
   local token = sub(tokens, slot * token_size + 1, (slot + 1) * token_size)
   local text = LEASED .. attempt .. "." .. token .. STARTED .. next_worker() .. rest
@@ -78,7 +78,7 @@ local function hand_out(id, key, lease, policy, rest)
   leased[at + 1] = deadline
   leased[at + 2] = id
   if policy.expires > 0 then leave(expiring, id) end
-  if policy.group then groups.enter(policy.group, id) end
+  if group then groups.enter(group, id) end
   at = #handed
   handed[at + 1] = id
   handed[at + 2] = text
@@ -95,8 +95,9 @@ end
 local function try_hand_out(id, key, priority, group)
   local text = loaded[id]
   local lease, rest = match(text or "", QUEUED)
-  local policy = lease and policy_in(text, rest)
-  if not policy or policy.priority ~= priority or policy.group ~= group then
+  local policy, _, own_group
+  if lease then policy, _, own_group = policy_in(text, rest) end
+  if not policy or policy.priority ~= priority or own_group ~= group then
     -- It has left this list, or was deleted.
     passed = passed + 1
     return false
@@ -109,7 +110,7 @@ local function try_hand_out(id, key, priority, group)
   bytes = bytes + size_of(id, text)
   is_full = bytes > MAX_BYTES
   if is_full and slot > 0 then return false end
-  hand_out(id, key, lease, policy, sub(text, rest))
+  hand_out(id, key, lease, policy, group, sub(text, rest))
   return true
 end
 
@@ -137,33 +138,34 @@ local function serve_turns(names, priority, whole)
   local share, extra = 1, 0
   if whole then share, extra = math.floor((most - slot) / #names), (most - slot) % #names end
   local alone, hands = groups.take(names, priority, share, extra)
-  local ids, at = {}, 0
-  for _, id in ipairs(alone) do
-    if id then ids[#ids + 1] = id end
+  local ids, at = {}, 0 -- at: of the key of the task that is served next, of those that are alone
+  for i = 1, #names do
+    if alone[i] then ids[#ids + 1] = alone[i] end
   end
   for _, hand in ipairs(hands) do
     for _, id in ipairs(hand.ids) do ids[#ids + 1] = id end
     if #hand.ids == 0 then passed = passed + 1 end -- a turn that leaves the line
   end
-  load(ids)
-  local function serve(id, name)
-    if not is_full and try_hand_out(id, task .. id, priority, name) then return 1 end
+  local keys = load(ids)
+  local function serve(id, key, name)
+    if not is_full and try_hand_out(id, key, priority, name) then return 1 end
     if is_full then groups.push(name, priority, id, true) end
     return 0
   end
   for i = 1, #names do
     if alone[i] then
-      serve(alone[i], names[i])
-    else
       at = at + 1
-      local hand = hands[at]
-      if hand.ids[1] then hand.leased = serve(hand.ids[1], hand.name) end
+      serve(alone[i], keys[at], names[i])
+    else
+      local hand = hands[i - at]
+      local id = hand.ids[1]
+      if id then hand.leased = serve(id, task .. id, hand.name) end
     end
   end
   for round = 2, hands[1] and share + 1 or 0 do
     for _, hand in ipairs(hands) do
       local id = hand.ids[round]
-      if id then hand.leased = hand.leased + serve(id, hand.name) end
+      if id then hand.leased = hand.leased + serve(id, task .. id, hand.name) end
     end
   end
   local back = {}

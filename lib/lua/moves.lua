@@ -170,10 +170,10 @@ local function sweep_due(limit)
     -- An opened task was moved earlier in this call.
     local text = not opened[id] and loaded[id] or ""
     local state = match(text, STATE)
-    local policy = (state == "scheduled" or state == "retrying") and policy_in(text, #state)
+    local policy, _, group
+    if state == "scheduled" or state == "retrying" then policy, _, group = policy_in(text, #state) end
     if policy and policy.priority then
       write(id, keys[i], ready_text(text, state))
-      local group = policy.group
       make_ready(id, policy.priority, group and open_groups().has_slot(group, id), group)
     end
   end

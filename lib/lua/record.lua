@@ -206,13 +206,18 @@ function read_policy(text)
   return policy
 end
 
--- The policy in a task's text and the position of its end; nil if there is none. from: a position in the header.
+-- The policy in a task's text, the position of its end, and the group; nil if there is none. from: a position in the header.
 local function policy_in(text, from)
   local head_end = find(text, "\n", from, true)
   local policy_end = head_end and find(text, "\n", head_end + 1, true)
   if not policy_end then return end
   local asked = sub(text, head_end + 1, policy_end - 1)
-  return policies[asked] or read_policy(asked), policy_end
+  local policy = policies[asked]
+  if policy then return policy, policy_end, policy.group end
+  local group_at = find(asked, " =", 1, true)
+  if not group_at then return read_policy(asked), policy_end end
+  -- One policy for tasks of many groups.
+  return read_policy(sub(asked, 1, group_at - 1)), policy_end, sub(asked, group_at + 2)
 end
 
 -- The attempt number of a lease; 0 if the task was never leased.

@@ -31,14 +31,14 @@ local function end_without_extras(id, key, lease)
   local text = loaded[id]
   local held = PROCESSING .. " " .. lease .. " "
   if not text or find(text, held, 1, true) ~= 1 then return false end
-  local policy, policy_end = policy_in(text, #held)
+  local policy, policy_end, group = policy_in(text, #held)
   -- The line after the policy has the extras.
   if not policy_end or byte(text, policy_end + 1) ~= 10 then return false end
   local ttl = policy.result_ttl
   local expiry = expiry_of[policy.shared] or int(now + (ttl >= 0 and ttl or retention))
   expiry_of[policy.shared] = expiry
   local at = #of_groups
-  if policy.group then of_groups[at + 1], of_groups[at + 2] = policy.group, id end
+  if group then of_groups[at + 1], of_groups[at + 2] = group, id end
   settled_ids[#settled_ids + 1] = id
   at = #done_entries
   done_entries[at + 1] = expiry
@@ -61,7 +61,8 @@ for i = first, #ARGV, fields_each do
   end
 end
 if #of_groups > 0 then
-  for i = 1, #of_groups, 2 do open_groups().leave(of_groups[i], of_groups[i + 1]) end
+  local leave_group = open_groups().leave
+  for i = 1, #of_groups, 2 do leave_group(of_groups[i], of_groups[i + 1]) end
 end
 
 local function write_and_publish()

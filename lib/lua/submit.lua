@@ -35,7 +35,10 @@ for i = first, #ARGV, fields_each do
     created[id] = created[id] or false -- false: an earlier item with extras has this id, so later ones must wait for it
   else
     created[id] = i
-    if extras ~= "" then by_group[sub(extras, 2)] = (by_group[sub(extras, 2)] or 0) + 1 end
+    if extras ~= "" then
+      local group = sub(extras, 2)
+      by_group[group] = (by_group[group] or 0) + 1
+    end
     plain[plain_at + 1] = task .. id
     plain[plain_at + 2] = NEW .. ARGV[i + 1]
     plain_at = plain_at + 2
@@ -61,20 +64,14 @@ if is_simple and redis.call("MSETNX", unpack(plain)) == 1 then
   return now
 end
 
--- The group of an item of the fast path.
-local function group_in(i)
-  local extras = ARGV[i + 3]
-  return extras ~= "" and sub(extras, 2) or nil
-end
-
-if max_depth > 0 or max_bytes > 0 or next(by_group) then
-  local depth, bytes = 0, 0
+local depth, bytes = 0, 0
+if max_depth > 0 or max_bytes > 0 then
   for _, i in pairs(created) do
     if i then depth, bytes = depth + 1, bytes + size_of_new(ARGV[i + 1], ARGV[i + 2]) end
   end
-  -- There is no room for all: each item is created on its own, in order.
-  if take_room(depth, bytes, by_group) then created, plain, all_plain = {}, {}, false end
 end
+-- There is no room for all: each item is created on its own, in order.
+if take_room(depth, bytes, by_group) then created, plain, all_plain = {}, {}, false end
 if #plain > 0 and redis.call("MSETNX", unpack(plain)) == 0 then
   all_plain = false
   for id, i in pairs(created) do
@@ -87,7 +84,12 @@ if #plain > 0 and redis.call("MSETNX", unpack(plain)) == 0 then
 end
 
 local function enqueue(i)
-  make_ready(ARGV[i], sub(ARGV[i + 1], 1, 1), false, group_in(i))
+  local id, priority, extras = ARGV[i], sub(ARGV[i + 1], 1, 1), ARGV[i + 3]
+  if extras == "" then
+    make_ready(id, priority)
+  else
+    open_groups().push(sub(extras, 2), priority, id)
+  end
   if max_bytes > 0 then add_bytes(size_of_new(ARGV[i + 1], ARGV[i + 2])) end
 end
 

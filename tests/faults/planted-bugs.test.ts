@@ -152,7 +152,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     "a slot of a group that is not freed",
     {
       script: "settle",
-      line: "if policy.group then of_groups[at + 1], of_groups[at + 2] = policy.group, id end\n",
+      line: "if group then of_groups[at + 1], of_groups[at + 2] = group, id end\n",
       becomes: "",
     },
   ],

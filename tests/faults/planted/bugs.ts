@@ -206,7 +206,7 @@ export const BUGS: Bug[] = [
   {
     name: "a slot of a group is not freed",
     file: "lib/lua/settle.lua",
-    edits: [["  if policy.group then of_groups[at + 1], of_groups[at + 2] = policy.group, id end\n", ""]],
+    edits: [["  if group then of_groups[at + 1], of_groups[at + 2] = group, id end\n", ""]],
     signs: ["keys", "drain"],
   },
   {
