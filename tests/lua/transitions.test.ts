@@ -4,7 +4,7 @@ import { createLog } from "../../lib/log.ts"
 import { TaskQueue } from "../../lib/queue/task-queue.ts"
 import { readPolicy } from "../../lib/task/policy.ts"
 import type { Submitted } from "../../lib/task/task.ts"
-import { TRANSITIONS } from "../../lib/task/transitions.ts"
+import { refusedWhen, TRANSITIONS } from "../../lib/task/transitions.ts"
 import { DirectQueue } from "../support/harness.ts"
 import { checkQueue, contradictions, type Dump, fieldsOf } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
@@ -448,7 +448,7 @@ describe.each(TRANSITIONS.map(row => [`${row.from} · ${row.event} · ${row.to}`
       })
     })
 
-    test(`is refused if ${row.refused}, and then changes nothing`, async () => {
+    test(`is refused if ${refusedWhen(row)}, and then changes nothing`, async () => {
       await using queue = await scriptQueue()
       const lease = (await walk.to(queue)) as string
       const before = await dump(queue.redis, queue.name)

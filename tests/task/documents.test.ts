@@ -3,7 +3,7 @@ import { expect, test } from "bun:test"
 import { readDepths } from "../../lib/observe/depths.ts"
 import { encodePolicy, readPolicy } from "../../lib/task/policy.ts"
 import { HEADER_FIELDS, readLeased, readTask, splitRecord } from "../../lib/task/record.ts"
-import { TRANSITIONS } from "../../lib/task/transitions.ts"
+import { refusedWhen, TRANSITIONS } from "../../lib/task/transitions.ts"
 import { EVENTS } from "../../lib/wire/events.ts"
 import { bare, code, table } from "../support/documents.ts"
 import { contradictions, fieldsOf } from "../support/invariants.ts"
@@ -17,7 +17,7 @@ const policyRows = () => table(README, "| position | here | name | meaning |")
 
 test("the transitions are those of the code", async () => {
   expect(await table(README, "| from | event | to | refused when |")).toEqual(
-    TRANSITIONS.map(({ from, event, to, refused }) => [from, event, to, refused]),
+    TRANSITIONS.map(row => [row.from, row.event, row.to, refusedWhen(row)]),
   )
 })
 
