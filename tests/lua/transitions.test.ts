@@ -58,10 +58,11 @@ const settling = (
   unknown: queue => queue.settle("U", STALE, outcome),
 })
 
-const lapsing = (wishes: TaskOptions): Walk => ({
-  to: queue => submitAndLease(queue, wishes),
+/** `pass` moves the time for which T waits into the past; the next sweep then performs the event. */
+const sweeping = (pass: (queue: ScriptQueue) => Promise<unknown>, to: Walk["to"]): Walk => ({
+  to,
   go: async queue => {
-    await queue.lapse("T")
+    await pass(queue)
     return sweepOne(queue)
   },
   answers: 1,
@@ -70,17 +71,22 @@ const lapsing = (wishes: TaskOptions): Walk => ({
   refused: 0,
 })
 
-const aging = (set: "done" | "dead" | "cancelled", to: Walk["to"]): Walk => ({
-  to,
-  go: async queue => {
-    await queue.age(set, "T")
-    return sweepOne(queue)
-  },
-  answers: 1,
-  again: 0,
-  against: sweepOne,
-  refused: 0,
-})
+const lapse = (queue: ScriptQueue) => queue.lapse("T")
+
+const expire = (queue: ScriptQueue) => queue.expire("T")
+
+const comeDue = (queue: ScriptQueue) => queue.due("T")
+
+const age = (set: "done" | "dead" | "cancelled") => (queue: ScriptQueue) => queue.age(set, "T")
+
+const makeDone = async (queue: ScriptQueue) => {
+  await queue.settle("T", await submitAndLease(queue), "done", "1")
+}
+
+const makeCancelled = async (queue: ScriptQueue) => {
+  await queue.submit("T", { text: LONG, delay: HOUR })
+  await queue.cancel("T")
+}
 
 const purging = (place: string, to: Walk["to"]): Walk => ({
   to,
@@ -110,30 +116,6 @@ const deletion = (state: string, to: Walk["to"]): Walk => ({
   },
   refused: ["kept", "kept", "kept"],
   unknown: async queue => [await queue.deleteEnded("U")],
-})
-
-const coming = (to: Walk["to"]): Walk => ({
-  to,
-  go: async queue => {
-    await queue.due("T")
-    return sweepOne(queue)
-  },
-  answers: 1,
-  again: 0,
-  against: sweepOne,
-  refused: 0,
-})
-
-const expiring = (to: Walk["to"]): Walk => ({
-  to,
-  go: async queue => {
-    await queue.expire("T")
-    return sweepOne(queue)
-  },
-  answers: 1,
-  again: 0,
-  against: sweepOne,
-  refused: 0,
 })
 
 const cancelling = (to: Walk["to"], answers: [code: string, state: string], again = answers): Walk => ({
@@ -212,8 +194,10 @@ const WALKS: Record<Name, Walk> = {
     against: taking({ delay: HOUR, text: LONG }),
     refused: IS_TAKEN,
   },
-  "scheduled · sweep: due · queued": coming(queue => queue.submit("T", { delay: HOUR, text: LONG })),
-  "retrying · sweep: due · queued": coming(makeRetrying),
+  "scheduled · sweep: due · queued": sweeping(comeDue, queue =>
+    queue.submit("T", { delay: HOUR, text: LONG }),
+  ),
+  "retrying · sweep: due · queued": sweeping(comeDue, makeRetrying),
   "queued · lease · processing": {
     to: queue => queue.submit("T", { text: LONG }),
     go: async queue => (await queue.lease(1, 10, "t".repeat(22)))[1],
@@ -277,16 +261,19 @@ const WALKS: Record<Name, Walk> = {
       return (await queue.leaseOne()).lease
     },
   },
-  "processing · sweep: lapsed, crashes left · queued": lapsing({ maxCrashes: 1 }),
-  "processing · sweep: lapsed, none left · dead": lapsing({ maxCrashes: 0 }),
-  "processing · sweep: lapsed, with backoff · retrying": lapsing({ backoff: BACKOFF }),
-  "processing · sweep: lapsed, cancel requested · cancelled": {
-    ...lapsing({}),
-    to: async queue => {
-      await submitAndLease(queue)
-      await queue.cancel("T")
-    },
-  },
+  "processing · sweep: lapsed, crashes left · queued": sweeping(lapse, queue =>
+    submitAndLease(queue, { maxCrashes: 1 }),
+  ),
+  "processing · sweep: lapsed, none left · dead": sweeping(lapse, queue =>
+    submitAndLease(queue, { maxCrashes: 0 }),
+  ),
+  "processing · sweep: lapsed, with backoff · retrying": sweeping(lapse, queue =>
+    submitAndLease(queue, { backoff: BACKOFF }),
+  ),
+  "processing · sweep: lapsed, cancel requested · cancelled": sweeping(lapse, async queue => {
+    await submitAndLease(queue)
+    await queue.cancel("T")
+  }),
   "processing · cancel · processing": cancelling(submitAndLease, ["cancelling", "processing"]),
   "scheduled · cancel · cancelled": cancelling(
     queue => queue.submit("T", { delay: HOUR, text: LONG, expiresInMs: HOUR, unique: "u" }),
@@ -327,13 +314,13 @@ const WALKS: Record<Name, Walk> = {
     { when: "+0" },
   ),
   "retrying · change: run now · queued": changing(queue => makeRetrying(queue), { when: "1000000000000" }),
-  "scheduled · sweep: expired · dead": expiring(queue =>
+  "scheduled · sweep: expired · dead": sweeping(expire, queue =>
     queue.submit("T", { delay: HOUR, expiresInMs: 2 * HOUR, unique: "u", text: LONG }),
   ),
-  "queued · sweep: expired · dead": expiring(queue =>
+  "queued · sweep: expired · dead": sweeping(expire, queue =>
     queue.submit("T", { expiresInMs: HOUR, unique: "u", text: LONG }),
   ),
-  "retrying · sweep: expired · dead": expiring(queue =>
+  "retrying · sweep: expired · dead": sweeping(expire, queue =>
     makeRetrying(queue, { expiresInMs: 2 * HOUR, unique: "u" }),
   ),
   "dead · retry dead · queued": {
@@ -360,30 +347,15 @@ const WALKS: Record<Name, Walk> = {
   "retrying · purge · –": purging("due", queue =>
     makeRetrying(queue, { expiresInMs: 2 * HOUR, unique: "u" }),
   ),
-  "done · purge · –": purging("done", async queue => {
-    await queue.settle("T", await submitAndLease(queue), "done", "1")
-  }),
+  "done · purge · –": purging("done", makeDone),
   "dead · purge · –": purging("dead", makeDead),
-  "cancelled · purge · –": purging("cancelled", async queue => {
-    await queue.submit("T", { text: LONG, delay: HOUR })
-    await queue.cancel("T")
-  }),
-  "done · delete ended · –": deletion("done", async queue => {
-    await queue.settle("T", await submitAndLease(queue), "done", "1")
-  }),
+  "cancelled · purge · –": purging("cancelled", makeCancelled),
+  "done · delete ended · –": deletion("done", makeDone),
   "dead · delete ended · –": deletion("dead", makeDead),
-  "cancelled · delete ended · –": deletion("cancelled", async queue => {
-    await queue.submit("T", { text: LONG, delay: HOUR })
-    await queue.cancel("T")
-  }),
-  "done · sweep: retention over · –": aging("done", async queue => {
-    await queue.settle("T", await submitAndLease(queue), "done", "1")
-  }),
-  "dead · sweep: retention over · –": aging("dead", makeDead),
-  "cancelled · sweep: retention over · –": aging("cancelled", async queue => {
-    await queue.submit("T", { text: LONG, delay: HOUR })
-    await queue.cancel("T")
-  }),
+  "cancelled · delete ended · –": deletion("cancelled", makeCancelled),
+  "done · sweep: retention over · –": sweeping(age("done"), makeDone),
+  "dead · sweep: retention over · –": sweeping(age("dead"), makeDead),
+  "cancelled · sweep: retention over · –": sweeping(age("cancelled"), makeCancelled),
 }
 
 /** Rounds deadlines, which differ by the duration of the test, and sorts the extras, which Lua writes in any order. */
