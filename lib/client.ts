@@ -35,6 +35,7 @@ import type {
   RetriedMany,
   RetriedTask,
   RetryMany,
+  RetryTask,
 } from "./wire/dead-letters.ts"
 import type { EventData, EventName } from "./wire/events.ts"
 import type { State } from "./wire/fields.ts"
@@ -358,9 +359,9 @@ export class Client {
     return this.#call("GET", withQuery("/dlq/groups", query), undefined, options)
   }
 
-  /** Retries one dead task with its payload. */
-  retryDeadTask(id: string, options?: CallOptions): Promise<RetriedTask> {
-    return this.#call("POST", `/dlq/retry/${encodeURIComponent(id)}`, undefined, options)
+  /** Retries one dead task, with its payload or another one. */
+  retryDeadTask(id: string, retry: RetryTask = {}, options?: CallOptions): Promise<RetriedTask> {
+    return this.#post(`/dlq/retry/${encodeURIComponent(id)}`, retry, options)
   }
 
   /** Retries all dead tasks that match. With `canary`, one is retried first, and the others only if it is done. */
@@ -431,9 +432,8 @@ export class Client {
   }
 
   /** What happened per minute or hour: to all queues, one queue, or one type of it. */
-  history({ types, ...query }: HistoryFilter = {}, options?: CallOptions): Promise<HistoryAnswer> {
-    const path = withQuery("/history", { ...query, types: types === undefined ? undefined : String(types) })
-    return this.#call("GET", path, undefined, options)
+  history(query: HistoryFilter = {}, options?: CallOptions): Promise<HistoryAnswer> {
+    return this.#call("GET", withQuery("/history", query), undefined, options)
   }
 
   schedules(query: PageQuery & { queue?: string } = {}, options?: CallOptions): Promise<SchedulesAnswer> {
@@ -475,8 +475,7 @@ export class Client {
     query: PageQuery & { queue?: string; worker?: string; state?: readonly WorkerState[] } = {},
     options?: CallOptions,
   ): Promise<WorkersAnswer> {
-    const path = withQuery("/workers", { ...query, state: query.state?.join() })
-    return this.#call("GET", path, undefined, options)
+    return this.#call("GET", withQuery("/workers", query), undefined, options)
   }
 
   /** Drains a worker: it finishes its tasks and stops. With `false`, withdraws the drain. */
@@ -493,8 +492,6 @@ export class Client {
     { last_event_id, ...filter }: EventsFilter = {},
     { signal }: { signal?: AbortSignal } = {},
   ): AsyncGenerator<StreamEvent, never> {
-    const { queue, event } = filter
-    const query = { ...filter, queue: queue && [queue].flat().join(), event: event?.join() }
     let id = last_event_id
     for (let retryMs = RECONNECT_MS; ; ) {
       const connection = new AbortController()
@@ -506,7 +503,7 @@ export class Client {
         const headers: Record<string, string> = { "X-API-Token": this.#token(), Accept: "text/event-stream" }
         if (id !== undefined) headers["Last-Event-ID"] = id
         const request = { headers, redirect: "manual", signal: connection.signal } as const
-        const response = await fetch(this.url + withQuery("/events", query), request)
+        const response = await fetch(this.url + withQuery("/events", filter), request)
         if (!response.ok) throw refusal(response, await response.text())
         for await (const read of readEvents(response.body!)) {
           silence.refresh()
@@ -541,11 +538,7 @@ export class Client {
 
   /** Checks the consistency of all data; with `fix`, repairs it. Takes up to 20 s. */
   audit(query: { queue?: string; fix?: boolean } = {}, options?: CallOptions): Promise<AuditAnswer> {
-    const path = withQuery("/audit", {
-      ...query,
-      fix: query.fix === undefined ? undefined : String(query.fix),
-    })
-    return this.#call("POST", path, undefined, this.#waiting(20_000, options))
+    return this.#call("POST", withQuery("/audit", query), undefined, this.#waiting(20_000, options))
   }
 
   /** Whether the process of the broker answers. */
@@ -640,6 +633,7 @@ const schedulePath = (id: string) => `/schedules/${encodeURIComponent(id)}`
 const queuePath = (name: string) => `/queues/${encodeURIComponent(name)}`
 const groupPath = (queue: string, group: string) => `${queuePath(queue)}/groups/${encodeURIComponent(group)}`
 
+/** A list becomes its items, separated by commas. */
 function withQuery(path: string, query: object): string {
   const members = new URLSearchParams()
   for (const [name, value] of Object.entries(query)) if (value !== undefined) members.set(name, String(value))

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test"
+import type { Static, TSchema } from "@sinclair/typebox"
 import { BrokerProblem, BrokerUnreachable, Client } from "../lib/client.ts"
-import { type AnswerOf, type BodyOf, OPERATION_IDS, type OperationId } from "../lib/wire/routes.ts"
+import type { AnswerOf, BodyOf, OperationId, ROUTES } from "../lib/wire/routes.ts"
 import { readEvents } from "../lib/wire/sse.ts"
 import { FakeBroker, problem } from "./support/fake-broker.ts"
 import { freshName, TOKEN, testBroker } from "./support/harness.ts"
@@ -73,65 +74,35 @@ type MethodOf<Id extends OperationId> = Methods[Id] extends keyof Client ? Clien
 type AnswerTo<Id extends OperationId> = Awaited<
   ReturnType<Extract<MethodOf<Id>, (...args: never[]) => unknown>>
 >
+type ParametersOf<Id extends OperationId> = Parameters<Extract<MethodOf<Id>, (...args: never[]) => unknown>>
+/** A method takes the parameters of the path, and then the body or the query. */
+type PlaceOf<Path extends string> = Path extends `${string}:${infer Rest}`
+  ? Rest extends `${string}:${string}`
+    ? 2
+    : 1
+  : 0
+type TakenBy<Id extends OperationId> = NonNullable<ParametersOf<Id>[PlaceOf<(typeof ROUTES)[Id]["path"]>]>
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false
 /** A refused item is an error in the client and a problem on the wire. */
 type Unlisted<T> = T extends { settled: unknown } ? Omit<T, "settled" | "extended"> : T
-type Compared = Exclude<
-  { [Id in OperationId]: Methods[Id] extends null ? never : Id }[OperationId],
-  "listenEvents"
->
-type SameAnswers = { [Id in Compared]: Same<Unlisted<AnswerTo<Id>>, Unlisted<AnswerOf<Id>>> }
-/** Compiles only if each method returns what the declaration of its route says. */
-const SAME_ANSWERS: Record<Compared, true> = METHODS as unknown as SameAnswers
-type FirstBody =
-  | "submitTasks"
-  | "lease"
-  | "ack"
-  | "extend"
-  | "work"
-  | "retryDeadTasks"
-  | "purgeDeadTasks"
-  | "cancelTasks"
-  | "startBulk"
-  | "countBulk"
-type SecondBody =
-  | "changeTask"
-  | "submitAgain"
-  | "setSchedule"
-  | "pauseSchedule"
-  | "pauseQueue"
-  | "setQueueSettings"
-  | "purgeQueue"
-type ParametersOf<Id extends OperationId> = Parameters<Extract<MethodOf<Id>, (...args: never[]) => unknown>>
-/** Compiles only if each method takes what the declaration of its route says. */
-type SameBodies = {
-  [Id in FirstBody]: Same<NonNullable<ParametersOf<Id>[0]>, BodyOf<Id>>
-} & { [Id in SecondBody]: Same<NonNullable<ParametersOf<Id>[1]>, BodyOf<Id>> }
-const SAME_BODIES: Record<FirstBody | SecondBody, true> = {
-  submitTasks: true,
-  lease: true,
-  ack: true,
-  extend: true,
-  work: true,
-  retryDeadTasks: true,
-  purgeDeadTasks: true,
-  cancelTasks: true,
-  changeTask: true,
-  submitAgain: true,
-  startBulk: true,
-  countBulk: true,
-  setSchedule: true,
-  pauseSchedule: true,
-  pauseQueue: true,
-  setQueueSettings: true,
-  purgeQueue: true,
-} satisfies SameBodies
+type Compared = { [Id in OperationId]: Methods[Id] extends null ? never : Id }[OperationId]
+type Comparison<Id extends Compared> = {
+  answer: Id extends "listenEvents" ? true : Same<Unlisted<AnswerTo<Id>>, Unlisted<AnswerOf<Id>>>
+  body: [BodyOf<Id>] extends [undefined] ? true : Same<TakenBy<Id>, BodyOf<Id>>
+  /** The names of its members; `meta` stands for all `meta.<name>`. */
+  query: (typeof ROUTES)[Id] extends { query: infer Query extends TSchema }
+    ? Same<Exclude<keyof TakenBy<Id>, "meta">, keyof Static<Query>>
+    : true
+}
+/** Compiles only if each method takes and returns what the declaration of its route says. */
+const COMPARED: Record<Compared, { answer: true; body: true; query: true }> = METHODS as unknown as {
+  [Id in Compared]: Comparison<Id>
+}
 
 test("each JSON route for programs has a method of the client", () => {
   for (const [id, method] of Object.entries(METHODS))
     if (method !== null) expect(Client.prototype, id).toHaveProperty(method)
-  expect(Object.keys(SAME_ANSWERS).length).toBe(OPERATION_IDS.length)
-  expect(Object.keys(SAME_BODIES)).toHaveLength(17)
+  expect<unknown>(COMPARED).toBe(METHODS)
 })
 
 describe("a stream of events", () => {
@@ -252,8 +223,12 @@ describe("the client with a real broker", () => {
     expect(answer.settled[1]).toBeInstanceOf(BrokerProblem)
     expect(await client.status(task_id, { wait_ms: 1_000 })).toMatchObject({ status: "dead", progress: 1 })
     expect((await client.dlq({ queue })).dlq_size).toBe(1)
-    expect(await client.retryDeadTask(task_id)).toEqual({ status: "requeued_from_dlq", task_id })
+    expect(await client.retryDeadTask(task_id, { payload: "a better one" })).toEqual({
+      status: "requeued_from_dlq",
+      task_id,
+    })
     const again = (await client.lease({ queues: [queue] })).tasks[0]!
+    expect(again.payload).toBe("a better one")
     expect(await client.extend({ task_id, lease: again.lease })).toMatchObject({ status: "ok" })
     expect(await client.ack({ task_id, lease: again.lease })).toMatchObject({ status: "acknowledged" })
   })
@@ -288,8 +263,11 @@ describe("the client with a real broker", () => {
     expect((await client.purgeDeadTasks({ queue })).purged).toBe(1)
     expect(await client.purgeQueue(queue, { state: "queued" })).toEqual({ purged: 2, remaining: 0 })
 
-    expect((await client.workers({ queue })).workers).toMatchObject([{ worker: "w", failed: 3 }])
+    const filter = { queue, state: ["live", "draining"] } as const
+    expect((await client.workers(filter)).workers).toMatchObject([{ worker: "w", failed: 3 }])
     expect(await client.drainWorker("w")).toMatchObject({ status: "draining" })
+    expect(await client.history({ queue, types: true })).toMatchObject({ types: expect.any(Array) })
+    expect(await client.audit({ queue, fix: false })).toMatchObject({ complete: true })
     expect(await client.drainWorker("w", false)).toEqual({ status: "drain_ended", worker: "w" })
   })
 })

@@ -179,7 +179,7 @@ export const TASK_COMMANDS = {
     takes: "<task_id>",
     about: "Retries one dead task with its payload. `bulk retry` retries many.",
     examples: ["retry emails:01KAV9FT345D2Q7RWM4HTE"],
-    ask: call => call.client.retryDeadTask(call.arg(0), call.options),
+    ask: call => call.client.retryDeadTask(call.arg(0), {}, call.options),
     say: ({ task_id }) => `${task_id} is queued again`,
   }),
 

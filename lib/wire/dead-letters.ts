@@ -101,6 +101,8 @@ export const RetryTask = Type.Object(
   closed,
 )
 
+export type RetryTask = Static<typeof RetryTask>
+
 export const RetryMany = Type.Object(
   {
     ...deadFilter,
