@@ -12,7 +12,7 @@ import type { Log } from "../log.ts"
 import { rateLimited } from "../log.ts"
 import type { Counters } from "../observe/counters.ts"
 import type { EventWriter } from "../observe/event-writer.ts"
-import type { CancelledRun, FireAnswer, FireCode, Item, Replies, Scripts } from "../redis/scripts.ts"
+import type { CancelledRun, CodeOf, FireAnswer, Item, Replies, Scripts } from "../redis/scripts.ts"
 import { joinId } from "../task/id.ts"
 import { type BrokerDefaults, newTask } from "../task/new-task.ts"
 import { dueRuns, type Run } from "../task/planned-runs.ts"
@@ -127,7 +127,7 @@ export class ScheduleFiring {
     schedule: StoredSchedule,
     at: number,
     idempotency: NewTask["idempotency"],
-  ): Promise<{ code: FireCode; id: string }> {
+  ): Promise<{ code: CodeOf<"scheduleFire">; id: string }> {
     const fire = this.#fireOf(
       queue,
       name,

@@ -166,49 +166,65 @@ type Value = string | number
 type Arguments<N extends AnyScript> = { [K in (typeof ALL_SCRIPTS)[N]["args"][number]]: Value }
 export type Item<N extends AnyScript> = { [K in (typeof ALL_SCRIPTS)[N]["each"][number]]: Value }
 
-type SubmitCode =
-  | "queued"
-  | "scheduled"
-  | "replay_queued"
-  | "replay_scheduled"
-  | "replay_duplicate"
-  | "replay_replaced"
-  | "conflict"
-  | "duplicate"
-  | "replaced"
-  | "exists"
-  | "full_depth"
-  | "full_bytes"
-  | "full_group"
-type SettleCode =
-  | "acknowledged"
-  | "requeued"
-  | "moved_to_dlq"
-  | "released"
-  | "cancelled"
-  | "lease_lost"
-  | "not_leased"
-  | "unknown"
-type ExtendCode = "ok" | "cancelled" | "lease_lost" | "unknown"
-export type FireCode =
-  | "fired"
-  | "exists"
-  | "skipped"
-  | "duplicate"
-  | "missed"
-  | "stale"
-  | "full_depth"
-  | "full_bytes"
-  | "full_group"
-  | "replayed"
-  | "conflict"
-type ChangeCode = "changed" | "not_waiting" | "stale" | "expires" | "full_bytes" | "unknown"
-export type CancelCode = "cancelled" | "cancelling" | "ended" | "unknown"
+/** The codes that scripts answer for each item. A test compares them with the headers of the scripts. */
+export const CODES = {
+  submit: [
+    "queued",
+    "scheduled",
+    "replay_queued",
+    "replay_scheduled",
+    "replay_duplicate",
+    "replay_replaced",
+    "conflict",
+    "duplicate",
+    "replaced",
+    "exists",
+    "full_depth",
+    "full_bytes",
+    "full_group",
+  ],
+  settle: [
+    "acknowledged",
+    "requeued",
+    "moved_to_dlq",
+    "released",
+    "cancelled",
+    "lease_lost",
+    "not_leased",
+    "unknown",
+  ],
+  extend: ["ok", "cancelled", "lease_lost", "unknown"],
+  cancel: ["cancelled", "cancelling", "ended", "unknown"],
+  change: ["changed", "not_waiting", "stale", "expires", "full_bytes", "unknown"],
+  retryDead: ["requeued", "not_dead", "newer", "duplicate"],
+  deleteEnded: ["deleted", "kept", "unknown"],
+  watch: ["watched", "ended", "unknown"],
+  scheduleFire: [
+    "fired",
+    "exists",
+    "skipped",
+    "duplicate",
+    "missed",
+    "stale",
+    "full_depth",
+    "full_bytes",
+    "full_group",
+    "replayed",
+    "conflict",
+  ],
+} as const
+
+export type CodeOf<N extends keyof typeof CODES> = (typeof CODES)[N][number]
 
 /** A task that a new run of its schedule has cancelled. */
-export type CancelledRun = [id: string, code: CancelCode, attempt: number, at: number]
+export type CancelledRun = [id: string, code: CodeOf<"cancel">, attempt: number, at: number]
 
-export type FireAnswer = [code: FireCode, id: string, at: number, cancelled: CancelledRun | null]
+export type FireAnswer = [
+  code: CodeOf<"scheduleFire">,
+  id: string,
+  at: number,
+  cancelled: CancelledRun | null,
+]
 
 /** A group as lua/group-states.lua describes it. */
 export type GroupState = [
@@ -224,12 +240,12 @@ export type GroupState = [
 
 /** The reply of each script, as its header describes it. */
 export interface Replies extends SharedReplies {
-  submit: number | [code: SubmitCode, id: string, at: number][]
+  submit: number | [code: CodeOf<"submit">, id: string, at: number][]
   lease: [nextEvent: number, handed: string[], lapsed: number, died: number, timeouts?: string[]]
   settle:
     | number
     | [
-        code: SettleCode,
+        code: CodeOf<"settle">,
         retries: number,
         attempt: number,
         state: State,
@@ -237,7 +253,7 @@ export interface Replies extends SharedReplies {
         reason?: Reason | "",
         redact?: "1",
       ][]
-  extend: [code: ExtendCode, deadline: number, attempt: number, state: State][]
+  extend: [code: CodeOf<"extend">, deadline: number, attempt: number, state: State][]
   sweep: [
     more: 0 | 1,
     waiting: 0 | 1,
@@ -247,11 +263,11 @@ export interface Replies extends SharedReplies {
     died: number,
     timeouts?: string[],
   ]
-  cancel: [code: CancelCode, state: State, attempt: number, at: number][]
-  change: [code: ChangeCode, attempt: number, at: number][]
+  cancel: [code: CodeOf<"cancel">, state: State, attempt: number, at: number][]
+  change: [code: CodeOf<"change">, attempt: number, at: number][]
   states: (State | "")[]
-  retryDead: [code: "requeued" | "not_dead" | "newer" | "duplicate", attempt: number, at: number][]
-  watch: ("watched" | "ended" | "unknown")[]
+  retryDead: [code: CodeOf<"retryDead">, attempt: number, at: number][]
+  watch: CodeOf<"watch">[]
   inspect: (RawTask | null)[]
   why: (
     | [
@@ -278,7 +294,7 @@ export interface Replies extends SharedReplies {
     ...holders: [worker: string, count: number, queuesAndIds: string[]][],
   ]
   purge: [looked: number, purged: number]
-  deleteEnded: [code: "deleted" | "kept" | "unknown", attempt: number, at: number][]
+  deleteEnded: [code: CodeOf<"deleteEnded">, attempt: number, at: number][]
   pause: number
   settings: "set"
   setGroup: string

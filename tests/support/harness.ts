@@ -7,7 +7,7 @@ import type { Metrics } from "../../lib/observe/metrics.ts"
 import { TaskQueue } from "../../lib/queue/task-queue.ts"
 import { type AnyQueueKey, keyOf, QUEUES } from "../../lib/redis/keys.ts"
 import { onOneConnection, type Runner } from "../../lib/redis/runner.ts"
-import { type Limits, type Replies, Scripts } from "../../lib/redis/scripts.ts"
+import { type CodeOf, type Limits, type Replies, Scripts } from "../../lib/redis/scripts.ts"
 import { localOf } from "../../lib/task/id.ts"
 import { type HEADER_FIELDS, readLeased } from "../../lib/task/record.ts"
 import type { Leased } from "../../lib/task/task.ts"
@@ -18,8 +18,6 @@ export const TOKEN = "a-token-for-tests"
 let names = 0
 
 type Items<N extends "submit" | "settle"> = NonNullable<Parameters<typeof Scripts.prototype.call<N>>[3]>
-
-type SubmitCode = Exclude<Replies["submit"], number>[number][0]
 
 type SettleItem = Items<"settle">[number]
 /** `retry` is optional. */
@@ -88,7 +86,7 @@ export class DirectQueue implements AsyncDisposable {
   }
 
   /** Runs the submit script. If the script answers one code for all items, it is repeated for each item. */
-  async submitEach(ttl: number, items: Items<"submit">): Promise<[code: SubmitCode, id: string][]> {
+  async submitEach(ttl: number, items: Items<"submit">): Promise<[code: CodeOf<"submit">, id: string][]> {
     const answers = await this.scripts.call("submit", this.name, { ttl }, items)
     return typeof answers === "number"
       ? items.map(({ id }) => ["queued", String(id)])
