@@ -133,6 +133,7 @@ export function createBroker(
   const limitedLog = rateLimited(log)
   const readBody = bodyReader(config.maxBodyBytes)
   const parts: BrokerParts = {
+    ...queue.parts,
     queue,
     config,
     log: limitedLog,

@@ -225,7 +225,7 @@ describe("the broker logs", () => {
       ["POST", `/audit?queue=${queue}`],
       ["POST", "/session", { token: TOKEN }],
     ]
-    broker.queue.dead.retry = broker.queue.dead.delete = async () => {}
+    broker.queue.parts.dead.retry = broker.queue.parts.dead.delete = async () => {}
     broker.queue.audit = async () => ({ complete: true, looked: {} as never, found: [] })
     for (const [method, path, body] of actions) {
       lines.length = 0
@@ -301,7 +301,7 @@ describe("the broker logs", () => {
     const { lines, log } = keptLog()
     await using broker = await testBroker({}, undefined, log)
     const queue = freshName()
-    const { dead } = broker.queue
+    const { dead } = broker.queue.parts
     const broken = () => Promise.reject(new Error("half-way"))
     const asks: [path: string, body: object, what: string, done: string][] = [
       ["/dlq/retry", {}, "Retrying dead tasks", "Dead tasks were retried"],
@@ -319,7 +319,7 @@ describe("the broker logs", () => {
         { ...about, message: done },
       ])
     }
-    dead.retryAll = dead.purge = broker.queue.control.purge = broken
+    dead.retryAll = dead.purge = broker.queue.parts.control.purge = broken
     for (const [path, body, what] of asks) {
       const whole = path.startsWith("/dlq") ? { ...body, queue } : body
       expect((await broker.call("POST", path, whole)).status).toBe(500)

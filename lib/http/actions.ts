@@ -112,7 +112,7 @@ export async function answerMany(call: Call, parts: BrokerParts, many: ManyTasks
 /** The action has been done, so it does not fail if it cannot be recorded. */
 async function addToTrail(
   call: Call,
-  { queue: { trail }, log }: BrokerParts,
+  { trail, log }: BrokerParts,
   action: Action,
   { queue, queues, ...target }: Target,
   details: Fields,
@@ -134,9 +134,9 @@ async function addToTrail(
   })
 }
 
-export async function listActions({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
+export async function listActions({ request, caller }: Call, { trail }: BrokerParts): Promise<Response> {
   const { queue: only, ...rest } = checkActions(queryOf(request))
-  const page = await queue.trail.page({ ...rest, queues: caller.visibleQueues(only) })
+  const page = await trail.page({ ...rest, queues: caller.visibleQueues(only) })
   return answerJson(caller.sight === "all" ? page : { ...page, actions: page.actions.map(withoutTexts) })
 }
 

@@ -20,7 +20,7 @@ import { fingerprint, REPLAYED, readHeaders } from "./submitting.ts"
 import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 
 export async function cancelTasks(call: Call, parts: BrokerParts): Promise<Response> {
-  const { queue } = parts
+  const { bulk } = parts
   using body = await parts.readBody(call.request)
   const {
     queue: only,
@@ -49,7 +49,7 @@ export async function cancelTasks(call: Call, parts: BrokerParts): Promise<Respo
     target: { queue: only, queues },
     asked: { state, queue_part: queuePart, ...filter, limit },
     dryRun,
-    run: () => queue.bulk.cancelPage(page),
+    run: () => bulk.cancelPage(page),
   })
 }
 
@@ -67,7 +67,7 @@ export async function startBulk(call: Call, parts: BrokerParts): Promise<Respons
   const { key } = readHeaders(request.headers)
   const id = key && createHash("sha256").update(`${caller.name} ${key}`).digest("hex").slice(0, 22)
   const { task_ids: _ids, ...filter } = order.filter
-  const { view, isNew } = await parts.queue.bulk.start(
+  const { view, isNew } = await parts.bulk.start(
     id,
     {
       ...order,
@@ -95,22 +95,22 @@ export async function countBulk({ request, caller }: Call, parts: BrokerParts): 
   const faults = faultsOf(order, state)
   if (faults.length > 0) throw invalid(faults)
   const queues = sortedNames(caller.visibleQueues(order.filter.queue))
-  return answerJson(await parts.queue.bulk.count({ ...order, state, queues }, cursor))
+  return answerJson(await parts.bulk.count({ ...order, state, queues }, cursor))
 }
 
-export async function listBulk({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
+export async function listBulk({ request, caller }: Call, { bulk }: BrokerParts): Promise<Response> {
   const { limit } = checkList(queryOf(request))
-  const operations = await queue.bulk.list(queues => caller.mayUseEach(queues))
+  const operations = await bulk.list(queues => caller.mayUseEach(queues))
   return answerJson({ operations: operations.slice(0, limit).map(one => seenWith(caller.sight, one)) })
 }
 
-export const getBulk = forBulk(async ({ caller }, { queue }, id) =>
-  answerJson(seenWith(caller.sight, await queue.bulk.get(id, queues => caller.mayUseEach(queues)))),
+export const getBulk = forBulk(async ({ caller }, { bulk }, id) =>
+  answerJson(seenWith(caller.sight, await bulk.get(id, queues => caller.mayUseEach(queues)))),
 )
 
 export const stopBulk = forBulk(async (call, parts, id) => {
   const { caller } = call
-  const { view, queues, status } = await parts.queue.bulk.stop(id, caller.name, of => caller.mayUseEach(of))
+  const { view, queues, status } = await parts.bulk.stop(id, caller.name, of => caller.mayUseEach(of))
   const { action, filter } = view
   if (status === "stopping")
     await recordAction(

@@ -24,8 +24,26 @@ export interface Call extends RequestContext {
   session: Session | undefined
 }
 
+/** What handlers use of a queue besides the operations of TaskQueue. */
+type QueueParts = Pick<
+  TaskQueue["parts"],
+  | "brokers"
+  | "bulk"
+  | "control"
+  | "dead"
+  | "defaults"
+  | "eventFeed"
+  | "groups"
+  | "history"
+  | "overview"
+  | "schedules"
+  | "tasksSearch"
+  | "trail"
+  | "workers"
+>
+
 /** The parts of a broker that handlers use. */
-export interface BrokerParts {
+export interface BrokerParts extends QueueParts {
   queue: TaskQueue
   config: BrokerConfig
   log: Log

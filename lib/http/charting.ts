@@ -12,12 +12,12 @@ const DEFAULT_MAX_POINTS = 300
 /** Points are kept in blocks, so some are a little older. Requests on the limit may be late. */
 const TOLERANCE_MS = 5 * MINUTE_MS
 
-export async function getHistory({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
+export async function getHistory({ request, caller }: Call, { history }: BrokerParts): Promise<Response> {
   const query = checkHistory(queryOf(request))
   const queues = caller.visibleQueues(query.queue)
-  const now = queue.history.now()
+  const now = history.now()
   const span = readSpan(query, now)
-  const chart = new HistoryChart(queue.history, span, now)
+  const chart = new HistoryChart(history, span, now)
   const { points, total } = await chart.points(queues, query.type)
   const types = query.types === "true" ? await chart.types(query.queue!, total) : {}
   return answerJson({

@@ -19,10 +19,10 @@ import { conflict, requiresOther } from "./faults.ts"
 import { writePage } from "./inspecting.ts"
 import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 
-export async function listDead({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
+export async function listDead({ request, caller }: Call, { dead }: BrokerParts): Promise<Response> {
   const { queue: only, limit, cursor, ...filter } = checkDlq(queryOf(request))
   const queues = caller.visibleQueues(only)
-  const { size, tasks, next } = await queue.dead.page({
+  const { size, tasks, next } = await dead.page({
     queues,
     filter: filterOf(filter),
     limit,
@@ -32,16 +32,14 @@ export async function listDead({ request, caller }: Call, { queue }: BrokerParts
   return answer(`{"dlq_size":${size},${writePage(tasks, next)}}`)
 }
 
-export async function groupDead({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
+export async function groupDead({ request, caller }: Call, { dead }: BrokerParts): Promise<Response> {
   const { queue: only, cursor, ...filter } = checkGroups(queryOf(request))
   const queues = caller.visibleQueues(only)
-  return answerJson(
-    await queue.dead.groups({ queues, filter: filterOf(filter), cursor, sight: caller.sight }),
-  )
+  return answerJson(await dead.groups({ queues, filter: filterOf(filter), cursor, sight: caller.sight }))
 }
 
 export const deleteDeadTask = forTask(async (call, parts, id) => {
-  await parts.queue.dead.delete(id)
+  await parts.dead.delete(id)
   await recordAction(call, parts, "deleteDeadTask", { task_id: id })
   return answerJson({ status: "deleted_from_dlq", task_id: id })
 })
@@ -50,14 +48,14 @@ export const retryDeadTask = forTask(async (call, parts, id) => {
   using body = await parts.readIfJson(call.request)
   checkRetryTask(body.value)
   const payload = memberTexts(body.text, "payload")[0]
-  await parts.queue.dead.retry(id, payload)
+  await parts.dead.retry(id, payload)
   const details = payload === undefined ? {} : { payload_changed: true }
   await recordAction(call, parts, "retryDeadTask", { task_id: id }, details)
   return answerJson({ status: "requeued_from_dlq", task_id: id })
 })
 
 export async function purgeDeadTasks(call: Call, parts: BrokerParts): Promise<Response> {
-  const { queue, readBody } = parts
+  const { dead, readBody } = parts
   using body = await readBody(call.request)
   const { queue: only, limit, cursor, dry_run: dryRun, ...filter } = checkPurge(body.value)
   const queues = call.caller.visibleQueues(only)
@@ -68,12 +66,12 @@ export async function purgeDeadTasks(call: Call, parts: BrokerParts): Promise<Re
     asked: { ...filter, limit },
     dryRun,
     run: () =>
-      queue.dead.purge({ queues, filter: filterOf(filter), limit, cursor, dryRun, sight: call.caller.sight }),
+      dead.purge({ queues, filter: filterOf(filter), limit, cursor, dryRun, sight: call.caller.sight }),
   })
 }
 
 export async function retryDeadTasks(call: Call, parts: BrokerParts): Promise<Response> {
-  const { queue, readBody, limitWaiting } = parts
+  const { dead, readBody, limitWaiting } = parts
   using body = await readBody(call.request)
   const { queue: only, ...asked } = readRetryMany(body)
   const queues = call.caller.visibleQueues(only)
@@ -87,7 +85,7 @@ export async function retryDeadTasks(call: Call, parts: BrokerParts): Promise<Re
     dryRun,
     run: () =>
       limitWaiting(Number(mayWait), () =>
-        queue.dead.retryAll({ ...asked, queues, sight: call.caller.sight }, call.request.signal),
+        dead.retryAll({ ...asked, queues, sight: call.caller.sight }, call.request.signal),
       ),
   })
 }

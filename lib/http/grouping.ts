@@ -15,16 +15,16 @@ const forGroup = (
   handler: (call: Call, parts: BrokerParts, queue: string, group: string) => Promise<Response>,
 ): Handler => forQueue((call, parts, queue) => handler(call, parts, queue, readGroupName(call.params.group!)))
 
-export const listGroups = forQueue(async ({ request }, { queue }, name) =>
-  answerJson(await queue.groups.page(name, checkGroups(queryOf(request)))),
+export const listGroups = forQueue(async ({ request }, { groups }, name) =>
+  answerJson(await groups.page(name, checkGroups(queryOf(request)))),
 )
 
-export const getGroup = forGroup(async (_call, { queue }, name, group) =>
-  answerJson(await queue.groups.view(name, group)),
+export const getGroup = forGroup(async (_call, { groups }, name, group) =>
+  answerJson(await groups.view(name, group)),
 )
 
 export const setGroupLimits = forGroup(async (call, parts, queue, group) => {
-  const { groups } = parts.queue
+  const { groups } = parts
   using body = await parts.readBody(call.request)
   const limits = checkLimits(body.value)
   const faults = faultsOfLimits(limits)
@@ -36,7 +36,7 @@ export const setGroupLimits = forGroup(async (call, parts, queue, group) => {
 })
 
 export const removeGroupLimits = forGroup(async (call, parts, queue, group) => {
-  const { groups } = parts.queue
+  const { groups } = parts
   const { limits: before } = await groups.view(queue, group)
   const view = await groups.setLimits(queue, group, undefined)
   await recordAction(call, parts, "removeGroupLimits", { queue, group }, { before })
@@ -46,13 +46,13 @@ export const removeGroupLimits = forGroup(async (call, parts, queue, group) => {
 export const pauseGroup = forGroup(async (call, parts, queue, group) => {
   using body = await parts.readOptional(call.request)
   const reason = (checkPause(body.value).reason ?? "").toWellFormed()
-  const view = await parts.queue.groups.pause(queue, group, reason)
+  const view = await parts.groups.pause(queue, group, reason)
   await recordAction(call, parts, "pauseGroup", { queue, group }, { reason: reason || undefined })
   return answerJson(view)
 })
 
 export const resumeGroup = forGroup(async (call, parts, queue, group) => {
-  const view = await parts.queue.groups.resume(queue, group)
+  const view = await parts.groups.resume(queue, group)
   await recordAction(call, parts, "resumeGroup", { queue, group })
   return answerJson(view)
 })

@@ -18,10 +18,10 @@ export const whyTask = forTask(async ({ caller }, { queue }, id) =>
   answerJson(whyBody(await queue.why(id, caller.sight))),
 )
 
-export async function listTasks({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
+export async function listTasks({ request, caller }: Call, { tasksSearch }: BrokerParts): Promise<Response> {
   const search = readTasksQuery(queryOf(request))
   const queues = caller.visibleQueues(search.queue)
-  const { tasks, next } = await queue.tasksSearch.page({ ...search, queues, sight: caller.sight })
+  const { tasks, next } = await tasksSearch.page({ ...search, queues, sight: caller.sight })
   return answer(`{${writePage(tasks, next)}}`)
 }
 

@@ -7,32 +7,33 @@ import { type BrokerParts, type Call, forQueue, forWorker } from "./call.ts"
 import { faultsOfLimits, faultsOfRate } from "./grouping.ts"
 import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 
-export async function listQueues({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
+export async function listQueues(
+  { request, caller }: Call,
+  { control, overview }: BrokerParts,
+): Promise<Response> {
   const { order, queue_part: queuePart, ...rest } = checkQueues(queryOf(request))
   const page = { ...rest, queuePart, queues: caller.visibleQueues(undefined) }
-  return answerJson(
-    order === undefined ? await queue.control.views(page) : await queue.overview.page({ ...page, order }),
-  )
+  return answerJson(order === undefined ? await control.views(page) : await overview.page({ ...page, order }))
 }
 
-export const getQueue = forQueue(async (_call, { queue }, name) => answerJson(await queue.control.view(name)))
+export const getQueue = forQueue(async (_call, { control }, name) => answerJson(await control.view(name)))
 
 export const pauseQueue = forQueue(async (call, parts, name) => {
   using body = await parts.readOptional(call.request)
   const reason = (checkPause(body.value).reason ?? "").toWellFormed()
-  const since = await parts.queue.control.pause(name, reason)
+  const since = await parts.control.pause(name, reason)
   await recordAction(call, parts, "pauseQueue", { queue: name }, { reason: reason || undefined })
   return answerJson({ status: "paused", queue: name, paused_at: since })
 })
 
 export const resumeQueue = forQueue(async (call, parts, name) => {
-  await parts.queue.control.resume(name)
+  await parts.control.resume(name)
   await recordAction(call, parts, "resumeQueue", { queue: name })
   return answerJson({ status: "resumed", queue: name })
 })
 
 export const setQueueSettings = forQueue(async (call, parts, name) => {
-  const { control } = parts.queue
+  const { control } = parts
   using body = await parts.readBody(call.request)
   const settings = checkSettings(body.value)
   const faults = faultsOfRate(settings.rate, "rate")
@@ -53,25 +54,25 @@ export const purgeQueue = forQueue(async (call, parts, name) => {
     target: { queue: name },
     asked: { state, limit },
     dryRun,
-    run: () => parts.queue.control.purge(name, { state, limit, dryRun }),
+    run: () => parts.control.purge(name, { state, limit, dryRun }),
   })
 })
 
-export async function listWorkers({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
+export async function listWorkers({ request, caller }: Call, { workers }: BrokerParts): Promise<Response> {
   const { queue: only, state: states, ...rest } = checkWorkers(queryOf(request))
-  return answerJson(await queue.workers.page({ ...rest, states, queues: caller.visibleQueues(only) }))
+  return answerJson(await workers.page({ ...rest, states, queues: caller.visibleQueues(only) }))
 }
 
 export const drainWorker = forWorker(async (call, parts, worker) => {
   const mayUse = (queues: readonly string[]) => call.caller.mayUseEach(queues)
-  const { since, queues } = await parts.queue.workers.drain(worker, true, mayUse)
+  const { since, queues } = await parts.workers.drain(worker, true, mayUse)
   await recordAction(call, parts, "drainWorker", { worker, queues })
   return answerJson({ status: "draining", worker, draining_since: since })
 })
 
 export const undrainWorker = forWorker(async (call, parts, worker) => {
   const mayUse = (queues: readonly string[]) => call.caller.mayUseEach(queues)
-  const { queues } = await parts.queue.workers.drain(worker, false, mayUse)
+  const { queues } = await parts.workers.drain(worker, false, mayUse)
   await recordAction(call, parts, "undrainWorker", { worker, queues })
   return answerJson({ status: "drain_ended", worker })
 })

@@ -24,14 +24,14 @@ const AUDIT_TIMEOUT_MS = 20_000
 
 export async function listenEvents(
   { request, caller, session }: Call,
-  { queue }: BrokerParts,
+  { eventFeed }: BrokerParts,
 ): Promise<Response> {
   const { queues: requested, task, events, after } = readEventsQuery(request)
   if (requested !== undefined) caller.requireQueues(...requested)
   if (task !== undefined) caller.requireQueues(queueOf(task))
   const queues = requested ?? (task === undefined ? caller.visibleQueues(undefined) : [queueOf(task)])
   return eventStream(
-    await queue.eventFeed.listen(
+    await eventFeed.listen(
       { token: caller.name, queues, task, events, sight: caller.sight },
       after,
       request.signal,
@@ -58,11 +58,11 @@ export async function audit(call: Call, parts: BrokerParts): Promise<Response> {
   return answerJson(audited)
 }
 
-export async function listBrokers(_call: Call, { queue }: BrokerParts): Promise<Response> {
+export async function listBrokers(_call: Call, { queue, brokers }: BrokerParts): Promise<Response> {
   const { usedBytes, maxBytes } = await queue.redisState()
   return answerJson({
-    broker: queue.brokers.broker,
-    brokers: await queue.brokers.list(),
+    broker: brokers.broker,
+    brokers: await brokers.list(),
     redis_memory: { used_bytes: usedBytes, max_bytes: maxBytes },
   })
 }

@@ -26,7 +26,7 @@ const MAX_NEXT = 5
 export const setSchedule = forSchedule(async (call, parts, { queueName, name, id }) => {
   using body = await parts.readBody(call.request)
   const { definition, payload } = readDefinition(body)
-  const { schedule, changed, before } = await parts.queue.schedules.set(queueName, name, definition, payload)
+  const { schedule, changed, before } = await parts.schedules.set(queueName, name, definition, payload)
   if (changed) {
     const details = { before: before && factsOf(before), after: factsOf(definition) }
     await recordAction(call, parts, "setSchedule", { schedule: id }, details)
@@ -34,9 +34,9 @@ export const setSchedule = forSchedule(async (call, parts, { queueName, name, id
   return answerJson({ schedule: id, next_at: schedule.planned || undefined, changed })
 })
 
-export async function listSchedules({ request, caller }: Call, { queue }: BrokerParts): Promise<Response> {
+export async function listSchedules({ request, caller }: Call, parts: BrokerParts): Promise<Response> {
   const { queue: only, limit, cursor } = checkQuery(queryOf(request))
-  const { schedules, next } = await queue.schedules.page({
+  const { schedules, next } = await parts.schedules.page({
     queues: caller.visibleQueues(only),
     limit,
     cursor,
@@ -46,12 +46,12 @@ export async function listSchedules({ request, caller }: Call, { queue }: Broker
   )
 }
 
-export const getSchedule = forSchedule(async ({ caller }, { queue }, { queueName, name }) =>
-  answer(writeSchedule(await queue.schedules.get(queueName, name), caller.sight)),
+export const getSchedule = forSchedule(async ({ caller }, { schedules }, { queueName, name }) =>
+  answer(writeSchedule(await schedules.get(queueName, name), caller.sight)),
 )
 
 export const deleteSchedule = forSchedule(async (call, parts, { queueName, name, id }) => {
-  await parts.queue.schedules.delete(queueName, name)
+  await parts.schedules.delete(queueName, name)
   await recordAction(call, parts, "deleteSchedule", { schedule: id })
   return answerJson({ status: "deleted", schedule: id })
 })
@@ -59,13 +59,13 @@ export const deleteSchedule = forSchedule(async (call, parts, { queueName, name,
 export const pauseSchedule = forSchedule(async (call, parts, { queueName, name, id }) => {
   using body = await parts.readOptional(call.request)
   const reason = (checkPause(body.value).reason ?? "").toWellFormed()
-  const since = await parts.queue.schedules.pause(queueName, name, reason)
+  const since = await parts.schedules.pause(queueName, name, reason)
   await recordAction(call, parts, "pauseSchedule", { schedule: id }, { reason: reason || undefined })
   return answerJson({ status: "paused", schedule: id, paused_at: since })
 })
 
 export const resumeSchedule = forSchedule(async (call, parts, { queueName, name, id }) => {
-  const { planned } = await parts.queue.schedules.resume(queueName, name)
+  const { planned } = await parts.schedules.resume(queueName, name)
   await recordAction(call, parts, "resumeSchedule", { schedule: id })
   return answerJson({ status: "resumed", schedule: id, next_at: planned || undefined })
 })
@@ -73,7 +73,7 @@ export const resumeSchedule = forSchedule(async (call, parts, { queueName, name,
 export const runSchedule = forSchedule(async (call, parts, { queueName, name, id }) => {
   const { key } = readHeaders(call.request.headers)
   const idempotency = key === undefined ? undefined : { key: headerRecord(key), print: `run:${name}` }
-  const run = await parts.queue.schedules.run(queueName, name, idempotency)
+  const run = await parts.schedules.run(queueName, name, idempotency)
   await recordAction(call, parts, "runSchedule", { schedule: id, task_id: run.id })
   return answerJson({ status: run.status, task_id: run.id })
 })

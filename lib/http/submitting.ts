@@ -20,9 +20,9 @@ import { conflict, faultsOfGroup, requiresOther } from "./faults.ts"
 import { checker, invalid } from "./validate.ts"
 
 export async function submitTasks({ request, caller }: Call, parts: BrokerParts): Promise<Response> {
-  const { queue, config } = parts
+  const { defaults, config } = parts
   using body = await parts.readBody(request)
-  const batch = readSubmits(body, request.headers, config, name => queue.defaults.of(name))
+  const batch = readSubmits(body, request.headers, config, name => defaults.of(name))
   const tasks = caller.refuseOtherQueues(batch.items, task => task.queue)
   const submitted = await answerEach(tasks, items => submit(parts, request.headers, items))
   const text = writeBatch(batch, submitted, writeSubmitted)

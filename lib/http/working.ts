@@ -45,7 +45,7 @@ export async function lease({ request, caller }: Call, parts: BrokerParts): Prom
   const demand = { ...rest, queues: [...new Set(queues)], waitMs, binding: caller.binding }
   caller.requireQueues(...demand.queues)
   const tasks = await takeTasks(parts, demand, request.signal)
-  return answer(writeLeasedMany(tasks, parts.queue.workers.isDraining(demand)))
+  return answer(writeLeasedMany(tasks, parts.workers.isDraining(demand)))
 }
 
 export async function ack(call: Call, parts: BrokerParts): Promise<Response> {
@@ -80,7 +80,7 @@ export async function extend({ request, caller }: Call, parts: BrokerParts): Pro
 /** Extends, settles and leases in one call. */
 export async function work(call: Call, parts: BrokerParts): Promise<Response> {
   const { request, caller } = call
-  const { queue, spans, limitWaiting } = parts
+  const { queue, workers, spans, limitWaiting } = parts
   using body = await parts.readBody(request)
   const { demand: wanted, ...lists } = readWork(body)
   const demand = { ...wanted, binding: caller.binding }
@@ -105,7 +105,7 @@ export async function work(call: Call, parts: BrokerParts): Promise<Response> {
       : spans.traceSettle(request.headers, settlements, worker, settleAndLease, ([answers]) => answers),
   )
   spans?.recordLeases(tasks, worker, startedAt!)
-  const isDraining = queue.workers.isDraining(demand)
+  const isDraining = workers.isDraining(demand)
   return answer(writeWork(tasks, mergeAnswers(settle, settled), extended, extend, isDraining))
 }
 

@@ -74,10 +74,9 @@ const HISTOGRAM_METRICS: QueueMetric<QueueCounters>[] = [
 
 /** The part of the broker's task queue that a page reads. */
 interface MeteredQueue {
-  counters: Counters
   /** Requests that wait for tasks. */
   waiting: number
-  control: { depths(): Promise<Depth[]> }
+  parts: { counters: Counters; control: { depths(): Promise<Depth[]> } }
 }
 
 export class Metrics {
@@ -120,9 +119,9 @@ export class Metrics {
     // On the first scrape, so that a broker without Prometheus does not watch its event loop.
     this.#registry ??= this.#register()
     const registry = this.#registry
-    const depths = await this.queue.control.depths().catch(() => undefined)
+    const depths = await this.queue.parts.control.depths().catch(() => undefined)
     this.#redisUp = depths !== undefined
-    const { counters } = this.queue
+    const { counters } = this.queue.parts
     const rows = depths ?? []
     // Start each queue's counters at 0, so that Prometheus sees the first event as an increase.
     if (rows.some(({ queue }, i) => queue !== this.#depths[i]?.queue))
@@ -161,7 +160,7 @@ export class Metrics {
       register("gauge", name, help, () => [{ labels: {}, value: value() }])
     const histograms = (name: string, help: string, all: [Labels, Histogram][]) =>
       register("histogram", name, help, () => all.flatMap(([labels, of]) => linesOf(name, labels, of)))
-    const { counters } = this.queue
+    const { counters } = this.queue.parts
 
     gauge("tq_redis_up", "1 if Redis answered this scrape, else 0.", () => Number(this.#redisUp))
     histograms("tq_redis_call_seconds", "Round trip of script calls.", [[{}, counters.roundTrip]])

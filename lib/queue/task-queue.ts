@@ -31,24 +31,6 @@ import { type Why, whyTask } from "./why.ts"
 import type { WorkerIdentity } from "./worker-registry.ts"
 
 export class TaskQueue {
-  readonly counters: Parts["counters"]
-  readonly bulk: Parts["bulk"]
-  readonly dead: Parts["dead"]
-  readonly workers: Parts["workers"]
-  readonly control: Parts["control"]
-  readonly tasksSearch: Parts["tasksSearch"]
-  readonly overview: Parts["overview"]
-  readonly trail: Parts["trail"]
-  readonly brokers: Parts["brokers"]
-  readonly history: Parts["history"]
-  readonly historyWriter: Parts["historyWriter"]
-  readonly groups: Parts["groups"]
-  readonly defaults: Parts["defaults"]
-  readonly schedules: Parts["schedules"]
-  readonly eventFeed: Parts["eventFeed"]
-  readonly #settles: Parts["settles"]
-  readonly #extends: Parts["extends"]
-
   /** Connects, and checks that this Redis is one that this version can use. */
   static async open(options: TaskQueueOptions): Promise<TaskQueue> {
     const parts = await openParts(options)
@@ -63,25 +45,7 @@ export class TaskQueue {
     }
   }
 
-  private constructor(private readonly parts: Parts) {
-    this.counters = parts.counters
-    this.bulk = parts.bulk
-    this.dead = parts.dead
-    this.workers = parts.workers
-    this.control = parts.control
-    this.tasksSearch = parts.tasksSearch
-    this.overview = parts.overview
-    this.trail = parts.trail
-    this.brokers = parts.brokers
-    this.history = parts.history
-    this.historyWriter = parts.historyWriter
-    this.groups = parts.groups
-    this.defaults = parts.defaults
-    this.schedules = parts.schedules
-    this.eventFeed = parts.eventFeed
-    this.#settles = parts.settles
-    this.#extends = parts.extends
-  }
+  private constructor(readonly parts: Parts) {}
 
   /** How many requests wait for tasks. */
   get waiting(): number {
@@ -96,13 +60,13 @@ export class TaskQueue {
   /** Leases tasks, and waits up to `waitMs` if there are none. */
   async lease(demand: Demand): Promise<Leased[]> {
     const tasks = await this.#poll(demand)
-    this.workers.recordLeased(demand, tasks)
+    this.parts.workers.recordLeased(demand, tasks)
     return tasks
   }
 
   #poll(demand: Demand): Promise<Leased[]> {
-    this.workers.recordRequest(demand, demand.queues)
-    return this.workers.isDraining(demand) ? Promise.resolve([]) : this.parts.longPoll.wait(demand)
+    this.parts.workers.recordRequest(demand, demand.queues)
+    return this.parts.workers.isDraining(demand) ? Promise.resolve([]) : this.parts.longPoll.wait(demand)
   }
 
   /**
@@ -115,7 +79,7 @@ export class TaskQueue {
     requester: () => Fields = () => ({}),
   ): Promise<Each<Settled>[]> {
     const { outcomes, sweeper } = this.parts
-    const answers = await this.#settles.runByQueue(settlements, ({ id }) => queueOf(id))
+    const answers = await this.parts.settles.runByQueue(settlements, ({ id }) => queueOf(id))
     const now = this.parts.clock.now()
     return settlements.map((settlement, i) => {
       const { id, lease } = settlement
@@ -135,7 +99,7 @@ export class TaskQueue {
             { code, retries, attempt, state, reason, redact, at, now },
             requester,
           )
-          this.workers.recordSettled(worker, { id, code, retries }, lease)
+          this.parts.workers.recordSettled(worker, { id, code, retries }, lease)
           return { id, code, retries }
         case "lease_lost":
           return leaseLost(id, attempt, state)
@@ -162,7 +126,7 @@ export class TaskQueue {
     demand: Demand,
     requester?: () => Fields,
   ): Promise<[Each<Settled>[], Leased[]]> {
-    if (demand.max === 0) this.workers.recordRequest(demand)
+    if (demand.max === 0) this.parts.workers.recordRequest(demand)
     const lease = async () => (demand.max > 0 ? this.#poll(demand) : [])
     if (!settlements.every(({ outcome }) => outcome === "done"))
       return [await this.settle(settlements, demand, requester), await lease()]
@@ -175,7 +139,7 @@ export class TaskQueue {
 
   /** Extends leases that the caller still holds. The answers are in the order of the extensions; safe to repeat. */
   async extend(extensions: readonly Extension[]): Promise<Each<Extended>[]> {
-    const answers = await this.#extends.runByQueue(extensions, ({ id }) => queueOf(id))
+    const answers = await this.parts.extends.runByQueue(extensions, ({ id }) => queueOf(id))
     return extensions.map(({ id, timeoutMs }, i) => {
       const answer = answers[i]!
       if (answer instanceof Refused) return answer

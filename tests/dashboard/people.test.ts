@@ -70,7 +70,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await call("POST", "/lease", { queues: [queue], worker: "idle", concurrency: 2 })
     await call("POST", "/lease", { queues: [queue], worker: "old" })
     await call("POST", "/lease", { queues: [queue], worker: "away" })
-    await broker.queue.workers.flush()
+    await broker.queue.parts.workers.flush()
     const direct = new Redis(redis.socket)
     await direct.zincrby(WORKERS_SEEN, -120_000, "away")
     direct.disconnect()
@@ -98,9 +98,9 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await using other = await testBroker({}, redis.socket)
     await using page = await signedIn("#/workers")
     await page.find("table", "Brokers")
-    const { broker: own } = broker.queue.brokers
+    const { broker: own } = broker.queue.parts.brokers
     await page.reads(new RegExp(`${own} this one`))
-    expect(await page.text()).toContain(other.queue.brokers.broker)
+    expect(await page.text()).toContain(other.queue.parts.brokers.broker)
     await page.reads(/Redis memory\s+[\d.]+ MB, no limit/)
     expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
     await page.picture("brokers")

@@ -374,7 +374,7 @@ test("the log names the token behind every operator action, and never contains i
     ...dead.map(task_id => ({ message: "A task is dead", task_id, ...failures })),
     { message: "A dead task was deleted", task_id: dead[0], by: "bound" },
     { message: "Retrying dead tasks: requested", queue, ...limit, limit: 1 },
-    { message: "Dead tasks were retried", queue, requeued: 1, ...limit, limit: 1 },
+    { message: "Dead tasks were retried", queue, requeued: 1, skipped: 0, ...limit, limit: 1 },
     { message: "Deleting dead tasks: requested", ...limit },
     { message: "Dead tasks were deleted", purged: 0, ...limit },
     { message: "The drain of a worker was requested", worker: "w", by: "bound" },

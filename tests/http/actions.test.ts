@@ -190,7 +190,7 @@ test("the trail keeps the newest 1,000 actions, and a page continues after the p
   await using broker = await testBroker({ tokens: [tokenOf("ops", ROLES)] }, redis.socket)
   const ask = as(broker, "ops")
   for (let i = 0; i < 1_003; i++)
-    await broker.queue.trail.add({ by: i % 2 ? "odd" : "even", action: "audit", details: { i } })
+    await broker.queue.parts.trail.add({ by: i % 2 ? "odd" : "even", action: "audit", details: { i } })
   const numbers = async (query: string) => (await listed(ask, query)).map(({ details }) => details.i)
   expect(await numbers("?limit=1000")).toEqual(Array.from({ length: 1_000 }, (_, i) => 1_002 - i))
   const seen: unknown[] = []
@@ -201,7 +201,7 @@ test("the trail keeps the newest 1,000 actions, and a page continues after the p
     cursor = `&cursor=${page.next}`
   }
   expect(seen).toEqual(Array.from({ length: 500 }, (_, i) => 1_001 - 2 * i))
-  await broker.queue.trail.add({ by: "ops", action: "audit", details: { text: "x".repeat(5_000) } })
+  await broker.queue.parts.trail.add({ by: "ops", action: "audit", details: { text: "x".repeat(5_000) } })
   expect((await listed(ask, "?limit=1"))[0]!.details).toEqual({ omitted: true })
 })
 

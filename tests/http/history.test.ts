@@ -129,7 +129,7 @@ describe("points", () => {
   test("the current minute counts only as long as it has lasted", async () => {
     await using h = await past()
     await h.broker.call("POST", "/submit", { type: "t", queue: h.queue })
-    await h.broker.queue.historyWriter.flush()
+    await h.broker.queue.parts.historyWriter.flush()
     const { points, to_at } = await ask(h.broker, `queue=${h.queue}`)
     const recorded = points.reduce((sum, { recorded_ms }) => sum + recorded_ms, 0)
     expect(recorded).toBeWithin(0, to_at - points[0]!.at + 1)
@@ -149,7 +149,7 @@ describe("types", () => {
     await using h = await past()
     const rare = Array.from({ length: 120 }, (_, i) => `rare-${i}`)
     await submitMany(h.broker, h.queue, [...rare, "other", "other", "mail", "mail", "mail"])
-    await h.broker.queue.historyWriter.flush()
+    await h.broker.queue.parts.historyWriter.flush()
     const { types, other, total } = await ask(h.broker, `queue=${h.queue}&types=true`)
     expect(types).toHaveLength(100)
     expect(types!.slice(0, 2)).toMatchObject([
@@ -167,9 +167,9 @@ describe("types", () => {
       h.queue,
       Array.from({ length: 100 }, (_, i) => `rare-${i}`),
     )
-    await h.broker.queue.historyWriter.flush()
+    await h.broker.queue.parts.historyWriter.flush()
     await submitMany(h.broker, h.queue, ["new", "new"])
-    await h.broker.queue.historyWriter.flush()
+    await h.broker.queue.parts.historyWriter.flush()
     const { types, other } = await ask(h.broker, `queue=${h.queue}&types=true`)
     expect(types![0]).toMatchObject({ type: "new", submitted: 2 })
     expect([types!.length, other]).toEqual([100, expect.objectContaining({ submitted: 1 })])
@@ -179,7 +179,7 @@ describe("types", () => {
     await using h = await past()
     const type = 'a:b "c" |=\\ ü'
     await submitMany(h.broker, h.queue, [type, type, "x"])
-    await h.broker.queue.historyWriter.flush()
+    await h.broker.queue.parts.historyWriter.flush()
     const query = `queue=${h.queue}&type=${encodeURIComponent(type)}`
     const { total, points } = await ask(h.broker, query)
     expect(total.submitted).toBe(2)

@@ -130,7 +130,7 @@ test("the log of a broker has one harmless line per event, in both formats", asy
   ] as const)
     expect((await broker.call(method, path, body)).status).toBe(200)
   // An internal error may contain any text.
-  broker.queue.control.view = () => Promise.reject(new Error(MEGABYTE))
+  broker.queue.parts.control.view = () => Promise.reject(new Error(MEGABYTE))
   const fault = await broker.call("GET", `/queues/${queue}`)
   expect([fault.status, (await fault.text()).includes("script")]).toEqual([500, false])
   expect(lines.join("\n")).toContain("<script>")
@@ -181,7 +181,7 @@ test("/metrics contains no untrusted text but the names of queues as labels, how
   await broker.call("POST", "/submit", tasks)
   for (const worker of ["a", "b", "c"]) await broker.call("POST", "/lease", { queues: [queue], worker })
   // After the second for which a page is cached.
-  broker.queue.counters.forQueue(queue).submitted++
+  broker.queue.parts.counters.forQueue(queue).submitted++
   await until("a new page is made", async () =>
     (await (await broker.call("GET", "/metrics")).text()).includes(`queue="${queue}",event="submitted"} 202`),
   )

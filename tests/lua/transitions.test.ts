@@ -567,7 +567,7 @@ test("a task is in exactly one place after each step of its life", async () => {
       error: "boom",
       crashes: 1,
     })
-    await tasks.dead.retry(id)
+    await tasks.parts.dead.retry(id)
     expect(await tasks.find(id, "all")).toMatchObject({ state: "queued", retries: 0, crashes: 0, attempt: 2 })
     const third = await lease()
     expect(third.attempt).toBe(3)

@@ -297,15 +297,15 @@ test("nothing is written while nobody listens, and writing ends a minute after t
   await broker.call("POST", `/queues/${queue}/pause`, {})
   expect(await calls()).toBe(before + 1) // the pause in the trail of actions
   expect(await commands.redis.exists(EVENT_STREAM, LISTENING)).toBe(0)
-  expect(broker.queue.eventFeed.size).toBe(0)
+  expect(broker.queue.parts.eventFeed.size).toBe(0)
 
   const listener = await subscribe(broker.url)
-  expect(broker.queue.eventFeed.size).toBe(1)
+  expect(broker.queue.parts.eventFeed.size).toBe(1)
   const lives = await commands.redis.pttl(LISTENING)
   expect(lives > 60_000 && lives <= 80_000).toBe(true)
   expect(await commands.redis.pttl(EVENT_STREAM)).toBeGreaterThan(80_000)
   await listener.leave()
-  await until("the broker knows", () => broker.queue.eventFeed.size === 0)
+  await until("the broker knows", () => broker.queue.parts.eventFeed.size === 0)
   await commands[Symbol.asyncDispose]()
 })
 
@@ -367,14 +367,14 @@ test("a client that does not read is disconnected, and the others continue", asy
   await using broker = await testBroker({}, redis.socket)
   await using listener = await subscribe(broker.url, "event=done")
   const slow = await rawListener(broker)
-  await until("both listen", () => broker.queue.eventFeed.size === 2)
+  await until("both listen", () => broker.queue.parts.eventFeed.size === 2)
   // As much as a broker publishes in an hour.
   const client = new Redis(redis.socket)
   const data = JSON.stringify({ error: "x".repeat(50_000) })
   await until("the slow one is disconnected", async () => {
     for (let i = 0; i < 20; i++)
       await client.xadd(EVENT_STREAM, "*", "event", "failed", "queue", "q", "task", "t", "data", data)
-    return broker.queue.eventFeed.size === 1
+    return broker.queue.parts.eventFeed.size === 1
   })
   client.disconnect()
   await submit(broker, queue)
@@ -402,7 +402,7 @@ test("a replay waits for a slow client and loses nothing", async () => {
   const slow = await rawListener(broker, `last_event_id=${from}`, chunk => {
     text += chunk
   })
-  await until("both listen", () => broker.queue.eventFeed.size === 2)
+  await until("both listen", () => broker.queue.parts.eventFeed.size === 2)
   await Bun.sleep(300) // it is offered more than it takes
   slow.socket.resume()
   await until("it has received all", () => text.length > 4_000 * 3_500 || slow.closed())
@@ -477,7 +477,7 @@ test("a stream ends when its session ends", async () => {
   expect(answer.status).toBe(200)
   expect(await answer.text()).toContain("event: listening")
   expect(Date.now()).toBeGreaterThanOrEqual(now + 2_000)
-  expect(broker.queue.eventFeed.size).toBe(0)
+  expect(broker.queue.parts.eventFeed.size).toBe(0)
   expect((await fetch(`${broker.url}/events`, { headers })).status).toBe(401)
 })
 
@@ -498,7 +498,7 @@ test("a broker accepts at most 200 clients", async () => {
   const answer = await broker.call("GET", "/events")
   expect([answer.status, (await json(answer)).code]).toEqual([503, "overloaded"])
   await ears[0]!.leave()
-  await until("it is noticed", () => broker.queue.eventFeed.size === 199)
+  await until("it is noticed", () => broker.queue.parts.eventFeed.size === 199)
   await using another = await subscribe(broker.url)
   expect(another.names()).toEqual([])
   await Promise.all(ears.map(listener => listener.leave()))

@@ -21,7 +21,7 @@ async function total({ queue }: TestBroker, series: string): Promise<Point> {
 
 async function minutes(queue: TestBroker["queue"], series: string) {
   const now = Math.floor(Date.now() / MINUTE_MS)
-  return (await queue.history.read([series], "m", now - 120, now + 1)).get(series)!
+  return (await queue.parts.history.read([series], "m", now - 120, now + 1)).get(series)!
 }
 
 async function ask<T>(broker: TestBroker, method: string, path: string, body?: object): Promise<T> {
@@ -197,7 +197,7 @@ describe("brokers", () => {
     await ack(b, second!)
     await ack(b, third!, "failed")
     await ack(a, fourth!, "failed")
-    await Promise.all([a.queue.historyWriter.flush(), b.queue.historyWriter.flush()])
+    await Promise.all([a.queue.parts.historyWriter.flush(), b.queue.parts.historyWriter.flush()])
     const sum = await total(a, queue)
     expect(sum).toMatchObject({ submitted: 4, done: 2, failed: 2, dead: 2, lapsed: 0 })
     expect(await total(b, queue)).toEqual(sum)
@@ -219,7 +219,7 @@ describe("brokers", () => {
     await direct.lapse(task!.id)
     await submit(broker, queue, "report", { expires_in_ms: 3_600_000 }).then(id => direct.expire(id))
     await lease(broker, queue)
-    await broker.queue.historyWriter.flush()
+    await broker.queue.parts.historyWriter.flush()
     expect(await total(broker, `${queue}:import`)).toMatchObject({ submitted: 1, lapsed: 1, dead: 1 })
     expect(await total(broker, `${queue}:report`)).toMatchObject({ submitted: 1, lapsed: 0, dead: 1 })
     expect(await total(broker, queue)).toMatchObject({ submitted: 2, lapsed: 1, dead: 2 })
@@ -235,8 +235,8 @@ describe("brokers", () => {
     const [task] = await lease(a, queue)
     await ack(b, task!)
     await direct.redis.del(keyOf(queue, "task", localOf(task!.id)))
-    await a.queue.historyWriter.flush()
-    await b.queue.historyWriter.flush()
+    await a.queue.parts.historyWriter.flush()
+    await b.queue.parts.historyWriter.flush()
     expect(await total(a, queue)).toMatchObject({ submitted: 1, done: 1 })
     expect(await total(a, `${queue}:mail`)).toMatchObject({ submitted: 1, done: 0 })
   })
@@ -263,12 +263,12 @@ describe("brokers", () => {
     // A key of a wrong type makes the calls of this minute and the next fail.
     const blocked = [now, now + 1].map(minute => `${HISTORY}m:${Math.floor(minute / 60)}:${queue}`)
     for (const key of blocked) await redis.set(key, "x")
-    await broker.queue.historyWriter.flush()
+    await broker.queue.parts.historyWriter.flush()
     await submit(broker, queue, "mail")
-    await broker.queue.historyWriter.flush()
+    await broker.queue.parts.historyWriter.flush()
     await redis.del(...blocked)
-    await broker.queue.historyWriter.flush()
-    await broker.queue.historyWriter.flush()
+    await broker.queue.parts.historyWriter.flush()
+    await broker.queue.parts.historyWriter.flush()
     expect(await total(broker, queue)).toMatchObject({ submitted: 2 })
   })
 
@@ -300,7 +300,7 @@ test("a queue is shown with its last ten minutes", async () => {
   expect((await view()).recent).not.toHaveProperty("wait_ms")
   for (let i = 0; i < 4; i++) await submit(broker, queue, "mail")
   for (const task of await lease(broker, queue)) await ack(broker, task, "failed")
-  await broker.queue.historyWriter.flush()
+  await broker.queue.parts.historyWriter.flush()
   const { recent } = await view()
   expect(recent).toMatchObject({ done_per_s: 0, dead: 4, wait_ms: expect.anything() })
   expect(recent.submitted_per_s).toBeGreaterThan(0)

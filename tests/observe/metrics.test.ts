@@ -8,7 +8,6 @@ import { createLog } from "../../lib/log.ts"
 import { Counters, MAX_QUEUES, OTHER } from "../../lib/observe/counters.ts"
 import { type Depth, Depths } from "../../lib/observe/depths.ts"
 import { Metrics } from "../../lib/observe/metrics.ts"
-import type { TaskQueue } from "../../lib/queue/task-queue.ts"
 import { onOneConnection } from "../../lib/redis/runner.ts"
 import { Scripts } from "../../lib/redis/scripts.ts"
 import { leaseAgeMs, newTokens } from "../../lib/task/lease-token.ts"
@@ -189,7 +188,7 @@ test("a worker that waits in a long poll counts as polling", async () => {
 test("a queue without events has counters at 0, so that its first event is an increase", async () => {
   const counters = new Counters()
   const depths = async () => []
-  const metrics = new Metrics({ counters, control: { depths }, waiting: 0 } as unknown as TaskQueue, -1)
+  const metrics = new Metrics({ parts: { counters, control: { depths } }, waiting: 0 }, -1)
   for (const queue of ["first", "second"]) {
     counters.forQueue(queue)
     expect(valuesOf(String(await metrics.page()), "tq_task_events_total", queue)).toMatchObject({ done: 0 })
@@ -223,7 +222,7 @@ test("the page is valid, also for promtool if it is installed", async () => {
 
 test("the page is written at most once per second, however many scrapes there are", async () => {
   await using broker = await testBroker()
-  const { control } = broker.queue
+  const { control } = broker.queue.parts
   const { depths } = control
   let reads = 0
   control.depths = () => {
@@ -284,7 +283,7 @@ test("a page of 1,000 queues is written in pieces, so that it blocks nothing for
   const counters = new Counters()
   for (let i = 0; i < 1_000; i++) counters.forQueue(`queue-${i}`).wait.observe(i)
   const depths = async () => []
-  const metrics = new Metrics({ counters, control: { depths }, waiting: 0 } as unknown as TaskQueue, -1)
+  const metrics = new Metrics({ parts: { counters, control: { depths } }, waiting: 0 }, -1)
   const page = metrics.page()
   let turns = 0
   let over = false
@@ -297,7 +296,7 @@ test("a page of 1,000 queues is written in pieces, so that it blocks nothing for
 test("a value is overwritten in place, whether it is longer or shorter than before", async () => {
   const counters = new Counters()
   const control = { depths: async () => depths }
-  const queue = { counters, control, waiting: 0 } as unknown as TaskQueue
+  const queue = { parts: { counters, control }, waiting: 0 }
   const kept = new Metrics(queue, -1)
   const linesOf = (page: Buffer) =>
     String(page)
@@ -321,7 +320,7 @@ test("a page that was sent does not change, and no two pages are written at once
   const counters = new Counters()
   const counted = counters.forQueue("a")
   const depths = async () => []
-  const metrics = new Metrics({ counters, control: { depths }, waiting: 0 } as unknown as TaskQueue, -1)
+  const metrics = new Metrics({ parts: { counters, control: { depths } }, waiting: 0 }, -1)
   counted.done = 1
   const first = new Response(await metrics.page())
   counted.done = 22
@@ -336,13 +335,12 @@ test("after a page that could not be written, the next one is complete", async (
   const depths = async () => []
   let waiting = () => 0
   const queue = {
-    counters,
-    control: { depths },
+    parts: { counters, control: { depths } },
     get waiting() {
       return waiting()
     },
   }
-  const metrics = new Metrics(queue as unknown as TaskQueue, -1)
+  const metrics = new Metrics(queue, -1)
   counters.forQueue("a")
   await metrics.page()
   counters.forQueue("b")
@@ -374,11 +372,11 @@ test("tasks of every state and priority are counted, and the oldest ready one is
     status: "failed",
     retry: false,
   })
-  const [depth] = await broker.queue.control.depths()
+  const [depth] = await broker.queue.parts.control.depths()
   // p9 is done, p8 dead, p7 processing; and one id was left behind.
   expect(depth).toMatchObject({ counts: [8, 1, 1, 1, 1, 1] })
   await direct.setField("p2", "created", 7_000)
-  expect((await broker.queue.control.depths())[0]).toMatchObject({ oldestAt: 7_000 })
+  expect((await broker.queue.parts.control.depths())[0]).toMatchObject({ oldestAt: 7_000 })
 })
 
 test("an invalid queue name in Redis is still a valid label", async () => {
@@ -387,9 +385,7 @@ test("an invalid queue name in Redis is still a valid label", async () => {
   counters.forQueue(name).submitted++
   const depth = { queue: name, counts: [1, 0, 0, 0, 0, 0], oldestAt: 1_000, polledAt: 0 }
   const depths = async () => [depth]
-  const text = String(
-    await new Metrics({ counters, control: { depths }, waiting: 0 } as unknown as TaskQueue).page(),
-  )
+  const text = String(await new Metrics({ parts: { counters, control: { depths } }, waiting: 0 }).page())
   expect(text).toContain('tq_tasks{queue="a\\"} 1?\\\\?",state="queued"} 1\n')
   if (promtool) expect(await check(["check", "metrics"], text)).toBe("")
 })
@@ -419,9 +415,7 @@ test("beyond 1,000 queues the rest is counted together, so that a page stays bou
   expect(counters.forQueue("q100").wait).toBe(counters.forQueue(OTHER).wait)
   expect(counters.forQueue(OTHER).wait.count).toBe(4_900)
   const depths = async () => []
-  const text = String(
-    await new Metrics({ counters, control: { depths }, waiting: 0 } as unknown as TaskQueue).page(),
-  )
+  const text = String(await new Metrics({ parts: { counters, control: { depths } }, waiting: 0 }).page())
   expect(text.length).toBeLessThan(1_000_000)
   expect(text.match(/^tq_task_wait_seconds_count/gm)).toHaveLength(101)
   expect(faultsOf(text)).toEqual([])

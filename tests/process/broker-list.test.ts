@@ -60,8 +60,8 @@ test("the list is bounded", async () => {
     JSON.stringify({ broker: `b${i}`, started_at: i }),
   ])
   await direct.zadd(BROKERS, ...many.flat().map(String))
-  for (let i = 0; i < 2; i++) await broker.queue.brokers.note()
+  for (let i = 0; i < 2; i++) await broker.queue.parts.brokers.note()
   expect(await direct.zcard(BROKERS)).toBe(1_000)
-  expect(idsOf(await listed(broker))).toContain(broker.queue.brokers.broker)
+  expect(idsOf(await listed(broker))).toContain(broker.queue.parts.brokers.broker)
   direct.disconnect()
 })

@@ -298,12 +298,12 @@ describe("GET /queues reports", () => {
       const task = await q.leased({ max_retries: 9 })
       await q.ack(task, { status: "failed", retry_in_ms: HOUR })
     }
-    await q.broker.queue.historyWriter.flush()
+    await q.broker.queue.parts.historyWriter.flush()
     expect(await kinds(q)).toEqual(["failing"])
     const { id } = await q.leased()
     await q.direct.lapse(id)
     await q.leased() // which also ends the lease that lapsed
-    await q.broker.queue.historyWriter.flush()
+    await q.broker.queue.parts.historyWriter.flush()
     expect(await kinds(q)).toEqual(["lapsing", "failing"])
   })
 

@@ -12,7 +12,7 @@ async function ended(q: ServedQueue, request: BulkRequest): Promise<BulkView> {
   return bulkUntil(q.broker, bulk_id, hasEnded)
 }
 
-const depthOf = async (q: ServedQueue) => (await q.broker.queue.control.view(q.queue)).depth
+const depthOf = async (q: ServedQueue) => (await q.broker.queue.parts.control.view(q.queue)).depth
 
 /** Creates tasks that are done and returns their ids. */
 async function makeDone(

@@ -41,7 +41,10 @@ describe("a bulk retry", () => {
     const { bulk_id } = await startBulk(q, { action: "retry", filter: { queue: q.queue } })
     const ended = await bulkUntil(q.broker, bulk_id, hasEnded)
     expect(ended.progress).toEqual({ total: 10_000, seen: 10_000, done: 10_000, skipped: 0 })
-    expect((await q.broker.queue.control.view(q.queue)).depth).toMatchObject({ queued: 10_000, dead: 0 })
+    expect((await q.broker.queue.parts.control.view(q.queue)).depth).toMatchObject({
+      queued: 10_000,
+      dead: 0,
+    })
     await settle(q, await leaseAll(q, 1_000), "done")
     await bulkUntil(q.broker, bulk_id, ({ outcome }) => outcome!.succeeded >= 1_000)
   })
@@ -179,7 +182,7 @@ test("a bulk operation that is stopped changes no further tasks", async () => {
   const { progress, state } = await bulkUntil(q.broker, bulk_id, hasEnded)
   expect(state).toBe("stopped")
   expect(progress.done).toBeLessThan(100)
-  const { depth } = await q.broker.queue.control.view(q.queue)
+  const { depth } = await q.broker.queue.parts.control.view(q.queue)
   expect(depth).toMatchObject({ queued: progress.done, dead: 100 - progress.done })
 })
 
@@ -214,7 +217,7 @@ describe("other actions", () => {
       const { bulk_id } = await startBulk(q, { action: "purge", filter: { queue: q.queue, state } })
       const ended = await bulkUntil(q.broker, bulk_id, hasEnded)
       expect(ended.progress).toEqual({ total: 700, seen: 700, done: 700, skipped: 0 })
-      expect((await q.broker.queue.control.view(q.queue)).depth[state]).toBe(0)
+      expect((await q.broker.queue.parts.control.view(q.queue)).depth[state]).toBe(0)
     },
   )
 
@@ -235,7 +238,7 @@ describe("other actions", () => {
     const ended = await bulkUntil(q.broker, bulk_id, hasEnded)
     expect(ended.progress).toMatchObject({ done: 1_199, skipped: 0 })
     expect((await q.task(running[0]!.id)).cancel_requested_at).toBeUndefined()
-    expect((await q.broker.queue.control.view(q.queue)).depth.cancelled).toBe(1_199)
+    expect((await q.broker.queue.parts.control.view(q.queue)).depth.cancelled).toBe(1_199)
     expect((await q.task(later)).status).toBe("queued")
   })
 

@@ -94,7 +94,7 @@ test("thousands of tasks in several queues are cancelled page by page, each once
   }
   expect(cancelled).toBe(2_100)
   for (const queue of queues)
-    expect((await broker.queue.control.view(queue)).depth).toMatchObject({ cancelled: 700 })
+    expect((await broker.queue.parts.control.view(queue)).depth).toMatchObject({ cancelled: 700 })
   expect(await answered(broker.call("POST", "/cancel", { type: "t" }))).toMatchObject({ cancelled: 0 })
 })
 

@@ -156,7 +156,7 @@ test("a queue is registered again if it was forgotten between the look-up and th
   await post(broker, "/submit", { type: "a", queue: name, task_id: "first" })
   // Another broker forgot it, and this one learns of that just after it has looked.
   await redis.srem(QUEUES, name)
-  const { names } = (broker.queue as unknown as { parts: { names: QueueNames } }).parts
+  const { names } = broker.queue.parts
   const isRegistered = names.isRegistered.bind(names)
   names.isRegistered = queue => {
     const found = isRegistered(queue)

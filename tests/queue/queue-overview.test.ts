@@ -90,7 +90,7 @@ describe("queues are ordered", () => {
   ] as const)("by %s, the highest first, then by name", async (order, names) => {
     await using q = await planted()
     // `workers` reports polls a few seconds late unless they are written now.
-    await q.broker.queue.workers.flush()
+    await q.broker.queue.parts.workers.flush()
     for (const limit of [2, 100])
       expect([limit, await q.names(`order=${order}&limit=${limit}`)]).toEqual([limit, [...names]])
   })

@@ -395,7 +395,7 @@ test("a full queue keeps its schedule due, and the task is created when there is
   const id = await s.q.submit()
   await s.late(1)
   await s.notify()
-  await until("it was tried", () => s.q.broker.queue.counters.scheduleFires.full > 0)
+  await until("it was tried", () => s.q.broker.queue.parts.counters.scheduleFires.full > 0)
   expect((await s.post("run")).status).toBe(429)
   expect(await s.view()).toMatchObject({ fired: 0, missed: 0, skipped: 0 })
   const [task] = await s.q.lease()
@@ -406,7 +406,7 @@ test("a full queue keeps its schedule due, and the task is created when there is
 test("while Redis is full a schedule is refused, and a due one waits and fires afterwards", async () => {
   await using s = await Scheduled.open()
   const { redis } = s.q.direct
-  const { failed } = s.q.broker.queue.counters.scheduleFires
+  const { failed } = s.q.broker.queue.parts.counters.scheduleFires
   try {
     await redis.config("SET", "maxmemory", 1)
     const refused = await s.q.ask("PUT", `/schedules/${s.q.queue}:other`, RARE)
@@ -417,7 +417,7 @@ test("while Redis is full a schedule is refused, and a due one waits and fires a
     await s.late(1)
     await redis.config("SET", "maxmemory", 1)
     await s.notify()
-    await until("it was tried", () => s.q.broker.queue.counters.scheduleFires.failed > failed)
+    await until("it was tried", () => s.q.broker.queue.parts.counters.scheduleFires.failed > failed)
     expect((await s.post("run")).body.code).toBe("out_of_memory")
   } finally {
     await redis.config("SET", "maxmemory", 0)

@@ -52,7 +52,7 @@ async function fleet(count = 1, overrides: Partial<BrokerConfig> = {}, socket?: 
     },
     /** Makes it look as if the worker was last seen `ms` ago. */
     async age(name: string, ms: number): Promise<void> {
-      for (const { queue } of brokers) await queue.workers.flush()
+      for (const { queue } of brokers) await queue.parts.workers.flush()
       const about = JSON.parse((await direct.redis.hget(WORKERS, name))!)
       for (const queue of Object.keys(about.queues)) about.queues[queue] -= ms
       await direct.redis.hset(WORKERS, name, JSON.stringify(about))
@@ -141,7 +141,7 @@ describe("a worker is listed", () => {
       const settle = tasks.map(({ id, lease }) => ({ task_id: id, lease }))
       await f.clients[1 - i]!.work({ worker: "two", instance: "i", settle })
     }
-    for (const { queue } of f.brokers) await queue.workers.flush()
+    for (const { queue } of f.brokers) await queue.parts.workers.flush()
     expect((await f.client.workers()).workers).toHaveLength(1)
     await until("both see it", async () => (await f.seen("two", 1))?.done === 4)
     expect(await f.seen("two")).toMatchObject({ done: 4, in_hand: 0 })
@@ -221,7 +221,7 @@ describe("a worker is listed", () => {
     const settle = tasks.map(({ id, lease }) => ({ task_id: id, lease }))
     await f.client.work({ worker: "w", settle })
     await redis.kill9()
-    await f.broker.queue.workers.flush()
+    await f.broker.queue.parts.workers.flush()
     await redis.restart() // empty
     await until("the worker is listed again", () => f.seen("w").catch(() => undefined))
     expect(await f.seen("w")).toMatchObject({ done: 1, queues: [f.queue] })
@@ -234,7 +234,7 @@ describe("a worker is listed", () => {
     const before = Date.now()
     await redis.kill9()
     await until("some time has passed", () => Date.now() > before + 20)
-    await f.broker.queue.workers.flush()
+    await f.broker.queue.parts.workers.flush()
     await redis.restart()
     await until("the worker is listed again", () => f.seen("w").catch(() => undefined))
     expect((await f.seen("w"))!.last_seen_at).toBeLessThanOrEqual(before + 5)
@@ -247,14 +247,15 @@ describe("a worker is listed", () => {
       const stats = await f.direct.redis.info("commandstats")
       return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1] ?? 0)
     }
-    for (let i = 0; i < 300; i++) f.broker.queue.workers.recordRequest({ worker: `w${i}` }, ["a", "b"])
-    await f.broker.queue.workers.flush()
+    for (let i = 0; i < 300; i++) f.broker.queue.parts.workers.recordRequest({ worker: `w${i}` }, ["a", "b"])
+    await f.broker.queue.parts.workers.flush()
     const before = await written()
     for (let round = 0; round < 10; round++)
-      for (let i = 0; i < 300; i++) f.broker.queue.workers.recordRequest({ worker: `w${i}` }, ["a", "b"])
-    await f.broker.queue.workers.flush()
+      for (let i = 0; i < 300; i++)
+        f.broker.queue.parts.workers.recordRequest({ worker: `w${i}` }, ["a", "b"])
+    await f.broker.queue.parts.workers.flush()
     expect(await written()).toBe(before + 3)
-    await f.broker.queue.workers.flush()
+    await f.broker.queue.parts.workers.flush()
     expect(await written()).toBe(before + 3)
   })
 
@@ -347,7 +348,7 @@ describe("a drained worker", () => {
       f.broker.call("GET", `/get?queue=${f.queue}&wait_ms=${POLL_MS}&worker=old`),
     ]
     await until("they wait", () => f.brokers[0]!.queue.waiting + f.brokers[1]!.queue.waiting === 3)
-    await f.brokers[1]!.queue.workers.flush()
+    await f.brokers[1]!.queue.parts.workers.flush()
     const from = performance.now()
     await f.client.drainWorker("waits")
     await worker.drained()
@@ -456,7 +457,7 @@ describe("several workers of one name", () => {
     await using f = await fleet(2)
     const workers = [f.worker("mailer", {}, 0), f.worker("mailer", {}, 1), f.worker("mailer", {}, 1)]
     await until("all wait", () => f.brokers[0]!.queue.waiting === 1 && f.brokers[1]!.queue.waiting === 2)
-    for (const { queue } of f.brokers) await queue.workers.flush()
+    for (const { queue } of f.brokers) await queue.parts.workers.flush()
     await f.client.drainWorker("mailer")
     await Promise.all(workers.map(worker => worker.drained()))
     const ask = async (instance: string) => (await f.client.work({ worker: "mailer", instance })).drain
@@ -527,7 +528,7 @@ describe("a queue is shown", () => {
       await f.clients[i % 2]!.lease({ queues: [f.queue], worker: `w${String(i).padStart(2, "0")}` })
     await f.client.lease({ queues: [`${f.queue}.2`], worker: "other" })
     await f.client.lease({ queues: [f.queue] })
-    for (const { queue } of f.brokers) await queue.workers.flush()
+    for (const { queue } of f.brokers) await queue.parts.workers.flush()
     const view = await f.client.queue(f.queue)
     expect(view.workers.count).toBe(22)
     expect(view.workers.names).toHaveLength(20)

@@ -16,7 +16,7 @@ const poll = (q: ServedQueue, worker: string, more: object = {}) =>
 
 /** Makes it look as if the worker was last seen two minutes ago. */
 async function age(q: ServedQueue, worker: string) {
-  await q.broker.queue.workers.flush()
+  await q.broker.queue.parts.workers.flush()
   await q.direct.redis.zincrby(WORKERS_SEEN, -2 * MINUTE_MS, worker)
 }
 
@@ -63,7 +63,7 @@ test("the rate of a worker counts its acks of the last minute, at all times of a
   await q.submit()
   const [{ id, lease }] = (await q.lease()) as [LeasedTask, ...LeasedTask[]]
   await q.ask("POST", "/ack", { task_id: id, lease })
-  await q.broker.queue.workers.flush()
+  await q.broker.queue.parts.workers.flush()
   const after = JSON.parse((await redis.hget(WORKERS, "w1"))!)
   expect(after).toMatchObject({ ended: 1, ended_before: after.minute === minute ? 40 : 0 })
 })
