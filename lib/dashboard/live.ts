@@ -135,11 +135,11 @@ export function useData<T>(
     let final = false
 
     const run = async () => {
+      due = Infinity
       if (busy) {
         wanted = true
         return
       }
-      due = Infinity
       if (document.hidden && begun > 0) return
       busy = true
       wanted = false

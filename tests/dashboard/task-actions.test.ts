@@ -77,6 +77,31 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await lease()
   })
 
+  test("a page that is told to reload while it loads does so afterwards", async () => {
+    const id = await submit({ delay_ms: 3_600_000 })
+    await using page = await open(`#/tasks/${id}`)
+    await page.find("button", "Run now")
+    // An answer from before the change arrives after it: the page is loading when the button asks for a reload.
+    const body = await (await broker.call("GET", `/status/${id}`)).text()
+    const held: (() => Promise<void>)[] = []
+    let holds = true
+    await page.page.setRequestInterception(true)
+    page.page.on("request", request => {
+      if (holds && request.method() === "GET" && request.url().includes("/status/"))
+        held.push(() => request.respond({ status: 200, contentType: "application/json", body }))
+      else void request.continue()
+    })
+    await page.page.keyboard.press("r")
+    await until("the page loads", () => held.length > 0)
+    await page.click("button", "Run now")
+    await until("it is queued", async () => (await status(id)).status === "queued")
+    await page.find("status", /ready to run/)
+    holds = false
+    for (const answer of held) await answer()
+    await until("the button goes", async () => !(await page.seen("button", "Run now")))
+    await lease()
+  })
+
   test("a task is submitted with a form, and run again when it has ended", async () => {
     await using page = await open(`#/queues/${queue}`)
     await page.click("button", "Submit task")
