@@ -17,7 +17,16 @@ import { Total } from "./queues.tsx"
 import { type Route, refine } from "./route.ts"
 import { SubmitButton } from "./submit-task.tsx"
 import { TASK_FILTERS, TaskFilters, TaskList } from "./tasks.tsx"
-import { formatDuration, formatRate, formatShort, plural, rateText, SafeText, Time } from "./text.tsx"
+import {
+  formatCount,
+  formatDuration,
+  formatRate,
+  formatShort,
+  plural,
+  rateText,
+  SafeText,
+  Time,
+} from "./text.tsx"
 import { Types } from "./types.tsx"
 
 /** Brokers of older versions do not send these members. */
@@ -168,6 +177,10 @@ async function hasSchedulesOrGroups(queue: string, signal: AbortSignal): Promise
   return schedules.length + groups.length > 0
 }
 
+/** Of more than 1,000 delayed tasks the broker does not say which are which. */
+const delayedText = ({ delayed }: QueueView): string | undefined =>
+  delayed && `${formatCount(delayed.scheduled)} scheduled, ${formatCount(delayed.retrying)} retrying`
+
 function Facts({ view }: { view: ExtendedQueueView }) {
   useClock()
   const { depth, settings, rates, workers, polled_at } = view
@@ -182,6 +195,7 @@ function Facts({ view }: { view: ExtendedQueueView }) {
             name={of[0]!.toUpperCase() + of.slice(1)}
             value={formatShort(depth[of])}
             tone={of === "dead" && depth.dead > 0 ? "bad" : ""}
+            parts={of === "delayed" && depth.delayed > 0 ? delayedText(view) : undefined}
           />
         ))}
       </dl>

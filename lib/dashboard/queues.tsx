@@ -118,10 +118,18 @@ function TotalTiles({ totals }: { totals: Totals }) {
   )
 }
 
-export const Total = (props: { name: string; value: string; tone?: string; href?: string }) => (
+export const Total = (props: {
+  name: string
+  value: string
+  tone?: string
+  href?: string
+  /** What the value consists of. */
+  parts?: string | undefined
+}) => (
   <div class={props.tone}>
     <dt>{props.name}</dt>
     <dd>{props.href ? <a href={props.href}>{props.value}</a> : props.value}</dd>
+    {props.parts && <dd class="parts">{props.parts}</dd>}
   </div>
 )
 

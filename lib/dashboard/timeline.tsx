@@ -1,6 +1,7 @@
 /** The timeline of a task: when it was created, its waits, its attempts as bars, and its end. */
 import type { TaskView, WhyAnswer } from "../wire/inspecting.ts"
 import { can } from "./api.ts"
+import { brokerNow } from "./clock.ts"
 import { useClock, useData } from "./live.ts"
 import { loadPauses } from "./loaded-task.ts"
 import { firstLineOf } from "./task-words.ts"
@@ -11,18 +12,16 @@ import { type Overlap, type Step, stepsOf } from "./timeline-steps.ts"
 const WIDTH = 1_000
 const MIN_WIDTH = 6
 
-/** A pause that began on the way is also in /why. */
+/** The pause of a task that waits is also in /why, so that no event is needed. */
 const PAUSES_POLL_MS = 30_000
 
 export function Timeline({ task, why }: { task: TaskView; why: WhyAnswer | undefined }) {
   useClock()
-  const now = Date.now()
+  const now = brokerNow()
   const { queue, group } = task
   const load = async (signal: AbortSignal) => (can("read") ? loadPauses({ queue, group }, signal) : [])
-  const { value: pauses } = useData(JSON.stringify([queue, group]), load, {
-    events: new URLSearchParams({ queue, event: "paused,resumed" }).toString(),
-    pollMs: PAUSES_POLL_MS,
-  })
+  const key = JSON.stringify([queue, group, task.attempt, why?.cause])
+  const { value: pauses } = useData(key, load, { pollMs: PAUSES_POLL_MS })
   const steps = stepsOf(task, why, pauses)
   const begin = task.created_at
   const end = Math.max(begin + 1, task.finished_at ?? now)

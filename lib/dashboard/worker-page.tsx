@@ -3,6 +3,7 @@ import { useMemo, useRef, useState } from "preact/hooks"
 import type { EventData, EventName } from "../wire/events.ts"
 import type { WorkersAnswer } from "../wire/managing.ts"
 import { queryOf, requestJson } from "./api.ts"
+import { brokerNow } from "./clock.ts"
 import { useClock, useData, useStream } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
 import { Table } from "./table.tsx"
@@ -100,7 +101,7 @@ function RecentAttempts({ worker, queues }: { worker: string; queues: string }) 
   const query = useMemo(() => {
     attempts.current = new Map()
     const event = ["leased", ...ENDS].join()
-    return queryOf({ queue: queues, event, last_event_id: `${Date.now() - PAST_MS}-0` }).slice(1)
+    return queryOf({ queue: queues, event, last_event_id: `${brokerNow() - PAST_MS}-0` }).slice(1)
   }, [queues])
   useStream(query, (name, data) => noteEvent(attempts.current, worker, name, data))
   const newest = [...attempts.current.values()].slice(-MAX_SHOWN).reverse()
@@ -122,7 +123,7 @@ function RecentAttempts({ worker, queues }: { worker: string; queues: string }) 
             {
               head: "Ran for",
               num: true,
-              cell: ({ end, startedAt }) => formatDuration((end?.at ?? Date.now()) - startedAt),
+              cell: ({ end, startedAt }) => formatDuration((end?.at ?? brokerNow()) - startedAt),
             },
             {
               head: "Error",

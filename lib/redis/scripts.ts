@@ -11,6 +11,7 @@ import clock from "../lua/clock.lua" with { type: "text" }
 import collect from "../lua/collect.lua" with { type: "text" }
 import create from "../lua/create.lua" with { type: "text" }
 import deadSize from "../lua/dead-size.lua" with { type: "text" }
+import delayed from "../lua/delayed.lua" with { type: "text" }
 import deleteEnded from "../lua/delete-ended.lua" with { type: "text" }
 import extend from "../lua/extend.lua" with { type: "text" }
 import forget from "../lua/forget.lua" with { type: "text" }
@@ -104,6 +105,7 @@ export const QUEUE_SCRIPTS = {
   },
   queueState: { source: queueState, args: ["queues"], each: [] },
   queueStates: { source: queueStates, args: ["queues"], each: [] },
+  delayed: { source: delayed, args: ["limit"], each: [] },
   leasesByWorker: { source: leasesByWorker, args: ["queues", "from", "limit", "most"], each: [] },
   purge: { source: purge, args: ["place", "limit"], each: [] },
   deleteEnded: { source: deleteEnded, args: ["states", "before"], each: ["id"] },
@@ -288,6 +290,7 @@ export interface Replies extends SharedReplies {
   )[]
   queueState: QueueState[]
   queueStates: string
+  delayed: [scheduled: number, retrying: number] | []
   leasesByWorker: [
     complete: number,
     from: number,

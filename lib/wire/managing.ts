@@ -82,6 +82,15 @@ export type Attention = Static<typeof Attention>
 export const QueueView = Type.Object({
   queue: Type.String(),
   depth: Depth,
+  delayed: Type.Optional(
+    Type.Object(
+      { scheduled: Type.Integer(), retrying: Type.Integer() },
+      {
+        description:
+          "how many of the delayed tasks are scheduled, and how many wait for a retry; only in the answer for one queue, and absent if more than 1,000 tasks are delayed",
+      },
+    ),
+  ),
   queued_by_priority: Type.Record(Type.String({ pattern: "^[0-9]$" }), Type.Integer(), {
     description: "queued tasks per priority, without the priorities that have none",
   }),

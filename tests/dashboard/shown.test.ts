@@ -82,6 +82,8 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.find("table", "Tasks: delayed")
     await page.reads("not yet")
     await page.reads(scheduled)
+    await page.reads("1 scheduled, 1 retrying")
+    await page.picture("queue-delayed")
   })
 
   test("a task that is done shows its result first, and no error of an earlier attempt as its own", async () => {

@@ -17,6 +17,7 @@ import {
 } from "../support/harness.ts"
 import { checkQueue } from "../support/invariants.ts"
 import { sharedRedis } from "../support/redis.ts"
+import { ServedQueue } from "../support/served-queue.ts"
 
 const HOUR = 3_600_000
 const LARGE = "x".repeat(1_000)
@@ -92,6 +93,7 @@ describe("a queue is shown", () => {
     expect(await q.view()).toEqual({
       queue: q.queue,
       depth: { queued: 0, delayed: 0, processing: 0, done: 0, dead: 0, cancelled: 0, open: 0 },
+      delayed: { scheduled: 0, retrying: 0 },
       queued_by_priority: {},
       paused: false,
       settings: {},
@@ -136,6 +138,21 @@ describe("a queue is shown", () => {
     expect(all.queues.length).toBeGreaterThan(2)
     expect(all).not.toHaveProperty("next")
   })
+})
+
+test("one queue says how many of its delayed tasks are scheduled and how many wait for a retry, up to 1,000", async () => {
+  await using q = await ServedQueue.open()
+  const delayedOf = async () => (await q.ask("GET", `/queues/${q.queue}`)).body.delayed
+  expect(await delayedOf()).toEqual({ scheduled: 0, retrying: 0 })
+  for (const retry_in_ms of [60_000, 70_000]) await q.ack(await q.leased(), { status: "failed", retry_in_ms })
+  await q.ack(await q.leased(), { status: "released", retry_in_ms: 60_000 })
+  const tasks = Array.from({ length: 997 }, () => ({ type: "t", queue: q.queue, delay_ms: 3_600_000 }))
+  await q.ask("POST", "/submit", tasks)
+  expect(await delayedOf()).toEqual({ scheduled: 997, retrying: 3 })
+  await q.submit({ delay_ms: 3_600_000 })
+  expect(await delayedOf()).toBeUndefined()
+  const { queues } = (await q.ask("GET", `/queues?queue_part=${q.queue}`)).body
+  for (const view of queues) expect(view).not.toHaveProperty("delayed")
 })
 
 describe("a paused queue", () => {

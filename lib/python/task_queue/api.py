@@ -1155,6 +1155,11 @@ class QueueViewDepth(TypedDict):
     """queued, processing, or due within a minute: a number to scale workers by"""
 
 
+class QueueViewDelayed(TypedDict):
+    scheduled: int
+    retrying: int
+
+
 class QueueViewWorkers(TypedDict):
     count: int
     names: list[str]
@@ -1179,6 +1184,8 @@ class _QueueView(TypedDict):
 
 
 class QueueView(_QueueView, total=False):
+    delayed: QueueViewDelayed
+    """how many of the delayed tasks are scheduled, and how many wait for a retry; only in the answer for one queue, and absent if more than 1,000 tasks are delayed"""
     oldest_waiting_ms: int
     """how long the next task has waited since its submit or its newest attempt; the longest over all priorities"""
     polled_at: int
