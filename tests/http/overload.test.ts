@@ -215,7 +215,7 @@ test.skipIf(SOCKETS < 15_000)(
 
 test("an incomplete body and an unread answer end with the idle timeout", async () => {
   const page = async () => ({ tasks: [], next: "x".repeat(30_000_000) })
-  const huge = { tasksSearch: { page } } as unknown as TaskQueue
+  const huge = { parts: { tasksSearch: { page } } } as unknown as TaskQueue
   const app = createBroker(huge, testConfig(), TOKEN, createLog("silent"))
   // The idle timeout of the broker is 40 s.
   app.listen({ hostname: "127.0.0.1", port: 0, reusePort: false, idleTimeout: 1 })
