@@ -1,7 +1,7 @@
 /** The filters of the dead-letter view, read from the URL. */
 import type { Reason } from "../wire/states.ts"
 
-const TEXT_FILTERS = ["queue", "type", "reason", "error", "fingerprint"] as const
+const TEXT_FILTERS = ["queue", "queue_part", "type", "type_part", "reason", "error", "fingerprint"] as const
 
 export type DeadFilter = Partial<Record<Exclude<(typeof TEXT_FILTERS)[number], "reason">, string>> & {
   reason?: Reason

@@ -9,8 +9,9 @@ import { Filter, FilterBar, Select } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, Skeleton } from "./parts.tsx"
-import { QueueNameFilter, SimilarQueues } from "./queue-names.tsx"
+import { SimilarQueues } from "./queue-names.tsx"
 import { pagesOf, type Route, refine } from "./route.ts"
+import { QueueFilter, TypeFilter } from "./search.tsx"
 import { Pager, Table } from "./table.tsx"
 import { readTasks } from "./task-pages.ts"
 import { SelectionBar, useSelection } from "./task-selection.tsx"
@@ -64,9 +65,9 @@ export function DeadLetters({ route: { query } }: { route: Route }) {
           </div>
         )}
       </div>
-      <FilterBar query={query} names={["queue", "type", "reason", "error", "age"]}>
-        <QueueNameFilter value={value("queue")} onChange={queue => refine({ queue })} />
-        <Filter label="Type" value={value("type")} onChange={type => refine({ type })} />
+      <FilterBar query={query} names={["queue", "queue_part", "type", "type_part", "reason", "error", "age"]}>
+        <QueueFilter query={query} />
+        <TypeFilter query={query} queue={value("queue") || undefined} />
         <Select
           label="Reason"
           value={value("reason")}

@@ -17,16 +17,22 @@ import { attempt, notify } from "./toasts.tsx"
 
 const GROUPS_PER_PAGE = 10
 
-const groupPath = ({ queue, group }: GroupView) =>
+const groupPath = ({ queue, group }: Pick<GroupView, "queue" | "group">) =>
   `/queues/${encodeURIComponent(queue)}/groups/${encodeURIComponent(group)}`
 
-/** Shows nothing for a queue without groups. */
+/** Shows nothing for a queue without groups. The filter of its tasks by group also selects the group. */
 export function Groups({ queue, query: route }: { queue: string; query: URLSearchParams }) {
   const { cursors, go } = pagesOf(route, "groups_page")
   const [dialog, setDialog] = useState<{ kind: "pause" | "limits"; view: GroupView }>()
+  const only = route.get("group")
   const query = queryOf({ limit: GROUPS_PER_PAGE, cursor: cursors.at(-1) })
-  const path = `/queues/${encodeURIComponent(queue)}/groups${query}`
-  const load = (signal: AbortSignal) => requestJson<GroupsAnswer>("GET", path, undefined, signal)
+  const path = only
+    ? groupPath({ queue, group: only })
+    : `/queues/${encodeURIComponent(queue)}/groups${query}`
+  const load = async (signal: AbortSignal): Promise<GroupsAnswer> => {
+    const answer = await requestJson<GroupsAnswer | GroupView>("GET", path, undefined, signal)
+    return "groups" in answer ? answer : { groups: [answer] }
+  }
   const { value, problem, stale, refresh } = useData(path, load, { pollMs: 3_000 })
   if (problem) return <ProblemNote problem={problem} />
   if (value === undefined || (value.groups.length === 0 && cursors.length === 0)) return null
@@ -35,7 +41,7 @@ export function Groups({ queue, query: route }: { queue: string; query: URLSearc
     <section aria-label="Groups">
       <h2>Groups</h2>
       <GroupTable groups={value.groups} stale={stale} open={setDialog} refresh={refresh} />
-      <Pager cursors={cursors} next={value.next} go={go} />
+      {!only && <Pager cursors={cursors} next={value.next} go={go} />}
       {dialog?.kind === "pause" && <PauseGroupDialog view={dialog.view} onClose={close} onDone={refresh} />}
       {dialog?.kind === "limits" && <GroupLimitsDialog view={dialog.view} onClose={close} onDone={refresh} />}
     </section>

@@ -20,10 +20,11 @@ import { writePage } from "./inspecting.ts"
 import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 
 export async function listDead({ request, caller }: Call, { dead }: BrokerParts): Promise<Response> {
-  const { queue: only, limit, cursor, ...filter } = checkDlq(queryOf(request))
+  const { queue: only, queue_part: queuePart, limit, cursor, ...filter } = checkDlq(queryOf(request))
   const queues = caller.visibleQueues(only)
   const { size, tasks, next } = await dead.page({
     queues,
+    queuePart,
     filter: filterOf(filter),
     limit,
     cursor,
@@ -33,9 +34,11 @@ export async function listDead({ request, caller }: Call, { dead }: BrokerParts)
 }
 
 export async function groupDead({ request, caller }: Call, { dead }: BrokerParts): Promise<Response> {
-  const { queue: only, cursor, ...filter } = checkGroups(queryOf(request))
+  const { queue: only, queue_part: queuePart, cursor, ...filter } = checkGroups(queryOf(request))
   const queues = caller.visibleQueues(only)
-  return answerJson(await dead.groups({ queues, filter: filterOf(filter), cursor, sight: caller.sight }))
+  return answerJson(
+    await dead.groups({ queues, queuePart, filter: filterOf(filter), cursor, sight: caller.sight }),
+  )
 }
 
 export const deleteDeadTask = forTask(async (call, parts, id) => {
@@ -57,16 +60,23 @@ export const retryDeadTask = forTask(async (call, parts, id) => {
 export async function purgeDeadTasks(call: Call, parts: BrokerParts): Promise<Response> {
   const { dead, readBody } = parts
   using body = await readBody(call.request)
-  const { queue: only, limit, cursor, dry_run: dryRun, ...filter } = checkPurge(body.value)
+  const {
+    queue: only,
+    queue_part: queuePart,
+    limit,
+    cursor,
+    dry_run: dryRun,
+    ...filter
+  } = checkPurge(body.value)
+  const { sight } = call.caller
   const queues = call.caller.visibleQueues(only)
   return answerMany(call, parts, {
     action: "purgeDeadTasks",
     operation: "Deleting dead tasks",
     target: { queue: only, queues },
-    asked: { ...filter, limit },
+    asked: { queue_part: queuePart, ...filter, limit },
     dryRun,
-    run: () =>
-      dead.purge({ queues, filter: filterOf(filter), limit, cursor, dryRun, sight: call.caller.sight }),
+    run: () => dead.purge({ queues, queuePart, filter: filterOf(filter), limit, cursor, dryRun, sight }),
   })
 }
 
@@ -81,7 +91,12 @@ export async function retryDeadTasks(call: Call, parts: BrokerParts): Promise<Re
     action: "retryDeadTasks",
     operation: "Retrying dead tasks",
     target: { queue: only, queues },
-    asked: { ...filter, limit, payload_changed: patch === undefined ? undefined : true },
+    asked: {
+      queue_part: asked.queuePart,
+      ...filter,
+      limit,
+      payload_changed: patch === undefined ? undefined : true,
+    },
     dryRun,
     run: () =>
       limitWaiting(Number(mayWait), () =>
@@ -115,6 +130,7 @@ export const faultsOfPatch = (patch: string | undefined): Fault[] =>
 function readRetryMany({ text, value }: Body) {
   const {
     queue,
+    queue_part: queuePart,
     limit,
     cursor,
     dry_run: dryRun,
@@ -132,6 +148,7 @@ function readRetryMany({ text, value }: Body) {
   if (faults.length > 0) throw invalid(faults)
   return {
     queue,
+    queuePart,
     filter: filterOf(filter),
     limit,
     cursor,

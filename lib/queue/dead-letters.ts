@@ -12,7 +12,7 @@ import type { Task } from "../task/task.ts"
 import type { DeadGroup } from "../wire/dead-letters.ts"
 import type { State } from "../wire/fields.ts"
 import type { EndWatch } from "./end-watch.ts"
-import { type Filter, matcherOf } from "./filter.ts"
+import { type Filter, matcherOf, queuesWith } from "./filter.ts"
 import { fingerprintOf, patternOf } from "./fingerprint.ts"
 import { deadSize, findTask, MAX_ENTRIES_PER_PAGE, type Page, tasksPage } from "./listing.ts"
 import type { OutcomeRecorder } from "./outcomes.ts"
@@ -26,6 +26,8 @@ const MAX_PACED_S = 10
 interface DeadPage {
   /** Sorted; undefined: all. */
   queues?: readonly string[] | undefined
+  /** Only queues whose names contain this text. */
+  queuePart?: string | undefined
   filter: Filter
   limit: number
   cursor?: string | undefined
@@ -187,10 +189,10 @@ export class DeadLetters {
   }
 
   /** `bare`: without payloads that have a key of their own, which may be large. */
-  async #find({ queues, filter, limit, cursor, sight }: DeadPage, { bare = true } = {}) {
+  async #find({ queues, queuePart, filter, limit, cursor, sight }: DeadPage, { bare = true } = {}) {
     const matches = matcherOf(filter)
     return tasksPage(this.parts.scripts, {
-      queues: queues ?? (await this.parts.names.list()),
+      queues: queuesWith(queues ?? (await this.parts.names.list()), queuePart),
       state: "dead",
       limit,
       cursor,

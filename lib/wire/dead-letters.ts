@@ -1,12 +1,25 @@
 /** Dead tasks: lists, groups, retries and deletion. */
 import { type Static, Type } from "@sinclair/typebox"
-import { AgeMs, AtMost, Cursor, closed, DryRun, Next, NextPage, State, taskFilter, WaitMs } from "./fields.ts"
+import {
+  AgeMs,
+  AtMost,
+  Cursor,
+  closed,
+  DryRun,
+  Next,
+  NextPage,
+  partsOfNames,
+  State,
+  taskFilter,
+  WaitMs,
+} from "./fields.ts"
 import { TaskView } from "./inspecting.ts"
 import { REASONS } from "./states.ts"
 
 /** Selects dead tasks: all members that are given must match. */
 export const deadFilter = {
   ...taskFilter,
+  ...partsOfNames,
   reason: Type.Optional(
     Type.Union(
       REASONS.map(reason => Type.Literal(reason)),

@@ -152,6 +152,39 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.reads("No events yet")
   })
 
+  test("dead tasks are found by parts of the names of their type and queue", async () => {
+    const queue = `${freshName()}-Invoices`
+    await submit(queue, { type: "Invoice.created", max_retries: 0 })
+    const { tasks } = (await answered(post(broker, "/lease", { queues: [queue] }))) as {
+      tasks: { id: string; lease: string }[]
+    }
+    const [{ id, lease }] = tasks as [{ id: string; lease: string }]
+    await answered(post(broker, "/ack", { task_id: id, lease, status: "failed", error: "no" }))
+    await using page = await signedIn("#/dead?type_part=voice&queue_part=-inv")
+    await page.find("cell", "Invoice.created")
+    await page.click("button", "Retry all")
+    await page.find("button", "Retry 1")
+  })
+
+  test("a group among many is found by the filter of its tasks", async () => {
+    const queue = freshName()
+    await answered(
+      post(
+        broker,
+        "/submit",
+        Array.from({ length: 30 }, (_, i) => ({ type: "t", queue, group: `tenant ${i}` })),
+      ),
+    )
+    await using page = await signedIn(`#/queues/${queue}`)
+    await page.find("button", /^Pause group tenant/)
+    const groups = () =>
+      page.page.evaluate("document.querySelectorAll('table[aria-label=Groups] tbody tr').length")
+    expect(await groups()).toBe(10)
+    await page.fill("Group", "tenant 13")
+    await page.find("button", "Pause group tenant 13")
+    await until("only that", async () => (await groups()) === 1)
+  })
+
   test("a page of a list is in the address, and another filter begins at its first page", async () => {
     const [queue, other] = [freshName(), freshName()]
     await answered(post(broker, `/queues/${other}/pause`, { reason: "the only one" }))
@@ -172,7 +205,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("a part of the name of a queue leads to the queue in each view that filters by queue", async () => {
-    const queue = freshName()
+    const queue = `${freshName()}-similar`
     await submit(queue)
     await using page = await signedIn("#/queues")
     for (const view of ["actions", "schedules", "workers", "dead", "events"]) {

@@ -62,6 +62,41 @@ describe("a retry of a dead task", () => {
   })
 })
 
+test("dead tasks are listed, grouped, retried and purged by parts of the names of their queues and types", async () => {
+  await using broker = await testBroker()
+  const [mail, other] = [`${freshName()}-Mail`, freshName()]
+  const dead = async (queue: string, type: string) => {
+    await answered(post(broker, "/submit", { type, queue, max_retries: 0 }))
+    const { tasks } = (await answered(post(broker, "/lease", { queues: [queue] }))) as {
+      tasks: { id: string; lease: string }[]
+    }
+    const { id, lease } = tasks[0]!
+    await answered(post(broker, "/ack", { task_id: id, lease, status: "failed", error: "no" }))
+    return id
+  }
+  const [welcome, invoice] = [await dead(mail, "email.Welcome"), await dead(mail, "invoice")]
+  const elsewhere = await dead(other, "email.welcome")
+  const part = mail.slice(2).toLowerCase()
+  const ids = async (query: string) => {
+    const { tasks } = (await answered(broker.call("GET", `/dlq?limit=1000&${query}`))) as {
+      tasks: { id: string }[]
+    }
+    return tasks.map(({ id }) => id).sort()
+  }
+  expect(await ids(`queue_part=${part}`)).toEqual([welcome, invoice].sort())
+  expect(await ids(`queue_part=${part}&type_part=WELC`)).toEqual([welcome])
+  expect(await ids(`queue=${other}&type_part=welcome`)).toEqual([elsewhere])
+  expect(await ids(`queue=${other}&queue_part=${part}`)).toEqual([])
+  const { groups } = (await answered(
+    broker.call("GET", `/dlq/groups?queue_part=${part}&type_part=mail`),
+  )) as Body
+  expect(groups).toMatchObject([{ type: "email.Welcome", count: 1 }])
+  const request = { queue_part: part, type_part: "welcome", dry_run: true }
+  expect(await answered(post(broker, "/dlq/retry", request))).toMatchObject({ requeued: 1 })
+  expect(await answered(post(broker, "/dlq/purge", { queue_part: part }))).toMatchObject({ purged: 2 })
+  expect(await ids(`queue=${other}`)).toEqual([elsewhere])
+})
+
 test("pages of the dead-letter queue continue across queues, and the last one has no next", async () => {
   await using broker = await testBroker()
   const queues = [freshName(), freshName(), freshName()]

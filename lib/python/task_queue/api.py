@@ -736,6 +736,10 @@ class DlqPurge(TypedDict, total=False):
     """only of this group"""
     error: str
     """text that the error contains"""
+    queue_part: str
+    """1 to 64 characters that the name of the queue contains, in any case"""
+    type_part: str
+    """a text that the type contains, in any case"""
     reason: Literal["failed", "crashed", "timed_out", "expired", "released"]
     """why the tasks are dead"""
     fingerprint: str
@@ -799,6 +803,10 @@ class RetryMany(TypedDict, total=False):
     """only of this group"""
     error: str
     """text that the error contains"""
+    queue_part: str
+    """1 to 64 characters that the name of the queue contains, in any case"""
+    type_part: str
+    """a text that the type contains, in any case"""
     reason: Literal["failed", "crashed", "timed_out", "expired", "released"]
     """why the tasks are dead"""
     fingerprint: str
@@ -2018,13 +2026,13 @@ class Calls(Transport):
         """List or search tasks: `GET /tasks`."""
         return self.call("GET", "/tasks", [("query", "state", state), ("query", "queue", queue), ("query", "queue_part", queue_part), ("query", "type", type), ("query", "type_part", type_part), ("query", "group", group), ("query", "id", id), ("query", "text", text), ("query", "order", order), ("query", "limit", limit), ("query", "cursor", cursor), ("query", "meta.*", meta)], None, timeout)
 
-    def list_dead(self, *, queue: str | None = None, type: str | None = None, group: str | None = None, error: str | None = None, reason: Literal["failed", "crashed", "timed_out", "expired", "released"] | None = None, fingerprint: str | None = None, older_than_ms: int | None = None, newer_than_ms: int | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> DlqAnswer:
+    def list_dead(self, *, queue: str | None = None, type: str | None = None, group: str | None = None, error: str | None = None, queue_part: str | None = None, type_part: str | None = None, reason: Literal["failed", "crashed", "timed_out", "expired", "released"] | None = None, fingerprint: str | None = None, older_than_ms: int | None = None, newer_than_ms: int | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> DlqAnswer:
         """List dead tasks: `GET /dlq`."""
-        return self.call("GET", "/dlq", [("query", "queue", queue), ("query", "type", type), ("query", "group", group), ("query", "error", error), ("query", "reason", reason), ("query", "fingerprint", fingerprint), ("query", "older_than_ms", older_than_ms), ("query", "newer_than_ms", newer_than_ms), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
+        return self.call("GET", "/dlq", [("query", "queue", queue), ("query", "type", type), ("query", "group", group), ("query", "error", error), ("query", "queue_part", queue_part), ("query", "type_part", type_part), ("query", "reason", reason), ("query", "fingerprint", fingerprint), ("query", "older_than_ms", older_than_ms), ("query", "newer_than_ms", newer_than_ms), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 
-    def group_dead(self, *, queue: str | None = None, type: str | None = None, group: str | None = None, error: str | None = None, reason: Literal["failed", "crashed", "timed_out", "expired", "released"] | None = None, fingerprint: str | None = None, older_than_ms: int | None = None, newer_than_ms: int | None = None, cursor: str | None = None, timeout: float | None = None) -> DlqGroupsAnswer:
+    def group_dead(self, *, queue: str | None = None, type: str | None = None, group: str | None = None, error: str | None = None, queue_part: str | None = None, type_part: str | None = None, reason: Literal["failed", "crashed", "timed_out", "expired", "released"] | None = None, fingerprint: str | None = None, older_than_ms: int | None = None, newer_than_ms: int | None = None, cursor: str | None = None, timeout: float | None = None) -> DlqGroupsAnswer:
         """Group dead tasks by error: `GET /dlq/groups`."""
-        return self.call("GET", "/dlq/groups", [("query", "queue", queue), ("query", "type", type), ("query", "group", group), ("query", "error", error), ("query", "reason", reason), ("query", "fingerprint", fingerprint), ("query", "older_than_ms", older_than_ms), ("query", "newer_than_ms", newer_than_ms), ("query", "cursor", cursor)], None, timeout)
+        return self.call("GET", "/dlq/groups", [("query", "queue", queue), ("query", "type", type), ("query", "group", group), ("query", "error", error), ("query", "queue_part", queue_part), ("query", "type_part", type_part), ("query", "reason", reason), ("query", "fingerprint", fingerprint), ("query", "older_than_ms", older_than_ms), ("query", "newer_than_ms", newer_than_ms), ("query", "cursor", cursor)], None, timeout)
 
     def retry_dead_task(self, id: str, body: RetryTask = {}, *, timeout: float | None = None) -> RetriedTask:
         """Retry a dead task: `POST /dlq/retry/{id}`."""
@@ -2276,13 +2284,13 @@ class AsyncCalls(AsyncTransport):
         """List or search tasks: `GET /tasks`."""
         return await self.call("GET", "/tasks", [("query", "state", state), ("query", "queue", queue), ("query", "queue_part", queue_part), ("query", "type", type), ("query", "type_part", type_part), ("query", "group", group), ("query", "id", id), ("query", "text", text), ("query", "order", order), ("query", "limit", limit), ("query", "cursor", cursor), ("query", "meta.*", meta)], None, timeout)
 
-    async def list_dead(self, *, queue: str | None = None, type: str | None = None, group: str | None = None, error: str | None = None, reason: Literal["failed", "crashed", "timed_out", "expired", "released"] | None = None, fingerprint: str | None = None, older_than_ms: int | None = None, newer_than_ms: int | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> DlqAnswer:
+    async def list_dead(self, *, queue: str | None = None, type: str | None = None, group: str | None = None, error: str | None = None, queue_part: str | None = None, type_part: str | None = None, reason: Literal["failed", "crashed", "timed_out", "expired", "released"] | None = None, fingerprint: str | None = None, older_than_ms: int | None = None, newer_than_ms: int | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> DlqAnswer:
         """List dead tasks: `GET /dlq`."""
-        return await self.call("GET", "/dlq", [("query", "queue", queue), ("query", "type", type), ("query", "group", group), ("query", "error", error), ("query", "reason", reason), ("query", "fingerprint", fingerprint), ("query", "older_than_ms", older_than_ms), ("query", "newer_than_ms", newer_than_ms), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
+        return await self.call("GET", "/dlq", [("query", "queue", queue), ("query", "type", type), ("query", "group", group), ("query", "error", error), ("query", "queue_part", queue_part), ("query", "type_part", type_part), ("query", "reason", reason), ("query", "fingerprint", fingerprint), ("query", "older_than_ms", older_than_ms), ("query", "newer_than_ms", newer_than_ms), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 
-    async def group_dead(self, *, queue: str | None = None, type: str | None = None, group: str | None = None, error: str | None = None, reason: Literal["failed", "crashed", "timed_out", "expired", "released"] | None = None, fingerprint: str | None = None, older_than_ms: int | None = None, newer_than_ms: int | None = None, cursor: str | None = None, timeout: float | None = None) -> DlqGroupsAnswer:
+    async def group_dead(self, *, queue: str | None = None, type: str | None = None, group: str | None = None, error: str | None = None, queue_part: str | None = None, type_part: str | None = None, reason: Literal["failed", "crashed", "timed_out", "expired", "released"] | None = None, fingerprint: str | None = None, older_than_ms: int | None = None, newer_than_ms: int | None = None, cursor: str | None = None, timeout: float | None = None) -> DlqGroupsAnswer:
         """Group dead tasks by error: `GET /dlq/groups`."""
-        return await self.call("GET", "/dlq/groups", [("query", "queue", queue), ("query", "type", type), ("query", "group", group), ("query", "error", error), ("query", "reason", reason), ("query", "fingerprint", fingerprint), ("query", "older_than_ms", older_than_ms), ("query", "newer_than_ms", newer_than_ms), ("query", "cursor", cursor)], None, timeout)
+        return await self.call("GET", "/dlq/groups", [("query", "queue", queue), ("query", "type", type), ("query", "group", group), ("query", "error", error), ("query", "queue_part", queue_part), ("query", "type_part", type_part), ("query", "reason", reason), ("query", "fingerprint", fingerprint), ("query", "older_than_ms", older_than_ms), ("query", "newer_than_ms", newer_than_ms), ("query", "cursor", cursor)], None, timeout)
 
     async def retry_dead_task(self, id: str, body: RetryTask = {}, *, timeout: float | None = None) -> RetriedTask:
         """Retry a dead task: `POST /dlq/retry/{id}`."""
