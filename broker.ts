@@ -102,6 +102,7 @@ const HANDLERS = {
   "POST /queues/:queue/groups/:group/pause": grouping.pauseGroup,
   "POST /queues/:queue/groups/:group/resume": grouping.resumeGroup,
   "GET /history": charting.getHistory,
+  "POST /history/marks": charting.addMark,
   "GET /workers": managing.listWorkers,
   "POST /workers/:worker/drain": managing.drainWorker,
   "DELETE /workers/:worker/drain": managing.undrainWorker,

@@ -25,7 +25,7 @@ import type {
   CancelMany,
 } from "./wire/bulk.ts"
 import type { Again, SubmittedAgain, TaskChange, TaskChanged, TaskDeleted } from "./wire/changing.ts"
-import type { HistoryAnswer } from "./wire/charting.ts"
+import type { AddMark, HistoryAnswer, Mark } from "./wire/charting.ts"
 import type {
   DeletedTask,
   DlqAnswer,
@@ -434,6 +434,11 @@ export class Client {
   /** What happened per minute or hour: to all queues, one queue, or one type of it. */
   history(query: HistoryFilter = {}, options?: CallOptions): Promise<HistoryAnswer> {
     return this.#call("GET", withQuery("/history", query), undefined, options)
+  }
+
+  /** Marks a moment in the history, such as a deploy. Give `at` to make a repeat safe. */
+  addMark(mark: AddMark, options?: CallOptions): Promise<Mark> {
+    return this.#post("/history/marks", mark, options)
   }
 
   schedules(query: PageQuery & { queue?: string } = {}, options?: CallOptions): Promise<SchedulesAnswer> {

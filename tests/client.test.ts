@@ -54,6 +54,7 @@ const METHODS = {
   pauseGroup: "pauseGroup",
   resumeGroup: "resumeGroup",
   getHistory: "history",
+  addMark: "addMark",
   listWorkers: "workers",
   drainWorker: "drainWorker",
   undrainWorker: "drainWorker",

@@ -1,9 +1,11 @@
 /** Line charts over a span of time. The legend shows the latest values, or those under the pointer. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks"
 import uPlot from "uplot"
+import type { Mark } from "../wire/charting.ts"
 import { recent } from "./feed.ts"
 import { CHART_DELAY_SECONDS } from "./history.ts"
 import { useClock } from "./live.ts"
+import { drawMarks } from "./marks.tsx"
 import { onColors, timeZone } from "./preferences.ts"
 import { labelsOf, labelText, type Points, pointText, type Span } from "./spans.ts"
 import { formatRate } from "./text.tsx"
@@ -42,6 +44,7 @@ export function Chart({
   points,
   unit,
   span,
+  marks,
   format = formatRate,
   steps,
 }: {
@@ -50,12 +53,15 @@ export function Chart({
   points: () => Points
   unit: string
   span: Span
+  marks: readonly Mark[]
   format?: (value: number) => string
   /** The distances of labels on the axis of the values, from which one is chosen. */
   steps?: readonly number[]
 }) {
   const box = useRef<HTMLDivElement>(null)
   const plot = useRef<uPlot | undefined>(undefined)
+  const currentMarks = useRef(marks)
+  currentMarks.current = marks
   const [at, setAt] = useState<number | null>(null)
   useClock()
   const data = points()
@@ -105,7 +111,10 @@ export function Chart({
               ...(i === 0 ? { fill: `color-mix(in srgb, ${colorOf(color)} 10%, transparent)` } : {}),
             })),
           ],
-          hooks: { setCursor: [({ cursor }) => setAt(cursor.idx ?? null)] },
+          hooks: {
+            setCursor: [({ cursor }) => setAt(cursor.idx ?? null)],
+            draw: [plot => drawMarks(plot, currentMarks.current, colorOf("accent"))],
+          },
         },
         data as uPlot.AlignedData,
         element,

@@ -4,6 +4,7 @@ import { queryOf, requestJson } from "./api.ts"
 import { Chart, type Lines } from "./chart.tsx"
 import { recent } from "./feed.ts"
 import { useData } from "./live.ts"
+import { MarkList } from "./marks.tsx"
 import { ProblemNote } from "./parts.tsx"
 import { refine } from "./route.ts"
 import { completePoints, linesOf, perSecond, SPANS, type Span, spanOf } from "./spans.ts"
@@ -65,6 +66,8 @@ export function Charts({ queue, query }: { queue?: string; query: URLSearchParam
   }
   const { value, problem, stale } = useData(`${queue ?? ""} ${span.name}`, load, { pollMs: span.pollMs })
   const answer = stale ? undefined : value
+  // A broker of an earlier version sends no marks.
+  const marks = answer?.marks ?? []
   const live = span === SPANS[0]
   const rates = () => (live ? recent.throughput(queue) : linesOf(answer, RATES))
   const depths = () => (live ? recent.depth(queue) : linesOf(answer, DEPTHS))
@@ -84,14 +87,23 @@ export function Charts({ queue, query }: { queue?: string; query: URLSearchParam
         ))}
       </fieldset>
       {problem && <ProblemNote problem={problem} />}
+      <MarkList marks={marks} seconds={span.seconds} />
       <div class="charts" key={span.name}>
-        <Chart title="Throughput" unit="tasks per second" lines={RATE_LINES} points={rates} span={span} />
+        <Chart
+          title="Throughput"
+          unit="tasks per second"
+          lines={RATE_LINES}
+          points={rates}
+          span={span}
+          marks={marks}
+        />
         <Chart
           title="Depth"
           unit="tasks"
           lines={DEPTH_LINES}
           points={depths}
           span={span}
+          marks={marks}
           steps={COUNT_STEPS}
         />
         <Chart
@@ -100,6 +112,7 @@ export function Charts({ queue, query }: { queue?: string; query: URLSearchParam
           lines={PERCENTILE_LINES}
           points={() => linesOf(answer, WAITS)}
           span={span}
+          marks={marks}
           format={formatDuration}
           steps={DURATION_STEPS}
         />
@@ -109,6 +122,7 @@ export function Charts({ queue, query }: { queue?: string; query: URLSearchParam
           lines={PERCENTILE_LINES}
           points={() => linesOf(answer, RUNS)}
           span={span}
+          marks={marks}
           format={formatDuration}
           steps={DURATION_STEPS}
         />

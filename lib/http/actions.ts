@@ -35,6 +35,7 @@ const MESSAGES: Record<Action, string> = {
   removeGroupLimits: "The limits of a group were removed",
   pauseGroup: "A group was paused",
   resumeGroup: "A group was resumed",
+  addMark: "A mark was added to the history",
   drainWorker: "The drain of a worker was requested",
   undrainWorker: "The drain of a worker was withdrawn",
   audit: "The data was repaired",

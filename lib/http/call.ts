@@ -35,6 +35,7 @@ type QueueParts = Pick<
   | "eventFeed"
   | "groups"
   | "history"
+  | "marks"
   | "overview"
   | "schedules"
   | "tasksSearch"

@@ -1,10 +1,18 @@
-/** Charting: GET /history. */
+/** Charting: GET /history and POST /history/marks. */
 import { HistoryChart, totalOf } from "../observe/history-chart.ts"
-import { HistoryQuery, HOUR_MS, HOURS_KEPT_MS, MINUTE_MS, MINUTES_KEPT_MS } from "../wire/charting.ts"
+import {
+  AddMark,
+  HistoryQuery,
+  HOUR_MS,
+  HOURS_KEPT_MS,
+  MINUTE_MS,
+  MINUTES_KEPT_MS,
+} from "../wire/charting.ts"
 import type { Fault } from "../wire/problem.ts"
+import { recordAction } from "./actions.ts"
 import { answerJson } from "./answer.ts"
 import type { BrokerParts, Call } from "./call.ts"
-import { invalid, queryChecker, queryOf } from "./validate.ts"
+import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 
 const UNIT_MS = { ms: 1, s: 1_000, m: MINUTE_MS, h: HOUR_MS, d: 24 * HOUR_MS }
 const DEFAULT_STEPS = ["1m", "5m", "15m", "1h", "3h"]
@@ -12,7 +20,10 @@ const DEFAULT_MAX_POINTS = 300
 /** Points are kept in blocks, so some are a little older. Requests on the limit may be late. */
 const TOLERANCE_MS = 5 * MINUTE_MS
 
-export async function getHistory({ request, caller }: Call, { history }: BrokerParts): Promise<Response> {
+export async function getHistory(
+  { request, caller }: Call,
+  { history, marks }: BrokerParts,
+): Promise<Response> {
   const query = checkHistory(queryOf(request))
   const queues = caller.visibleQueues(query.queue)
   const now = history.now()
@@ -20,16 +31,32 @@ export async function getHistory({ request, caller }: Call, { history }: BrokerP
   const chart = new HistoryChart(history, span, now)
   const { points, total } = await chart.points(queues, query.type)
   const types = query.types === "true" ? await chart.types(query.queue!, total) : {}
+  const shown = await marks.between(span.fromMs, span.toMs - 1)
   return answerJson({
     from_at: span.fromMs,
     to_at: Math.min(span.toMs, now),
     step_ms: span.stepMs,
     points,
     total: totalOf(total),
+    marks: shown,
     ...types,
   })
 }
 
+export async function addMark(call: Call, parts: BrokerParts): Promise<Response> {
+  call.caller.requireAllQueues()
+  using body = await parts.readBody(call.request)
+  const now = parts.history.now()
+  const { text, at = now } = checkMark(body.value)
+  if (at < now - HOURS_KEPT_MS || at > now + MINUTE_MS)
+    throw fault("at", "`at` must be in the last 30 days, and at most a minute in the future.")
+  const mark = { at, text: text.toWellFormed(), by: call.caller.name }
+  await parts.marks.add(mark)
+  await recordAction(call, parts, "addMark", {}, { text: mark.text, at })
+  return answerJson(mark)
+}
+
+const checkMark = checker(AddMark)
 const checkQuery = queryChecker(HistoryQuery)
 
 function checkHistory(params: URLSearchParams) {

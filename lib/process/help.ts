@@ -60,6 +60,7 @@ workers. Each command has a --help of its own, with its options and examples.
   schedules [get | set | pause | resume | run | delete | preview]
   workers [drain], brokers            what is running
   attention, history                  what is wrong, and what happened
+  mark <text>                         marks a deploy in the charts
   actions, audit                      what operators did; is the data consistent
   tail                                prints events as they happen
 

@@ -92,7 +92,7 @@ export const SYSTEM_COMMANDS = {
     async run(call) {
       const lastMs = call.durationMs("last")
       const stepMs = call.durationMs("step")
-      const { points, total, types, other } = await call.client.history(
+      const { points, total, types, other, marks } = await call.client.history(
         defined({
           queue: call.text("queue"),
           type: call.text("type"),
@@ -120,9 +120,21 @@ export const SYSTEM_COMMANDS = {
         "RUN P50": ({ run_ms }) => formatMs(run_ms?.p50),
         "RUN P95": ({ run_ms }) => formatMs(run_ms?.p95),
       }
-      return { lines: table(call, columns, rows, "Nothing was recorded in that time.") }
+      const lines = table(call, columns, rows, "Nothing was recorded in that time.")
+      // A broker of an earlier version sends no marks.
+      for (const { at, text, by } of marks ?? []) lines.push(`${formatTime(at)} ${text} (${by})`)
+      return { lines }
     },
   },
+
+  mark: change({
+    takes: "<text>",
+    about:
+      "Marks this moment in the history, for example after a deploy. The charts of the dashboard show it.",
+    examples: ["mark v1.2", 'mark "deploy of v1.2"'],
+    ask: call => call.client.addMark({ text: call.arg(0) }, call.options),
+    say: ({ at, text }) => `${formatTime(at)} is marked: ${text}`,
+  }),
 
   actions: list<ActionView>({
     takes: "",

@@ -4,6 +4,7 @@ import { Activity } from "../observe/activity.ts"
 import { Counters } from "../observe/counters.ts"
 import { EventFeed } from "../observe/event-feed.ts"
 import { EventWriter } from "../observe/event-writer.ts"
+import { HistoryMarks } from "../observe/history-marks.ts"
 import { HistoryReader } from "../observe/history-reader.ts"
 import { HistoryWriter } from "../observe/history-writer.ts"
 import { Rates } from "../observe/rates.ts"
@@ -114,6 +115,7 @@ export async function openParts(options: TaskQueueOptions) {
   const schedules = new Schedules({ store, scripts, names, sweeper, events, firing })
   const rates = new Rates(store, counters)
   const history = new HistoryReader(store, clock)
+  const marks = new HistoryMarks(store)
   const auditor = new Auditor({
     store,
     scripts,
@@ -205,6 +207,7 @@ export async function openParts(options: TaskQueueOptions) {
     trail,
     brokers,
     history,
+    marks,
     historyWriter,
     groups,
     schedules,

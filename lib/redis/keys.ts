@@ -149,6 +149,7 @@ export const RATES = "tq:rates{r}:"
 /** The keys of the history are in one slot. */
 export const HISTORY = "tq:history{h}:"
 export const HISTORY_TYPES = "tq:history-types{h}:"
+export const HISTORY_MARKS = "tq:history-marks"
 /** `block`: number of an hour with points of minutes, or of a day with points of hours. */
 export const historyTypes = (level: "m" | "h", block: number, queue: string): string =>
   `${HISTORY_TYPES}${level}:${block}:${queue}`
@@ -213,6 +214,10 @@ export const SHARED_KEYS: Readonly<Record<string, KeyDeclaration>> = {
     type: "zset",
     by: "the same without a type",
     content: "the types of the queue that have points of their own, by how busy they were; expires",
+  },
+  [HISTORY_MARKS]: {
+    type: "zset",
+    content: "the newest 1,000 marks, such as deploys, as JSON, by their time; expires",
   },
   [BULK_STARTED]: { type: "zset", content: "ids of bulk operations, by when they were started" },
   [BULK_DUE]: {

@@ -26,6 +26,7 @@ export const ACTIONS = [
   "removeGroupLimits",
   "pauseGroup",
   "resumeGroup",
+  "addMark",
   "drainWorker",
   "undrainWorker",
   "audit",

@@ -109,12 +109,32 @@ export const TypeTotal = Type.Object({ type: Type.String(), ...counts })
 
 export type TypeTotal = Static<typeof TypeTotal>
 
+/** The body of POST /history/marks. */
+export const AddMark = Type.Object(
+  {
+    text: Type.String({ minLength: 1, maxLength: 100, description: "what happened, such as `deploy v1.2`" }),
+    at: At("when, in ms since 1970: in the last 30 days, and at most a minute in the future (default: now)"),
+  },
+  closed,
+)
+
+export type AddMark = Static<typeof AddMark>
+
+export const Mark = Type.Object({
+  at: Type.Integer(),
+  text: Type.String(),
+  by: Type.String({ description: "the name of the token that added it" }),
+})
+
+export type Mark = Static<typeof Mark>
+
 export const HistoryAnswer = Type.Object({
   from_at: Type.Integer({ description: "the start of the first step" }),
   to_at: Type.Integer({ description: "the end of the last step, or now" }),
   step_ms: Type.Integer(),
   points: Type.Array(HistoryPoint, { description: "without the steps in which no broker ran" }),
   total: HistoryTotal,
+  marks: Type.Array(Mark, { description: "the newest 100 marks of this time, the oldest first" }),
   types: Type.Optional(
     Type.Array(TypeTotal, { description: `the ${MAX_TYPES} busiest types, the busiest first` }),
   ),

@@ -6,7 +6,7 @@ import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox
 import { ActionsAnswer, ActionsQuery } from "./actions.ts"
 import { BrokersAnswer } from "./brokers.ts"
 import { Again, SubmittedAgain, TaskChange, TaskChanged, TaskDeleted } from "./changing.ts"
-import { HistoryAnswer, HistoryQuery } from "./charting.ts"
+import { AddMark, HistoryAnswer, HistoryQuery, Mark } from "./charting.ts"
 import { GroupName, QueueName, ROLES, type Role, TaskId, WorkerName } from "./fields.ts"
 import { GroupsAnswer, GroupsQuery, GroupView } from "./grouping.ts"
 import { StatusQuery, TasksAnswer, TasksQuery, TaskView, WhyAnswer } from "./inspecting.ts"
@@ -458,6 +458,15 @@ export const ROUTES = {
     summary: "Get what happened per minute or hour",
     query: HistoryQuery,
     answers: { 200: HistoryAnswer },
+  },
+  addMark: {
+    method: "POST",
+    path: "/history/marks",
+    chapter: "charting",
+    roles: ["operate"],
+    summary: "Mark a moment in the history, such as a deploy",
+    body: AddMark,
+    answers: { 200: Mark },
   },
   listWorkers: {
     method: "GET",

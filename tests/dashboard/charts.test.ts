@@ -27,6 +27,7 @@ const answer = (points: ReturnType<typeof point>[], more: Partial<HistoryAnswer>
   step_ms: MINUTE_MS,
   points,
   total: point(0),
+  marks: [],
   ...more,
 })
 
@@ -106,6 +107,8 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
         await write("h", hour, series, MAIL.replace("s120", `m60s${3_000 + (hour % 24) * 200}`))
     ;[browser, broker] = await Promise.all([TestBrowser.start(), testBroker({}, redis.socket)])
     await broker.call("POST", "/submit", { type: "welcome", queue: "mail" })
+    const at = (now - 300) * MINUTE_MS
+    await broker.call("POST", "/history/marks", { text: "deploy <b>v1.2</b>", at })
   })
   afterAll(async () => {
     await browser?.[Symbol.asyncDispose]()
@@ -133,6 +136,33 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     return text()
   }
 
+  test("a mark is listed in the spans that contain it, and is a line in each chart", async () => {
+    await using page = await browser.signedIn(broker.url, "#/queues?span=24h", TOKEN)
+    await page.reads(/deploy <b>v1\.2<\/b>/)
+    const dashes = () =>
+      page.page.evaluate(`(() => {
+      const { width, height } = document.querySelector(".chart canvas")
+      const pixels = document.querySelector(".chart canvas").getContext("2d").getImageData(0, 0, width, height).data
+      const [r, g, b] = [0x55, 0x52, 0xd0]
+      let most = 0
+      for (let x = 0; x < width; x++) {
+        let found = 0
+        for (let y = 0; y < height; y++) {
+          const i = 4 * (y * width + x)
+          if (pixels[i] === r && pixels[i + 1] === g && pixels[i + 2] === b) found++
+        }
+        most = Math.max(most, found / height)
+      }
+      return most
+    })()`) as Promise<number>
+    await until("the line is drawn", async () => (await dashes()) > 0.2)
+    await page.click("button", "1 h")
+    await until(
+      "it is too old",
+      async () => !(await page.page.evaluate("document.body.innerText.includes('deploy <b>')")),
+    )
+  })
+
   test("a reload shows the same 24 hours, with a gap where no broker ran", async () => {
     await using page = await browser.signedIn(broker.url, "#/queues?span=24h", TOKEN)
     await page.find("button", "24 h")
@@ -157,6 +187,8 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.page.reload()
     expect(withoutTimes(await read())).toEqual(withoutTimes(before))
     await page.picture("history-24h-overview")
+    await page.find("list", "Marks in the charts")
+    await page.reads(/deploy <b>v1\.2<\/b>/)
     expect(await page.barriers()).toEqual([])
   })
 

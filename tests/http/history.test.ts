@@ -1,12 +1,14 @@
 /** GET /history: points, totals, types, gaps, what a bound token sees, and the errors of bad ranges. */
 import { describe, expect, test } from "bun:test"
+import { hashOf } from "../../lib/config/tokens.ts"
 import { readSpan } from "../../lib/http/charting.ts"
-import { HISTORY } from "../../lib/redis/keys.ts"
+import { HISTORY, HISTORY_MARKS } from "../../lib/redis/keys.ts"
 import type { HistoryAnswer } from "../../lib/wire/charting.ts"
 import { HOUR_MS, MINUTE_MS } from "../../lib/wire/charting.ts"
 import type { Problem } from "../../lib/wire/problem.ts"
 import { DirectQueue, freshName, type TestBroker, testBroker } from "../support/harness.ts"
-import { sharedRedis } from "../support/redis.ts"
+import { sharedRedis, testRedis } from "../support/redis.ts"
+import { answered } from "../support/requests.ts"
 
 async function ask<T = HistoryAnswer>(broker: TestBroker, query: string, token?: string): Promise<T> {
   const headers = token === undefined ? {} : { "x-api-token": token }
@@ -266,4 +268,59 @@ describe("a range", () => {
     expect(readSpan({ from_at: NOW - DAY_MS - 500, step: "1m" }, NOW).stepMs).toBe(MINUTE_MS)
     expect(readSpan({ from_at: NOW - 30 * DAY_MS - 500 }, NOW).stepMs).toBe(3 * HOUR_MS)
   })
+})
+
+test("a mark is listed in the span that contains it, once however often it is added", async () => {
+  const bound = {
+    name: "bound",
+    roles: ["operate", "read"] as const,
+    queues: ["a"],
+    hash: hashOf("b".repeat(32)),
+  }
+  await using redis = await testRedis()
+  await using broker = await testBroker({ tokens: [bound] }, redis.socket)
+  const mark = (body: object, init: RequestInit = {}) =>
+    answered(broker.call("POST", "/history/marks", body, init))
+  const marks = async (query = "", init: RequestInit = {}) =>
+    (await answered(broker.call("GET", `/history${query}`, undefined, init))).marks
+  const now = Math.floor(Date.now() / MINUTE_MS) * MINUTE_MS
+  const at = now - 600_000
+  expect(await marks()).toEqual([])
+  expect(await mark({ text: "deploy v1.2", at })).toMatchObject({ at, text: "deploy v1.2" })
+  await mark({ text: "deploy v1.2", at })
+  await mark({ text: "deploy v1.1", at: at - 7_200_000 })
+  const { by } = await mark({ text: "deploy v1.3" })
+  expect(await marks()).toEqual([
+    { at, text: "deploy v1.2", by },
+    { at: expect.any(Number), text: "deploy v1.3", by },
+  ])
+  expect(await marks(`?${span(at, at + MINUTE_MS)}`)).toMatchObject([{ text: "deploy v1.2" }])
+  expect(await marks(`?${span(at - MINUTE_MS, at)}`)).toEqual([])
+  for (const wrong of [
+    {},
+    { text: "" },
+    { text: "x".repeat(101) },
+    { text: "x", at: now + 120_000 },
+    { text: "x", at: 1e12 },
+  ])
+    expect(await mark(wrong)).toMatchObject({ status: 400, code: "bad_request" })
+  const asBound = { headers: { "x-api-token": "b".repeat(32) } }
+  expect(await mark({ text: "x" }, asBound)).toMatchObject({ status: 403 })
+  expect(await marks("?queue=a", asBound)).toMatchObject([{ text: "deploy v1.2" }, { text: "deploy v1.3" }])
+})
+
+test("the newest 1,000 marks are kept, and the newest 100 are listed", async () => {
+  await using redis = await testRedis()
+  await using broker = await testBroker({}, redis.socket)
+  const now = Date.now()
+  for (let i = 0; i < 1_005; i += 201)
+    await Promise.all(
+      Array.from({ length: 201 }, (_, k) =>
+        broker.call("POST", "/history/marks", { text: `v${i + k}`, at: now - 1_005 + i + k }),
+      ),
+    )
+  const { marks } = (await answered(broker.call("GET", "/history"))) as { marks: { text: string }[] }
+  expect([marks.length, marks[0]!.text, marks.at(-1)!.text]).toEqual([100, "v905", "v1004"])
+  await using direct = new DirectQueue(redis.socket)
+  expect(await direct.redis.zcard(HISTORY_MARKS)).toBe(1_000)
 })

@@ -19,6 +19,7 @@ const PAGE: HistoryAnswer = {
   step_ms: 60_000,
   points: [POINT],
   total: TOTAL,
+  marks: [{ at: NOW + 20_000, text: "deploy v1.2", by: "ci" }],
 }
 
 export const charting: ProseOf<"charting"> = {
@@ -27,7 +28,7 @@ export const charting: ProseOf<"charting"> = {
       "What happened per minute in the last 24 hours, or per hour in the last 30 days: to one queue, to the tasks of one of its types, or " +
       "to all queues that the token may see. Steps in which no broker ran are absent from `points`; a step in which nothing happened has " +
       "zeros. The newest point is up to 20 s late. `from_at` and `to_at` are extended to whole steps. With `types=true` the answer also " +
-      "has a total for each type of the queue.",
+      "has a total for each type of the queue. `marks` are the moments that `POST /history/marks` has marked.",
     query: { queue: "mail", step: "5m", types: "true" },
     answers: {
       200: {
@@ -40,6 +41,17 @@ export const charting: ProseOf<"charting"> = {
     },
     problems: {
       bad_request: factsOf(() => readSpan({ from_at: NOW, to_at: NOW - 1 }, NOW)),
+    },
+  },
+
+  addMark: {
+    description:
+      "Marks a moment, such as a deploy, which `GET /history` lists and the charts of the dashboard show as a line. Marks belong to " +
+      "all queues, so a token that is bound to queues may not add one. The newest 1,000 are kept. Give `at` to make a repeat safe: the " +
+      "same mark again changes nothing.",
+    body: { "a deploy": { text: "deploy v1.2" } },
+    answers: {
+      200: { description: "The mark.", examples: { "a deploy": { at: NOW, text: "deploy v1.2", by: "ci" } } },
     },
   },
 }

@@ -1549,6 +1549,16 @@ class GroupsAnswer(_GroupsAnswer, total=False):
     """pass it as `cursor` to get the next page; absent on the last page"""
 
 
+class _AddMark(TypedDict):
+    text: str
+    """what happened, such as `deploy v1.2`"""
+
+
+class AddMark(_AddMark, total=False):
+    at: int
+    """when, in ms since 1970: in the last 30 days, and at most a minute in the future (default: now)"""
+
+
 class DepthCounts(TypedDict):
     queued: int
     delayed: int
@@ -1594,6 +1604,8 @@ class _HistoryAnswer(TypedDict):
     points: list[HistoryPoint]
     """without the steps in which no broker ran"""
     total: HistoryTotal
+    marks: list[Mark]
+    """the newest 100 marks of this time, the oldest first"""
 
 
 class HistoryAnswer(_HistoryAnswer, total=False):
@@ -1673,6 +1685,13 @@ class HistoryTotal(_HistoryTotal, total=False):
     """times from a submit to the first lease, including a delay; absent if there was none"""
     run_ms: HistoryTotalRunMs
     """times from a lease to its ack; absent if there was none"""
+
+
+class Mark(TypedDict):
+    at: int
+    text: str
+    by: str
+    """the name of the token that added it"""
 
 
 class RecentWaitMs(TypedDict):
@@ -1834,7 +1853,7 @@ class _ActionView(TypedDict):
     """when it was done"""
     by: str
     """the name of the token"""
-    action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "deleteTask", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "startBulk", "stopBulk", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"]
+    action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "deleteTask", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "startBulk", "stopBulk", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "addMark", "drainWorker", "undrainWorker", "audit"]
     """the operation, by its id in the OpenAPI document"""
     details: dict[str, Any]
     """what was requested and what came of it: a reason, counts, the values before and after"""
@@ -2126,6 +2145,10 @@ class Calls(Transport):
         """Get what happened per minute or hour: `GET /history`."""
         return self.call("GET", "/history", [("query", "queue", queue), ("query", "type", type), ("query", "types", types), ("query", "from_at", from_at), ("query", "to_at", to_at), ("query", "step", step)], None, timeout)
 
+    def add_mark(self, body: AddMark, *, timeout: float | None = None) -> Mark:
+        """Mark a moment in the history, such as a deploy: `POST /history/marks`."""
+        return self.call("POST", "/history/marks", [], body, timeout)
+
     def list_workers(self, *, queue: str | None = None, worker: str | None = None, state: list[Literal["live", "draining", "stale", "gone"]] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> WorkersAnswer:
         """List the workers: `GET /workers`."""
         return self.call("GET", "/workers", [("query", "queue", queue), ("query", "worker", worker), ("query", "state", state), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
@@ -2142,7 +2165,7 @@ class Calls(Transport):
         """Stream events as they happen: `GET /events`."""
         return self.events("/events", [("query", "queue", queue), ("query", "task", task), ("query", "event", event), ("query", "last_event_id", last_event_id)])
 
-    def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "deleteTask", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "startBulk", "stopBulk", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
+    def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "deleteTask", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "startBulk", "stopBulk", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "addMark", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
         """List what operators did, the newest first: `GET /actions`."""
         return self.call("GET", "/actions", [("query", "queue", queue), ("query", "by", by), ("query", "action", action), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 
@@ -2384,6 +2407,10 @@ class AsyncCalls(AsyncTransport):
         """Get what happened per minute or hour: `GET /history`."""
         return await self.call("GET", "/history", [("query", "queue", queue), ("query", "type", type), ("query", "types", types), ("query", "from_at", from_at), ("query", "to_at", to_at), ("query", "step", step)], None, timeout)
 
+    async def add_mark(self, body: AddMark, *, timeout: float | None = None) -> Mark:
+        """Mark a moment in the history, such as a deploy: `POST /history/marks`."""
+        return await self.call("POST", "/history/marks", [], body, timeout)
+
     async def list_workers(self, *, queue: str | None = None, worker: str | None = None, state: list[Literal["live", "draining", "stale", "gone"]] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> WorkersAnswer:
         """List the workers: `GET /workers`."""
         return await self.call("GET", "/workers", [("query", "queue", queue), ("query", "worker", worker), ("query", "state", state), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
@@ -2400,7 +2427,7 @@ class AsyncCalls(AsyncTransport):
         """Stream events as they happen: `GET /events`."""
         return self.events("/events", [("query", "queue", queue), ("query", "task", task), ("query", "event", event), ("query", "last_event_id", last_event_id)])
 
-    async def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "deleteTask", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "startBulk", "stopBulk", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
+    async def list_actions(self, *, queue: str | None = None, by: str | None = None, action: Literal["cancelTask", "cancelTasks", "changeTask", "submitAgain", "deleteTask", "setSchedule", "deleteSchedule", "pauseSchedule", "resumeSchedule", "runSchedule", "retryDeadTask", "retryDeadTasks", "purgeDeadTasks", "deleteDeadTask", "startBulk", "stopBulk", "pauseQueue", "resumeQueue", "setQueueSettings", "purgeQueue", "setGroupLimits", "removeGroupLimits", "pauseGroup", "resumeGroup", "addMark", "drainWorker", "undrainWorker", "audit"] | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> ActionsAnswer:
         """List what operators did, the newest first: `GET /actions`."""
         return await self.call("GET", "/actions", [("query", "queue", queue), ("query", "by", by), ("query", "action", action), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 
