@@ -1,12 +1,11 @@
 /** The list of tasks in one state or in all, with filters and pages. */
-import { useState } from "preact/hooks"
 import type { TaskView } from "../wire/inspecting.ts"
 import { queryOf, requestText } from "./api.ts"
 import type { BulkOrder } from "./bulk-dialog.tsx"
 import { Filter, FilterBar, Select } from "./fields.tsx"
 import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
-import { type Route, refine } from "./route.ts"
+import { pagesOf, type Route, refine } from "./route.ts"
 import { noteTypes, QueueFilter, TypeFilter } from "./search.tsx"
 import { SubmitButton } from "./submit-task.tsx"
 import { Pager, Table } from "./table.tsx"
@@ -77,8 +76,7 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
   if (queue !== undefined) wanted.text = query.get("text") ?? undefined
   if (metaName) wanted[`meta.${metaName.trim()}`] = metaValue
   const filter = queryOf({ state, ...wanted })
-  const [pages, setPages] = useState<{ filter: string; cursors: readonly string[] }>({ filter, cursors: [] })
-  const cursors = pages.filter === filter ? pages.cursors : []
+  const { cursors, go } = pagesOf(query)
   const load = async (signal: AbortSignal) => {
     const loadPage = (of: string, cursor: string | undefined) =>
       requestText("GET", `/tasks${queryOf({ state: of, ...wanted, limit: TASKS_PER_PAGE, cursor })}`, {
@@ -95,7 +93,6 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
   })
   const data = useData(`${filter} ${cursors.at(-1) ?? ""}`, load, { events: events.slice(1) })
   const { value, problem, stale } = data
-  const go = (to: readonly string[]) => setPages({ filter, cursors: to })
   const selection = useSelection(filter)
   return (
     <>
@@ -105,7 +102,12 @@ export function TaskList(props: { state: string; queue: string | undefined; quer
           selection={selection}
           shown={value.tasks}
           listed={value.state}
-          filter={bulkFilterOf(queue, query, metaName && { [metaName.trim()]: metaValue! }, value.tasks)}
+          filter={
+            // While rows of other filters are shown, nobody knows what matches.
+            stale || problem
+              ? undefined
+              : bulkFilterOf(queue, query, metaName && { [metaName.trim()]: metaValue! }, value.tasks)
+          }
           onDone={data.refresh}
         />
       )}

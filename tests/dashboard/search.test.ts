@@ -96,6 +96,26 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     }
   })
 
+  test("a page of the list is in the URL, and begins again with other filters", async () => {
+    const queue = freshName()
+    const ids: string[] = []
+    for (let i = 0; i < 30; i++) {
+      ids.push(await submitted(broker, { type: "mail", queue }))
+      await Bun.sleep(2) // each in a millisecond of its own
+    }
+    await using page = await signedIn(`#/tasks?state=queued&queue=${queue}`)
+    await page.find("link", new RegExp(ids[29]!))
+    await page.click("button", /Next page/)
+    await page.find("link", new RegExp(ids[0]!))
+    expect((await rows(page)).length).toBe(5)
+    await page.page.reload()
+    await page.find("link", new RegExp(ids[0]!))
+    await page.reads("page 2")
+    await page.fill("Type contains", "mai")
+    await page.find("link", new RegExp(ids[29]!))
+    expect(await hashOf(page)).not.toContain("page=")
+  })
+
   test("scheduled tasks of several queues are listed with the next due first", async () => {
     const name = freshName()
     const queues = [`${name}-b`, `${name}-a`, `${name}-c`]
