@@ -164,17 +164,17 @@ export interface Worked extends Omit<WorkAnswer, "settled" | "extended"> {
 export interface TasksFilter {
   state: State | "all"
   queue?: string
-  /** A text that the name of the queue contains, in any case. */
+  /** A text that the name of the queue contains, in upper or lower case. */
   queue_part?: string
   type?: string
-  /** A text that the type contains, in any case. */
+  /** A text that the type contains, in upper or lower case. */
   type_part?: string
   group?: string
   /** A task id or a part of one. */
   id?: string
-  /** A text that the payload or the error contains, in any case; requires `queue`. */
+  /** A text that the payload or the error contains, in upper or lower case; requires `queue`. */
   text?: string
-  /** `queue` (default): queue by queue; `time`: merged over the queues. */
+  /** `queue` (default): queue by queue; `time`: all queues together. */
   order?: "queue" | "time"
   /** All of these labels must match. */
   meta?: Readonly<Record<string, string>>
@@ -207,7 +207,7 @@ export interface PageQuery {
 export interface QueuesFilter extends PageQuery {
   /** If it is given, the answer has `totals` and `worst`. */
   order?: QueueOrder
-  /** A text that the name of the queue contains, in any case. */
+  /** A text that the name of the queue contains, in upper or lower case. */
   queue_part?: string
 }
 
@@ -332,7 +332,7 @@ export class Client {
     return this.#call("POST", `/bulk/${encodeURIComponent(id)}/stop`, undefined, options)
   }
 
-  /** With `wait_ms`, answers when the task has ended, or after that time with the task as it then is. */
+  /** With `wait_ms`, answers when the task has ended, or after that time with the current state of the task. */
   status(id: string, query: { wait_ms?: number } = {}, options?: CallOptions): Promise<TaskView> {
     const path = `/status/${encodeURIComponent(id)}`
     return this.#call("GET", withQuery(path, query), undefined, this.#waiting(query.wait_ms, options))

@@ -26,8 +26,8 @@ export function readBrokerConfig(env: Env = process.env, onRead: OnRead = () => 
     [read.text("API_SECRET_TOKEN"), tokens].every(given => given === undefined)
   )
     read.fault(
-      "API_SECRET_TOKEN must be set with REDIS_URL, REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER, unless API_TOKENS is: " +
-        "clients send it in X-API-Token (create one: openssl rand -hex 32)",
+      "API_SECRET_TOKEN or API_TOKENS must be set with an external Redis (REDIS_URL, REDIS_HOST, REDIS_SENTINELS or " +
+        "REDIS_CLUSTER). To create a token: openssl rand -hex 32",
       undefined,
     )
   return read.finish({

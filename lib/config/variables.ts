@@ -10,7 +10,7 @@ export const VARIABLES = {
     "Broker: the token with all roles. Required with an external Redis unless API_TOKENS is set; with the embedded Redis the broker creates one. Worker: the token that it sends.",
   API_TOKENS:
     "Tokens with roles and queues, as name:roles:token or name:roles@queues:token, separated by commas.",
-  API_TOKENS_FILE: "File with the tokens, written as in API_TOKENS, instead of it.",
+  API_TOKENS_FILE: "File that contains the tokens, in the format of API_TOKENS; replaces API_TOKENS.",
   REDIS_URL:
     "Address of an external Redis: redis://, rediss:// (TLS), unix:///path or /path. Without an address the broker runs an embedded Redis.",
   REDIS_HOST: "Host of Redis, instead of REDIS_URL.",
@@ -30,7 +30,7 @@ export const VARIABLES = {
   REDIS_TLS_KEY: "File with the key of REDIS_TLS_CERT (PEM).",
   REDIS_TLS_SERVER_NAME: "Name in the certificates of Redis, if it differs from the host of its address.",
   REDIS_NAT_MAP:
-    "Where servers of Sentinels or a Cluster can be reached, if not at the address that they announce: announced=reachable, each as host:port, separated by commas.",
+    "Addresses at which servers of Sentinels or a Cluster can be reached, if they differ from the announced ones: announced=reachable, each as host:port, separated by commas.",
   WAIT_REPLICAS: "Number of replicas that must confirm a change before the broker answers, 0 to 10.",
   REDIS_TIMEOUT_MS: "Time limit for a reply from Redis; replicas must confirm within half of it.",
   DATA_DIR: "Directory of the embedded Redis and of the token that the broker creates.",

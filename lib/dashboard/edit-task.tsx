@@ -54,7 +54,7 @@ export function EditDialog({ task, payload, onClose, onDone }: EditProps) {
       {!task.hidden && <JsonField label="Payload" hint={hint} rows={10} value={text} onInput={setText} />}
       <div class="row">
         <PriorityField value={priority} onInput={setPriority} />
-        <Field label="Run at" hint="Local time. Empty: as it is.">
+        <Field label="Run at" hint="Local time. Leave empty to keep the current time.">
           {(id, of) => (
             <input
               id={id}

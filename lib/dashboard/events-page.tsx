@@ -53,7 +53,7 @@ export function Events({ route: { query } }: { route: Route }) {
     return (
       <>
         <h1>Events</h1>
-        <ProblemNote problem={new Problem(403, "Forbidden", "This needs the role read or watch.")} />
+        <ProblemNote problem={new Problem(403, "Forbidden", "This request needs the role read or watch.")} />
       </>
     )
   return (

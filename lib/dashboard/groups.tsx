@@ -129,7 +129,7 @@ const CAUSES: Record<NonNullable<GroupView["held"]>["cause"], string> = {
   rate: "at its rate limit",
   order: "an earlier task has not ended",
   paused: "paused",
-  asked: "a worker has asked to wait",
+  asked: "a worker has asked to hold it",
 }
 
 function Held({ view: { held, pause_reason } }: { view: GroupView }) {
@@ -213,8 +213,8 @@ function GroupLimitsDialog({ view, onClose, onDone }: DialogProps) {
   return (
     <ActionDialog title="Limits of this group" button="Save" run={save} onClose={onClose}>
       <p>
-        What differs for <SafeText text={nameOf(view)} most={128} /> from the limits of every group of the
-        queue. Empty: as the queue says.
+        The limits of <SafeText text={nameOf(view)} most={128} /> that differ from those of the other groups
+        of the queue. Leave a field empty to use the limit of the queue.
       </p>
       <LimitField
         label="Max running"
@@ -234,7 +234,7 @@ function GroupLimitsDialog({ view, onClose, onDone }: DialogProps) {
         label="Order"
         value={chosen}
         options={[
-          ["", "as the queue says"],
+          ["", "as in the queue"],
           ["any", "any"],
           ["strict", "strict: one task after another"],
         ]}

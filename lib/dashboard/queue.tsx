@@ -101,7 +101,7 @@ export function Queue({ name, route }: { name: string; route: Route }) {
       ) : !value.isKnown ? (
         <Empty title="Nothing is known about this queue">
           <p>
-            It has no tasks, settings and schedules, and no worker has polled it. Check the name: a queue is
+            It has no tasks, settings or schedules, and no worker has polled it. Check the name: a queue is
             created by its first task.
           </p>
           <a href="#/queues">All queues</a>

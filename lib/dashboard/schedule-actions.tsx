@@ -42,7 +42,7 @@ export const PauseScheduleDialog = ({ id, onClose, onDone }: ScheduleDialogProps
     onClose={onClose}
     onDone={onDone}
   >
-    The schedule creates no tasks until it is resumed. Times that pass are not made up for.
+    The schedule creates no tasks until it is resumed. Planned times that pass meanwhile get no task.
   </PauseForm>
 )
 

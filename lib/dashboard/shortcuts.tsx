@@ -11,7 +11,7 @@ const KEYS: readonly [keys: string, does: string][] = [
   ["/", "search for a task"],
   ["j, k", "go to the next or the previous row"],
   ["Enter", "open the row"],
-  ["r", "load the view again"],
+  ["r", "reload the view"],
 ]
 
 /** Listens to keys. Returns how to show the list, and the list if it is shown. */

@@ -200,7 +200,7 @@ function Facts({ task }: { task: TaskView }) {
   for (const [name, value] of Object.entries(task.meta ?? {}))
     add(`meta.${name}`, <SafeText text={value} most={128} />)
   add("Redacted", task.redact && "only workers and operators see its contents")
-  add("Again of", task.again_of && <TaskLink id={task.again_of} />)
+  add("Copy of", task.again_of && <TaskLink id={task.again_of} />)
   add("Trace", traceLinkOf(task.traceparent))
   add("traceparent", task.traceparent && <span class="mono">{task.traceparent}</span>)
   add("tracestate", task.tracestate && <SafeText text={task.tracestate} />)

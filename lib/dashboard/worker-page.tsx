@@ -109,7 +109,7 @@ function RecentAttempts({ worker, queues }: { worker: string; queues: string }) 
     <>
       <h2>Recent attempts</h2>
       {newest.length === 0 ? (
-        <p class="dim">None since this page was opened, nor in the events of the last ten minutes.</p>
+        <p class="dim">This worker has leased no task since ten minutes before this page was opened.</p>
       ) : (
         <Table
           label="Recent attempts"

@@ -64,7 +64,7 @@ export class Caller {
     if (this.#routes.has(route)) return
     const needed: readonly Role[] = ACCESS[route as RouteName] ?? []
     throw forbidden(
-      `This needs ${anyOf(needed)}. The token ${this.name} has only the ${this.#roles.length === 1 ? "role" : "roles"} ${this.#roles.join(" and ")}.`,
+      `This request needs ${anyOf(needed)}. The token ${this.name} has only the ${this.#roles.length === 1 ? "role" : "roles"} ${this.#roles.join(" and ")}.`,
     )
   }
 
@@ -105,7 +105,7 @@ export class Caller {
 
   #outsideQueues(subject: string): Refused {
     return forbidden(
-      `This concerns ${subject}. The token ${this.name} is bound to ${this.#queues!.join(" and ")}.`,
+      `This request concerns ${subject}. The token ${this.name} is bound to ${this.#queues!.join(" and ")}.`,
     )
   }
 }

@@ -131,7 +131,11 @@ async function addToTrail(
     details: { ...details },
   }
   await trail.add(entry).catch(error => {
-    log.warn("An action could not be recorded in the trail", { action, ...logFields(call), error })
+    log.warn("An action could not be recorded, so GET /actions does not list it", {
+      action,
+      ...logFields(call),
+      error,
+    })
   })
 }
 

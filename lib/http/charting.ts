@@ -84,11 +84,10 @@ export function readSpan(
   const from = query.from_at ?? to - HOUR_MS
   if (from >= now) throw fault("from_at", "`from_at` must be in the past.")
   if (from >= to) throw fault("from_at", "`from_at` must be before `to_at`.")
-  if (from < now - HOURS_KEPT_MS - TOLERANCE_MS)
-    throw fault(
-      query.from_at === undefined ? "to_at" : "from_at",
-      "History is kept for 30 days: the period must start later.",
-    )
+  if (from < now - HOURS_KEPT_MS - TOLERANCE_MS) {
+    const field = query.from_at === undefined ? "to_at" : "from_at"
+    throw fault(field, `\`${field}\` must be within the last 30 days: older history is not kept.`)
+  }
   const stepMs = query.step === undefined ? defaultStep(from, to, now) : readStep(query.step)
   if (stepMs < HOUR_MS && from < now - MINUTES_KEPT_MS - TOLERANCE_MS)
     throw fault(

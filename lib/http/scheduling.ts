@@ -150,7 +150,7 @@ function isTimeZone(name: string): boolean {
 function faultOfCron(cron: string): string | undefined {
   try {
     return Bun.cron.parse(cron, 0, { tz: "UTC" }) === null
-      ? `\`cron\` must match some day: "${cron}" never does.`
+      ? `\`cron\` must match at least one day: "${cron}" never does.`
       : undefined
   } catch (error) {
     const reason = error instanceof Error ? error.message.replace(/^.*?: /, "") : "it cannot be read"

@@ -101,13 +101,13 @@ function unknownMember(name: string, known: readonly string[]): string {
     : `Unknown member: did you mean \`${suggestion}\`?`
 }
 
-/** A name from the client is repeated only if it can be nothing but a name. */
+/** Repeats a name from the client only if it has the form of a name, so that answers contain no other text of a request. */
 const fieldOf = (name: string) => (/^[A-Za-z0-9_-]{1,40}$/.test(name) ? { field: name } : {})
 
 function describe(schema: TSchema): string {
   const text = schema.description === undefined ? "" : `: ${schema.description}`
   if (schema.anyOf?.some((one: TSchema) => one.const === undefined))
-    return schema.description ?? "something else"
+    return schema.description ?? "a value of the form that /swagger shows"
   if (schema.anyOf)
     return `one of ${schema.anyOf.map((one: TSchema) => JSON.stringify(one.const)).join(", ")}`
   switch (schema.type) {
@@ -125,6 +125,6 @@ function describe(schema: TSchema): string {
     case "object":
       return `an object${text}`
     default:
-      return schema.description ?? "something else"
+      return schema.description ?? "a value of the form that /swagger shows"
   }
 }

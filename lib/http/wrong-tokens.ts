@@ -5,7 +5,10 @@ import type { Log } from "../log.ts"
 /** The refusal of a token that the broker does not know. */
 export class WrongToken extends Refused {
   constructor() {
-    super("unauthorized", { detail: "The broker does not know this token." })
+    super("unauthorized", {
+      detail:
+        "The broker does not know this token. Send the API_SECRET_TOKEN of the broker, or one of its API_TOKENS.",
+    })
   }
 }
 

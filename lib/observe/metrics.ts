@@ -32,7 +32,7 @@ const DEPTH_METRICS: QueueMetric<Depth>[] = [
   {
     name: "tq_oldest_waiting_timestamp_seconds",
     type: "gauge",
-    help: "Time since which the oldest ready task waits: its submit or its newest attempt. +Inf if none waits.",
+    help: "When the ready task that has waited longest was submitted or had its newest attempt; +Inf if none waits.",
     heads: label => [`{${label}}`],
     values: ({ oldestAt }) => [oldestAt / 1_000],
   },
@@ -169,11 +169,11 @@ export class Metrics {
       "Items per script call.",
       Object.entries(counters.batchSizes).map(([script, sizes]) => [{ script }, sizes]),
     )
-    histograms("tq_sweep_lag_seconds", "Delay with which sweeps began.", [[{}, counters.sweepLag]])
+    histograms("tq_sweep_lag_seconds", "How late sweeps began.", [[{}, counters.sweepLag]])
     register("counter", "tq_schedule_fires_total", "Planned runs of schedules, by result.", () =>
       Object.entries(counters.scheduleFires).map(([result, value]) => ({ labels: { result }, value })),
     )
-    histograms("tq_schedule_lag_seconds", "Delay with which schedules created their tasks.", [
+    histograms("tq_schedule_lag_seconds", "How late schedules created their tasks.", [
       [{}, counters.scheduleLag],
     ])
     gauge("tq_long_polls", "Requests that wait for tasks at this broker.", () => this.queue.waiting)

@@ -65,7 +65,7 @@ export async function changeTask(parts: ChangeParts, id: string, change: TaskCha
     }
   }
   throw new Refused("overloaded", {
-    detail: "The task changes too often at the moment. Send the request again.",
+    detail: "Other requests keep changing the task. Send the request again.",
   })
 }
 

@@ -58,7 +58,10 @@ export async function createTasks(parts: CreateParts, tasks: readonly NewTask[])
       case "exists":
         return new Refused("task_exists", { task_id: id })
       case "full_depth":
-        return queueFull(queue, `as many tasks wait as MAX_QUEUE_DEPTH=${limits.maxQueueDepth} allows`)
+        return queueFull(
+          queue,
+          `it has as many waiting tasks as MAX_QUEUE_DEPTH=${limits.maxQueueDepth} allows`,
+        )
       case "full_bytes":
         return queueFull(
           queue,
@@ -66,7 +69,7 @@ export async function createTasks(parts: CreateParts, tasks: readonly NewTask[])
         )
       case "full_group":
         return new Refused("group_full", {
-          detail: `The group ${JSON.stringify(task.group)} of the queue ${queue} is full: as many of its tasks wait as its max_waiting allows. The task was not stored. Retry when workers have finished some of them.`,
+          detail: `The group ${JSON.stringify(task.group)} of the queue ${queue} is full: it has as many waiting tasks as its max_waiting allows. The task was not stored. Retry when workers have finished some of them.`,
         })
       default:
         throw code satisfies never

@@ -124,7 +124,7 @@ export class Schedules {
     return schedule.paused
   }
 
-  /** Continues with the next time from now. Times that passed during the pause are not made up for. Safe to repeat. */
+  /** Continues with the next time from now. Planned times that passed during the pause get no task. Safe to repeat. */
   async resume(queue: string, name: string): Promise<StoredSchedule> {
     const { schedule, changed } = await this.#change(queue, name, (found, now) => {
       if (found === undefined) return throwNotFound(queue, name)
@@ -171,7 +171,7 @@ export class Schedules {
           })
         case "full_group":
           throw new Refused("group_full", {
-            detail: `The group of the task is full: as many of its tasks wait as its max_waiting allows. The task was not created. Retry when workers have finished some tasks of the group.`,
+            detail: `The group of the task is full: it has as many waiting tasks as its max_waiting allows. The task was not created. Retry when workers have finished some tasks of the group.`,
           })
         case "conflict":
           throw new Refused("key_reused")
@@ -261,7 +261,7 @@ function throwNotFound(queue: string, name: string): never {
 
 const busy = () =>
   new Refused("overloaded", {
-    detail: "The schedule changes too often at the moment. Send the request again.",
+    detail: "Other requests keep changing the schedule. Send the request again.",
   })
 
 const writeCursor = (queue: string, score: string, name: string): string =>

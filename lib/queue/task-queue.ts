@@ -107,7 +107,7 @@ export class TaskQueue {
           return new Refused("not_leased", {
             task_id: id,
             state,
-            detail: `The task is ${state}, so it cannot be acknowledged.`,
+            detail: `The task is ${state}. Only a leased task can be acknowledged.`,
           })
         case "unknown":
           return new Refused("task_not_found", { task_id: id })

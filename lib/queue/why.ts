@@ -78,7 +78,7 @@ function explain(
       return {
         task,
         cause: "ended",
-        sentence: `It has ended and has been ${task.state}${reason} ${since(task.finishedAt!)}.`,
+        sentence: `It ended ${seconds(now - task.finishedAt!)} ago and is ${task.state}${reason}.`,
       }
     }
     case "scheduled":

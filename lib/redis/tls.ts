@@ -36,11 +36,11 @@ const ADVICE: readonly [RegExp, string][] = [
   ],
   [
     /WRONG_VERSION|wrong version number/i,
-    "it does not speak TLS on this port: use its TLS port, or set REDIS_TLS=false and redis://",
+    "it does not speak TLS on this port: use its TLS port, or set REDIS_TLS=false and write redis:// in the address",
   ],
 ]
 const NO_TLS_THERE =
-  "if it does not speak TLS on this port, use its TLS port, or set REDIS_TLS=false and redis://"
+  "if it does not speak TLS on this port, use its TLS port, or set REDIS_TLS=false and write redis:// in the address"
 const TLS_THERE = "if it expects TLS, set REDIS_TLS=true, or write rediss:// in REDIS_URL"
 
 /** The error's text, and what to change if TLS is the cause. */

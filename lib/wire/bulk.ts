@@ -24,11 +24,13 @@ const anyFilter = {
   meta: Type.Optional({ ...Meta, description: `labels that the task must have: ${Meta.description}` }),
   older_than_ms: Type.Optional({
     ...AgeMs,
-    description: "ended longer ago than this, in ms, or submitted if it has not ended",
+    description:
+      "only tasks that ended longer ago than this, in ms; for tasks that have not ended, the time of their submit counts",
   }),
   newer_than_ms: Type.Optional({
     ...AgeMs,
-    description: "ended less long ago than this, in ms, or submitted if it has not ended",
+    description:
+      "only tasks that ended less than this ago, in ms; for tasks that have not ended, the time of their submit counts",
   }),
 }
 
@@ -84,14 +86,15 @@ const BulkFilter = Type.Object(
     id_part: Type.Optional(
       Type.String({
         pattern: "^[A-Za-z0-9._-]{1,64}$",
-        description: "1 to 64 characters that the id contains, without the name of its queue, in any case",
+        description: "1 to 64 characters that the id without its queue contains, in upper or lower case",
       }),
     ),
     text: Type.Optional(
       Type.String({
         minLength: 1,
         maxLength: 200,
-        description: "a text that the payload or the error contains, in any case; requires `queue`",
+        description:
+          "a text that the payload or the error contains, in upper or lower case; requires `queue`",
       }),
     ),
     state: Type.Optional(

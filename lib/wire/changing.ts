@@ -7,7 +7,10 @@ export const TaskChange = Type.Object(
   {
     payload: Type.Optional(Payload),
     priority: Type.Optional(Priority),
-    run_at: Type.Optional({ ...RunAt, description: `${RunAt.description}; one that has passed: at once` }),
+    run_at: Type.Optional({
+      ...RunAt,
+      description: `${RunAt.description}; if it has passed, the task is ready at once`,
+    }),
     delay_ms: Type.Optional({ ...DelayMs, description: `${DelayMs.description}; 0: at once` }),
     meta: Type.Optional({ ...Meta, description: `all labels of the task: ${Meta.description}` }),
   },

@@ -68,12 +68,12 @@ export const HistoryQuery = Type.Object(
       }),
     ),
     from_at: At("the start, in ms since 1970 (default: an hour before `to_at`)"),
-    to_at: At("the end, in ms since 1970 (default, and latest: now)"),
+    to_at: At("the end, in ms since 1970 (default: now); not in the future"),
     step: Type.Optional(
       Type.String({
         pattern: "^[1-9][0-9]{0,9}(ms|s|m|h|d)?$",
         description:
-          "the time from point to point, such as 5m, 1h or 1d; without a unit in ms (default: the shortest of 1m, 5m, 15m, 1h and 3h with at most 300 points)",
+          "the time between two points, such as 5m, 1h or 1d; a number without a unit is in ms (default: the shortest of 1m, 5m, 15m, 1h and 3h with at most 300 points)",
       }),
     ),
   },

@@ -115,14 +115,16 @@ export const TasksQuery = Type.Object(
     id: Type.Optional(
       Type.String({
         pattern: "^([A-Za-z0-9._-]{1,64}:)?[A-Za-z0-9._-]{1,64}$",
-        description: "a task id or a part of one, in any case; the name of a queue before `:` is not a part",
+        description:
+          "a task id or a part of one, in upper or lower case; a part is looked for after the name of the queue",
       }),
     ),
     text: Type.Optional(
       Type.String({
         minLength: 1,
         maxLength: 200,
-        description: "a text that the payload or the error contains, in any case; requires `queue`",
+        description:
+          "a text that the payload or the error contains, in upper or lower case; requires `queue`",
       }),
     ),
     order: Type.Optional(
@@ -130,7 +132,7 @@ export const TasksQuery = Type.Object(
         TASK_ORDERS.map(order => Type.Literal(order)),
         {
           description:
-            "`queue` (default): queue by queue; `time`: merged over the queues, the newest first, but scheduled and retrying tasks with the next due first, and running ones with the next end of a lease first; queued tasks that cannot be merged follow queue by queue. With `id` or state `all`, the order is always `time`",
+            "`queue` (default): queue by queue; `time`: all queues together, the newest task first. Scheduled and retrying tasks are then sorted by when they are due, and running ones by when their lease ends; queued tasks that cannot be merged follow queue by queue. With `id` or state `all`, the order is always `time`",
         },
       ),
     ),

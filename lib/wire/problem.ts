@@ -43,7 +43,8 @@ const TABLE = {
   not_in_dlq: {
     status: 404,
     title: "Task not found in DLQ",
-    advice: "Only a dead task can be retried or deleted.",
+    advice:
+      "No dead task has this id. Only dead tasks can be retried. DELETE /tasks/:id deletes tasks in any ended state.",
   },
   worker_not_found: { status: 404, title: "Worker not found" },
   schedule_not_found: { status: 404, title: "Schedule not found" },
@@ -125,7 +126,12 @@ export const PROBLEMS: Readonly<Record<Code, Entry>> = TABLE
 export const CODES = Object.keys(TABLE) as Code[]
 
 export const Fault = Type.Object({
-  field: Type.Optional(Type.String({ description: "the invalid member; absent if it is not a plain name" })),
+  field: Type.Optional(
+    Type.String({
+      description:
+        "the invalid member; absent if the whole body is invalid, or if its name is not 1 to 40 characters from A-Z a-z 0-9 _ -",
+    }),
+  ),
   detail: Type.String({ description: "what the member must be" }),
 })
 export type Fault = Static<typeof Fault>

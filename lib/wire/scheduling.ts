@@ -69,7 +69,7 @@ export const Schedule = Type.Object(
     on_overlap: Type.Optional(
       Type.Union([Type.Literal("allow"), Type.Literal("skip"), Type.Literal("cancel")], {
         description:
-          "if the previous task has not ended: create the next one all the same (the default), skip it, or cancel the previous one",
+          "if the previous task has not ended: create the next one anyway (the default), skip it, or cancel the previous one",
       }),
     ),
   },
@@ -81,7 +81,7 @@ export type Schedule = Static<typeof Schedule>
 export const ScheduleSet = Type.Object({
   schedule: Type.String(),
   next_at: Type.Optional(Type.Integer({ description: "the next planned time; absent: there is none" })),
-  changed: Type.Boolean({ description: "false: the schedule was the same before, and so is its next time" }),
+  changed: Type.Boolean({ description: "false: the request changed neither the schedule nor its next time" }),
 })
 
 export type ScheduleSet = Static<typeof ScheduleSet>

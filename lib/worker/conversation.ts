@@ -396,7 +396,7 @@ export class Conversation {
       const { result: _, ...rest } = ack
       return { ...rest, status: "failed", error: refusedResultText(answer) }
     }
-    if (isLeaseLost(answer)) log.warn("The outcome was dropped because the lease was lost", fields)
+    if (isLeaseLost(answer)) log.warn("The outcome was discarded because the lease was lost", fields)
     else log.error("An ack was refused", fields)
     return undefined
   }

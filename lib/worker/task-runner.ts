@@ -84,7 +84,7 @@ export class TaskRunner {
       info: info && { ...info, concurrency },
       queues,
       waitMs,
-      outage: new Outage(this.#limitedLog, "No tasks are fetched and acks are held", delays, onUnauthorized),
+      outage: new Outage(this.#limitedLog, "No tasks are leased and acks are kept", delays, onUnauthorized),
       freeSlots: () => concurrency - this.#running.size,
       onLease: lease => this.#begin(lease),
       onChange: () => this.#changed(),

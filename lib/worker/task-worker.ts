@@ -122,7 +122,7 @@ function checkOptions({ url, token, handlers, queues, concurrency, name, drainMs
   )
     faults.push("concurrency must be a whole number from 1 to 1000")
   if (drainMs !== undefined && !(drainMs >= 0 && drainMs < 2 ** 31))
-    faults.push("drainMs must be a number of ms from 0")
+    faults.push("drainMs must be a number of ms, 0 or more")
   if (faults.length > 0) throw new TypeError(faults.join("; "))
 }
 

@@ -179,7 +179,7 @@ test("error messages do not contain secrets", () => {
 test("an external Redis requires a configured token", () => {
   for (const env of [{ REDIS_URL: "redis://h" }, { REDIS_HOST: "h" }])
     expect(problems(readBrokerConfig, env)).toEqual([
-      expect.stringMatching(/^API_SECRET_TOKEN must be set .*openssl rand/),
+      expect.stringMatching(/^API_SECRET_TOKEN or API_TOKENS must be set .*openssl rand/),
     ])
 })
 

@@ -259,7 +259,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       // The browser logs a refused request as an error. No other error may appear.
       const look = may ? {} : { expect: /^Failed to load resource: .* status of 403/ }
       await using page = await signedIn(hash, secretOf(name), look)
-      await page.reads(may ? shown : `This needs the role ${needed.join(" or ")}`)
+      await page.reads(may ? shown : `This request needs the role ${needed.join(" or ")}`)
       await until("the view has loaded", async () => !(await page.seen("status", "Loading")))
       expect([hash, (await page.text()).includes("read only")]).toEqual([hash, role === "read"])
       const inMain =

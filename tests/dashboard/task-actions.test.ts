@@ -117,7 +117,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect(await status(held.task_id)).toMatchObject({ type: "report", group: "acme", meta: { team: "a" } })
     await call("POST", "/ack", { ...held, result: { pages: 3 } })
     await page.click("button", "Run again")
-    await page.reads("Again of")
+    await page.reads("Copy of")
     const again = await lease()
     expect(await status(again.task_id)).toMatchObject({ again_of: held.task_id, group: "acme" })
     expect(await page.page.evaluate("JSON.stringify(localStorage)")).not.toContain("report")

@@ -132,7 +132,7 @@ test.each(Object.entries<readonly Role[]>(ACCESS))(
       expect([role, code === "forbidden", answer.status === 403]).toEqual([role, forbidden, forbidden])
       if (forbidden)
         expect(detail).toBe(
-          `This needs the role ${roles.join(" or ")}. The token ${role}er has only the role ${role}.`,
+          `This request needs the role ${roles.join(" or ")}. The token ${role}er has only the role ${role}.`,
         )
     }
     expect((await ask({})).status).not.toBe(403)
@@ -208,7 +208,7 @@ test("a bound token submits, leases, extends and acks only in its queues, and ea
     "queued",
   ])
   expect(submit.body[1]!.detail).toBe(
-    `This concerns the queue ${other}. The token bound is bound to ${mine} and ${mine}.2.`,
+    `This request concerns the queue ${other}. The token bound is bound to ${mine} and ${mine}.2.`,
   )
   expect(await bound(broker, "POST", "/submit", { type: "a", queue: other })).toMatchObject(FORBIDDEN)
 

@@ -187,7 +187,7 @@ test("a start with invalid values names all of them and exits with 1", async () 
 test("REDIS_URL without a token is refused with what to do", async () => {
   await using broker = brokerProcess({ ...LOCAL, REDIS_URL: "redis://127.0.0.1:1" })
   expect(await broker.ended()).toBe(1)
-  expect(broker.stderr).toContain("API_SECRET_TOKEN must be set")
+  expect(broker.stderr).toContain("API_SECRET_TOKEN or API_TOKENS must be set")
   expect(broker.stderr).toContain("openssl rand -hex 32")
 })
 

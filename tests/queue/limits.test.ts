@@ -65,7 +65,9 @@ test("a refusal names what is full, what to do and when", async () => {
   expect([answer.status, answer.headers.get("retry-after")]).toEqual([429, "1"])
   const { code, detail } = (await answer.json()) as Answer
   expect(code).toBe("queue_full")
-  expect(detail).toContain(`The queue ${q.queue} is full: as many tasks wait as MAX_QUEUE_DEPTH=1 allows.`)
+  expect(detail).toContain(
+    `The queue ${q.queue} is full: it has as many waiting tasks as MAX_QUEUE_DEPTH=1 allows.`,
+  )
 })
 
 test("a full queue answers repeats and duplicates, and a refused item may be sent again", async () => {

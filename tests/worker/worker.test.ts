@@ -207,7 +207,7 @@ describe("acks", () => {
     await broker.until(() => broker.polls.length === 1 && broker.pollsUnderWay === 0)
     await broker.stop()
     gate.resolve("kept")
-    await broker.until(() => broker.lines.some(line => line.includes("acks are held")))
+    await broker.until(() => broker.lines.some(line => line.includes("acks are kept")))
     broker.start()
     await broker.until(() => broker.acks.length === 1)
     expect(broker.acks[0]!.result).toBe("kept")
@@ -227,7 +227,7 @@ describe("acks", () => {
     })
     const worker = broker.worker()
     await broker.until(() =>
-      broker.lines.some(line => line.includes("The outcome was dropped") && line.includes(late.id)),
+      broker.lines.some(line => line.includes("The outcome was discarded") && line.includes(late.id)),
     )
     expect(await worker.stop()).toBe(true)
     expect(requests).toBe(1)
@@ -299,7 +299,7 @@ describe("stopping", () => {
     broker.on("settle", () => problem(503, "redis_unavailable"))
     broker.task()
     const worker = broker.worker({}, { ackMs: 50 })
-    await broker.until(() => broker.lines.some(line => line.includes("acks are held")))
+    await broker.until(() => broker.lines.some(line => line.includes("acks are kept")))
     expect(await worker.stop()).toBe(false)
     expect(broker.lines.some(line => line.includes('"unanswered":1'))).toBe(true)
   })

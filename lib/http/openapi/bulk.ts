@@ -59,7 +59,7 @@ export const bulk: ProseOf<"bulk"> = {
 
   startBulk: {
     description:
-      "Brokers change all tasks that match, page by page, in the background: the operation goes on when the client leaves or a " +
+      "Brokers change all tasks that match, page by page, in the background: the operation continues if the client disconnects or a " +
       "broker dies. It covers the tasks that were there when it started. With `canary`, the first task must be done before the " +
       "others are retried; if it dies again, the operation stops. A repeated request with the same Idempotency-Key returns the " +
       "operation that the first one started.",

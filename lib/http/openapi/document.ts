@@ -192,7 +192,7 @@ const ADVICE: Record<number, string> = {
   413: "The body is larger than MAX_BODY_BYTES. Send fewer items per request, or send a reference to the data.",
   415: "The Content-Type is not application/json, or the body is compressed.",
   429: "The queue or the group is full, or this address sent many wrong tokens: see `code` and `detail`. Repeat the request after `Retry-After` seconds.",
-  500: "The broker has a fault, which its log describes. The same request will most likely fail again.",
+  500: "The broker failed to handle the request, and its log has the details. The same request will most likely fail again.",
   503: "The broker cannot answer now. Repeat the request after `Retry-After` seconds.",
 }
 

@@ -65,7 +65,7 @@ export const grouping: ProseOf<"grouping"> = {
 
   pauseGroup: {
     description:
-      "Tasks of a paused group are accepted and not handed out; other groups are not affected, nor are running tasks. /why reports " +
+      "Tasks of a paused group are accepted but not handed out. Other groups and running tasks are not affected. /why reports " +
       "`group_paused` and the reason. Safe to repeat: the newest reason replaces the previous one.",
     body: { "without a reason": {}, "with a reason": { reason: "the tenant has asked for it" } },
     answers: { 200: { description: "The group.", examples: { paused: PAUSED } } },

@@ -17,7 +17,7 @@ export const inspecting: ProseOf<"inspecting"> = {
     description:
       "Everything known about the task: its result, its last error, the progress and log that its worker sent, and its last " +
       "attempts. done and cancelled are final; dead is final unless the task is retried. With `wait_ms`, the broker answers " +
-      "when the task has ended, or after that time with the task as it then is.",
+      "when the task has ended, or after that time with the current state of the task.",
     query: { wait_ms: 0 },
     answers: { 200: { description: "The task.", examples: { done: DONE, processing: RUNNING, dead: DEAD } } },
     advice: { 410: "The task was submitted under this `task_id` and has been deleted since. Stop asking." },

@@ -62,7 +62,7 @@ export const managing: ProseOf<"managing"> = {
       "Replaces all settings of the queue: a setting that the body omits is removed, and `{}` removes all. `defaults` are the " +
       "values for tasks whose submit omits them; `concurrency` is how many tasks all workers together may lease at a time; " +
       "`rate` is how fast tasks are handed out, with up to `burst` at once after a quiet period; `groups` are the limits of each " +
-      "group of the queue; `attention` are the thresholds above which the queue is reported as in need of attention. The limits apply from now on; running tasks are not affected. /why reports `limited` for a task that waits because of them. Safe to repeat.",
+      "group of the queue; `attention` are the thresholds above which a queue needs attention. The limits apply from now on; running tasks are not affected. /why reports `limited` for a task that waits because of them. Safe to repeat.",
     body: { "all settings": SETTINGS, "no settings": {} },
     answers: {
       200: {
@@ -132,7 +132,7 @@ export const managing: ProseOf<"managing"> = {
 
   undrainWorker: {
     description:
-      "For a worker that sends no `instance` and starts again under its name, or one that was drained by mistake and still " +
+      "Use it for a worker that sends no `instance` and starts again under its name, or that was drained by mistake and still " +
       "polls. Safe to repeat, even if the worker is not draining.",
     answers: {
       200: {

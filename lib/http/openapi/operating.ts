@@ -14,8 +14,8 @@ const AUDITED = { queues: 1, tasks: 5_000, payloads: 12, unique_keys: 3, entries
 export const operating: ProseOf<"operating"> = {
   listenEvents: {
     description:
-      "Server-sent events until the client disconnects: from now on, or after the event whose id `Last-Event-ID` or " +
-      "`last_event_id` names. The protocol document lists the events. If events may be missing, the stream has a `gap`: read " +
+      "Sends server-sent events until the client disconnects: new ones, preceded by the stored ones after the event that `Last-Event-ID` or " +
+      "`last_event_id` names, if any. The protocol document lists the events. If events may be missing, the stream has a `gap`: read " +
       "the current state again. A broker serves up to 200 clients; it disconnects a client that does not read. With a token " +
       "that is bound to queues, only events of these queues are sent.",
     query: { queue: ["mail"], event: ["done", "dead"] },
@@ -81,7 +81,7 @@ export const operating: ProseOf<"operating"> = {
       "expires after 30 s.",
     answers: {
       200: {
-        description: "The brokers, those that run longest first.",
+        description: "The brokers, the longest running first.",
         examples: {
           one: {
             broker: "9f2c41d0",
@@ -143,7 +143,7 @@ export const operating: ProseOf<"operating"> = {
 
   signIn: {
     description:
-      "For browsers, as the dashboard uses it. The cookie replaces the token on every route, for 12 hours or until the broker no " +
+      "For browsers; the dashboard uses it. The cookie replaces the token on every route, for 12 hours or until the broker no " +
       "longer knows the token. Scripts cannot read the cookie, and other sites cannot make the browser send it. A request that " +
       "changes something also needs `csrf` in the header X-CSRF-Token.",
     body: { token: { token: "0f3a5e889c1d4b7a" } },
@@ -159,7 +159,7 @@ export const operating: ProseOf<"operating"> = {
       bad_request: badBody("signIn", {}),
     },
     advice: {
-      401: "The broker does not know this token.",
+      401: "The broker does not know this token. Send the API_SECRET_TOKEN of the broker, or one of its API_TOKENS.",
       403: "A page of another origin sent the request.",
     },
   },

@@ -38,7 +38,7 @@ export const scheduling: ProseOf<"scheduling"> = {
       "One task is created for each time of the schedule, with the id `<schedule>-<planned time>`, however many brokers run. " +
       "Either `cron` (five fields or a nickname, in `time_zone`) or `every_ms` says when. Safe to repeat, for example at each " +
       "start of a program: as long as the times are the same, `next_at` stays. A replaced schedule keeps its counts, and " +
-      "stays paused if it is. `task` takes what /submit takes, except `queue`, `task_id`, `delay_ms` and `run_at`.",
+      "stays paused if it was. `task` takes what /submit takes, except `queue`, `task_id`, `delay_ms` and `run_at`.",
     body: {
       "a cron expression": SCHEDULE,
       "an interval": { every_ms: 60_000, jitter_ms: 5_000, on_overlap: "skip", task: { type: "poll" } },
@@ -64,7 +64,7 @@ export const scheduling: ProseOf<"scheduling"> = {
   listSchedules: {
     description:
       "The schedules queue by queue, and in a queue those that run next first; paused and ended ones come last. If the answer " +
-      "has a `next`, repeat the call with it as `cursor`, even if the page is empty. A schedule that runs in between may come twice.",
+      "has a `next`, repeat the call with it as `cursor`, even if the page is empty. A schedule that runs in between may appear twice.",
     query: { queue: "mail", limit: 100 },
     answers: {
       200: {
@@ -96,7 +96,7 @@ export const scheduling: ProseOf<"scheduling"> = {
 
   pauseSchedule: {
     description:
-      "A paused schedule creates no tasks, except by /run. Times that pass are not made up for. Safe to repeat: the newest " +
+      "A paused schedule creates no tasks, except by /run. Planned times that pass meanwhile get no task. Safe to repeat: the newest " +
       "reason replaces the previous one.",
     body: { "without a reason": {}, "with a reason": { reason: "the recipient is on holiday" } },
     answers: {
@@ -121,7 +121,7 @@ export const scheduling: ProseOf<"scheduling"> = {
 
   runSchedule: {
     description:
-      "Creates a task now, even if the schedule is paused; its planned times stay. `on_overlap` applies. With an " +
+      "Creates a task now, even if the schedule is paused; its planned times do not change. `on_overlap` applies. With an " +
       "Idempotency-Key, a repeated request gets the first task again; without one, it creates another. The body is not read.",
     parameters: [
       {
@@ -134,7 +134,7 @@ export const scheduling: ProseOf<"scheduling"> = {
     ],
     answers: {
       200: {
-        description: "The task was created, or why not.",
+        description: "The new task, or the reason why none was created.",
         examples: {
           created: { status: "queued", task_id: "mail:report-1764000000000" },
           skipped: { status: "skipped", task_id: "mail:report-1763964000000" },

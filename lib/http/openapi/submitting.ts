@@ -101,11 +101,11 @@ export const submitting: ProseOf<"submitting"> = {
       task_exists: { task_id: ID },
       queue_full: {
         detail:
-          "The queue default is full: as many tasks wait as MAX_QUEUE_DEPTH=100000 allows. The task was not stored. Retry when workers have finished some tasks.",
+          "The queue default is full: it has as many waiting tasks as MAX_QUEUE_DEPTH=100000 allows. The task was not stored. Retry when workers have finished some tasks.",
       },
       group_full: {
         detail:
-          'The group "acme" of the queue default is full: as many of its tasks wait as its max_waiting allows. The task was not stored. Retry when workers have finished some of them.',
+          'The group "acme" of the queue default is full: it has as many waiting tasks as its max_waiting allows. The task was not stored. Retry when workers have finished some of them.',
       },
     },
     advice: {
@@ -116,8 +116,8 @@ export const submitting: ProseOf<"submitting"> = {
 
   cancelTask: {
     description:
-      "A waiting task, also one that waits for a retry, ends at once. A running task is marked: its worker learns of it from " +
-      "its next extend, and however the attempt ends, the task is then cancelled. Safe to repeat. The body is not read.",
+      "A waiting task, including one that waits for a retry, ends at once. A running task is marked: its worker learns of it from " +
+      "its next extend, and the task is cancelled however the attempt ends. Safe to repeat. The body is not read.",
     answers: {
       200: {
         description: "The task has ended or will end. To wait for the end, ask /status with `wait_ms`.",
@@ -133,9 +133,9 @@ export const submitting: ProseOf<"submitting"> = {
 
   changeTask: {
     description:
-      "Only a queued, scheduled or retrying task can be changed. Absent members stay as they are. With another priority a " +
+      "Only a queued, scheduled or retrying task can be changed. Members that the body omits stay unchanged. With another priority a " +
       "queued task goes to the end of its priority. A start time in the past, or `delay_ms: 0`, makes the task ready now; a later " +
-      "one delays it, also if it is queued. A new payload removes the checkpoint and the progress of the old one. Safe to " +
+      "one delays it, even if it is queued. A new payload removes the checkpoint and the progress of the old one. Safe to " +
       "repeat.",
     body: {
       "run now": { delay_ms: 0 },
@@ -204,11 +204,11 @@ export const submitting: ProseOf<"submitting"> = {
       not_ended: { task_id: ID, state: "processing" },
       queue_full: {
         detail:
-          "The queue default is full: as many tasks wait as MAX_QUEUE_DEPTH=100000 allows. The task was not stored. Retry when workers have finished some tasks.",
+          "The queue default is full: it has as many waiting tasks as MAX_QUEUE_DEPTH=100000 allows. The task was not stored. Retry when workers have finished some tasks.",
       },
       group_full: {
         detail:
-          'The group "acme" of the queue default is full: as many of its tasks wait as its max_waiting allows. The task was not stored. Retry when workers have finished some of them.',
+          'The group "acme" of the queue default is full: it has as many waiting tasks as its max_waiting allows. The task was not stored. Retry when workers have finished some of them.',
       },
     },
     advice: {

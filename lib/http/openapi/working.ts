@@ -28,7 +28,7 @@ export const working: ProseOf<"working"> = {
 
   lease: {
     description:
-      "Like GET /get, but for many tasks, and safe from clients that repeat a GET. It answers as soon as one task is ready, " +
+      "Like GET /get, but for many tasks, and never repeated by HTTP clients or proxies on their own. It answers as soon as one task is ready, " +
       "often with fewer than `max`. Queues are tried in the given order.",
     body: {
       default: {},
@@ -52,7 +52,7 @@ export const working: ProseOf<"working"> = {
       "done; failed: counts against `max_retries`; released: returns the task to the front of its queue, or after " +
       "`retry_in_ms` to its end, without counting a failure. After a failure the next attempt waits as the `backoff` of the " +
       "task says, or `retry_in_ms`; with `retry: false` the task is dead at once. Send the `lease`: then only its holder can end the task, and a repeated ack " +
-      `gets the same answer. An ack without a lease is accepted as long as the task is leased, by any worker. ${EACH}`,
+      `gets the same answer. An ack without a lease is accepted as long as any worker has leased the task. ${EACH}`,
     body: {
       done: { task_id: ID, lease: LEASE, result: { hello: "world" } },
       failed: { task_id: ID, lease: LEASE, status: "failed", error: "the mail server said no" },
@@ -102,7 +102,7 @@ export const working: ProseOf<"working"> = {
       not_leased: {
         task_id: ID,
         state: "done",
-        detail: "The task is done, so it cannot be acknowledged.",
+        detail: "The task is done. Only a leased task can be acknowledged.",
       },
     },
     advice: {
@@ -113,7 +113,7 @@ export const working: ProseOf<"working"> = {
 
   extend: {
     description:
-      "The lease then ends `timeout_ms` from now (default: the `timeout_ms` of the task), but never after the " +
+      "Moves the end of the lease to `timeout_ms` from now (default: the `timeout_ms` of the task), but never beyond the " +
       "`max_runtime_ms` of the attempt. Extend again after a third of that time. `progress` and `checkpoint` replace their " +
       "previous values, `log` adds lines. /status shows them, and the next attempt gets the checkpoint. Safe to repeat, " +
       `except that a repeated extend stores its \`log\` lines twice. ${EACH}`,

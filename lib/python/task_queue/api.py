@@ -119,7 +119,7 @@ class TaskChange(TypedDict, total=False):
     priority: int
     """9 is leased first"""
     run_at: int
-    """the earliest start, in milliseconds since 1970; one that has passed: at once"""
+    """the earliest start, in milliseconds since 1970; if it has passed, the task is ready at once"""
     delay_ms: int
     """the earliest start, in ms from now; 0: at once"""
     meta: dict[str, str]
@@ -230,7 +230,7 @@ class Schedule(_Schedule, total=False):
     on_missed: Literal["one", "none", "all"]
     """if several planned times passed while no broker ran: one task for the newest (the default), none, or one for each, at most the newest 100"""
     on_overlap: Literal["allow", "skip", "cancel"]
-    """if the previous task has not ended: create the next one all the same (the default), skip it, or cancel the previous one"""
+    """if the previous task has not ended: create the next one anyway (the default), skip it, or cancel the previous one"""
 
 
 class ScheduleDeleted(TypedDict):
@@ -260,7 +260,7 @@ class ScheduleRun(TypedDict):
 class _ScheduleSet(TypedDict):
     schedule: str
     changed: bool
-    """false: the schedule was the same before, and so is its next time"""
+    """false: the request changed neither the schedule nor its next time"""
 
 
 class ScheduleSet(_ScheduleSet, total=False):
@@ -365,7 +365,7 @@ class ScheduleView(_ScheduleView, total=False):
     on_missed: Literal["one", "none", "all"]
     """if several planned times passed while no broker ran: one task for the newest (the default), none, or one for each, at most the newest 100"""
     on_overlap: Literal["allow", "skip", "cancel"]
-    """if the previous task has not ended: create the next one all the same (the default), skip it, or cancel the previous one"""
+    """if the previous task has not ended: create the next one anyway (the default), skip it, or cancel the previous one"""
     hidden: Literal[True]
     """the token may not see the payload of `task`, which is left out"""
     next_at: int
@@ -851,23 +851,23 @@ class BulkCountFilter(TypedDict, total=False):
     error: str
     """text that the error contains"""
     queue_part: str
-    """1 to 64 characters that the name of the queue contains, in any case"""
+    """1 to 64 characters that the name of the queue contains, in upper or lower case"""
     type_part: str
-    """a text that the type contains, in any case"""
+    """a text that the type contains, in upper or lower case"""
     meta: dict[str, str]
     """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     older_than_ms: int
-    """ended longer ago than this, in ms, or submitted if it has not ended"""
+    """only tasks that ended longer ago than this, in ms; for tasks that have not ended, the time of their submit counts"""
     newer_than_ms: int
-    """ended less long ago than this, in ms, or submitted if it has not ended"""
+    """only tasks that ended less than this ago, in ms; for tasks that have not ended, the time of their submit counts"""
     reason: Literal["failed", "crashed", "timed_out", "expired", "released"]
     """why the tasks are dead"""
     fingerprint: str
     """the fingerprint of a group from /dlq/groups"""
     id_part: str
-    """1 to 64 characters that the id contains, without the name of its queue, in any case"""
+    """1 to 64 characters that the id without its queue contains, in upper or lower case"""
     text: str
-    """a text that the payload or the error contains, in any case; requires `queue`"""
+    """a text that the payload or the error contains, in upper or lower case; requires `queue`"""
     state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "waiting", "delayed", "any", "ended"]
     """the state of the tasks (default: waiting with cancel, delayed with start_now, done with submit_again, otherwise dead); ended: done, dead or cancelled"""
 
@@ -904,23 +904,23 @@ class BulkRequestFilter(TypedDict, total=False):
     error: str
     """text that the error contains"""
     queue_part: str
-    """1 to 64 characters that the name of the queue contains, in any case"""
+    """1 to 64 characters that the name of the queue contains, in upper or lower case"""
     type_part: str
-    """a text that the type contains, in any case"""
+    """a text that the type contains, in upper or lower case"""
     meta: dict[str, str]
     """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     older_than_ms: int
-    """ended longer ago than this, in ms, or submitted if it has not ended"""
+    """only tasks that ended longer ago than this, in ms; for tasks that have not ended, the time of their submit counts"""
     newer_than_ms: int
-    """ended less long ago than this, in ms, or submitted if it has not ended"""
+    """only tasks that ended less than this ago, in ms; for tasks that have not ended, the time of their submit counts"""
     reason: Literal["failed", "crashed", "timed_out", "expired", "released"]
     """why the tasks are dead"""
     fingerprint: str
     """the fingerprint of a group from /dlq/groups"""
     id_part: str
-    """1 to 64 characters that the id contains, without the name of its queue, in any case"""
+    """1 to 64 characters that the id without its queue contains, in upper or lower case"""
     text: str
-    """a text that the payload or the error contains, in any case; requires `queue`"""
+    """a text that the payload or the error contains, in upper or lower case; requires `queue`"""
     state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "waiting", "delayed", "any", "ended"]
     """the state of the tasks (default: waiting with cancel, delayed with start_now, done with submit_again, otherwise dead); ended: done, dead or cancelled"""
     task_ids: list[str]
@@ -963,23 +963,23 @@ class BulkViewFilter(TypedDict, total=False):
     error: str
     """text that the error contains"""
     queue_part: str
-    """1 to 64 characters that the name of the queue contains, in any case"""
+    """1 to 64 characters that the name of the queue contains, in upper or lower case"""
     type_part: str
-    """a text that the type contains, in any case"""
+    """a text that the type contains, in upper or lower case"""
     meta: dict[str, str]
     """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     older_than_ms: int
-    """ended longer ago than this, in ms, or submitted if it has not ended"""
+    """only tasks that ended longer ago than this, in ms; for tasks that have not ended, the time of their submit counts"""
     newer_than_ms: int
-    """ended less long ago than this, in ms, or submitted if it has not ended"""
+    """only tasks that ended less than this ago, in ms; for tasks that have not ended, the time of their submit counts"""
     reason: Literal["failed", "crashed", "timed_out", "expired", "released"]
     """why the tasks are dead"""
     fingerprint: str
     """the fingerprint of a group from /dlq/groups"""
     id_part: str
-    """1 to 64 characters that the id contains, without the name of its queue, in any case"""
+    """1 to 64 characters that the id without its queue contains, in upper or lower case"""
     text: str
-    """a text that the payload or the error contains, in any case; requires `queue`"""
+    """a text that the payload or the error contains, in upper or lower case; requires `queue`"""
     state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "waiting", "delayed", "any", "ended"]
     """the state of the tasks (default: waiting with cancel, delayed with start_now, done with submit_again, otherwise dead); ended: done, dead or cancelled"""
 
@@ -1057,15 +1057,15 @@ class CancelMany(TypedDict, total=False):
     error: str
     """text that the error contains"""
     queue_part: str
-    """1 to 64 characters that the name of the queue contains, in any case"""
+    """1 to 64 characters that the name of the queue contains, in upper or lower case"""
     type_part: str
-    """a text that the type contains, in any case"""
+    """a text that the type contains, in upper or lower case"""
     meta: dict[str, str]
     """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     older_than_ms: int
-    """ended longer ago than this, in ms, or submitted if it has not ended"""
+    """only tasks that ended longer ago than this, in ms; for tasks that have not ended, the time of their submit counts"""
     newer_than_ms: int
-    """ended less long ago than this, in ms, or submitted if it has not ended"""
+    """only tasks that ended less than this ago, in ms; for tasks that have not ended, the time of their submit counts"""
     state: Literal["waiting", "queued", "delayed", "scheduled", "retrying", "processing", "any"]
     """the state of the tasks (default waiting: scheduled, queued or retrying); delayed: scheduled or retrying; any: waiting or processing"""
     limit: int
@@ -1913,7 +1913,7 @@ class _ProblemErrors(TypedDict):
 
 class ProblemErrors(_ProblemErrors, total=False):
     field: str
-    """the invalid member; absent if it is not a plain name"""
+    """the invalid member; absent if the whole body is invalid, or if its name is not 1 to 40 characters from A-Z a-z 0-9 _ -"""
 
 
 class _Problem(TypedDict):

@@ -239,7 +239,7 @@ class Conversation:
         """Waits grow exponentially and have jitter, so that a fleet of workers does not reconnect at the same moment."""
         if str(error) != self._last_failure:
             self._last_failure = str(error)
-            log.warning("No tasks are fetched and acks are held while the worker retries: %s", error)
+            log.warning("No tasks are leased and acks are kept while the worker retries: %s", error)
         most = LAST_RETRY if getattr(error, "status", 0) == 401 else min(LAST_RETRY, FIRST_RETRY * 2 ** min(self._failures, 20))
         self._failures += 1
         again = most * random.uniform(0.5, 1) + min(MAX_RETRY_AFTER, getattr(error, "retry_after", None) or 0)
@@ -325,7 +325,7 @@ class Conversation:
                 again.append(({"task_id": lease.id, "lease": ack["lease"], "status": "failed", "error": text}, lease))
             else:
                 if problem is not None:
-                    log.warning("The outcome of task %s was dropped: %s", lease.id, problem)
+                    log.warning("The outcome of task %s was discarded: %s", lease.id, problem)
                 elif item["status"] == "moved_to_dlq":
                     log.warning("Task %s of type %s is dead", lease.id, lease.type)
                 lease.drop_update(RuntimeError("not stored: the attempt is over"))

@@ -60,7 +60,7 @@ class HealthServer:
         self._server = HTTPServer(("", port), Handler) if port else None
 
     def serve(self, seconds: float | None = None) -> None:
-        """Answers requests for ever, or at most one within `seconds`."""
+        """Answers requests forever, or at most one within `seconds`."""
         if self._server is None:
             if seconds is not None:
                 time.sleep(seconds)

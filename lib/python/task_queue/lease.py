@@ -14,7 +14,7 @@ BATCH_UPDATES = 1.0  # seconds that progress and log lines are collected
 
 
 class Aborted(BaseException):
-    """Ends a handler whose outcome no longer counts. Like KeyboardInterrupt it is no Exception, so that a handler does not
+    """Ends a handler whose outcome no longer counts. Like KeyboardInterrupt it is not an Exception, so that a handler does not
     catch it by mistake."""
 
 

@@ -38,7 +38,7 @@ class Task:
         self.attempt = leased["attempt"]
         self.payload: Any = leased["payload"]
         self.checkpoint: Any = leased.get("checkpoint")
-        """The last one that was stored, perhaps by an earlier attempt, or None."""
+        """The checkpoint that was stored last, perhaps by an earlier attempt, or None."""
         self._lease = lease
 
     @property

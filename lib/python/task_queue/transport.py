@@ -170,7 +170,7 @@ class Transport:
         raise BrokerProblem(answer.status, problem, _seconds(answer.headers.get("Retry-After")))
 
     def events(self, path: str, parameters: list[tuple[str, str, Any]]) -> Iterator[Event]:
-        """Yields events for ever. After a lost connection it continues behind the last event."""
+        """Yields events forever. After a lost connection it continues after the last event."""
         given = {name: value for _, name, value in parameters}
         last_id, retry = given.get("last_event_id"), RECONNECT
         while True:

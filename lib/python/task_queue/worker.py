@@ -70,6 +70,6 @@ class Worker:
             return self._runner.run()
 
     def stop(self) -> None:
-        """Makes `run` end as a signal does. May be called by any thread. Not for several processes: signal the parent."""
+        """Makes `run` end as after a signal. May be called by any thread. Not for several processes: signal the parent."""
         if self._runner is not None:
             self._runner.stop()
