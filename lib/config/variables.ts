@@ -57,7 +57,7 @@ export const VARIABLES = {
   INSTALLATION:
     "Name of this installation, which the dashboard shows, and its color after a comma: red, orange, green, blue, purple or gray. For example Production,red.",
   PUBLIC_PATH:
-    "Path under which a proxy serves the broker, as in https://example.com/queue/dashboard: /queue.",
+    "Path under which a proxy serves the broker: /queue if the dashboard is at https://example.com/queue/dashboard.",
   METRICS_PUBLIC: "true: /metrics requires no token.",
   METRICS_PORT:
     "Port that serves only /metrics; with BROKERS, the first of one port per process. 0 means none.",

@@ -14,7 +14,7 @@ const REFUSED = [
   ["cancel", "it has ended"],
   ["change", "it is leased or has ended"],
   ["retry dead", "it is not dead, or its unique key is taken"],
-  ["purge", "it has left that place"],
+  ["purge", "it has left that state"],
   ["delete ended", "it has left that state"],
   ["sweep: lapsed", "the lease has time left"],
   ["sweep", "the time has not come"],
