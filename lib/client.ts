@@ -413,12 +413,12 @@ export class Client {
     return this.#call("GET", groupPath(queue, group), undefined, options)
   }
 
-  /** Sets what differs for one group from the settings of its queue. */
+  /** Sets the limits of one group that differ from those of its queue. */
   setGroup(queue: string, group: string, limits: GroupLimits, options?: CallOptions): Promise<GroupView> {
     return this.#call("PUT", groupPath(queue, group), JSON.stringify(limits), options)
   }
 
-  /** Removes what differs for one group from the settings of its queue. */
+  /** Removes the limits of one group that differ from those of its queue. */
   unsetGroup(queue: string, group: string, options?: CallOptions): Promise<GroupView> {
     return this.#call("DELETE", groupPath(queue, group), undefined, options)
   }

@@ -13,7 +13,7 @@ import { WrongToken, WrongTokens } from "./wrong-tokens.ts"
 
 /** Pages that are not in the table of routes. */
 const PUBLIC_PAGES = /^\/((swagger|dashboard)(\/.*)?)?$/
-/** The paths that have a route without roles, and those of their methods that need a token all the same. */
+/** The paths that have a route without roles, and those of their methods that need a token nevertheless. */
 const PUBLIC_PATHS = new Map<string, Set<string>>()
 for (const { path, roles } of Object.values<Route>(ROUTES))
   if (roles.length === 0) PUBLIC_PATHS.set(path, new Set())
@@ -40,7 +40,7 @@ export class Authentication {
     this.#callerOf = callerFinder(tokens)
   }
 
-  /** The caller, by token or else by session cookie; undefined if neither is valid. */
+  /** The caller, identified by a token or otherwise by the session cookie; undefined if neither is valid. */
   identify({ headers }: Request): Identity | undefined {
     const token = tokenOf(headers)
     if (token !== undefined) {

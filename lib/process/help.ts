@@ -61,7 +61,7 @@ workers. Each command has a --help of its own, with its options and examples.
   workers [drain], brokers            what is running
   attention, history                  what is wrong, and what happened
   mark <text>                         marks a deploy in the charts
-  actions, audit                      what operators did; is the data consistent
+  actions, audit                      what operators did; a check of the data
   tail                                prints events as they happen
 
 With --json a command prints the answer of the broker. Exit codes: 0 done; 1 the

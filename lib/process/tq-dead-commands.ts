@@ -53,13 +53,16 @@ const BULK_FILTER = {
   "queue-part": { value: "text", meaning: "only of queues whose name contains this" },
   "type-part": { value: "text", meaning: "only of types that contain this" },
   "id-part": { value: "text", meaning: "only if the id contains this" },
-  text: { value: "text", meaning: "only if payload or error contain this; requires --queue" },
+  text: { value: "text", meaning: "only if the payload or the error contains this; requires --queue" },
   meta: { value: "name=value", multiple: true, meaning: "only with this label; may be given several times" },
   "older-than": {
     value: "time",
-    meaning: "only tasks that ended longer ago than this, or were submitted, if they have not ended",
+    meaning: "only tasks that ended longer ago than this; for tasks that have not ended, the submit counts",
   },
-  "newer-than": { value: "time", meaning: "only tasks that ended, or were submitted, less long ago" },
+  "newer-than": {
+    value: "time",
+    meaning: "only tasks that ended less than this ago; for tasks that have not ended, the submit counts",
+  },
 } satisfies Command["options"]
 
 export const DEAD_COMMANDS = {
@@ -118,7 +121,7 @@ export const DEAD_COMMANDS = {
       BY: ({ author }) => author,
       FILTER: ({ filter, selected }) => JSON.stringify(selected === undefined ? filter : { selected }),
     },
-    empty: "There was no bulk operation yet.",
+    empty: "No bulk operations yet.",
   }),
 
   "bulk get": {
@@ -157,11 +160,11 @@ export const DEAD_COMMANDS = {
     examples: ["bulk cancel --queue emails --type newsletter --dry-run"],
   }),
   "bulk start-now": bulkCommand("start_now", {
-    about: "Makes all tasks ready that match and wait for a time or a backoff.",
+    about: "Makes all matching tasks ready that wait for a time or a backoff.",
     examples: ["bulk start-now --queue emails --state retrying"],
   }),
   "bulk again": bulkCommand("submit_again", {
-    about: "Submits a task like each one that matches and has ended.",
+    about: "Submits a copy of each task that matches and has ended.",
     options: { reason: DEAD_FILTER.reason, fingerprint: DEAD_FILTER.fingerprint },
     examples: ["bulk again --queue emails --newer-than 1h --rate 10"],
   }),

@@ -3,7 +3,7 @@ import { type Members, parseExactly, readDurationMs, UsageError } from "./tq-cal
 
 /** How commands that take members explain them. */
 export const MEMBERS_HELP =
-  "A value is JSON, or else a text; a rate may be 20/s or 100/5m, a member that ends in _ms 5m, one that ends in _at an ISO date. `member=` removes a member; members that are not named stay."
+  "A value is JSON or otherwise a text. A rate may be written as 20/s or 100/5m, a duration (_ms) as 5m, a time (_at) as an ISO date. `member=` removes a member; members that are not named stay unchanged."
 
 export interface Assignment {
   path: readonly string[]

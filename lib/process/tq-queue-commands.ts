@@ -141,7 +141,7 @@ export const QUEUE_COMMANDS = {
 
   "groups set": {
     takes: "<queue> <group> <member=value>...",
-    about: `Changes what differs for a group from the limits of its queue: concurrency, rate, order, on_dead, max_waiting. ${MEMBERS_HELP}`,
+    about: `Changes the limits of a group that differ from those of its queue: concurrency, rate, order, on_dead, max_waiting. ${MEMBERS_HELP}`,
     examples: ["groups set emails acme concurrency=2 rate=5/s", "groups set emails acme concurrency="],
     async run(call) {
       const [queue, group, ...args] = call.args as [string, string, ...string[]]

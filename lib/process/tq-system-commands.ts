@@ -86,7 +86,7 @@ export const SYSTEM_COMMANDS = {
       type: { value: "type", meaning: "only tasks of this type; requires --queue" },
       types: { meaning: "a line per type of --queue instead of a line per step" },
       last: { value: "time", meaning: "how far back, up to 30d (default 1h)" },
-      step: { value: "time", meaning: "the time from line to line, such as 5m or 1h" },
+      step: { value: "time", meaning: "the time between two lines, such as 5m or 1h" },
     },
     examples: ["history --last 24h --step 1h", "history --queue emails --types"],
     async run(call) {

@@ -113,7 +113,7 @@ export const TASK_COMMANDS = {
       type: { value: "type", meaning: "only of this type" },
       group: { value: "name", meaning: "only of this group" },
       id: { value: "text", meaning: "only if the id contains this" },
-      text: { value: "text", meaning: "only if payload or error contain this; requires --queue" },
+      text: { value: "text", meaning: "only if the payload or the error contains this; requires --queue" },
       meta: META,
     },
     examples: ["tasks --queue emails --state retrying", "tasks --queue emails --text ada@example.org"],

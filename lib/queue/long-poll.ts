@@ -34,7 +34,7 @@ export interface Demand {
   worker: string
   /** What the worker reports of itself. `instance` is one run of it: a later run under the same name has another. */
   instance?: string | undefined
-  /** Which queues its token is bound to, in short; "" if to none. Names count only among workers with the same binding. */
+  /** A short name for the queues to which its token is bound; "" if it is bound to none. Names count only among workers with the same binding. */
   binding?: string | undefined
   host?: string | undefined
   version?: string | undefined

@@ -86,7 +86,7 @@ export class TaskQueue {
       const answer = answers[i]!
       if (answer instanceof Refused) return answer
       const [code, retries, attempt, state, at, reason, redact] = answer
-      // A sweep learns when the backoff ends; requests that already wait make no lease call that would.
+      // A sweep learns when the backoff ends. Waiting requests make no lease call from which this broker would learn it.
       if (state === "retrying") sweeper.sweepIn(queueOf(id), 0)
       switch (code) {
         case "acknowledged":

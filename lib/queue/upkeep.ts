@@ -172,7 +172,7 @@ export class Upkeep {
     this.parts.eventFeed.onReconnect()
   }
 
-  /** Whoever waits looks for what a missed message would have said. */
+  /** All waiting requests check for what a missed message would have told them. */
   #lookAgain(): void {
     this.parts.longPoll.notifyAll()
     void this.parts.ends.markAgain()

@@ -737,9 +737,9 @@ class DlqPurge(TypedDict, total=False):
     error: str
     """text that the error contains"""
     queue_part: str
-    """1 to 64 characters that the name of the queue contains, in any case"""
+    """1 to 64 characters that the name of the queue contains, in upper or lower case"""
     type_part: str
-    """a text that the type contains, in any case"""
+    """a text that the type contains, in upper or lower case"""
     reason: Literal["failed", "crashed", "timed_out", "expired", "released"]
     """why the tasks are dead"""
     fingerprint: str
@@ -804,9 +804,9 @@ class RetryMany(TypedDict, total=False):
     error: str
     """text that the error contains"""
     queue_part: str
-    """1 to 64 characters that the name of the queue contains, in any case"""
+    """1 to 64 characters that the name of the queue contains, in upper or lower case"""
     type_part: str
-    """a text that the type contains, in any case"""
+    """a text that the type contains, in upper or lower case"""
     reason: Literal["failed", "crashed", "timed_out", "expired", "released"]
     """why the tasks are dead"""
     fingerprint: str
