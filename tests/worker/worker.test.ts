@@ -82,7 +82,7 @@ describe("polling", () => {
     await using broker = new FakeBroker()
     await broker.stop()
     broker.worker()
-    await broker.until(() => broker.lines.some(line => line.includes("No tasks are fetched")))
+    await broker.until(() => broker.lines.some(line => line.includes("No tasks are leased")))
     await Bun.sleep(30)
     broker.start()
     broker.task()
