@@ -21,6 +21,12 @@ function timeRange({ seconds }: Span): [number, number] {
   return [end - seconds + 1, end]
 }
 
+function highestOf([, ...lines]: uPlot.AlignedData): number {
+  let highest = 0
+  for (const line of lines) for (const value of line) highest = Math.max(highest, value ?? 0)
+  return highest
+}
+
 /** The values between two gaps, of which no line is drawn. */
 function lonePoints(values: ArrayLike<number | null | undefined>): number[] {
   const found: number[] = []
@@ -84,7 +90,8 @@ export function Chart({
           cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
           scales: {
             x: { range: () => timeRange(span) },
-            y: { range: (_, __, max) => [0, Math.max(1, max * 1.15)] },
+            // uPlot would leave out the points just outside of the time, to which lines lead.
+            y: { range: ({ data }) => [0, Math.max(1, highestOf(data) * 1.15)] },
           },
           axes: [
             {

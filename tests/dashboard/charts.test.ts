@@ -250,8 +250,8 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.find("link", "mail")
   })
 
-  test("no two labels of an axis are the same, also without a value", async () => {
-    await using page = await browser.page({ width: 1_440 })
+  /** All labels of the axes that were drawn since the page was opened. */
+  async function labelsAt(page: TestPage, hash: string): Promise<string[]> {
     await page.page.evaluateOnNewDocument(`
       globalThis.drawn = []
       const { fillText } = CanvasRenderingContext2D.prototype
@@ -259,13 +259,29 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
         drawn.push(args[0])
         fillText.apply(this, args)
       }`)
-    await page.page.goto(`${broker.url}/dashboard#/queues/never-polled`)
-    await broker.call("POST", "/submit", { type: "welcome", queue: "never-polled" })
+    await page.page.goto(`${broker.url}/dashboard${hash}`)
     await page.fill("Token", TOKEN)
     await page.click("button", "Sign in")
     await page.find("heading", "Run time")
     await until("it is drawn", async () => Number(await page.page.evaluate("drawn.length")) > 10)
-    const labels = (await page.page.evaluate("drawn")) as string[]
+    await page.reads(/p50\s+(\d|–)/)
+    return (await page.page.evaluate("drawn")) as string[]
+  }
+
+  test("the newest depth is within the chart, also if it is far above the past", async () => {
+    for (let i = 0; i < 3; i++)
+      await broker.call("POST", "/submit", Array(1_000).fill({ type: "welcome", queue: "mail" }))
+    await using page = await browser.page({ width: 1_440 })
+    const labels = await labelsAt(page, "#/queues/mail")
+    expect(labels).toContain("2,000")
+    // The past is 40.
+    expect(labels).not.toContain("20")
+  })
+
+  test("no two labels of an axis are the same, also without a value", async () => {
+    await broker.call("POST", "/submit", { type: "welcome", queue: "never-polled" })
+    await using page = await browser.page({ width: 1_440 })
+    const labels = await labelsAt(page, "#/queues/never-polled")
     const countOf = (label: string) => labels.filter(text => text === label).length
     expect(countOf("1 ms")).toBe(countOf("0 ms"))
   })
