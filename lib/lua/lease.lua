@@ -137,10 +137,10 @@ local most = math.min(room, allowed)
 local function serve_turns(names, priority, whole)
   local share, extra = 1, 0
   if whole then share, extra = math.floor((most - slot) / #names), (most - slot) % #names end
-  local alone, hands = groups.take(names, priority, share, extra)
-  local ids, at = {}, 0 -- at: of the key of the task that is served next, of those that are alone
+  local hands, singles, goes_back = groups.take(names, priority, share, extra)
+  local ids, at = {}, 0 -- at: of the last single id that was served
   for i = 1, #names do
-    if alone[i] then ids[#ids + 1] = alone[i] end
+    if singles[i] then ids[#ids + 1] = singles[i] end
   end
   for _, hand in ipairs(hands) do
     for _, id in ipairs(hand.ids) do ids[#ids + 1] = id end
@@ -152,10 +152,16 @@ local function serve_turns(names, priority, whole)
     if is_full then groups.push(name, priority, id, true) end
     return 0
   end
+  local back, back_after = {}, {} -- those that gave fewer tasks go first
   for i = 1, #names do
-    if alone[i] then
+    local single = singles[i]
+    if single then
       at = at + 1
-      serve(alone[i], keys[at], names[i])
+      local leased = serve(single, keys[at], names[i])
+      if goes_back[i] then
+        local values = leased == 0 and back or back_after
+        values[#values + 1] = "=" .. names[i]
+      end
     else
       local hand = hands[i - at]
       local id = hand.ids[1]
@@ -168,13 +174,13 @@ local function serve_turns(names, priority, whole)
       if id then hand.leased = hand.leased + serve(id, task .. id, hand.name) end
     end
   end
-  local back = {}
-  for leased = 0, hands[1] and share + 1 or 0 do -- those with fewer tasks go first
+  for leased = 0, hands[1] and share + 1 or -1 do
     for _, hand in ipairs(hands) do
       if hand.leased == leased then back[#back + 1] = groups.settle_turn(hand, priority) end
     end
   end
   in_chunks("RPUSH", back, ready .. priority)
+  in_chunks("RPUSH", back_after, ready .. priority)
 end
 
 -- Pops entries and hands out the ids among them. Returns the turns among them, their priority, and whether these entries

@@ -178,8 +178,8 @@ const BUGS: [bug: string, patch: Patch][] = [
     "a turn of a group that is doubled",
     {
       script: "submit",
-      line: "if not first and not lengths[i] then",
-      becomes: "if not first then",
+      line: "became_ready = became_ready + #pushed",
+      becomes: "push_turn(priority, sub(entry, 2), -1, #pushed)",
     },
   ],
 ]
