@@ -3,7 +3,6 @@
  * and ended tasks, the newest first; delayed tasks, the next due first. Queued tasks that cannot be merged come last, queue by
  * queue: those of groups, and all of them if a ready list is too long or has another order than that of its tasks' submits.
  */
-import { Refused } from "../errors.ts"
 import type { MergedEntry, Scripts } from "../redis/scripts.ts"
 import { hasOwnPayload, readTask } from "../task/record.ts"
 import type { State } from "../wire/fields.ts"
@@ -21,6 +20,7 @@ import {
   type TaskFilter,
 } from "./listing.ts"
 import { type Newest, newestQueued } from "./newest-queued.ts"
+import { badCursor } from "./refusals.ts"
 
 /** How many entries one script call answers: 2 ms of Redis' time in 100 queues. */
 const MAX_ENTRIES_PER_CALL = 200
@@ -234,11 +234,7 @@ function readCursor(text: string, phases: readonly { places: string }[]): Positi
   const last = rest.slice(0, 4)
   const [at, , place, id] = last
   const isEntry = rest.length === 5 && (at === "" || (/^-?\d{1,16}$/.test(at!) && place !== "" && id !== ""))
-  if (!isEntry || !phases.some(phase => phase.places === places))
-    throw new Refused("bad_request", {
-      field: "cursor",
-      detail: "`cursor` must be the `next` of the previous page.",
-    })
+  if (!isEntry || !phases.some(phase => phase.places === places)) throw badCursor()
   return {
     places: places!,
     from,

@@ -1,11 +1,11 @@
 /** Groups of queues: their views, their own limits, and pausing them. */
-import { Refused } from "../errors.ts"
 import type { EventWriter } from "../observe/event-writer.ts"
 import type { GroupState, Replies, Scripts } from "../redis/scripts.ts"
 import { joinId } from "../task/id.ts"
 import type { GroupView } from "../wire/grouping.ts"
 import type { GroupLimits, OneRate } from "../wire/queue-settings.ts"
 import type { QueueNames } from "./queue-names.ts"
+import { badCursor } from "./refusals.ts"
 
 /** How many entries one script call reads: about 2 ms of Redis' time. */
 const MAX_ENTRIES_PER_CALL = 100
@@ -148,10 +148,6 @@ const writeCursor = ({ part, score, name }: Position): string =>
 function readCursor(text: string): Position {
   const [, part, score, name] =
     /^([0-3]) (\d{0,16}) (.*)$/s.exec(Buffer.from(text, "base64url").toString()) ?? []
-  if (part === undefined || (part === "0" && (score === "") !== (name === "")))
-    throw new Refused("bad_request", {
-      field: "cursor",
-      detail: "`cursor` must be the `next` of the previous page.",
-    })
+  if (part === undefined || (part === "0" && (score === "") !== (name === ""))) throw badCursor()
   return { part: Number(part), score: score!, name: name! }
 }

@@ -3,11 +3,11 @@
  * queue. Up to 1,000 queues are read for each request. Beyond that a request uses what an earlier one has read, until ten times
  * the duration of the reading has passed: so ordering never takes more than a tenth of the broker's time.
  */
-import { Refused } from "../errors.ts"
 import { ATTENTION_KINDS } from "../wire/attention.ts"
 import { EVENTS } from "../wire/events.ts"
 import type { QueueOrder, QueuesAnswer, QueueView } from "../wire/managing.ts"
 import type { QueueNames } from "./queue-names.ts"
+import { badCursor } from "./refusals.ts"
 
 const MAX_READ_PER_REQUEST = 1_000
 const QUEUES_AT_ONCE = 1_000
@@ -154,10 +154,6 @@ const writeCursor = ({ key, queue }: Place): string => Buffer.from(`${key} ${que
 function readCursor(text: string): Place {
   const plain = Buffer.from(text, "base64url").toString("latin1")
   const [, key, queue] = /^(\d{1,16}(?:\.\d{1,20})?) ([A-Za-z0-9._-]{1,64})$/.exec(plain) ?? []
-  if (queue === undefined)
-    throw new Refused("bad_request", {
-      field: "cursor",
-      detail: "`cursor` must be the `next` of the previous page.",
-    })
+  if (queue === undefined) throw badCursor()
   return { key: Number(key), queue }
 }

@@ -15,8 +15,10 @@ import {
   type StoredSchedule,
   scoreOf,
 } from "../task/schedule.ts"
+
 import type { NewTask } from "../task/task.ts"
 import type { QueueNames } from "./queue-names.ts"
+import { badCursor } from "./refusals.ts"
 import type { ScheduleFiring } from "./schedule-firing.ts"
 import type { Sweeper } from "./sweeper.ts"
 
@@ -270,10 +272,6 @@ const writeCursor = (queue: string, score: string, name: string): string =>
 function readCursor(text: string): { queue: string; score: string; name: string } {
   const plain = Buffer.from(text, "base64url").toString("latin1")
   const match = /^([A-Za-z0-9._-]{1,64}) (\d{1,16}|inf|) ([A-Za-z0-9._-]{0,50})$/.exec(plain)
-  if (match === null)
-    throw new Refused("bad_request", {
-      field: "cursor",
-      detail: "`cursor` must be the `next` of the previous page.",
-    })
+  if (match === null) throw badCursor()
   return { queue: match[1]!, score: match[2]!, name: match[3]! }
 }

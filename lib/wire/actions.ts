@@ -1,7 +1,7 @@
 /** The trail of operator actions: which operations it records, and its entries as GET /actions lists them. */
 import { type Static, Type } from "@sinclair/typebox"
 import { ACTIONS } from "./action-names.ts"
-import { closed, NextPage, QueueName } from "./fields.ts"
+import { closed, NextPage, pageOf, QueueName } from "./fields.ts"
 
 const ActionName = Type.Union(ACTIONS.map(action => Type.Literal(action)))
 
@@ -16,12 +16,7 @@ export const ActionsQuery = Type.Object(
       }),
     ),
     action: Type.Optional({ ...ActionName, description: "only this action" }),
-    limit: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 1_000, description: "actions on a page (default 100)" }),
-    ),
-    cursor: Type.Optional(
-      Type.String({ pattern: "^[0-9]{1,15}-[0-9]{1,10}$", description: "the `next` of the previous page" }),
-    ),
+    ...pageOf("actions", "^[0-9]{1,15}-[0-9]{1,10}$"),
   },
   closed,
 )

@@ -8,6 +8,7 @@ import {
   DryRun,
   Next,
   NextPage,
+  pageOf,
   partsOfNames,
   State,
   taskFilter,
@@ -43,12 +44,7 @@ export const deadFilter = {
 export const DlqQuery = Type.Object(
   {
     ...deadFilter,
-    limit: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 1_000, description: "tasks on a page (default 100)" }),
-    ),
-    cursor: Type.Optional(
-      Type.String({ pattern: "^[A-Za-z0-9_-]{1,300}$", description: "the `next` of the previous page" }),
-    ),
+    ...pageOf("tasks", "^[A-Za-z0-9_-]{1,300}$"),
   },
   closed,
 )

@@ -160,6 +160,14 @@ export const NextPage = Type.Optional(
   Type.String({ description: "pass it as `cursor` to get the next page; absent on the last page" }),
 )
 
+/** Members of the query of a list. `cursor`: the pattern of its `next`. */
+export const pageOf = (things: string, cursor: string, maximum = 1_000) => ({
+  limit: Type.Optional(
+    Type.Integer({ minimum: 1, maximum, description: `${things} on a page (default 100)` }),
+  ),
+  cursor: Type.Optional(Type.String({ pattern: cursor, description: "the `next` of the previous page" })),
+})
+
 export const Cursor = Type.Optional(
   Type.String({ pattern: "^[A-Za-z0-9_-]{1,300}$", description: "the `next` of the previous answer" }),
 )

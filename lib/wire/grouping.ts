@@ -1,17 +1,12 @@
 /** The groups of a queue as operators see and change them. */
 import { type Static, Type } from "@sinclair/typebox"
-import { closed, NextPage } from "./fields.ts"
+import { closed, NextPage, pageOf } from "./fields.ts"
 import { GroupLimits } from "./queue-settings.ts"
 
 /** The query of GET /queues/:queue/groups. */
 export const GroupsQuery = Type.Object(
   {
-    limit: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 1_000, description: "groups on a page (default 100)" }),
-    ),
-    cursor: Type.Optional(
-      Type.String({ pattern: "^[A-Za-z0-9_-]{1,800}$", description: "the `next` of the previous page" }),
-    ),
+    ...pageOf("groups", "^[A-Za-z0-9_-]{1,800}$"),
   },
   closed,
 )

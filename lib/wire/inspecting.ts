@@ -9,6 +9,7 @@ import {
   Hidden,
   Meta,
   ofSchedule,
+  pageOf,
   partsOfNames,
   QueueName,
   Redact,
@@ -136,12 +137,7 @@ export const TasksQuery = Type.Object(
         },
       ),
     ),
-    limit: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 1_000, description: "tasks on a page (default 100)" }),
-    ),
-    cursor: Type.Optional(
-      Type.String({ pattern: "^[A-Za-z0-9._-]{1,600}$", description: "the `next` of the previous page" }),
-    ),
+    ...pageOf("tasks", "^[A-Za-z0-9._-]{1,600}$"),
   },
   closed,
 )

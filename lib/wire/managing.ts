@@ -3,7 +3,7 @@ import { type Static, type TNumber, Type } from "@sinclair/typebox"
 import { ATTENTION_KINDS, QUEUE_ORDERS } from "./attention.ts"
 import { Recent } from "./charting.ts"
 import { EVENTS } from "./events.ts"
-import { closed, DryRun, NextPage, QueueName, WorkerName } from "./fields.ts"
+import { closed, DryRun, NextPage, pageOf, QueueName, WorkerName } from "./fields.ts"
 import { QueueSettings } from "./queue-settings.ts"
 import { PURGEABLE } from "./states.ts"
 
@@ -27,12 +27,7 @@ export const QueuesQuery = Type.Object(
         description: "1 to 64 characters that the name of the queue contains, in upper or lower case",
       }),
     ),
-    limit: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 1_000, description: "queues on a page (default 100)" }),
-    ),
-    cursor: Type.Optional(
-      Type.String({ pattern: "^[A-Za-z0-9._-]{1,200}$", description: "the `next` of the previous page" }),
-    ),
+    ...pageOf("queues", "^[A-Za-z0-9._-]{1,200}$"),
   },
   closed,
 )
@@ -205,12 +200,7 @@ export const WorkersQuery = Type.Object(
         description: "only workers in one of these states; a page may then have fewer workers than `limit`",
       }),
     ),
-    limit: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 1_000, description: "workers on a page (default 100)" }),
-    ),
-    cursor: Type.Optional(
-      Type.String({ pattern: "^[A-Za-z0-9._ -]{1,120}$", description: "the `next` of the previous page" }),
-    ),
+    ...pageOf("workers", "^[A-Za-z0-9._ -]{1,120}$"),
   },
   closed,
 )

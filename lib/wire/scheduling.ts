@@ -1,6 +1,6 @@
 /** Schedules: what clients send and receive. */
 import { type Static, Type } from "@sinclair/typebox"
-import { closed, DAY_MS, EARLIEST_TIME, Hidden, NextPage, QueueName, State } from "./fields.ts"
+import { closed, DAY_MS, EARLIEST_TIME, Hidden, NextPage, pageOf, QueueName, State } from "./fields.ts"
 import { Submit } from "./submitting.ts"
 
 export const ScheduleId = Type.String({
@@ -120,12 +120,7 @@ export type ScheduleView = Static<typeof ScheduleView>
 export const SchedulesQuery = Type.Object(
   {
     queue: Type.Optional(QueueName),
-    limit: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 100, description: "schedules on a page (default 100)" }),
-    ),
-    cursor: Type.Optional(
-      Type.String({ pattern: "^[A-Za-z0-9_-]{1,300}$", description: "the `next` of the previous page" }),
-    ),
+    ...pageOf("schedules", "^[A-Za-z0-9_-]{1,300}$", 100),
   },
   closed,
 )
