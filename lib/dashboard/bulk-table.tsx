@@ -50,8 +50,15 @@ const BulkTable = (props: { operations: readonly BulkView[]; stale: boolean; ref
     keyOf={({ bulk_id }) => bulk_id}
     stale={props.stale}
     columns={[
-      { head: "Action", cell: view => <span class="name">{ACTION_WORDS[view.action].verb}</span> },
-      { head: "Tasks", grow: true, cell: view => <Chosen view={view} /> },
+      {
+        head: "Operation",
+        grow: true,
+        cell: view => (
+          <>
+            <span class="name">{ACTION_WORDS[view.action].verb}</span> <Chosen view={view} />
+          </>
+        ),
+      },
       { head: "State", cell: view => <Badge of={view.state}>{stateText(view)}</Badge> },
       {
         head: "Progress",
@@ -112,9 +119,9 @@ function Chosen({ view }: { view: BulkView }) {
   ].join("; ")
   return (
     <>
-      <div title={text}>
+      <span title={text}>
         <SafeText text={text} most={300} />
-      </div>
+      </span>
       {reason && (
         <div class="reason">
           <SafeText text={reason} most={200} />

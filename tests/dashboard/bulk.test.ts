@@ -269,6 +269,12 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect(await page.overflow()).toBe(0)
     expect(await page.barriers()).toEqual([])
     await page.picture("bulk-phone")
+    // The two lines of a row say what was chosen.
+    const isCutOff = `(() => {
+      const text = [...document.querySelectorAll("tbody [title]")].find(of => of.title.includes("${q.queue}"))
+      return text.getBoundingClientRect().bottom > text.closest("tr").getBoundingClientRect().bottom
+    })()`
+    expect(await page.page.evaluate(isCutOff)).toBe(false)
     await page.page.goto(`${q.broker.url}/dashboard#/tasks?queue=${q.queue}&state=dead`)
     await page.click("checkbox", "Select this page")
     await page.picture("selection-phone")
