@@ -4,7 +4,8 @@
   arguments  began: ms when the caller began to read the ready lists; fix: 1 repairs, 0 only reports; retention: ms that a
              done or cancelled task is kept; then for each: what: "task", "payload", "unique", or the set of an entry:
              "due", "leases", "done", "dead", "cancelled", "expiring"; id: of the task, or the unique key; more: for a
-             task 1 if its id may be in a ready list, 0 if it was in none
+             task 1 if its id may be in a ready list or in `completed`, 0 if it was in none
+             what "completed": an entry of this list
              what "unlisted": a task that was in no list when the caller looked again; more: its lease at that time
              what "group", "turn", "waiting": of the entry `id` (a priority and a group) its ids, a turn in a ready list, and
              the length of its list; more: for a group 1 if the caller saw its turn exactly once
@@ -14,7 +15,8 @@
   answers    {now, recorded bytes, bytes that these tasks occupied when the audit began (-1: unknown), how many items were checked: fewer
              than all if their texts are large, {index, fault, repaired (1 or 0), lease}, ...}
              index: of the item, from 0; the faults:
-             "not_listed"      queued, but in no ready list (for a "task" unproven: look again); appended to its list
+             "not_listed"      queued, but in no ready list (for a "task" unproven, or done and in no list: look again); appended
+                               to its list
              "no_lease"        processing, but not in `leases`; its lease lapses now
              "no_due"          scheduled or retrying, but not in `due`; ready now
              "no_index"        ended, but not in the set of its state; added
@@ -42,9 +44,7 @@ local SETS = { due = due, leases = leases, done = done, dead = dead, cancelled =
 local PLACES = {
   scheduled = "due", retrying = "due", processing = "leases", done = "done", dead = "dead", cancelled = "cancelled",
 }
-local NO_ENTRY = {
-  due = "no_due", leases = "no_lease", done = "no_index", dead = "no_index", cancelled = "no_index",
-}
+local NO_ENTRY = { due = "no_due", leases = "no_lease", dead = "no_index", cancelled = "no_index" }
 local WAITS = { scheduled = true, retrying = true, queued = true }
 local ENDED = { done = true, dead = true, cancelled = true }
 
@@ -99,13 +99,14 @@ function check.task(id, listed)
   if state == nil then return end
   if not state then return note("unreadable") end
   local place = PLACES[state]
-  if place and not scores[place][id] then
+  if state == "queued" or state == "done" and not scores.done[id] then
+    -- A task that moved since then may have joined its list after the caller read it.
+    if listed == "0" and created < began and started < began and finished < began then
+      note("not_listed")
+      answer[#answer][4] = lease
+    end
+  elseif not scores[place][id] then
     note(NO_ENTRY[place], join, SETS[place], score_of(state, policy, finished), id)
-  end
-  -- A task that moved since then may have joined its list after the caller read it.
-  if state == "queued" and listed == "0" and created < began and started < began then
-    note("not_listed")
-    answer[#answer][4] = lease
   end
   if WAITS[state] and policy.expires > 0 and not redis.call("ZSCORE", expiring, id) then
     note("no_expiry", join, expiring, policy.expires, id)
@@ -127,8 +128,25 @@ function check.task(id, listed)
 end
 
 function check.unlisted(id, lease)
-  local state, policy, _, _, held_lease = read(id)
-  if state == "queued" and held_lease == lease then note("not_listed", make_ready, id, policy.priority, false, policy.group) end
+  local state, policy, _, _, held_lease, _, _, finished = read(id)
+  if held_lease ~= lease then return end
+  if state == "queued" then note("not_listed", make_ready, id, policy.priority, false, policy.group) end
+  if state == "done" then note("no_index", join, done, score_of(state, policy, finished), id) end
+end
+
+-- An earlier version may have added a task to `done`, and the entry of a task that is not done is stray. Looking for that one
+-- takes 1 ms per 100,000 entries, so a call looks for a few; it may have left the list since the caller read it.
+local searches_left = 5
+local function remove_completed(id) redis.call("LREM", completed, 1, id) end
+
+function check.completed(id)
+  local state = read(id)
+  if state == "done" then
+    if redis.call("ZSCORE", done, id) then note("stray_entry", leave, done, id) end
+  elseif state ~= false and searches_left > 0 then
+    searches_left = searches_left - 1
+    if redis.call("LPOS", completed, id) then note("stray_entry", remove_completed, id) end
+  end
 end
 
 function check.payload(id)

@@ -10,7 +10,7 @@ local MAX_STALE = 1000 -- per priority
 
 local at = redis.call("HGET", stats, "polled")
 if at and math.abs(now - at) < tonumber(polled) then return "used" end
-local keys = { due, leases, done, dead, cancelled, expiring, settings, schedules, planned }
+local keys = { due, leases, done, completed, dead, cancelled, expiring, settings, schedules, planned }
 if redis.call("EXISTS", unpack(keys)) > 0 or open_groups().are_used() then return "used" end
 for priority = 0, 9 do
   local list = ready .. priority

@@ -1,14 +1,14 @@
 #!lua flags=no-writes
 --[[ merged: list entries of several sorted sets of several queues, merged by time, without the texts of their tasks.
   arguments  queues: names, separated by spaces, as for queue-states; places: separated by spaces: "due" or "leases", listed from
-             the lowest score up, or any of "done", "dead" and "cancelled", from the highest down; retention: ms that the
+             the lowest score up, or any of "completed", "done", "dead" and "cancelled", from the highest down; retention: ms that the
              scores of "done" and "cancelled" are later than the end of a task; limit: how many entries to answer; most: how many to
              look at; part: a text in lower case that ids contain, "" for any; at, queue, place, id: the last entry of the previous page
              ("" for the first page), whose queue may be absent from queues; `at` is its score, less retention
   answers    {now, more (1: it stopped at limit or most), {at, queue, place, id} (the last entry it looked at; false if it reached the end),
              {at, queue, place, id}, ...}, in order
   cost       O((queues × places + most) log N)
-  invariant  entries of the same time are ordered by queue, place and id, so what keeps its score during a listing is listed
+  invariant  entries of the same time are ordered by queue, place and id, or position in "completed", so what keeps its score during a listing is listed
              exactly once, whatever comes or goes ]]
 local queues, places, retention, limit, most, part, at, queue, place, id = unpack(ARGV)
 local CHUNK_SIZE = 20 -- entries that one command reads
@@ -20,7 +20,9 @@ local function advance(stream)
   stream.next = stream.next + 2
   if not stream.chunk or stream.next > #stream.chunk then
     local from, to = stream.from, stream.from + CHUNK_SIZE - 1
-    if is_ascending then
+    if stream.place == "completed" then
+      stream.chunk = completed_from(from, CHUNK_SIZE)
+    elseif is_ascending then
       stream.chunk = redis.call("ZRANGE", stream.set, from, to, "WITHSCORES")
     else
       stream.chunk = redis.call("ZRANGE", stream.set, from, to, "REV", "WITHSCORES")
@@ -63,7 +65,11 @@ for name in string.gmatch(queues, "%S+") do
     local stream = { set = sets[of], queue = name, place = of, offset = offset, rank = rank, from = 0, next = -1 }
     if at then
       local member = is_later and "" or (is_last and id)
-      stream.from = rank_after(stream.set, int(at + offset), member, is_ascending)
+      if of == "completed" then
+        stream.from = rank_in_completed(at, member)
+      else
+        stream.from = rank_after(stream.set, int(at + offset), member, is_ascending)
+      end
     end
     if is_last then is_later = true end
     if advance(stream) then insert(stream) end

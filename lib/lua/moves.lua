@@ -68,11 +68,10 @@ local function release_claims(t)
   if extras(t).watched then publish_hint(ended, t.id) end
 end
 
--- Ends a task. The caller has removed it from its former place.
-local function finish(t, state, set, score)
+-- Ends a task. The caller moves it from its former place to that of the state.
+local function finish(t, state)
   t.state, t.finished = state, now_text
   save(t)
-  join(set, score, t.id)
   release_claims(t)
 end
 
@@ -80,22 +79,14 @@ local function mark_dead(t, reason)
   died_count = died_count + 1
   note_timeout("dead", reason, t)
   extras(t).reason = reason
-  finish(t, "dead", dead, now)
+  join(dead, now, t.id)
+  finish(t, "dead")
 end
 
--- Deletes a waiting or ended task with its payload. The caller has removed it from its place.
-local function delete_task(t)
-  if t.finished == "0" then
-    leave(expiring, t.id)
-    release_claims(t)
-  elseif t.policy and read_policy(t.policy).group then
-    open_groups().leave(read_policy(t.policy).group, t.id)
-  end
-  redis.call("UNLINK", task .. t.id, payload .. t.id)
-  opened[t.id] = false
+local function end_cancelled(t, retention)
+  join(cancelled, now + retention, t.id)
+  finish(t, "cancelled")
 end
-
-local function end_cancelled(t, retention) finish(t, "cancelled", cancelled, now + retention) end
 
 -- Ends a waiting task, or marks a leased one. Returns an answer of cancel.lua.
 local function cancel_task(id, retention)

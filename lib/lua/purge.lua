@@ -38,9 +38,13 @@ end
 if set then
   -- A dead task may hold the slot of its group, see groups.lua.
   local frees_slots = place == "dead" and open_groups().are_limited()
-  local ids = redis.call("ZRANGE", set, 0, limit - 1)
-  for _, id in ipairs(ids) do
+  local ids = place == "done" and redis.call("LPOP", completed, limit) or {}
+  for _, id in ipairs(redis.call("ZRANGE", set, 0, limit - 1)) do
+    if #ids == limit then break end
+    ids[#ids + 1] = id
     leave(set, id)
+  end
+  for _, id in ipairs(ids) do
     -- The text of an ended task is otherwise not needed, and may contain a large result.
     local header = not frees_slots and redis.call("GETRANGE", task .. id, 0, HEADER_BYTES - 1) or ""
     local t = find(header, HAS_ENDED) and { id = id, state = match(header, STATE) } or open(id)

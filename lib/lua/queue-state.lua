@@ -29,6 +29,7 @@ for queue in string.gmatch(queues, "%S+") do
   answer[#answer + 1] = 0
   local oldest_at = #answer
   for _, set in ipairs({ due, leases, done, dead, cancelled }) do answer[#answer + 1] = redis.call("ZCARD", set) end
+  answer[#answer - 2] = answer[#answer - 2] + redis.call("LLEN", completed)
   answer[#answer + 1] = redis.call("ZCOUNT", due, "-inf", int(now + SOON))
   local oldest = now
   for priority = 0, 9 do

@@ -15,8 +15,9 @@ local before = string.match(task, "^.-{")
 local function rest(key) return string.match(key, "}.*$") end
 local task_rest, ready_rest, stats_rest = rest(task), rest(ready), rest(stats)
 -- Keys that are seldom empty come first: most tasks have priority 5.
-local rests, priorities = {}, { "5", false, false, false, false, false, "0", "1", "2", "3", "4", "6", "7", "8", "9" }
-local sets = { rest(leases), rest(done), rest(due), rest(dead), rest(cancelled) }
+local rests, priorities = {}, { "5", false, false, false, false, false, false, "0", "1", "2", "3", "4", "6", "7", "8", "9" }
+local sets = { rest(leases), rest(completed), rest(due), rest(dead), rest(cancelled), rest(done) }
+local COMPLETED = sets[2]
 for i, priority in ipairs(priorities) do rests[i] = priority and ready_rest .. priority or sets[i - 1] end
 
 local fields = { "polled" }
@@ -27,13 +28,14 @@ for queue in string.gmatch(queues, "%S+") do
   local base = before .. queue
   task, ready, groups = base .. task_rest, base .. ready_rest, false
   for i, rest in ipairs(rests) do keys[i] = base .. rest end
-  -- One command for all fifteen keys. An empty list or set does not exist, so the loop ends after the last that does.
+  -- One command for all sixteen keys. An empty list or set does not exist, so the loop ends after the last that does.
   local left = redis.call("EXISTS", unpack(keys))
-  local sizes, queued, oldest = { "0", "0", "0", "0", "0" }, 0, nil
+  local sizes, queued, oldest = { "0", "0", "0", "0", "0", "0" }, 0, nil
   for i, key in ipairs(keys) do
     if left == 0 then break end
     local priority = priorities[i]
-    local size = redis.call(priority and "LLEN" or "ZCARD", key)
+    local is_list = priority or rests[i] == COMPLETED
+    local size = redis.call(is_list and "LLEN" or "ZCARD", key)
     if size > 0 then
       left = left - 1
       if priority then
@@ -45,7 +47,8 @@ for queue in string.gmatch(queues, "%S+") do
       end
     end
   end
-  local leased_size, done_size, due_size, dead_size, cancelled_size = unpack(sizes)
+  local leased_size, completed_size, due_size, dead_size, cancelled_size, done_size = unpack(sizes)
+  done_size = int(done_size + completed_size)
   local about = redis.call("HMGET", base .. stats_rest, unpack(fields))
   local polled = about[1]
   for i = 2, #fields do queued = queued + (about[i] or 0) end

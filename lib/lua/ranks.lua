@@ -9,6 +9,41 @@ local function is_after(a, b)
   return false
 end
 
+-- Entries of `completed`, the newest first, as ZRANGE with REV answers those of a set: id, time of its end, ...
+local function completed_from(from, count)
+  local ids, entries = redis.call("LRANGE", completed, -from - count, -from - 1), {}
+  for i = #ids, 1, -1 do
+    entries[#entries + 1] = ids[i]
+    entries[#entries + 1] = int(done_at(ids[i]))
+  end
+  return entries
+end
+
+-- As rank_after, for `completed`. Tasks that ended in the same millisecond are in the order in which they were added. If the
+-- member has left, those of its millisecond may be listed again.
+local function rank_in_completed(ended, member)
+  local low, high = 0, redis.call("LLEN", completed)
+  local function entry(rank) return redis.call("LINDEX", completed, -1 - rank) end
+  ended = tonumber(ended)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local at = done_at(entry(middle))
+    if at > ended or (at == ended and member == false) then
+      low = middle + 1
+    else
+      high = middle
+    end
+  end
+  if not member or member == "" then return low end
+  local rank = low
+  local id = entry(rank)
+  while id and id ~= member and done_at(id) == ended do
+    rank = rank + 1
+    id = entry(rank)
+  end
+  return id == member and rank + 1 or low
+end
+
 -- How many entries of the set come before (score, member) or are it, in the order of the listing. `member` may be "", before
 -- all entries of this score, or false, after all of them.
 local function rank_after(set, score, member, is_ascending)

@@ -12,7 +12,7 @@ local open_groups
 local function use_queue(name)
   local keys = {}
   for i, key in ipairs(KEYS) do keys[i] = string.match(key, "^.-{") .. name .. string.match(key, "}.*$") end
-  task, payload, ready, due, leases, done, dead, cancelled, expiring, unique, record, stats, settings, wake, ended, schedules, planned =
+  task, payload, ready, due, leases, done, completed, dead, cancelled, expiring, unique, record, stats, settings, wake, ended, schedules, planned =
     unpack(keys)
   groups = false
 end
@@ -46,6 +46,7 @@ local LEASED, STARTED = "processing 0 ", " " .. now_text .. " "
 -- settle: the start of the text of a leased task, and what replaces it in the text of a done one.
 local PROCESSING = "processing 0"
 local DONE = "done " .. now_text
+local DONE_AT_FROM, DONE_AT_TO = "5", "17" -- the 13 digits of this time in the text
 
 -- sweep: the state, which is all that a delayed task changes when it becomes ready.
 local STATE = "^%a+"
@@ -63,6 +64,9 @@ local WAITING_SINCE = "^queued %d+ %S+ (%d+) %S+ %d+ %d+ %d+ (%d+)\n(%d) "
 
 -- leases-by-worker: the worker of a leased task.
 local HOLDER = "^processing %d+ %S+ %d+ (%S+) "
+
+-- sweep, merged, page: when a task ended, if it is done.
+local DONE_AT = "^done (%d+) "
 
 -- purge: finished is not 0.
 local HAS_ENDED = "^%a+ [1-9]"
@@ -83,6 +87,9 @@ local function with_priority(policy, priority) return priority .. sub(policy, 2)
 
 -- Whether the payload has its own key: the text then ends where the payload would begin.
 local function has_own_payload(text) return byte(text, -1) == 10 end
+
+-- When a done task ended; 0: there is no such task, or it is not done. Does not read a whole text, which may be large.
+local function done_at(id) return tonumber(match(redis.call("GETRANGE", task .. id, 0, 31), DONE_AT) or 0) end
 
 local TURN = byte("=") -- the first character of a turn; no id begins so (see groups.lua)
 

@@ -21,11 +21,15 @@ local ids = {}
 for i = first, #ARGV, fields_each do ids[#ids + 1] = ARGV[i] end
 local keys = load(ids)
 
+-- Done tasks that are kept for the retention of the broker: a list takes an id at a fifth of the cost of a sorted set, in
+-- time and in memory.
+local completed_ids = {}
+
 -- Fast path for a lease that is done without a result, of a task without extras, as most are: submit, lease and settle
 -- together take 12.4 µs of Redis CPU per task in batches of 100, and 16.1 µs without this path. Returns false, having
 -- changed nothing, for any other task.
 -- Does the work of leave, join and write inline: per task the calls alone would cost as much as the rest.
-local settled_ids, done_entries, expiry_of = values_in(left, leases), values_in(joined, done), {}
+local settled_ids = values_in(left, leases)
 local of_groups = {} -- group, id, ... of the tasks with a group
 local function end_without_extras(id, key, lease)
   local text = loaded[id]
@@ -34,15 +38,14 @@ local function end_without_extras(id, key, lease)
   local policy, policy_end, group = policy_in(text, #held)
   -- The line after the policy has the extras.
   if not policy_end or byte(text, policy_end + 1) ~= 10 then return false end
-  local ttl = policy.result_ttl
-  local expiry = expiry_of[policy.shared] or int(now + (ttl >= 0 and ttl or retention))
-  expiry_of[policy.shared] = expiry
   local at = #of_groups
   if group then of_groups[at + 1], of_groups[at + 2] = group, id end
   settled_ids[#settled_ids + 1] = id
-  at = #done_entries
-  done_entries[at + 1] = expiry
-  done_entries[at + 2] = id
+  if policy.result_ttl < 0 then
+    completed_ids[#completed_ids + 1] = id
+  else
+    join(done, now + policy.result_ttl, id)
+  end
   at = #written
   written[at + 1] = key
   written[at + 2] = DONE .. sub(text, #PROCESSING + 1)
@@ -66,6 +69,13 @@ if #of_groups > 0 then
 end
 
 local function write_and_publish()
+  local newest = completed_ids[1] and redis.call("LINDEX", completed, "-1")
+  if newest and redis.call("GETRANGE", task .. newest, DONE_AT_FROM, DONE_AT_TO) > now_text then
+    -- The clock has been set back. `completed` is in the order of time, so these tasks go to `done`, which sorts them.
+    for _, id in ipairs(completed_ids) do join(done, now + retention, id) end
+  else
+    in_chunks("RPUSH", completed_ids, completed)
+  end
   commit()
   -- If the queue limits concurrency, each settled lease allows another task to be leased.
   if redis.call("HEXISTS", settings, "concurrency") == 1 then became_ready = became_ready + #ids end
@@ -97,7 +107,12 @@ local function settle(t, outcome, retry, text)
   local policy = read_policy(t.policy)
   if outcome == "done" then
     if text ~= "" then extras(t).result = text end
-    finish(t, "done", done, now + (policy.result_ttl >= 0 and policy.result_ttl or retention))
+    if policy.result_ttl < 0 then
+      completed_ids[#completed_ids + 1] = t.id
+    else
+      join(done, now + policy.result_ttl, t.id)
+    end
+    finish(t, "done")
     return "acknowledged", 0
   end
   local wait, hold_ms = match(retry, "^(.-)=(%d+)$")

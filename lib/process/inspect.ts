@@ -38,7 +38,13 @@ function describeRecord(task: Task, raw: RawTask): string {
   const { lease, policy: policyLine } = splitRecord(text)
   const { group } = task
   const list = `${policy.priority}${group ?? ""}`
-  const place = state === "queued" && group !== undefined ? "group" : PLACE_OF[state]
+  const isInList = state === "queued" || (state === "done" && policy.resultTtlMs === -1)
+  const place =
+    state === "queued" && group !== undefined
+      ? "group"
+      : state === "done" && isInList
+        ? "completed"
+        : PLACE_OF[state]
   const set = keyOf(queue, place, state === "queued" ? list : "")
   const rows: Row[] = [
     ["id", task.id],
@@ -77,7 +83,7 @@ function describeRecord(task: Task, raw: RawTask): string {
     ["", ""],
     ["record in", `GET ${keyOf(queue, "task", localId)}`],
     ["payload in", large === null ? undefined : `GET ${keyOf(queue, "payload", localId)}`],
-    ["listed in", state === "queued" ? `LPOS ${set} ${localId}` : `ZSCORE ${set} ${localId}`],
+    ["listed in", isInList ? `LPOS ${set} ${localId}` : `ZSCORE ${set} ${localId}`],
   ]
   return rows
     .filter(([, value]) => value !== undefined)

@@ -3,12 +3,12 @@
  * repairs them if asked to.
  *   1. SCAN the keys of every master in steps. lua/audit-queue.lua checks and repairs what the keys of a task show,
  *      and the entries of each sorted set that the scan finds.
- *   2. When a pass first finds a key of a queue, it reads the ready lists of that queue once into a Bloom filter: a list
+ *   2. When a pass first finds a key of a queue, it reads the lists of that queue once into a Bloom filter: a list
  *      has no index, so looking up one id would scan the list. It reads from the tail, where pushes and pops in between
- *      shift nothing. A queued task that is not in the filter is a suspect. The filter hides about 1 in 1,700 of them;
- *      the next pass has another seed and finds these.
+ *      shift nothing. A queued or done task that is not in the filter is a suspect. The filter hides about 1 in 1,700 of
+ *      them; the next pass has another seed and finds these.
  *   3. A task that was queued while the lists were read is a suspect, too. So the lists are read once more, and the
- *      suspects found there are dropped: a task still queued under the same lease cannot have left its list in between.
+ *      suspects found there are dropped: a task in the same state under the same lease cannot have left its list in between.
  *   4. The script checks the remaining suspects again and puts them into their lists. A second entry of a task does no
  *      harm: a lease drops it.
  * A pass is slow on purpose. In the background it processes 150 keys, about 1 ms of Redis' time, every 50 ms.
@@ -82,7 +82,7 @@ interface QueueProgress {
   began: number
   listed: BloomFilter
   turns: Turns
-  /** Queued tasks found in no list: id to lease. */
+  /** Queued and done tasks found in no list: id to lease. */
   suspects: Map<string, string>
   /** The bytes that the queue was recorded to hold when its audit began, and those counted by the pass; NaN: unknown. */
   recordedBytes: number
@@ -148,9 +148,14 @@ export class AuditPass {
         else if (what === "payload" || what === "unique") {
           looked[what === "payload" ? "payloads" : "unique_keys"]++
           items.push({ what, id, more: "" })
-        } else if (SETS.has(what)) await this.#inspectEntries(queue, what, "ZSCAN", STEP)
-        else if (what === "firsts") await this.#inspectEntries(queue, what, "HSCAN", STEP)
-        else if (what === "schedules") await this.#inspectEntries(queue, what, "HSCAN", SCHEDULES_STEP)
+        } else if (SETS.has(what))
+          await this.#inspectEntries(queue, what, this.#scan("ZSCAN", keyOf(queue, what), STEP))
+        else if (what === "firsts")
+          await this.#inspectEntries(queue, what, this.#scan("HSCAN", keyOf(queue, what), STEP))
+        else if (what === "schedules")
+          await this.#inspectEntries(queue, what, this.#scan("HSCAN", keyOf(queue, what), SCHEDULES_STEP))
+        else if (what === "completed")
+          await this.#inspectEntries(queue, what, this.#partsOf(keyOf(queue, what)))
       }
       await this.#check(queue, items)
     }
@@ -173,7 +178,7 @@ export class AuditPass {
     return true
   }
 
-  /** At the first key of a queue: reads what is in its ready lists. */
+  /** At the first key of a queue: reads what is in its lists. */
   async #startQueue(queue: string): Promise<QueueProgress> {
     const { store, scripts } = this.parts
     this.report.looked.queues++
@@ -183,7 +188,9 @@ export class AuditPass {
       retention: 0,
     })
     const sizes = await Promise.all(
-      PRIORITIES.map(priority => store.command(["LLEN", keyOf(queue, "ready", priority)])),
+      [keyOf(queue, "completed"), ...PRIORITIES.map(priority => keyOf(queue, "ready", priority))].map(key =>
+        store.command(["LLEN", key]),
+      ),
     )
     const grouped = (await store.command(["HMGET", keyOf(queue, "stats"), ...GROUPED])) as (string | null)[]
     const size = [...sizes, ...grouped].reduce((sum: number, size) => sum + Number(size), 0)
@@ -202,7 +209,7 @@ export class AuditPass {
     return progress
   }
 
-  /** Reads the ready lists and what waits in groups: first the first ids, as one may move to its list meanwhile. */
+  /** Reads the ready lists, what waits in groups (first the first ids, as one may move to its list meanwhile), and the done tasks. */
   async #readLists(queue: string, onId: (id: string) => void, turns?: Turns): Promise<void> {
     for (const priority of PRIORITIES)
       await this.#readList(keyOf(queue, "ready", priority), id => {
@@ -215,25 +222,28 @@ export class AuditPass {
     for await (const ids of this.#scan("HSCAN", keyOf(queue, "firsts"), STEP, "values")) ids.forEach(onId)
     for await (const entries of this.#scan("ZSCAN", keyOf(queue, "waiting"), STEP))
       for (const entry of entries) await this.#readList(keyOf(queue, "group", entry), onId)
+    await this.#readList(keyOf(queue, "completed"), onId)
   }
 
   async #readList(key: string, onId: (id: string) => void): Promise<void> {
-    for (let end = -1, more = true; more && !this.options.signal.aborted; end -= IDS_PER_READ) {
-      const command = ["LRANGE", key, end - IDS_PER_READ + 1, end] as const
-      const ids = (await this.parts.store.command(command)) as string[]
+    for await (const ids of this.#partsOf(key)) {
       for (const id of ids) onId(id)
-      more = ids.length === IDS_PER_READ
       await this.#pace(ids.length / 3 + 1)
     }
   }
 
-  async #inspectEntries(
-    queue: string,
-    what: AnyQueueKey,
-    scan: "ZSCAN" | "HSCAN",
-    count: number,
-  ): Promise<void> {
-    for await (const ids of this.#scan(scan, keyOf(queue, what), count)) {
+  /** The entries of a list in parts, from the tail. */
+  async *#partsOf(key: string): AsyncGenerator<string[]> {
+    for (let end = -1, more = true; more && !this.options.signal.aborted; end -= IDS_PER_READ) {
+      const command = ["LRANGE", key, end - IDS_PER_READ + 1, end] as const
+      const ids = (await this.parts.store.command(command)) as string[]
+      yield ids
+      more = ids.length === IDS_PER_READ
+    }
+  }
+
+  async #inspectEntries(queue: string, what: AnyQueueKey, parts: AsyncGenerator<string[]>): Promise<void> {
+    for await (const ids of parts) {
       this.report.looked.entries += ids.length
       await this.#check(
         queue,

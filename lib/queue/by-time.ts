@@ -36,16 +36,17 @@ export interface TimeFilter extends Omit<TaskFilter, "state" | "bare"> {
 /** The places of the states in the order of a listing over all of them. Those of one phase are merged. */
 const PHASES: readonly { places: string; states: readonly State[] }[] = [
   { places: "leases", states: ["processing"] },
-  { places: "done dead cancelled queued", states: ["done", "dead", "cancelled", "queued"] },
+  { places: "completed done dead cancelled queued", states: ["done", "dead", "cancelled", "queued"] },
   { places: "due", states: ["scheduled", "retrying"] },
   { places: "", states: ["queued"] }, // queue by queue
 ]
+const placesOf = (state: State) => (state === "done" ? PLACES.done.join(" ") : state)
 /** The phases of a listing of one state. `due` holds the tasks of two states. */
 const phasesOf = (state: State | "all") =>
   state === "all"
     ? PHASES
     : PHASES.filter(({ states }) => states.includes(state)).map(({ places }) => ({
-        places: places.includes(state) ? state : places,
+        places: places.includes(state) ? placesOf(state) : places,
         states: [state],
       }))
 
@@ -185,10 +186,11 @@ async function readMerged(
   const isAscending = places === "leases" || places === "due"
   // At the same time, the lists of a queue come after its sets.
   const rank = (entry: MergedEntry) => (isList(entry[2]) ? 100 - Number(entry[2]) : places.indexOf(entry[2]))
+  // Entries of `completed` are in one reply, in order, and stay so: the sort is stable.
   const compare = (a: MergedEntry, b: MergedEntry) =>
     (Number(a[0]) - Number(b[0])) * (isAscending ? 1 : -1) ||
     (a[1] === b[1] ? rank(a) - rank(b) : a[1] < b[1] ? -1 : 1) ||
-    (a[3] === b[3] ? 0 : a[3] < b[3] === isAscending ? -1 : 1)
+    (a[3] === b[3] || a[2] === "completed" ? 0 : a[3] < b[3] === isAscending ? -1 : 1)
   const sets = withoutQueued(places)
   const [replies, newest] = await Promise.all([
     sets === ""

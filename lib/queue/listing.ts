@@ -32,7 +32,7 @@ export const PLACES: Record<State, readonly string[]> = {
   retrying: ["due"],
   queued: ["9", "8", "7", "6", "5", "4", "3", "2", "1", "0", "grouped", "firsts"],
   processing: ["leases"],
-  done: ["done"],
+  done: ["completed", "done"],
   dead: ["dead"],
   cancelled: ["cancelled"],
 }

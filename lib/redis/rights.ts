@@ -30,6 +30,7 @@ const CALLS: readonly string[] = [
   `ZLEXCOUNT ${MISSING} - +`,
   `ZINCRBY ${SCHEMA} 0 x`,
   `LREM ${MISSING} 0 x`,
+  `LSET ${MISSING} 0 x`,
   `SET ${MISSING} x XX`,
   `PEXPIRE ${MISSING} 1`,
   `ZADD ${MISSING} XX 0 x`,

@@ -13,6 +13,7 @@ import create from "../lua/create.lua" with { type: "text" }
 import deadSize from "../lua/dead-size.lua" with { type: "text" }
 import delayed from "../lua/delayed.lua" with { type: "text" }
 import deleteEnded from "../lua/delete-ended.lua" with { type: "text" }
+import deletion from "../lua/deletion.lua" with { type: "text" }
 import extend from "../lua/extend.lua" with { type: "text" }
 import forget from "../lua/forget.lua" with { type: "text" }
 import groupStates from "../lua/group-states.lua" with { type: "text" }
@@ -387,7 +388,18 @@ const MAX_QUEUES_AT_ONCE = { oneSlot: 300, cluster: 30 }
 
 const isQueueScript = (name: AnyScript): name is ScriptName => name in QUEUE_SCRIPTS
 
-const FOR_QUEUES = definitionsIn([clock, record, collect, buckets, groups, moves, create, ranks, schedule])
+const FOR_QUEUES = definitionsIn([
+  clock,
+  record,
+  collect,
+  buckets,
+  groups,
+  moves,
+  create,
+  ranks,
+  deletion,
+  schedule,
+])
 const FOR_OTHERS = definitionsIn([clock])
 
 /**

@@ -204,7 +204,7 @@ test.each([1, 2])(
       }))
       for (const answer of await client.submitMany(tasks)) ids.push((answer as { task_id: string }).task_id)
     }
-    const done = async () => direct.redis.zcard(direct.key("done"))
+    const done = () => direct.doneCount()
     let current = await worker(env)
     for (let round = 1; round <= 3; round++) {
       await submit(300)

@@ -55,7 +55,10 @@ const FAST_PATHS: Record<string, { general: Edit; broken: Edit }> = {
       find: "if not is_plain or not end_without_extras(id, keys[(i - first) / fields_each + 1], lease) then",
       replace: "if true then",
     },
-    broken: { find: "local ttl = policy.result_ttl\n", replace: "local ttl = -1\n" },
+    broken: {
+      find: "completed_ids[#completed_ids + 1] = id\n",
+      replace: "join(done, now + retention, id)\n",
+    },
   },
   "sweep: lapsed without extras": {
     general: {
@@ -181,6 +184,8 @@ async function history(seed: number, edit?: Edit) {
     seen.push(await bench.scripts.call("sweep", bench.name, bounds))
     const content = await dump(bench.redis, bench.name)
     expect(contradictionsOf(content)).toEqual([])
+    // Tasks that end in one call may be listed in any order.
+    ;(content.completed as string[] | undefined)?.sort()
     seen.push(content)
   }
   return { seen, edited: runner.edited }

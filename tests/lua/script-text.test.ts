@@ -6,7 +6,18 @@ import { definitionsIn, namesIn, statementsOf, withDefinitions } from "../../lib
 import { QUEUE_SCRIPTS } from "../../lib/redis/scripts.ts"
 
 const folder = join(import.meta.dir, "../../lib/lua")
-const SHARED = ["clock", "record", "collect", "buckets", "groups", "moves", "create", "ranks", "schedule"]
+const SHARED = [
+  "clock",
+  "record",
+  "collect",
+  "buckets",
+  "groups",
+  "moves",
+  "create",
+  "ranks",
+  "deletion",
+  "schedule",
+]
 const read = (name: string) => Bun.file(join(folder, `${name}.lua`)).text()
 
 const shared = definitionsIn([

@@ -27,6 +27,7 @@ const PARTS = [
   "moves.lua",
   "create.lua",
   "ranks.lua",
+  "deletion.lua",
   "schedule.lua",
 ]
 
@@ -109,10 +110,14 @@ describe.each(names)("%s.lua", name => {
     const text = scriptText(name)
     expect(text).toStartWith("#!lua")
     expect(text).not.toMatch(/tq:|"\{|SMEMBERS|KEYS\[/)
-    // LREM scans a list. The audit uses it for a turn that it has found, and what changes a task for one of the last entries.
-    expect(text.includes('"LREM"')).toBe(["auditQueue", "submit", "change", "scheduleFire"].includes(name))
-    // Only these read a list, and only a part of it. Only the backoff is random.
-    expect(text.match(/"LRANGE"/g)?.length ?? 0).toBe(name === "page" || name === "newest" ? 1 : 0)
+    // LREM scans a list. The audit uses it for a turn that it has found, what changes a task for one of the last
+    // entries, and deleteEnded once per call.
+    expect(text.includes('"LREM"')).toBe(
+      ["auditQueue", "submit", "change", "scheduleFire", "deleteEnded"].includes(name),
+    )
+    // Listings and retention read a part of a list. Only the backoff is random.
+    const ranges: Partial<Record<string, number>> = { page: 2, merged: 1, sweep: 1, newest: 1 }
+    expect(text.match(/"LRANGE"/g)?.length ?? 0).toBe(ranges[name] ?? 0)
     expect(source).not.toContain("math.random")
     expect(text.match(/math\.random\b/g)?.length ?? 0).toBeLessThanOrEqual(1)
     expect(text.match(/"TIME"/g)?.length ?? 0).toBeLessThanOrEqual(1)

@@ -30,11 +30,12 @@ test("a task past its retention is deleted with its large payload", async () => 
   await using queue = await scriptQueue()
   await queue.submit(["a", "b", "c"], { text: LONG, maxRetries: 0 })
   const [, a, b, c] = await queue.lease(3)
-  await queue.settle("a", a!.lease, "done", "1", -1)
+  await queue.settle("a", a!.lease, "done", "1")
+  await queue.age("done", "a")
   await queue.settle("b", b!.lease, "failed", "boom")
   await queue.settle("c", c!.lease, "done", "1", HOUR)
   await queue.sweep(1_000, -1)
-  expect(Object.keys(await dump(queue.redis, queue.name))).toEqual(["done", "payload:c", "task:c"])
+  expect(Object.keys(await dump(queue.redis, queue.name))).toEqual(["completed", "payload:c", "task:c"])
   await queue.age("done", "c")
   await queue.sweep()
   expect(await dump(queue.redis, queue.name)).toEqual({})
@@ -46,12 +47,12 @@ test("retention deletes no more than its limit in one call", async () => {
   await queue.submit(ids, { text: LONG })
   const tasks = await queue.leaseMany(1_000)
   await queue.settleEach(
-    -1,
+    HOUR,
     tasks.map(({ id, lease }) => ({ id, lease, outcome: "done", text: "" })),
   )
   for (const left of [700, 400, 100, 0]) {
-    await queue.sweep(300)
-    expect(await queue.redis.zcard(queue.key("done"))).toBe(left)
+    await queue.sweep(300, HOUR, -1)
+    expect(await queue.doneCount()).toBe(left)
   }
   expect(await dump(queue.redis, queue.name)).toEqual({})
 })

@@ -126,8 +126,9 @@ const cancelling = (to: Walk["to"], answers: [code: string, state: string], agai
   against: async queue => {
     await queue.submit("other", { priority: 9 })
     const { id, lease } = await queue.leaseOne()
-    await queue.settle(id, lease, "done", "", -1)
+    await queue.settle(id, lease, "done")
     const answer = await queue.cancel("other")
+    await queue.age("done", id)
     await queue.sweep()
     return answer
   },
@@ -143,8 +144,9 @@ const changing = (to: Walk["to"], change: Parameters<ScriptQueue["change"]>[1]):
     await queue.submit("other", { priority: 9 })
     const { id, lease } = await queue.leaseOne()
     const answers = [await queue.change(id, change)]
-    await queue.settle(id, lease, "done", "", -1)
+    await queue.settle(id, lease, "done")
     answers.push(await queue.change(id, change))
+    await queue.age("done", id)
     await queue.sweep()
     return answers
   },
@@ -220,7 +222,8 @@ const WALKS: Record<Name, Walk> = {
     against: async queue => {
       await queue.submit("urgent", { priority: 6 })
       const [, task] = await queue.lease()
-      await queue.settle("urgent", task!.lease, "done", "", -1)
+      await queue.settle("urgent", task!.lease, "done")
+      await queue.age("done", "urgent")
       await queue.sweep()
       return task!.id
     },
@@ -331,7 +334,8 @@ const WALKS: Record<Name, Walk> = {
     against: async queue => {
       await queue.submit("other", { unique: "u" })
       const answers = [await queue.retryDead("other"), await queue.retryDead("T")]
-      await queue.settle("other", (await queue.leaseOne()).lease, "done", "", -1)
+      await queue.settle("other", (await queue.leaseOne()).lease, "done")
+      await queue.age("done", "other")
       await queue.sweep()
       return answers
     },

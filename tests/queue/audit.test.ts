@@ -85,7 +85,16 @@ const DAMAGE: [what: string, kind: string, mends: boolean, damage: (q: Audited) 
   ["a processing task without a lease entry", "no_lease", true, q => q.redis.del(q.direct.key("leases"))],
   ["a scheduled task that is not due", "no_due", true, q => q.redis.zrem(q.direct.key("due"), "scheduled")],
   ["a retrying task that is not due", "no_due", true, q => q.redis.zrem(q.direct.key("due"), "retrying")],
-  ["a done task in no index", "no_index", true, q => q.redis.del(q.direct.key("done"))],
+  ["a done task in no index", "no_index", true, q => q.redis.del(q.direct.key("completed"))],
+  [
+    "a done task with a result_ttl_ms in no index",
+    "no_index",
+    true,
+    async q => {
+      await q.redis.del(q.direct.key("completed"))
+      await q.direct.setField("done", "policy", "5 3 3 30000 0 0 60000")
+    },
+  ],
   ["a dead task in no index", "no_index", true, q => q.redis.del(q.direct.key("dead"))],
   ["a cancelled task in no index", "no_index", true, q => q.redis.del(q.direct.key("cancelled"))],
   [
@@ -132,6 +141,24 @@ const DAMAGE: [what: string, kind: string, mends: boolean, damage: (q: Audited) 
     q => q.redis.zadd(q.direct.key("planned"), 9e12, "nobody"),
   ],
   ["an entry without a task", "stray_entry", true, q => q.redis.zadd(q.direct.key("done"), 9e12, "nobody")],
+  [
+    "an entry without a task in the list of done tasks",
+    "stray_entry",
+    true,
+    q => q.redis.lpush(q.direct.key("completed"), "nobody"),
+  ],
+  [
+    "an entry of a task that is not done in the list of done tasks",
+    "stray_entry",
+    true,
+    q => q.redis.lpush(q.direct.key("completed"), "queued"),
+  ],
+  [
+    "a done task that is listed twice",
+    "stray_entry",
+    true,
+    q => q.redis.zadd(q.direct.key("done"), 9e12, "done"),
+  ],
   [
     "an entry of a task that is in another state",
     "stray_entry",

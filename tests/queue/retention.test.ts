@@ -41,7 +41,11 @@ describe("retention", () => {
     return tasks.map(({ id }) => id)
   }
   const size = (q: ServedQueue, state: "done" | "dead" | "cancelled") =>
-    q.direct.redis.zcard(q.direct.key(state))
+    state === "done" ? q.direct.doneCount() : q.direct.redis.zcard(q.direct.key(state))
+  const listed = (q: ServedQueue, state: "done" | "dead" | "cancelled") =>
+    state === "done"
+      ? q.direct.redis.lrange(q.direct.key("completed"), 0, -1)
+      : q.direct.redis.zrange(q.direct.key(state), "0", "-1")
 
   test.each(["done", "dead", "cancelled"] as const)(
     "by count, bounded per call, the oldest first: %s",
@@ -49,15 +53,14 @@ describe("retention", () => {
       await using q = await ServedQueue.open()
       const ids = await ended(q, state, 25)
       // Their scores look as if they had ended one after the other.
-      for (const [i, id] of ids.entries())
-        await q.direct.redis.zadd(q.direct.key(state), Date.now() + i, splitId(id).localId)
+      if (state !== "done")
+        for (const [i, id] of ids.entries())
+          await q.direct.redis.zadd(q.direct.key(state), Date.now() + i, splitId(id).localId)
       const [more] = await q.sweepKeeping({ keep: 5, keep_dead: 5, limit: 8 })
       expect(more).toBe(1)
       expect(await size(q, state)).toBe(17)
       while ((await q.sweepKeeping({ keep: 5, keep_dead: 5, limit: 8 }))[0] === 1);
-      expect(
-        (await q.direct.redis.zrange(q.direct.key(state), "0", "-1")).map(local => `${q.queue}:${local}`),
-      ).toEqual(ids.slice(20))
+      expect((await listed(q, state)).map(local => `${q.queue}:${local}`)).toEqual(ids.slice(20))
       expect((await q.ask("GET", `/status/${ids[0]}`)).status).toBe(404)
     },
   )
@@ -65,7 +68,9 @@ describe("retention", () => {
   test.each(["done", "dead", "cancelled"] as const)("by age, bounded per call: %s", async state => {
     await using q = await ServedQueue.open()
     const ids = await ended(q, state, 20)
-    for (const id of ids.slice(0, 15)) await q.direct.redis.zadd(q.direct.key(state), 1, splitId(id).localId)
+    for (const id of ids.slice(0, 15))
+      if (state === "done") await q.direct.ageDone(id)
+      else await q.direct.redis.zadd(q.direct.key(state), 1, splitId(id).localId)
     await q.sweepKeeping({ limit: 10 })
     expect(await size(q, state)).toBe(10)
     await q.sweepKeeping({ limit: 10 })

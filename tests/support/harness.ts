@@ -147,6 +147,20 @@ export class DirectQueue implements AsyncDisposable {
     await this.redis.zadd(this.key("leases"), "XX", 1, localOf(id))
   }
 
+  /** Moves the end of the retention of this done task into the past, so that it is the first to be deleted. */
+  async ageDone(id: string): Promise<void> {
+    const local = localOf(id)
+    if ((await this.redis.zadd(this.key("done"), "XX", "CH", 1, local)) !== 0) return
+    if ((await this.redis.lrem(this.key("completed"), 1, local)) === 0) return
+    await this.redis.lpush(this.key("completed"), local)
+    await this.setField(id, "finished", 1)
+  }
+
+  /** How many done tasks the queue lists. */
+  async doneCount(): Promise<number> {
+    return (await this.redis.zcard(this.key("done"))) + (await this.redis.llen(this.key("completed")))
+  }
+
   /** Moves the due time of this delayed task into the past. */
   async due(id: string): Promise<void> {
     await this.redis.zadd(this.key("due"), "XX", 1, localOf(id))
@@ -167,10 +181,10 @@ export class DirectQueue implements AsyncDisposable {
     return { more, entries }
   }
 
-  async sweep(limit = 1_000, deadRetentionMs = 1_209_600_000) {
+  async sweep(limit = 1_000, deadRetentionMs = 1_209_600_000, retention = 86_400_000) {
     const bounds = {
       limit,
-      retention: 86_400_000,
+      retention,
       dead_retention: deadRetentionMs,
       keep: 1e9,
       keep_dead: 1e9,

@@ -18,7 +18,7 @@ const PLACE_OF: Record<string, string> = {
   dead: bare.dead,
   cancelled: bare.cancelled,
 }
-const PLACES = new Set(Object.values(PLACE_OF))
+const PLACES = new Set([...Object.values(PLACE_OF), bare.completed])
 /** Keys that are not about single tasks, and prefixes of such keys. */
 const OTHER_KEYS = [
   ...[bare.stats, bare.settings, bare.record, bare.schedules, bare.planned],
@@ -151,7 +151,8 @@ export function sorted(content: Dump) {
     } else if (after(bare.group) !== undefined) {
       lists.set(after(bare.group)!, value as string[])
       for (const id of value as string[]) listIn(id, key)
-    } else if (key === bare.expiring)
+    } else if (key === bare.completed) for (const id of value as string[]) listIn(id, key)
+    else if (key === bare.expiring)
       for (const id of Object.keys(value as object))
         if (id.startsWith("=")) held.add(id.slice(1))
         else expiring.add(id)
@@ -269,11 +270,13 @@ export function contradictionsOf(content: Dump): string[] {
   for (const [id, fields] of tasks) {
     const state = fields.state!
     const group = groupIn(fields.policy!)
-    const { priority } = readPolicy(fields.policy!)
+    const { priority, resultTtlMs = -1 } = readPolicy(fields.policy!)
     const list = group === undefined ? `${bare.ready}${priority}` : `${bare.group}${priority}${group}`
     const found = places.get(id) ?? []
     const indexed = found.filter(place => PLACES.has(place))
-    const expected = state === "queued" ? [] : [PLACE_OF[state]]
+    // An earlier version, a clock that was set back and the audit put any done task into the sorted set.
+    const isInList = state === "done" && resultTtlMs < 0 && !found.includes(bare.done)
+    const expected = state === "queued" ? [] : [isInList ? bare.completed : PLACE_OF[state]]
     if (FIELDS[state] === undefined) wrong.push(`${id} has the state ${state}`)
     if (indexed.length !== expected.length || indexed[0] !== expected[0])
       wrong.push(`${id} is ${state}, so it must be in [${expected}], but is in [${indexed}]`)
@@ -292,6 +295,9 @@ export function contradictionsOf(content: Dump): string[] {
     if (fields.unique !== undefined && !ENDED.has(state) && unique.get(fields.unique) !== id)
       wrong.push(`${id} is ${state}, and its unique key belongs to ${unique.get(fields.unique) ?? "nobody"}`)
   }
+  const ended = ((content[bare.completed] ?? []) as string[]).map(id => Number(tasks.get(id)?.finished))
+  if (ended.some((at, i) => i > 0 && at < ended[i - 1]!))
+    wrong.push(`${bare.completed} is not in order: ${ended}`)
   for (const id of expiring) if (!tasks.has(id)) wrong.push(`${id} is in expiring but is no task`)
   wrong.push(...wrongPlans(content))
   wrong.push(...contradictionsOfGroups(content))

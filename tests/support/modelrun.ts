@@ -479,7 +479,8 @@ class TimePasses extends OfTask {
     if (task === undefined || task.state === "queued" || task.past > 0) return { expected: 0, answer: 0 }
     task.past = model.nextTime()
     const place = hasEnded(task) ? task.state : task.state === "processing" ? "leases" : "due"
-    await real.direct.redis.zadd(real.key(place as "done"), "XX", task.past, task.id)
+    if (place === "done") await real.direct.ageDone(task.id)
+    else await real.direct.redis.zadd(real.key(place as "dead"), "XX", task.past, task.id)
     return { expected: 0, answer: 0 }
   }
   describe = () => `timePasses(${this.id})`

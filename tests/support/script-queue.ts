@@ -151,6 +151,7 @@ export class ScriptQueue extends DirectQueue {
 
   /** Moves the end of this task's retention into the past. */
   async age(set: "done" | "dead" | "cancelled", id: string) {
+    if (set === "done") return this.ageDone(id)
     await this.redis.zadd(this.key(set), "XX", 1, id)
   }
 

@@ -112,7 +112,9 @@ export class ServedQueue implements AsyncDisposable {
     return task.id
   }
 
-  sweepKeeping(keep: { limit?: number; keep?: number; keep_dead?: number; dead_retention?: number }) {
+  sweepKeeping(
+    keep: Partial<Record<"limit" | "keep" | "keep_dead" | "retention" | "dead_retention", number>>,
+  ) {
     const bounds = { limit: 1_000, retention: DAY_MS, dead_retention: DAY_MS, keep: 1e9, keep_dead: 1e9 }
     return this.direct.scripts.call("sweep", this.queue, { ...bounds, ...keep, polled: 0 })
   }

@@ -1,0 +1,53 @@
+--[[ deletion: how tasks are deleted: one task, or up to `limit` that are past their retention or too many. ]]
+-- Deletes a waiting or ended task with its payload. The caller has removed it from its place.
+local function delete_task(t)
+  if t.finished == "0" then
+    leave(expiring, t.id)
+    release_claims(t)
+  elseif t.policy and read_policy(t.policy).group then
+    open_groups().leave(read_policy(t.policy).group, t.id)
+  end
+  redis.call("UNLINK", task .. t.id, payload .. t.id)
+  opened[t.id] = false
+end
+
+-- Deletes tasks up to this score, or else those above `most`, the lowest score first.
+local function trim(set, score, most, limit)
+  local ids = redis.call("ZRANGE", set, "-inf", score, "BYSCORE", "LIMIT", 0, limit)
+  local excess = redis.call("ZCARD", set) - most
+  if #ids < limit and excess > #ids then ids = redis.call("ZRANGE", set, 0, math.min(excess, limit) - 1) end
+  local keys = {}
+  -- A dead task may hold the slot of its group, see groups.lua.
+  local frees_slots = set == dead and #ids > 0 and open_groups().are_limited()
+  if frees_slots then load(ids) end
+  for _, id in ipairs(ids) do
+    leave(set, id)
+    local t = frees_slots and open(id)
+    local group = t and read_policy(t.policy).group
+    if group then groups.leave(group, id) end
+    keys[#keys + 1] = task .. id
+    keys[#keys + 1] = payload .. id
+  end
+  in_chunks("UNLINK", keys)
+  return #ids
+end
+
+-- The same for `completed`. Does not delete a task that is not done: entries of such tasks are stray.
+local function trim_completed(ended, most, limit)
+  local excess = redis.call("LLEN", completed) - most
+  local oldest = redis.call("LINDEX", completed, 0)
+  if not oldest or excess <= 0 and done_at(oldest) > ended then return 0 end
+  local keys, count = {}, 0
+  for _, id in ipairs(redis.call("LRANGE", completed, 0, limit - 1)) do
+    local at = done_at(id)
+    if at > ended and count >= excess then break end
+    count = count + 1
+    if at > 0 then
+      keys[#keys + 1] = task .. id
+      keys[#keys + 1] = payload .. id
+    end
+  end
+  redis.call("LPOP", completed, count)
+  in_chunks("UNLINK", keys)
+  return count
+end
