@@ -67,6 +67,23 @@ test("the broker that works on 10,000 retries is killed, and another one finishe
   expect(followed.outcome).toEqual({ succeeded: 0, died_again: TASKS, other: 0, still_going: 0 })
 })
 
+test("the broker that submits 1,000 tasks again is killed, and another one submits each of them once", async () => {
+  const TASKS = 1_000
+  await using redis = await testRedis()
+  await using survivor = await startBroker(redis.socket)
+  await makeDead(survivor, TASKS)
+  await using victim = await startBroker(redis.socket)
+  const filter = { queue: QUEUE, state: "dead" } as const
+  const { bulk_id } = await victim.client.startBulk({ action: "submit_again", filter })
+  await pageInHand(redis, bulk_id)
+  await victim.process.kill9()
+  const ended = await viewUntil(survivor, bulk_id, ({ ended_at }) => ended_at !== undefined)
+  expect(ended).toMatchObject({ state: "finished", progress: { total: TASKS, done: TASKS, skipped: 0 } })
+  const { tasks } = await survivor.client.tasks({ state: "queued", queue: QUEUE, limit: TASKS })
+  expect(new Set(tasks.map(({ again_of }) => again_of)).size).toBe(TASKS)
+  expect((await survivor.client.queue(QUEUE)).depth).toMatchObject({ queued: TASKS, dead: TASKS })
+})
+
 test("a broker that was frozen meanwhile retries no task again that has died again", async () => {
   const TASKS = 3_000
   await using redis = await testRedis()
