@@ -54,7 +54,10 @@ export const GroupView = Type.Object({
   ),
   paused_at: Type.Optional(Type.Integer()),
   pause_reason: Type.Optional(Type.String()),
-  limits: Type.Optional({ ...GroupLimits, description: "what differs from the settings of the queue" }),
+  limits: Type.Optional({
+    ...GroupLimits,
+    description: "the limits of the group that differ from the settings of its queue",
+  }),
 })
 
 export type GroupView = Static<typeof GroupView>

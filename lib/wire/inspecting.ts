@@ -117,7 +117,7 @@ export const TasksQuery = Type.Object(
       Type.String({
         pattern: "^([A-Za-z0-9._-]{1,64}:)?[A-Za-z0-9._-]{1,64}$",
         description:
-          "a task id or a part of one, in upper or lower case; a part is looked for after the name of the queue",
+          "a task id or a part of one, in upper or lower case; parts are searched only in the id itself, not in the name of its queue",
       }),
     ),
     text: Type.Optional(

@@ -66,7 +66,9 @@ export const Attention = Type.Object({
   ),
   since_at: Type.Optional(Type.Integer({ description: "since when; absent if it is not known" })),
   value: Type.Optional(
-    Type.Number({ description: "what exceeds the threshold; absent if no worker has ever polled" }),
+    Type.Number({
+      description: "the measured value, which exceeds the threshold; absent if no worker has ever polled",
+    }),
   ),
   threshold: Type.Number({ description: "of the queue's `settings.attention`, or the default" }),
   why: Type.String({ description: "one sentence for people" }),

@@ -30,7 +30,7 @@ const times = {
     Type.Integer({
       minimum: 1_000,
       maximum: 366 * DAY_MS,
-      description: "instead of `cron`: the ms from each time to the next, counted from 1970",
+      description: "instead of `cron`: the interval in ms; the planned times are its multiples since 1970",
     }),
   ),
   starts_at: Type.Optional({ ...Time, description: "the earliest time, in milliseconds since 1970" }),

@@ -119,8 +119,8 @@ export const managing: ProseOf<"managing"> = {
     description:
       "The worker learns of the drain from the answer to its current or next request, from any broker, and gets no more " +
       "tasks. The drain applies to all workers that now have this name: a worker that starts under it later with another " +
-      "`instance` is not drained. Safe to repeat. The body is not read. A token that is bound to queues drains only workers " +
-      "that poll no other queue, and needs at least one.",
+      "`instance` is not drained. Safe to repeat. The body is not read. A token that is bound to queues may drain only " +
+      "workers that have polled some of these queues and no others.",
     answers: {
       200: {
         description: "The worker is draining.",

@@ -142,7 +142,7 @@ class Preview(TypedDict, total=False):
     time_zone: str
     """the zone of `cron`: an IANA name such as Europe/Berlin (default UTC)"""
     every_ms: int
-    """instead of `cron`: the ms from each time to the next, counted from 1970"""
+    """instead of `cron`: the interval in ms; the planned times are its multiples since 1970"""
     starts_at: int
     """the earliest time, in milliseconds since 1970"""
     ends_at: int
@@ -220,7 +220,7 @@ class Schedule(_Schedule, total=False):
     time_zone: str
     """the zone of `cron`: an IANA name such as Europe/Berlin (default UTC)"""
     every_ms: int
-    """instead of `cron`: the ms from each time to the next, counted from 1970"""
+    """instead of `cron`: the interval in ms; the planned times are its multiples since 1970"""
     starts_at: int
     """the earliest time, in milliseconds since 1970"""
     ends_at: int
@@ -355,7 +355,7 @@ class ScheduleView(_ScheduleView, total=False):
     time_zone: str
     """the zone of `cron`: an IANA name such as Europe/Berlin (default UTC)"""
     every_ms: int
-    """instead of `cron`: the ms from each time to the next, counted from 1970"""
+    """instead of `cron`: the interval in ms; the planned times are its multiples since 1970"""
     starts_at: int
     """the earliest time, in milliseconds since 1970"""
     ends_at: int
@@ -1103,7 +1103,7 @@ class Attention(_Attention, total=False):
     since_at: int
     """since when; absent if it is not known"""
     value: float
-    """what exceeds the threshold; absent if no worker has ever polled"""
+    """the measured value, which exceeds the threshold; absent if no worker has ever polled"""
 
 
 class _Drained(TypedDict):
@@ -1537,7 +1537,7 @@ class GroupView(_GroupView, total=False):
     paused_at: int
     pause_reason: str
     limits: GroupViewLimits
-    """what differs from the settings of the queue"""
+    """the limits of the group that differ from the settings of its queue"""
 
 
 class _GroupsAnswer(TypedDict):
