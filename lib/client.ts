@@ -164,15 +164,15 @@ export interface Worked extends Omit<WorkAnswer, "settled" | "extended"> {
 export interface TasksFilter {
   state: State | "all"
   queue?: string
-  /** A text that the name of the queue contains, in upper or lower case. */
+  /** A text that the name of the queue contains, ignoring case. */
   queue_part?: string
   type?: string
-  /** A text that the type contains, in upper or lower case. */
+  /** A text that the type contains, ignoring case. */
   type_part?: string
   group?: string
   /** A task id or a part of one. */
   id?: string
-  /** A text that the payload or the error contains, in upper or lower case; requires `queue`. */
+  /** A text that the payload or the error contains, ignoring case; requires `queue`. */
   text?: string
   /** `queue` (default): queue by queue; `time`: all queues together. */
   order?: "queue" | "time"
@@ -207,7 +207,7 @@ export interface PageQuery {
 export interface QueuesFilter extends PageQuery {
   /** If it is given, the answer has `totals` and `worst`. */
   order?: QueueOrder
-  /** A text that the name of the queue contains, in upper or lower case. */
+  /** A text that the name of the queue contains, ignoring case. */
   queue_part?: string
 }
 

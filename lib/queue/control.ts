@@ -80,7 +80,7 @@ export class QueueControl {
     return { ...view!, delayed: { scheduled, retrying } }
   }
 
-  /** A page of the queues by name: all, or those among `queues`, whose names contain `queuePart`, in any case. */
+  /** A page of the queues by name: all, or those among `queues`, whose names contain `queuePart`, ignoring case. */
   async views({
     queues,
     queuePart = "",

@@ -6,7 +6,7 @@ import { fingerprintOf } from "./fingerprint.ts"
 /** All members that are given must match. */
 export interface Filter {
   type?: string | undefined
-  /** A substring of the type, in any case. */
+  /** A substring of the type, ignoring case. */
   typePart?: string | undefined
   group?: string | undefined
   /** Labels that the task must have. */
@@ -50,7 +50,7 @@ export const filterOf = ({
   newerThanMs,
 })
 
-/** The queues whose names contain this text, in any case. */
+/** The queues whose names contain this text, ignoring case. */
 export function queuesWith(queues: readonly string[], part = ""): readonly string[] {
   const text = part.toLowerCase()
   return text === "" ? queues : queues.filter(queue => queue.toLowerCase().includes(text))

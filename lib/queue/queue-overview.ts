@@ -21,7 +21,7 @@ export interface OverviewPage {
   cursor?: string | undefined
   /** Only these queues; undefined: all. */
   queues?: readonly string[] | undefined
-  /** Only queues whose names contain this text, in any case. It does not limit the totals. */
+  /** Only queues whose names contain this text, ignoring case. It does not limit the totals. */
   queuePart?: string | undefined
 }
 

@@ -32,9 +32,9 @@ interface Search {
   sight: Sight
   /** Gets a task without its payload. It must not depend on the time. */
   matches?: TaskFilter["matches"]
-  /** An id or a part of one, in any case. */
+  /** An id or a part of one, ignoring case. */
   id?: string | undefined
-  /** A text in the payload or the error, in any case. */
+  /** A text in the payload or the error, ignoring case. */
   text?: string | undefined
   doneRetentionMs: number
 }
@@ -46,7 +46,7 @@ export class TaskSearch {
     private readonly doneRetentionMs: number,
   ) {}
 
-  /** A page of what a search finds in these queues, or in all. `queuePart`: a part of the names of queues, in any case. */
+  /** A page of what a search finds in these queues, or in all. `queuePart`: a part of the names of queues, ignoring case. */
   async page({
     queuePart,
     ...search

@@ -86,15 +86,14 @@ const BulkFilter = Type.Object(
     id_part: Type.Optional(
       Type.String({
         pattern: "^[A-Za-z0-9._-]{1,64}$",
-        description: "1 to 64 characters that the id without its queue contains, in upper or lower case",
+        description: "1 to 64 characters that the id without its queue contains, ignoring case",
       }),
     ),
     text: Type.Optional(
       Type.String({
         minLength: 1,
         maxLength: 200,
-        description:
-          "a text that the payload or the error contains, in upper or lower case; requires `queue`",
+        description: "a text that the payload or the error contains, ignoring case; requires `queue`",
       }),
     ),
     state: Type.Optional(

@@ -198,14 +198,14 @@ export const partsOfNames = {
   queue_part: Type.Optional(
     Type.String({
       pattern: "^[A-Za-z0-9._-]{1,64}$",
-      description: "1 to 64 characters that the name of the queue contains, in upper or lower case",
+      description: "1 to 64 characters that the name of the queue contains, ignoring case",
     }),
   ),
   type_part: Type.Optional(
     Type.String({
       minLength: 1,
       maxLength: 200,
-      description: "a text that the type contains, in upper or lower case",
+      description: "a text that the type contains, ignoring case",
     }),
   ),
 }

@@ -117,15 +117,14 @@ export const TasksQuery = Type.Object(
       Type.String({
         pattern: "^([A-Za-z0-9._-]{1,64}:)?[A-Za-z0-9._-]{1,64}$",
         description:
-          "a task id or a part of one, in upper or lower case; parts are searched only in the id itself, not in the name of its queue",
+          "a task id or a part of one, ignoring case; parts are searched only in the id itself, not in the name of its queue",
       }),
     ),
     text: Type.Optional(
       Type.String({
         minLength: 1,
         maxLength: 200,
-        description:
-          "a text that the payload or the error contains, in upper or lower case; requires `queue`",
+        description: "a text that the payload or the error contains, ignoring case; requires `queue`",
       }),
     ),
     order: Type.Optional(

@@ -24,7 +24,7 @@ export const QueuesQuery = Type.Object(
     queue_part: Type.Optional(
       Type.String({
         pattern: "^[A-Za-z0-9._-]{1,64}$",
-        description: "1 to 64 characters that the name of the queue contains, in upper or lower case",
+        description: "1 to 64 characters that the name of the queue contains, ignoring case",
       }),
     ),
     ...pageOf("queues", "^[A-Za-z0-9._-]{1,200}$"),

@@ -139,7 +139,7 @@ describe("purge", () => {
 })
 
 describe("a filter", () => {
-  test("by a part of the id, in any case, selects exactly what the list shows", async () => {
+  test("by a part of the id, ignoring case, selects exactly what the list shows", async () => {
     await using q = await ServedQueue.open()
     for (const name of ["Order-1", "order-2", "other"]) await q.submit({ task_id: name, delay_ms: 3_600_000 })
     // The name of the queue is no part of the id.

@@ -358,7 +358,7 @@ describe("queued tasks in the order of time", () => {
 })
 
 describe("by id", () => {
-  test("a whole id is found in any queue and state, with or without the queue, in any case", async () => {
+  test("a whole id is found in any queue and state, with or without the queue, ignoring case", async () => {
     await using q = await own()
     for (const [state, id] of Object.entries(await oneInEachState(q)))
       for (const text of [id, localOf(id)]) {
@@ -440,7 +440,7 @@ describe("by id", () => {
 })
 
 describe("by parts of names and by text", () => {
-  test("a part of the type and of the queue's name, in any case", async () => {
+  test("a part of the type and of the queue's name, ignoring case", async () => {
     await using q = await own()
     const email = await q.submit({ type: "send.Email", queue: "outgoing-mails" })
     await q.submit({ type: "send.sms", queue: "outgoing-mails" })

@@ -737,9 +737,9 @@ class DlqPurge(TypedDict, total=False):
     error: str
     """text that the error contains"""
     queue_part: str
-    """1 to 64 characters that the name of the queue contains, in upper or lower case"""
+    """1 to 64 characters that the name of the queue contains, ignoring case"""
     type_part: str
-    """a text that the type contains, in upper or lower case"""
+    """a text that the type contains, ignoring case"""
     reason: Literal["failed", "crashed", "timed_out", "expired", "released"]
     """why the tasks are dead"""
     fingerprint: str
@@ -804,9 +804,9 @@ class RetryMany(TypedDict, total=False):
     error: str
     """text that the error contains"""
     queue_part: str
-    """1 to 64 characters that the name of the queue contains, in upper or lower case"""
+    """1 to 64 characters that the name of the queue contains, ignoring case"""
     type_part: str
-    """a text that the type contains, in upper or lower case"""
+    """a text that the type contains, ignoring case"""
     reason: Literal["failed", "crashed", "timed_out", "expired", "released"]
     """why the tasks are dead"""
     fingerprint: str
@@ -851,9 +851,9 @@ class BulkCountFilter(TypedDict, total=False):
     error: str
     """text that the error contains"""
     queue_part: str
-    """1 to 64 characters that the name of the queue contains, in upper or lower case"""
+    """1 to 64 characters that the name of the queue contains, ignoring case"""
     type_part: str
-    """a text that the type contains, in upper or lower case"""
+    """a text that the type contains, ignoring case"""
     meta: dict[str, str]
     """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     older_than_ms: int
@@ -865,9 +865,9 @@ class BulkCountFilter(TypedDict, total=False):
     fingerprint: str
     """the fingerprint of a group from /dlq/groups"""
     id_part: str
-    """1 to 64 characters that the id without its queue contains, in upper or lower case"""
+    """1 to 64 characters that the id without its queue contains, ignoring case"""
     text: str
-    """a text that the payload or the error contains, in upper or lower case; requires `queue`"""
+    """a text that the payload or the error contains, ignoring case; requires `queue`"""
     state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "waiting", "delayed", "any", "ended"]
     """the state of the tasks (default: waiting with cancel, delayed with start_now, done with submit_again, otherwise dead); ended: done, dead or cancelled"""
 
@@ -904,9 +904,9 @@ class BulkRequestFilter(TypedDict, total=False):
     error: str
     """text that the error contains"""
     queue_part: str
-    """1 to 64 characters that the name of the queue contains, in upper or lower case"""
+    """1 to 64 characters that the name of the queue contains, ignoring case"""
     type_part: str
-    """a text that the type contains, in upper or lower case"""
+    """a text that the type contains, ignoring case"""
     meta: dict[str, str]
     """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     older_than_ms: int
@@ -918,9 +918,9 @@ class BulkRequestFilter(TypedDict, total=False):
     fingerprint: str
     """the fingerprint of a group from /dlq/groups"""
     id_part: str
-    """1 to 64 characters that the id without its queue contains, in upper or lower case"""
+    """1 to 64 characters that the id without its queue contains, ignoring case"""
     text: str
-    """a text that the payload or the error contains, in upper or lower case; requires `queue`"""
+    """a text that the payload or the error contains, ignoring case; requires `queue`"""
     state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "waiting", "delayed", "any", "ended"]
     """the state of the tasks (default: waiting with cancel, delayed with start_now, done with submit_again, otherwise dead); ended: done, dead or cancelled"""
     task_ids: list[str]
@@ -963,9 +963,9 @@ class BulkViewFilter(TypedDict, total=False):
     error: str
     """text that the error contains"""
     queue_part: str
-    """1 to 64 characters that the name of the queue contains, in upper or lower case"""
+    """1 to 64 characters that the name of the queue contains, ignoring case"""
     type_part: str
-    """a text that the type contains, in upper or lower case"""
+    """a text that the type contains, ignoring case"""
     meta: dict[str, str]
     """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     older_than_ms: int
@@ -977,9 +977,9 @@ class BulkViewFilter(TypedDict, total=False):
     fingerprint: str
     """the fingerprint of a group from /dlq/groups"""
     id_part: str
-    """1 to 64 characters that the id without its queue contains, in upper or lower case"""
+    """1 to 64 characters that the id without its queue contains, ignoring case"""
     text: str
-    """a text that the payload or the error contains, in upper or lower case; requires `queue`"""
+    """a text that the payload or the error contains, ignoring case; requires `queue`"""
     state: Literal["scheduled", "queued", "processing", "retrying", "done", "dead", "cancelled", "waiting", "delayed", "any", "ended"]
     """the state of the tasks (default: waiting with cancel, delayed with start_now, done with submit_again, otherwise dead); ended: done, dead or cancelled"""
 
@@ -1057,9 +1057,9 @@ class CancelMany(TypedDict, total=False):
     error: str
     """text that the error contains"""
     queue_part: str
-    """1 to 64 characters that the name of the queue contains, in upper or lower case"""
+    """1 to 64 characters that the name of the queue contains, ignoring case"""
     type_part: str
-    """a text that the type contains, in upper or lower case"""
+    """a text that the type contains, ignoring case"""
     meta: dict[str, str]
     """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     older_than_ms: int
