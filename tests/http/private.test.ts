@@ -92,6 +92,10 @@ async function fill(q: ServedQueue, redact: boolean): Promise<Record<string, str
     filter: { queue: q.queue, error: `${SECRET} and no other` },
     patch: { to: SECRET },
   })
+  await q.ask("POST", "/bulk", {
+    action: "submit_again",
+    filter: { queue: q.queue, text: `${SECRET} and no other` },
+  })
   return {
     done: done.id,
     dead: dead.id,
