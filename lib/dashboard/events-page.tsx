@@ -4,6 +4,7 @@ import { EVENT_NAMES, type EventData } from "../wire/events.ts"
 import { can, Problem, queryOf } from "./api.ts"
 import { brokerNow } from "./clock.ts"
 import { Filter, FilterBar, Select } from "./fields.tsx"
+import { held, toggleHold } from "./hold.tsx"
 import { type EventHandler, stream, useClock, useStream } from "./live.ts"
 import { Badge, Empty, ProblemNote, QueueLink, TaskLink } from "./parts.tsx"
 import { QueueNameFilter, SimilarQueues } from "./queue-names.tsx"
@@ -29,7 +30,7 @@ export function Events({ route: { query } }: { route: Route }) {
   const queue = query.get("queue") ?? ""
   const event = query.get("event") ?? ""
   const text = query.get("text") ?? ""
-  const [held, setHeld] = useState(false)
+  const isHeld = useStore(held)
   const rows = useRef<Row[]>([])
   const shown = useRef<Row[]>([])
   const key = useRef(0)
@@ -48,7 +49,7 @@ export function Events({ route: { query } }: { route: Route }) {
     rows.current.length = Math.min(rows.current.length, MAX_ROWS)
   }
   useStream(streamQuery, addRow, undefined, problem => setRefused({ query: streamQuery, problem }))
-  if (!held) shown.current = rows.current.filter(row => matches(row, text)).slice(0, MAX_SHOWN)
+  if (!isHeld) shown.current = rows.current.filter(row => matches(row, text)).slice(0, MAX_SHOWN)
   if (!can("read"))
     return (
       <>
@@ -61,8 +62,8 @@ export function Events({ route: { query } }: { route: Route }) {
       <div class="title">
         <h1>Events</h1>
         <span class="grow" />
-        <button type="button" aria-pressed={held} onClick={() => setHeld(!held)}>
-          {held ? "Continue" : "Hold"}
+        <button type="button" aria-pressed={isHeld} onClick={toggleHold}>
+          {isHeld ? "Continue" : "Hold"}
         </button>
       </div>
       <FilterBar query={query} names={["queue", "event", "text"]}>

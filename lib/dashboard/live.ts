@@ -6,6 +6,7 @@ import { useCallback, useEffect, useRef, useState } from "preact/hooks"
 import { EVENT_NAMES, type EventData, type EventName } from "../wire/events.ts"
 import { can, type Problem, refusalOf } from "./api.ts"
 import { BASE } from "./base.ts"
+import { held } from "./hold.tsx"
 import { noteNews, silence } from "./pulse.ts"
 import { Store } from "./store.ts"
 
@@ -133,6 +134,8 @@ export function useData<T>(
     let failures = 0
     let begun = 0
     let final = false
+    /** By the user, or after an action: also while the page is held. */
+    let isRequested = false
 
     const run = async () => {
       due = Infinity
@@ -140,7 +143,8 @@ export function useData<T>(
         wanted = true
         return
       }
-      if (document.hidden && begun > 0) return
+      if (begun > 0 && (document.hidden || (held.value && !isRequested))) return
+      isRequested = false
       busy = true
       wanted = false
       begun = performance.now()
@@ -173,8 +177,12 @@ export function useData<T>(
       timer = setTimeout(run, wait)
     }
     // Events reload at most once per MIN_GAP_MS, and not after a failure.
+    const reloadNow = () => {
+      isRequested = true
+      at(0)
+    }
     again.current = wait => {
-      if (wait === 0) return at(0)
+      if (wait === 0) return reloadNow()
       if (failures > 0 || final) return
       if (busy) wanted = true
       else at(Math.max(100, begun + wait - performance.now()))
@@ -187,11 +195,11 @@ export function useData<T>(
     const recover = () => {
       if (failures > 0 && !final) at(Math.random() * 500)
     }
-    const reloadNow = () => at(0)
     reloads.add(reloadNow)
     const unwatch = [
       () => void reloads.delete(reloadNow),
       stream.watch(() => stream.value === "open" && recover()),
+      held.watch(() => !held.value && !final && at(0)),
       silence.watch(() => silence.value === 0 && recover()),
     ]
     void run()
@@ -220,7 +228,7 @@ export function useClock(ms = 1_000): number {
   const [now, set] = useState(Date.now)
   useEffect(() => {
     const timer = setInterval(() => {
-      if (!document.hidden) set(Date.now())
+      if (!document.hidden && !held.value) set(Date.now())
     }, ms)
     return () => clearInterval(timer)
   }, [ms])

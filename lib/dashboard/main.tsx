@@ -8,6 +8,7 @@ import { DeadLetters } from "./dead.tsx"
 import { Events } from "./events-page.tsx"
 import { useFeed } from "./feed.ts"
 import { Field } from "./fields.tsx"
+import { HoldButton, held } from "./hold.tsx"
 import { applyInstallation, Brand, installationName } from "./installation.tsx"
 import { stream } from "./live.ts"
 import { Empty, ProblemNote } from "./parts.tsx"
@@ -159,6 +160,7 @@ function SignedIn() {
           </nav>
           <Search />
           <Connection />
+          <HoldButton />
           <div class="who">
             <span title={`${roles.join(", ")}${queues ? ` on ${queues.join(", ")}` : ""}`}>
               <SafeText text={name} most={40} />
@@ -212,6 +214,7 @@ function Connection() {
   const away = useStore(outage)
   const events = useStore(stream)
   const quiet = useStore(silence)
+  const isHeld = useStore(held)
   const [tone, text] =
     away === "broker"
       ? ["bad", "The broker cannot be reached"]
@@ -222,7 +225,9 @@ function Connection() {
           ? ["bad", "The broker cannot reach Redis"]
           : events === "lost"
             ? ["warn", "Reconnecting"]
-            : ["good", "Live"]
+            : isHeld
+              ? ["warn", "Held"]
+              : ["good", "Live"]
   return (
     <span
       class={`connection ${tone}`}

@@ -3,6 +3,7 @@ import { useId } from "preact/hooks"
 import { Select } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
 import { THEMES, TIMES, theme, times } from "./preferences.ts"
+import { SavedViews } from "./saved-views.tsx"
 import { useStore } from "./store.ts"
 
 const asOptions = (values: readonly string[]) => values.map(value => [value, value] as const)
@@ -27,6 +28,7 @@ export function Settings({ showShortcuts }: { showShortcuts: () => void }) {
           options={asOptions(TIMES)}
           onChange={value => times.choose(value)}
         />
+        <SavedViews />
         <button type="button" popovertarget={id} onClick={showShortcuts}>
           Keyboard shortcuts <kbd>?</kbd>
         </button>

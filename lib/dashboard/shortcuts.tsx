@@ -1,6 +1,7 @@
 /** Keyboard shortcuts: a list of them, views by `g` and a letter, rows by `j` and `k`. None works while one types. */
 import { useEffect, useState } from "preact/hooks"
 import { Dialog } from "./dialog.tsx"
+import { toggleHold } from "./hold.tsx"
 import { reloadAll } from "./live.ts"
 import { go } from "./route.ts"
 
@@ -12,6 +13,7 @@ const KEYS: readonly [keys: string, does: string][] = [
   ["j, k", "go to the next or the previous row"],
   ["Enter", "open the row"],
   ["r", "reload the view"],
+  ["h", "hold the page, or continue"],
 ]
 
 /** Listens to keys. Returns how to show the list, and the list if it is shown. */
@@ -30,6 +32,7 @@ export function useShortcuts(views: Views) {
       else if (key === "j") moveInRows(1)
       else if (key === "k") moveInRows(-1)
       else if (key === "r") reloadAll()
+      else if (key === "h") toggleHold()
       else return
       event.preventDefault()
     }

@@ -10,6 +10,7 @@ import { Table } from "./table.tsx"
 import { firstLineOf } from "./task-words.ts"
 import { formatCount, formatDuration, SafeText, Time } from "./text.tsx"
 import { DrainDialog, sortWorkers, WorkerTable } from "./worker-table.tsx"
+import { WorkerTimeline } from "./worker-timeline.tsx"
 
 const PAST_MS = 600_000
 const MAX_ATTEMPTS = 500
@@ -111,32 +112,46 @@ function RecentAttempts({ worker, queues }: { worker: string; queues: string }) 
       {newest.length === 0 ? (
         <p class="dim">This worker has leased no task since ten minutes before this page was opened.</p>
       ) : (
-        <Table
-          label="Recent attempts"
-          rows={newest}
-          keyOf={({ key }) => key}
-          columns={[
-            { head: "Task", cell: ({ task }) => <TaskLink id={task} /> },
-            { head: "Type", cell: ({ type = "" }) => <SafeText text={type} most={60} /> },
-            { head: "Outcome", cell: ({ end }) => <Badge of={end?.name ?? "processing"} /> },
-            { head: "Started", cell: ({ startedAt }) => <Time at={startedAt} /> },
-            {
-              head: "Ran for",
-              num: true,
-              cell: ({ end, startedAt }) => formatDuration((end?.at ?? brokerNow()) - startedAt),
-            },
-            {
-              head: "Error",
-              grow: true,
-              cell: ({ end }) => (
-                <span class="error">
-                  <SafeText text={firstLineOf(end?.error ?? "")} most={200} />
-                </span>
-              ),
-            },
-          ]}
-        />
+        <>
+          <WorkerTimeline bars={[...attempts.current.values()].map(barOf)} />
+          <Table
+            label="Recent attempts"
+            rows={newest}
+            keyOf={({ key }) => key}
+            columns={[
+              { head: "Task", cell: ({ task }) => <TaskLink id={task} /> },
+              { head: "Type", cell: ({ type = "" }) => <SafeText text={type} most={60} /> },
+              { head: "Outcome", cell: ({ end }) => <Badge of={end?.name ?? "processing"} /> },
+              { head: "Started", cell: ({ startedAt }) => <Time at={startedAt} /> },
+              {
+                head: "Ran for",
+                num: true,
+                cell: ({ end, startedAt }) => formatDuration((end?.at ?? brokerNow()) - startedAt),
+              },
+              {
+                head: "Error",
+                grow: true,
+                cell: ({ end }) => (
+                  <span class="error">
+                    <SafeText text={firstLineOf(end?.error ?? "")} most={200} />
+                  </span>
+                ),
+              },
+            ]}
+          />
+        </>
       )}
     </>
   )
+}
+
+function barOf({ key, task, type = "", startedAt, end }: Attempt) {
+  const outcome = end?.name ?? "processing"
+  return {
+    key,
+    label: `${task} ${type} ${outcome}, ${formatDuration((end?.at ?? brokerNow()) - startedAt)}`,
+    from: startedAt,
+    to: end?.at,
+    outcome,
+  }
 }

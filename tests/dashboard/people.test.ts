@@ -126,6 +126,18 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await call("POST", "/ack", { task_id: `${queue}:built` })
     await page.find("table", "Recent attempts")
     await page.reads("no bricks")
+    await page.find("image", /^3 attempts over .*, at most 3 at a time$/)
+    const bars = (await page.page.evaluate(
+      "[...document.querySelectorAll('.lanes rect')].map(bar => [bar.getAttribute('class'), bar.getAttribute('y'), bar.getBoundingClientRect().width])",
+    )) as [string, string, number][]
+    expect(bars.map(([, y]) => y)).toEqual(["0", "12", "24"])
+    expect(bars.map(([of]) => of).sort()).toEqual([
+      "attempt-bar done",
+      "attempt-bar failed",
+      "attempt-bar processing",
+    ])
+    const running = bars.find(([of]) => of.endsWith("processing"))![2]
+    for (const [of, , width] of bars) if (!of.endsWith("processing")) expect(width).toBeLessThan(running)
     const rows = (await page.page.evaluate(
       "[...document.querySelectorAll('[aria-label=\"Recent attempts\"] tbody tr')].map(row => row.innerText.replace(/\\s+/g, ' '))",
     )) as string[]
@@ -140,6 +152,65 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.find("dialog")
     await page.click("button", "Drain")
     await page.find("button", "Cancel drain: mason")
+    // A further page ends the session of the first one.
+    await using phone = await signedIn("#/workers/mason", { width: 390, height: 844, dark: true })
+    await phone.find("image", /^3 attempts over/)
+    expect([await phone.overflow(), await phone.barriers()]).toEqual([0, []])
+    await phone.picture("worker-phone")
+  })
+
+  test("a held page shows nothing new until one continues, but loads what one asks for", async () => {
+    const queue = freshName()
+    await call("POST", "/submit", { type: "t", queue, task_id: "first" })
+    await using page = await signedIn(`#/tasks?queue=${queue}`)
+    await page.reads(`${queue}:first`)
+    await page.click("button", /^Hold the page/)
+    await page.reads("Held")
+    await call("POST", "/submit", { type: "t", queue, task_id: "second" })
+    // Without Hold, the event would make the view load again within 1.2 s.
+    await page.page.evaluate(`new Promise(resolve => {
+      const source = new EventSource("/events?queue=${queue}&last_event_id=1-0")
+      source.addEventListener("submitted", ({ data }) => data.includes("second") && (source.close(), resolve()))
+    })`)
+    await Bun.sleep(2_000)
+    expect(await page.text()).not.toContain(`${queue}:second`)
+    await page.page.keyboard.press("r")
+    await page.reads(`${queue}:second`)
+    await call("POST", "/submit", { type: "t", queue, task_id: "third" })
+    await page.click("button", /^Continue/)
+    await page.reads(`${queue}:third`)
+    await page.reads("Live")
+    await page.page.keyboard.press("h")
+    await page.reads("Held")
+    expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
+    await page.picture("held")
+  })
+
+  test("views are saved under a name with their filters, survive a reload, and are removed", async () => {
+    const queue = freshName()
+    await using page = await signedIn(`#/tasks?queue=${queue}&state=retrying`, { width: 390, height: 844 })
+    const save = async (name: string) => {
+      await page.click("button", "Settings")
+      await (await page.find("textbox", "Name of this view")).focus()
+      await page.page.keyboard.type(name)
+      await page.page.keyboard.press("Enter")
+      await page.find("link", name)
+      await page.page.keyboard.press("Escape")
+    }
+    await save("stuck <b>mail</b>")
+    await page.page.goto(`${broker.url}/dashboard#/workers`)
+    await page.page.reload()
+    await save("workers")
+    await page.click("button", "Settings")
+    await page.picture("saved-views")
+    expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
+    await page.click("link", "stuck <b>mail</b>")
+    await page.find("heading", "Tasks")
+    expect(await page.page.evaluate("location.hash")).toBe(`#/tasks?queue=${queue}&state=retrying`)
+    if (!(await page.seen("textbox", "Name of this view"))) await page.click("button", "Settings")
+    for (const name of ["stuck <b>mail</b>", "workers"]) await page.click("button", `Remove the view ${name}`)
+    expect(await page.page.evaluate("localStorage.getItem('views')")).toBe("[]")
+    await page.page.evaluate("localStorage.removeItem('views')")
   })
 
   test("the theme and the way of showing times are kept in the browser", async () => {
