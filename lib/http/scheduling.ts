@@ -18,7 +18,7 @@ import { conflict, requiresOther } from "./faults.ts"
 import { faultsOf, readHeaders, sortedJson } from "./submitting.ts"
 import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 
-/** A page holds up to 100 schedules, and a broker reads as many of them to fire them. */
+/** A page holds up to 100 schedules, and a broker reads 50 of them at a time to fire them. */
 const MAX_TASK_BYTES = 65_536
 const MAX_PREVIEWED = 10
 const MAX_NEXT = 5

@@ -2,8 +2,8 @@
  * The times of a schedule: those of a cron expression in a time zone, or the multiples of an interval since 1970.
  *
  * When the clock skips an hour, the first of the times in it is moved by the length of the gap (02:30 becomes 03:30);
- * further times in it do not occur. When the clock repeats an hour, a schedule whose minute or hour is `*` runs in both
- * passes, and any other in the first one. tests/task/dst-times.json has examples from an independent source.
+ * further times in it do not occur. When the clock repeats an hour, a schedule whose minute or hour has all values runs
+ * in both passes, and any other in the first one. tests/task/dst-times.json has examples from an independent source.
  */
 
 export interface Recurrence {

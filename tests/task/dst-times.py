@@ -1,7 +1,7 @@
 """Writes dst-times.json: the times of cron expressions around changes of the clock, computed without lib/.
 
-Each minute of a window is compared with the expression by its local time. A schedule whose minute or hour is `*` also
-runs when the clock repeats an hour. The first matching time that the clock skips is moved by the length of the gap,
+Each minute of a window is compared with the expression by its local time. A schedule whose minute or hour has all values
+also runs when the clock repeats an hour. The first matching time that the clock skips is moved by the length of the gap,
 unless the schedule has an earlier time after the gap.
 
     python3 tests/task/dst-times.py > tests/task/dst-times.json
@@ -25,6 +25,7 @@ CHANGES = {
 EXPRESSIONS = {
     "30 2 * * *": 60, "0 0 * * *": 60, "0 1 * * *": 60, "10,40 2 * * *": 60, "5 */2 * * *": 6, "0 0 30 12 *": 60,
     "*/15 * * * *": 2, "* 2 * * *": 1, "25-57 * * * *": 1, "9,29,30,54 0-3 * * *": 4,
+    "0 */1 * * *": 4, "20 0-23 * * *": 4,
 }
 
 
@@ -45,7 +46,7 @@ def times(expression, zone, start, end):
     def matches(local):
         return all(value in field for value, field in zip((local.minute, local.hour, local.day, local.month), fields))
 
-    repeats = minute == "*" or hour == "*"
+    repeats = len(fields[0]) == 60 or len(fields[1]) == 24
     found, moved = set(), None
     at = start
     before = at.astimezone(zone).utcoffset()
