@@ -172,7 +172,7 @@ export function submission(queue: string, count: number, payload: unknown = PAYL
 }
 
 /** The acks for the tasks in an answer, as JSON without brackets, and their number. */
-function acksOf(answer: string): [acks: string, count: number] {
+export function acksOf(answer: string): [acks: string, count: number] {
   let acks = ""
   let count = 0
   for (let at = answer.indexOf('"id":"'); at >= 0; at = answer.indexOf('"id":"', at)) {

@@ -1,10 +1,11 @@
-/** Redis memory of a waiting task in bytes, by the size of its payload. */
+/** Redis memory of a waiting task in bytes, by the size of its payload, and of a done one. */
 import { Queue } from "bullmq"
 import { Redis } from "ioredis"
+import { TOKEN } from "../../support/harness.ts"
 import { startBroker } from "../../support/processes.ts"
 import { testRedis } from "../../support/redis.ts"
-import { submission } from "../contenders/ours.ts"
-import { Connection } from "../http.ts"
+import { acksOf, submission } from "../contenders/ours.ts"
+import { Connection, post } from "../http.ts"
 import type { Line, Row } from "../row.ts"
 import { withAof } from "../settings.ts"
 
@@ -22,17 +23,17 @@ export const bytes: Row = {
     const lines: Line[] = []
     for (const size of SIZES) {
       run.progress(`payloads of ${size} bytes`)
-      const ours = await growth(async socket => {
+      const ours = await growth(async (socket, tasks) => {
         await using broker = await startBroker(socket)
         const connection = await Connection.open(broker.url)
         const request = submission("default", PER_REQUEST, payloadOf(size))
-        for (let sent = 0; sent < TASKS; sent += PER_REQUEST) await connection.send(request)
+        for (let sent = 0; sent < tasks; sent += PER_REQUEST) await connection.send(request)
         connection.close()
       })
-      const bull = await growth(async socket => {
+      const bull = await growth(async (socket, tasks) => {
         const queue = new Queue("bench", { connection: { path: socket } })
         const jobs = Array(PER_REQUEST).fill({ name: "mail", data: payloadOf(size) })
-        for (let sent = 0; sent < TASKS; sent += PER_REQUEST) await queue.addBulk(jobs)
+        for (let sent = 0; sent < tasks; sent += PER_REQUEST) await queue.addBulk(jobs)
         await queue.close()
       })
       const unit = `bytes, of ${size}`
@@ -47,17 +48,37 @@ export const bytes: Row = {
         { contender: "BullMQ", unit, values: [bull] },
       )
     }
+    const done = await growth(async (socket, tasks) => {
+      await using broker = await startBroker(socket)
+      const connection = await Connection.open(broker.url)
+      const request = submission("default", PER_REQUEST, payloadOf(SIZES[0]!))
+      const lease = post("/lease", TOKEN, JSON.stringify({ max: PER_REQUEST, worker: "w1" }))
+      for (let ended = 0; ended < tasks; ended += PER_REQUEST) {
+        await connection.send(request)
+        const [acks] = acksOf(await connection.send(lease))
+        await connection.send(post("/ack", TOKEN, `[${acks}]`))
+      }
+      connection.close()
+    })
+    lines.push({
+      contender: "ours",
+      unit: `bytes, of ${SIZES[0]}, done`,
+      values: [done],
+      target: { atMost: 300 },
+    })
     return lines
   },
 }
 
-/** Memory growth of a new Redis per task, in bytes. */
-async function growth(fill: (socket: string) => Promise<void>): Promise<number> {
+/** Memory growth per task, in bytes. The first tasks are not counted: with them Redis stores scripts and statistics. */
+async function growth(fill: (socket: string, tasks: number) => Promise<void>): Promise<number> {
   await using server = await testRedis(withAof("no"))
   const redis = new Redis({ path: server.socket })
   const used = async () => Number(/used_memory:(\d+)/.exec(await redis.info("memory"))![1])
+  await fill(server.socket, PER_REQUEST)
+  await Bun.sleep(200)
   const before = await used()
-  await fill(server.socket)
+  await fill(server.socket, TASKS)
   // Redis frees the buffers of the connections a little later.
   await Bun.sleep(200)
   const grown = (await used()) - before
