@@ -114,12 +114,16 @@ function explainMark(queue: ShownQueue): string {
   return mark === undefined ? "" : "no workers: tasks wait, and no worker has polled this queue for a minute"
 }
 
+const SHORT_MARKS = { paused: " =", "no workers": " !" } as const
 const MARK_STYLES = { paused: "yellow", "no workers": "red" } as const
 const WORKER_STYLES: Partial<Record<WorkerView["state"], Style>> = {
   draining: "yellow",
   stale: "red",
   gone: "dim",
 }
+
+const roomForNames = (columns: number, shown: object): number =>
+  Math.max(8, columns - 8 * Object.keys(shown).length - 2)
 
 function tables(
   { queues, workers = [], selected, order }: ScreenState,
@@ -129,12 +133,14 @@ function tables(
   const hasRates = queues.some(({ rates }) => rates !== undefined)
   const hasWorkers = queues.some(({ workers }) => workers !== undefined)
   // A narrow terminal shows fewer columns, so that names have room.
+  const nameWidth = Math.min(WIDE_NAME, Math.max(0, ...queues.map(({ queue }) => Bun.stringWidth(queue))))
+  const rates = columns >= 80 && roomForNames(columns, { ...COUNTS, ...RATES }) >= nameWidth ? RATES : {}
   const shown = Object.entries({
     ...COUNTS,
-    ...(columns >= 80 && hasRates ? RATES : {}),
+    ...(hasRates ? rates : {}),
     ...(columns >= 100 && hasWorkers ? WORKERS : {}),
   })
-  const width = Math.max(8, columns - 8 * shown.length - 2)
+  const width = roomForNames(columns, shown)
   const forWorkers = Math.min(workers.length, Math.max(0, Math.floor(room / 3) - 2))
   const space = room - (forWorkers > 0 ? forWorkers + 2 : 0)
   const selectedIndex = Math.max(
@@ -148,8 +154,7 @@ function tables(
   ]
   const rows: Line[] = queues.slice(first, first + space).map(queue => {
     const mark = markOf(queue)
-    const isShort = mark === "no workers" && width < WIDE_NAME
-    const label = mark === undefined ? "" : isShort ? " !" : ` [${mark}]`
+    const label = mark === undefined ? "" : width < WIDE_NAME ? SHORT_MARKS[mark] : ` [${mark}]`
     const name = safeText(queue.queue, width - label.length)
     const gap = " ".repeat(Math.max(0, width - Bun.stringWidth(name) - label.length))
     return [

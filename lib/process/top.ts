@@ -54,7 +54,9 @@ async function main({ sort = "name", reverse }: OptionValues): Promise<number> {
       if (!state.queues.some(({ queue }) => queue === state.selected)) state.selected = state.queues[0]?.queue
       state.fault = undefined
     } catch (error) {
-      state.fault = (error as Error).message
+      // The cause is short: the screen shows the address beside it.
+      const { message, cause } = error as Error
+      state.fault = cause instanceof Error ? cause.message : message
       void token.refresh()
     }
   }

@@ -77,6 +77,18 @@ test("a queue with waiting tasks that nobody polls is marked", () => {
   expect(lines.at(-2)).toStartWith("no workers: tasks wait")
 })
 
+test("at 80 columns long names have room: rates are left out, and marks are short beside rates", () => {
+  const of = (name: string) => queue(name, { rates: {}, paused: true })
+  const long = renderScreen(seen({ queues: [of("invoices-of-tenant-seven")] }), SIZE)
+  expect(long[4]).toStartWith("  invoices-of-tenant-seven [paused]  ")
+  expect(long[3]).not.toContain("IN/S")
+  const short = renderScreen(seen({ queues: [of("newsletters-2")] }), SIZE)
+  expect(short[3]).toContain("IN/S")
+  expect(short[4]).toStartWith("  newsletters… =  ")
+  const wide = renderScreen(seen({ queues: [of("invoices-of-tenant-seven")] }), { columns: 110, rows: 24 })
+  expect(wide[3]).toContain("IN/S")
+})
+
 test("the rates of all queues are summed", () => {
   const rates = { submitted: 1.25, leased: 1, done: 1_250, failed: 0 }
   const queues = [queue("a", { rates }), queue("b", { rates: { ...rates, failed: 2 } })]
