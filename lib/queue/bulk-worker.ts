@@ -283,7 +283,7 @@ export class BulkWorker {
     const { scripts } = this.parts
     const { canary } = operation.progress
     const { task_id: id, retried_at: since } = canary!
-    const [state] = await scripts.call("states", queueOf(id), {}, [{ id: localOf(id) }])
+    const state = await scripts.callOne("states", queueOf(id), {}, { id: localOf(id) })
     canary!.state = state || undefined
     if (state === "done") {
       operation.state = "running"

@@ -30,15 +30,13 @@ const MAX_TRIES = 10
 
 export async function changeTask(parts: ChangeParts, id: string, change: TaskChange): Promise<void> {
   const { scripts, outcomes, sweeper, clock } = parts
-  const { payload, priority = "", when = "", meta } = change
+  const { payload = "", priority = "", when = "", meta } = change
   const { queue, localId } = splitId(id)
-  const body = payload === undefined ? { inline: "", large: "" } : inlineOrLarge(payload)
+  const body = inlineOrLarge(payload)
   for (let tries = 0; tries < MAX_TRIES; tries++) {
     const labels = meta === undefined ? { members: "", known: "" } : await withLabels(scripts, id, meta)
     const item = { id: localId, ...body, priority, when, ...labels }
-    const [[code, attempt, at]] = (await scripts.call("change", queue, {}, [item])) as [
-      Awaited<ReturnType<typeof scripts.call<"change">>>[number],
-    ]
+    const [code, attempt, at] = await scripts.callOne("change", queue, {}, item)
     switch (code) {
       case "changed":
         outcomes.publish("changed", id, { at, attempt })

@@ -104,12 +104,10 @@ export class DeadLetters {
   }
 
   /** Retries one dead task, with another payload if one is given. */
-  async retry(id: string, payload?: string): Promise<void> {
+  async retry(id: string, payload = ""): Promise<void> {
     const { queue, localId } = splitId(id)
-    const newPayload = payload === undefined ? { inline: "", large: "" } : inlineOrLarge(payload)
-    const items = [{ id: localId, ...newPayload }]
-    const [answer] = await this.parts.scripts.call("retryDead", queue, { before: "" }, items)
-    const [code, attempt, at] = answer!
+    const item = { id: localId, ...inlineOrLarge(payload) }
+    const [code, attempt, at] = await this.parts.scripts.callOne("retryDead", queue, { before: "" }, item)
     if (code === "duplicate") throw new Refused("key_taken", { task_id: id })
     if (code !== "requeued") throw new Refused("not_in_dlq", { task_id: id })
     this.parts.outcomes.publish("retried", id, { at, attempt })

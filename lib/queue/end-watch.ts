@@ -62,7 +62,6 @@ export class EndWatch {
   /** Has the task's end published, and returns whether the task has still to end. */
   async #mark(id: string): Promise<boolean> {
     const { queue, localId } = splitId(id)
-    const [answer] = await this.scripts.call("watch", queue, {}, [{ id: localId }])
-    return answer === "watched"
+    return (await this.scripts.callOne("watch", queue, {}, { id: localId })) === "watched"
   }
 }

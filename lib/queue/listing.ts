@@ -39,7 +39,7 @@ export const PLACES: Record<State, readonly string[]> = {
 
 export async function findTask(scripts: Scripts, id: string, sight: Sight): Promise<Task> {
   const { queue, localId } = splitId(id)
-  const [raw] = await scripts.call("inspect", queue, {}, [{ id: localId }])
+  const raw = await scripts.callOne("inspect", queue, {}, { id: localId })
   if (!raw) throw new Refused("task_not_found", { task_id: id })
   return readTask(queue, raw, sight)
 }

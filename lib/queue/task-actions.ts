@@ -112,7 +112,7 @@ export class TaskActions {
     let part: { at: number; task: NewTask }[] = []
     let text = 0
     for (const [at, id] of ids.entries()) {
-      const [found] = await scripts.call("inspect", queueOf(id), {}, [{ id: localOf(id) }])
+      const found = await scripts.callOne("inspect", queueOf(id), {}, { id: localOf(id) })
       const original = found ? readTask(queueOf(id), found, "all") : undefined
       if (original !== undefined && states.includes(original.state) && original.finishedAt! <= before) {
         const task = taskLike(original)
@@ -140,7 +140,7 @@ export class TaskActions {
     let part: Item<"retryDead">[] = []
     let text = 0
     for (const [i, item] of items(ids).entries()) {
-      const [found] = await scripts.call("inspect", queue, {}, [item])
+      const found = await scripts.callOne("inspect", queue, {}, item)
       const payload = found ? mergedText(readTask(queue, found, "all").payload, patch) : ""
       text += payload.length
       part.push({ ...item, ...inlineOrLarge(payload) })

@@ -54,7 +54,7 @@ export async function whyTask(
   hasWaiters: (queue: string) => boolean,
 ): Promise<Why> {
   const { queue, localId } = splitId(id)
-  const [found] = await scripts.call("why", queue, {}, [{ id: localId }])
+  const found = await scripts.callOne("why", queue, {}, { id: localId })
   if (!found) throw new Refused("task_not_found", { task_id: id })
   return explain(queue, found, sight, hasWaiters(queue))
 }

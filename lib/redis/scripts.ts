@@ -495,6 +495,10 @@ export async function runShared<N extends SharedScriptName>(
 /** The scripts that read several queues in one call. */
 type ScriptOfQueues = { [N in ScriptName]: "queues" extends keyof Arguments<N> ? N : never }[ScriptName]
 
+/** The scripts that answer a list, with one answer for each item. */
+type ScriptOfItems = { [N in ScriptName]: Replies[N] extends unknown[] ? N : never }[ScriptName]
+type AnswerOf<N extends ScriptOfItems> = Replies[N] extends (infer A)[] ? A : never
+
 /** Runs the scripts of queues. */
 export class Scripts {
   readonly #prepared: Record<ScriptName, Prepared>
@@ -533,6 +537,17 @@ export class Scripts {
     for (const some of chunks(queues, this.#queuesAtOnce))
       results.push(...(await Promise.all(chunks(some, this.queuesPerCall).map(read))))
     return results
+  }
+
+  /** Runs a script on a queue with one item, and returns the answer to it. */
+  async callOne<N extends ScriptOfItems>(
+    name: N,
+    queue: string,
+    args: Arguments<N>,
+    item: Item<N>,
+  ): Promise<AnswerOf<N>> {
+    const [answer] = (await this.call(name, queue, args, [item])) as unknown as [AnswerOf<N>]
+    return answer
   }
 
   /** Runs a script on a queue. Throws Refused if Redis fails. `mustReplicate`: its writes must not be lost. */

@@ -15,7 +15,7 @@ function encodeBody(policy: string, type: string, payload: string): { body: stri
   return { body: `${policy}\n\n${JSON.stringify(type)}\n${inline}`, large }
 }
 
-/** A payload is stored either within the task's text or under its own key; the other one is "". */
+/** A payload is stored either within the task's text or under its own key; the other one is "". Two "" keep the payload. */
 export const inlineOrLarge = (payload: string): { inline: string; large: string } =>
   payload.length > MAX_INLINE ? { inline: "", large: payload } : { inline: payload, large: "" }
 

@@ -296,7 +296,7 @@ class Change extends OfTask {
     const id = this.target(model)
     const { payload, priority, when } = this.change
     const expected = model.change(id, this.change)
-    const body = payload === "" ? { inline: "", large: "" } : inlineOrLarge(payload)
+    const body = inlineOrLarge(payload)
     // Later than any expiry.
     const start = { "": "", now: "+0", later: `+${2 * LATER_MS}` }[when]
     const item = { id, ...body, priority, when: start, members: "", known: "" }

@@ -113,18 +113,16 @@ export class ScriptQueue extends DirectQueue {
   }
 
   async extend(id: string, lease: string, timeout: number | "" = "") {
-    const [answer] = await this.scripts.call("extend", this.name, {}, [{ id, lease, timeout, ...NO_NEWS }])
-    return answer!
+    return await this.scripts.callOne("extend", this.name, {}, { id, lease, timeout, ...NO_NEWS })
   }
 
   async change(id: string, change: Partial<Item<"change">>) {
-    const [answer] = await this.scripts.call("change", this.name, {}, [{ ...NO_CHANGE, id, ...change }])
-    return answer![0]
+    const [code] = await this.scripts.callOne("change", this.name, {}, { ...NO_CHANGE, id, ...change })
+    return code
   }
 
   async watch(id: string) {
-    const [answer] = await this.scripts.call("watch", this.name, {}, [{ id }])
-    return answer!
+    return await this.scripts.callOne("watch", this.name, {}, { id })
   }
 
   /** Returns how many tasks were deleted. */
@@ -134,18 +132,17 @@ export class ScriptQueue extends DirectQueue {
   }
 
   async deleteEnded(id: string, states = "done dead cancelled", before: number | "" = "") {
-    const [answer] = await this.scripts.call("deleteEnded", this.name, { states, before }, [{ id }])
-    return answer![0]
+    const [code] = await this.scripts.callOne("deleteEnded", this.name, { states, before }, { id })
+    return code
   }
 
   async retryDead(id: string, before: number | "" = "") {
-    const [answer] = await this.scripts.call("retryDead", this.name, { before }, [{ id, ...SAME_PAYLOAD }])
-    return answer![0]
+    const [code] = await this.scripts.callOne("retryDead", this.name, { before }, { id, ...SAME_PAYLOAD })
+    return code
   }
 
   async cancel(id: string, retention = HOUR) {
-    const [answer] = await this.scripts.call("cancel", this.name, { retention }, [{ id }])
-    const [code, state] = answer!
+    const [code, state] = await this.scripts.callOne("cancel", this.name, { retention }, { id })
     return [code, state] as const
   }
 
