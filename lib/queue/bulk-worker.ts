@@ -36,7 +36,7 @@ import type { TaskActions } from "./task-actions.ts"
 /** How often a broker looks for operations that are due. */
 const LOOK_MS = 2_000
 /** How long a claim lasts. It is renewed with each page. */
-const LEASE_MS = 5_000
+const CLAIM_MS = 5_000
 /** How many operations a broker works on at the same time. */
 const MAX_AT_ONCE = 4
 const MAX_TASKS_PER_PAGE = 500
@@ -132,7 +132,7 @@ export class BulkWorker {
 
   async #workOnDue(): Promise<void> {
     while (!this.#isClosed) {
-      const claim = await runShared(this.parts.store, "bulkClaim", { lease: LEASE_MS }).catch(() => null)
+      const claim = await runShared(this.parts.store, "bulkClaim", { claim: CLAIM_MS }).catch(() => null)
       if (claim === null) return
       await this.#workOn(claim).catch(error =>
         this.parts.log.error("A bulk operation cannot be read", { bulk_id: claim[0], error }),
@@ -205,11 +205,11 @@ export class BulkWorker {
       progress.seen += page.seen
       progress.cursor = page.next
       if (page.next === undefined && !this.#looksAgain(operation)) return undefined
-      await this.#save(operation, LEASE_MS)
+      await this.#save(operation, CLAIM_MS)
       return 0
     }
     operation.page = page
-    await this.#save(operation, LEASE_MS)
+    await this.#save(operation, CLAIM_MS)
     if (operation.stop === "") return this.#finishPage(operation, false)
     operation.page = undefined
     return 0
@@ -266,7 +266,7 @@ export class BulkWorker {
     progress.seen += looked
     progress.done += purged
     if (looked < limit) return undefined
-    await this.#save(operation, LEASE_MS)
+    await this.#save(operation, CLAIM_MS)
     return purged
   }
 
@@ -415,7 +415,7 @@ export class BulkWorker {
     this.parts.log.error("A step of a bulk operation failed", { bulk_id: id, error })
     progress.failures = (progress.failures ?? 0) + 1
     if (progress.failures < MAX_FAILURES || !isUnfinished(operation.state))
-      return this.#release(operation, LEASE_MS)
+      return this.#release(operation, CLAIM_MS)
     progress.cause = message.slice(0, MAX_CAUSE_CHARACTERS).toWellFormed()
     await this.#end(operation, "failed")
   }

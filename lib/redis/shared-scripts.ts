@@ -99,7 +99,7 @@ export const SHARED_SCRIPTS = {
   bulkClaim: {
     source: bulkClaim,
     keys: { due: BULK_DUE, operation: BULK_OPERATION },
-    args: ["lease"],
+    args: ["claim"],
     each: [],
   },
   bulkSave: {

@@ -137,7 +137,7 @@ test("a cancel that has found tasks of groups looks again, for those that worker
 test("a broker whose claim has lapsed can store nothing any more", async () => {
   await using o = await opened()
   const id = await begun(o, { action: "purge", state: "dead" }, [freshName()])
-  const claim = async () => (await runShared(o.runner, "bulkClaim", { lease: 0 }))!
+  const claim = async () => (await runShared(o.runner, "bulkClaim", { claim: 0 }))!
   const [, first] = await claim()
   const [, second, , , , , , , , , taken] = await claim()
   expect([first, second, taken]).toEqual([1, 2, 1])
