@@ -109,34 +109,21 @@ function explain(
       const atLeast = position < 0
       const ahead = higher + (atLeast ? 10_000 : position)
       const facts = { task, ahead, atLeast, ...(polledAt === undefined ? {} : { polledAt }) }
-      if (paused !== "")
-        return {
-          ...facts,
-          cause: "paused",
-          sentence: `It is ready, but its queue has been paused ${since(Number(paused))}${reason === "" ? "." : `: ${reason}`}`,
-          pausedAt: Number(paused),
-          ...(reason === "" ? {} : { pauseReason: reason }),
-        }
+      if (paused !== "") {
+        const pause = { pausedAt: Number(paused), ...(reason === "" ? {} : { pauseReason: reason }) }
+        const why = `its queue has been paused ${since(pause.pausedAt)}${reason === "" ? "." : `: ${reason}`}`
+        return { ...facts, ...blocked("paused", why), ...pause }
+      }
       if (polledAt === undefined)
-        return {
-          ...facts,
-          cause: "no_workers",
-          sentence: "It is ready, but no worker has ever polled this queue.",
-        }
+        return { ...facts, ...blocked("no_workers", "no worker has ever polled this queue.") }
       if (now - polledAt > NO_WORKERS_MS)
-        return {
-          ...facts,
-          cause: "no_workers",
-          sentence: `It is ready, but no worker has polled this queue for ${seconds(now - polledAt)}.`,
-        }
+        return { ...facts, ...blocked("no_workers", `no worker has polled this queue ${since(polledAt)}.`) }
       if (held !== undefined)
         return { ...facts, ...explainGroup(queue, task.group!, held, heldUntil!, note!, holders!, now) }
-      if (limited === 1)
-        return {
-          ...facts,
-          cause: "limited",
-          sentence: `It is ready, but its queue has reached its concurrency or rate limit; ${goFirst(ahead)}.`,
-        }
+      if (limited === 1) {
+        const why = `its queue has reached its concurrency or rate limit; ${goFirst(ahead)}.`
+        return { ...facts, ...blocked("limited", why) }
+      }
       const others = ahead === 0 ? "it is next" : `${atLeast ? "at least " : ""}${goFirst(ahead)}`
       return { ...facts, cause: "waiting", sentence: `It is ready and waits for a worker: ${others}.` }
     }
@@ -152,6 +139,9 @@ function lastOutcome({ history }: Task): string {
   return `${outcome === "released" ? "was released by its worker" : "did not succeed"}${said}`
 }
 
+/** A ready task that may not be leased. */
+const blocked = (cause: Why["cause"], why: string) => ({ cause, sentence: `It is ready, but ${why}` })
+
 /** Why no task of a group may be leased. */
 function explainGroup(
   queue: string,
@@ -162,40 +152,25 @@ function explainGroup(
   holders: readonly string[],
   now: number,
 ): Pick<Why, "cause" | "sentence" | "blockedBy" | "heldUntil" | "pauseReason"> {
-  const name = JSON.stringify(group)
+  const itsGroup = `its group ${JSON.stringify(group)}`
   const blockedBy = holders.map(id => joinId(queue, id))
-  const cause = GROUP_CAUSES[held]
+  const next = `the next task can start in ${seconds(until - now)}.`
+  const because = (why: string) => blocked(GROUP_CAUSES[held], why)
   switch (held) {
     case "concurrency":
-      return {
-        cause,
-        sentence: `It is ready, but its group ${name} has reached its concurrency limit.`,
-        blockedBy,
-      }
-    case "order":
-      return {
-        cause,
-        sentence: `It is ready, but its group ${name} is in strict order, and ${blockedBy[0] ?? "an earlier task"} has not ended.`,
-        blockedBy,
-      }
+      return { ...because(`${itsGroup} has reached its concurrency limit.`), blockedBy }
+    case "order": {
+      const earlier = blockedBy[0] ?? "an earlier task"
+      return { ...because(`${itsGroup} is in strict order, and ${earlier} has not ended.`), blockedBy }
+    }
     case "rate":
-      return {
-        cause,
-        sentence: `It is ready, but its group ${name} has reached its rate limit; the next task can start in ${seconds(until - now)}.`,
-        heldUntil: until,
-      }
+      return { ...because(`${itsGroup} has reached its rate limit; ${next}`), heldUntil: until }
     case "asked":
-      return {
-        cause,
-        sentence: `It is ready, but a worker has asked to hold its group ${name}; the next task can start in ${seconds(until - now)}.`,
-        heldUntil: until,
-      }
+      return { ...because(`a worker has asked to hold ${itsGroup}; ${next}`), heldUntil: until }
     case "paused":
-      return {
-        cause,
-        sentence: `It is ready, but its group ${name} is paused${note === "" ? "." : `: ${note}`}`,
-        ...(note === "" ? {} : { pauseReason: note }),
-      }
+      return note === ""
+        ? because(`${itsGroup} is paused.`)
+        : { ...because(`${itsGroup} is paused: ${note}`), pauseReason: note }
     default:
       throw held satisfies never
   }
