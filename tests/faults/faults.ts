@@ -86,66 +86,32 @@ const LASTS: Record<LinkFault, [number, number]> = {
 
 const pick = <T>(all: readonly T[], at: number): T => all[Math.floor(at * all.length)]!
 
-function brokerKind(
-  weight: number,
-  lasts: [number, number],
-  hit: (seat: BrokerSeat, ms: number) => Promise<number>,
-): Kind {
-  return {
+/** Makes kinds of faults that hit one of several seats. */
+const kindOf =
+  <Seat>(seatsOf: (scene: Scene) => readonly Seat[], about: (seat: Seat) => Omit<Act, "run">) =>
+  (weight: number, lasts: [number, number], hit: (seat: Seat, ms: number) => Promise<number>): Kind => ({
     weight,
     lasts,
-    act({ brokers }, { victim, lastsMs }) {
-      const seat = pick(brokers, victim)
-      return {
-        on: `broker ${seat.index}`,
-        touches: [seat.index],
-        probes: [seat.clients.url],
-        run: () => hit(seat, lastsMs),
-      }
+    act(scene, { victim, lastsMs }) {
+      const seat = pick(seatsOf(scene), victim)
+      return { ...about(seat), run: () => hit(seat, lastsMs) }
     },
-  }
-}
+  })
 
-function workerKind(
-  weight: number,
-  lasts: [number, number],
-  hit: (seat: WorkerSeat, ms: number) => Promise<number>,
-): Kind {
-  return {
-    weight,
-    lasts,
-    act({ workers }, { victim, lastsMs }) {
-      const seat = pick(workers, victim)
-      return {
-        on: `worker ${seat.index}`,
-        touches: [],
-        worker: seat.index,
-        probes: [],
-        run: () => hit(seat, lastsMs),
-      }
-    },
-  }
-}
+const brokerKind = kindOf(
+  ({ brokers }) => brokers,
+  ({ index, clients }) => ({ on: `broker ${index}`, touches: [index], probes: [clients.url] }),
+)
 
-function clientKind(
-  weight: number,
-  lasts: [number, number],
-  hit: (seat: ClientSeat, ms: number) => Promise<number>,
-): Kind {
-  return {
-    weight,
-    lasts,
-    act({ clients }, { victim, lastsMs }) {
-      const seat = pick(clients, victim)
-      return {
-        on: `client ${seat.part.index}`,
-        touches: [],
-        probes: [],
-        run: () => hit(seat, lastsMs),
-      }
-    },
-  }
-}
+const workerKind = kindOf(
+  ({ workers }) => workers,
+  ({ index }) => ({ on: `worker ${index}`, touches: [], worker: index, probes: [] }),
+)
+
+const clientKind = kindOf(
+  ({ clients }) => clients,
+  ({ part }) => ({ on: `client ${part.index}`, touches: [], probes: [] }),
+)
 
 async function frozen(seat: { signal(signal: NodeJS.Signals): void }, ms: number): Promise<number> {
   seat.signal("SIGSTOP")
