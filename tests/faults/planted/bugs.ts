@@ -77,7 +77,7 @@ export const BUGS: Bug[] = [
     file: "lib/lua/settle.lua",
     edits: [
       [
-        'finish(t, "done", done, now + (policy.result_ttl >= 0 and policy.result_ttl or retention))',
+        'if policy.result_ttl < 0 then\n      completed_ids[#completed_ids + 1] = t.id\n    else\n      join(done, now + policy.result_ttl, t.id)\n    end\n    finish(t, "done")',
         "join(leases, now, t.id)",
       ],
     ],
@@ -86,7 +86,7 @@ export const BUGS: Bug[] = [
   {
     name: "a dead task is missing in the dead-letter queue",
     file: "lib/lua/moves.lua",
-    edits: [["  join(set, score, t.id)\n", '  if state ~= "dead" then join(set, score, t.id) end\n']],
+    edits: [["  join(dead, now, t.id)\n", ""]],
     signs: ["one state", "keys"],
   },
   {
@@ -116,33 +116,36 @@ export const BUGS: Bug[] = [
   },
   {
     name: "a large payload outlives its task",
-    file: "lib/lua/sweep.lua",
-    edits: [["keys[#keys + 1] = payload .. id\n", "keys[#keys + 1] = task .. id\n"]],
+    file: "lib/lua/deletion.lua",
+    edits: [
+      ["    keys[#keys + 1] = payload .. id\n  end\n", "  end\n"],
+      ["      keys[#keys + 1] = payload .. id\n    end\n", "    end\n"],
+    ],
     signs: ["keys", "keys left"],
   },
   {
     name: "a submit is answered before it is written",
-    file: "lib/queue/task-queue.ts",
+    file: "lib/queue/create-tasks.ts",
     edits: [
       [
-        "const answers = await this.#submits.runByQueue(items, item => item.task.queue)",
-        `this.#submits.runByQueue(items, item => item.task.queue).catch(() => {})
-    const answers = items.map(({ localId, task }) => [task.when === undefined ? "queued" : "scheduled", localId] as const)`,
+        "const answers = await submits.runByQueue(items, item => item.task.queue)",
+        `submits.runByQueue(items, item => item.task.queue).catch(() => {})
+  const answers = items.map(({ localId, task }) => [task.when === undefined ? "queued" : "scheduled", localId, clock.now()] as const)`,
       ],
     ],
     signs: ["lost"],
   },
   {
     name: "the broker repeats a submit whose reply was lost, under a new id",
-    file: "lib/queue/task-queue.ts",
+    file: "lib/queue/create-tasks.ts",
     edits: [
       [
-        "const answers = await this.#submits.runByQueue(items, item => item.task.queue)",
-        `const answers = await this.#submits.runByQueue(items, item => item.task.queue).catch(async error => {
-      for (const item of items) if (item.task.idempotency === undefined) item.localId = newLocalId()
-      await Bun.sleep(300)
-      return this.#submits.runByQueue(items, item => item.task.queue)
-    })`,
+        "const answers = await submits.runByQueue(items, item => item.task.queue)",
+        `const answers = await submits.runByQueue(items, item => item.task.queue).catch(async error => {
+    for (const item of items) if (item.task.idempotency === undefined) item.localId = newLocalId(clock.now())
+    await Bun.sleep(300)
+    return submits.runByQueue(items, item => item.task.queue)
+  })`,
       ],
     ],
     signs: ["made twice"],
