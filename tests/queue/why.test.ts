@@ -59,7 +59,7 @@ describe("why", () => {
 
   test("counts a worker that is waiting now as polling", async () => {
     await using q = await ServedQueue.open()
-    const waiting = q.ask("POST", "/lease", { queues: [q.queue], wait_ms: 500 })
+    const waiting = q.ask("POST", "/lease", { queues: [q.queue], wait_ms: 20_000 })
     await until("it waits", () => q.broker.queue.waiting === 1)
     const id = await q.submit({ delay_ms: 1 })
     expect((await waiting).body.tasks[0].id).toBe(id)
