@@ -9,6 +9,7 @@ import { QueueNameFilter, SimilarQueues } from "./queue-names.tsx"
 import { pagesOf, type Route, refine } from "./route.ts"
 import { Pager, Table } from "./table.tsx"
 import { SafeText, Time } from "./text.tsx"
+import { workerHash } from "./worker-table.tsx"
 
 const ACTIONS_PER_PAGE = 50
 
@@ -86,7 +87,13 @@ function Queues({ queues }: { queues: ActionView["queues"] }) {
 function Target({ task_id, schedule, group, worker }: ActionView) {
   if (task_id !== undefined) return <TaskLink id={task_id} />
   if (schedule !== undefined) return <a href={`#/schedules/${encodeURIComponent(schedule)}`}>{schedule}</a>
-  return <SafeText text={group ?? worker ?? ""} most={128} />
+  if (worker !== undefined)
+    return (
+      <a href={workerHash(worker)}>
+        <SafeText text={worker} most={64} />
+      </a>
+    )
+  return <SafeText text={group ?? ""} most={128} />
 }
 
 function Details({ details }: { details: ActionView["details"] }) {

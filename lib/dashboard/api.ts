@@ -47,14 +47,14 @@ export async function requestText(
 ): Promise<string> {
   const answer = await send(method, path, body, signal, key)
   if (answer.ok) return answer.text()
-  throw await problemOf(answer, path)
+  throw await problemOf(answer, method, path)
 }
 
 /** Why the broker refuses to open an event stream, of which EventSource does not inform; undefined: it does not. */
 export async function refusalOf(path: string): Promise<Problem | undefined> {
   const abort = new AbortController()
   const answer = await send("GET", path, undefined, abort.signal, undefined)
-  if (!answer.ok) return problemOf(answer, path)
+  if (!answer.ok) return problemOf(answer, "GET", path)
   abort.abort()
   return undefined
 }
@@ -115,7 +115,7 @@ async function send(
   }
 }
 
-async function problemOf(answer: Response, path: string): Promise<Problem> {
+async function problemOf(answer: Response, method: string, path: string): Promise<Problem> {
   const { status } = answer
   const text = await answer.text()
   if (status === 401 && path !== "/session") {
@@ -123,7 +123,10 @@ async function problemOf(answer: Response, path: string): Promise<Problem> {
     session.set(null)
   }
   try {
-    const { error, detail, field }: Partial<ProblemView> = JSON.parse(text)
+    const { error, detail, field, code }: Partial<ProblemView> = JSON.parse(text)
+    // The advice of the broker is for requests that change something.
+    if (method === "GET" && code === "redis_unavailable")
+      return new Problem(status, error ?? "Redis is unavailable", "The page retries automatically.")
     const where = field && !detail?.includes(field) ? `${field}: ` : ""
     return new Problem(status, error ?? `The broker answered ${status}`, detail && where + detail)
   } catch {

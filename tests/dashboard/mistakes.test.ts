@@ -227,4 +227,22 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await goTo(page, `#/queues/${limited}`)
     await page.find("button", "Limits")
   })
+
+  test("while Redis does not answer, a view that only reads says that it tries again, and does", async () => {
+    await using away = await testRedis()
+    await using reader = await testBroker({ redisTimeoutMs: 500 }, away.socket)
+    await using page = await browser.signedIn(reader.url, "#/queues", TOKEN, { expect: /503/ })
+    await page.reads("No task has been submitted yet")
+    process.kill(away.pid, "SIGSTOP")
+    try {
+      await page.page.goto(`${reader.url}/dashboard#/actions`)
+      await page.reads("The page retries automatically.")
+      await page.find("status", /cannot reach Redis/)
+      expect(await page.text()).not.toContain("may have taken effect")
+    } finally {
+      process.kill(away.pid, "SIGCONT")
+    }
+    await page.reads("No actions")
+    await page.find("status", /live/i)
+  })
 })

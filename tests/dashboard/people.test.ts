@@ -36,6 +36,8 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await call("PUT", `/queues/${queue}/settings`, { concurrency: 5 })
     await call("POST", `/queues/${queue}/pause`, { reason: "the mail server is moved" })
     await call("POST", "/queues/another/pause")
+    await call("POST", "/lease", { queues: [queue], worker: "w-of-actions" })
+    await call("POST", "/workers/w-of-actions/drain")
     await using page = await signedIn(`#/queues/${queue}`)
     await (await page.find("main")).value(
       "[...this.querySelectorAll('a')].find(a => a.innerText === 'Actions').click()",
@@ -51,6 +53,10 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.page.goto(`${broker.url}/dashboard#/actions?action=setQueueSettings`)
     await until("the filter applies", async () => !(await page.text()).includes("the mail server is moved"))
     await page.reads("concurrency: none → 3")
+    await page.page.goto(`${broker.url}/dashboard#/actions?action=drainWorker`)
+    await page.click("link", "w-of-actions")
+    await page.find("heading", "w-of-actions")
+    await call("DELETE", "/workers/w-of-actions/drain")
   })
 
   test("the page of actions fits a phone", async () => {
