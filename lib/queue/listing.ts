@@ -30,7 +30,7 @@ export interface Page {
 export const PLACES: Record<State, readonly string[]> = {
   scheduled: ["due"],
   retrying: ["due"],
-  queued: ["9", "8", "7", "6", "5", "4", "3", "2", "1", "0", "grouped", "firsts"],
+  queued: ["9", "8", "7", "6", "5", "4", "3", "2", "1", "0", "firsts", "grouped"],
   processing: ["leases"],
   done: ["completed", "done"],
   dead: ["dead"],
