@@ -2,7 +2,7 @@
 import { BrokerProblem, BrokerUnreachable, type SubmitOptions } from "../client.ts"
 import { pause } from "../pause.ts"
 import { formatAge, tableLines } from "./terminal-text.ts"
-import { type Call, type Command, defined, type Members } from "./tq-call.ts"
+import { type Call, type Command, defined, type Members, UsageError } from "./tq-call.ts"
 
 const DEFAULT_SHOWN = 1_000
 const RETRY_MS = 1_000
@@ -59,18 +59,19 @@ export const list = <T>({
   },
   async run(call) {
     const limit = call.integer("limit") ?? DEFAULT_SHOWN
+    if (limit === 0) throw new UsageError("--limit takes a whole number from 1 on, not 0")
     const rows: T[] = []
     const json: unknown[] = []
     let cursor: string | undefined
     do {
-      const size = Math.max(1, Math.min(pageSize, limit - rows.length))
+      const size = Math.min(pageSize, limit - rows.length)
       const [found, next] = await page(call, { limit: size, ...defined({ cursor }) })
       rows.push(...found)
       json.push(...(call.answer()[name] as unknown[]))
       cursor = next
     } while (cursor !== undefined && rows.length < limit)
     const lines = table(call, columns, rows.slice(0, limit), empty)
-    if (cursor !== undefined) lines.push(`There are more: --limit ${10 * Math.max(1, limit)} shows them.`)
+    if (cursor !== undefined) lines.push(`There are more: --limit ${10 * limit} shows them.`)
     return { lines, json: { [name]: json.slice(0, limit) } }
   },
 })

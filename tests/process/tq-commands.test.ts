@@ -274,6 +274,9 @@ test("a submit whose answer is lost is repeated, and creates one task", async ()
     submitted.out,
   ])
   requests = 0
+  const named = await run(lossy, ["submit", "add", "[1]", "--queue", queue, "--id", "mine"])
+  expect([named.code, named.out, requests]).toEqual([0, `${queue}:mine\n`, 2])
+  requests = 0
   const once = await run(lossy, ["submit", "add", "[1]", "--queue", queue, "--retry-for", "0s"])
   expect([once.code, once.out, requests]).toEqual([1, "", 1])
   await proxy.stop(true)
