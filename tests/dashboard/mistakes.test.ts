@@ -154,12 +154,12 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
 
   test("dead tasks are found by parts of the names of their type and queue", async () => {
     const queue = `${freshName()}-Invoices`
-    await submit(queue, { type: "Invoice.created", max_retries: 0 })
-    const { tasks } = (await answered(post(broker, "/lease", { queues: [queue] }))) as {
+    for (const type of ["Invoice.created", "welcome"]) await submit(queue, { type, max_retries: 0 })
+    const { tasks } = (await answered(post(broker, "/lease", { queues: [queue], max: 2 }))) as {
       tasks: { id: string; lease: string }[]
     }
-    const [{ id, lease }] = tasks as [{ id: string; lease: string }]
-    await answered(post(broker, "/ack", { task_id: id, lease, status: "failed", error: "no" }))
+    for (const { id, lease } of tasks)
+      await answered(post(broker, "/ack", { task_id: id, lease, status: "failed", error: "no" }))
     await using page = await signedIn("#/dead?type_part=voice&queue_part=-inv")
     await page.find("cell", "Invoice.created")
     await page.click("button", "Retry all")
