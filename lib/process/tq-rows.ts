@@ -59,7 +59,7 @@ export const list = <T>({
   },
   async run(call) {
     const limit = call.integer("limit") ?? DEFAULT_SHOWN
-    if (limit === 0) throw new UsageError("--limit takes a whole number from 1 on, not 0")
+    if (limit === 0) throw new UsageError("--limit takes a whole number of 1 or more, not 0")
     const rows: T[] = []
     const json: unknown[] = []
     let cursor: string | undefined

@@ -267,7 +267,7 @@ test.each([
   ],
   [["queues", "set", "q", "a..b=1"], 'tq queues set: "a..b=1" is not member=value'],
   [["schedules", "preview", "starts_at=2027-01-99"], "tq schedules preview: starts_at takes a time such as"],
-  [["workers", "--limit", "0"], "tq workers: --limit takes a whole number from 1 on, not 0"],
+  [["workers", "--limit", "0"], "tq workers: --limit takes a whole number of 1 or more, not 0"],
   [["workers", "--state", "dead"], "tq workers: --state takes live, draining, stale, gone, not"],
   [["tasks", "--state", "waiting"], "tq tasks: --state takes scheduled, "],
   [["history", "--last", "1 day"], "tq history: --last takes a time such as"],
