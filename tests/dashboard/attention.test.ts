@@ -1,32 +1,31 @@
 /** The overview of the dashboard: what needs attention comes first, in order and in words, over any number of queues. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { Redis } from "ioredis"
 import { QUEUES } from "../../lib/redis/keys.ts"
 import type { QueueView } from "../../lib/wire/managing.ts"
-import { chromium, TestBrowser, type TestPage } from "../support/browser.ts"
+import { chromium, type TestPage } from "../support/browser.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { testRedis } from "../support/redis.ts"
 import { answered, post } from "../support/requests.ts"
+import { sharedBrowser } from "../support/shared-browser.ts"
 
 setDefaultTimeout(60_000)
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
-  let browser: TestBrowser
+  const browser = sharedBrowser()
   let redis: Awaited<ReturnType<typeof testRedis>>
   let admin: Redis
   let broker: TestBroker
   beforeAll(async () => {
-    ;[browser, redis] = await Promise.all([TestBrowser.start(), testRedis()])
+    redis = await testRedis()
     admin = new Redis(redis.socket)
     broker = await testBroker({}, redis.socket)
   })
   afterAll(async () => {
-    await browser?.[Symbol.asyncDispose]()
     await broker?.[Symbol.asyncDispose]()
     admin?.disconnect()
     await redis?.[Symbol.asyncDispose]()
   })
-  afterEach(() => expect(browser.faults.splice(0)).toEqual([]))
 
   const signedIn = (hash: string, look = {}): Promise<TestPage> =>
     browser.signedIn(broker.url, hash, TOKEN, look)
@@ -98,7 +97,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       ((await (await broker.call("GET", `/queues/${queue}`)).json()) as QueueView).settings
     await using page = await signedIn(`#/queues/${queue}`)
     const save = async () => {
-      await page.page.evaluate("[...document.querySelectorAll('dialog[open] button')].at(-1).click()")
+      await page.submitDialog()
       await until("the dialog is closed", async () => (await page.seen("dialog")) === undefined)
     }
     await page.click("button", "Limits")

@@ -1,35 +1,25 @@
 /** Bulk operations in the dashboard, in real Chromium: dialogs, their page, and selecting tasks in lists. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, setDefaultTimeout, test } from "bun:test"
 import type { BulkView } from "../../lib/wire/bulk.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
 import type { QueueView } from "../../lib/wire/managing.ts"
-import { chromium, TestBrowser, type TestPage } from "../support/browser.ts"
+import { chromium, type TestPage } from "../support/browser.ts"
 import { bulkUntil, hasEnded, leaseAll, makeDead, settle } from "../support/bulk.ts"
 import { TOKEN, until } from "../support/harness.ts"
 import { ServedQueue } from "../support/served-queue.ts"
+import { sharedBrowser } from "../support/shared-browser.ts"
 
 // The preload sets the timeout only for the first of several files.
 setDefaultTimeout(60_000)
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
-  let browser: TestBrowser
+  const browser = sharedBrowser()
   let q: ServedQueue
-  beforeAll(async () => {
-    browser = await TestBrowser.start()
-  })
-  afterAll(async () => {
-    await browser?.[Symbol.asyncDispose]()
-  })
-  afterEach(() => expect(browser.faults.splice(0)).toEqual([]))
 
   const signedIn = (hash: string, look = {}): Promise<TestPage> =>
     browser.signedIn(q.broker.url, hash, TOKEN, look)
   const operations = async () => (await q.ask("GET", "/bulk")).body.operations as BulkView[]
   const depth = async () => ((await q.ask("GET", `/queues/${q.queue}`)).body as QueueView).depth
-  const confirm = async (page: TestPage) => {
-    await page.find("dialog")
-    await page.page.evaluate("[...document.querySelectorAll('dialog[open] button')].at(-1).click()")
-  }
   /** Opens the page again, as after a closed tab. */
   const reopen = async (page: TestPage, hash: string) => {
     await page[Symbol.asyncDispose]()
@@ -48,7 +38,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       await page.fill("Reason", "the route is back")
       expect(await page.barriers()).toEqual([])
       await page.picture("bulk-retry")
-      await confirm(page)
+      await page.submitDialog()
       await page.reads("waiting for canary")
       await page.find("button", "Stop")
       await page.picture("bulk-running")
@@ -82,7 +72,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await using page = await signedIn(`#/dead?queue=${q.queue}`)
     await page.click("button", "Retry all")
     await page.find("button", "Retry 5")
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("waiting for canary")
     await q.ack((await q.lease())[0]!, { status: "failed", error: "the route is still closed" })
     await page.reads(/died again: the route is still closed/)
@@ -117,7 +107,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.picture("selection")
     expect(await page.barriers()).toEqual([])
     await page.click("button", "Cancel 1")
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("1 task cancelled")
     await page.click("button", "Close")
     expect((await q.task(ids[0]!)).status).toBe("cancelled")
@@ -128,7 +118,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.click("button", "Select everything that matches")
     await page.click("button", "Cancel all matching")
     await page.find("button", "Cancel 30")
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("30 tasks cancelled")
     await page.click("button", "Close")
     expect((await depth()).cancelled).toBe(31)
@@ -144,7 +134,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.find("button", "Purge 3")
     await page.click("button", "Retry 3")
     await page.click("checkbox", /Canary/)
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("3 tasks retried")
     await page.click("button", "Close")
     await page.reads("No dead tasks")
@@ -154,7 +144,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.page.goto(`${q.broker.url}/dashboard#/queues/${q.queue}?state=delayed`)
     await page.click("button", "Select everything that matches")
     await page.click("button", "Run now all matching")
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("1 task made ready")
     expect((await depth()).delayed).toBe(0)
   })
@@ -179,7 +169,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       await page.click("button", "Select everything that matches")
       await page.click("button", button)
       await page.find("button", confirmed)
-      await confirm(page)
+      await page.submitDialog()
       await page.reads(result)
       await page.click("button", "Close")
     }
@@ -210,7 +200,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.click("button", "Select everything that matches")
     await page.click("button", "Cancel all waiting or running")
     await page.find("button", "Cancel 2")
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("2 tasks cancelled")
     expect((await q.task(`${q.queue}:other`)).status).toBe("scheduled")
   })
@@ -226,13 +216,13 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.click("checkbox", `Select ${first.id}`)
     await page.find("button", "Purge 1")
     await page.click("button", "Run again 1")
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("1 task submitted again")
     await page.click("button", "Close")
     expect(await q.lease()).toMatchObject([{ again_of: first.id }])
     await page.click("checkbox", "Select this page")
     await page.click("button", "Purge 2")
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("2 tasks purged")
     await page.click("button", "Close")
     await page.reads("No done tasks")
@@ -242,14 +232,14 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.click("button", "Select everything that matches")
     await page.click("button", "Run again all matching")
     await page.find("button", "Run again 1")
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("1 task submitted again")
     expect(await depth()).toMatchObject({ queued: 1, cancelled: 1 })
 
     await page.page.goto(`${q.broker.url}/dashboard#/tasks/${cancelled}`)
     page.expectFaults(/404/)
     await page.click("button", "Delete")
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("No task has this id")
     expect((await depth()).cancelled).toBe(0)
   })

@@ -1,12 +1,13 @@
 /** The charts that show the history of the broker, in real Chromium on a real broker. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { History } from "../../lib/dashboard/history.ts"
 import { completePoints, labelsOf, linesOf, SPANS } from "../../lib/dashboard/spans.ts"
 import { HISTORY, HISTORY_TYPES } from "../../lib/redis/keys.ts"
 import { type HistoryAnswer, MINUTE_MS } from "../../lib/wire/charting.ts"
-import { chromium, TestBrowser, type TestPage } from "../support/browser.ts"
+import { chromium, type TestPage } from "../support/browser.ts"
 import { DirectQueue, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { testRedis } from "../support/redis.ts"
+import { sharedBrowser } from "../support/shared-browser.ts"
 
 setDefaultTimeout(60_000)
 
@@ -81,7 +82,7 @@ describe("five minutes", () => {
 })
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
-  let browser: TestBrowser
+  const browser = sharedBrowser()
   let redis: Awaited<ReturnType<typeof testRedis>>
   let direct: DirectQueue
   let broker: TestBroker
@@ -105,18 +106,16 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     for (let hour = Math.floor(now / 60) - 719; hour <= now / 60; hour++)
       for (const series of ["", "mail", "mail:welcome"])
         await write("h", hour, series, MAIL.replace("s120", `m60s${3_000 + (hour % 24) * 200}`))
-    ;[browser, broker] = await Promise.all([TestBrowser.start(), testBroker({}, redis.socket)])
+    broker = await testBroker({}, redis.socket)
     await broker.call("POST", "/submit", { type: "welcome", queue: "mail" })
     const at = (now - 300) * MINUTE_MS
     await broker.call("POST", "/history/marks", { text: "deploy <b>v1.2</b>", at })
   })
   afterAll(async () => {
-    await browser?.[Symbol.asyncDispose]()
     await broker?.[Symbol.asyncDispose]()
     await direct?.[Symbol.asyncDispose]()
     await redis?.[Symbol.asyncDispose]()
   })
-  afterEach(() => expect(browser.faults.splice(0)).toEqual([]))
 
   /** What the legend of a chart says about a place between its left (0) and right (1) edge. */
   async function legendAt(page: TestPage, title: string, place: number): Promise<string> {

@@ -1,13 +1,14 @@
 /** The dashboard in real Chromium on a real broker. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { type ApiToken, hashOf, ROLES, type Role } from "../../lib/config/tokens.ts"
 import { ACCESS } from "../../lib/http/access.ts"
 import type { RouteName } from "../../lib/wire/routes.ts"
 import type { ScheduleView } from "../../lib/wire/scheduling.ts"
-import { chromium, type Look, TestBrowser, type TestPage } from "../support/browser.ts"
+import { chromium, type Look, type TestPage } from "../support/browser.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { startBroker } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
+import { sharedBrowser } from "../support/shared-browser.ts"
 
 // The preload sets the timeout only for the first of several files.
 setDefaultTimeout(60_000)
@@ -98,7 +99,7 @@ if (chromium === undefined)
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
   const queue = freshName()
-  let browser: TestBrowser
+  const browser = sharedBrowser()
   let broker: TestBroker
   beforeAll(async () => {
     const tokens = [
@@ -109,14 +110,11 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       ...ROLES.map(role => tokenOf(`only-${role}`, [role])),
       tokenOf("bound", ["read", "operate", "submit"], [queue]),
     ]
-    ;[browser, broker] = await Promise.all([TestBrowser.start(), testBroker({ tokens })])
+    broker = await testBroker({ tokens })
   })
   afterAll(async () => {
-    await browser?.[Symbol.asyncDispose]()
     await broker?.[Symbol.asyncDispose]()
   })
-
-  afterEach(() => expect(browser.faults.splice(0)).toEqual([]))
 
   async function opened(hash = "", look: Look = {}, url = broker.url): Promise<TestPage> {
     const page = await browser.page(look)
@@ -278,7 +276,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     const id = await submitted({ delay_ms: 3_600_000 })
     await using page = await signedIn(`#/tasks/${id}`, secretOf("only-submit"))
     await page.click("button", "Cancel")
-    await confirm(page)
+    await page.submitDialog()
     await page.find("status", /cancelled/)
     await until("the button goes", async () => !(await page.seen("button", "Cancel")))
     expect((await call("GET", `/status/${id}`)).status).toBe("cancelled")
@@ -313,7 +311,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await until("the dialog closes", async () => !(await page.seen("dialog")))
     expect((await call("GET", `/status/${id}`)).status).toBe("scheduled")
     await page.click("button", "Cancel")
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("cancelled")
     expect((await call("GET", `/status/${id}`)).status).toBe("cancelled")
   })
@@ -334,7 +332,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.reads(/02:30 GMT-[45]/)
     expect(await page.barriers()).toEqual([])
     await page.picture("schedule-new")
-    await confirm(page)
+    await page.submitDialog()
     await page.find("link", id)
     expect(await stored()).toMatchObject({ cron: "30 2 * * *", time_zone: "America/New_York" })
     expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
@@ -347,7 +345,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await until("it has run", async () => (await stored()).fired === 1)
     await page.click("button", "Pause")
     await page.fill("Reason", "the office is closed")
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("the office is closed")
     expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
     await page.picture("schedule-paused")
@@ -355,21 +353,15 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await until("it is resumed", async () => (await stored()).paused === false)
     await page.click("button", "Edit")
     await page.fill("Task", '{"type": "echo", "payload": 12345678901234567890}')
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("12345678901234567890")
     expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
     await page.picture("schedule")
     await page.click("button", "Delete")
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("No schedules")
     expect((await broker.call("GET", `/schedules/${id}`)).status).toBe(404)
   })
-
-  /** Clicks the last button of the open dialog. */
-  async function confirm(page: TestPage): Promise<void> {
-    await page.find("dialog")
-    await page.page.evaluate("[...document.querySelectorAll('dialog[open] button')].at(-1).click()")
-  }
 
   test("a queue is paused with a reason and resumed", async () => {
     const held = freshName()
@@ -377,7 +369,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await using page = await signedIn(`#/queues/${held}`)
     await page.click("button", "Pause")
     await page.fill("Reason", "the mail server is being moved")
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("the mail server is being moved")
     expect(await call("GET", `/queues/${held}`)).toMatchObject({ paused: true })
     expect(await page.barriers()).toEqual([])
@@ -400,7 +392,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.reads("each group: 1 running, strict order")
     await page.click("button", "Pause group acme")
     await page.fill("Reason", "the tenant has asked for it")
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("the tenant has asked for it")
     const view = () => call("GET", `/queues/${grouped}/groups/acme`)
     expect(await view()).toMatchObject({ pause_reason: "the tenant has asked for it" })
@@ -410,7 +402,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await (await page.find("button", "Group limits: acme")).focus()
     await page.page.keyboard.press("Enter")
     await page.page.type("dialog input[type=number]", "5")
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("5 running")
     expect(await view()).toMatchObject({ limits: { concurrency: 5 } })
     expect(await page.barriers()).toEqual([])
@@ -428,7 +420,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.page.evaluate(
       `[...document.querySelectorAll("tr")].find(row => row.innerText.includes("${name}")).querySelector("button").click()`,
     )
-    await confirm(page)
+    await page.submitDialog()
     await until("it drains", async () => {
       const { workers } = await call("GET", "/workers")
       return workers!.some(({ worker, state }) => worker === name && state === "draining")
@@ -451,7 +443,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect(await (await page.find("checkbox", /canary/i)).value<boolean>("this.checked")).toBeTrue()
     await page.picture("dead-retry")
     expect(await page.barriers()).toEqual([])
-    await confirm(page)
+    await page.submitDialog()
     // Leases the canary in place of a worker.
     let first: { task_id: string; lease: string } | undefined
     await until("the canary is there", async () => {
@@ -476,10 +468,10 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     const field = await page.find("textbox", "Payload")
     expect(await field.value<string>("this.value")).toBe("{}")
     await page.fill("Payload", '{"to": ')
-    await confirm(page)
+    await page.submitDialog()
     await page.find("alert", /json/i)
     await page.fill("Payload", '{"to": "grace"}')
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("queued again")
     expect(await call("GET", `/status/${id}`)).toMatchObject({ status: "queued", payload: { to: "grace" } })
   })

@@ -2,10 +2,11 @@
  * Every view of the dashboard after a bounded load, in both themes, at 1440 and 390 px: no error on the console, no serious
  * violation of accessibility, no name, id or time in two lines, and figures that agree with /metrics.
  */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
-import { chromium, TestBrowser, type TestPage } from "../support/browser.ts"
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { chromium, type TestPage } from "../support/browser.ts"
 import { type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { testRedis } from "../support/redis.ts"
+import { sharedBrowser } from "../support/shared-browser.ts"
 
 setDefaultTimeout(120_000)
 
@@ -17,19 +18,17 @@ const ROUNDS = 40
 const ROW_PX = 72
 
 describe.skipIf(chromium === undefined)("after a bounded load", () => {
-  let browser: TestBrowser
+  const browser = sharedBrowser()
   let redis: Awaited<ReturnType<typeof testRedis>>
   let broker: TestBroker
   beforeAll(async () => {
-    ;[browser, redis] = await Promise.all([TestBrowser.start(), testRedis()])
+    redis = await testRedis()
     broker = await testBroker({}, redis.socket)
   })
   afterAll(async () => {
-    await browser?.[Symbol.asyncDispose]()
     await broker?.[Symbol.asyncDispose]()
     await redis?.[Symbol.asyncDispose]()
   })
-  afterEach(() => expect(browser.faults.splice(0)).toEqual([]))
 
   async function call(method: string, path: string, body?: unknown) {
     const answer = await broker.call(method, path, body)

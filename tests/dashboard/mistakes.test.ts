@@ -1,27 +1,26 @@
 /** What an operator gets wrong in forms and addresses: the page says what would be right, and loses nothing. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import type { QueueView } from "../../lib/wire/managing.ts"
-import { chromium, TestBrowser, type TestPage } from "../support/browser.ts"
+import { chromium, type TestPage } from "../support/browser.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { testRedis } from "../support/redis.ts"
 import { answered, post } from "../support/requests.ts"
+import { sharedBrowser } from "../support/shared-browser.ts"
 
 setDefaultTimeout(60_000)
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
-  let browser: TestBrowser
+  const browser = sharedBrowser()
   let redis: Awaited<ReturnType<typeof testRedis>>
   let broker: TestBroker
   beforeAll(async () => {
-    ;[browser, redis] = await Promise.all([TestBrowser.start(), testRedis()])
+    redis = await testRedis()
     broker = await testBroker({}, redis.socket)
   })
   afterAll(async () => {
-    await browser?.[Symbol.asyncDispose]()
     await broker?.[Symbol.asyncDispose]()
     await redis?.[Symbol.asyncDispose]()
   })
-  afterEach(() => expect(browser.faults.splice(0)).toEqual([]))
 
   const signedIn = (hash: string, look = {}): Promise<TestPage> =>
     browser.signedIn(broker.url, hash, TOKEN, look)
@@ -29,8 +28,6 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     answered(post(broker, "/submit", { type: "mail", queue, ...more }))
   const settingsOf = async (queue: string) =>
     ((await (await broker.call("GET", `/queues/${queue}`)).json()) as QueueView).settings
-  const save = (page: TestPage) =>
-    page.page.evaluate("[...document.querySelectorAll('dialog[open] button')].at(-1).click()")
   const thresholdsOpen = (page: TestPage, open?: boolean) =>
     page.page.evaluate(
       `(() => { const of = document.querySelector('details.thresholds'); if (${open} !== undefined) of.open = ${open}; return of.open })()`,
@@ -45,14 +42,14 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await thresholdsOpen(page, true)
     await page.fill("A task waits for (s)", "never")
     await thresholdsOpen(page, false)
-    await save(page)
+    await page.submitDialog()
     await until("the field is shown", () => thresholdsOpen(page))
     await page.fill("A task waits for (s)", "0")
-    await save(page)
+    await page.submitDialog()
     await page.reads('must be a whole number from 1 to 2678400000 (default 300000), or "off"')
     expect(await page.seen("dialog")).toBeDefined()
     await page.fill("A task waits for (s)", "OFF")
-    await save(page)
+    await page.submitDialog()
     await until("the dialog is closed", async () => (await page.seen("dialog")) === undefined)
     expect(await settingsOf(queue)).toEqual({ attention: { oldest_wait_ms: "off" } })
   })
@@ -69,11 +66,11 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.find("dialog")
     await page.reads("Starts are limited to 100 per 1 min, burst 100; 5 per second, burst 5.")
     await page.fill("Burst", "7")
-    await save(page)
+    await page.submitDialog()
     await page.reads("A burst needs a number of starts per second")
     await page.fill("Burst", "")
     await page.fill("Max running", "3")
-    await save(page)
+    await page.submitDialog()
     await until("the dialog is closed", async () => (await page.seen("dialog")) === undefined)
     expect(await settingsOf(queue)).toMatchObject({ concurrency: 3, rate })
   })
@@ -105,7 +102,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
     await page.click("button", `Pause group ${groups[2]}`)
     await page.find("dialog")
-    await save(page)
+    await page.submitDialog()
     await page.find("button", `Resume group ${groups[2]}`)
     // A message may cover the link.
     await (await page.find("link", groups[1]!)).focus()

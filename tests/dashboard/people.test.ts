@@ -1,27 +1,26 @@
 /** The views about people and machines: actions of operators, workers, brokers. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { Redis } from "ioredis"
 import { WORKERS_SEEN } from "../../lib/redis/keys.ts"
-import { chromium, type Look, TestBrowser, type TestPage } from "../support/browser.ts"
+import { chromium, type Look, type TestPage } from "../support/browser.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { testRedis } from "../support/redis.ts"
+import { sharedBrowser } from "../support/shared-browser.ts"
 
 setDefaultTimeout(60_000)
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
-  let browser: TestBrowser
+  const browser = sharedBrowser()
   let redis: Awaited<ReturnType<typeof testRedis>>
   let broker: TestBroker
   beforeAll(async () => {
-    ;[browser, redis] = await Promise.all([TestBrowser.start(), testRedis()])
+    redis = await testRedis()
     broker = await testBroker({}, redis.socket)
   })
   afterAll(async () => {
-    await browser?.[Symbol.asyncDispose]()
     await broker?.[Symbol.asyncDispose]()
     await redis?.[Symbol.asyncDispose]()
   })
-  afterEach(() => expect(browser.faults.splice(0)).toEqual([]))
 
   const signedIn = (hash: string, look: Look = {}): Promise<TestPage> =>
     browser.signedIn(broker.url, hash, TOKEN, look)

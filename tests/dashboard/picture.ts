@@ -125,7 +125,7 @@ await using broker = await testBroker(
   { tokens: [{ name: "operator", roles: ROLES, queues: undefined, hash: hashOf(SECRET) }] },
   redis.socket,
 )
-await using browser = await TestBrowser.start()
+await using browser = new TestBrowser()
 const page = await openPage(browser, broker.url, "#/queues", { width: 1_200, height: 1_060 })
 const end = new AbortController()
 const load = run(broker, end.signal)

@@ -1,22 +1,21 @@
 /** Search in the dashboard: parts of ids and names, texts, and the order of tasks over all queues. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
-import { chromium, TestBrowser, type TestPage } from "../support/browser.ts"
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { chromium, type TestPage } from "../support/browser.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { submitted } from "../support/requests.ts"
+import { sharedBrowser } from "../support/shared-browser.ts"
 
 setDefaultTimeout(60_000)
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
-  let browser: TestBrowser
+  const browser = sharedBrowser()
   let broker: TestBroker
   beforeAll(async () => {
-    ;[browser, broker] = await Promise.all([TestBrowser.start(), testBroker()])
+    broker = await testBroker()
   })
   afterAll(async () => {
-    await browser?.[Symbol.asyncDispose]()
     await broker?.[Symbol.asyncDispose]()
   })
-  afterEach(() => expect(browser.faults.splice(0)).toEqual([]))
 
   const signedIn = (hash: string): Promise<TestPage> => browser.signedIn(broker.url, hash, TOKEN)
   const hashOf = (page: TestPage) =>

@@ -1,26 +1,25 @@
 /** What the dashboard shows is what the broker has, in real Chromium. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import type { QueueView } from "../../lib/wire/managing.ts"
-import { chromium, TestBrowser, type TestPage } from "../support/browser.ts"
+import { chromium, type TestPage } from "../support/browser.ts"
 import { freshName, type TestBroker, TOKEN, testBroker } from "../support/harness.ts"
 import { startBroker } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
+import { sharedBrowser } from "../support/shared-browser.ts"
 
 // The preload sets the timeout only for the first of several files.
 setDefaultTimeout(60_000)
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
-  let browser: TestBrowser
+  const browser = sharedBrowser()
   let broker: TestBroker
   let queue: string
   beforeAll(async () => {
-    ;[browser, broker] = await Promise.all([TestBrowser.start(), testBroker()])
+    broker = await testBroker()
   })
   afterAll(async () => {
-    await browser?.[Symbol.asyncDispose]()
     await broker?.[Symbol.asyncDispose]()
   })
-  afterEach(() => expect(browser.faults.splice(0)).toEqual([]))
 
   const signedIn = (hash: string, url = broker.url): Promise<TestPage> => browser.signedIn(url, hash, TOKEN)
   const call = async (method: string, path: string, body?: unknown) => {
@@ -39,10 +38,6 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   const fail = async (error: string, retry: { retry_in_ms?: number } = {}) =>
     call("POST", "/ack", { ...(await lease()), status: "failed", error, ...retry })
   const view = (): Promise<QueueView> => call("GET", `/queues/${queue}`) as Promise<QueueView>
-  const confirm = async (page: TestPage) => {
-    await page.find("dialog")
-    await page.page.evaluate("[...document.querySelectorAll('dialog[open] button')].at(-1).click()")
-  }
 
   test("saving the limits of a queue keeps its other settings", async () => {
     queue = freshName()
@@ -55,7 +50,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await call("PUT", `/queues/${queue}/settings`, settings)
     await using page = await signedIn(`#/queues/${queue}`)
     await page.click("button", "Limits")
-    await confirm(page)
+    await page.submitDialog()
     await page.find("status", /saved/)
     expect((await view()).settings).toEqual(settings)
   })
@@ -66,7 +61,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await using page = await signedIn(`#/queues/${queue}`)
     await page.click("button", "Purge")
     await page.find("button", "Purge 3")
-    await confirm(page)
+    await page.submitDialog()
     await page.find("status", /3 tasks purged/)
     expect((await view()).depth.queued).toBe(0)
   })

@@ -1,9 +1,10 @@
 /** What the dashboard does with one task, and how it shows its life, in real Chromium. */
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
 import { type ApiToken, hashOf, type Role } from "../../lib/config/tokens.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
-import { chromium, type Look, TestBrowser, type TestPage } from "../support/browser.ts"
+import { chromium, type Look, type TestPage } from "../support/browser.ts"
 import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
+import { sharedBrowser } from "../support/shared-browser.ts"
 
 // The preload sets the timeout only for the first of several files.
 setDefaultTimeout(120_000)
@@ -19,18 +20,16 @@ const tokenOf = (role: Role): ApiToken => ({
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
   const queue = freshName()
-  let browser: TestBrowser
+  const browser = sharedBrowser()
   let broker: TestBroker
   beforeAll(async () => {
     const traceUrl = "https://jaeger.example/trace/{trace_id}?uiEmbed=v0"
     const options = { tokens: [tokenOf("read"), tokenOf("watch")], traceUrl }
-    ;[browser, broker] = await Promise.all([TestBrowser.start(), testBroker(options)])
+    broker = await testBroker(options)
   })
   afterAll(async () => {
-    await browser?.[Symbol.asyncDispose]()
     await broker?.[Symbol.asyncDispose]()
   })
-  afterEach(() => expect(browser.faults.splice(0)).toEqual([]))
 
   const open = (hash: string, look: Look = {}, token = TOKEN): Promise<TestPage> =>
     browser.signedIn(broker.url, hash, token, look)
@@ -49,10 +48,6 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     })
     return { task_id: tasks[0]!.id, lease: tasks[0]!.lease }
   }
-  const confirm = async (page: TestPage) => {
-    await page.find("dialog")
-    await page.page.evaluate("[...document.querySelectorAll('dialog[open] button')].at(-1).click()")
-  }
   const isClean = async (page: TestPage) =>
     expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
 
@@ -61,14 +56,14 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await using page = await open(`#/tasks/${id}`)
     await page.click("button", "Edit")
     await page.fill("Payload", '{"n": 12345678901234567890')
-    await confirm(page)
+    await page.submitDialog()
     await page.find("alert", /not valid JSON/)
     await page.fill("Payload", '{"n": 12345678901234567890}')
     await page.fill("Labels", "team=b\nregion=eu")
     await page.page.select("dialog select", "9")
     await isClean(page)
     await page.picture("task-edit")
-    await confirm(page)
+    await page.submitDialog()
     await page.reads("12345678901234567890")
     expect(await status(id)).toMatchObject({ priority: 9, meta: { team: "b", region: "eu" } })
     await page.click("button", "Run now")
@@ -111,7 +106,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.fill("Labels", "team=a")
     await isClean(page)
     await page.picture("task-submit")
-    await confirm(page)
+    await page.submitDialog()
     await page.find("heading", new RegExp(`^${queue}:`))
     const held = await lease()
     expect(await status(held.task_id)).toMatchObject({ type: "report", group: "acme", meta: { team: "a" } })

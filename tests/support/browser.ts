@@ -28,17 +28,16 @@ export class TestBrowser implements AsyncDisposable {
   /** Errors on the consoles of all pages. Each test must check that the list is empty. */
   readonly faults: string[] = []
 
-  private constructor(
-    readonly browser: Browser,
-    readonly profile: string,
-  ) {}
+  /** Chromium starts with the first page. */
+  #started: Promise<Browser> | undefined
+  #profile = ""
 
-  static async start(): Promise<TestBrowser> {
+  async #start(): Promise<Browser> {
     if (chromium === undefined) throw new Error("Chromium is not installed: `.ci/setup test` installs it")
-    const profile = await mkdtemp(join(tmpdir(), "tq-chromium-"))
-    const browser = await puppeteer.launch({
+    this.#profile = await mkdtemp(join(tmpdir(), "tq-chromium-"))
+    return puppeteer.launch({
       executablePath: chromium,
-      userDataDir: profile,
+      userDataDir: this.#profile,
       // The sandbox does not work for root in a container, and the browser opens only our own pages.
       args: [
         "--process-per-site",
@@ -49,13 +48,18 @@ export class TestBrowser implements AsyncDisposable {
       ],
       timeout: 30_000,
     })
-    return new TestBrowser(browser, profile)
+  }
+
+  get #browser(): Promise<Browser> {
+    this.#started ??= this.#start()
+    return this.#started
   }
 
   /** Opens a page and deletes all cookies. (A browser context per page would need a process and a second each.) */
   async page(look: Look = {}): Promise<TestPage> {
-    const page = await this.browser.newPage()
-    await this.browser.deleteCookie(...(await this.browser.cookies()))
+    const browser = await this.#browser
+    const page = await browser.newPage()
+    await browser.deleteCookie(...(await browser.cookies()))
     await page.setViewport({ width: look.width ?? 1_200, height: look.height ?? 900 })
     await page.emulateMediaFeatures([
       { name: "prefers-color-scheme", value: look.dark ? "dark" : "light" },
@@ -77,16 +81,18 @@ export class TestBrowser implements AsyncDisposable {
     })
     const [name, value] = answer.headers.get("set-cookie")!.split(";")[0]!.split("=") as [string, string]
     const page = await this.page(look)
-    await this.browser.setCookie({ name, value, domain: "127.0.0.1", path: "/", httpOnly: true })
+    await (await this.#browser).setCookie({ name, value, domain: "127.0.0.1", path: "/", httpOnly: true })
     await page.page.goto(`${url}/dashboard${hash}`)
     await page.find("button", "Sign out")
     return page
   }
 
   async [Symbol.asyncDispose]() {
-    const child = this.browser.process()
-    await this.browser.close().catch(() => child?.kill("SIGKILL"))
-    await rm(this.profile, { recursive: true, force: true, maxRetries: 5 })
+    const browser = await this.#started
+    if (browser === undefined) return
+    const child = browser.process()
+    await browser.close().catch(() => child?.kill("SIGKILL"))
+    await rm(this.#profile, { recursive: true, force: true, maxRetries: 5 })
   }
 }
 
@@ -214,6 +220,12 @@ export class TestPage implements AsyncDisposable {
   async click(role: string, name?: string | RegExp): Promise<void> {
     const found = await this.find(role, name)
     await found.click()
+  }
+
+  /** Presses the last button of the open dialog, which carries out its action. */
+  async submitDialog(): Promise<void> {
+    await this.find("dialog")
+    await this.page.evaluate("[...document.querySelectorAll('dialog[open] button')].at(-1).click()")
   }
 
   /** Replaces the text of a field. */
