@@ -8,7 +8,7 @@ import { MISSING, PROBE_CHANNEL, SCHEMA } from "./keys.ts"
  */
 const CALLS: readonly string[] = [
   ...["GET", "EXISTS", "STRLEN", "MGET", "PTTL", "DEL", "UNLINK"].map(command => `${command} ${MISSING}`),
-  ...["HGETALL", "HKEYS", "HLEN", "LLEN", "LPOP", "SCARD", "SMEMBERS", "SCARD", "ZCARD"].map(
+  ...["HGETALL", "HKEYS", "HLEN", "LLEN", "LPOP", "SCARD", "SMEMBERS", "ZCARD"].map(
     command => `${command} ${MISSING}`,
   ),
   ...[
@@ -26,7 +26,9 @@ const CALLS: readonly string[] = [
     "ZREM",
   ].map(command => `${command} ${MISSING} x`),
   ...["HSCAN", "SSCAN", "ZSCAN", "LINDEX"].map(command => `${command} ${MISSING} 0`),
-  ...["LRANGE", "GETRANGE", "ZRANGE", "ZCOUNT"].map(command => `${command} ${MISSING} 0 0`),
+  ...["LRANGE", "GETRANGE", "ZRANGE", "ZCOUNT", "ZREMRANGEBYRANK"].map(
+    command => `${command} ${MISSING} 0 0`,
+  ),
   `ZLEXCOUNT ${MISSING} - +`,
   `ZINCRBY ${SCHEMA} 0 x`,
   `LREM ${MISSING} 0 x`,
