@@ -113,6 +113,7 @@ interface Told {
   task_id?: string
   id?: string
   lease?: string
+  again_of?: string
   code?: string
   tasks?: unknown[]
   schedule?: string
@@ -194,13 +195,15 @@ class Run {
   #hear(body: unknown): void {
     if (typeof body !== "object" || body === null) return
     for (const item of Array.isArray(body) ? body : [body]) {
-      const { status, task_id, id, lease, code, tasks, schedule, next } = item as Told
+      const { status, task_id, id, lease, again_of, code, tasks, schedule, next } = item as Told
       if (code !== undefined) this.codes[code] = (this.codes[code] ?? 0) + 1
       else if (task_id !== undefined && /^(queued|scheduled)$/.test(`${status}`)) {
         this.#named.add(task_id)
         this.#known.heard({ id: task_id })
       } else if (id !== undefined) this.#seen.add(id)
       if (id !== undefined && lease !== undefined) this.#known.heard({ id, lease })
+      // Copies that a bulk operation makes are named only here.
+      if (id !== undefined && again_of !== undefined) this.#named.add(id)
       if (Array.isArray(tasks)) this.#hear(tasks)
       if (typeof schedule === "string") this.#schedules.add(schedule)
       if (typeof next === "string") this.#known.page(next)
