@@ -39,8 +39,8 @@ export const life: Row = {
     return [
       of(ours),
       of(byWork),
-      against(of(bull), of(ours), 5),
-      against(of(bee), of(ours), 3),
+      against(of(bull), of(ours), 6),
+      against(of(bee), of(ours), 2.3),
       beans === undefined ? absent("beanstalkd") : against(of(beans), of(ours), 1.2),
       nats === undefined ? absent("NATS JetStream") : against(of(nats), of(ours)),
     ]
@@ -66,12 +66,12 @@ export const lifeAlways: Row = {
     return [
       of(ours),
       of(byWork),
-      against(of(bull), of(ours), 5),
-      against(of(bee), of(ours), 2.5),
+      against(of(bull), of(ours), 5.5),
+      against(of(bee), of(ours), 2.3),
       beans === undefined ? absent("beanstalkd") : against(of(beans), of(ours), 1),
       boss === undefined ? absent("pg-boss") : against(of(boss), of(ours), 5),
       graphile === undefined ? absent("graphile-worker") : against(of(graphile), of(ours), 5),
-      against(of(relaxed), of(ours), 0.7),
+      against(of(relaxed), of(ours), 0.85),
     ]
   },
 }
@@ -85,7 +85,7 @@ export const single: Row = {
     const byWork = stack.use(ours.byWork())
     const bull = stack.use(await startBullMq(everysec))
     const of = await linesOf(run, [ours, byWork, bull], singles(run.quick))
-    return [of(ours), of(byWork), against(of(bull), of(ours), 1), against(of(bull), of(byWork), 1.5)]
+    return [of(ours), of(byWork), against(of(bull), of(ours), 1.15), against(of(bull), of(byWork), 1.4)]
   },
 }
 
@@ -104,8 +104,8 @@ export const singleAlways: Row = {
     return [
       of(ours),
       of(byWork),
-      against(of(bull), of(ours), 1),
-      against(of(bull), of(byWork), 1.5),
+      against(of(bull), of(ours), 1.15),
+      against(of(bull), of(byWork), 1.4),
       boss === undefined ? absent("pg-boss") : against(of(boss), of(ours), 5),
       graphile === undefined ? absent("graphile-worker") : against(of(graphile), of(ours), 5),
     ]

@@ -29,8 +29,8 @@ export const submit: Row = {
     const of = (turn: { name: string }) => line(slices, turn, "requests/s")
     return [
       of(bare64),
-      under(of(bare64), of(everysec64), 0.7),
-      under(of(bare64), of(always64), 0.45),
+      under(of(bare64), of(everysec64), 0.65),
+      under(of(bare64), of(always64), 0.5),
       of(bare256),
       under(of(bare256), of(always256), 0.7),
     ]
