@@ -315,7 +315,7 @@ describe("the broker logs", () => {
       await broker.call("POST", path, whole)
       const about = { queue, by: "API_SECRET_TOKEN", request_id: expect.any(String) }
       expect(lines.splice(0)).toMatchObject([
-        { ...about, message: `${what}: requested` },
+        { ...about, message: `${what} was requested` },
         { ...about, message: done },
       ])
     }
@@ -324,9 +324,9 @@ describe("the broker logs", () => {
       const whole = path.startsWith("/dlq") ? { ...body, queue } : body
       expect((await broker.call("POST", path, whole)).status).toBe(500)
       const [asked, off] = lines.splice(0)
-      expect(asked).toMatchObject({ message: `${what}: requested` })
+      expect(asked).toMatchObject({ message: `${what} was requested` })
       expect(off).toMatchObject({ level: "warn", queue, error: expect.stringContaining("half-way") })
-      expect(String(off!.message)).toStartWith(`${what}: interrupted`)
+      expect(String(off!.message)).toStartWith(`${what} was interrupted`)
       expect(off!.request_id).toBe(asked!.request_id)
     }
   })

@@ -123,7 +123,10 @@ function readRedis(read: Reader) {
   const redisTls = readRedisTls(read, own)
   const hostUrl = isHostUsed ? urlOfHost(redisHost, redisPort, redisTls !== undefined) : undefined
   if (isHostUsed && hostUrl === undefined)
-    read.fault("REDIS_HOST must be the name or the address of a host, without redis:// and port", undefined)
+    read.fault(
+      "REDIS_HOST must be the name or the address of a host, without redis:// and without a port",
+      undefined,
+    )
   if ((redisPassword ?? redisUsername) !== undefined && (own || given[0] === "REDIS_URL"))
     read.fault(
       "REDIS_USERNAME and REDIS_PASSWORD require REDIS_HOST, REDIS_SENTINELS or REDIS_CLUSTER; with REDIS_URL, write " +
@@ -203,13 +206,13 @@ export function readWorkerConfig(env: Env = process.env, onRead: OnRead = () => 
     .map(name => name.trim())
   if (queues.length > 100 || !queues.every(name => QUEUE_NAME.test(name)))
     read.fault(
-      "QUEUES must be 1 to 100 names separated by commas, each of 1 to 64 characters from A-Z a-z 0-9 . _ - and not . or ..",
+      'QUEUES must be 1 to 100 names separated by commas, each of 1 to 64 characters from A-Z a-z 0-9 . _ -, but not "." or ".." alone',
       [],
     )
   const name = read.text("WORKER_NAME")
   if (name !== undefined && !QUEUE_NAME.test(name))
     read.fault(
-      "WORKER_NAME must have 1 to 64 characters from A-Z a-z 0-9 . _ - and not be . or ..",
+      'WORKER_NAME must have 1 to 64 characters from A-Z a-z 0-9 . _ -, and must not be "." or ".."',
       undefined,
     )
   return read.finish({

@@ -111,7 +111,10 @@ export class Reader {
     try {
       return readFileSync(path, "utf8").replace(/^\uFEFF/, "")
     } catch (error) {
-      return this.fault(`${name} cannot be read: ${(error as NodeJS.ErrnoException).code}`, undefined)
+      return this.fault(
+        `the file that ${name} names cannot be read: ${(error as NodeJS.ErrnoException).code}`,
+        undefined,
+      )
     }
   }
 

@@ -18,7 +18,10 @@ export function readRedisTls(read: Reader, isOwn: boolean): RedisTls | undefined
   if (wanted && isOwn)
     read.fault("REDIS_TLS requires an external Redis: the embedded Redis does not use TLS", undefined)
   if (wanted && url !== undefined && !isRediss)
-    read.fault("REDIS_TLS is true, but REDIS_URL does not begin with rediss://", undefined)
+    read.fault(
+      "REDIS_TLS is true, but REDIS_URL does not begin with rediss://: write rediss:// there, or unset REDIS_TLS",
+      undefined,
+    )
   const pem = (name: "REDIS_TLS_CA" | "REDIS_TLS_CERT" | "REDIS_TLS_KEY") => {
     const text = read.file(name)
     if (text !== undefined && !text.includes("-----BEGIN "))

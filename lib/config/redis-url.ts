@@ -14,7 +14,7 @@ export function faultOfRedisUrl(address: string): string | undefined {
   if (!isDecodable(url.username + url.password)) return FORM
   const path = isSocket ? "" : url.pathname
   if (!/^\/?(\d+\/?)?$/.test(path) || !/^\d*$/.test(url.searchParams.get("db") ?? ""))
-    return "must end with the number of a database, as in redis://host:6379/0, or name none. A / in a password must be percent-encoded (%2F)"
+    return "must end with the number of a database, as in redis://host:6379/0, or with no database at all. A / in a password must be percent-encoded (%2F)"
   return undefined
 }
 

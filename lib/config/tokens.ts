@@ -47,7 +47,9 @@ export function readTokens(read: Reader, apiToken: string | undefined): ApiToken
       return fault(`has a role other than ${ROLES.join(", ")}`)
     const queues = queueList?.split("+")
     if (queues?.some(queue => !QUEUE_NAME.test(queue)))
-      return fault("has a queue name that is not 1 to 64 characters from A-Z a-z 0-9 . _ -, or is . or ..")
+      return fault(
+        'has an invalid queue name: it must have 1 to 64 characters from A-Z a-z 0-9 . _ -, and must not be "." or ".."',
+      )
     const hash = /^sha256:([\da-f]{64})$/i.exec(secret!)?.[1]?.toLowerCase()
     if (hash === undefined && (secret!.startsWith("sha256:") || secret!.length < MIN_TOKEN_LENGTH))
       return fault(

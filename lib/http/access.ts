@@ -105,7 +105,7 @@ export class Caller {
 
   #outsideQueues(subject: string): Refused {
     return forbidden(
-      `This request concerns ${subject}. The token ${this.name} is bound to ${this.#queues!.join(" and ")}.`,
+      `This request concerns ${subject}. The token ${this.name} is bound to the queue${this.#queues!.length > 1 ? "s" : ""} ${this.#queues!.join(" and ")}.`,
     )
   }
 }

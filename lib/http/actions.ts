@@ -26,7 +26,7 @@ const MESSAGES: Record<Action, string> = {
   purgeDeadTasks: "Dead tasks were deleted",
   deleteDeadTask: "A dead task was deleted",
   startBulk: "A bulk operation was started",
-  stopBulk: "The stop of a bulk operation was requested",
+  stopBulk: "A bulk operation was told to stop",
   pauseQueue: "A queue was paused",
   resumeQueue: "A queue was resumed",
   setQueueSettings: "The settings of a queue were changed",
@@ -36,9 +36,9 @@ const MESSAGES: Record<Action, string> = {
   pauseGroup: "A group was paused",
   resumeGroup: "A group was resumed",
   addMark: "A mark was added to the history",
-  drainWorker: "The drain of a worker was requested",
-  undrainWorker: "The drain of a worker was withdrawn",
-  audit: "The data was repaired",
+  drainWorker: "A worker was told to drain",
+  undrainWorker: "The drain of a worker was cancelled",
+  audit: "An audit with repair was run",
 }
 
 /**
@@ -96,14 +96,14 @@ export async function answerMany(call: Call, parts: BrokerParts, many: ManyTasks
   if (dryRun) return answerJson(await run())
   const { log } = parts
   const fields = { queue: target.queue, ...asked, ...logFields(call) }
-  log.info(`${operation}: requested`, fields)
+  log.info(`${operation} was requested`, fields)
   try {
     const result = await run()
     const counts = Object.entries(result).filter(([, value]) => typeof value === "number")
     await recordAction(call, parts, action, target, { ...asked, ...Object.fromEntries(counts) })
     return answerJson(result)
   } catch (error) {
-    log.warn(`${operation}: interrupted, and done in part or not at all`, { ...fields, error })
+    log.warn(`${operation} was interrupted: it was done in part or not at all`, { ...fields, error })
     const isRefused = error instanceof Refused && PROBLEMS[error.reason].status < 500
     if (!isRefused) await addToTrail(call, parts, action, target, { ...asked, interrupted: true })
     throw error

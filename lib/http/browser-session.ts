@@ -148,7 +148,10 @@ export function rejectCrossOrigin({ headers }: Request): void {
   const isForeign =
     site === null ? origin !== null && !isOurs(origin, headers) : !/^(same-origin|none)$/.test(site)
   if (isForeign)
-    throw new Refused("forbidden", { detail: "A page of another origin may not send this request." })
+    throw new Refused("forbidden", {
+      detail:
+        "A page of another origin may not send this request. Send it from a page of this broker; a proxy must pass on Host or X-Forwarded-Host.",
+    })
 }
 
 function isOurs(origin: string, headers: Headers): boolean {

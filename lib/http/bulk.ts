@@ -153,7 +153,7 @@ function faultsOf({ action, filter }: Order, state: StateWord): Fault[] {
   if (!allowed.includes(state))
     faults.push({
       field: "filter.state",
-      detail: `\`filter.state\` must be one of ${allowed.map(word => JSON.stringify(word)).join(", ")} with the action ${action}.`,
+      detail: `\`filter.state\` must be ${allowed.map(word => JSON.stringify(word)).join(" or ")} with the action ${action}.`,
     })
   const [other] = Object.keys(filter).filter(
     name => name !== "task_ids" && !(name === "state" && KEEPS_STATE.includes(action)),
@@ -162,7 +162,7 @@ function faultsOf({ action, filter }: Order, state: StateWord): Fault[] {
     faults.push(conflict("filter.task_ids", `filter.${other}`))
   if (state !== "dead")
     for (const name of ["reason", "fingerprint"] as const)
-      if (filter[name] !== undefined) faults.push(requiresOther(`filter.${name}`, `the state dead`))
+      if (filter[name] !== undefined) faults.push(requiresOther(`filter.${name}`, "filter.state: dead"))
   if (filter.text !== undefined && queue === undefined)
     faults.push({
       field: "filter.text",
@@ -185,7 +185,7 @@ function faultsOfWaiting(state: StateWord, queue: string | undefined, members: r
   if (member !== undefined)
     faults.push({
       field: `filter.${member}`,
-      detail: `A purge of ${state} tasks takes only \`queue\` and \`state\`, and deletes all of them.`,
+      detail: `A purge of ${state} tasks takes only \`queue\` and \`state\`: it deletes all of these tasks.`,
     })
   return faults
 }
@@ -194,7 +194,7 @@ function faultsOfWaiting(state: StateWord, queue: string | undefined, members: r
 function faultsOfRetry({ action }: Order, patch: string | undefined, canary: boolean | undefined): Fault[] {
   if (action === "retry") return faultsOfPatch(patch)
   const faults: Fault[] = []
-  if (patch !== undefined) faults.push(requiresOther("patch", 'the action "retry"'))
-  if (canary !== undefined) faults.push(requiresOther("canary", 'the action "retry"'))
+  if (patch !== undefined) faults.push(requiresOther("patch", "action: retry"))
+  if (canary !== undefined) faults.push(requiresOther("canary", "action: retry"))
   return faults
 }

@@ -49,7 +49,7 @@ export async function addMark(call: Call, parts: BrokerParts): Promise<Response>
   const now = parts.history.now()
   const { text, at = now } = checkMark(body.value)
   if (at < now - HOURS_KEPT_MS || at > now + MINUTE_MS)
-    throw fault("at", "`at` must be in the last 30 days, and at most a minute in the future.")
+    throw fault("at", "`at` must be between 30 days ago and one minute from now.")
   const mark = { at, text: text.toWellFormed(), by: call.caller.name }
   await parts.marks.add(mark)
   await recordAction(call, parts, "addMark", {}, { text: mark.text, at })
@@ -67,7 +67,10 @@ function checkHistory(params: URLSearchParams) {
   if (query.types === "true" && query.queue === undefined)
     faults.push({ field: "types", detail: "`types` requires `queue`: types are counted per queue." })
   if (query.types === "true" && query.type !== undefined)
-    faults.push({ field: "types", detail: "`types` sums up all types: omit `type`." })
+    faults.push({
+      field: "types",
+      detail: "`types` returns a total for each type, so it cannot be combined with `type`.",
+    })
   if (faults.length > 0) throw invalid(faults)
   return query
 }
@@ -92,7 +95,7 @@ export function readSpan(
   if (stepMs < HOUR_MS && from < now - MINUTES_KEPT_MS - TOLERANCE_MS)
     throw fault(
       "step",
-      "Points of minutes are kept for 24 hours: for an older `from_at`, `step` must be 1h or longer.",
+      "One-minute points are kept for 24 hours: for an older `from_at`, `step` must be 1h or longer.",
     )
   return {
     fromMs: Math.floor(from / stepMs) * stepMs,

@@ -67,7 +67,9 @@ export class Authentication {
   admit(request: Request, path: string): Identity | undefined {
     // A request of HTTP/1.0 may have no Host header, as those of health checks: see urlOf.
     if (!URL.canParse(request.url) && request.headers.has("host"))
-      throw new Refused("bad_request", { detail: "The Host header is empty or invalid." })
+      throw new Refused("bad_request", {
+        detail: "The Host header is empty or invalid. Send the host of the broker, such as localhost:5000.",
+      })
     if (this.#isPublic(path, request.method)) return undefined
     if (isSigningOut(request, path) && this.identify(request) === undefined) {
       rejectCrossOrigin(request)

@@ -64,7 +64,7 @@ const checkName = checker(GroupName)
 
 export const readGroupName = nameReader(
   "group",
-  `A group is ${GroupName.description}; in a path it is percent-encoded.`,
+  `The name of a group has ${GroupName.description}; in a path it must be percent-encoded.`,
   name => {
     if (faultsOfGroup(checkName(name)).length > 0) throw new Error("not a group")
     return name

@@ -131,7 +131,7 @@ export function requireReady({
     })
   if (replicas < waitReplicas)
     throw new Refused("not_replicated", {
-      detail: `The number of connected replicas is ${replicas}, fewer than WAIT_REPLICAS=${waitReplicas}.`,
+      detail: `Connected replicas: ${replicas}, fewer than WAIT_REPLICAS=${waitReplicas}. Connect more replicas, or lower WAIT_REPLICAS.`,
     })
 }
 

@@ -128,7 +128,7 @@ function faultsOfTimes({ cron, time_zone, every_ms, starts_at = 0, ends_at }: Re
   if (time_zone !== undefined && !isTimeZone(time_zone))
     faults.push({
       field: "time_zone",
-      detail: "`time_zone` must be a name of the IANA time zone database, such as Europe/Berlin.",
+      detail: "`time_zone` must be a name from the IANA time zone database, such as Europe/Berlin.",
     })
   if (cron !== undefined) {
     const detail = faultOfCron(cron)

@@ -36,7 +36,10 @@ export function queryChecker<T extends TObject, D extends Partial<Static<T>> = o
       if (kind === "array") value[name] = texts.flatMap(text => text.split(","))
       else value[name] = kind === "integer" && /^\d{1,15}$/.test(texts[0]!) ? Number(texts[0]) : texts[0]
       if (kind !== "array" && texts.length > 1)
-        repeated.push({ ...fieldOf(name), detail: "The query must not have this parameter more than once." })
+        repeated.push({
+          ...fieldOf(name),
+          detail: "This parameter must not appear more than once in the query.",
+        })
     }
     return check(value, repeated)
   }
@@ -87,7 +90,7 @@ function faultOf({ path, schema, type, value }: ValueError): Fault {
     }
   if (field === "")
     return {
-      detail: "The body must be an object, or an array of 1 to 1,000 objects if the route takes many.",
+      detail: "The body must be an object, or an array of 1 to 1,000 objects if the route takes many tasks.",
     }
   const detail = `\`${field}\` must be ${describe(schema)}.`
   const isTooEarly = schema.minimum === EARLIEST_TIME && typeof value === "number" && value < EARLIEST_TIME

@@ -157,9 +157,11 @@ function faultsOf({ result, error, retry, retry_in_ms, hold_group_ms }: Ack, out
   const faults: Fault[] = []
   if (result !== undefined && outcome !== "done") faults.push(requiresOther("result", "status: done"))
   if (outcome === "done") {
-    if (error !== undefined) faults.push(requiresOther("error", "status: failed or released"))
-    if (retry_in_ms !== undefined) faults.push(requiresOther("retry_in_ms", "status: failed or released"))
-    if (hold_group_ms !== undefined) faults.push(requiresOther("hold_group_ms", "status: failed or released"))
+    if (error !== undefined) faults.push(requiresOther("error", "status: failed` or `status: released"))
+    if (retry_in_ms !== undefined)
+      faults.push(requiresOther("retry_in_ms", "status: failed` or `status: released"))
+    if (hold_group_ms !== undefined)
+      faults.push(requiresOther("hold_group_ms", "status: failed` or `status: released"))
   }
   if (retry !== undefined && outcome !== "failed") faults.push(requiresOther("retry", "status: failed"))
   if (retry === false && retry_in_ms !== undefined) faults.push(conflict("retry_in_ms", "retry: false"))

@@ -439,7 +439,6 @@ function open_groups()
       return redis.call("HGET", firsts, entry) or redis.call("LINDEX", list .. entry, 0) or ""
     end
 
-
     -- Looks at the held turns among the first `most` entries from this rank: their limits have changed. Returns how many
     -- entries it read.
     function groups.look_at_held(from, most)

@@ -86,7 +86,7 @@ export class EventFeed {
       throw new Refused("overloaded", { detail: "This broker is shutting down: use another broker." })
     if (this.#subscribers.size >= MAX_SUBSCRIBERS)
       throw new Refused("overloaded", {
-        detail: `This broker already has ${MAX_SUBSCRIBERS} clients of /events: use another broker.`,
+        detail: `This broker already has ${MAX_SUBSCRIBERS} event streams: use another broker.`,
       })
     const sameToken = [...this.#subscribers].filter(({ token }) => token === filter.token).length
     if (sameToken >= MAX_SUBSCRIBERS_PER_TOKEN)

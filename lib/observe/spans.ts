@@ -136,7 +136,7 @@ export class Spans {
       if (!context.setGlobalContextManager(manager.enable())) manager.disable()
       trace.setGlobalTracerProvider(provider)
     }
-    log.info("Traces are sent", { to: withoutSecrets(url) })
+    log.info("Spans are sent", { to: withoutSecrets(url) })
     return new Spans(provider, global, broker)
   }
 
@@ -320,10 +320,10 @@ class OutageLoggingExporter implements SpanExporter {
     this.inner.export(spans, ({ code, error }) => {
       const to = withoutSecrets(this.url)
       if (code !== 0) {
-        if (this.#lost === 0) this.log.warn("Traces cannot be sent", { to, error: error?.message })
+        if (this.#lost === 0) this.log.warn("Spans cannot be sent", { to, error: error?.message })
         this.#lost += spans.length
       } else if (this.#lost > 0) {
-        this.log.info("Traces are sent again", { to, lost: this.#lost })
+        this.log.info("Spans are sent again", { to, lost: this.#lost })
         this.#lost = 0
       }
       done({ code: 0 })

@@ -76,7 +76,7 @@ export async function runBrokers(
       const code = await exitCodeOf(child)
       if (stop.aborted) return code
       const { pid, exitCode, signalCode } = child.process
-      log.error("A broker process ended unexpectedly and is replaced", {
+      log.error("A broker process ended unexpectedly and is being replaced", {
         nth,
         pid,
         ended_with: exitCode ?? signalCode,

@@ -90,7 +90,7 @@ Submit another and show its status:
 
   curl -sS ${url}/status/$(${submit({ type: "add", payload: [1, 2, 3] })} | cut -d'"' -f8) ${header}
 
-Dashboard, sign in with this token: ${url}/dashboard
+Dashboard: ${url}/dashboard (sign in with the token in the commands above)
 API documentation: ${url}/swagger
 `
 }
@@ -119,7 +119,7 @@ export function redisWarnings({ durability, maxmemoryPolicy, replicas, waitRepli
   const failovers =
     waitReplicas > replicas
       ? [
-          `The number of connected replicas is ${replicas}, fewer than WAIT_REPLICAS=${waitReplicas}: no changes are accepted until more connect`,
+          `Connected replicas: ${replicas}, fewer than WAIT_REPLICAS=${waitReplicas}: no changes are accepted until more connect`,
         ]
       : replicas > 0 && waitReplicas === 0
         ? [

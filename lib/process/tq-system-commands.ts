@@ -53,11 +53,11 @@ export const SYSTEM_COMMANDS = {
   "workers drain": change({
     takes: "<worker>",
     about: "Drains a worker: it finishes its tasks and stops.",
-    options: { undo: { meaning: "withdraw the drain" } },
+    options: { undo: { meaning: "cancel the drain" } },
     examples: ["workers drain mail-1", "workers drain mail-1 --undo"],
     ask: call => call.client.drainWorker(call.arg(0), !call.flag("undo"), call.options),
     say: ({ status, worker }) =>
-      status === "draining" ? `${worker} is draining` : `The drain of ${worker} is withdrawn`,
+      status === "draining" ? `${worker} is draining` : `The drain of ${worker} is cancelled`,
   }),
 
   brokers: list<BrokerView>({

@@ -56,7 +56,7 @@ export async function changeTask(parts: ChangeParts, id: string, change: TaskCha
         })
       case "full_bytes":
         throw new Refused("queue_full", {
-          detail: `The queue ${queue} is full: its tasks hold as many bytes as MAX_QUEUE_BYTES allows. The task was not changed.`,
+          detail: `The queue ${queue} is full: its tasks hold as many bytes as MAX_QUEUE_BYTES allows. The task was not changed; retry when workers have finished some tasks.`,
         })
       default:
         throw code satisfies never

@@ -302,7 +302,7 @@ export class ScheduleFiring {
       score: scoreOf(name, paused),
     })
     const id = joinId(queue, name)
-    this.#log.error("A schedule was paused", { schedule: id, reason: pauseReason })
+    this.#log.error("The broker paused a schedule that cannot run", { schedule: id, reason: pauseReason })
     this.parts.events.publishQueueEvent("schedule_paused", queue, { schedule: id, reason: pauseReason })
   }
 }

@@ -434,5 +434,5 @@ const workerNotFound = (worker: string) =>
 
 const pollsOtherQueues = (worker: string) =>
   new Refused("forbidden", {
-    detail: `The token is bound to queues, so it may drain only workers that have polled some of these queues and no others. ${worker} has polled others, or none.`,
+    detail: `The token is bound to queues, so it may drain only workers that poll nothing but these queues. ${worker} has polled another queue, or none at all.`,
   })

@@ -63,7 +63,7 @@ export function asRefusal(error: unknown, isOneOfMany = false): unknown {
   const refusal = refusalBy(error)
   if (refusal !== undefined) {
     const { words, advice, mayHaveWritten } = refusal
-    const after = mayHaveWritten ? MAY_HAVE_TAKEN_EFFECT : "This call changed nothing: repeat it later."
+    const after = mayHaveWritten ? MAY_HAVE_TAKEN_EFFECT : "This request changed nothing: repeat it later."
     return new Refused("redis_unavailable", {
       detail: `Redis refuses the command: ${words.replace(/\.?$/, ".")} ${advice} ${after}`,
     })

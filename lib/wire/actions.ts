@@ -8,11 +8,14 @@ const ActionName = Type.Union(ACTIONS.map(action => Type.Literal(action)))
 /** The query of GET /actions. */
 export const ActionsQuery = Type.Object(
   {
-    queue: Type.Optional({ ...QueueName, description: "only actions that name this queue" }),
+    queue: Type.Optional({
+      ...QueueName,
+      description: `only actions that name this queue: ${QueueName.description}`,
+    }),
     by: Type.Optional(
       Type.String({
         pattern: "^[A-Za-z0-9._-]{1,64}$",
-        description: "only actions of the token with this name",
+        description: "only actions of the token with this name: 1 to 64 characters from A-Z a-z 0-9 . _ -",
       }),
     ),
     action: Type.Optional({ ...ActionName, description: "only this action" }),

@@ -129,7 +129,7 @@ export const BulkRequest = Type.Object(
       }),
     ),
     rate: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 1_000, description: "tasks per second (default: at once)" }),
+      Type.Integer({ minimum: 1, maximum: 1_000, description: "tasks per second (default: no limit)" }),
     ),
     patch: Type.Optional(
       Type.Unknown({

@@ -113,7 +113,7 @@ export type TypeTotal = Static<typeof TypeTotal>
 export const AddMark = Type.Object(
   {
     text: Type.String({ minLength: 1, maxLength: 100, description: "what happened, such as `deploy v1.2`" }),
-    at: At("when, in ms since 1970: in the last 30 days, and at most a minute in the future (default: now)"),
+    at: At("when, in ms since 1970, between 30 days ago and one minute from now (default: now)"),
   },
   closed,
 )

@@ -32,11 +32,11 @@ export const deadFilter = {
   ),
   older_than_ms: Type.Optional({
     ...AgeMs,
-    description: "dead for longer than this, in ms, by the clock of Redis",
+    description: "only tasks that have been dead for longer than this, in ms, by the clock of Redis",
   }),
   newer_than_ms: Type.Optional({
     ...AgeMs,
-    description: "dead for less than this, in ms, by the clock of Redis",
+    description: "only tasks that have been dead for less than this, in ms, by the clock of Redis",
   }),
 }
 

@@ -186,8 +186,8 @@ export const DryRun = Type.Optional(
 /** Members of a filter that every request for many tasks has. */
 export const taskFilter = {
   queue: Type.Optional(QueueName),
-  type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "only of this type" })),
-  group: Type.Optional({ ...GroupName, description: "only of this group" }),
+  type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "the type of the tasks" })),
+  group: Type.Optional({ ...GroupName, description: `the group of the tasks: ${GroupName.description}` }),
   error: Type.Optional(
     Type.String({ minLength: 1, maxLength: 200, description: "text that the error contains" }),
   ),

@@ -110,9 +110,9 @@ export const TasksQuery = Type.Object(
       [...STATES, "all" as const].map(state => Type.Literal(state)),
       { description: "the state of the tasks, or `all`" },
     ),
-    type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "only of this type" })),
+    type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "the type of the tasks" })),
     type_part: partsOfNames.type_part,
-    group: Type.Optional({ ...GroupName, description: "only of this group" }),
+    group: Type.Optional({ ...GroupName, description: `the group of the tasks: ${GroupName.description}` }),
     id: Type.Optional(
       Type.String({
         pattern: "^([A-Za-z0-9._-]{1,64}:)?[A-Za-z0-9._-]{1,64}$",

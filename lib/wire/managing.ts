@@ -193,8 +193,14 @@ const State = Type.Union(WORKER_STATES.map(state => Type.Literal(state)))
 /** The query of GET /workers. */
 export const WorkersQuery = Type.Object(
   {
-    queue: Type.Optional({ ...QueueName, description: "only workers that polled this queue" }),
-    worker: Type.Optional({ ...WorkerName, description: "only workers with this name" }),
+    queue: Type.Optional({
+      ...QueueName,
+      description: `only workers that polled this queue: ${QueueName.description}`,
+    }),
+    worker: Type.Optional({
+      ...WorkerName,
+      description: `only workers with this name: ${WorkerName.description}`,
+    }),
     state: Type.Optional(
       Type.Array(State, {
         minItems: 1,

@@ -38,7 +38,7 @@ const TABLE = {
   task_not_found: {
     status: 404,
     title: "Task not found",
-    advice: "No task has this id, or it was deleted.",
+    advice: "No task has this id; it may have been deleted.",
   },
   not_in_dlq: {
     status: 404,
@@ -79,7 +79,7 @@ const TABLE = {
     status: 409,
     title: "Task id is taken",
     advice:
-      "A task with this id exists, and no idempotency record shows that this is the same submit. Look at /status, or use another task_id.",
+      "A task with this id exists, and the broker cannot tell whether this is the same submit. Look at /status, or use another task_id.",
   },
   key_reused: {
     status: 422,

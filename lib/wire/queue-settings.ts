@@ -35,8 +35,7 @@ const OneRate = Type.Object(
 export type OneRate = Static<typeof OneRate>
 
 const Rate = Type.Union([OneRate, Type.Array(OneRate, { minItems: 1, maxItems: 5 })], {
-  description:
-    "how fast tasks are handed out: {limit, per_ms, burst}, {per_second, burst}, or a list of 1 to 5, which all apply",
+  description: "{limit, per_ms, burst}, {per_second, burst}, or a list of 1 to 5 of these, which all apply",
 })
 
 export const GroupLimits = Type.Object(

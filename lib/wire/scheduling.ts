@@ -6,7 +6,7 @@ import { Submit } from "./submitting.ts"
 export const ScheduleId = Type.String({
   pattern: "^([A-Za-z0-9._-]{1,64}:)?[A-Za-z0-9_-][A-Za-z0-9._-]{0,49}$",
   description:
-    "`queue:name`, or only the name for the default queue; the name has 1 to 50 of A-Z a-z 0-9 . _ - and does not begin with a dot",
+    "`queue:name`, or only the name for the default queue; the name has 1 to 50 characters from A-Z a-z 0-9 . _ - and does not begin with a dot",
 })
 
 const Time = Type.Integer({ minimum: EARLIEST_TIME, maximum: 4_102_444_800_000 })

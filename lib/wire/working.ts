@@ -74,16 +74,19 @@ export const Ack = Type.Object(
     result: Type.Optional(Type.Unknown({ description: "any JSON, with done" })),
     error: Type.Optional(
       Type.String({
-        description: "with failed or released: the error message; the first 8,192 characters are kept",
+        description:
+          "only with `status` failed or released: the error message; the first 8,192 characters are kept",
       }),
     ),
-    retry: Type.Optional(Type.Boolean({ description: "with failed: false makes the task dead at once" })),
+    retry: Type.Optional(
+      Type.Boolean({ description: "only with `status` failed: false makes the task dead at once" }),
+    ),
     hold_group_ms: Type.Optional(
       Type.Integer({
         minimum: 0,
         maximum: DAY_MS,
         description:
-          "with failed or released: how long no task of the same group is leased, in ms, for example because a service has limited the tenant",
+          "only with `status` failed or released: how long no task of the same group is leased, in ms, for example because a service has limited the tenant",
       }),
     ),
     retry_in_ms: Type.Optional(
@@ -91,7 +94,7 @@ export const Ack = Type.Object(
         minimum: 0,
         maximum: 30 * DAY_MS,
         description:
-          "with failed or released: the delay before the next attempt, in ms (default: the backoff; with released: none)",
+          "only with `status` failed or released: the delay before the next attempt, in ms (default: the backoff; with released: none)",
       }),
     ),
   },
@@ -122,7 +125,10 @@ export const Extend = Type.Object(
   {
     task_id: TaskId,
     lease: Lease,
-    timeout_ms: Type.Optional(TimeoutMs),
+    timeout_ms: Type.Optional({
+      ...TimeoutMs,
+      description: "how long the lease lasts from now, in ms (default: the task's `timeout_ms`)",
+    }),
     progress: Type.Optional(
       Type.Unknown({ description: "any JSON of at most 1,024 bytes, shown by /status" }),
     ),

@@ -353,7 +353,7 @@ export class Conversation {
   }
 
   #refuseUpdate(lease: HeldLease, error: BrokerProblem): void {
-    this.#options.log.error("An update of a task was refused", {
+    this.#options.log.error("The progress, checkpoint or log lines of a task were refused", {
       ...taskFields(lease.task),
       error: error.message,
     })

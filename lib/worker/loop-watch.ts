@@ -58,9 +58,12 @@ export class LoopWatch {
     const tasks = certain.length > 0 ? certain : [...suspects.keys()]
     const [task] = tasks
     const types = [...new Set(tasks.map(({ type }) => type))].slice(0, MAX_TYPES)
-    this.log.warn("A handler blocked the event loop, or the process was stopped, so leases may have lapsed", {
-      ...(tasks.length === 1 ? taskFields(task!) : types.length === 1 ? { type: types[0] } : { types }),
-      blocked_ms: Math.round(blockedMs),
-    })
+    this.log.warn(
+      "A handler blocked the event loop, or the process was suspended, so leases may have lapsed",
+      {
+        ...(tasks.length === 1 ? taskFields(task!) : types.length === 1 ? { type: types[0] } : { types }),
+        blocked_ms: Math.round(blockedMs),
+      },
+    )
   }
 }

@@ -53,11 +53,11 @@ export class Outage {
     this.#lastMessage = error.message
     if (error instanceof BrokerProblem && error.status === 401)
       this.log.error(
-        `${this.effect}: the broker refuses the token of this worker. Give both the same API_SECRET_TOKEN`,
+        `${this.effect}: the broker refuses the token of this worker. Set its API_SECRET_TOKEN to a token that the broker knows`,
         {
           error: error.message,
         },
       )
-    else this.log.warn(`${this.effect} while the worker retries`, { error: error.message })
+    else this.log.warn(`${this.effect} until the broker answers`, { error: error.message })
   }
 }

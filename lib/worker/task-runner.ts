@@ -84,7 +84,12 @@ export class TaskRunner {
       info: info && { ...info, concurrency },
       queues,
       waitMs,
-      outage: new Outage(this.#limitedLog, "No tasks are leased and acks are kept", delays, onUnauthorized),
+      outage: new Outage(
+        this.#limitedLog,
+        "The worker leases no tasks and keeps its acks",
+        delays,
+        onUnauthorized,
+      ),
       freeSlots: () => concurrency - this.#running.size,
       onLease: lease => this.#begin(lease),
       onChange: () => this.#changed(),

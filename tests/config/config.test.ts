@@ -278,11 +278,11 @@ test("files and names for TLS: what is missing, unreadable or without use is sai
     expect.stringMatching(/^REDIS_TLS requires an external Redis/),
   ])
   expect(faults({ REDIS_URL: "redis://h", REDIS_TLS: "true" })).toEqual([
-    "REDIS_TLS is true, but REDIS_URL does not begin with rediss://",
+    "REDIS_TLS is true, but REDIS_URL does not begin with rediss://: write rediss:// there, or unset REDIS_TLS",
   ])
   expect(faults({ ...cluster, REDIS_TLS: "1" })).toEqual(["REDIS_TLS must be one of true, false"])
   expect(faults({ ...cluster, REDIS_TLS_CA: "/none/ca.pem" })).toEqual([
-    "REDIS_TLS_CA cannot be read: ENOENT",
+    "the file that REDIS_TLS_CA names cannot be read: ENOENT",
   ])
   expect(faults({ ...cluster, REDIS_TLS_CA: import.meta.path })).toEqual([])
   expect(faults({ ...cluster, REDIS_TLS_CA: `${import.meta.dir}/../../package.json` })).toEqual([

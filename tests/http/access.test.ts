@@ -55,7 +55,9 @@ test("tokens may be in a file, one per line, with comments", async () => {
   await Bun.write(path, "# nothing\n")
   expect(problems({ API_TOKENS_FILE: path })).toEqual([expect.stringContaining("it contains no entry")])
   await rm(join(path, ".."), { recursive: true })
-  expect(problems({ API_TOKENS_FILE: path })[0]).toBe("API_TOKENS_FILE cannot be read: ENOENT")
+  expect(problems({ API_TOKENS_FILE: path })[0]).toBe(
+    "the file that API_TOKENS_FILE names cannot be read: ENOENT",
+  )
   expect(problems({ API_TOKENS_FILE: path, API_TOKENS: "x" })).toContain(
     "API_TOKENS and API_TOKENS_FILE are both set: set only one of them",
   )
@@ -208,7 +210,7 @@ test("a bound token submits, leases, extends and acks only in its queues, and ea
     "queued",
   ])
   expect(submit.body[1]!.detail).toBe(
-    `This request concerns the queue ${other}. The token bound is bound to ${mine} and ${mine}.2.`,
+    `This request concerns the queue ${other}. The token bound is bound to the queues ${mine} and ${mine}.2.`,
   )
   expect(await bound(broker, "POST", "/submit", { type: "a", queue: other })).toMatchObject(FORBIDDEN)
 
@@ -361,7 +363,7 @@ test("the log names the token behind every operator action, and never contains i
       after: { concurrency: 3 },
       by: "bound",
     },
-    { message: "Purging a queue: requested", queue, state: "cancelled", ...limit, limit: 1_000 },
+    { message: "Purging a queue was requested", queue, state: "cancelled", ...limit, limit: 1_000 },
     {
       message: "A queue was purged",
       queue,
@@ -373,12 +375,12 @@ test("the log names the token behind every operator action, and never contains i
     },
     ...dead.map(task_id => ({ message: "A task is dead", task_id, ...failures })),
     { message: "A dead task was deleted", task_id: dead[0], by: "bound" },
-    { message: "Retrying dead tasks: requested", queue, ...limit, limit: 1 },
+    { message: "Retrying dead tasks was requested", queue, ...limit, limit: 1 },
     { message: "Dead tasks were retried", queue, requeued: 1, skipped: 0, ...limit, limit: 1 },
-    { message: "Deleting dead tasks: requested", ...limit },
+    { message: "Deleting dead tasks was requested", ...limit },
     { message: "Dead tasks were deleted", purged: 0, ...limit },
-    { message: "The drain of a worker was requested", worker: "w", by: "bound" },
-    { message: "The drain of a worker was withdrawn", worker: "w", by: "bound" },
+    { message: "A worker was told to drain", worker: "w", by: "bound" },
+    { message: "The drain of a worker was cancelled", worker: "w", by: "bound" },
   ])
   expect(JSON.stringify(lines)).not.toContain("the-secret-token")
 })

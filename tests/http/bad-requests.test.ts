@@ -225,7 +225,7 @@ const WRONG: Record<(typeof POSTS)[number], [Body, string, string][]> = {
       (lease): [Body, string, string] => [{ task_id: "a", lease }, "lease", "lease"],
     ),
     [{ task_id: "a", status: "failed", error: 5 }, "error", "string"],
-    [{ task_id: "a", status: "done", error: "x" }, "error", "`status: failed or released`"],
+    [{ task_id: "a", status: "done", error: "x" }, "error", "`status: failed` or `status: released`"],
     [{ task_id: "a", status: "failed", result: 1 }, "result", "`status: done`"],
     [{ task_id: "a", status: "released", result: 1 }, "result", "`status: done`"],
     [{ task_id: "a", id: "a" }, "id", "task_id"],

@@ -237,7 +237,7 @@ describe("a range", () => {
     ["step=1w", "step", "such as 5m, 1h or 1d"],
     ["type=mail", "type", "requires `queue`"],
     ["types=true", "types", "requires `queue`"],
-    ["queue=q&type=mail&types=true", "types", "omit `type`"],
+    ["queue=q&type=mail&types=true", "types", "cannot be combined with `type`"],
     ["queue=*", "queue", "only this queue"],
     ["since=1", "since", "Unknown member"],
   ])("%p is refused with what would be right", async (query, field, detail) => {

@@ -22,7 +22,12 @@ import { ServedQueue } from "../support/served-queue.ts"
 /** Neither a number nor hexadecimal, which the patterns of errors leave out. */
 const SECRET = "wordofthepayload"
 /** Values of query parameters that the schema does not list. A new required parameter needs one. */
-const VALUES: Record<string, string> = { queue: "", limit: "100", state: "all" }
+const VALUES: Record<string, string> = {
+  queue: "",
+  limit: "100",
+  state: "all",
+  to_at: String(Date.now() - 60_000), // a minute may begin between two requests for the history
+}
 
 const secretOf = (roles: readonly Role[]) => `the-secret-of-${roles.join("-")}`
 const tokenOf = (...roles: Role[]): ApiToken => ({

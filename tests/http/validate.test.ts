@@ -91,7 +91,8 @@ test.each([
 )
 
 test("a value that is not an object is refused without naming a member", () => {
-  const detail = "The body must be an object, or an array of 1 to 1,000 objects if the route takes many."
+  const detail =
+    "The body must be an object, or an array of 1 to 1,000 objects if the route takes many tasks."
   for (const value of [null, 1, "a", [], undefined])
     expect(refusal(() => checker(Submit)(value))).toEqual({ detail, errors: [{ detail }] })
 })
@@ -136,7 +137,7 @@ describe("a query", () => {
   ])("refuses any other number: %s", text => expect(refusal(() => read(text)).field).toBe("wait_ms"))
 
   test("has a parameter twice only if it is a list", () => {
-    const fault = { field: "worker", detail: "The query must not have this parameter more than once." }
+    const fault = { field: "worker", detail: "This parameter must not appear more than once in the query." }
     expect(refusal(() => read("worker=a&worker=b"))).toEqual({ ...fault, errors: [fault] })
   })
 

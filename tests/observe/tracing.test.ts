@@ -404,13 +404,13 @@ describe("the collector", () => {
     for (let i = 0; i < 20; i++) await broker.post("/submit", { type: "a", queue })
     await until("all are done", () => done === 20)
     if (address === undefined)
-      await until("it is logged", () => broker.lines.some(line => line.message === "Traces cannot be sent"))
+      await until("it is logged", () => broker.lines.some(line => line.message === "Spans cannot be sent"))
     const from = performance.now()
     expect(await worker.stop()).toBeTrue()
     await broker[Symbol.asyncDispose]()
     expect(performance.now() - from).toBeLessThan(6_000)
     // One line of the broker and one of the worker.
-    expect(broker.lines.filter(line => line.message === "Traces cannot be sent").length).toBeLessThan(3)
+    expect(broker.lines.filter(line => line.message === "Spans cannot be sent").length).toBeLessThan(3)
   })
 
   test("logs that it is back, and how many spans were lost", async () => {
@@ -420,14 +420,14 @@ describe("the collector", () => {
     const { queue } = broker
     await broker.post("/submit", { type: "a", queue })
     const line = (message: string) => broker.lines.find(line => line.message === message)
-    await until("it is logged", () => line("Traces cannot be sent"))
+    await until("it is logged", () => line("Spans cannot be sent"))
     await broker.post("/submit", { type: "a", queue })
     await until("the export is retried", () => collector.requests === 2)
     collector.status = 200
     await broker.post("/submit", { type: "a", queue })
-    await until("it is logged", () => line("Traces are sent again"))
-    expect(line("Traces are sent again")).toMatchObject({ lost: 2, to: `${collector.url}/v1/traces` })
-    expect(broker.lines.filter(line => line.message === "Traces cannot be sent").length).toBe(1)
+    await until("it is logged", () => line("Spans are sent again"))
+    expect(line("Spans are sent again")).toMatchObject({ lost: 2, to: `${collector.url}/v1/traces` })
+    expect(broker.lines.filter(line => line.message === "Spans cannot be sent").length).toBe(1)
   })
 
   test("gets no more spans than the buffer holds if it is slow, and the loss is logged", async () => {
@@ -447,7 +447,7 @@ describe("the collector", () => {
 
   test("has its password in no log line", async () => {
     await using broker = await tracedBroker("http://me:secret-word@127.0.0.1:1")
-    expect(broker.lines.some(line => line.message === "Traces are sent")).toBeTrue()
+    expect(broker.lines.some(line => line.message === "Spans are sent")).toBeTrue()
     expect(JSON.stringify(broker.lines)).not.toContain("secret-word")
   })
 })

@@ -294,7 +294,7 @@ test("workers are listed and drained, and the drain is withdrawn", async () => {
   )
   expect((await tq("workers", "drain", worker)).out).toBe(`${worker} is draining\n`)
   expect((await tq("workers", "--queue", queue, "--state", "draining")).out).toContain(worker)
-  expect((await tq("workers", "drain", worker, "--undo")).out).toBe(`The drain of ${worker} is withdrawn\n`)
+  expect((await tq("workers", "drain", worker, "--undo")).out).toBe(`The drain of ${worker} is cancelled\n`)
   expect((await tq("workers", "--queue", queue, "--worker", worker, "--state", "draining")).out).toBe(
     "No worker matches.\n",
   )

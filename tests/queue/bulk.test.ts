@@ -421,7 +421,7 @@ test("start, stop and end are logged with the operator, and published", async ()
     action: "retry",
     reason: "the route is back",
   })
-  expect(own.find(({ message }) => message === "The stop of a bulk operation was requested")).toMatchObject({
+  expect(own.find(({ message }) => message === "A bulk operation was told to stop")).toMatchObject({
     by: "API_SECRET_TOKEN",
   })
   expect(own.find(({ message }) => message === "A bulk operation has ended")).toMatchObject({

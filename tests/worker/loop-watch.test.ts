@@ -3,7 +3,7 @@ import { expect, test } from "bun:test"
 import type { Handler } from "../../lib/handlers.ts"
 import { FakeBroker } from "../support/fake-broker.ts"
 
-const MESSAGE = "A handler blocked the event loop, or the process was stopped, so leases may have lapsed"
+const MESSAGE = "A handler blocked the event loop, or the process was suspended, so leases may have lapsed"
 /** It may lapse after 600 ms without an extend. */
 const LEASE_MS = 900
 

@@ -188,7 +188,7 @@ const ADVICE: Record<number, string> = {
   400: "The request is invalid: `field` and `detail` say what would be valid. Do not repeat it unchanged.",
   401: "The token is missing, or the broker does not know it. Do not repeat the request unchanged.",
   403: "The token lacks the role, or it is bound to other queues: see `detail`. Do not repeat the request unchanged.",
-  404: "No task has this id, or it was deleted. Do not repeat the request.",
+  404: "No task has this id; it may have been deleted. Do not repeat the request.",
   413: "The body is larger than MAX_BODY_BYTES. Send fewer items per request, or send a reference to the data.",
   415: "The Content-Type is not application/json, or the body is compressed.",
   429: "The queue or the group is full, or this address sent many wrong tokens: see `code` and `detail`. Repeat the request after `Retry-After` seconds.",

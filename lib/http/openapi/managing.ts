@@ -120,7 +120,7 @@ export const managing: ProseOf<"managing"> = {
       "The worker learns of the drain from the answer to its current or next request, from any broker, and gets no more " +
       "tasks. The drain applies to all workers that now have this name: a worker that starts under it later with another " +
       "`instance` is not drained. Safe to repeat. The body is not read. A token that is bound to queues may drain only " +
-      "workers that have polled some of these queues and no others.",
+      "workers that poll nothing but these queues.",
     answers: {
       200: {
         description: "The worker is draining.",

@@ -39,7 +39,7 @@ export const operating: ProseOf<"operating"> = {
     problems: {
       bad_request: badQuery("listenEvents", "queue=*"),
       overloaded: {
-        detail: "This broker already has 200 clients of /events: use another broker.",
+        detail: "This broker already has 200 event streams: use another broker.",
       },
     },
   },

@@ -56,7 +56,7 @@ export const scheduling: ProseOf<"scheduling"> = {
     problems: {
       bad_request: {
         field: "time_zone",
-        detail: "`time_zone` must be a name of the IANA time zone database, such as Europe/Berlin.",
+        detail: "`time_zone` must be a name from the IANA time zone database, such as Europe/Berlin.",
       },
     },
   },

@@ -106,7 +106,7 @@ export const working: ProseOf<"working"> = {
       },
     },
     advice: {
-      404: "No task has this id, or it was deleted. Forget it.",
+      404: "No task has this id; it may have been deleted. Forget it.",
       409: "lease_lost: this lease has ended, and another worker may have the task. not_leased: the ack named no lease, and the task is not leased. Discard your result.",
     },
   },
@@ -145,7 +145,7 @@ export const working: ProseOf<"working"> = {
       lease_lost: LOST,
     },
     advice: {
-      404: "No task has this id, or it was deleted. Stop working on it.",
+      404: "No task has this id; it may have been deleted. Stop working on it.",
       409: "This lease has ended. Stop working on the task and discard its result.",
     },
   },

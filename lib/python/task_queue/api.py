@@ -398,13 +398,13 @@ class Ack(_Ack, total=False):
     result: Any
     """any JSON, with done"""
     error: str
-    """with failed or released: the error message; the first 8,192 characters are kept"""
+    """only with `status` failed or released: the error message; the first 8,192 characters are kept"""
     retry: bool
-    """with failed: false makes the task dead at once"""
+    """only with `status` failed: false makes the task dead at once"""
     hold_group_ms: int
-    """with failed or released: how long no task of the same group is leased, in ms, for example because a service has limited the tenant"""
+    """only with `status` failed or released: how long no task of the same group is leased, in ms, for example because a service has limited the tenant"""
     retry_in_ms: int
-    """with failed or released: the delay before the next attempt, in ms (default: the backoff; with released: none)"""
+    """only with `status` failed or released: the delay before the next attempt, in ms (default: the backoff; with released: none)"""
 
 
 class _Extend(TypedDict):
@@ -416,7 +416,7 @@ class _Extend(TypedDict):
 
 class Extend(_Extend, total=False):
     timeout_ms: int
-    """how long a lease lasts, in ms (default: the broker's VISIBILITY_TIMEOUT_MS)"""
+    """how long the lease lasts from now, in ms (default: the task's `timeout_ms`)"""
     progress: Any
     """any JSON of at most 1,024 bytes, shown by /status"""
     checkpoint: Any
@@ -731,9 +731,9 @@ class DlqPurge(TypedDict, total=False):
     queue: str
     """1 to 64 characters from A-Z a-z 0-9 . _ -, and not \".\" or \"..\""""
     type: str
-    """only of this type"""
+    """the type of the tasks"""
     group: str
-    """only of this group"""
+    """the group of the tasks: 1 to 128 characters except control characters, and not \".\" or \"..\""""
     error: str
     """text that the error contains"""
     queue_part: str
@@ -745,9 +745,9 @@ class DlqPurge(TypedDict, total=False):
     fingerprint: str
     """the fingerprint of a group from /dlq/groups"""
     older_than_ms: int
-    """dead for longer than this, in ms, by the clock of Redis"""
+    """only tasks that have been dead for longer than this, in ms, by the clock of Redis"""
     newer_than_ms: int
-    """dead for less than this, in ms, by the clock of Redis"""
+    """only tasks that have been dead for less than this, in ms, by the clock of Redis"""
     limit: int
     """how many at most (default 100)"""
     cursor: str
@@ -798,9 +798,9 @@ class RetryMany(TypedDict, total=False):
     queue: str
     """1 to 64 characters from A-Z a-z 0-9 . _ -, and not \".\" or \"..\""""
     type: str
-    """only of this type"""
+    """the type of the tasks"""
     group: str
-    """only of this group"""
+    """the group of the tasks: 1 to 128 characters except control characters, and not \".\" or \"..\""""
     error: str
     """text that the error contains"""
     queue_part: str
@@ -812,9 +812,9 @@ class RetryMany(TypedDict, total=False):
     fingerprint: str
     """the fingerprint of a group from /dlq/groups"""
     older_than_ms: int
-    """dead for longer than this, in ms, by the clock of Redis"""
+    """only tasks that have been dead for longer than this, in ms, by the clock of Redis"""
     newer_than_ms: int
-    """dead for less than this, in ms, by the clock of Redis"""
+    """only tasks that have been dead for less than this, in ms, by the clock of Redis"""
     limit: int
     """how many at most (default 100)"""
     cursor: str
@@ -845,9 +845,9 @@ class BulkCountFilter(TypedDict, total=False):
     queue: str
     """1 to 64 characters from A-Z a-z 0-9 . _ -, and not \".\" or \"..\""""
     type: str
-    """only of this type"""
+    """the type of the tasks"""
     group: str
-    """only of this group"""
+    """the group of the tasks: 1 to 128 characters except control characters, and not \".\" or \"..\""""
     error: str
     """text that the error contains"""
     queue_part: str
@@ -898,9 +898,9 @@ class BulkRequestFilter(TypedDict, total=False):
     queue: str
     """1 to 64 characters from A-Z a-z 0-9 . _ -, and not \".\" or \"..\""""
     type: str
-    """only of this type"""
+    """the type of the tasks"""
     group: str
-    """only of this group"""
+    """the group of the tasks: 1 to 128 characters except control characters, and not \".\" or \"..\""""
     error: str
     """text that the error contains"""
     queue_part: str
@@ -938,7 +938,7 @@ class BulkRequest(_BulkRequest, total=False):
     limit: int
     """change at most this many tasks (default: all)"""
     rate: int
-    """tasks per second (default: at once)"""
+    """tasks per second (default: no limit)"""
     patch: Any
     """with retry: a JSON merge patch (RFC 7396) for each payload, of at most 16,384 bytes and 20 levels"""
     canary: bool
@@ -957,9 +957,9 @@ class BulkViewFilter(TypedDict, total=False):
     queue: str
     """1 to 64 characters from A-Z a-z 0-9 . _ -, and not \".\" or \"..\""""
     type: str
-    """only of this type"""
+    """the type of the tasks"""
     group: str
-    """only of this group"""
+    """the group of the tasks: 1 to 128 characters except control characters, and not \".\" or \"..\""""
     error: str
     """text that the error contains"""
     queue_part: str
@@ -1051,9 +1051,9 @@ class CancelMany(TypedDict, total=False):
     queue: str
     """1 to 64 characters from A-Z a-z 0-9 . _ -, and not \".\" or \"..\""""
     type: str
-    """only of this type"""
+    """the type of the tasks"""
     group: str
-    """only of this group"""
+    """the group of the tasks: 1 to 128 characters except control characters, and not \".\" or \"..\""""
     error: str
     """text that the error contains"""
     queue_part: str
@@ -1345,7 +1345,7 @@ class GroupLimits(TypedDict, total=False):
     concurrency: int
     """how many tasks of a group may be leased at a time"""
     rate: GroupLimitsRate | list[GroupLimitsRate1]
-    """how fast tasks are handed out: {limit, per_ms, burst}, {per_second, burst}, or a list of 1 to 5, which all apply"""
+    """{limit, per_ms, burst}, {per_second, burst}, or a list of 1 to 5 of these, which all apply"""
     order: Literal["strict", "any"]
     """strict: a task starts only when the one before it in its group has ended, whatever retries that takes (default any)"""
     on_dead: Literal["skip", "block"]
@@ -1432,7 +1432,7 @@ class QueueSettingsGroups(TypedDict, total=False):
     concurrency: int
     """how many tasks of a group may be leased at a time"""
     rate: QueueSettingsGroupsRate | list[QueueSettingsGroupsRate1]
-    """how fast tasks are handed out: {limit, per_ms, burst}, {per_second, burst}, or a list of 1 to 5, which all apply"""
+    """{limit, per_ms, burst}, {per_second, burst}, or a list of 1 to 5 of these, which all apply"""
     order: Literal["strict", "any"]
     """strict: a task starts only when the one before it in its group has ended, whatever retries that takes (default any)"""
     on_dead: Literal["skip", "block"]
@@ -1466,7 +1466,7 @@ class QueueSettings(TypedDict, total=False):
     concurrency: int
     """how many tasks may be leased at a time"""
     rate: QueueSettingsRate | list[QueueSettingsRate1]
-    """how fast tasks are handed out: {limit, per_ms, burst}, {per_second, burst}, or a list of 1 to 5, which all apply"""
+    """{limit, per_ms, burst}, {per_second, burst}, or a list of 1 to 5 of these, which all apply"""
     groups: QueueSettingsGroups
     """the limits of every group, unless it has its own"""
     attention: QueueSettingsAttention
@@ -1511,7 +1511,7 @@ class GroupViewLimits(TypedDict, total=False):
     concurrency: int
     """how many tasks of a group may be leased at a time"""
     rate: GroupViewLimitsRate | list[GroupViewLimitsRate1]
-    """how fast tasks are handed out: {limit, per_ms, burst}, {per_second, burst}, or a list of 1 to 5, which all apply"""
+    """{limit, per_ms, burst}, {per_second, burst}, or a list of 1 to 5 of these, which all apply"""
     order: Literal["strict", "any"]
     """strict: a task starts only when the one before it in its group has ended, whatever retries that takes (default any)"""
     on_dead: Literal["skip", "block"]
@@ -1556,7 +1556,7 @@ class _AddMark(TypedDict):
 
 class AddMark(_AddMark, total=False):
     at: int
-    """when, in ms since 1970: in the last 30 days, and at most a minute in the future (default: now)"""
+    """when, in ms since 1970, between 30 days ago and one minute from now (default: now)"""
 
 
 class DepthCounts(TypedDict):

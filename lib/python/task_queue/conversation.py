@@ -232,14 +232,14 @@ class Conversation:
     def _succeeded(self) -> None:
         self.last_answer_at = time.time()
         if self._failures:
-            log.info("The broker answers again after %d failures", self._failures)
+            log.info("The broker answers again (failures: %d)", self._failures)
         self._failures, self._last_failure, self._paused_until = 0, "", 0.0
 
     def _failed(self, error: Exception, extended: list[Lease]) -> None:
         """Waits grow exponentially and have jitter, so that a fleet of workers does not reconnect at the same moment."""
         if str(error) != self._last_failure:
             self._last_failure = str(error)
-            log.warning("No tasks are leased and acks are kept while the worker retries: %s", error)
+            log.warning("The worker leases no tasks and keeps its acks until the broker answers: %s", error)
         most = LAST_RETRY if getattr(error, "status", 0) == 401 else min(LAST_RETRY, FIRST_RETRY * 2 ** min(self._failures, 20))
         self._failures += 1
         again = most * random.uniform(0.5, 1) + min(MAX_RETRY_AFTER, getattr(error, "retry_after", None) or 0)
@@ -306,7 +306,7 @@ class Conversation:
             self._succeeded()
 
     def _refuse_update(self, lease: Lease, error: Exception) -> None:
-        log.error("An update of task %s was refused: %s", lease.id, error)
+        log.error("The progress, checkpoint or log lines of task %s were refused: %s", lease.id, error)
         lease.drop_update(error)
         lease.retry_update(0)
 
@@ -320,7 +320,7 @@ class Conversation:
                 again.append((ack, lease))
                 failures.append(problem)
             elif problem is not None and problem.code not in LOST_CODES and ack["status"] == "done":
-                log.error("The result of task %s was refused, so it counts as failed: %s", lease.id, problem)
+                log.error("The result of task %s was refused, so the task counts as failed: %s", lease.id, problem)
                 text = f"the broker refused the handler's result: {problem}"
                 again.append(({"task_id": lease.id, "lease": ack["lease"], "status": "failed", "error": text}, lease))
             else:

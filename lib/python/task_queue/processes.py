@@ -57,7 +57,7 @@ def run_processes(settings: Settings, handlers: Handlers, health_port: int, coun
                 if stopped_by or code == 0:
                     worst = max(worst, abs(code))
                     continue
-                log.error("Process %d of the worker ended with %d and is replaced", number, code)
+                log.error("Process %d of the worker ended with exit code %d (negative: a signal) and is being replaced", number, code)
                 time.sleep(random.uniform(0.5, 1))  # it may die at its start each time
                 if not stopped_by:
                     start(number)

@@ -101,7 +101,7 @@ class Runner:
 
     def _drain(self) -> int:
         self.is_stopping = True
-        log.info("The worker is stopping and takes no new tasks; %d are running", len(self._running))
+        log.info("The worker is stopping and takes no new tasks (running: %d)", len(self._running))
         self._conversation.stop_fetching()
         self._wait_until(lambda: not self._running, self._settings.drain)
         for lease in self._running:
@@ -113,7 +113,7 @@ class Runner:
         self._wait_until(lambda: self._conversation.is_idle, LAST_ACKS)
         unanswered = self._conversation.unanswered
         self._conversation.close()
-        log.info("The worker has stopped; %d acks were not answered", unanswered)
+        log.info("The worker has stopped (unanswered acks: %d)", unanswered)
         return 1 if unanswered > 0 else 0
 
     def _wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
