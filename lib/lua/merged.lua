@@ -8,8 +8,9 @@
   answers    {now, more (1: it stopped at limit or most), {at, queue, place, id} (the last entry it looked at; false if it reached the end),
              {at, queue, place, id}, ...}, in order
   cost       O((queues × places + most) log N)
-  invariant  entries of the same time are ordered by queue, place and id, or position in "completed", so what keeps its score during a listing is listed
-             exactly once, whatever comes or goes ]]
+  invariant  entries of the same time are ordered by queue, place and id, or position in "completed", so what keeps its score during
+             a listing is listed exactly once, whatever comes or goes; only if the last entry of a page was in "completed" and is
+             deleted, those of its millisecond may be listed again ]]
 local queues, places, retention, limit, most, part, at, queue, place, id = unpack(ARGV)
 local CHUNK_SIZE = 20 -- entries that one command reads
 local is_ascending = places == "due" or places == "leases"

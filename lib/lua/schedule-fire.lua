@@ -35,12 +35,15 @@ end
 local function run(name, last, at, overlap, body, large, asked)
   local previous = last ~= "0" and last ~= at and id_of_run(name, last)
   local ended = false
-  if overlap ~= "allow" and previous and is_active(previous) then
+  asked = read_extras(asked)
+  -- The answer to a repeated request is that of the first one, whose own task may be the newest.
+  local is_repeat = asked.key and redis.call("EXISTS", record .. asked.key) == 1
+  if overlap ~= "allow" and not is_repeat and previous and is_active(previous) then
     if overlap == "skip" then return { "skipped", previous, now, false } end
     local code, _, attempt, since = unpack(cancel_task(previous, retention))
     ended = { previous, code, attempt, since }
   end
-  local code, id = submit(id_of_run(name, at), body, large, read_extras(asked), ttl)
+  local code, id = submit(id_of_run(name, at), body, large, asked, ttl)
   if code == "queued" then
     code = "fired"
   elseif code == "replaced" then

@@ -368,6 +368,18 @@ test("a paused schedule says why, runs only by hand, and goes on from now when i
   expect(await s.view()).toMatchObject({ paused: false, fired: 1, missed: 0, next_at })
 })
 
+test.each(["skip", "cancel"])(
+  "a repeated run by hand with an Idempotency-Key neither reports nor cancels its own task as the previous one: %s",
+  async on_overlap => {
+    await using s = await Scheduled.open({ ...RARE, on_overlap })
+    const run = () => s.post("run", undefined, { "idempotency-key": "once" })
+    const first = await run()
+    expect(first.body).toMatchObject({ status: "queued" })
+    expect((await run()).body).toEqual(first.body)
+    expect((await s.q.ask("GET", `/status/${first.body.task_id}`)).body.status).toBe("queued")
+  },
+)
+
 test("a run by hand is repeated safely with an Idempotency-Key", async () => {
   await using s = await Scheduled.open()
   const key = { "idempotency-key": "once" }
