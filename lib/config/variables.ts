@@ -41,7 +41,7 @@ export const VARIABLES = {
   DONE_RETENTION_MS: "How long a done or cancelled task is kept (one day).",
   DEAD_RETENTION_MS: "How long a dead task is kept (14 days).",
   DONE_RETENTION_COUNT:
-    "Maximum number of done tasks, of done tasks with a `result_ttl_ms`, and of cancelled tasks, that a queue keeps.",
+    "Maximum number of done tasks, of done tasks with a result_ttl_ms, and of cancelled tasks, that a queue keeps.",
   DEAD_RETENTION_COUNT: "Maximum number of dead tasks that a queue keeps.",
   IDEMPOTENCY_TTL_MS: "How long a repeated submit gets the first answer again (one day).",
   BACKOFF_KIND:
