@@ -132,7 +132,7 @@ export const readTaskId = nameReader(
 )
 
 const formOfName = (of: string) =>
-  `The name of a ${of} has 1 to 64 characters from A-Z a-z 0-9 . _ -, and is not "." or ".."`
+  `The name of a ${of} has 1 to 64 characters from A-Z a-z 0-9 . _ -, and is not "." or "..".`
 const checkQueueName = checker(QueueName)
 export const readQueueName = nameReader("queue", formOfName("queue"), checkQueueName)
 export const readWorkerName = nameReader("worker", formOfName("worker"), checker(WorkerName))

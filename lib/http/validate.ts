@@ -126,7 +126,7 @@ function describe(schema: TSchema): string {
     case "boolean":
       return `true or false${text}`
     case "object":
-      return `an object${text}`
+      return `an object${schema.minProperties === 1 ? " with at least one member" : ""}${text}`
     default:
       return schema.description ?? "a value of the form that /swagger shows"
   }

@@ -323,7 +323,7 @@ class OutageLoggingExporter implements SpanExporter {
         if (this.#lost === 0) this.log.warn("Spans cannot be sent", { to, error: error?.message })
         this.#lost += spans.length
       } else if (this.#lost > 0) {
-        this.log.info("Spans are sent again", { to, lost: this.#lost })
+        this.log.info("Spans can be sent again", { to, lost: this.#lost })
         this.#lost = 0
       }
       done({ code: 0 })

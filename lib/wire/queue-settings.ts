@@ -11,7 +11,7 @@ export const TaskDefaults = Type.Object(
   {
     ...closed,
     minProperties: 1,
-    description: "values for tasks whose submit omits them, before the defaults of the broker",
+    description: "values for tasks whose submit omits them; they take precedence over the broker's defaults",
   },
 )
 

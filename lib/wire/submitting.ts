@@ -24,7 +24,8 @@ const GivenId = Type.String({
 
 const Traceparent = Type.String({
   pattern: "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
-  description: "W3C trace context; default: the traceparent header of the request",
+  description:
+    "W3C trace context, of the form 00-<32 hex digits>-<16 hex digits>-<2 hex digits> in lower case; default: the traceparent header of the request",
 })
 
 export const Submit = Type.Object(

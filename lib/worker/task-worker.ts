@@ -113,16 +113,18 @@ function checkOptions({ url, token, handlers, queues, concurrency, name, drainMs
   if (entries.length === 0 || !entries.every(([, handler]) => typeof handler === "function"))
     faults.push("handlers must map task types to functions, for example { greet: payload => payload }")
   if (queues !== undefined && (queues.length === 0 || queues.length > 100 || !queues.every(isName)))
-    faults.push("queues must be 1 to 100 names of 1 to 64 characters from A-Z a-z 0-9 . _ -")
+    faults.push(
+      'queues must be 1 to 100 names of 1 to 64 characters from A-Z a-z 0-9 . _ -, but not "." or ".."',
+    )
   if (name !== undefined && !isName(name))
-    faults.push("name must have 1 to 64 characters from A-Z a-z 0-9 . _ -")
+    faults.push('name must have 1 to 64 characters from A-Z a-z 0-9 . _ -, but not be "." or ".."')
   if (
     concurrency !== undefined &&
     !(Number.isInteger(concurrency) && concurrency >= 1 && concurrency <= 1_000)
   )
     faults.push("concurrency must be a whole number from 1 to 1000")
   if (drainMs !== undefined && !(drainMs >= 0 && drainMs < 2 ** 31))
-    faults.push("drainMs must be a number of ms, 0 or more")
+    faults.push("drainMs must be a number of ms from 0 to 2147483647")
   if (faults.length > 0) throw new TypeError(faults.join("; "))
 }
 

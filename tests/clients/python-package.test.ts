@@ -161,6 +161,19 @@ test("a worker that an operator drains finishes its tasks and ends with 0", asyn
   await ends(id, "done")
 })
 
+test.each([
+  ["CONCURRENCY", "abc", "1 to 1000"],
+  ["CONCURRENCY", "0", "1 to 1000"],
+  ["DRAIN_MS", "20s", "0 to 2147483647"],
+  ["HEALTH_PORT", "65536", "0 to 65535"],
+])("the error about a variable that is wrong says what would be right: %s=%s", async (name, value, range) => {
+  const code = 'from task_queue import Worker; Worker("http://localhost:5000", "x")'
+  const env = { ...process.env, PYTHONPATH: PACKAGE, [name]: value }
+  const { exitCode, stderr } = await $`python3 -c ${code}`.env(env).nothrow().quiet()
+  expect(exitCode).toBe(1)
+  expect(stderr.toString()).toContain(`${name} must be a whole number from ${range}, not '${value}'`)
+})
+
 test("health: 200 with the last answer and the tasks in hand, 503 if a request has waited for a minute", async () => {
   await using all = new AsyncDisposableStack()
   const { client, worker, begun } = await scene(all)

@@ -59,7 +59,7 @@ class Submit(_Submit, total=False):
     redact: bool
     """true: only workers and tokens with the role operate may see payload, result, errors, progress, checkpoint and log lines (default false)"""
     traceparent: str
-    """W3C trace context; default: the traceparent header of the request"""
+    """W3C trace context, of the form 00-<32 hex digits>-<16 hex digits>-<2 hex digits> in lower case; default: the traceparent header of the request"""
     tracestate: str
     """W3C trace context"""
     task_id: str
@@ -200,7 +200,7 @@ class ScheduleTask(_ScheduleTask, total=False):
     redact: bool
     """true: only workers and tokens with the role operate may see payload, result, errors, progress, checkpoint and log lines (default false)"""
     traceparent: str
-    """W3C trace context; default: the traceparent header of the request"""
+    """W3C trace context, of the form 00-<32 hex digits>-<16 hex digits>-<2 hex digits> in lower case; default: the traceparent header of the request"""
     tracestate: str
     """W3C trace context"""
     unique_key: str
@@ -312,7 +312,7 @@ class ScheduleViewTask(_ScheduleViewTask, total=False):
     redact: bool
     """true: only workers and tokens with the role operate may see payload, result, errors, progress, checkpoint and log lines (default false)"""
     traceparent: str
-    """W3C trace context; default: the traceparent header of the request"""
+    """W3C trace context, of the form 00-<32 hex digits>-<16 hex digits>-<2 hex digits> in lower case; default: the traceparent header of the request"""
     tracestate: str
     """W3C trace context"""
     unique_key: str
@@ -1462,7 +1462,7 @@ class QueueSettingsAttention(TypedDict, total=False):
 
 class QueueSettings(TypedDict, total=False):
     defaults: QueueSettingsDefaults
-    """values for tasks whose submit omits them, before the defaults of the broker"""
+    """values for tasks whose submit omits them; they take precedence over the broker's defaults"""
     concurrency: int
     """how many tasks may be leased at a time"""
     rate: QueueSettingsRate | list[QueueSettingsRate1]

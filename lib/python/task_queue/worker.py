@@ -34,11 +34,11 @@ class Worker:
         self._settings = Settings(
             *from_environment(url, token),
             queues=queues or [queue for queue in named if queue],
-            concurrency=concurrency or int(read("CONCURRENCY") or 10),
-            drain=float(read("DRAIN_MS") or 20_000) / 1000 if drain is None else drain,
+            concurrency=_number_from("CONCURRENCY", 10, 1, 1_000) if concurrency is None else concurrency,
+            drain=_number_from("DRAIN_MS", 20_000, 0, 2**31 - 1) / 1000 if drain is None else drain,
             name=name or read("WORKER_NAME"),
         )
-        self._health_port = int(read("HEALTH_PORT") or 0) if health_port is None else health_port
+        self._health_port = _number_from("HEALTH_PORT", 0, 0, 65_535) if health_port is None else health_port
         self._handlers: Handlers = {}
         self._runner: Runner | None = None
 
@@ -73,3 +73,10 @@ class Worker:
         """Makes `run` end as after a signal. May be called by any thread. Not for several processes: signal the parent."""
         if self._runner is not None:
             self._runner.stop()
+
+
+def _number_from(variable: str, default: int, least: int, most: int) -> int:
+    text = (os.environ.get(variable) or str(default)).strip()
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        raise ValueError(f"{variable} must be a whole number from {least} to {most}, not {text[:40]!r}")
+    return int(text)
