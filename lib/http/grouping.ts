@@ -64,7 +64,7 @@ const checkName = checker(GroupName)
 
 export const readGroupName = nameReader(
   "group",
-  `The name of a group has ${GroupName.description}; in a path it must be percent-encoded.`,
+  `A group must be a string: ${GroupName.description}. In a path it must be percent-encoded.`,
   name => {
     if (faultsOfGroup(checkName(name)).length > 0) throw new Error("not a group")
     return name

@@ -99,9 +99,10 @@ function faultOf({ path, schema, type, value }: ValueError): Fault {
 
 function unknownMember(name: string, known: readonly string[]): string {
   const suggestion = suggestionFor(name, known)
+  const shown = "field" in fieldOf(name) ? ` \`${name}\`` : ""
   return suggestion === undefined
-    ? `Unknown member. Known members: ${known.join(", ")}.`
-    : `Unknown member: did you mean \`${suggestion}\`?`
+    ? `Unknown member${shown}. Known members: ${known.join(", ")}.`
+    : `Unknown member${shown}: did you mean \`${suggestion}\`?`
 }
 
 /** Repeats a name from the client only if it has the form of a name, so that answers contain no other text of a request. */

@@ -10,12 +10,12 @@ export const ActionsQuery = Type.Object(
   {
     queue: Type.Optional({
       ...QueueName,
-      description: `only actions that name this queue: ${QueueName.description}`,
+      description: `${QueueName.description}; only actions that name this queue`,
     }),
     by: Type.Optional(
       Type.String({
         pattern: "^[A-Za-z0-9._-]{1,64}$",
-        description: "only actions of the token with this name: 1 to 64 characters from A-Z a-z 0-9 . _ -",
+        description: "1 to 64 characters from A-Z a-z 0-9 . _ -; only actions of the token with this name",
       }),
     ),
     action: Type.Optional({ ...ActionName, description: "only this action" }),

@@ -21,7 +21,7 @@ import { CANCELLABLE, STATE_WORDS } from "./states.ts"
 const anyFilter = {
   ...taskFilter,
   ...partsOfNames,
-  meta: Type.Optional({ ...Meta, description: `labels that the task must have: ${Meta.description}` }),
+  meta: Type.Optional({ ...Meta, description: `${Meta.description}; labels that the task must have` }),
   older_than_ms: Type.Optional({
     ...AgeMs,
     description:
@@ -114,7 +114,10 @@ const BulkFilter = Type.Object(
       }),
     ),
   },
-  { ...closed, description: "all members that are given must match; {} matches all tasks in that state" },
+  {
+    ...closed,
+    description: "all members that are given must match; {} matches all tasks in the action's default state",
+  },
 )
 
 export const BulkRequest = Type.Object(

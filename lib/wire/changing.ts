@@ -12,7 +12,7 @@ export const TaskChange = Type.Object(
       description: `${RunAt.description}; if it has passed, the task is ready at once`,
     }),
     delay_ms: Type.Optional({ ...DelayMs, description: `${DelayMs.description}; 0: at once` }),
-    meta: Type.Optional({ ...Meta, description: `all labels of the task: ${Meta.description}` }),
+    meta: Type.Optional({ ...Meta, description: `${Meta.description}; all labels of the task` }),
   },
   closed,
 )

@@ -58,7 +58,7 @@ const At = (description: string) =>
 /** The query of GET /history. */
 export const HistoryQuery = Type.Object(
   {
-    queue: Type.Optional({ ...QueueName, description: `only this queue: ${QueueName.description}` }),
+    queue: Type.Optional({ ...QueueName, description: `${QueueName.description}; only this queue` }),
     type: Type.Optional(
       Type.String({ minLength: 1, maxLength: 200, description: "only tasks of this type; requires `queue`" }),
     ),

@@ -35,7 +35,7 @@ export const QueueName = Type.String({
 /** Names of groups come from users: of tenants, addresses, orders. `.` and `..` are refused in addition, as in other names. */
 export const GroupName = Type.String({
   pattern: "^[^\\x00-\\x1f\\x7f]{1,128}$",
-  description: '1 to 128 characters except control characters, and not "." or ".."',
+  description: '1 to 128 characters, none of them a control character, and not "." or ".."',
 })
 
 export const TaskId = Type.String({
@@ -187,7 +187,7 @@ export const DryRun = Type.Optional(
 export const taskFilter = {
   queue: Type.Optional(QueueName),
   type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "the type of the tasks" })),
-  group: Type.Optional({ ...GroupName, description: `the group of the tasks: ${GroupName.description}` }),
+  group: Type.Optional({ ...GroupName, description: `${GroupName.description}; the group of the tasks` }),
   error: Type.Optional(
     Type.String({ minLength: 1, maxLength: 200, description: "text that the error contains" }),
   ),

@@ -112,7 +112,7 @@ export const TasksQuery = Type.Object(
     ),
     type: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: "the type of the tasks" })),
     type_part: partsOfNames.type_part,
-    group: Type.Optional({ ...GroupName, description: `the group of the tasks: ${GroupName.description}` }),
+    group: Type.Optional({ ...GroupName, description: `${GroupName.description}; the group of the tasks` }),
     id: Type.Optional(
       Type.String({
         pattern: "^([A-Za-z0-9._-]{1,64}:)?[A-Za-z0-9._-]{1,64}$",

@@ -195,11 +195,11 @@ export const WorkersQuery = Type.Object(
   {
     queue: Type.Optional({
       ...QueueName,
-      description: `only workers that polled this queue: ${QueueName.description}`,
+      description: `${QueueName.description}; only workers that polled this queue`,
     }),
     worker: Type.Optional({
       ...WorkerName,
-      description: `only workers with this name: ${WorkerName.description}`,
+      description: `${WorkerName.description}; only workers with this name`,
     }),
     state: Type.Optional(
       Type.Array(State, {

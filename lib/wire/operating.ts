@@ -13,7 +13,7 @@ const EventId = Type.String({
 export const EventsQuery = Type.Object(
   {
     queue: Type.Optional({ ...Queues, description: "only events of these queues" }),
-    task: Type.Optional({ ...TaskId, description: `only events of this task: ${TaskId.description}` }),
+    task: Type.Optional({ ...TaskId, description: `${TaskId.description}; only events of this task` }),
     event: Type.Optional(
       Type.Array(Type.Union(EVENT_NAMES.map(name => Type.Literal(name))), {
         minItems: 1,

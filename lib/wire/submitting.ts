@@ -77,7 +77,7 @@ export const Submit = Type.Object(
     ),
     group: Type.Optional({
       ...GroupName,
-      description: `tasks of a group, such as a tenant, share its turns and limits: ${GroupName.description}`,
+      description: `${GroupName.description}; tasks of a group, such as a tenant, share its turns and limits`,
     }),
     meta: Type.Optional(Meta),
     redact: Type.Optional(

@@ -50,7 +50,7 @@ test.each([
     Submit,
     { type: "a", colour: 1 },
     "colour",
-    `Unknown member. Known members: ${[
+    `Unknown member \`colour\`. Known members: ${[
       ...["type", "payload", "queue", "priority", "max_retries", "max_crashes", "timeout_ms"],
       ...[
         "max_runtime_ms",
@@ -184,7 +184,7 @@ test.each([
   expect(suggestionFor(name, Object.keys(Submit.properties))).toBe(suggestion as string)
 })
 
-test("a refusal repeats the suggestion, not the unknown name", () => {
+test("a refusal names the unknown member and the suggestion", () => {
   const { detail } = refusal(() => checker(Submit)({ type: "a", maxRetries: 1 }))
-  expect(detail).toBe("Unknown member: did you mean `max_retries`?")
+  expect(detail).toBe("Unknown member `maxRetries`: did you mean `max_retries`?")
 })

@@ -53,7 +53,7 @@ class Submit(_Submit, total=False):
     result_ttl_ms: int
     """how long the task is kept after it is done, in ms"""
     group: str
-    """tasks of a group, such as a tenant, share its turns and limits: 1 to 128 characters except control characters, and not \".\" or \"..\""""
+    """1 to 128 characters, none of them a control character, and not \".\" or \"..\"; tasks of a group, such as a tenant, share its turns and limits"""
     meta: dict[str, str]
     """up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     redact: bool
@@ -123,7 +123,7 @@ class TaskChange(TypedDict, total=False):
     delay_ms: int
     """the earliest start, in ms from now; 0: at once"""
     meta: dict[str, str]
-    """all labels of the task: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
+    """up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters; all labels of the task"""
 
 
 class TaskChanged(TypedDict):
@@ -194,7 +194,7 @@ class ScheduleTask(_ScheduleTask, total=False):
     result_ttl_ms: int
     """how long the task is kept after it is done, in ms"""
     group: str
-    """tasks of a group, such as a tenant, share its turns and limits: 1 to 128 characters except control characters, and not \".\" or \"..\""""
+    """1 to 128 characters, none of them a control character, and not \".\" or \"..\"; tasks of a group, such as a tenant, share its turns and limits"""
     meta: dict[str, str]
     """up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     redact: bool
@@ -306,7 +306,7 @@ class ScheduleViewTask(_ScheduleViewTask, total=False):
     result_ttl_ms: int
     """how long the task is kept after it is done, in ms"""
     group: str
-    """tasks of a group, such as a tenant, share its turns and limits: 1 to 128 characters except control characters, and not \".\" or \"..\""""
+    """1 to 128 characters, none of them a control character, and not \".\" or \"..\"; tasks of a group, such as a tenant, share its turns and limits"""
     meta: dict[str, str]
     """up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
     redact: bool
@@ -733,7 +733,7 @@ class DlqPurge(TypedDict, total=False):
     type: str
     """the type of the tasks"""
     group: str
-    """the group of the tasks: 1 to 128 characters except control characters, and not \".\" or \"..\""""
+    """1 to 128 characters, none of them a control character, and not \".\" or \"..\"; the group of the tasks"""
     error: str
     """text that the error contains"""
     queue_part: str
@@ -800,7 +800,7 @@ class RetryMany(TypedDict, total=False):
     type: str
     """the type of the tasks"""
     group: str
-    """the group of the tasks: 1 to 128 characters except control characters, and not \".\" or \"..\""""
+    """1 to 128 characters, none of them a control character, and not \".\" or \"..\"; the group of the tasks"""
     error: str
     """text that the error contains"""
     queue_part: str
@@ -847,7 +847,7 @@ class BulkCountFilter(TypedDict, total=False):
     type: str
     """the type of the tasks"""
     group: str
-    """the group of the tasks: 1 to 128 characters except control characters, and not \".\" or \"..\""""
+    """1 to 128 characters, none of them a control character, and not \".\" or \"..\"; the group of the tasks"""
     error: str
     """text that the error contains"""
     queue_part: str
@@ -855,7 +855,7 @@ class BulkCountFilter(TypedDict, total=False):
     type_part: str
     """a text that the type contains, ignoring case"""
     meta: dict[str, str]
-    """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
+    """up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters; labels that the task must have"""
     older_than_ms: int
     """only tasks that ended longer ago than this, in ms; for tasks that have not ended, the time of their submit counts"""
     newer_than_ms: int
@@ -900,7 +900,7 @@ class BulkRequestFilter(TypedDict, total=False):
     type: str
     """the type of the tasks"""
     group: str
-    """the group of the tasks: 1 to 128 characters except control characters, and not \".\" or \"..\""""
+    """1 to 128 characters, none of them a control character, and not \".\" or \"..\"; the group of the tasks"""
     error: str
     """text that the error contains"""
     queue_part: str
@@ -908,7 +908,7 @@ class BulkRequestFilter(TypedDict, total=False):
     type_part: str
     """a text that the type contains, ignoring case"""
     meta: dict[str, str]
-    """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
+    """up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters; labels that the task must have"""
     older_than_ms: int
     """only tasks that ended longer ago than this, in ms; for tasks that have not ended, the time of their submit counts"""
     newer_than_ms: int
@@ -931,7 +931,7 @@ class _BulkRequest(TypedDict):
     action: Literal["retry", "purge", "cancel", "start_now", "submit_again"]
     """retry dead tasks, purge (delete) tasks, cancel tasks that have not ended, start_now delayed tasks, or submit_again tasks like those that have ended"""
     filter: BulkRequestFilter
-    """all members that are given must match; {} matches all tasks in that state"""
+    """all members that are given must match; {} matches all tasks in the action's default state"""
 
 
 class BulkRequest(_BulkRequest, total=False):
@@ -959,7 +959,7 @@ class BulkViewFilter(TypedDict, total=False):
     type: str
     """the type of the tasks"""
     group: str
-    """the group of the tasks: 1 to 128 characters except control characters, and not \".\" or \"..\""""
+    """1 to 128 characters, none of them a control character, and not \".\" or \"..\"; the group of the tasks"""
     error: str
     """text that the error contains"""
     queue_part: str
@@ -967,7 +967,7 @@ class BulkViewFilter(TypedDict, total=False):
     type_part: str
     """a text that the type contains, ignoring case"""
     meta: dict[str, str]
-    """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
+    """up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters; labels that the task must have"""
     older_than_ms: int
     """only tasks that ended longer ago than this, in ms; for tasks that have not ended, the time of their submit counts"""
     newer_than_ms: int
@@ -1053,7 +1053,7 @@ class CancelMany(TypedDict, total=False):
     type: str
     """the type of the tasks"""
     group: str
-    """the group of the tasks: 1 to 128 characters except control characters, and not \".\" or \"..\""""
+    """1 to 128 characters, none of them a control character, and not \".\" or \"..\"; the group of the tasks"""
     error: str
     """text that the error contains"""
     queue_part: str
@@ -1061,7 +1061,7 @@ class CancelMany(TypedDict, total=False):
     type_part: str
     """a text that the type contains, ignoring case"""
     meta: dict[str, str]
-    """labels that the task must have: up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters"""
+    """up to 16 labels: names of 1 to 32 characters from A-Z a-z 0-9 . _ -, values up to 128 characters; labels that the task must have"""
     older_than_ms: int
     """only tasks that ended longer ago than this, in ms; for tasks that have not ended, the time of their submit counts"""
     newer_than_ms: int

@@ -239,7 +239,11 @@ class Conversation:
         """Waits grow exponentially and have jitter, so that a fleet of workers does not reconnect at the same moment."""
         if str(error) != self._last_failure:
             self._last_failure = str(error)
-            log.warning("The worker leases no tasks and keeps its acks until the broker answers: %s", error)
+            if getattr(error, "status", 0) == 401:
+                log.error("The worker leases no tasks and keeps its acks: the broker refuses its token. "
+                          "Set API_SECRET_TOKEN to a token that the broker knows: %s", error)
+            else:
+                log.warning("The worker leases no tasks and keeps its acks until the broker answers: %s", error)
         most = LAST_RETRY if getattr(error, "status", 0) == 401 else min(LAST_RETRY, FIRST_RETRY * 2 ** min(self._failures, 20))
         self._failures += 1
         again = most * random.uniform(0.5, 1) + min(MAX_RETRY_AFTER, getattr(error, "retry_after", None) or 0)
