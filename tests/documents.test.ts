@@ -14,6 +14,10 @@ test("the front page stays short", async () => {
   expect((await read("lib/http/protocol.md")).split("\n").length - 1).toBeLessThanOrEqual(450)
 })
 
+test("the picture of the dashboard is small", () => {
+  expect(Bun.file(join(root, "lib/dashboard/dashboard.png")).size).toBeWithin(10_000, 200_000)
+})
+
 /** Errors that any request may get; the table of the front page says so once. */
 const COMMON = new Set(["overloaded", "unauthorized", "too_many_attempts", "forbidden"])
 

@@ -137,7 +137,7 @@ await broker.call(
   { headers: { "x-api-token": SECRET } },
 )
 await Bun.sleep(SECONDS * 100)
-await page.page.setViewport({ width: 1_200, height: 1_060, deviceScaleFactor: 4 / 3 })
+await page.page.setViewport({ width: 1_200, height: 1_060 })
 await Bun.sleep(1_500)
 await page.page.screenshot({ path: FILE })
 if (process.env.SCREENSHOTS) await pictureViews(browser, broker)
