@@ -89,7 +89,7 @@ function readPorts(read: Reader) {
     )
   if (metricsPort > 0 && port >= metricsPort && port <= last)
     read.fault(
-      `METRICS_PORT and PORT must differ: metrics use ${brokers === 1 ? "port" : `the ports ${metricsPort} to`} ${last}`,
+      `PORT must not be ${brokers === 1 ? "the port" : "one of the ports"} of the metrics, ${brokers === 1 ? last : `${metricsPort} to ${last}`}: change PORT or METRICS_PORT`,
       undefined,
     )
   return { port, brokers, metricsPort }

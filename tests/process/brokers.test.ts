@@ -295,7 +295,7 @@ test("settings that several brokers cannot share are refused with an explanation
     "METRICS_PORT is too high: with BROKERS=64 the last process would need port 65536",
   ])
   expect(problems({ BROKERS: "2", PORT: "5001", METRICS_PORT: "5000" })).toEqual([
-    "METRICS_PORT and PORT must differ: metrics use the ports 5000 to 5001",
+    "PORT must not be one of the ports of the metrics, 5000 to 5001: change PORT or METRICS_PORT",
   ])
   expect(problems({ BROKERS: "2", PORT: "5002", METRICS_PORT: "5000" })).toEqual([2])
   expect(problems({ PORT: "5000", METRICS_PORT: "5000" })).toHaveLength(1)
