@@ -68,7 +68,7 @@ export class BulkOperations {
     })
     if (code === "full")
       throw new Refused("overloaded", {
-        detail: `${MAX_UNFINISHED} bulk operations have not ended, the most that are allowed. Stop one, or try again when one has ended.`,
+        detail: `${MAX_UNFINISHED} bulk operations have not ended, and no more are allowed at a time. Stop one, or try again when one has ended.`,
       })
     if (code === "exists" && readAbout(known).print !== about.print) throw new Refused("key_reused")
     const isNew = code === "started"

@@ -52,7 +52,7 @@ export async function changeTask(parts: ChangeParts, id: string, change: TaskCha
         throw new Refused("bad_request", {
           field: when.startsWith("+") ? "delay_ms" : "run_at",
           detail:
-            "The start must not be after `expires_at` of the task: the task would expire before it starts.",
+            "The start must not be after the `expires_at` of the task: the task would expire before it starts.",
         })
       case "full_bytes":
         throw new Refused("queue_full", {
