@@ -12,8 +12,8 @@
              what "busy": the member `id`; what "grouped": the counts of the queue
              what "bytes": the recorded byte count of the queue is too high by `id` bytes
              what "schedules", "planned": the schedule, or the entry, of the name `id`
-  answers    {now, recorded bytes, bytes that these tasks occupied when the audit began (-1: unknown), how many items were checked: fewer
-             than all if their texts are large, {index, fault, repaired (1 or 0), lease}, ...}
+  answers    {now, recorded bytes, bytes that these tasks occupied when the audit began (-1: unknown), how many items were
+             checked: fewer than all if their texts are large, {index, fault, repaired (1 or 0), lease}, ...}
              index: of the item, from 0; the faults:
              "not_listed"      queued, but in no ready list (for a "task" unproven, or done and in no list: look again); appended
                                to its list

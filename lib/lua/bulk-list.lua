@@ -10,7 +10,8 @@ local only = ARGV[1]
 
 local answers = {}
 for _, id in ipairs(only ~= "" and { only } or redis.call("ZRANGE", started, 0, -1, "REV")) do
-  local found = redis.call("HMGET", operation .. id, "started", "ended", "about", "progress", "state", "stop", "succeeded", "died_again", "other")
+  local fields = { "started", "ended", "about", "progress", "state", "stop", "succeeded", "died_again", "other" }
+  local found = redis.call("HMGET", operation .. id, unpack(fields))
   if found[1] then
     local answer = { id, tonumber(found[1]) }
     for i = 2, 6 do answer[#answer + 1] = found[i] or "" end

@@ -1,8 +1,8 @@
 --[[ collect: changes are collected in tables and written by one variadic command per
   structure, because calls from Lua and lines in the append-only file dominate the cost of a transition.
-  invariant  a task is in exactly one place, as its `state` says: a ready list (queued), `due` (scheduled, retrying),
-             `leases` (processing), `done` or `completed` (done), `dead` or `cancelled`. A ready list may also contain ids whose tasks have
-             left it, because removing one would cost a scan of the list: lease drops them. ]]
+  invariant  a task is in exactly one place, as its `state` says: a ready list (queued), `due` (scheduled, retrying), `leases`
+             (processing), `done` or `completed` (done), `dead` or `cancelled`. A ready list may also contain ids whose tasks
+             have left it, because removing one would cost a scan of the list: lease drops them. ]]
 local function in_chunks(command, values, key)
   local reply
   for i = 1, #values, CHUNK do

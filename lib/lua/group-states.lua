@@ -29,8 +29,8 @@ local function describe(group)
   local cause, later, _, ids = groups.held_because(group, priority, MAX_IDS)
   if waiting == 0 and cause ~= "paused" and cause ~= "asked" then cause = nil end
   local overrides = groups.read_override(group) or ""
-  return { group, waiting, groups.slot_count(group), oldest or 0, overrides, cause or "", cause and later or 0, cause and ids or {} },
-    priority
+  local held = { cause or "", cause and later or 0, cause and ids or {} }
+  return { group, waiting, groups.slot_count(group), oldest or 0, overrides, unpack(held) }, priority
 end
 
 local answer = { now, "", "" }

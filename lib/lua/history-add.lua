@@ -36,7 +36,8 @@ local PARTS = "^([^|]*)|([^|]*)|([^|]*)$"
 local function add(a, b)
   local counts, wait, run = string.match(a, PARTS)
   local more_counts, more_wait, more_run = string.match(b, PARTS)
-  return add_numbers(counts, more_counts, GAUGES) .. "|" .. add_numbers(wait, more_wait, {}) .. "|" .. add_numbers(run, more_run, {})
+  return add_numbers(counts, more_counts, GAUGES) .. "|" .. add_numbers(wait, more_wait, {}) .. "|"
+    .. add_numbers(run, more_run, {})
 end
 
 -- Returns whether there was no such point before.

@@ -1,12 +1,13 @@
 #!lua flags=no-writes
 --[[ merged: list entries of several sorted sets of several queues, merged by time, without the texts of their tasks.
-  arguments  queues: names, separated by spaces, as for queue-states; places: separated by spaces: "due" or "leases", listed from
-             the lowest score up, or any of "completed", "done", "dead" and "cancelled", from the highest down; retention: ms that the
-             scores of "done" and "cancelled" are later than the end of a task; limit: how many entries to answer; most: how many to
-             look at; part: a text in lower case that ids contain, "" for any; at, queue, place, id: the last entry of the previous page
-             ("" for the first page), whose queue may be absent from queues; `at` is its score, less retention
-  answers    {now, more (1: it stopped at limit or most), {at, queue, place, id} (the last entry it looked at; false if it reached the end),
-             {at, queue, place, id}, ...}, in order
+  arguments  queues: names, separated by spaces, as for queue-states; places: separated by spaces: "due" or "leases", listed
+             from the lowest score up, or any of "completed", "done", "dead" and "cancelled", from the highest down; retention:
+             ms that the scores of "done" and "cancelled" are later than the end of a task; limit: how many entries to answer;
+             most: how many to look at; part: a text in lower case that ids contain, "" for any; at, queue, place, id: the last
+             entry of the previous page ("" for the first page), whose queue may be absent from queues; `at` is its score, less
+             retention
+  answers    {now, more (1: it stopped at limit or most), {at, queue, place, id} (the last entry it looked at; false if it
+             reached the end), {at, queue, place, id}, ...}, in order
   cost       O((queues × places + most) log N)
   invariant  entries of the same time are ordered by queue, place and id, or position in "completed", so what keeps its score during
              a listing is listed exactly once, whatever comes or goes; only if the last entry of a page was in "completed" and is

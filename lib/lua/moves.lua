@@ -43,8 +43,8 @@ end
 local function history_line(attempt, worker, started, outcome, error)
   worker = worker == "?" and "" or ',"worker":"' .. worker .. '"'
   local cause = error and ',"error":' .. cjson.encode(sub(error, 1, 500)) or ""
-  return '{"attempt":' .. attempt .. worker .. ',"started_at":' .. started .. ',"ended_at":' .. now_text .. ',"outcome":"' .. outcome .. '"'
-    .. cause .. "}"
+  return '{"attempt":' .. attempt .. worker .. ',"started_at":' .. started .. ',"ended_at":' .. now_text
+    .. ',"outcome":"' .. outcome .. '"' .. cause .. "}"
 end
 
 local function add_history(t, outcome, error)

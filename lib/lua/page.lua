@@ -1,15 +1,16 @@
 #!lua flags=no-writes
 --[[ page: list tasks queue by queue, in each queue place by place, without payloads that have their own keys.
   arguments  queues: names, separated by spaces, as for queue-states; places: separated by spaces: a zset: "due", listed from
-             the lowest score up, "leases", "done", "dead" or "cancelled", from the highest down; or "completed", from the newest down; or a priority, the ready list from its head,
-             without the turns of groups, "grouped", the lists of groups, the longest first, or "firsts", the first ids of groups;
-             limit: how many entries; bytes: how many of task texts, exceeded by one text at most, so that one call answers
-             at least one entry; part: a text in lower case that ids contain, "" for any; place, score, id: the last entry of the previous page, which is in the first queue ("" for
+             the lowest score up, "leases", "done", "dead" or "cancelled", from the highest down; or "completed", from the
+             newest down; or a priority, the ready list from its head, without the turns of groups, "grouped", the lists of
+             groups, the longest first, or "firsts", the first ids of groups; limit: how many entries; bytes: how many of task
+             texts, exceeded by one text at most, so that one call answers at least one entry; part: a text in lower case that
+             ids contain, "" for any; place, score, id: the last entry of the previous page, which is in the first queue ("" for
              the first page); in a list the score is the index, in "firsts" the cursor of HSCAN
   answers    {now, more (1: it stopped at a limit), {queue, place, {score, id, text | false}, ...}, ...}
              false: a stale id whose task was deleted, or an id without `part`
-  cost       O(limit + queues × places); in the place of the previous page O(log² N) for a zset, O(N / 100) for "completed" and O(index) for a list
-             whose head has moved, 14 ns per index
+  cost       O(limit + queues × places); in the place of the previous page O(log² N) for a zset, O(N / 100) for "completed" and
+             O(index) for a list whose head has moved, 14 ns per index
   invariant  what stays in its place during a listing is listed, even if the last entry of a page has left or others have
              come or gone ]]
 local queues, places, limit, bytes, part, place, score, id = unpack(ARGV)

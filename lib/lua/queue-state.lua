@@ -4,9 +4,9 @@
   answers    for each {now, polled (ms of the last poll; "" never), paused (ms since; "" not paused), reason (of the pause),
              concurrency, per_second, burst, rates, groups, attention (settings; "" none), dead_lately, dead_since (how many
              tasks died in the last 24 hours, and when the first of them did), next_run (the earliest planned time of a
-             schedule; "" none), oldest (ms since which the longest waiting task among
-             the heads of the ready lists waits: its submit or its newest attempt; 0: none waits), due, leases, done, dead,
-             cancelled (their sizes), soon (how many of due become ready within a minute), then the size of each ready list, from priority 0}
+             schedule; "" none), oldest (ms since which the longest waiting task among the heads of the ready lists waits: its
+             submit or its newest attempt; 0: none waits), due, leases, done, dead, cancelled (their sizes), soon (how many of
+             due become ready within a minute), then the size of each ready list, from priority 0}
   cost       O(100) at most per queue, for stale ids at the heads of ready lists
   invariant  the sizes are exact, except that ready lists may contain stale ids ]]
 local queues = unpack(ARGV)
@@ -18,7 +18,8 @@ local answers = {}
 for queue in string.gmatch(queues, "%S+") do
   use_queue(queue)
   local answer = { now, redis.call("HGET", stats, "polled") or "" }
-  for _, value in ipairs(redis.call("HMGET", settings, "paused", "reason", "concurrency", "per_second", "burst", "rates", "groups", "attention")) do
+  local fields = { "paused", "reason", "concurrency", "per_second", "burst", "rates", "groups", "attention" }
+  for _, value in ipairs(redis.call("HMGET", settings, unpack(fields))) do
     answer[#answer + 1] = value or ""
   end
   local died = redis.call("ZRANGE", dead, int(now - DAY), "+inf", "BYSCORE", "LIMIT", 0, 1, "WITHSCORES")

@@ -12,8 +12,8 @@ local open_groups
 local function use_queue(name)
   local keys = {}
   for i, key in ipairs(KEYS) do keys[i] = string.match(key, "^.-{") .. name .. string.match(key, "}.*$") end
-  task, payload, ready, due, leases, done, completed, dead, cancelled, expiring, unique, record, stats, settings, wake, ended, schedules, planned =
-    unpack(keys)
+  task, payload, ready, due, leases, done, completed, dead, cancelled, expiring, unique, record, stats, settings, wake, ended,
+    schedules, planned = unpack(keys)
   groups = false
 end
 
@@ -236,6 +236,7 @@ local function read_raw(id, with_payload)
   local text = redis.call("GET", task .. id)
   return text
     and {
-      id, text, with_payload and redis.call("GET", payload .. id) or false, redis.call("ZSCORE", leases, id), redis.call("ZSCORE", due, id),
+      id, text, with_payload and redis.call("GET", payload .. id) or false, redis.call("ZSCORE", leases, id),
+      redis.call("ZSCORE", due, id),
     }
 end

@@ -3,7 +3,8 @@
   arguments  retention: ms for which a done or cancelled task is kept; then for each: id; lease ("" if the caller names
              none); outcome: "done", "failed", "released", or "returned", which is a release that is not counted; retry: for
              "failed" and "released" ms until the next attempt ("": backoff, or at once), for "failed" also "no" further
-             attempt; then, if no task of the same group should be leased for some time, `=` and these ms; text: the result of done as JSON, or the error of failed or released ("" none)
+             attempt; then, if no task of the same group should be leased for some time, `=` and these ms; text: the result of
+             done as JSON, or the error of failed or released ("" none)
   answers    for each {code, retries, attempt (the newest one), state ("retrying": it backs off), time of the settlement,
              reason (if it is dead now), "1" if its error must not be published; both may be absent}; the codes:
              "acknowledged" | "requeued" | "moved_to_dlq" | "released" | "cancelled"

@@ -1,11 +1,11 @@
 #!lua
 --[[ submit: create tasks that are ready at once or later.
-  arguments  ttl: ms that an idempotency record is kept; then for each: id; body: its text from the policy on, without
-             extras (see record.lua); large: the payload, if the body does not contain it; extras: "", or `=` and the name
-             of the group if it asks for nothing else, or a JSON object of strings:
-             when (the task becomes ready: "+ms" from now, or a time), extra (members for the worker, JSON without
-             braces), key (of the idempotency record), print (of the request), unique (key), mode ("replace": a waiting
-             duplicate becomes what this item says), expires (ms from now), redact ("1": only workers and operators may see payload and result)
+  arguments  ttl: ms that an idempotency record is kept; then for each: id; body: its text from the policy on, without extras
+             (see record.lua); large: the payload, if the body does not contain it; extras: "", or `=` and the name of the group
+             if it asks for nothing else, or a JSON object of strings: when (the task becomes ready: "+ms" from now, or a time),
+             extra (members for the worker, JSON without braces), key (of the idempotency record), print (of the request),
+             unique (key), mode ("replace": a waiting duplicate becomes what this item says), expires (ms from now), redact
+             ("1": only workers and operators may see payload and result)
   answers    for each {code, id, now}; the codes:
              "queued" | "scheduled"              created
              "duplicate" | "replaced"            id holds the unique key; it was kept as it is or replaced

@@ -31,4 +31,5 @@ end
 
 local first_run = tonumber(redis.call("ZRANGE", planned, 0, 0, "WITHSCORES")[2] or math.huge)
 local next_run = first_run == math.huge and -1 or math.max(0, first_run - now)
-return { math.max(moved, trimmed) >= limit and 1 or 0, waiting, next_event(), next_run, lapsed, died_count, timeouts[1] and timeouts or nil }
+local more = math.max(moved, trimmed) >= limit and 1 or 0
+return { more, waiting, next_event(), next_run, lapsed, died_count, timeouts[1] and timeouts or nil }

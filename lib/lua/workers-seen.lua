@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
 --[[ workers-seen: add what one broker has seen of workers to what all brokers have seen, and delete workers that have not
   been seen for long.
-  keys       about: hash by name (and instance and binding: see lib/queue/worker-registry.ts), JSON: first (ms when it was first seen), done, failed (counts), queues (by name: ms when
-             it last polled the queue), minute (the newest minute since 1970 in which attempts ended), ended (how many in
-             it), ended_before (and in the minute before), and instance, host, version, concurrency if the worker sent them
+  keys       about: hash by name (and instance and binding: see lib/queue/worker-registry.ts), JSON: first (ms when it was first
+             seen), done, failed (counts), queues (by name: ms when it last polled the queue), minute (the newest minute since
+             1970 in which attempts ended), ended (how many in it), ended_before (and in the minute before), and instance, host,
+             version, concurrency if the worker sent them
              seen: zset by ms: names, by when they were last seen
              drains: hash by name: ms since when it is draining
   arguments  retention: ms that a worker is kept after it was last seen; max_workers: how many workers are kept; then for
