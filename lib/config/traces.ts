@@ -53,8 +53,8 @@ export function readTraces(read: Reader) {
       warnings.push(`OTEL_TRACES_EXPORTER: ${name} is not supported and counts as otlp: set otlp or none`)
   if (protocol === "grpc")
     warnings.push(
-      "No spans are sent: OTLP over grpc is not supported. Set OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/json, and as " +
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT the collector's address for HTTP, usually http://<host>:4318/v1/traces",
+      "No spans are sent: OTLP over grpc is not supported. Set OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/json, and set " +
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT to the collector's address for HTTP, usually http://<host>:4318/v1/traces",
     )
   else if (protocol !== "http/json") warnings.push(`Spans are sent by http/json, not by ${protocol}`)
   if (propagators.length > 0 && !propagators.includes("tracecontext"))

@@ -103,7 +103,7 @@ async function socketPath(dir: string): Promise<string> {
   // Any user can create directories in /tmp, and could then run a server in place of Redis.
   if (uid !== process.getuid!() || (mode & 0o170777) !== 0o040700)
     throw new Error(
-      `The path of DATA_DIR is too long for a socket, so the broker needs ${short} instead, but that is not a directory that belongs to this user and has mode 0700: remove ${short}, or choose a shorter DATA_DIR`,
+      `The path of DATA_DIR is too long for a socket, so the broker needs ${short} instead, which must be a directory that belongs to this user and has mode 0700, but is not: remove ${short}, or choose a shorter DATA_DIR`,
     )
   return join(short, "redis.sock")
 }
