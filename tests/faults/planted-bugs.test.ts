@@ -9,6 +9,9 @@ import { type Patch, patched } from "../support/patch.ts"
 setDefaultTimeout(60_000)
 
 const RUNS = 800
+const MAX_STEPS = 8
+/** Each search finds the bug. Removing steps one after the other may end with more of them than are needed. */
+const MAX_SEARCHES = 3
 
 /** Settle and submit have a fast path for tasks without extras, and a general path for all others. */
 const BUGS: [bug: string, patch: Patch][] = [
@@ -112,7 +115,7 @@ const BUGS: [bug: string, patch: Patch][] = [
     "a run of a schedule that does not look at the task before",
     {
       script: "scheduleFire",
-      line: 'if overlap ~= "allow" and previous and is_active(previous) then',
+      line: 'if overlap ~= "allow" and not is_repeat and previous and is_active(previous) then',
       becomes: "if false then",
     },
   ],
@@ -189,12 +192,21 @@ const SOME = process.env.PLANTED === "all" ? BUGS : BUGS.toSorted(() => Math.ran
 
 describe("the model check finds", () => {
   test.each(SOME)("%s", async (bug, patch) => {
-    const { failed, numRuns, counterexample } = await checkModel({ runs: RUNS, patch, onFailure: "return" })
-    expect(failed).toBeTrue()
-    const steps = String(counterexample)
-    if (process.env.SHOW_PLANTED) console.log(`${bug}, in run ${numRuns}: ${steps}`)
-    expect(steps.match(/\w+\(/g)!.length).toBeLessThanOrEqual(8)
+    let shortest = Number.POSITIVE_INFINITY
+    for (let search = 0; search < MAX_SEARCHES && shortest > MAX_STEPS; search++) {
+      const { failed, numRuns, counterexample } = await checkModel({ runs: RUNS, patch, onFailure: "return" })
+      expect(failed).toBeTrue()
+      const steps = String(counterexample)
+      if (process.env.SHOW_PLANTED) console.log(`${bug}, in run ${numRuns}: ${steps}`)
+      shortest = Math.min(shortest, steps.match(/\w+\(/g)!.length)
+    }
+    expect(shortest).toBeLessThanOrEqual(MAX_STEPS)
   })
+})
+
+// Each run of the tests tries only some of them, so a bug whose line was rewritten would be noticed late.
+test.each(BUGS)("the line of a planted bug is in its script: %s", (_, patch) => {
+  expect(() => patched(patch)).not.toThrow()
 })
 
 test("a planted bug whose line is missing in the script is an error, and does not count as found", () => {
