@@ -3,7 +3,7 @@ import type { DlqFilter } from "../client.ts"
 import { pause } from "../pause.ts"
 import type { BulkRequest, BulkView } from "../wire/bulk.ts"
 import { type BulkAction, isUnfinished, STATES_OF_ACTION } from "../wire/bulk-words.ts"
-import type { DlqAnswer, DlqGroupsAnswer } from "../wire/dead-letters.ts"
+import type { DeadGroup, DlqAnswer } from "../wire/dead-letters.ts"
 import { REASONS, type StateWord } from "../wire/states.ts"
 import { formatCount } from "./terminal-text.ts"
 import {
@@ -92,8 +92,8 @@ export const DEAD_COMMANDS = {
     options: DEAD_FILTER,
     examples: ["dead groups --queue emails"],
     async run(call) {
-      const { groups } = await call.client.dlqGroups(deadFilter(call), call.options)
-      const columns: Record<string, (group: DlqGroupsAnswer["groups"][number]) => string> = {
+      const groups = await allGroups(call)
+      const columns: Record<string, (group: DeadGroup) => string> = {
         DEAD: ({ count }) => formatCount(count),
         NEWEST: ({ last_at }) => formatSince(last_at),
         FINGERPRINT: ({ fingerprint }) => fingerprint,
@@ -101,7 +101,7 @@ export const DEAD_COMMANDS = {
         REASON: ({ reason }) => reason,
         ERROR: ({ error }) => firstLine(error),
       }
-      return { lines: table(call, columns, groups, "No dead task matches.") }
+      return { lines: table(call, columns, groups, "No dead task matches."), json: { groups } }
     },
   },
 
@@ -278,4 +278,29 @@ async function showBulk(call: Call, started: BulkView): Promise<Printed> {
         ? `it has ${view.state}: ${view.cause ?? `by ${view.stopped_by}`}`
         : undefined,
   }
+}
+
+/** Groups of all dead tasks that match, the largest first: each answer groups a part of them. */
+async function allGroups(call: Call): Promise<DeadGroup[]> {
+  const found = new Map<string, DeadGroup>()
+  let cursor: string | undefined
+  do {
+    const query = { ...deadFilter(call), ...(cursor === undefined ? {} : { cursor }) }
+    const { groups, next } = await call.client.dlqGroups(query, call.options)
+    for (const group of groups) {
+      const {
+        count = 0,
+        first_at = group.first_at,
+        last_at = group.last_at,
+      } = found.get(group.fingerprint) ?? {}
+      found.set(group.fingerprint, {
+        ...group,
+        count: count + group.count,
+        first_at: Math.min(first_at, group.first_at),
+        last_at: Math.max(last_at, group.last_at),
+      })
+    }
+    cursor = next
+  } while (cursor !== undefined)
+  return [...found.values()].sort((a, b) => b.count - a.count)
 }

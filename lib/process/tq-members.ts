@@ -3,9 +3,9 @@ import { type Members, parseExactly, readDurationMs, UsageError } from "./tq-cal
 
 /** How commands that take members explain them. */
 export const MEMBERS_HELP =
-  "A value is JSON or otherwise a text. A rate may be written as 20/s or 100/5m, a duration (_ms) as 5m, a time (_at) as an ISO date. `member=` removes a member; members that are not named stay unchanged."
+  "A value is JSON or otherwise a text. Outside of payloads a rate may be written as 20/s or 100/5m, a duration (_ms) as 5m, a time (_at) as an ISO date. `member=` removes a member; members that are not named stay unchanged."
 
-export interface Assignment {
+interface Assignment {
   path: readonly string[]
   /** undefined removes the member. */
   value: unknown
@@ -17,7 +17,7 @@ export const readMembers = (args: readonly string[]): Assignment[] =>
     const path = text.slice(0, Math.max(0, at)).split(".")
     if (path.includes(""))
       throw new UsageError(`${JSON.stringify(text)} is not member=value, such as concurrency=5`)
-    return { path, value: readValue(path.at(-1)!, text.slice(at + 1)) }
+    return { path, value: readValue(path, text.slice(at + 1)) }
   })
 
 /** The members with the assigned ones set or removed. The others stay. */
@@ -38,8 +38,12 @@ const asMembers = (value: unknown): Members =>
 
 const nonEmpty = (members: Members) => (Object.keys(members).length === 0 ? undefined : members)
 
-function readValue(name: string, text: string): unknown {
+function readValue(path: readonly string[], text: string): unknown {
+  const name = path.at(-1)!
   if (text === "") return undefined
+  // What is within a payload is the caller's own, and labels are texts.
+  if (path.slice(0, -1).includes("payload")) return jsonOrText(text)
+  if (path.at(-2) === "meta") return text
   if (name === "rate") return readRate(text) ?? jsonOrText(text)
   if (name.endsWith("_ms")) return readDurationMs(text) ?? jsonOrText(text)
   if (name.endsWith("_at") && /^\d{4}-\d\d-\d\d/.test(text)) {

@@ -90,18 +90,18 @@ export const QUEUE_COMMANDS = {
     options: { check: { meaning: "exit code 1 if a queue needs attention" } },
     examples: ["attention", "attention --check"],
     async run(call) {
-      const found: { queue: string; kind: string; since: number | undefined; why: string }[] = []
+      const found: ({ queue: string } & QueueView["attention"][number])[] = []
       let cursor: string | undefined
       do {
         const [queues, next] = await queuesBy("attention")(call, { limit: 1_000, ...(cursor && { cursor }) })
         for (const { queue, attention } of queues)
-          for (const { kind, since_at: since, why } of attention) found.push({ queue, kind, since, why })
+          found.push(...attention.map(entry => ({ queue, ...entry })))
         cursor = next
       } while (cursor !== undefined)
       const columns: Record<string, (row: (typeof found)[number]) => string> = {
         QUEUE: ({ queue }) => queue,
         WHAT: ({ kind }) => kind,
-        SINCE: ({ since }) => formatAge(since === undefined ? undefined : Date.now() - since),
+        SINCE: ({ since_at }) => formatAge(since_at === undefined ? undefined : Date.now() - since_at),
         WHY: ({ why }) => why,
       }
       return {

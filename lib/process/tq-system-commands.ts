@@ -3,12 +3,10 @@ import type { ActionView } from "../wire/actions.ts"
 import type { BrokerView } from "../wire/brokers.ts"
 import type { HistoryPoint, HistoryTotal } from "../wire/charting.ts"
 import { EVENT_NAMES, type EventData } from "../wire/events.ts"
-import type { WorkerState, WorkerView } from "../wire/managing.ts"
+import { WORKER_STATES, type WorkerView } from "../wire/managing.ts"
 import { formatAge, formatCount } from "./terminal-text.ts"
 import { type Command, defined } from "./tq-call.ts"
 import { change, formatSince, formatTime, list, table } from "./tq-rows.ts"
-
-const WORKER_STATES = ["live", "draining", "stale", "gone"] as const satisfies WorkerState[]
 
 export const SYSTEM_COMMANDS = {
   workers: list<WorkerView>({

@@ -156,8 +156,7 @@ export const TASK_COMMANDS = {
       "change emails:01KAV9FT345D2Q7RWM4HTE priority=9 delay_ms=0",
       `change sum 'payload=[1,2]' run_at=2027-01-31T08:00:00Z`,
     ],
-    ask: call =>
-      call.client.changeTask(call.arg(0), withMembers({}, readMembers(call.args.slice(1))), call.options),
+    ask: async call => call.client.changeTask(call.arg(0), await readChange(call), call.options),
     say: ({ task_id }) => `${task_id} is changed`,
   }),
 
@@ -224,4 +223,27 @@ async function waitForEnd(call: Call, id: string, limitMs = Number.POSITIVE_INFI
   if (status === "done") return { lines: result === undefined ? [] : [JSON.stringify(result)] }
   const why = status === "dead" ? ` (${reason})${error === undefined ? "" : `: ${error}`}` : ""
   return { lines: [], failure: `${id} is ${status}${why}` }
+}
+
+/** The new members of a task. Of a payload and labels that are changed in part, the rest is that of the task. */
+async function readChange(call: Call): Promise<Members> {
+  const [id, ...args] = call.args as [string, ...string[]]
+  const assignments = readMembers(args)
+  const partial = new Set(assignments.flatMap(({ path }) => (path.length > 1 ? [path[0]!] : [])))
+  let before: Members = {}
+  if (partial.size > 0) {
+    await call.client.status(id, {}, call.options)
+    before = call.answer()
+    if (before.hidden === true && partial.has("payload"))
+      throw new UsageError(
+        "the payload is hidden from this token, so its other members would be lost: give all of it",
+      )
+  }
+  const kept = Object.entries(before).filter(([name]) => partial.has(name))
+  const after = withMembers(Object.fromEntries(kept), assignments)
+  const names = new Set(assignments.map(({ path }) => path[0]!))
+  for (const name of names)
+    if (after[name] === undefined && name !== "meta" && !partial.has(name))
+      throw new UsageError(`${name} cannot be removed, only changed`)
+  return Object.fromEntries([...names].map(name => [name, after[name] ?? {}]))
 }

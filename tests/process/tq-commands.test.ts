@@ -235,6 +235,20 @@ test("tasks are listed by state and text, changed, started, submitted again and 
   )
   expect(await client.status(id)).toMatchObject({ priority: 9, payload: [1, 2], meta: { day: "monday" } })
   expect((await tq("change", id, "priority=10")).error).toContain("priority")
+  await tq("change", id, 'payload={"to":"a","cc":"b"}', 'meta={"team":"mail","env":"prod"}')
+  await tq("change", id, "payload.to=x", "payload.at_ms=5m", "meta.team=1", "meta.env=")
+  expect(await client.status(id)).toMatchObject({
+    payload: { to: "x", cc: "b", at_ms: "5m" },
+    meta: { team: "1" },
+  })
+  expect((await client.status(id)).meta).toEqual({ team: "1" })
+  await tq("change", id, "meta=")
+  expect((await client.status(id)).meta).toBeUndefined()
+  expect(await tq("change", id, "priority=")).toMatchObject({
+    code: 2,
+    error: expect.stringContaining("cannot be removed"),
+  })
+  await tq("change", id, "payload=[1,2]")
   expect((await tq("change", id, "delay_ms=0")).code).toBe(0)
   expect(await tq("wait", id)).toEqual({ code: 0, out: "3\n", error: "" })
   const again = (await tq("again", id, "[4,5]", "--key", `key-${queue}`)).out.trim()
@@ -365,4 +379,31 @@ test("every command for operators is run by a test", async () => {
     if (name === "tail") continue // It does not end by itself.
     expect([name, new RegExp(`(tq|app)\\( ?${words.join(", ")}`).test(text)]).toEqual([name, true])
   }
+})
+
+test("groups of dead tasks are those of all pages", async () => {
+  const group = (fingerprint: string, count: number, first_at: number) => ({
+    fingerprint,
+    type: "mail",
+    reason: "failed",
+    count,
+    first_at,
+    last_at: first_at + 1_000,
+    sample: { task_id: "a" },
+  })
+  const pages: Record<string, object> = {
+    first: { groups: [group("common", 1_000, 5_000)], next: "second" },
+    second: { groups: [], next: "third" },
+    third: { groups: [group("rare", 5, 9_000), group("common", 100, 2_000)] },
+  }
+  using server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    fetch: ({ url }) => Response.json(pages[new URL(url).searchParams.get("cursor") ?? "first"]),
+  })
+  const env = { BROKER_URL: `http://127.0.0.1:${server.port}`, API_SECRET_TOKEN: "the-secret-token" }
+  const { out } = await run(env, ["dead", "groups", "--json"])
+  expect(JSON.parse(out)).toEqual({
+    groups: [{ ...group("common", 1_100, 2_000), last_at: 6_000 }, group("rare", 5, 9_000)],
+  })
 })
