@@ -111,7 +111,8 @@ export class BulkOperations {
 
   /** How many tasks of a page an operation would change if it started now. */
   async count(order: BulkOrder, cursor: string | undefined): Promise<BulkCounted> {
-    if (popsTasks(order)) return { matching: await this.#totalOf(order) }
+    // Ready lists may also contain ids whose tasks have left them.
+    if (popsTasks(order) && order.state !== "queued") return { matching: await this.#totalOf(order) }
     const now = this.parts.store.clock.now()
     const { ids, next } = await findPage(this.parts, order, undefined, now, MAX_ENTRIES_PER_PAGE, cursor)
     return { matching: ids.length, ...(next !== undefined && { next }) }

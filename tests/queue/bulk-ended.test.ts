@@ -197,6 +197,16 @@ describe("POST /bulk/count", () => {
     expect((await ended(q, { action, filter })).progress.done).toBe(matching)
   })
 
+  test("counts no id whose task has left the lists of a group", async () => {
+    await using q = await ServedQueue.open()
+    const tasks = Array.from({ length: 5 }, () => ({ type: "t", queue: q.queue, group: "g" }))
+    const { body } = await q.ask("POST", "/submit", tasks)
+    for (const { task_id } of body.slice(1, 4)) await q.ask("POST", `/cancel/${task_id}`)
+    const request = { action: "purge", filter: { queue: q.queue, state: "queued" } } as const
+    expect((await q.ask("POST", "/bulk/count", request)).body).toMatchObject({ matching: 2 })
+    expect((await ended(q, request)).progress).toMatchObject({ done: 2 })
+  })
+
   test("counts page by page", async () => {
     await using q = await ServedQueue.open()
     await makeDone(q, 1_000)
