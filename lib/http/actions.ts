@@ -146,9 +146,12 @@ export async function listActions({ request, caller }: Call, { trail }: BrokerPa
 }
 
 /** An operator who filters by an error or a text may have taken it from a task that the reader may not see. */
-const withoutTexts = (entry: ActionView): ActionView =>
-  JSON.parse(
-    JSON.stringify(entry, (name, value) => (name === "error" || name === "text" ? undefined : value)),
-  )
+function withoutTexts(entry: ActionView): ActionView {
+  if (entry.action === "addMark") return entry // its text is in the history
+  const { error: _, text: __, filter, ...details } = entry.details as Fields & { filter?: Fields }
+  if (filter === undefined) return { ...entry, details }
+  const { error: _error, text: _text, ...shown } = filter
+  return { ...entry, details: { ...details, filter: shown } }
+}
 
 const checkActions = queryChecker(ActionsQuery, { limit: 100 })

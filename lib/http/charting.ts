@@ -51,8 +51,8 @@ export async function addMark(call: Call, parts: BrokerParts): Promise<Response>
   if (at < now - HOURS_KEPT_MS || at > now + MINUTE_MS)
     throw fault("at", "`at` must be between 30 days ago and one minute from now.")
   const mark = { at, text: text.toWellFormed(), by: call.caller.name }
-  await parts.marks.add(mark)
-  await recordAction(call, parts, "addMark", {}, { text: mark.text, at })
+  const isNew = await parts.marks.add(mark)
+  if (isNew) await recordAction(call, parts, "addMark", {}, { text: mark.text, at })
   return answerJson(mark)
 }
 

@@ -10,12 +10,13 @@ const MAX_SHOWN = 100
 export class HistoryMarks {
   constructor(private readonly store: Store) {}
 
-  /** The same mark again changes nothing. Beyond MAX_MARKS, and after 30 days, the oldest are removed. */
-  async add(mark: Mark): Promise<void> {
+  /** Returns false if the mark exists: the same mark again changes nothing. Beyond MAX_MARKS the oldest are removed. */
+  async add(mark: Mark): Promise<boolean> {
     const { at, text, by } = mark
-    await this.store.command(["ZADD", HISTORY_MARKS, at, JSON.stringify({ at, text, by })])
+    const added = await this.store.command(["ZADD", HISTORY_MARKS, at, JSON.stringify({ at, text, by })])
     await this.store.command(["ZREMRANGEBYRANK", HISTORY_MARKS, 0, -MAX_MARKS - 1])
     await this.store.command(["PEXPIRE", HISTORY_MARKS, HOURS_KEPT_MS])
+    return added === 1
   }
 
   /** The newest marks of this span, the oldest first. */

@@ -3,7 +3,7 @@ import { type Static, type TNumber, Type } from "@sinclair/typebox"
 import { ATTENTION_KINDS, QUEUE_ORDERS } from "./attention.ts"
 import { Recent } from "./charting.ts"
 import { EVENTS } from "./events.ts"
-import { closed, DryRun, NextPage, pageOf, QueueName, WorkerName } from "./fields.ts"
+import { closed, DryRun, NextPage, pageOf, partsOfNames, QueueName, WorkerName } from "./fields.ts"
 import { QueueSettings } from "./queue-settings.ts"
 import { PURGEABLE } from "./states.ts"
 
@@ -21,12 +21,7 @@ export const QueuesQuery = Type.Object(
         },
       ),
     ),
-    queue_part: Type.Optional(
-      Type.String({
-        pattern: "^[A-Za-z0-9._-]{1,64}$",
-        description: "1 to 64 characters that the name of the queue contains, ignoring case",
-      }),
-    ),
+    queue_part: partsOfNames.queue_part,
     ...pageOf("queues", "^[A-Za-z0-9._-]{1,200}$"),
   },
   closed,
@@ -184,7 +179,7 @@ export const Purged = Type.Object({
 
 export type Purged = Static<typeof Purged>
 
-const WORKER_STATES = ["live", "draining", "stale", "gone"] as const
+export const WORKER_STATES = ["live", "draining", "stale", "gone"] as const
 
 export type WorkerState = (typeof WORKER_STATES)[number]
 

@@ -467,6 +467,7 @@ export const ROUTES = {
     summary: "Mark a moment in the history, such as a deploy",
     body: AddMark,
     answers: { 200: Mark },
+    problems: ["out_of_memory"],
   },
   listWorkers: {
     method: "GET",
@@ -593,7 +594,6 @@ export const ROUTES = {
 
 type Routes = typeof ROUTES
 export type OperationId = keyof Routes
-export const OPERATION_IDS = Object.keys(ROUTES) as OperationId[]
 
 /** Method and path, as `POST /submit`. */
 export type RouteName = { [Id in OperationId]: `${Routes[Id]["method"]} ${Routes[Id]["path"]}` }[OperationId]

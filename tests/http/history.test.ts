@@ -294,6 +294,14 @@ test("a mark is listed in the span that contains it, once however often it is ad
     { at, text: "deploy v1.2", by },
     { at: expect.any(Number), text: "deploy v1.3", by },
   ])
+  const { actions } = (await answered(broker.call("GET", "/actions"))) as {
+    actions: { details: { text: string } }[]
+  }
+  expect(actions.map(({ details }) => details.text).sort()).toEqual([
+    "deploy v1.1",
+    "deploy v1.2",
+    "deploy v1.3",
+  ])
   expect(await marks(`?${span(at, at + MINUTE_MS)}`)).toMatchObject([{ text: "deploy v1.2" }])
   expect(await marks(`?${span(at - MINUTE_MS, at)}`)).toEqual([])
   for (const wrong of [

@@ -48,7 +48,7 @@ export const charting: ProseOf<"charting"> = {
     description:
       "Marks a moment, such as a deploy, which `GET /history` lists and the charts of the dashboard show as a line. Marks are " +
       "not specific to a queue, so a token that is bound to queues may not add one. The newest 1,000 are kept. Send `at` to make the " +
-      "request safe to repeat: a mark with the same text and time is not added again.",
+      "request safe to repeat: a mark of the same token with the same text and time is not added again.",
     body: { "a deploy": { text: "deploy v1.2" } },
     answers: {
       200: { description: "The mark.", examples: { "a deploy": { at: NOW, text: "deploy v1.2", by: "ci" } } },
