@@ -72,7 +72,7 @@ export const VARIABLES = {
   WORKER_NAME: "Name of the worker in /status and /workers. Unset: host name, process id and a random part.",
   DRAIN_MS: "Time that running tasks have to finish at shutdown; then they are released.",
   HEALTH_PORT:
-    "Port that answers health probes of the worker: 200, or 503 if the broker has not answered for 60 s. 0 means none.",
+    "Port that answers health probes of the worker: 200, or 503 if a request has had no answer for 60 s. 0 means none.",
   OTEL_EXPORTER_OTLP_ENDPOINT:
     "Address of an OpenTelemetry collector, for example http://localhost:4318. Unset: no spans are created.",
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT:
