@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact"
 import { useId, useLayoutEffect, useRef, useState } from "preact/hooks"
 import type { Problem } from "./api.ts"
 import { ProblemNote } from "./parts.tsx"
+import { notifyError } from "./toasts.tsx"
 
 export function Dialog(props: {
   title: string
@@ -34,7 +35,10 @@ export function Dialog(props: {
   )
 }
 
-/** Carries out an action when it is submitted. If `run` throws, the dialog stays open with its input and shows the error. */
+/**
+ * Carries out an action when it is submitted. If `run` throws, the dialog stays open with its input and shows the error; if the
+ * user has closed it meanwhile, a notice does.
+ */
 export function ActionDialog(props: {
   title: string
   button: string
@@ -46,13 +50,16 @@ export function ActionDialog(props: {
 }) {
   const [problem, setProblem] = useState<Problem>()
   const [isBusy, setBusy] = useState(false)
+  const isOpen = useRef(true)
+  useLayoutEffect(() => () => void (isOpen.current = false), [])
   const run = async () => {
     setProblem(undefined)
     setBusy(true)
     try {
       await props.run()
-      props.onClose()
+      if (isOpen.current) props.onClose()
     } catch (error) {
+      if (!isOpen.current) return notifyError(error as Error)
       setProblem(error as Problem)
       setBusy(false)
     }

@@ -32,12 +32,10 @@ export function Events({ route: { query } }: { route: Route }) {
   const text = query.get("text") ?? ""
   const isHeld = useStore(held)
   const rows = useRef<Row[]>([])
-  const shown = useRef<Row[]>([])
+  const shown = useRef<{ of?: string; rows: Row[] }>({ rows: [] })
   const key = useRef(0)
   const [refused, setRefused] = useState<{ query: string; problem: Problem }>()
   const open = useStore(stream) === "open"
-  // Hundreds of events may arrive per second, so the table is rendered twice per second.
-  useClock(500)
   const streamQuery = useMemo(() => {
     rows.current = []
     const after = `${brokerNow() - PAST_MS}-0`
@@ -49,7 +47,13 @@ export function Events({ route: { query } }: { route: Route }) {
     rows.current.length = Math.min(rows.current.length, MAX_ROWS)
   }
   useStream(streamQuery, addRow, undefined, problem => setRefused({ query: streamQuery, problem }))
-  if (!isHeld) shown.current = rows.current.filter(row => matches(row, text)).slice(0, MAX_SHOWN)
+  // A held page keeps its rows, but other filters get theirs.
+  const filters = `${streamQuery} ${text}`
+  const isKept = isHeld && shown.current.of === filters && shown.current.rows.length > 0
+  if (!isKept)
+    shown.current = { of: filters, rows: rows.current.filter(row => matches(row, text)).slice(0, MAX_SHOWN) }
+  // Hundreds of events may arrive per second, so the table is rendered twice per second.
+  useClock(500, !isKept)
   if (!can("read"))
     return (
       <>
@@ -62,7 +66,7 @@ export function Events({ route: { query } }: { route: Route }) {
       <div class="title">
         <h1>Events</h1>
         <span class="grow" />
-        <button type="button" aria-pressed={isHeld} onClick={toggleHold}>
+        <button type="button" onClick={toggleHold}>
           {isHeld ? "Continue" : "Hold"}
         </button>
       </div>
@@ -78,7 +82,7 @@ export function Events({ route: { query } }: { route: Route }) {
       </FilterBar>
       {refused?.query === streamQuery ? (
         <ProblemNote problem={refused.problem} />
-      ) : shown.current.length === 0 ? (
+      ) : shown.current.rows.length === 0 ? (
         <Empty title={open ? "No events yet" : "The event stream is not connected"}>
           <p>{open ? "Events appear here as they happen." : "The other views are updated by polling."}</p>
           <SimilarQueues name={queue} />
@@ -86,7 +90,7 @@ export function Events({ route: { query } }: { route: Route }) {
       ) : (
         <Table
           label="Events"
-          rows={shown.current}
+          rows={shown.current.rows}
           keyOf={row => String(row.key)}
           columns={[
             {

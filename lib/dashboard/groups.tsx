@@ -20,6 +20,9 @@ const GROUPS_PER_PAGE = 10
 const groupPath = ({ queue, group }: Pick<GroupView, "queue" | "group">) =>
   `/queues/${encodeURIComponent(queue)}/groups/${encodeURIComponent(group)}`
 
+const isUnused = ({ waiting, processing, limits, held }: GroupView): boolean =>
+  waiting + processing === 0 && limits === undefined && held === undefined
+
 /** Shows nothing for a queue without groups. The filter of its tasks by group also selects the group. */
 export function Groups({ queue, query: route }: { queue: string; query: URLSearchParams }) {
   const { cursors, go } = pagesOf(route, "groups_page")
@@ -31,7 +34,8 @@ export function Groups({ queue, query: route }: { queue: string; query: URLSearc
     : `/queues/${encodeURIComponent(queue)}/groups${query}`
   const load = async (signal: AbortSignal): Promise<GroupsAnswer> => {
     const answer = await requestJson<GroupsAnswer | GroupView>("GET", path, undefined, signal)
-    return "groups" in answer ? answer : { groups: [answer] }
+    // Any name is answered, also that of a group without tasks and limits.
+    return "groups" in answer ? answer : { groups: isUnused(answer) ? [] : [answer] }
   }
   const { value, problem, stale, refresh } = useData(path, load, { pollMs: 3_000 })
   if (problem) return <ProblemNote problem={problem} />

@@ -10,14 +10,7 @@ export function HoldButton() {
   const isHeld = useStore(held)
   const label = isHeld ? "Continue refreshing (h)" : "Hold the page: stop refreshing (h)"
   return (
-    <button
-      type="button"
-      class="quiet hold"
-      aria-pressed={isHeld}
-      aria-label={label}
-      title={label}
-      onClick={toggleHold}
-    >
+    <button type="button" class="quiet hold" aria-label={label} title={label} onClick={toggleHold}>
       <Icon name={isHeld ? "play" : "pause"} />
     </button>
   )

@@ -1,5 +1,5 @@
 /** Spreads attempts over lanes, so that those that overlap are below each other. */
-export interface Bar {
+interface Bar {
   from: number
   /** Undefined: it is still running. */
   to: number | undefined

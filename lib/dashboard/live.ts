@@ -56,7 +56,7 @@ export function useStream(
     }
     /** A wrong filter, a missing right or the end of the session: a further attempt would fail as well. */
     const refuse = (problem: Problem | undefined) => {
-      if (closed || !problem?.isFinal) return
+      if (closed || problem === undefined || ![400, 401, 403].includes(problem.status)) return
       close()
       onRefused?.(problem)
     }
@@ -143,7 +143,7 @@ export function useData<T>(
         wanted = true
         return
       }
-      if (begun > 0 && (document.hidden || (held.value && !isRequested))) return
+      if (begun > 0 && (document.hidden || (held.value && !isRequested && failures === 0))) return
       isRequested = false
       busy = true
       wanted = false
@@ -223,14 +223,14 @@ export function useData<T>(
   return { value: state.value, problem, stale: state.key !== key, refresh }
 }
 
-/** Re-renders every `ms` milliseconds while the page is visible. */
-export function useClock(ms = 1_000): number {
+/** Re-renders every `ms` milliseconds while the page is visible and not held. `isNew`: also while it is held. */
+export function useClock(ms = 1_000, isNew = false): number {
   const [now, set] = useState(Date.now)
   useEffect(() => {
     const timer = setInterval(() => {
-      if (!document.hidden && !held.value) set(Date.now())
+      if (!document.hidden && (!held.value || isNew)) set(Date.now())
     }, ms)
     return () => clearInterval(timer)
-  }, [ms])
+  }, [ms, isNew])
   return now
 }

@@ -36,7 +36,8 @@ const KEEP_THE_PAGE = ["page", "groups_page", "gone_page", "span"]
 export function refine(changes: Record<string, string>): void {
   const { path, query } = route.value
   const next = new URLSearchParams(query)
-  if (!Object.keys(changes).every(name => KEEP_THE_PAGE.includes(name))) next.delete("page")
+  if (!Object.keys(changes).every(name => KEEP_THE_PAGE.includes(name)))
+    for (const page of ["page", "gone_page"]) next.delete(page)
   for (const [name, value] of Object.entries(changes)) {
     if (value === "") next.delete(name)
     else next.set(name, value)

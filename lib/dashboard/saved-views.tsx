@@ -31,7 +31,8 @@ function keep(next: readonly SavedView[]): void {
   } catch {}
 }
 
-const without = (name: string) => views.value.filter(view => view.name !== name)
+/** Another tab may have changed them. */
+const without = (name: string) => read().filter(view => view.name !== name)
 
 /** The saved views, and a field that saves the current one. A name that exists is replaced. */
 export function SavedViews() {

@@ -69,6 +69,8 @@ const OTHER = { text: "after its end", asked: undefined }
 
 /** A wait is said to be for pauses if they cover so much of it: workers notice the end of a pause a moment later. */
 const PAUSED_SHARE = 0.9
+/** A wait that is shorter than its backoff by more than this was not for the backoff. */
+const CLOCK_SLACK_MS = 1_000
 /** The delay of a backoff without `max_ms` is at most 30 days. */
 const MAX_BACKOFF_MS = 30 * 86_400_000
 
@@ -84,7 +86,13 @@ export interface Backoff {
   isRandom: boolean
 }
 
-export function stepsOf(task: TaskView, why: WhyAnswer | undefined, pauses: readonly Pause[] = []): Step[] {
+/** `now`: by the clock of the broker. */
+export function stepsOf(
+  task: TaskView,
+  why: WhyAnswer | undefined,
+  pauses: readonly Pause[] = [],
+  now = Number.POSITIVE_INFINITY,
+): Step[] {
   const { created_at, finished_at, status, reason, attempts = [] } = task
   const steps: Step[] = [{ kind: "created", at: created_at }]
   let gap: Gap | undefined = { since: created_at, outcome: "" }
@@ -111,14 +119,22 @@ export function stepsOf(task: TaskView, why: WhyAnswer | undefined, pauses: read
       after: (AFTER[gap.outcome] ?? OTHER).text,
       cause: why && CAUSES[why.cause],
       until: task.due_at,
-      pauses: overlapsWith(pauses, readySince(gap), undefined),
+      // A backoff that lasts is not a wait for the end of a pause.
+      pauses: readySince(gap) < now ? overlapsWith(pauses, readySince(gap), undefined) : [],
     })
   }
   return steps
 }
 
-function pastWait(task: TaskView, gap: Gap, to: number, pauses: readonly Pause[]): Step {
-  const { since, outcome } = gap
+function pastWait(
+  task: TaskView,
+  { since, outcome, backoff: planned }: Gap,
+  to: number,
+  pauses: readonly Pause[],
+): Step {
+  // An operator or the worker has asked for an earlier time.
+  const isCut = typeof planned === "object" && !planned.isRandom && to - since < planned.ms - CLOCK_SLACK_MS
+  const gap: Gap = { since, outcome, backoff: isCut ? undefined : planned }
   const { text, asked } = AFTER[outcome] ?? OTHER
   const isEarlier = gap.backoff === "of an earlier life"
   const backoff = gap.backoff === "of an earlier life" ? undefined : gap.backoff

@@ -22,7 +22,7 @@ export function Timeline({ task, why }: { task: TaskView; why: WhyAnswer | undef
   const load = async (signal: AbortSignal) => (can("read") ? loadPauses({ queue, group }, signal) : [])
   const key = JSON.stringify([queue, group, task.attempt, why?.cause])
   const { value: pauses } = useData(key, load, { pollMs: PAUSES_POLL_MS })
-  const steps = stepsOf(task, why, pauses)
+  const steps = stepsOf(task, why, pauses, now)
   const begin = task.created_at
   const end = Math.max(begin + 1, task.finished_at ?? now)
   return (

@@ -29,11 +29,14 @@ export async function attempt(run: () => Promise<unknown>): Promise<boolean> {
     await run()
     return true
   } catch (error) {
-    if (error instanceof Problem) notify(error.message, error.detail, true)
-    else if ((error as Error).name !== "AbortError")
-      notify("Internal error in this page", String(error), true)
+    notifyError(error as Error)
     return false
   }
+}
+
+export function notifyError(error: Error): void {
+  if (error instanceof Problem) notify(error.message, error.detail, true)
+  else if (error.name !== "AbortError") notify("Internal error in this page", String(error), true)
 }
 
 export function Toasts() {

@@ -98,7 +98,7 @@ function noteEvent(attempts: Map<string, Attempt>, worker: string, name: EventNa
 
 function RecentAttempts({ worker, queues }: { worker: string; queues: string }) {
   const attempts = useRef(new Map<string, Attempt>())
-  useClock(1_000) // many events may arrive per second
+  useClock(1_000, attempts.current.size === 0) // many events may arrive per second
   const query = useMemo(() => {
     attempts.current = new Map()
     const event = ["leased", ...ENDS].join()

@@ -11,7 +11,7 @@ const MIN_WIDTH = 2
 const MAX_LANES = 30
 const MIN_SPAN_MS = 60_000
 
-export interface Bar {
+interface AttemptBar {
   key: string
   label: string
   from: number
@@ -19,7 +19,7 @@ export interface Bar {
   outcome: string
 }
 
-export function WorkerTimeline({ bars }: { bars: readonly Bar[] }) {
+export function WorkerTimeline({ bars }: { bars: readonly AttemptBar[] }) {
   const now = brokerNow()
   const sorted = bars.toSorted((a, b) => a.from - b.from)
   const begin = Math.min(sorted[0]?.from ?? now, now - MIN_SPAN_MS)

@@ -242,4 +242,53 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.reads("No actions")
     await page.find("status", /live/i)
   })
+
+  test("a dialog that was closed while its request runs shows the error as a notice, and leaves other dialogs open", async () => {
+    const queue = freshName()
+    await submit(queue)
+    await using page = await signedIn(`#/queues/${queue}`, { expect: /500/ })
+    const held: (() => Promise<void>)[] = []
+    await page.page.setRequestInterception(true)
+    page.page.on("request", request => {
+      if (request.method() !== "POST" || !request.url().endsWith("/pause")) return void request.continue()
+      const status = held.length === 0 ? 500 : 200
+      const body = JSON.stringify(status === 500 ? { error: "It went wrong" } : {})
+      held.push(() => request.respond({ status, contentType: "application/json", body }))
+    })
+    for (const answered of [1, 2]) {
+      await page.click("button", "Pause")
+      await page.submitDialog()
+      await until("it is sent", () => held.length === answered)
+      await page.page.keyboard.press("Escape")
+      await until("the dialog is closed", async () => (await page.seen("dialog")) === undefined)
+      if (answered === 1) {
+        await held[0]!()
+        await page.reads("It went wrong")
+      }
+    }
+    await page.click("button", "Limits")
+    await page.fill("Max running", "7")
+    await held[1]!()
+    await page.reads("is paused")
+    expect(await page.seen("dialog")).toBeDefined()
+  })
+
+  test("a filter by a group that does not exist shows no group", async () => {
+    const queue = freshName()
+    await submit(queue)
+    await using page = await signedIn(`#/queues/${queue}?group=nobody`)
+    await page.reads("nobody")
+    await page.page.waitForNetworkIdle()
+    expect(await page.seen("heading", "Groups")).toBeUndefined()
+  })
+
+  test("another filter of workers begins both of their lists again", async () => {
+    const queue = freshName()
+    await submit(queue)
+    await using page = await signedIn("#/workers?page=zz&gone_page=yy")
+    await page.fill("Queue", queue)
+    await until("the filter is in the URL", async () =>
+      String(await page.page.evaluate("location.hash")).endsWith(`?queue=${queue}`),
+    )
+  })
 })
