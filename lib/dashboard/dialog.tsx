@@ -51,7 +51,12 @@ export function ActionDialog(props: {
   const [problem, setProblem] = useState<Problem>()
   const [isBusy, setBusy] = useState(false)
   const isOpen = useRef(true)
-  useLayoutEffect(() => () => void (isOpen.current = false), [])
+  useLayoutEffect(
+    () => () => {
+      isOpen.current = false
+    },
+    [],
+  )
   const run = async () => {
     setProblem(undefined)
     setBusy(true)
