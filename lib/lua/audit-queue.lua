@@ -134,10 +134,10 @@ function check.unlisted(id, lease)
   if state == "done" then note("no_index", join, done, score_of(state, policy, finished), id) end
 end
 
--- An earlier version may have added a task to `done`, and the entry of a task that is not done is stray. Looking for that one
--- takes 1 ms per 100,000 entries, so a call looks for a few; it may have left the list since the caller read it.
-local searches_left = 5
-local function remove_completed(id) redis.call("LREM", completed, 1, id) end
+-- An earlier version may have added a task to `done`, and the entry of a task that is not done is stray. Finding and removing
+-- that one takes up to 2 ms per 100,000 entries, so a call looks for one; it may have left the list since the caller read it.
+local searches_left = 1
+local function remove_completed(id) redis.call("LREM", completed, -1, id) end
 
 function check.completed(id)
   local state = read(id)
@@ -145,7 +145,7 @@ function check.completed(id)
     if redis.call("ZSCORE", done, id) then note("stray_entry", leave, done, id) end
   elseif state ~= false and searches_left > 0 then
     searches_left = searches_left - 1
-    if redis.call("LPOS", completed, id) then note("stray_entry", remove_completed, id) end
+    if redis.call("LPOS", completed, id, "RANK", -1) then note("stray_entry", remove_completed, id) end
   end
 end
 

@@ -3,7 +3,7 @@
   arguments  states: of the tasks that are deleted, separated by spaces: any of `done`, `dead` and `cancelled`; before: tasks that
              ended later than this time are kept ("" for any time); then for each: id
   answers    for each {code, attempt, now}: "deleted" | "kept" (in another state, or it ended later) | "unknown"
-  cost       O(n log E), E = ended tasks; for done tasks, O(E) per call as well, 1 ms per 100,000
+  cost       O(n log E), E = ended tasks; with 100,000 done tasks, 3 ms for 200 that follow each other, 15 ms for 200 in any order
   invariant  never deletes a task in another state, even one that was in such a state a moment ago ]]
 local states, before = unpack(ARGV)
 local first, fields_each = 3, 1

@@ -10,7 +10,8 @@
              task ids that have the slots}, ...}
              score, name: of the next page of this part; both "" if it has no more
   cost       O(limit log N)
-  invariant  a group is in one part only; in "waiting" or "firsts" once, at the priority with the most tasks ]]
+  invariant  a group is in one part only; in "waiting" or "firsts" once, at the priority with the most tasks. A group that moves to
+             a part that was listed before is not listed ]]
 local part, score, name, limit = unpack(ARGV)
 limit = tonumber(limit)
 
@@ -35,14 +36,14 @@ end
 
 local answer = { now, "", "" }
 
--- Names of a hash that HSCAN reads in batches: the next ones of the batch at the cursor `score`, after `name`.
+-- Names of a hash that HSCAN reads in batches: in the batch at the cursor `score`, in order, the next ones after `name`, even
+-- if that has left.
 local function next_of(read)
   if score == "" then score = "0" end
   local found, _, next_cursor = read(score, limit)
+  table.sort(found, function(a, b) return is_after(b, a) end)
   local first, names = 1, {}
-  for i, entry in ipairs(found) do
-    if entry == name then first = i + 1 end
-  end
+  while found[first] and name ~= "" and not is_after(found[first], name) do first = first + 1 end
   for i = first, math.min(#found, first + limit - 1) do names[#names + 1] = found[i] end
   if first + #names <= #found then
     answer[2], answer[3] = score, names[#names]

@@ -331,6 +331,11 @@ function open_groups()
     function groups.take_hand(name, priority, first, length, most)
       local entry, room = priority .. name, groups.room(name, priority)
       local ids = take_ids(entry, first, length, math.min(room, most))
+      if room > 0 and length > 0 and not ids[1] then
+        -- The recorded length is too high, for example because the line had two turns of the group.
+        length = 0
+        collect_length(entry, 0)
+      end
       if rooms[name] and room > 0 then rooms[name].most = room - #ids end
       local popped = first and ids[1] and #ids - 1 or #ids
       if popped > 0 then collect_length(entry, length - popped) end

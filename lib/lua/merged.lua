@@ -1,5 +1,5 @@
 #!lua flags=no-writes
---[[ merged: list entries of several sorted sets of several queues, merged by time, without the texts of their tasks.
+--[[ merged: list entries of several places of several queues, merged by time, without the texts of their tasks.
   arguments  queues: names, separated by spaces, as for queue-states; places: separated by spaces: "due" or "leases", listed
              from the lowest score up, or any of "completed", "done", "dead" and "cancelled", from the highest down; retention:
              ms that the scores of "done" and "cancelled" are later than the end of a task; limit: how many entries to answer;

@@ -51,18 +51,17 @@ local function add_grouped(entries)
   end
 end
 
--- Adds first ids of groups, in the batches and with the cursors of HSCAN. If the last task of the previous page has left, the
--- others of its batch are listed again.
+-- Adds first ids of groups, in the batches and with the cursors of HSCAN: each batch in order, after the last task of the
+-- previous page, even if that has left.
 local function add_firsts(entries)
   local cursor, last = score == "" and 0 or score, id
   repeat
     local _, ids, next_cursor = open_groups().with_first(int(cursor), limit)
-    local from = #entries
+    table.sort(ids, function(a, b) return is_after(b, a) end)
     for _, found in ipairs(ids) do
-      entries[#entries + 1] = found
-      entries[#entries + 1] = int(cursor)
-      if found == last then
-        for i = #entries, from + 1, -1 do entries[i] = nil end
+      if last == "" or is_after(found, last) then
+        entries[#entries + 1] = found
+        entries[#entries + 1] = int(cursor)
       end
     end
     cursor, last = tonumber(next_cursor), ""

@@ -9,12 +9,24 @@ local function is_after(a, b)
   return false
 end
 
--- Entries of `completed`, the newest first, as ZRANGE with REV answers those of a set: id, time of its end, ...
+local MAX_STRAYS = 1000 -- how many entries without a done task are passed over to find a time
+
+-- Entries of `completed`, the newest first, as ZRANGE with REV answers those of a set: id, time of its end, ... A stray entry,
+-- whose task is gone, gets the time of the entry before it, so that a page can end with it.
 local function completed_from(from, count)
   local ids, entries = redis.call("LRANGE", completed, -from - count, -from - 1), {}
+  if not ids[1] then return entries end
+  local ended, before = done_at(ids[#ids]), from
+  while ended == 0 and before > math.max(0, from - MAX_STRAYS) do
+    ended = done_at(redis.call("LINDEX", completed, -before))
+    before = before - 1
+  end
+  if ended == 0 then ended = now end
   for i = #ids, 1, -1 do
+    local own = done_at(ids[i])
+    if own > 0 then ended = own end
     entries[#entries + 1] = ids[i]
-    entries[#entries + 1] = int(done_at(ids[i]))
+    entries[#entries + 1] = int(ended)
   end
   return entries
 end
@@ -28,16 +40,21 @@ local function rank_in_completed(ended, member)
   while low < high do
     local middle = math.floor((low + high) / 2)
     local at = done_at(entry(middle))
+    local last = math.min(high - 1, middle + MAX_STRAYS)
+    while at == 0 and middle < last do
+      middle = middle + 1
+      at = done_at(entry(middle))
+    end
     if at > ended or (at == ended and member == false) then
       low = middle + 1
     else
-      high = middle
+      high = math.min(middle, math.floor((low + high) / 2))
     end
   end
   if not member or member == "" then return low end
   local rank = low
   local id = entry(rank)
-  while id and id ~= member and done_at(id) == ended do
+  while id and id ~= member and (done_at(id) == ended or done_at(id) == 0) do
     rank = rank + 1
     id = entry(rank)
   end

@@ -3,10 +3,10 @@
  * repairs them if asked to.
  *   1. SCAN the keys of every master in steps. lua/audit-queue.lua checks and repairs what the keys of a task show,
  *      and the entries of each sorted set that the scan finds.
- *   2. When a pass first finds a key of a queue, it reads the lists of that queue once into a Bloom filter: a list
- *      has no index, so looking up one id would scan the list. It reads from the tail, where pushes and pops in between
- *      shift nothing. A queued or done task that is not in the filter is a suspect. The filter hides about 1 in 1,700 of
- *      them; the next pass has another seed and finds these.
+ *   2. When a pass first finds a key of a queue, it reads the lists of that queue once into a Bloom filter: a list has
+ *      no index, so looking up one id would scan the list. It reads from the tail: pushes and pops in between may
+ *      repeat entries, and only a removal near the tail may hide some. A queued or done task that is not in the filter
+ *      is a suspect. The filter hides about 1 in 1,700 of them; the next pass has another seed and finds these.
  *   3. A task that was queued while the lists were read is a suspect, too. So the lists are read once more, and the
  *      suspects found there are dropped: a task in the same state under the same lease cannot have left its list in between.
  *   4. The script checks the remaining suspects again and puts them into their lists. A second entry of a task does no

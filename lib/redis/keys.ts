@@ -21,7 +21,11 @@ export const QUEUE_KEYS = {
   },
   due: { type: "zset", content: "ids of scheduled and retrying tasks, by when they become ready" },
   leases: { type: "zset", content: "ids of processing tasks, by when the lease lapses" },
-  done: { type: "zset", content: "ids of done tasks with a `result_ttl_ms`, by when they are deleted" },
+  done: {
+    type: "zset",
+    content:
+      "ids of done tasks with a `result_ttl_ms`, or that ended while the clock was set back, by when they are deleted",
+  },
   completed: { type: "list", content: "ids of the other done tasks, by when they ended, oldest first" },
   dead: { type: "zset", content: "ids of dead tasks, by when they died" },
   cancelled: { type: "zset", content: "ids of cancelled tasks, by when they are deleted" },

@@ -428,3 +428,36 @@ test("a task of more than 4 MB that is handed out alone leaves the turns of grou
   await checkQueue(queue.redis, queue.name)
   expect(await leasedIds(queue, 10)).toEqual(["a0", "a1"])
 })
+
+test("a second turn of a group is dropped when the group has no tasks left, and no lease looks for them again", async () => {
+  await using queue = await scriptQueue()
+  await queue.submit(["a", "b", "c", "d"], { group: "g" })
+  await queue.submit(["e", "f", "h"], { group: "k" })
+  await queue.redis.rpush(queue.key("ready", "5"), "=g")
+  const leased: string[] = []
+  for (const count of [2, 3, 5]) leased.push(...(await leasedIds(queue, count)))
+  expect(leased.sort()).toEqual(["a", "b", "c", "d", "e", "f", "h"])
+  const [event, ...more] = await queue.lease(5)
+  expect([event === 0, more]).toEqual([false, []])
+  expect([await queue.ready(), await queue.redis.zcard(queue.key("waiting"))]).toEqual([[], 0])
+})
+
+test("a listing of groups with one task ends although the last group of each page has left", async () => {
+  await using queue = await scriptQueue()
+  const names = ids("g", 400)
+  for (const name of names) await queue.submit(name, { group: name })
+  const seen = new Set<string>()
+  let [score, name, pages] = ["", "", 0]
+  do {
+    const page = { part: "firsts", score, name, limit: 100 }
+    const [, nextScore, nextName, ...states] = await queue.scripts.call("groupStates", queue.name, page)
+    for (const [group] of states) seen.add(group)
+    if (nextName !== "") await queue.redis.hdel(queue.key("firsts"), nextName)
+    await queue.submit(`new${pages}`, { group: `new${pages}` })
+    score = nextScore
+    name = nextName
+    pages++
+  } while (score !== "" && pages < 20)
+  expect(pages).toBeLessThan(8)
+  expect(names.filter(each => !seen.has(each))).toEqual([])
+})

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test"
 import { localOf } from "../../lib/task/id.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
+import { until } from "../support/harness.ts"
 import { ServedQueue } from "../support/served-queue.ts"
 
 /** Submits and acks a task. */
@@ -204,3 +205,29 @@ test("retention and purges drop the stray entry of a task that is not done, and 
     expect(await q.task(id)).toMatchObject({ status: "queued", payload: "x".repeat(1_000) })
   }
 })
+
+test.each(["order=queue", "order=time"])(
+  "a stray entry hides no task from a listing, and none is listed twice: %s",
+  async order => {
+    await using q = await ServedQueue.open()
+    const ids: string[] = []
+    for (let i = 0; i < 15; i++) {
+      ids.push(...(await doneTogether(q, 20)))
+      await until(
+        "the next tasks end later",
+        async () => Date.now() > Number(await q.direct.field(localOf(ids.at(-1)!), "finished")),
+      )
+    }
+    // The last entry of a page, and one in the middle of the first steps of a search.
+    const strays = [ids[200]!, ids[149]!, ids[150]!]
+    for (const id of strays) await q.direct.redis.del(q.direct.key("task", localOf(id)))
+    const rest = ids.filter(id => !strays.includes(id))
+    const found = await listed(q, `${order}&limit=50`)
+    expect(found.toSorted()).toEqual(rest.toSorted())
+    const purge = { action: "purge", filter: { task_ids: rest.slice(40, 90), state: "done" } }
+    expect((await q.ask("POST", "/bulk", purge)).status).toBe(200)
+    await until("they are deleted", async () => (await listed(q, order)).length === rest.length - 50)
+    expect(await q.direct.redis.llen(q.direct.key("completed"))).toBe(ids.length - 50)
+    for (const id of strays) await q.direct.redis.lrem(q.direct.key("completed"), 1, localOf(id))
+  },
+)
