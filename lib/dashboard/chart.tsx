@@ -1,7 +1,7 @@
 /** Line charts over a span of time. The legend shows the latest values, or those under the pointer. */
-import { useLayoutEffect, useRef, useState } from "preact/hooks"
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks"
 import uPlot from "uplot"
-import type { Mark } from "../wire/charting.ts"
+import type { HistoryAnswer } from "../wire/charting.ts"
 import { recent } from "./feed.ts"
 import { CHART_DELAY_SECONDS } from "./history.ts"
 import { useClock } from "./live.ts"
@@ -47,30 +47,40 @@ function colorOf(name: string): string {
 export function Chart({
   title,
   lines,
+  answer,
   points,
   unit,
   span,
-  marks,
   format = formatRate,
   steps,
 }: {
   title: string
   lines: Lines
-  points: () => Points
+  answer: HistoryAnswer | undefined
+  points: (answer: HistoryAnswer | undefined) => Points
   unit: string
   span: Span
-  marks: readonly Mark[]
   format?: (value: number) => string
   /** The distances of labels on the axis of the values, from which one is chosen. */
   steps?: readonly number[]
 }) {
   const box = useRef<HTMLDivElement>(null)
   const plot = useRef<uPlot | undefined>(undefined)
-  const currentMarks = useRef(marks)
-  currentMarks.current = marks
   const [at, setAt] = useState<number | null>(null)
-  useClock()
-  const data = points()
+  const now = useClock()
+  // The pointer renders the chart again as well. On a page that is held, it then shows what it showed before.
+  const shown = useMemo(
+    () => ({
+      data: points(answer),
+      range: timeRange(span),
+      // A broker of an earlier version sends no marks.
+      marks: answer?.marks ?? [],
+    }),
+    [answer, now],
+  )
+  const { data } = shown
+  const current = useRef(shown)
+  current.current = shown
 
   useLayoutEffect(() => {
     const element = box.current!
@@ -89,7 +99,7 @@ export function Chart({
           legend: { show: false },
           cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
           scales: {
-            x: { range: () => timeRange(span) },
+            x: { range: () => current.current.range },
             // uPlot would leave out the points just outside of the time, to which lines lead.
             y: { range: ({ data }) => [0, Math.max(1, highestOf(data) * 1.15)] },
           },
@@ -97,7 +107,7 @@ export function Chart({
             {
               ...axis,
               size: 26,
-              splits: ({ width }) => labelsOf(span, timeRange(span), timeZone(), width < NARROW_PIXELS),
+              splits: ({ width }) => labelsOf(span, current.current.range, timeZone(), width < NARROW_PIXELS),
               values: (_, splits) => splits.map(at => labelText(span, at, timeZone())),
             },
             {
@@ -120,10 +130,10 @@ export function Chart({
           ],
           hooks: {
             setCursor: [({ cursor }) => setAt(cursor.idx ?? null)],
-            draw: [plot => drawMarks(plot, currentMarks.current, colorOf("accent"))],
+            draw: [plot => drawMarks(plot, current.current.marks, colorOf("accent"))],
           },
         },
-        data as uPlot.AlignedData,
+        current.current.data as uPlot.AlignedData,
         element,
       )
     }

@@ -66,11 +66,7 @@ export function Charts({ queue, query }: { queue?: string; query: URLSearchParam
   }
   const { value, problem, stale } = useData(`${queue ?? ""} ${span.name}`, load, { pollMs: span.pollMs })
   const answer = stale ? undefined : value
-  // A broker of an earlier version sends no marks.
-  const marks = answer?.marks ?? []
   const live = span === SPANS[0]
-  const rates = () => (live ? recent.throughput(queue) : linesOf(answer, RATES))
-  const depths = () => (live ? recent.depth(queue) : linesOf(answer, DEPTHS))
   return (
     <section class="history" aria-label="History">
       <fieldset class="spans">
@@ -87,32 +83,32 @@ export function Charts({ queue, query }: { queue?: string; query: URLSearchParam
         ))}
       </fieldset>
       {problem && <ProblemNote problem={problem} />}
-      <MarkList marks={marks} seconds={span.seconds} />
+      <MarkList marks={answer?.marks ?? []} seconds={span.seconds} />
       <div class="charts" key={span.name}>
         <Chart
           title="Throughput"
           unit="tasks per second"
           lines={RATE_LINES}
-          points={rates}
+          answer={answer}
+          points={of => (live ? recent.throughput(queue) : linesOf(of, RATES))}
           span={span}
-          marks={marks}
         />
         <Chart
           title="Depth"
           unit="tasks"
           lines={DEPTH_LINES}
-          points={depths}
+          answer={answer}
+          points={of => (live ? recent.depth(queue) : linesOf(of, DEPTHS))}
           span={span}
-          marks={marks}
           steps={COUNT_STEPS}
         />
         <Chart
           title="Wait"
           unit="from submit to first lease"
           lines={PERCENTILE_LINES}
-          points={() => linesOf(answer, WAITS)}
+          answer={answer}
+          points={of => linesOf(of, WAITS)}
           span={span}
-          marks={marks}
           format={formatDuration}
           steps={DURATION_STEPS}
         />
@@ -120,9 +116,9 @@ export function Charts({ queue, query }: { queue?: string; query: URLSearchParam
           title="Run time"
           unit="from lease to ack"
           lines={PERCENTILE_LINES}
-          points={() => linesOf(answer, RUNS)}
+          answer={answer}
+          points={of => linesOf(of, RUNS)}
           span={span}
-          marks={marks}
           format={formatDuration}
           steps={DURATION_STEPS}
         />

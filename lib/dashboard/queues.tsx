@@ -1,5 +1,5 @@
 /** The start view: totals, charts and the list of queues. */
-import { useState } from "preact/hooks"
+import { useMemo, useState } from "preact/hooks"
 import { QUEUE_ORDERS } from "../wire/attention.ts"
 import type { QueuesAnswer, QueueView } from "../wire/managing.ts"
 import { can, queryOf, requestJson } from "./api.ts"
@@ -141,9 +141,13 @@ function QueueTable(props: {
   pause: (view: QueueView) => void
   refresh: () => void
 }) {
-  useClock()
-  const done = new Map(
-    props.queues.map(({ queue }) => [queue, recent.throughput(queue, SPARKLINE_SECONDS)[2]!] as const),
+  const now = useClock()
+  const done = useMemo(
+    () =>
+      new Map(
+        props.queues.map(({ queue }) => [queue, recent.throughput(queue, SPARKLINE_SECONDS)[2]!] as const),
+      ),
+    [props.queues, now],
   )
   const most = Math.max(1, ...[...done.values()].flat().map(value => value ?? 0))
   const number = (name: string, of: keyof QueueView["depth"], tone = "") => ({

@@ -249,6 +249,22 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.find("link", "mail")
   })
 
+  test("a held chart shows what it showed when the pointer crosses it and the theme changes, until a reload", async () => {
+    await using page = await browser.signedIn(broker.url, "#/queues/mail", TOKEN)
+    await until("it is filled", async () => (await legendAt(page, "Throughput", 0.2)).includes("submitted 2"))
+    await page.page.keyboard.press("h")
+    await page.reads("Held")
+    const before = await legendAt(page, "Throughput", 0.2)
+    await page.page.evaluate("{ const { now } = Date; Date.now = () => now() + 60_000 }")
+    await legendAt(page, "Throughput", 0.5)
+    expect(await legendAt(page, "Throughput", 0.2)).toBe(before)
+    await page.page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "dark" }])
+    await legendAt(page, "Throughput", 0.5)
+    expect(await legendAt(page, "Throughput", 0.2)).toBe(before)
+    await page.page.keyboard.press("r")
+    await until("it has moved on", async () => (await legendAt(page, "Throughput", 0.2)) !== before)
+  })
+
   /** All labels of the axes that were drawn since the page was opened. */
   async function labelsAt(page: TestPage, hash: string): Promise<string[]> {
     await page.page.evaluateOnNewDocument(`
