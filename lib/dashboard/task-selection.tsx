@@ -94,7 +94,7 @@ function fits(action: BulkAction, { status, due_at }: ListedTask): boolean {
   return due_at !== undefined && (status === "scheduled" || status === "retrying")
 }
 
-/** Names these tasks. A dead task that was retried and is done meanwhile is not deleted. */
+/** Names these tasks. If all of them are dead, one that was retried and is done meanwhile is not deleted. */
 function orderOf(action: BulkAction, tasks: readonly ListedTask[]): BulkOrder {
   const task_ids = tasks.map(({ id }) => id)
   if (action !== "purge" && action !== "submit_again") return { action, filter: { task_ids } }

@@ -149,6 +149,21 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect((await depth()).delayed).toBe(0)
   })
 
+  test("a selected dead task that another operator retried, and that is done meanwhile, is not deleted", async () => {
+    await using queue = await ServedQueue.open()
+    q = queue
+    const [retried, deleted] = await makeDead(q, 2)
+    await using page = await signedIn(`#/tasks?queue=${q.queue}&state=dead`)
+    await page.click("checkbox", "Select this page")
+    await q.ask("POST", `/dlq/retry/${retried}`)
+    await settle(q, await q.lease(), "done")
+    await page.click("button", "Purge 2")
+    await page.submitDialog()
+    await page.reads("1 task purged, 1 skipped")
+    expect((await q.task(retried!)).status).toBe("done")
+    expect((await q.ask("GET", `/status/${deleted}`)).status).toBe(404)
+  })
+
   test("in the list of all states, everything that matches a text is selected, and each action takes the tasks that it fits", async () => {
     await using queue = await ServedQueue.open()
     q = queue

@@ -193,8 +193,7 @@ describe.skipIf(chromium === undefined)("after a bounded load", () => {
     const look = { dark: theme === "dark", width, height: width === 390 ? 844 : 900 }
     await using page = await browser.signedIn(broker.url, "#/queues", TOKEN, look)
     // From then on events are written, so that views which begin with past events have some.
-    const listens = "document.querySelector('.connection').title === 'Updated by events'"
-    await until("the page listens", () => page.page.evaluate(listens))
+    await page.listens()
     await load(0)
     const views: [name: string, hash: string, shown: string | RegExp][] = [
       ["queues", "#/queues", long],

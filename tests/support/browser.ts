@@ -256,6 +256,12 @@ export class TestPage implements AsyncDisposable {
     await this.#until(`the page says ${like}`, async () => holds(await this.text()))
   }
 
+  /** Waits until the page is updated by events. */
+  async listens(): Promise<void> {
+    const isOpen = "document.querySelector('.connection')?.title === 'Updated by events'"
+    await this.#until("the page listens to events", () => this.page.evaluate(isOpen))
+  }
+
   /** How many pixels the page can be scrolled sideways. It should be 0. */
   overflow(): Promise<number> {
     return this.page.evaluate(
