@@ -14,6 +14,7 @@ import { recordAction } from "./actions.ts"
 import { answer, answerJson } from "./answer.ts"
 import type { Body } from "./body.ts"
 import { type BrokerParts, type Call, forSchedule } from "./call.ts"
+import { faultOfCron, withSingleSpaces } from "./cron-fault.ts"
 import { conflict, requiresOther } from "./faults.ts"
 import { faultsOf, readHeaders, sortedJson } from "./submitting.ts"
 import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
@@ -80,7 +81,7 @@ export const runSchedule = forSchedule(async (call, parts, { queueName, name, id
 
 export async function previewSchedule({ request }: Call, { readBody }: BrokerParts): Promise<Response> {
   using body = await readBody(request)
-  const { from_at: from = Date.now(), ...times } = checkPreview(body.value)
+  const { from_at: from = Date.now(), ...times } = withReadableCron(checkPreview(body.value))
   const faults = faultsOfTimes(times)
   if (faults.length > 0) throw invalid(faults)
   return answerJson({ next: nextTimes(times, from, MAX_PREVIEWED) })
@@ -96,7 +97,7 @@ const factsOf = ({ task, ...rest }: ScheduleDefinition) => ({ ...rest, type: tas
 
 /** The payload is cut out of the text, so that it stays exactly as it was sent. */
 function readDefinition({ text, value }: Body): { definition: ScheduleDefinition; payload: string } {
-  const schedule = checkSchedule(value)
+  const schedule = withReadableCron(checkSchedule(value))
   const faults = faultsOfTimes(schedule)
   for (const { field, detail } of faultsOf(schedule.task, undefined))
     faults.push({ field: `task.${field}`, detail })
@@ -113,6 +114,9 @@ function readDefinition({ text, value }: Body): { definition: ScheduleDefinition
   const definition: ScheduleDefinition = JSON.parse(sortedJson({ ...schedule, task }))
   return { definition, payload: memberTexts(taskText, "payload")[0] ?? "{}" }
 }
+
+const withReadableCron = <T extends Recurrence>(times: T): T =>
+  times.cron === undefined ? times : { ...times, cron: withSingleSpaces(times.cron) }
 
 function faultsOfTimes({ cron, time_zone, every_ms, starts_at = 0, ends_at }: Recurrence): Fault[] {
   const faults: Fault[] = []
@@ -144,17 +148,6 @@ function isTimeZone(name: string): boolean {
     return true
   } catch {
     return false
-  }
-}
-
-function faultOfCron(cron: string): string | undefined {
-  try {
-    return Bun.cron.parse(cron, 0, { tz: "UTC" }) === null
-      ? `\`cron\` must match at least one day: "${cron}" never does.`
-      : undefined
-  } catch (error) {
-    const reason = error instanceof Error ? error.message.replace(/^.*?: /, "") : "it cannot be read"
-    return `\`cron\` must be a valid expression of five fields (minute hour day month weekday): ${reason}.`
   }
 }
 

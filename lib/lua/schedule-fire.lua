@@ -17,7 +17,8 @@
              "stale"                       the schedule has changed since the caller read it: nothing was changed
              "full_depth" | "full_bytes" | "full_group"
                                            the queue or the group has no room: a planned run is retried after a second
-             "replayed" | "conflict"       the idempotency key was used before: for this task, or for another request
+             "replayed" | "conflict"       the idempotency key was used before: for this task, or for another request. A repeated
+                                           request that got "duplicate" gets it again
   cost       O(n log N)
   invariant  one planned time creates at most one task: whoever creates it moves the plan in the same call ]]
 local retention, ttl = unpack(ARGV)
@@ -31,25 +32,44 @@ local function is_active(id)
   return t and t.finished == "0"
 end
 
+-- What is full, if there is no room for a task beside the newest one. If that one waits, it leaves its place to the task.
+local function lacks_room(newest, body, large)
+  local needed = newest.state == "processing" and 1 or 0
+  local size, group = size_of_new(body, large), read_policy(parts_of_body(body)).group
+  local full = take_room(needed, needed * size, group and { [group] = needed } or {})
+  if full then return full end
+  free_depth, free_bytes = free_depth + 1, free_bytes + size -- `submit` takes them
+  if group then free_in_group[group] = free_of(group) + 1 end
+end
+
 -- Creates the task of one run. Returns the answer.
 local function run(name, last, at, overlap, body, large, asked)
   local previous = last ~= "0" and last ~= at and id_of_run(name, last)
-  local ended = false
+  local ended, withdrawn = false, nil
   asked = read_extras(asked)
   -- The answer to a repeated request is that of the first one, whose own task may be the newest.
   local is_repeat = asked.key and redis.call("EXISTS", record .. asked.key) == 1
   if overlap ~= "allow" and not is_repeat and previous and is_active(previous) then
     if overlap == "skip" then return { "skipped", previous, now, false } end
+    local newest = open(previous)
+    local full = lacks_room(newest, body, large)
+    if full then return { full, "", now, false } end
+    withdrawn = newest.state == "queued" and read_policy(newest.policy)
     local code, _, attempt, since = unpack(cancel_task(previous, retention))
     ended = { previous, code, attempt, since }
   end
   local code, id = submit(id_of_run(name, at), body, large, asked, ttl)
   if code == "queued" then
     code = "fired"
-  elseif code == "replaced" then
-    code = "duplicate"
-  elseif sub(code, 1, 7) == "replay_" then
+  elseif code == "replay_queued" then
     code = "replayed"
+  elseif code == "replaced" or sub(code, 1, 7) == "replay_" then
+    code = "duplicate"
+  end
+  if withdrawn then
+    -- Otherwise the ready list of a queue without workers would become longer with each run.
+    commit()
+    withdraw(withdrawn, previous)
   end
   return { code, id, now, ended }
 end

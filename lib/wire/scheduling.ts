@@ -15,7 +15,8 @@ const Time = Type.Integer({ minimum: EARLIEST_TIME, maximum: 4_102_444_800_000 }
 const times = {
   cron: Type.Optional(
     Type.String({
-      pattern: "^(@[A-Za-z]{1,16}|([0-9A-Za-z*,/-]{1,64} +){4}[0-9A-Za-z*,/-]{1,64})$",
+      minLength: 1,
+      maxLength: 400,
       description:
         "five fields (minute hour day month weekday), such as `0 7 * * mon-fri`, or @hourly, @daily, @weekly, @monthly or @yearly",
     }),

@@ -395,6 +395,17 @@ test("a run by hand is repeated safely with an Idempotency-Key", async () => {
   expect(other.status).toBe(422)
 })
 
+test("a repeated run by hand gets the answer of the first one, also if another task held the unique key", async () => {
+  await using s = await Scheduled.open({ ...RARE, task: { type: "t", unique_key: freshName() } })
+  const first = (await s.post("run")).body
+  const key = { "Idempotency-Key": freshName() }
+  const asked = (await s.post("run", undefined, key)).body
+  expect(asked).toEqual({ status: "duplicate", task_id: first.task_id })
+  const [task] = await s.q.lease()
+  await s.q.ack(task!)
+  expect((await s.post("run", undefined, key)).body).toEqual(asked)
+})
+
 test("runs by hand within one millisecond create a task each", async () => {
   await using s = await Scheduled.open()
   const runs = await Promise.all(Array.from({ length: 20 }, () => s.post("run")))
@@ -413,6 +424,49 @@ test("a full queue keeps its schedule due, and the task is created when there is
   const [task] = await s.q.lease()
   expect(task!.id).toBe(id)
   await until("it has fired", async () => (await s.view()).fired === 1)
+})
+
+test("in a full queue `cancel` gives the place of a waiting task to the new one", async () => {
+  await using s = await Scheduled.open({ ...RARE, on_overlap: "cancel" }, { maxQueueDepth: 2 })
+  await s.q.submit()
+  const runs: string[] = []
+  for (let i = 0; i < 5; i++) {
+    const { status, body } = await s.post("run")
+    expect([status, body.status]).toEqual([200, "queued"])
+    runs.push(body.task_id)
+  }
+  const { body } = await s.q.ask("GET", `/queues/${s.q.queue}`)
+  expect(body.depth).toMatchObject({ queued: 2, cancelled: 4 }) // the ready list has no entries of cancelled tasks
+  expect(await s.q.task(runs.at(-1)!)).toMatchObject({ status: "queued" })
+})
+
+test("in a full queue `cancel` does not cancel a running task until the new one has room", async () => {
+  await using s = await Scheduled.open({ ...RARE, on_overlap: "cancel" }, { maxQueueDepth: 1 })
+  await s.post("run")
+  const [running] = await s.q.lease()
+  await s.q.submit()
+  expect((await s.post("run")).body.code).toBe("queue_full")
+  await s.late(1)
+  await s.notify()
+  await until("it was tried", () => s.q.broker.queue.parts.counters.scheduleFires.full > 0)
+  expect(await s.q.task(running!.id)).not.toHaveProperty("cancel_requested_at")
+  await s.q.lease()
+  await until("it has fired", async () => (await s.view()).fired === 2)
+  expect((await s.q.extend(running!)).body.status).toBe("cancelled")
+})
+
+test("in a full group `cancel` gives the place of a waiting task to the new one, also several times in one call", async () => {
+  const task = { type: "t", group: "g" }
+  await using s = await Scheduled.open({ ...RARE, task, on_overlap: "cancel", on_missed: "all" })
+  const groups = { groups: { max_waiting: 1 } }
+  expect((await s.q.ask("PUT", `/queues/${s.q.queue}/settings`, groups)).status).toBe(200)
+  await s.post("run")
+  expect((await s.post("run")).body.status).toBe("queued")
+  await s.late(4)
+  await s.sweep()
+  expect(await s.view()).toMatchObject({ fired: 6, skipped: 0, last: { state: "queued" } })
+  const leased = await s.q.lease(10)
+  expect(leased).toHaveLength(1)
 })
 
 test("while Redis is full a schedule is refused, and a due one waits and fires afterwards", async () => {

@@ -38,14 +38,15 @@ export class ModelSchedules {
     if (at === 0) return ["missed", ""]
     const previous = `${name}-${schedule.last}`
     const before = schedule.last === at ? undefined : model.tasks.get(previous)
-    if (before !== undefined && !hasEnded(before)) {
-      if (overlap === "skip") {
-        schedule.skipped++
-        return ["skipped", previous]
-      }
-      if (overlap === "cancel") model.cancel(previous)
+    const overlaps = before !== undefined && !hasEnded(before)
+    if (overlaps && overlap === "skip") {
+      schedule.skipped++
+      return ["skipped", previous]
     }
+    const leavesLine = overlaps && overlap === "cancel" && before.state === "queued"
+    if (overlaps && overlap === "cancel") model.cancel(previous)
     const [code, id] = model.submit([{ ...task, id: `${name}-${at}` }])[0]!
+    if (leavesLine) model.withdraw(before)
     if (code === "queued" || code === "exists") {
       schedule.fired++
       schedule.last = at

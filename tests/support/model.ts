@@ -109,7 +109,7 @@ export class Model {
         request
       const moves = holder.state === "queued" && (holder.priority !== priority || holder.group !== group)
       if (holder.group !== group) this.groups.leave({ ...holder })
-      if (moves) this.#withdraw(holder)
+      if (moves) this.withdraw(holder)
       Object.assign(holder, {
         type,
         payload,
@@ -148,7 +148,7 @@ export class Model {
   }
 
   /** Removes a queued task from its list, of which the last one of a group stays. */
-  #withdraw({ id, priority, group }: ModelTask): void {
+  withdraw({ id, priority, group }: Pick<ModelTask, "id" | "priority" | "group">): void {
     const list =
       (group === "" ? this.ready.get(priority) : this.groups.lists.get(`${priority}${group}`)) ?? []
     if (group === "" || list.length > 1) list.splice(list.lastIndexOf(id), list.includes(id) ? 1 : 0)
@@ -277,7 +277,7 @@ export class Model {
     const isQueued = task.state === "queued"
     const moves = isQueued && priority !== task.priority
     if (payload !== "") Object.assign(task, { payload, checkpoint: "" })
-    if (moves || (isQueued && when === "later")) this.#withdraw(task)
+    if (moves || (isQueued && when === "later")) this.withdraw(task)
     task.priority = priority
     if (when === "later") {
       if (isQueued) task.state = task.attempt > 0 ? "retrying" : "scheduled"

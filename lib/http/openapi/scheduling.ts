@@ -148,6 +148,6 @@ export const scheduling: ProseOf<"scheduling"> = {
     description: "Nothing is stored. Use it to show what an expression means before it is saved.",
     body: { "a cron expression": { cron: "0 7 * * mon-fri", time_zone: "Europe/Berlin", from_at: NOW } },
     answers: { 200: { description: "The next times.", examples: { five: { next: NEXT } } } },
-    problems: { bad_request: badBody("previewSchedule", { cron: "0 0 30 2 * *" }) },
+    problems: { bad_request: badBody("previewSchedule", { every_ms: 500 }) },
   },
 }
