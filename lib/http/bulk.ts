@@ -13,13 +13,13 @@ import type { Fault } from "../wire/problem.ts"
 import { type StateWord, statesOf } from "../wire/states.ts"
 import { answerMany, recordAction } from "./actions.ts"
 import { answer, answerJson } from "./answer.ts"
-import { type BrokerParts, type Call, forBulk, readTaskId } from "./call.ts"
+import { type BrokerParts, type Call, forBulk, forManyTasks, readTaskId } from "./call.ts"
 import { faultsOfPatch } from "./dead-letters.ts"
 import { conflict, requiresOther } from "./faults.ts"
 import { fingerprint, REPLAYED, readHeaders } from "./submitting.ts"
 import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 
-export async function cancelTasks(call: Call, parts: BrokerParts): Promise<Response> {
+export const cancelTasks = forManyTasks(async (call, parts) => {
   const { bulk } = parts
   using body = await parts.readBody(call.request)
   const {
@@ -51,7 +51,7 @@ export async function cancelTasks(call: Call, parts: BrokerParts): Promise<Respo
     dryRun,
     run: () => bulk.cancelPage(page),
   })
-}
+})
 
 export async function startBulk(call: Call, parts: BrokerParts): Promise<Response> {
   const { request, caller } = call

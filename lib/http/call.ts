@@ -10,7 +10,7 @@ import { BulkId } from "../wire/bulk.ts"
 import { QueueName, TaskId, WorkerName } from "../wire/fields.ts"
 import { ScheduleId } from "../wire/scheduling.ts"
 import type { Caller } from "./access.ts"
-import { type RequestContext, requester } from "./answer.ts"
+import { type RequestContext, requester, urlOf } from "./answer.ts"
 import type { ReadBody } from "./body.ts"
 import type { Session } from "./browser-session.ts"
 import type { Authentication } from "./front-door.ts"
@@ -108,6 +108,20 @@ export const forBulk =
   (call, parts) => {
     return handler(call, parts, readBulkId(call.params.bulk!))
   }
+
+/**
+ * For requests for many tasks, beside whose path stands one for a single task: refuses a slash at the end. A client that
+ * puts an empty id behind it would otherwise change all tasks.
+ */
+export const forManyTasks =
+  (handler: Handler): Handler =>
+  (call, parts) => {
+    if (urlOf(call.request)?.pathname.endsWith("/"))
+      throw new Refused("bad_request", { field: "task_id", detail: NO_ID })
+    return handler(call, parts)
+  }
+const NO_ID =
+  "The id of the task is missing after the last slash. A request for many tasks has no slash at the end."
 
 /** Reads a name from a path, or refuses it. `form`: what a right one looks like, as a sentence. */
 export const nameReader =

@@ -14,7 +14,7 @@ import type { Fault } from "../wire/problem.ts"
 import { answerMany, recordAction } from "./actions.ts"
 import { answer, answerJson } from "./answer.ts"
 import type { Body } from "./body.ts"
-import { type BrokerParts, type Call, forTask } from "./call.ts"
+import { type BrokerParts, type Call, forManyTasks, forTask } from "./call.ts"
 import { conflict, requiresOther } from "./faults.ts"
 import { writePage } from "./inspecting.ts"
 import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
@@ -80,7 +80,7 @@ export async function purgeDeadTasks(call: Call, parts: BrokerParts): Promise<Re
   })
 }
 
-export async function retryDeadTasks(call: Call, parts: BrokerParts): Promise<Response> {
+export const retryDeadTasks = forManyTasks(async (call, parts) => {
   const { dead, readBody, limitWaiting } = parts
   using body = await readBody(call.request)
   const { queue: only, ...asked } = readRetryMany(body)
@@ -103,7 +103,7 @@ export async function retryDeadTasks(call: Call, parts: BrokerParts): Promise<Re
         dead.retryAll({ ...asked, queues, sight: call.caller.sight }, call.request.signal),
       ),
   })
-}
+})
 
 const checkDlq = queryChecker(DlqQuery, { limit: 100 })
 const checkGroups = queryChecker(DlqGroupsQuery)

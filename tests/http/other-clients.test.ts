@@ -5,7 +5,7 @@ import { MAX_WRONG_TOKENS, WrongTokens } from "../../lib/http/wrong-tokens.ts"
 import { createLog } from "../../lib/log.ts"
 import { isDeeperThan } from "../../lib/wire/json-text.ts"
 import { freshName, TOKEN, testBroker } from "../support/harness.ts"
-import { type Body, post, problem, raw } from "../support/requests.ts"
+import { answered, type Body, post, problem, raw, submitted } from "../support/requests.ts"
 
 const AUTH = `X-API-Token: ${TOKEN}\r\n`
 const JSON_TYPE = "Content-Type: application/json\r\n"
@@ -177,6 +177,37 @@ test("a slash at the end of a path is accepted, whatever the host is, and avoids
     expect((await fetch(`${broker.url}/healthz/`, { headers })).status).toBe(200)
     expect((await fetch(`${broker.url}/queues/slash/`, { headers })).status).toBe(200)
   }
+})
+
+test("an empty id behind the path for one task changes no other tasks", async () => {
+  await using broker = await testBroker()
+  const queue = freshName()
+  const waiting = await submitted(broker, { type: "a", queue })
+  const dead = await submitted(broker, { type: "a", queue, task_id: "dead", priority: 9 })
+  const { tasks } = (await answered(post(broker, "/lease", { queues: [queue] }))) as { tasks: Body[] }
+  await post(broker, "/ack", { task_id: dead, lease: tasks[0]!.lease, status: "failed", retry: false })
+  for (const path of ["/cancel/", "/cancel/?", "/dlq/retry/", "/dlq/retry/?a"])
+    for (const [headers, body] of [
+      [JSON_TYPE, "{}"],
+      [JSON_TYPE, `{"queue":"${queue}"}`],
+      ["", ""],
+    ] as const) {
+      const length = `Content-Length: ${body.length}\r\n`
+      const answer = await raw(
+        broker,
+        `POST ${path} HTTP/1.1\r\nHost: x\r\n${AUTH}${headers}${length}\r\n${body}`,
+      )
+      expect([path, body, statusOf(answer), answer.includes("The id of the task is missing")]).toEqual([
+        path,
+        body,
+        400,
+        true,
+      ])
+    }
+  const stateOf = async (id: string) => (await answered(broker.call("GET", `/status/${id}`))).status
+  expect([await stateOf(waiting), await stateOf(dead)]).toEqual(["queued", "dead"])
+  expect((await post(broker, "/cancel", { queue })).status).toBe(200)
+  expect(await stateOf(waiting)).toBe("cancelled")
 })
 
 test("after many wrong tokens an address gets 429, and valid tokens are not blocked", async () => {
