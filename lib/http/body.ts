@@ -1,6 +1,7 @@
 /** Reads JSON bodies, with limits on one body and on all bodies together. */
 import { Refused } from "../errors.ts"
 import { isDeeperThan } from "../wire/json-text.ts"
+import { PROBLEMS } from "../wire/problem.ts"
 
 export interface Body extends Disposable {
   text: string
@@ -112,12 +113,32 @@ function parse(bytes: ArrayBuffer | Buffer): Omit<Body, keyof Disposable> {
   try {
     const text = UTF8.decode(bytes)
     parsed = { text, value: JSON.parse(text) }
-  } catch {
-    throw new Refused("bad_json")
+  } catch (error) {
+    throw new Refused("bad_json", { detail: notJson(bytes, error) })
   }
   if (isDeeperThan(parsed.text, MAX_DEPTH)) throw new Refused("bad_request", { detail: TOO_DEEP })
   return parsed
 }
+
+/** What is wrong, followed by what would be right. */
+function notJson({ byteLength }: ArrayBuffer | Buffer, error: unknown): string {
+  let fault = "It is not UTF-8"
+  if (byteLength === 0) fault = "It is empty"
+  else if (error instanceof SyntaxError) fault = faultOf(error.message)
+  return `${fault}. ${PROBLEMS.bad_json.advice}`
+}
+
+/** What the parser says, without the part of the body that some of its messages quote. */
+const faultOf = (message: string): string =>
+  message
+    .replace(/^JSON Parse error: /, "")
+    .replace(
+      /^Unexpected identifier .*/s,
+      "Unexpected word, such as NaN, None or a text without double quotes",
+    )
+    .replace(/^Unrecognized token .*/s, "Unexpected character")
+    .replace(/^Invalid escape character .*|.* is not a valid unicode escape$/s, "Invalid escape in a text")
+    .replace(/^Unable to parse.*/s, "Something follows the end of the value")
 
 function refuseCutOff(error: unknown): never {
   throw error instanceof Refused ? error : new Refused("bad_json", { detail: CUT_OFF })

@@ -27,6 +27,32 @@ test.each(POSTS)("POST %s with invalid JSON is 400 bad_json", async path => {
     ])
 })
 
+const WORD = "Unexpected word, such as NaN, None or a text without double quotes"
+test("a body that is not JSON is answered with what is wrong and what would be right", async () => {
+  await using broker = await testBroker()
+  for (const [body, fault] of [
+    ["", "It is empty"],
+    ["  \n", "Unexpected EOF"],
+    ['{"type":"a",}', "Property name must be a string literal"],
+    ['{"type":NaN}', WORD],
+    ['{"type":None}', WORD],
+    ["{'type':'a'}", "Single quotes (') are not allowed in JSON"],
+    ["type=a", WORD],
+    ["<type>", "Unexpected character"],
+    ['{"type":"\\d"}', "Invalid escape in a text"],
+    ['{"type":"\\ud8"}', "Invalid escape in a text"],
+    ['{"type":"a"}\n{"type":"b"}', "Something follows the end of the value"],
+    ['{"type":"a"', "Expected '}'"],
+    [new Uint8Array([0x22, 0xe4, 0x22]), "It is not UTF-8"],
+    ["x".repeat(100_000), WORD],
+  ] as const) {
+    const headers = { "content-type": "application/json" }
+    expect((await problem(broker.call("POST", "/submit", undefined, { body, headers }))).detail).toBe(
+      `${fault}. Send one JSON object or an array of them, in UTF-8.`,
+    )
+  }
+})
+
 test.each(POSTS)(
   "POST %s with a body that is not UTF-8 is 400 bad_json, and no character is replaced",
   async path => {
