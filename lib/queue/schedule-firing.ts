@@ -12,6 +12,7 @@ import type { Log } from "../log.ts"
 import { rateLimited } from "../log.ts"
 import type { Counters } from "../observe/counters.ts"
 import type { EventWriter } from "../observe/event-writer.ts"
+import { pause } from "../pause.ts"
 import type { CancelledRun, CodeOf, FireAnswer, Item, Replies, Scripts } from "../redis/scripts.ts"
 import { joinId } from "../task/id.ts"
 import { type BrokerDefaults, newTask } from "../task/new-task.ts"
@@ -48,6 +49,9 @@ const LATE_MS = 1_750
  * short, because that broker may die.
  */
 const LEFT_MS = 200
+
+/** How long runs are computed before requests get their turn: after an outage a schedule may have missed thousands of times. */
+const MAX_COMPUTE_MS = 5
 
 interface FiringParts {
   scripts: Scripts
@@ -97,6 +101,7 @@ export class ScheduleFiring {
   async *#callsOf(queue: string, [now, names, texts]: Replies["schedulesDue"]): AsyncGenerator<Fire[]> {
     let fires: Fire[] = []
     let size = this.#sizeOfCall()
+    let computingSince = performance.now()
     for (const [i, name] of names.entries()) {
       const text = texts[i] ?? ""
       const schedule = readSchedule(text)
@@ -108,6 +113,10 @@ export class ScheduleFiring {
         fires.push(...this.#firesOf(queue, name, schedule, now))
       } catch (error) {
         await this.#pauseBroken(queue, name, schedule, now, error)
+      }
+      if (performance.now() - computingSince > MAX_COMPUTE_MS) {
+        await pause(0)
+        computingSince = performance.now()
       }
       while (fires.length >= size) {
         yield fires.slice(0, size)

@@ -25,9 +25,12 @@ export function timeAfter(
   return next === undefined || next > ends_at ? undefined : next
 }
 
-/** The newest results of cronTimeAfter: thousands of schedules may have the same times, and one result takes 8 µs. */
+/**
+ * The newest results of cronTimeAfter: thousands of schedules may have the same times, and after an outage each of them
+ * passes over all that it missed, 1,440 a day if it runs each minute. A result takes 2 to 8 µs, and 0.2 µs if it is known.
+ */
 const known = new Map<string, number | undefined>()
-const MAX_KNOWN = 1_000
+const MAX_KNOWN = 10_000
 
 function cronTimeAfter(cron: string, tz: string, after: number): number | undefined {
   const key = `${cron} ${tz} ${after}`

@@ -5,6 +5,7 @@ import { Counters } from "../../lib/observe/counters.ts"
 import { ScheduleFiring } from "../../lib/queue/schedule-firing.ts"
 import { SCHEDULES_CHANNEL } from "../../lib/redis/keys.ts"
 import { MAX_CAUGHT_UP } from "../../lib/task/planned-runs.ts"
+import type { Recurrence } from "../../lib/task/recurrence.ts"
 import { encodeSchedule, readSchedule, type StoredSchedule, scoreOf } from "../../lib/task/schedule.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
 import type { ScheduleView } from "../../lib/wire/scheduling.ts"
@@ -244,19 +245,24 @@ test("more schedules than one read returns are due at one instant, and each crea
 })
 
 /** Fires 50 schedules that are due. `answer`: what the script answers for the runs with these indexes. */
-async function fireFifty(answer: (at: number) => string) {
-  const text = encodeSchedule({
-    version: 1,
-    planned: 1_000,
-    fired: 0,
-    missed: 0,
-    skipped: 0,
-    last: 0,
-    paused: 0,
-    pauseReason: "",
-    definition: { every_ms: 1_000, task: { type: "t" } },
-    payload: "1",
-  })
+async function fireFifty(
+  answer: (at: number) => string,
+  times: (i: number) => Recurrence = () => ({ every_ms: 1_000 }),
+  now = 2_500,
+) {
+  const textOf = (i: number) =>
+    encodeSchedule({
+      version: 1,
+      planned: 1_000,
+      fired: 0,
+      missed: 0,
+      skipped: 0,
+      last: 0,
+      paused: 0,
+      pauseReason: "",
+      definition: { ...times(i), task: { type: "t" } },
+      payload: "1",
+    })
   const names = Array.from({ length: 50 }, (_, i) => `s${i}`)
   /** How many runs each call had. */
   const calls: number[] = []
@@ -264,9 +270,9 @@ async function fireFifty(answer: (at: number) => string) {
   const scripts = {
     async call(script: string, _queue: string, _args: object, items: readonly object[] = []) {
       if (script === "schedulesDue")
-        return fired === 0 ? [2_500, names, names.map(() => text)] : [2_500, [], []]
+        return fired === 0 ? [now, names, names.map((_, i) => textOf(i))] : [now, [], []]
       calls.push(items.length)
-      return items.map(() => [answer(fired++), "", 2_500, null])
+      return items.map(() => [answer(fired++), "", now, null])
     },
   }
   const parts = {
@@ -301,6 +307,24 @@ test("the runs of one instant are divided into calls of at least ten, so that re
   expect(calls.reduce((sum, count) => sum + count)).toBe(50)
   expect(calls[0]).toBe(10)
   expect(Math.min(...calls.slice(0, -1))).toBeGreaterThanOrEqual(10)
+})
+
+test("requests get their turn while the times that many schedules have missed are computed", async () => {
+  let others = 0
+  const timer = setInterval(() => others++, 0)
+  const hours = Array.from({ length: 24 }, (_, hour) => hour)
+  const crons = Array.from({ length: 10 }, (_, i) => `* ${[...hours.slice(i), ...hours.slice(0, i)]} * * *`)
+  const before: number[] = []
+  await fireFifty(
+    () => {
+      before.push(others)
+      return "stale"
+    },
+    i => ({ cron: crons[i % crons.length]! }),
+    1_764_000_000_000,
+  )
+  clearInterval(timer)
+  expect(before[0]).toBeGreaterThan(0) // without a pause, 20,000 times are computed before the first call
 })
 
 test("a broker that has set no schedule fires it when the one that did is gone", async () => {
