@@ -4,33 +4,22 @@ import { Redis } from "ioredis"
 import { QUEUES } from "../../lib/redis/keys.ts"
 import type { QueueView } from "../../lib/wire/managing.ts"
 import { chromium, type TestPage } from "../support/browser.ts"
-import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
-import { testRedis } from "../support/redis.ts"
-import { answered, post } from "../support/requests.ts"
-import { sharedBrowser } from "../support/shared-browser.ts"
+import { freshName, until } from "../support/harness.ts"
+import { TestDashboard } from "../support/test-dashboard.ts"
 
 setDefaultTimeout(60_000)
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
-  const browser = sharedBrowser()
-  let redis: Awaited<ReturnType<typeof testRedis>>
+  const dashboard = new TestDashboard()
   let admin: Redis
-  let broker: TestBroker
-  beforeAll(async () => {
-    redis = await testRedis()
-    admin = new Redis(redis.socket)
-    broker = await testBroker({}, redis.socket)
+  beforeAll(() => {
+    admin = new Redis(dashboard.socket)
   })
-  afterAll(async () => {
-    await broker?.[Symbol.asyncDispose]()
-    admin?.disconnect()
-    await redis?.[Symbol.asyncDispose]()
-  })
+  afterAll(() => admin?.disconnect())
 
-  const signedIn = (hash: string, look = {}): Promise<TestPage> =>
-    browser.signedIn(broker.url, hash, TOKEN, look)
+  const { signedIn, goTo, call } = dashboard
   const submit = (queue: string, more: object = {}) =>
-    answered(post(broker, "/submit", { type: "mail", queue, ...more }))
+    call("POST", "/submit", { type: "mail", queue, ...more })
   const firstQueue = (page: TestPage) =>
     page.page.evaluate("document.querySelector('tbody a')?.innerText") as Promise<string>
   const hashOf = (page: TestPage) => page.page.evaluate("location.hash") as Promise<string>
@@ -78,23 +67,22 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.find("region", "Needs attention")
     await page.click("link", "No workers")
     await until("the workers of the queue", async () => (await hashOf(page)) === `#/workers?queue=${queue}`)
-    const { tasks } = (await answered(post(broker, "/lease", { queues: [queue], worker: "w" }))) as {
-      tasks: { id: string; lease: string }[]
-    }
-    await page.page.goto(`${broker.url}/dashboard#/queues/${queue}`)
+    const { tasks } = await call<{ tasks: { id: string; lease: string }[] }>("POST", "/lease", {
+      queues: [queue],
+      worker: "w",
+    })
+    await goTo(page, `#/queues/${queue}`)
     await page.find("heading", queue)
     await until("no trouble", async () => !(await page.text()).includes("No worker has"))
-    await answered(
-      post(broker, "/ack", { task_id: tasks[0]!.id, lease: tasks[0]!.lease, status: "failed", error: "no" }),
-    )
+    const [{ id, lease }] = tasks as [(typeof tasks)[0]]
+    await call("POST", "/ack", { task_id: id, lease, status: "failed", error: "no" })
     await page.reads("1 task died in the last 24 hours.")
   })
 
   test("thresholds are edited in the dialog of limits, and survive a save of other limits", async () => {
     const queue = freshName()
     await submit(queue)
-    const settings = async () =>
-      ((await (await broker.call("GET", `/queues/${queue}`)).json()) as QueueView).settings
+    const settings = async () => (await call<QueueView>("GET", `/queues/${queue}`)).settings
     await using page = await signedIn(`#/queues/${queue}`)
     const save = async () => {
       await page.submitDialog()
@@ -111,7 +99,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.click("button", "Limits")
     await page.find("dialog")
     const put = { ...(await settings()), groups: { concurrency: 3 } }
-    await answered(broker.call("PUT", `/queues/${queue}/settings`, put))
+    await call("PUT", `/queues/${queue}/settings`, put)
     await page.fill("Max running", "7")
     await save()
     expect(await settings()).toEqual({

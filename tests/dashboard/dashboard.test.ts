@@ -1,14 +1,14 @@
 /** The dashboard in real Chromium on a real broker. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, setDefaultTimeout, test } from "bun:test"
 import { type ApiToken, hashOf, ROLES, type Role } from "../../lib/config/tokens.ts"
 import { ACCESS } from "../../lib/http/access.ts"
 import type { RouteName } from "../../lib/wire/routes.ts"
 import type { ScheduleView } from "../../lib/wire/scheduling.ts"
 import { chromium, type Look, type TestPage } from "../support/browser.ts"
-import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
+import { freshName, TOKEN, testBroker, until } from "../support/harness.ts"
 import { startBroker } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
-import { sharedBrowser } from "../support/shared-browser.ts"
+import { TestDashboard } from "../support/test-dashboard.ts"
 
 // The preload sets the timeout only for the first of several files.
 setDefaultTimeout(60_000)
@@ -99,24 +99,19 @@ if (chromium === undefined)
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
   const queue = freshName()
-  const browser = sharedBrowser()
-  let broker: TestBroker
-  beforeAll(async () => {
-    const tokens = [
+  const dashboard = new TestDashboard({
+    tokens: [
       tokenOf("reader", ["read"]),
       tokenOf("operator", ["read", "operate"]),
       tokenOf("submitter", ["read", "submit"]),
       tokenOf("worker", ["work"]),
       ...ROLES.map(role => tokenOf(`only-${role}`, [role])),
       tokenOf("bound", ["read", "operate", "submit"], [queue]),
-    ]
-    broker = await testBroker({ tokens })
+    ],
   })
-  afterAll(async () => {
-    await broker?.[Symbol.asyncDispose]()
-  })
+  const { browser } = dashboard
 
-  async function opened(hash = "", look: Look = {}, url = broker.url): Promise<TestPage> {
+  async function opened(hash = "", look: Look = {}, url = dashboard.broker.url): Promise<TestPage> {
     const page = await browser.page(look)
     await page.page.goto(`${url}/dashboard${hash}`)
     return page
@@ -129,14 +124,14 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   }
 
   /** A page that is already signed in, at the view that the hash names. */
-  const signedIn = (hash = "", token = TOKEN, look: Look = {}, url = broker.url): Promise<TestPage> =>
-    browser.signedIn(url, hash, token, look)
+  const signedIn = (
+    hash = "",
+    token = TOKEN,
+    look: Look = {},
+    url = dashboard.broker.url,
+  ): Promise<TestPage> => browser.signedIn(url, hash, token, look)
 
-  const call = async (method: string, path: string, body?: unknown): Promise<Answer> => {
-    const answer = await broker.call(method, path, body)
-    if (!answer.ok && answer.status !== 204) throw new Error(`${method} ${path}: ${await answer.text()}`)
-    return answer.status === 204 ? {} : ((await answer.json()) as Answer)
-  }
+  const call = dashboard.call<Answer>
   const submitted = async (task: object): Promise<string> =>
     (await call("POST", "/submit", { type: "mail", queue, ...task })).task_id!
   const leased = async (of = queue) => {
@@ -291,7 +286,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.find("heading", fresh)
     expect(await page.barriers()).toEqual([])
     // Not a second page: the browser has one cookie jar, so a new sign-in ends the session of this page.
-    await page.page.goto(`${broker.url}/dashboard#/tasks?queue=${fresh}&state=queued`)
+    await page.page.goto(`${dashboard.broker.url}/dashboard#/tasks?queue=${fresh}&state=queued`)
     await page.find("heading", "Tasks")
     const id = await submitted({ queue: fresh })
     await page.find("link", new RegExp(id))
@@ -360,7 +355,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.click("button", "Delete")
     await page.submitDialog()
     await page.reads("No schedules")
-    expect((await broker.call("GET", `/schedules/${id}`)).status).toBe(404)
+    expect((await dashboard.broker.call("GET", `/schedules/${id}`)).status).toBe(404)
   })
 
   test("a queue is paused with a reason and resumed", async () => {

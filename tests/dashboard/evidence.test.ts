@@ -2,11 +2,10 @@
  * Every view of the dashboard after a bounded load, in both themes, at 1440 and 390 px: no error on the console, no serious
  * violation of accessibility, no name, id or time in two lines, and figures that agree with /metrics.
  */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, setDefaultTimeout, test } from "bun:test"
 import { chromium, type TestPage } from "../support/browser.ts"
-import { type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
-import { testRedis } from "../support/redis.ts"
-import { sharedBrowser } from "../support/shared-browser.ts"
+import { until } from "../support/harness.ts"
+import { TestDashboard } from "../support/test-dashboard.ts"
 
 setDefaultTimeout(120_000)
 
@@ -17,24 +16,13 @@ const ROUNDS = 40
 /** Two lines, or three of small text. */
 const ROW_PX = 72
 
-describe.skipIf(chromium === undefined)("after a bounded load", () => {
-  const browser = sharedBrowser()
-  let redis: Awaited<ReturnType<typeof testRedis>>
-  let broker: TestBroker
-  beforeAll(async () => {
-    redis = await testRedis()
-    broker = await testBroker({}, redis.socket)
-  })
-  afterAll(async () => {
-    await broker?.[Symbol.asyncDispose]()
-    await redis?.[Symbol.asyncDispose]()
-  })
+interface Tasks {
+  tasks: { id: string; lease: string }[]
+}
 
-  async function call(method: string, path: string, body?: unknown) {
-    const answer = await broker.call(method, path, body)
-    if (!answer.ok) throw new Error(`${method} ${path}: ${await answer.text()}`)
-    return (await answer.json()) as { tasks: { id: string; lease: string }[]; task_id: string }
-  }
+describe.skipIf(chromium === undefined)("after a bounded load", () => {
+  const dashboard = new TestDashboard()
+  const { signedIn, goTo, call } = dashboard
 
   /** Tasks in every state, of several types and groups, at several workers. */
   async function load(round: number): Promise<void> {
@@ -51,9 +39,9 @@ describe.skipIf(chromium === undefined)("after a bounded load", () => {
       ...(i === 0 ? { delay_ms: 3_600_000 } : {}),
       ...(i === 1 ? { group: `tenant-${round % 5}`, meta: { team: "mail" } } : {}),
     }))
-    await broker.call("POST", "/submit", tasks)
+    await call("POST", "/submit", tasks)
     const worker = `worker-${round % 4}-of-host-west-europe-17`
-    const { tasks: leased } = await call("POST", "/lease", {
+    const { tasks: leased } = await call<Tasks>("POST", "/lease", {
       queues: [queue],
       worker,
       max: 6,
@@ -65,12 +53,12 @@ describe.skipIf(chromium === undefined)("after a bounded load", () => {
       lease,
       ...(i % 3 === 0 ? { status: "failed", error, retry_in_ms: 3_600_000 } : {}),
     }))
-    if (acks.length > 0) await broker.call("POST", "/ack", acks)
+    if (acks.length > 0) await call("POST", "/ack", acks)
   }
 
   /** The lines of /metrics with this name, by their labels. */
   async function metric(name: string): Promise<Map<string, number>> {
-    const text = await (await broker.call("GET", "/metrics")).text()
+    const text = await (await dashboard.broker.call("GET", "/metrics")).text()
     const lines = text.matchAll(new RegExp(`^${name}\\{(.*)\\} +(\\S+)$`, "gm"))
     return new Map([...lines].map(([, labels, value]) => [labels!, Number(value)]))
   }
@@ -90,7 +78,7 @@ describe.skipIf(chromium === undefined)("after a bounded load", () => {
     ) as Promise<Record<string, string>[]>
 
   test("the figures of the page agree with /metrics", async () => {
-    await using page = await browser.signedIn(broker.url, "#/queues", TOKEN, { width: 1_440 })
+    await using page = await signedIn("#/queues", { width: 1_440 })
     for (let round = 0; round < ROUNDS; round++) await load(round)
     for (const [i, queue] of QUEUES.entries())
       await call("PUT", `/schedules/${queue}:nightly-report-${i}`, {
@@ -103,15 +91,13 @@ describe.skipIf(chromium === undefined)("after a bounded load", () => {
     })
 
     await until("the bulk operation has ended", async () => {
-      const { operations } = (await call("GET", "/bulk")) as unknown as {
-        operations: { ended_at?: number }[]
-      }
+      const { operations } = await call<{ operations: { ended_at?: number }[] }>("GET", "/bulk")
       return operations.every(({ ended_at }) => ended_at !== undefined)
     })
     // The figures of /metrics are up to a second old.
     await until("/metrics has the task that was retried", async () => {
       const waiting = sumOf(await metric("tq_tasks"), 'queue="webhooks",state="queued"')
-      const { depth } = (await call("GET", "/queues/webhooks")) as unknown as { depth: { queued: number } }
+      const { depth } = await call<{ depth: { queued: number } }>("GET", "/queues/webhooks")
       return waiting === depth.queued
     })
     const tasks = await metric("tq_tasks")
@@ -136,7 +122,7 @@ describe.skipIf(chromium === undefined)("after a bounded load", () => {
         )
     }
 
-    await page.page.goto(`${broker.url}/dashboard#/workers`)
+    await goTo(page, "#/workers")
     await page.find("table", "Workers")
     const acked = async (name: string) =>
       (await tableOf(page, "Workers")).reduce((sum, row) => sum + numberIn(row[name]), 0)
@@ -151,7 +137,7 @@ describe.skipIf(chromium === undefined)("after a bounded load", () => {
     )
     expectNear("workers running", running, sumOf(tasks, 'state="processing"'))
 
-    await page.page.goto(`${broker.url}/dashboard#/dead`)
+    await goTo(page, "#/dead")
     await page.find("table", "Dead tasks by error")
     const dead = (await tableOf(page, "Dead tasks by error")).reduce(
       (sum, row) => sum + numberIn(row.Tasks),
@@ -189,9 +175,9 @@ describe.skipIf(chromium === undefined)("after a bounded load", () => {
   ] as const)("every view is readable and accessible: %s, %d px", async (theme, width) => {
     const [queue, long] = QUEUES
     const taskIn = async (state: string) =>
-      (await call("GET", `/tasks?state=${state}&queue=${queue}&limit=1`)).tasks[0]!.id
+      (await call<Tasks>("GET", `/tasks?state=${state}&queue=${queue}&limit=1`)).tasks[0]!.id
     const look = { dark: theme === "dark", width, height: width === 390 ? 844 : 900 }
-    await using page = await browser.signedIn(broker.url, "#/queues", TOKEN, look)
+    await using page = await signedIn("#/queues", look)
     // From then on events are written, so that views which begin with past events have some.
     await page.listens()
     await load(0)
@@ -217,7 +203,7 @@ describe.skipIf(chromium === undefined)("after a bounded load", () => {
       ["actions", "#/actions", /pause queue/],
     ]
     for (const [name, hash, shown] of views) {
-      await page.page.goto(`${broker.url}/dashboard${hash}`)
+      await goTo(page, hash)
       await page.reads(shown)
       // What belongs to a previous address is shown pale.
       const isOld = "document.querySelector('main .skeleton, main .stale:not(.badge)') !== null"

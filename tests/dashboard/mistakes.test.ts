@@ -1,33 +1,23 @@
 /** What an operator gets wrong in forms and addresses: the page says what would be right, and loses nothing. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, setDefaultTimeout, test } from "bun:test"
 import type { QueueView } from "../../lib/wire/managing.ts"
 import { chromium, type TestPage } from "../support/browser.ts"
-import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
+import { freshName, TOKEN, testBroker, until } from "../support/harness.ts"
 import { testRedis } from "../support/redis.ts"
-import { answered, post } from "../support/requests.ts"
-import { sharedBrowser } from "../support/shared-browser.ts"
+import { TestDashboard } from "../support/test-dashboard.ts"
 
 setDefaultTimeout(60_000)
 
-describe.skipIf(chromium === undefined)("in Chromium", () => {
-  const browser = sharedBrowser()
-  let redis: Awaited<ReturnType<typeof testRedis>>
-  let broker: TestBroker
-  beforeAll(async () => {
-    redis = await testRedis()
-    broker = await testBroker({}, redis.socket)
-  })
-  afterAll(async () => {
-    await broker?.[Symbol.asyncDispose]()
-    await redis?.[Symbol.asyncDispose]()
-  })
+interface Tasks {
+  tasks: { id: string; lease: string }[]
+}
 
-  const signedIn = (hash: string, look = {}): Promise<TestPage> =>
-    browser.signedIn(broker.url, hash, TOKEN, look)
+describe.skipIf(chromium === undefined)("in Chromium", () => {
+  const dashboard = new TestDashboard()
+  const { signedIn, goTo, call } = dashboard
   const submit = (queue: string, more: object = {}) =>
-    answered(post(broker, "/submit", { type: "mail", queue, ...more }))
-  const settingsOf = async (queue: string) =>
-    ((await (await broker.call("GET", `/queues/${queue}`)).json()) as QueueView).settings
+    call("POST", "/submit", { type: "mail", queue, ...more })
+  const settingsOf = async (queue: string) => (await call<QueueView>("GET", `/queues/${queue}`)).settings
   const thresholdsOpen = (page: TestPage, open?: boolean) =>
     page.page.evaluate(
       `(() => { const of = document.querySelector('details.thresholds'); if (${open} !== undefined) of.open = ${open}; return of.open })()`,
@@ -60,7 +50,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       { limit: 100, per_ms: 60_000, burst: 100 },
       { limit: 5, per_ms: 1_000, burst: 5 },
     ]
-    await answered(broker.call("PUT", `/queues/${queue}/settings`, { rate }))
+    await call("PUT", `/queues/${queue}/settings`, { rate })
     await using page = await signedIn(`#/queues/${queue}`)
     await page.click("button", "Limits")
     await page.find("dialog")
@@ -79,11 +69,9 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     const queue = freshName()
     for (const first of ["", "a"])
       await submit(queue, { type: first + "\u{1f600}".repeat(60), max_retries: 0 })
-    const { tasks } = (await answered(post(broker, "/lease", { queues: [queue], max: 2 }))) as {
-      tasks: { id: string; lease: string }[]
-    }
+    const { tasks } = await call<Tasks>("POST", "/lease", { queues: [queue], max: 2 })
     for (const { id, lease } of tasks)
-      await answered(post(broker, "/ack", { task_id: id, lease, status: "failed", error: "no" }))
+      await call("POST", "/ack", { task_id: id, lease, status: "failed", error: "no" })
     await using page = await signedIn(`#/dead?queue=${queue}`)
     await page.reads("a\u{1f600}")
     expect(await page.text()).not.toContain("\\ud83d")
@@ -113,7 +101,6 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     )
   })
 
-  const goTo = (page: TestPage, hash: string) => page.page.goto(`${broker.url}/dashboard${hash}`)
   const buttons = (page: TestPage) =>
     page.page.evaluate("[...document.querySelectorAll('main button')].map(of => of.innerText)") as Promise<
       string[]
@@ -152,11 +139,9 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   test("dead tasks are found by parts of the names of their type and queue", async () => {
     const queue = `${freshName()}-Invoices`
     for (const type of ["Invoice.created", "welcome"]) await submit(queue, { type, max_retries: 0 })
-    const { tasks } = (await answered(post(broker, "/lease", { queues: [queue], max: 2 }))) as {
-      tasks: { id: string; lease: string }[]
-    }
+    const { tasks } = await call<Tasks>("POST", "/lease", { queues: [queue], max: 2 })
     for (const { id, lease } of tasks)
-      await answered(post(broker, "/ack", { task_id: id, lease, status: "failed", error: "no" }))
+      await call("POST", "/ack", { task_id: id, lease, status: "failed", error: "no" })
     await using page = await signedIn("#/dead?type_part=voice&queue_part=-inv")
     await page.find("cell", "Invoice.created")
     await page.click("button", "Retry all")
@@ -165,12 +150,10 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
 
   test("a group among many is found by the filter of its tasks", async () => {
     const queue = freshName()
-    await answered(
-      post(
-        broker,
-        "/submit",
-        Array.from({ length: 30 }, (_, i) => ({ type: "t", queue, group: `tenant ${i}` })),
-      ),
+    await call(
+      "POST",
+      "/submit",
+      Array.from({ length: 30 }, (_, i) => ({ type: "t", queue, group: `tenant ${i}` })),
     )
     await using page = await signedIn(`#/queues/${queue}`)
     await page.find("button", /^Pause group tenant/)
@@ -184,8 +167,8 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
 
   test("a page of a list is in the address, and another filter begins at its first page", async () => {
     const [queue, other] = [freshName(), freshName()]
-    await answered(post(broker, `/queues/${other}/pause`, { reason: "the only one" }))
-    for (let i = 0; i < 60; i++) await answered(post(broker, `/queues/${queue}/pause`, {}))
+    await call("POST", `/queues/${other}/pause`, { reason: "the only one" })
+    for (let i = 0; i < 60; i++) await call("POST", `/queues/${queue}/pause`, {})
     await using page = await signedIn("#/actions")
     const rows = () => page.page.evaluate("document.querySelectorAll('tbody tr').length")
     await until("a full page", async () => (await rows()) === 50)
@@ -215,10 +198,11 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
 
   test("a queue that has only a schedule or limits of a group is not shown as unknown", async () => {
     const [scheduled, limited] = [freshName(), freshName()]
-    await answered(
-      broker.call("PUT", `/schedules/${scheduled}:nightly`, { cron: "0 3 * * *", task: { type: "t" } }),
-    )
-    await answered(broker.call("PUT", `/queues/${limited}/groups/acme`, { concurrency: 1 }))
+    await call("PUT", `/schedules/${scheduled}:nightly`, {
+      cron: "0 3 * * *",
+      task: { type: "t" },
+    })
+    await call("PUT", `/queues/${limited}/groups/acme`, { concurrency: 1 })
     await using page = await signedIn(`#/queues/${scheduled}`)
     await page.find("button", "Limits")
     await goTo(page, `#/queues/${limited}`)
@@ -228,7 +212,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   test("while Redis does not answer, a view that only reads says that it tries again, and does", async () => {
     await using away = await testRedis()
     await using reader = await testBroker({ redisTimeoutMs: 500 }, away.socket)
-    await using page = await browser.signedIn(reader.url, "#/queues", TOKEN, { expect: /503/ })
+    await using page = await dashboard.browser.signedIn(reader.url, "#/queues", TOKEN, { expect: /503/ })
     await page.reads("No task has been submitted yet")
     process.kill(away.pid, "SIGSTOP")
     try {

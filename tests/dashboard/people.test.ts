@@ -1,33 +1,16 @@
 /** The views about people and machines: actions of operators, workers, brokers. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, setDefaultTimeout, test } from "bun:test"
 import { Redis } from "ioredis"
 import { WORKERS_SEEN } from "../../lib/redis/keys.ts"
-import { chromium, type Look, type TestPage } from "../support/browser.ts"
-import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
-import { testRedis } from "../support/redis.ts"
-import { sharedBrowser } from "../support/shared-browser.ts"
+import { chromium } from "../support/browser.ts"
+import { freshName, TOKEN, testBroker, until } from "../support/harness.ts"
+import { TestDashboard } from "../support/test-dashboard.ts"
 
 setDefaultTimeout(60_000)
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
-  const browser = sharedBrowser()
-  let redis: Awaited<ReturnType<typeof testRedis>>
-  let broker: TestBroker
-  beforeAll(async () => {
-    redis = await testRedis()
-    broker = await testBroker({}, redis.socket)
-  })
-  afterAll(async () => {
-    await broker?.[Symbol.asyncDispose]()
-    await redis?.[Symbol.asyncDispose]()
-  })
-
-  const signedIn = (hash: string, look: Look = {}): Promise<TestPage> =>
-    browser.signedIn(broker.url, hash, TOKEN, look)
-  const call = async (method: string, path: string, body?: unknown) => {
-    const answer = await broker.call(method, path, body)
-    if (!answer.ok) throw new Error(`${method} ${path}: ${await answer.text()}`)
-  }
+  const dashboard = new TestDashboard()
+  const { browser, signedIn, goTo, call } = dashboard
 
   test("the page of actions shows who changed what, and the page of a queue links to it", async () => {
     const queue = freshName()
@@ -49,10 +32,10 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect(text).not.toContain("another")
     expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
     await page.picture("actions")
-    await page.page.goto(`${broker.url}/dashboard#/actions?action=setQueueSettings`)
+    await goTo(page, "#/actions?action=setQueueSettings")
     await until("the filter applies", async () => !(await page.text()).includes("the mail server is moved"))
     await page.reads("concurrency: none → 3")
-    await page.page.goto(`${broker.url}/dashboard#/actions?action=drainWorker`)
+    await goTo(page, "#/actions?action=drainWorker")
     await page.click("link", "w-of-actions")
     await page.find("heading", "w-of-actions")
     await call("DELETE", "/workers/w-of-actions/drain")
@@ -75,8 +58,8 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await call("POST", "/lease", { queues: [queue], worker: "idle", concurrency: 2 })
     await call("POST", "/lease", { queues: [queue], worker: "old" })
     await call("POST", "/lease", { queues: [queue], worker: "away" })
-    await broker.queue.parts.workers.flush()
-    const direct = new Redis(redis.socket)
+    await dashboard.broker.queue.parts.workers.flush()
+    const direct = new Redis(dashboard.socket)
     await direct.zincrby(WORKERS_SEEN, -120_000, "away")
     direct.disconnect()
 
@@ -95,21 +78,21 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.reads("away")
     expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
     await page.picture("workers-load")
-    await page.page.goto(`${broker.url}/dashboard#/workers?state=draining`)
+    await goTo(page, "#/workers?state=draining")
     await page.reads("No workers")
   })
 
   test("brokers are listed below the workers, with the facts of Redis and why it is not ready", async () => {
-    await using other = await testBroker({}, redis.socket)
+    await using other = await testBroker({}, dashboard.socket)
     await using page = await signedIn("#/workers")
     await page.find("table", "Brokers")
-    const { broker: own } = broker.queue.parts.brokers
+    const { broker: own } = dashboard.broker.queue.parts.brokers
     await page.reads(new RegExp(`${own} this one`))
     expect(await page.text()).toContain(other.queue.parts.brokers.broker)
     await page.reads(/Redis memory\s+[\d.]+ MB, no limit/)
     expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
     await page.picture("brokers")
-    const direct = new Redis(redis.socket)
+    const direct = new Redis(dashboard.socket)
     await direct.config("SET", "maxmemory-policy", "allkeys-lru")
     page.expectFaults(/503/)
     await page.page.reload()
@@ -193,7 +176,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
     await page.picture("held")
     // A view that is opened while the page is held is filled.
-    await page.page.goto(`${broker.url}/dashboard#/events?queue=${queue}`)
+    await goTo(page, `#/events?queue=${queue}`)
     await page.reads(`${queue}:third`)
   })
 
@@ -209,7 +192,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       await page.page.keyboard.press("Escape")
     }
     await save("stuck <b>mail</b>")
-    await page.page.goto(`${broker.url}/dashboard#/workers`)
+    await goTo(page, "#/workers")
     await page.page.reload()
     await save("workers")
     await page.click("button", "Settings")
@@ -283,7 +266,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect(await search.value<string>("this.value")).toBe("gq")
     await page.find("heading", "Workers")
 
-    await page.page.goto(`${broker.url}/dashboard#/tasks?state=queued&queue=${queue}`)
+    await goTo(page, `#/tasks?state=queued&queue=${queue}`)
     await page.find("link", /:one$/)
     await page.find("link", /:two$/)
     await page.page.evaluate("document.activeElement.blur()")
@@ -303,7 +286,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
 
   test("the name and the color of the installation are shown, also at sign-in", async () => {
     const name = 'EU "prod" <1> $&'
-    await using named = await testBroker({ installation: { name, color: "red" } }, redis.socket)
+    await using named = await testBroker({ installation: { name, color: "red" } }, dashboard.socket)
     await using page = await browser.page({ width: 390, height: 844 })
     await page.page.goto(`${named.url}/dashboard`)
     await page.find("heading", name)

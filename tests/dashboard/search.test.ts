@@ -1,23 +1,15 @@
 /** Search in the dashboard: parts of ids and names, texts, and the order of tasks over all queues. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, setDefaultTimeout, test } from "bun:test"
 import { chromium, type TestPage } from "../support/browser.ts"
-import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
+import { freshName, until } from "../support/harness.ts"
 import { submitted } from "../support/requests.ts"
-import { sharedBrowser } from "../support/shared-browser.ts"
+import { TestDashboard } from "../support/test-dashboard.ts"
 
 setDefaultTimeout(60_000)
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
-  const browser = sharedBrowser()
-  let broker: TestBroker
-  beforeAll(async () => {
-    broker = await testBroker()
-  })
-  afterAll(async () => {
-    await broker?.[Symbol.asyncDispose]()
-  })
-
-  const signedIn = (hash: string): Promise<TestPage> => browser.signedIn(broker.url, hash, TOKEN)
+  const dashboard = new TestDashboard()
+  const { signedIn } = dashboard
   const hashOf = (page: TestPage) =>
     page.page.evaluate("decodeURIComponent(location.hash)") as Promise<string>
   const search = async (page: TestPage, text: string) => {
@@ -31,10 +23,10 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
 
   test("the field in the header finds a task by the end of its id, and lists several that match", async () => {
     const queue = freshName()
-    const id = await submitted(broker, { type: "mail", queue })
+    const id = await submitted(dashboard.broker, { type: "mail", queue })
     const [one, two] = [
-      await submitted(broker, { type: "mail", queue, task_id: `${queue}-order-1` }),
-      await submitted(broker, { type: "mail", queue, task_id: `${queue}-order-2` }),
+      await submitted(dashboard.broker, { type: "mail", queue, task_id: `${queue}-order-1` }),
+      await submitted(dashboard.broker, { type: "mail", queue, task_id: `${queue}-order-2` }),
     ]
     await using page = await signedIn("#/queues")
     page.expectFaults(/01AAAAAAAAAAAAAAAAAAAA/)
@@ -51,8 +43,8 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
 
   test("a part of a queue or type finds its tasks, and known names are suggested", async () => {
     const queue = `${freshName()}-Emails`
-    const id = await submitted(broker, { type: "send.welcome", queue })
-    await submitted(broker, { type: "other", queue })
+    const id = await submitted(dashboard.broker, { type: "send.welcome", queue })
+    await submitted(dashboard.broker, { type: "other", queue })
     await using page = await signedIn("#/tasks")
     await page.fill("Queue contains", queue.slice(2).toLowerCase())
     await page.fill("Type contains", "WELCOME")
@@ -69,8 +61,8 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
 
   test("a text in a payload is found in the view of its queue", async () => {
     const queue = freshName()
-    await submitted(broker, { type: "mail", queue, payload: { to: "someone" } })
-    const id = await submitted(broker, { type: "mail", queue, payload: { to: "Zoë" } })
+    await submitted(dashboard.broker, { type: "mail", queue, payload: { to: "someone" } })
+    const id = await submitted(dashboard.broker, { type: "mail", queue, payload: { to: "Zoë" } })
     await using page = await signedIn(`#/queues/${queue}?state=all`)
     await page.fill("Payload or error contains", "zoë")
     await page.find("button", /^text: zoë/)
@@ -82,7 +74,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     const name = freshName()
     const ids: string[] = []
     for (const suffix of ["b", "a", "c", "a"]) {
-      ids.push(await submitted(broker, { type: "mail", queue: `${name}-${suffix}` }))
+      ids.push(await submitted(dashboard.broker, { type: "mail", queue: `${name}-${suffix}` }))
       await Bun.sleep(2) // each in a millisecond of its own
     }
     const listed = async (page: TestPage) => {
@@ -99,7 +91,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     const queue = freshName()
     const ids: string[] = []
     for (let i = 0; i < 30; i++) {
-      ids.push(await submitted(broker, { type: "mail", queue }))
+      ids.push(await submitted(dashboard.broker, { type: "mail", queue }))
       await Bun.sleep(2) // each in a millisecond of its own
     }
     await using page = await signedIn(`#/tasks?state=queued&queue=${queue}`)
@@ -120,7 +112,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     const queues = [`${name}-b`, `${name}-a`, `${name}-c`]
     const ids: string[] = []
     for (const [i, queue] of queues.entries())
-      ids.push(await submitted(broker, { type: "mail", queue, delay_ms: (i + 1) * 3_600_000 }))
+      ids.push(await submitted(dashboard.broker, { type: "mail", queue, delay_ms: (i + 1) * 3_600_000 }))
     await using page = await signedIn(`#/tasks?state=scheduled&queue_part=${name}`)
     await page.find("link", new RegExp(ids[0]!))
     const listed = (await rows(page)).map(text => queues.findIndex(queue => text.includes(queue)))

@@ -1,43 +1,31 @@
 /** What the dashboard shows is what the broker has, in real Chromium. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, setDefaultTimeout, test } from "bun:test"
 import type { QueueView } from "../../lib/wire/managing.ts"
-import { chromium, type TestPage } from "../support/browser.ts"
-import { freshName, type TestBroker, TOKEN, testBroker } from "../support/harness.ts"
+import { chromium } from "../support/browser.ts"
+import { freshName, TOKEN } from "../support/harness.ts"
 import { startBroker } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
-import { sharedBrowser } from "../support/shared-browser.ts"
+import { TestDashboard } from "../support/test-dashboard.ts"
 
 // The preload sets the timeout only for the first of several files.
 setDefaultTimeout(60_000)
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
-  const browser = sharedBrowser()
-  let broker: TestBroker
+  const dashboard = new TestDashboard()
+  const { browser, signedIn, goTo, call } = dashboard
   let queue: string
-  beforeAll(async () => {
-    broker = await testBroker()
-  })
-  afterAll(async () => {
-    await broker?.[Symbol.asyncDispose]()
-  })
-
-  const signedIn = (hash: string, url = broker.url): Promise<TestPage> => browser.signedIn(url, hash, TOKEN)
-  const call = async (method: string, path: string, body?: unknown) => {
-    const answer = await broker.call(method, path, body)
-    if (!answer.ok) throw new Error(`${method} ${path}: ${await answer.text()}`)
-    return answer.json()
-  }
   const submit = async (task: object = {}): Promise<string> =>
-    ((await call("POST", "/submit", { type: "mail", queue, ...task })) as { task_id: string }).task_id
+    (await call<{ task_id: string }>("POST", "/submit", { type: "mail", queue, ...task })).task_id
   const lease = async () => {
-    const { tasks } = (await call("POST", "/lease", { queues: [queue], worker: "worker-7" })) as {
-      tasks: { id: string; lease: string }[]
-    }
+    const { tasks } = await call<{ tasks: { id: string; lease: string }[] }>("POST", "/lease", {
+      queues: [queue],
+      worker: "worker-7",
+    })
     return { task_id: tasks[0]!.id, lease: tasks[0]!.lease }
   }
   const fail = async (error: string, retry: { retry_in_ms?: number } = {}) =>
     call("POST", "/ack", { ...(await lease()), status: "failed", error, ...retry })
-  const view = (): Promise<QueueView> => call("GET", `/queues/${queue}`) as Promise<QueueView>
+  const view = () => call<QueueView>("GET", `/queues/${queue}`)
 
   test("saving the limits of a queue keeps its other settings", async () => {
     queue = freshName()
@@ -91,7 +79,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.reads("worker-7")
     expect(await page.text()).not.toContain("the first attempt failed")
     await call("POST", "/ack", { ...held, result: "the result" })
-    await page.page.goto(`${broker.url}/dashboard#/tasks/${encodeURIComponent(id)}`)
+    await goTo(page, `#/tasks/${encodeURIComponent(id)}`)
     await page.reads("the result")
     const text = await page.text()
     expect(text.indexOf("the result")).toBeLessThan(text.indexOf("the payload"))
@@ -110,7 +98,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   test("a broker that hangs is noticed within seconds, and so is its return", async () => {
     await using redis = await testRedis()
     await using app = await startBroker(redis.socket)
-    await using page = await signedIn("#/queues", app.url)
+    await using page = await browser.signedIn(app.url, "#/queues", TOKEN)
     await page.find("status", /^live$/i)
     app.process.signal("SIGSTOP")
     await page.find("status", /no news for \d+ s/i)
@@ -124,9 +112,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       await submit({ type: "a-type-of-forty-characters-and-a-few-more", max_retries: 0 })
       await fail(`${"a long error ".repeat(30)}\n    at handler (/app/handlers.ts:8:207)`)
     }
-    await using page = await browser.signedIn(broker.url, `#/tasks?queue=${queue}&state=dead`, TOKEN, {
-      width: 1_440,
-    })
+    await using page = await signedIn(`#/tasks?queue=${queue}&state=dead`, { width: 1_440 })
     await page.find("table", "Tasks: dead")
     const heights =
       "[...document.querySelectorAll('tbody tr')].map(row => row.getBoundingClientRect().height)"

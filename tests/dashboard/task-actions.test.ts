@@ -1,10 +1,10 @@
 /** What the dashboard does with one task, and how it shows its life, in real Chromium. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, setDefaultTimeout, test } from "bun:test"
 import { type ApiToken, hashOf, type Role } from "../../lib/config/tokens.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
 import { chromium, type Look, type TestPage } from "../support/browser.ts"
-import { freshName, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
-import { sharedBrowser } from "../support/shared-browser.ts"
+import { freshName, TOKEN, until } from "../support/harness.ts"
+import { TestDashboard } from "../support/test-dashboard.ts"
 
 // The preload sets the timeout only for the first of several files.
 setDefaultTimeout(120_000)
@@ -20,24 +20,12 @@ const tokenOf = (role: Role): ApiToken => ({
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
   const queue = freshName()
-  const browser = sharedBrowser()
-  let broker: TestBroker
-  beforeAll(async () => {
-    const traceUrl = "https://jaeger.example/trace/{trace_id}?uiEmbed=v0"
-    const options = { tokens: [tokenOf("read"), tokenOf("watch")], traceUrl }
-    broker = await testBroker(options)
+  const dashboard = new TestDashboard({
+    tokens: [tokenOf("read"), tokenOf("watch")],
+    traceUrl: "https://jaeger.example/trace/{trace_id}?uiEmbed=v0",
   })
-  afterAll(async () => {
-    await broker?.[Symbol.asyncDispose]()
-  })
+  const { signedIn, call } = dashboard
 
-  const open = (hash: string, look: Look = {}, token = TOKEN): Promise<TestPage> =>
-    browser.signedIn(broker.url, hash, token, look)
-  const call = async <T>(method: string, path: string, body?: unknown): Promise<T> => {
-    const answer = await broker.call(method, path, body)
-    if (!answer.ok) throw new Error(`${method} ${path}: ${await answer.text()}`)
-    return answer.json() as Promise<T>
-  }
   const submit = async (task: object = {}): Promise<string> =>
     (await call<{ task_id: string }>("POST", "/submit", { type: "mail", queue, ...task })).task_id
   const status = (id: string) => call<TaskView>("GET", `/status/${id}`)
@@ -53,7 +41,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
 
   test("a scheduled task is edited and run now", async () => {
     const id = await submit({ delay_ms: 3_600_000, payload: { n: 1 }, meta: { team: "a" } })
-    await using page = await open(`#/tasks/${id}`)
+    await using page = await signedIn(`#/tasks/${id}`)
     await page.click("button", "Edit")
     await page.fill("Payload", '{"n": 12345678901234567890')
     await page.submitDialog()
@@ -74,14 +62,14 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
 
   test("a page that is told to reload while it loads does so afterwards", async () => {
     const id = await submit({ delay_ms: 3_600_000 })
-    await using page = await open(`#/tasks/${id}`)
+    await using page = await signedIn(`#/tasks/${id}`)
     // Only the button may cause the reload: neither the next poll after 10 s nor the event of the change does.
     await page.page.evaluateOnNewDocument(`{
       const { setTimeout } = globalThis
       globalThis.setTimeout = (run, ms, ...more) => ms === 10_000 ? 0 : setTimeout(run, ms, ...more)
     }`)
     // An answer from before the change arrives after it: the page is loading when the button asks for a reload.
-    const body = await (await broker.call("GET", `/status/${id}`)).text()
+    const body = await (await dashboard.broker.call("GET", `/status/${id}`)).text()
     const held: (() => Promise<void>)[] = []
     let holds = false
     await page.page.setRequestInterception(true)
@@ -107,7 +95,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("a task is submitted with a form, and run again when it has ended", async () => {
-    await using page = await open(`#/queues/${queue}`)
+    await using page = await signedIn(`#/queues/${queue}`)
     await page.click("button", "Submit task")
     await page.fill("Type", "report")
     await page.fill("Payload", "[1.0]")
@@ -150,7 +138,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       const second = await lease()
       await call("POST", "/extend", { ...second, log: ["again from line 400"] })
       await call("POST", "/ack", { ...second, status: "failed", error: stack, retry_in_ms: 3_600_000 })
-      await using page = await open(`#/tasks/${id}`, look)
+      await using page = await signedIn(`#/tasks/${id}`, look)
       const timeline = await page.find("region", "Timeline")
       const text = await timeline.value<string>("this.innerText")
       for (const part of [
@@ -192,7 +180,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
 
   test("a task is copied as an id and as a curl command without a token", async () => {
     const id = await submit({ payload: { text: "it's" }, delay_ms: 3_600_000 })
-    await using page = await open(`#/tasks/${id}`)
+    await using page = await signedIn(`#/tasks/${id}`)
     await page.page.evaluate(
       "globalThis.copied = []; navigator.clipboard.writeText = async text => void copied.push(text)",
     )
@@ -202,7 +190,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     const [copiedId, command] = (await page.page.evaluate("copied")) as string[]
     expect(copiedId).toBe(id)
     expect(command).toStartWith(
-      `curl -sS '${broker.url}/submit' -H "X-API-Token: \${API_SECRET_TOKEN:-$(cat .data/token)}"`,
+      `curl -sS '${dashboard.broker.url}/submit' -H "X-API-Token: \${API_SECRET_TOKEN:-$(cat .data/token)}"`,
     )
     expect(command).toContain(`"payload":{"text":"it'\\''s"}`)
     expect(command).not.toContain(TOKEN)
@@ -211,7 +199,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   test("a token that may not see the contents of a task gets a page that says so", async () => {
     const id = await submit({ payload: { secret: "s3cret" }, redact: true, delay_ms: 3_600_000 })
     for (const role of ["read", "watch"] as const) {
-      await using page = await open(`#/tasks/${id}`, {}, secretOf(role))
+      await using page = await signedIn(`#/tasks/${id}`, {}, secretOf(role))
       await page.reads("Your token may not see the contents")
       expect(await page.text()).not.toContain("s3cret")
       expect(await page.seen("button", "Copy as curl")).toBeUndefined()
