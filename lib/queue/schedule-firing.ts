@@ -49,6 +49,8 @@ const LATE_MS = 1_750
  * short, because that broker may die.
  */
 const LEFT_MS = 200
+/** How long a queue waits after a fault, such as a Redis that is down. */
+const RETRY_MS = 500
 
 /** How long runs are computed before requests get their turn: after an outage a schedule may have missed thousands of times. */
 const MAX_COMPUTE_MS = 5
@@ -76,9 +78,23 @@ interface Fire {
 export class ScheduleFiring {
   readonly #log: Log
   readonly #pace = new Pace(PER_SECOND)
+  /** The queues whose schedules this broker fires now. */
+  readonly #queues = new Set<string>()
 
   constructor(private readonly parts: FiringParts) {
     this.#log = rateLimited(parts.log)
+  }
+
+  /** Begins to fire schedules of a queue that are due, then sweeps it again. No sweep waits for this, as it may take seconds. */
+  startDue(queue: string): void {
+    if (this.#queues.has(queue)) return
+    this.#queues.add(queue)
+    void this.fireDue(queue)
+      .catch(() => RETRY_MS)
+      .then(ms => {
+        this.#queues.delete(queue)
+        this.parts.sweeper.sweepIn(queue, ms)
+      })
   }
 
   /** Fires schedules of a queue that are due. Returns in how many ms a sweep should look for more. */

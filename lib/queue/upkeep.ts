@@ -120,10 +120,11 @@ export class Upkeep {
     })
     outcomes.recordTimeouts(queue, lapsed, died, timeouts)
     if (waiting === 1) longPoll.notify(queue, MAX_TASKS_PER_CALL)
-    const nextFiring = nextRun === 0 ? await firing.fireDue(queue) : nextRun
-    const waits = [nextEvent, nextFiring].filter(ms => ms >= 0)
-    const isUnused = more === 0 && waits.length === 0 && !longPoll.hasWaiters(queue) && !defaults.of(queue)
+    if (nextRun === 0) firing.startDue(queue) // at its end the queue is swept again
+    const hasTimers = nextEvent >= 0 || nextRun >= 0
+    const isUnused = more === 0 && !hasTimers && !longPoll.hasWaiters(queue) && !defaults.of(queue)
     await names.recordUse(queue, isUnused)
+    const waits = [nextEvent, nextRun === 0 ? -1 : nextRun].filter(ms => ms >= 0)
     return { more: more === 1, nextEventMs: waits.length === 0 ? undefined : Math.min(...waits) }
   }
 
