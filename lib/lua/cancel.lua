@@ -4,7 +4,7 @@
   arguments  retention: ms that a cancelled task is kept; then for each: id
   answers    for each {code, state, attempt, time of the cancel}: "cancelled" | "cancelling" | "ended" (done or dead) |
              "unknown"
-  cost       O(n log D), D = delayed tasks
+  cost       O(n log D), D = delayed tasks; plus O(300) for stale ids
   invariant  a cancelled task is never leased again ]]
 local retention = ARGV[1]
 local first, fields_each = 2, 1
@@ -15,5 +15,6 @@ for i = first, #ARGV, fields_each do
   answers[#answers + 1] = cancel_task(id, retention)
 end
 commit()
+drop_stale()
 publish(0) -- the slot of a cancelled task may be free now
 return answers

@@ -1,4 +1,5 @@
---[[ deletion: how tasks are deleted: one task, or up to `limit` that are past their retention or too many. ]]
+--[[ deletion: how tasks are deleted: one task, or up to `limit` that are past their retention or too many; and how ids leave
+  the ready lists whose tasks were cancelled, expired or deleted. ]]
 -- Deletes a waiting or ended task with its payload. The caller has removed it from its place.
 local function delete_task(t)
   if t.finished == "0" then
@@ -50,4 +51,29 @@ local function trim_completed(ended, most, limit)
   redis.call("LPOP", completed, count)
   in_chunks("UNLINK", keys)
   return count
+end
+
+local MAX_DROPPED = 300 -- stale ids per call
+
+-- Drops ids at the heads of ready lists whose tasks are not queued, also those of the groups whose turn is there. So a queue in
+-- which nothing waits looks empty, even if no worker polls it. Stale ids behind a queued task stay. Returns how many it dropped.
+local function drop_stale()
+  local dropped = 0
+  for place = 0, 9 do
+    local priority = int(place)
+    while dropped < MAX_DROPPED do
+      local entry = redis.call("LINDEX", ready .. priority, 0)
+      if not entry then break end
+      local group = byte(entry) == TURN and sub(entry, 2)
+      local id = group and open_groups().first(priority, group) or entry
+      if redis.call("GETRANGE", task .. id, 0, 5) == "queued" then break end
+      local _, is_empty = nil, true
+      if group then _, is_empty = groups.drain(priority .. group, 1) end
+      if is_empty then redis.call("LPOP", ready .. priority) end
+      if group and is_empty then groups.drop_turn(priority) end
+      dropped = dropped + 1
+    end
+  end
+  commit()
+  return dropped
 end

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
---[[ sweep: end lapsed leases and expired tasks, make tasks ready whose delay is over, and delete ended tasks that are past
-  their retention or too many.
+--[[ sweep: end lapsed leases and expired tasks, make tasks ready whose delay is over, delete ended tasks that are past
+  their retention or too many, and drop stale ids at the heads of ready lists.
   arguments  limit: how many tasks it moves, and how many of each state it deletes; retention, dead_retention: ms that a
              done or cancelled task and a dead one is kept; keep, keep_dead: how many tasks of `completed`, `done` and `cancelled`
              (each) and how many dead ones are kept; polled: 1 if workers wait at this broker
@@ -8,7 +8,7 @@
              next_run (ms until a schedule is due; -1: none), lapsed, died_count, timeouts}
              lapsed, died_count: how many leases lapsed and how many tasks died; timeouts: one line per timeout,
              `event reason attempt worker id time`; absent if there was none
-  cost       O(limit log N)
+  cost       O(limit log N), plus O(300) for stale ids
   invariant  safe to run on all brokers at once: a task that one has moved is not found by the next ]]
 local limit, retention, dead_retention, keep, keep_dead, polled = unpack(ARGV)
 limit = tonumber(limit)
@@ -22,6 +22,7 @@ local trimmed = math.max(
   trim(dead, now - dead_retention, tonumber(keep_dead), limit)
 )
 commit()
+local dropped = drop_stale()
 publish(0)
 
 local waiting = 0
@@ -31,5 +32,5 @@ end
 
 local first_run = tonumber(redis.call("ZRANGE", planned, 0, 0, "WITHSCORES")[2] or math.huge)
 local next_run = first_run == math.huge and -1 or math.max(0, first_run - now)
-local more = math.max(moved, trimmed) >= limit and 1 or 0
+local more = (math.max(moved, trimmed) >= limit or dropped == MAX_DROPPED) and 1 or 0
 return { more, waiting, next_event(), next_run, lapsed, died_count, timeouts[1] and timeouts or nil }

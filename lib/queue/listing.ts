@@ -255,7 +255,7 @@ export async function deadSize(scripts: Scripts, queues: readonly string[]): Pro
   return sizes.reduce((sum, { reply }) => sum + reply, 0)
 }
 
-/** How many entries the places of these states have. Ready lists may contain ids that cancelled tasks left behind. */
+/** How many entries the places of these states have. Ready lists may contain stale ids. */
 export async function sizeOf(
   scripts: Scripts,
   queues: readonly string[],

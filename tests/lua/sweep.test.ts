@@ -167,3 +167,26 @@ test("20,000 tasks due at one time fit into one call with the largest limit", as
   expect(await queue.redis.llen(queue.key("ready", "5"))).toBe(20_000)
   expect(await queue.leaseMany(1_000)).toHaveLength(1_000)
 })
+
+test("sweeps drop any number of stale ids, and none of a task that waits", async () => {
+  await using queue = await scriptQueue()
+  const ids = Array.from({ length: 700 }, (_, i) => `t${i}`)
+  await queue.submit(ids)
+  await queue.submit(
+    ids.map(id => `g${id}`),
+    { group: "g", priority: 9 },
+  )
+  await queue.submit("last")
+  // The last one first, so that no cancel but the last of a list finds a stale id at its head. Each then drops up to 300.
+  for (const id of [...ids].reverse()) await queue.cancel(id)
+  for (const id of [...ids].reverse()) await queue.cancel(`g${id}`)
+  const calls = []
+  do calls.push((await queue.sweep())[0])
+  while (calls.at(-1) === 1 && calls.length < 10)
+  expect(calls).toEqual([1, 0])
+  expect(
+    Object.keys(await dump(queue.redis, queue.name)).filter(key => /^(ready|group|firsts|waiting)/.test(key)),
+  ).toEqual(["ready:5"])
+  expect((await queue.lease(2)).slice(1)).toMatchObject([{ id: "last" }])
+  await checkQueue(queue.redis, queue.name)
+})

@@ -356,9 +356,9 @@ test("tasks of every state and priority are counted, and the oldest ready one is
   await using redis = await testRedis()
   await using broker = await testBroker({}, redis.socket)
   await using direct = new DirectQueue(redis.socket, "a")
-  await direct.redis.rpush(`${direct.key("ready")}0`, "left-behind")
   const submit = (task: object) => broker.call("POST", "/submit", { type: "a", queue: "a", ...task })
   for (let priority = 0; priority < 10; priority++) await submit({ task_id: `p${priority}`, priority })
+  await direct.redis.rpush(`${direct.key("ready")}0`, "left-behind")
   await direct.setField("p7", "created", 5_000)
   await submit({ delay_ms: 60_000 })
   const delayed = (await (await submit({ delay_ms: 60_000 })).json()) as { task_id: string }
@@ -373,7 +373,7 @@ test("tasks of every state and priority are counted, and the oldest ready one is
     retry: false,
   })
   const [depth] = await broker.queue.parts.control.depths()
-  // p9 is done, p8 dead, p7 processing; and one id was left behind.
+  // p9 is done, p8 dead, p7 processing; and one id was left behind p0.
   expect(depth).toMatchObject({ counts: [8, 1, 1, 1, 1, 1] })
   await direct.setField("p2", "created", 7_000)
   expect((await broker.queue.parts.control.depths())[0]).toMatchObject({ oldestAt: 7_000 })

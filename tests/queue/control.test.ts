@@ -117,10 +117,12 @@ describe("a queue is shown", () => {
   test("with the age of the longest waiting task, ignoring the ids of cancelled tasks", async () => {
     await using q = await controlledQueue()
     for (let i = 0; i < 3; i++) await q.ask("POST", `/cancel/${await q.submit()}`)
-    expect(await q.view()).toMatchObject({ depth: { queued: 3 }, queued_by_priority: { 5: 3 } })
+    expect(await q.view()).toMatchObject({ depth: { queued: 0 }, queued_by_priority: {} })
     expect(await q.view()).not.toHaveProperty("oldest_waiting_ms")
     const id = await q.submit()
     await q.submit({ priority: 9 })
+    // Until the next sweep, stale ids may stand at the head.
+    await q.direct.redis.lpush(`${q.direct.key("ready")}5`, "left-1", "left-2", "left-3")
     await q.direct.setField(id, "created", Date.now() - 60_000)
     expect((await q.view()).oldest_waiting_ms).toBeWithin(59_000, 66_000)
   })

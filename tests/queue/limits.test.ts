@@ -46,6 +46,49 @@ async function limited(limits: Partial<BrokerConfig>) {
   }
 }
 
+test("tasks that were cancelled or have expired take no room in a queue that nobody polls, not even in groups", async () => {
+  await using q = await limited({ maxQueueDepth: 4 })
+  await q.call(`/queues/${q.queue}/pause`, {})
+  const tasks = [
+    { task_id: "a" },
+    { task_id: "b", priority: 9 },
+    { task_id: "c", group: "g" },
+    { task_id: "d", group: "g" },
+  ]
+  const queued = ["queued", "queued", "queued", "queued"]
+  const view = async () =>
+    (await (await q.broker.call("GET", `/queues/${q.queue}`)).json()) as {
+      depth: { queued: number; open: number }
+      attention: { kind: string }[]
+    }
+  expect([...(await q.submit(...tasks)), ...(await q.submit({}))]).toEqual([...queued, "queue_full"])
+  expect(await q.call("/cancel", { queue: q.queue })).toMatchObject({ cancelled: 4 })
+  expect((await view()).depth).toMatchObject({ queued: 0, open: 0 })
+
+  const expiring = tasks.map(({ task_id, ...task }) => ({
+    ...task,
+    task_id: `x${task_id}`,
+    expires_in_ms: 60_000,
+  }))
+  expect([...(await q.submit(...expiring)), ...(await q.submit({}))]).toEqual([...queued, "queue_full"])
+  for (const { task_id } of expiring) await q.direct.expire(task_id)
+  await q.direct.sweep()
+  await q.call(`/queues/${q.queue}/resume`, {})
+  const { depth, attention } = await view()
+  expect(depth).toMatchObject({ queued: 0, dead: 4, open: 0 })
+  expect(attention.map(({ kind }) => kind)).toEqual(["dead"])
+
+  // What stands behind a task that waits is dropped once that task has left.
+  expect(await q.submit({ task_id: "first" }, { task_id: "second" }, { task_id: "third" })).toEqual(
+    queued.slice(1),
+  )
+  await q.call(`/cancel/${q.queue}:second`, undefined)
+  expect((await view()).depth.queued).toBe(3)
+  expect(await q.lease()).toMatchObject([{ task_id: `${q.queue}:first` }])
+  await q.direct.sweep()
+  expect((await view()).depth.queued).toBe(1)
+})
+
 test("a full queue refuses each further item until tasks are leased", async () => {
   await using q = await limited({ maxQueueDepth: 3 })
   expect(await q.submit({}, { delay_ms: 60_000 }, {}, {}, { priority: 9 })).toEqual([

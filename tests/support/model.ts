@@ -319,6 +319,20 @@ export class Model {
     this.#move()
     for (const task of over) this.#delete(task)
     this.groups.commit()
+    this.dropStale()
+  }
+
+  /** Drops ids at the heads of ready lists, and at those of the groups whose turn is there, that are not queued. */
+  dropStale(): void {
+    for (const [priority, list] of this.ready)
+      while (list.length > 0) {
+        const entry = `${priority}${list[0]!.slice(1)}`
+        const ids = list[0]!.startsWith("=") ? (this.groups.lists.get(entry) ?? []) : undefined
+        if (this.tasks.get((ids ?? list)[0] ?? "")?.state === "queued") break
+        ids?.shift()
+        if (ids?.length === 0) this.groups.lists.delete(entry)
+        if (!ids?.length) list.shift()
+      }
   }
 
   /** Runs the timers, as every sweep and lease does first: lapsed, expired, due, each in the order of time. */

@@ -267,6 +267,7 @@ class Cancel extends OfTask {
   async once(model: Model, real: Real) {
     const id = this.target(model)
     const expected = model.cancel(id)
+    model.dropStale()
     const [answer] = await real.call("cancel", "", { retention: LATER_MS }, [{ id }])
     return { expected, answer: answer?.slice(0, 1) }
   }
