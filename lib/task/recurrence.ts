@@ -36,7 +36,7 @@ function cronTimeAfter(cron: string, tz: string, after: number): number | undefi
   const key = `${cron} ${tz} ${after}`
   if (known.has(key)) return known.get(key)
   const next = Bun.cron.parse(cron, after, { tz })?.getTime()
-  const time = next && Math.min(next, firstAfterGap(cron, tz, after, next))
+  const time = next && Math.min(next, firstAfterGap(cron, tz, after, next), movedTime(cron, tz, after))
   if (known.size >= MAX_KNOWN) known.clear()
   known.set(key, time)
   return time
@@ -47,13 +47,41 @@ function cronTimeAfter(cron: string, tz: string, after: number): number | undefi
  * the gap and passes over earlier ones, if the gap is shorter than an hour (Lord Howe Island).
  */
 function firstAfterGap(cron: string, tz: string, after: number, next: number): number {
-  const change = Temporal.Instant.fromEpochMilliseconds(next)
+  const gap = lastGap(tz, next, after)
+  return gap === undefined ? Number.POSITIVE_INFINITY : unmovedAfter(cron, gap)
+}
+
+const DAY_MS = 86_400_000
+
+/**
+ * The time that a gap before `after` has moved to a time after it, unless another time comes first; Infinity if there is
+ * none. Bun passes over it, because `after` already follows the gap.
+ */
+function movedTime(cron: string, tz: string, after: number): number {
+  const gap = lastGap(tz, after + 1, after - DAY_MS)
+  if (gap === undefined || gap.at + gap.ms <= after) return Number.POSITIVE_INFINITY
+  const moved = Bun.cron.parse(cron, gap.at - 1, { tz })!.getTime()
+  return after < moved && moved < unmovedAfter(cron, gap) ? moved : Number.POSITIVE_INFINITY
+}
+
+interface Gap {
+  at: number
+  ms: number
+  /** What the clock shows after it, as if in UTC. */
+  local: number
+}
+
+/** The last change of the clock before `until`, if it is a gap and comes after `from`. */
+function lastGap(tz: string, until: number, from: number): Gap | undefined {
+  const change = Temporal.Instant.fromEpochMilliseconds(until)
     .toZonedDateTimeISO(tz)
     .getTimeZoneTransition("previous")
-  const isGap = (at: Temporal.ZonedDateTime) =>
-    at.subtract({ nanoseconds: 1 }).offsetNanoseconds < at.offsetNanoseconds
-  if (change === null || change.epochMilliseconds <= after || !isGap(change)) return Number.POSITIVE_INFINITY
-  const local = change.epochMilliseconds + change.offsetNanoseconds / 1e6
-  const found = Bun.cron.parse(cron, local - 1, { tz: "UTC" })!.getTime()
-  return change.epochMilliseconds + (found - local)
+  if (change === null || change.epochMilliseconds <= from) return undefined
+  const at = change.epochMilliseconds
+  const ms = (change.offsetNanoseconds - change.subtract({ nanoseconds: 1 }).offsetNanoseconds) / 1e6
+  return ms > 0 ? { at, ms, local: at + change.offsetNanoseconds / 1e6 } : undefined
 }
+
+/** The first time after a gap that it has not moved. */
+const unmovedAfter = (cron: string, { at, local }: Gap): number =>
+  at + Bun.cron.parse(cron, local - 1, { tz: "UTC" })!.getTime() - local

@@ -605,27 +605,6 @@ test("a run that was computed before the schedule was deleted or set again creat
   expect(await s.planned()).toEqual([])
 })
 
-test("pages list the schedules of each queue, the next run first, and those that never run last", async () => {
-  await using q = await ServedQueue.open()
-  for (const [name, cron] of [
-    ["later", "0 0 1 1 *"],
-    ["soon", "* * * * *"],
-    ["off", "* * * * *"],
-  ])
-    await q.ask("PUT", `/schedules/${q.queue}:${name}`, { cron, task: { type: "t" } })
-  await q.ask("POST", `/schedules/${q.queue}:off/pause`)
-  const found: string[] = []
-  for (let cursor = ""; ; ) {
-    const { body } = await q.ask("GET", `/schedules?queue=${q.queue}&limit=1${cursor && `&cursor=${cursor}`}`)
-    found.push(...body.schedules.map(({ schedule }: ScheduleView) => schedule))
-    if (body.next === undefined) break
-    cursor = body.next
-  }
-  expect(found).toEqual(["soon", "later", "off"].map(name => `${q.queue}:${name}`))
-  const { body } = await q.ask("GET", "/schedules?cursor=eA")
-  expect(body).toMatchObject({ code: "bad_request", field: "cursor" })
-})
-
 test("a schedule of the default queue has the same id with and without the name of the queue", async () => {
   await using q = await ServedQueue.open()
   const name = freshName()

@@ -43,6 +43,29 @@ test("days that few months have, and 29 February over a century without one, are
   expect(timeAfter({ cron: "0 0 30 2 *" }, at("2026-01-01T00:00"))).toBeUndefined()
 })
 
+test("a time that a gap has moved is found from each moment before it, also from within the gap's length after it", () => {
+  for (const [time_zone, cron, gap, moved] of [
+    ["America/New_York", "30 2 * * *", "2026-03-08T07:00", "2026-03-08T07:30"],
+    ["America/Santiago", "30 0 * * 0", "2026-09-06T04:00", "2026-09-06T04:30"],
+    ["Australia/Lord_Howe", "10 2 * * *", "2026-10-03T15:30", "2026-10-03T15:40"],
+    ["Antarctica/Troll", "45 1-2 * * *", "2026-03-29T01:00", "2026-03-29T01:45"],
+    ["Pacific/Apia", "0 9 30 12 *", "2011-12-30T10:00", "2011-12-30T19:00"],
+  ] as const) {
+    const times: number[] = []
+    for (let from = at(gap) - 60_000; from < at(moved); from += 60_000)
+      times.push(timeAfter({ cron, time_zone }, from)!)
+    expect([time_zone, ...new Set(times)]).toEqual([time_zone, at(moved)])
+    expect(timeAfter({ cron, time_zone }, at(moved))).toBeGreaterThan(at(moved) + 60_000)
+  }
+})
+
+test("a gap does not change a time after a later change of the clock", () => {
+  for (const from of ["2026-03-28T12:00", "2026-03-29T00:30", "2026-03-29T01:30", "2026-04-01T00:00"])
+    expect(timeAfter({ cron: "0 12 1 12 *", time_zone: "Europe/Berlin" }, at(from))).toBe(
+      at("2026-12-01T11:00"),
+    )
+})
+
 test("an interval is aligned to 1970, not to the time of the call", () => {
   const every = { every_ms: 60_000 }
   expect(timeAfter(every, 119_999)).toBe(120_000)
