@@ -26,18 +26,22 @@ interface EditProps {
 const TOO_LONG =
   "The payload is too long to edit here. Enter a new payload, or leave the field empty to keep it."
 
-/** Sends only what was changed. */
+/** Sends only what was changed here: others may change the task while the dialog is open. */
 export function EditDialog({ task, payload, onClose, onDone }: EditProps) {
-  const before = { text: editableText(payload), labels: writeLabels(task.meta) }
+  const [before] = useState(() => ({
+    text: editableText(payload),
+    labels: writeLabels(task.meta),
+    priority: String(task.priority),
+  }))
   const [text, setText] = useState(before.text)
   const [labels, setLabels] = useState(before.labels)
-  const [priority, setPriority] = useState(String(task.priority))
+  const [priority, setPriority] = useState(before.priority)
   const [start, setStart] = useState("")
   const send = async () => {
     const isNew = text !== before.text && text.trim() !== ""
     if (isNew) requireJson(text)
     const members = {
-      priority: priority === String(task.priority) ? undefined : Number(priority),
+      priority: priority === before.priority ? undefined : Number(priority),
       run_at: start === "" ? undefined : new Date(start).getTime(),
       meta: labels === before.labels ? undefined : readLabels(labels),
     }

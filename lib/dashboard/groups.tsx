@@ -200,17 +200,21 @@ const PauseGroupDialog = ({ view, onClose, onDone }: DialogProps) => (
 )
 
 function GroupLimitsDialog({ view, onClose, onDone }: DialogProps) {
-  const { concurrency, order, max_waiting, ...others } = view.limits ?? {}
-  const [most, setMost] = useState(String(concurrency ?? ""))
-  const [mostWaiting, setMostWaiting] = useState(String(max_waiting ?? ""))
-  const [chosen, setChosen] = useState<string>(order ?? "")
+  const { concurrency = "", order = "", max_waiting = "" } = view.limits ?? {}
+  const [most, setMost] = useState(String(concurrency))
+  const [mostWaiting, setMostWaiting] = useState(String(max_waiting))
+  const [chosen, setChosen] = useState<string>(order)
   const save = async () => {
-    const limits: GroupLimits = { ...others }
-    if (most) limits.concurrency = Number(most)
-    if (mostWaiting) limits.max_waiting = Number(mostWaiting)
-    if (chosen) limits.order = chosen as "strict" | "any"
-    if (Object.keys(limits).length === 0) await requestJson("DELETE", groupPath(view))
-    else await requestJson("PUT", groupPath(view), limits)
+    // The request replaces all limits, and this view may be out of date: change only what was edited.
+    const { limits } = await requestJson<GroupView>("GET", groupPath(view))
+    const wanted: Partial<Record<keyof GroupLimits, unknown>> = { ...limits }
+    if (most !== String(concurrency)) wanted.concurrency = most ? Number(most) : undefined
+    if (mostWaiting !== String(max_waiting))
+      wanted.max_waiting = mostWaiting ? Number(mostWaiting) : undefined
+    if (chosen !== order) wanted.order = chosen || undefined
+    if (Object.values(wanted).every(value => value === undefined))
+      await requestJson("DELETE", groupPath(view))
+    else await requestJson("PUT", groupPath(view), wanted)
     notify("The limits of the group are saved")
     onDone()
   }

@@ -1,8 +1,9 @@
 /** What the dashboard shows is what the broker has, in real Chromium. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test"
+import type { GroupView } from "../../lib/wire/grouping.ts"
 import type { QueueView } from "../../lib/wire/managing.ts"
 import { chromium } from "../support/browser.ts"
-import { freshName, TOKEN } from "../support/harness.ts"
+import { freshName, TOKEN, until } from "../support/harness.ts"
 import { startBroker } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
 import { TestDashboard } from "../support/test-dashboard.ts"
@@ -41,6 +42,31 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.submitDialog()
     await page.find("status", /saved/)
     expect((await view()).settings).toEqual(settings)
+  })
+
+  test("saving the limits of a group keeps those that another operator sets meanwhile", async () => {
+    queue = freshName()
+    await submit({ group: "acme" })
+    const path = `/queues/${queue}/groups/acme`
+    const limits = async () => (await call<GroupView>("GET", path)).limits
+    await call("PUT", path, { concurrency: 4, on_dead: "skip" })
+    await using page = await signedIn(`#/queues/${queue}`)
+    const edit = async (field: string, value: string) => {
+      await page.click("button", "Group limits: acme")
+      await page.find("dialog")
+      await call("PUT", path, { ...(await limits()), max_waiting: 1_000 })
+      await page.fill(field, value)
+      await page.submitDialog()
+      await until("the dialog is closed", async () => (await page.seen("dialog")) === undefined)
+    }
+    await edit("Max running", "5")
+    expect(await limits()).toEqual({ concurrency: 5, on_dead: "skip", max_waiting: 1_000 })
+    await edit("Max running", "")
+    expect(await limits()).toEqual({ on_dead: "skip", max_waiting: 1_000 })
+    await call("PUT", path, { max_waiting: 1_000 })
+    await page.page.reload()
+    await edit("Waiting", "")
+    expect(await limits()).toBeUndefined()
   })
 
   test("a purge deletes all that its dry run found", async () => {

@@ -60,6 +60,28 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await lease()
   })
 
+  test("an edit sends only what was changed in its dialog, also if others change the task meanwhile", async () => {
+    const id = await submit({ delay_ms: 3_600_000, payload: { n: 1 }, meta: { team: "a" } })
+    await using page = await signedIn(`#/tasks/${id}`)
+    await page.click("button", "Edit")
+    await page.submitDialog()
+    await page.find("alert", /Nothing has been changed/)
+    await call("PATCH", `/tasks/${id}`, { payload: { n: 2 }, meta: { team: "b" }, priority: 8 })
+    await page.reads('"n": 2')
+    const start = "2099-01-02T03:04:05"
+    await page.page.evaluate(`{
+      const field = document.querySelector("dialog input[type=datetime-local]")
+      field.value = ${JSON.stringify(start)}
+      field.dispatchEvent(new Event("input", { bubbles: true }))
+    }`)
+    await page.submitDialog()
+    await page.find("status", /The task is changed/)
+    const { payload, meta, priority, due_at } = await status(id)
+    expect({ payload, meta, priority }).toEqual({ payload: { n: 2 }, meta: { team: "b" }, priority: 8 })
+    expect(due_at).toBe(new Date(start).getTime())
+    await call("POST", `/cancel/${id}`)
+  })
+
   test("a page that is told to reload while it loads does so afterwards", async () => {
     const id = await submit({ delay_ms: 3_600_000 })
     await using page = await signedIn(`#/tasks/${id}`)
