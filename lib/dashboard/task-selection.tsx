@@ -119,10 +119,6 @@ export function SelectionBar(props: {
     action,
     tasks: [...selected.values()].filter(task => fits(action, task)),
   })).filter(({ tasks }) => tasks.length > 0)
-  const close = () => {
-    setDialog(undefined)
-    clear()
-  }
   return (
     <div class="selection">
       <label class="check">
@@ -181,7 +177,16 @@ export function SelectionBar(props: {
             {ACTION_WORDS[action].verb} all {words ?? "matching"}
           </button>
         ))}
-      {dialog && <BulkDialog {...dialog} onClose={close} onDone={onDone} />}
+      {dialog && (
+        <BulkDialog
+          {...dialog}
+          onClose={() => setDialog(undefined)}
+          onDone={() => {
+            clear()
+            onDone()
+          }}
+        />
+      )}
     </div>
   )
 }

@@ -1,8 +1,10 @@
 /** Bulk operations in the dashboard, in real Chromium: dialogs, their page, and selecting tasks in lists. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test"
+import type { HTTPRequest } from "puppeteer-core"
 import type { BulkView } from "../../lib/wire/bulk.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
 import type { QueueView } from "../../lib/wire/managing.ts"
+import type { Submit } from "../../lib/wire/submitting.ts"
 import { chromium, type TestPage } from "../support/browser.ts"
 import { bulkUntil, hasEnded, leaseAll, makeDead, settle } from "../support/bulk.ts"
 import { TOKEN, until } from "../support/harness.ts"
@@ -147,6 +149,202 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.submitDialog()
     await page.reads("1 task made ready")
     expect((await depth()).delayed).toBe(0)
+  })
+
+  /** Opens the dialog of each action of the selection, and returns what it counts or, if it is sent, starts. */
+  async function ordersOf(page: TestPage, isSent: boolean): Promise<Record<string, object>> {
+    const orders: Record<string, object> = {}
+    let order: Record<string, unknown> | undefined
+    const note = (request: HTTPRequest) => {
+      const { pathname } = new URL(request.url())
+      if (request.method() === "POST" && pathname === (isSent ? "/bulk" : "/bulk/count"))
+        order = JSON.parse(request.postData()!)
+    }
+    page.page.on("request", note)
+    const buttons = (await page.page.evaluate(
+      "[...document.querySelectorAll('.selection .grow ~ button')].map(button => button.innerText)",
+    )) as string[]
+    for (const name of buttons) {
+      order = undefined
+      await page.click("button", name)
+      await page.find("dialog")
+      if (isSent) await page.submitDialog()
+      await until(`the request of ${name}`, () => order)
+      const { action, filter } = order as unknown as { action: string; filter: { task_ids?: string[] } }
+      orders[name] = { action, ...filter, ...(filter.task_ids && { task_ids: filter.task_ids.toSorted() }) }
+      if (isSent) await page.find("alert", /It went wrong/)
+      await page.click("button", "Back")
+      await until("the dialog is closed", async () => !(await page.seen("dialog")))
+    }
+    page.page.off("request", note)
+    return orders
+  }
+  /** Every state that a task can have, each with one task. */
+  async function oneTaskOfEachState(members: Partial<Submit>) {
+    const submitted = { max_retries: 3, ...members }
+    const [done, retrying, processing] = [
+      await q.leased(submitted),
+      await q.leased(submitted),
+      await q.leased(submitted),
+    ]
+    await q.ack(done)
+    await q.ack(retrying, { status: "failed", error: "no", retry_in_ms: 3_600_000 })
+    const dead = await q.dead(members)
+    const cancelled = await q.submit(submitted)
+    await q.cancel(cancelled)
+    const scheduled = await q.submit({ ...submitted, delay_ms: 3_600_000 })
+    const queued = await q.submit(submitted)
+    return {
+      done: done.id,
+      retrying: retrying.id,
+      processing: processing.id,
+      dead,
+      cancelled,
+      scheduled,
+      queued,
+    }
+  }
+
+  test("each action of everything that matches takes the state and all filters of the list", async () => {
+    await using queue = await ServedQueue.open()
+    q = queue
+    await oneTaskOfEachState({ type: "mail", group: "acme", meta: { team: "a" }, payload: { to: "Ada" } })
+    const filter = { queue: q.queue, type_part: "mai", group: "acme", meta: { team: "a" }, text: "ada" }
+    const query = new URLSearchParams({ ...filter, meta: "team=a" })
+    const cancel = (state: string) => ({ action: "cancel", ...filter, state })
+    const ended = (state: string) => ({
+      "Run again all matching": { action: "submit_again", ...filter, state },
+      "Purge all matching": { action: "purge", ...filter, state },
+    })
+    const delayed = (state: string) => ({
+      "Run now all matching": { action: "start_now", ...filter, state },
+      "Cancel all matching": cancel(state),
+    })
+    const expected = {
+      all: {
+        "Retry all dead": { action: "retry", ...filter, state: "dead" },
+        "Run now all delayed": { action: "start_now", ...filter, state: "delayed" },
+        "Cancel all waiting or running": cancel("any"),
+        "Run again all ended": { action: "submit_again", ...filter, state: "ended" },
+        "Purge all ended": { action: "purge", ...filter, state: "ended" },
+      },
+      queued: { "Cancel all matching": cancel("queued") },
+      processing: { "Cancel all matching": cancel("processing") },
+      delayed: delayed("delayed"),
+      scheduled: delayed("scheduled"),
+      retrying: delayed("retrying"),
+      dead: { "Retry all matching": { action: "retry", ...filter, state: "dead" }, ...ended("dead") },
+      done: ended("done"),
+      cancelled: ended("cancelled"),
+    }
+    await using page = await signedIn(`#/tasks?state=all&${query}`)
+    for (const [state, orders] of Object.entries(expected)) {
+      await page.page.goto(`${q.broker.url}/dashboard#/tasks?state=${state}&${query}`)
+      await page.find("table", `Tasks: ${state}`)
+      await page.click("button", "Select everything that matches")
+      expect([state, await ordersOf(page, false)]).toEqual([state, orders])
+    }
+    const parts = { queue_part: q.queue.slice(1), type: "mail" }
+    await page.page.goto(`${q.broker.url}/dashboard#/tasks?state=queued&${new URLSearchParams(parts)}`)
+    await page.click("button", "Select everything that matches")
+    expect(await ordersOf(page, false)).toEqual({
+      "Cancel all matching": { action: "cancel", ...parts, state: "queued" },
+    })
+  })
+
+  test("each action of selected tasks takes those whose state it fits, and an error is shown", async () => {
+    await using queue = await ServedQueue.open()
+    q = queue
+    const { done, retrying, processing, dead, cancelled, scheduled, queued } = await oneTaskOfEachState({})
+    await using page = await signedIn(`#/tasks?state=all&queue=${q.queue}`, { expect: /400/ })
+    await page.page.setRequestInterception(true)
+    page.page.on("request", request => {
+      if (!request.url().endsWith("/bulk") || request.method() !== "POST") return void request.continue()
+      const body = JSON.stringify({ error: "It went wrong" })
+      void request.respond({ status: 400, contentType: "application/json", body })
+    })
+    await page.click("checkbox", "Select this page")
+    const ids = (...of: string[]) => ({ task_ids: of.toSorted() })
+    expect(await ordersOf(page, true)).toEqual({
+      "Retry 1": { action: "retry", ...ids(dead) },
+      "Run now 2": { action: "start_now", ...ids(retrying, scheduled) },
+      "Cancel 4": { action: "cancel", ...ids(queued, processing, retrying, scheduled) },
+      "Run again 3": { action: "submit_again", ...ids(done, dead, cancelled), state: "ended" },
+      "Purge 3": { action: "purge", ...ids(done, dead, cancelled), state: "ended" },
+    })
+    await page.click("checkbox", `Select ${dead}`)
+    expect(Object.keys(await ordersOf(page, true))).toEqual([
+      "Run now 2",
+      "Cancel 4",
+      "Run again 2",
+      "Purge 2",
+    ])
+    await page.click("button", "Select everything that matches")
+    await page.click("checkbox", `Select ${dead}`)
+    expect(await ordersOf(page, true)).toEqual({})
+  })
+
+  test("while the rows of another filter are shown, everything that matches cannot be selected", async () => {
+    await using queue = await ServedQueue.open()
+    q = queue
+    await q.submit({ type: "shown" })
+    await q.submit({ type: "wanted" })
+    await using page = await signedIn(`#/tasks?state=queued&queue=${q.queue}&type=shown`)
+    await page.find("button", "Select everything that matches")
+    const held: (() => Promise<void>)[] = []
+    await page.page.setRequestInterception(true)
+    page.page.on("request", request => {
+      if (request.url().includes("type=wanted")) held.push(() => request.continue())
+      else void request.continue()
+    })
+    await page.page.goto(`${q.broker.url}/dashboard#/tasks?state=queued&queue=${q.queue}&type=wanted`)
+    await until("the rows are loaded", () => held.length > 0)
+    await page.find("cell", "shown")
+    expect(await page.seen("button", "Select everything that matches")).toBeUndefined()
+    for (const answer of held) await answer()
+    await page.find("cell", "wanted")
+    await page.find("button", "Select everything that matches")
+  })
+
+  test("the dialog sends what was entered, and the same key again after an error", async () => {
+    await using queue = await ServedQueue.open()
+    q = queue
+    const [first] = await makeDead(q, 3)
+    await using page = await signedIn(`#/dead?queue=${q.queue}`, { expect: /400/ })
+    const sent: [body: string | undefined, key: string | undefined][] = []
+    await page.page.setRequestInterception(true)
+    page.page.on("request", request => {
+      if (!request.url().endsWith("/bulk") || request.method() !== "POST") return void request.continue()
+      sent.push([request.postData(), request.headers()["idempotency-key"]])
+      void request.respond({ status: 400, contentType: "application/json", body: "{}" })
+    })
+    await page.click("button", "Retry all")
+    await page.find("button", "Retry 3")
+    await page.fill("At most", "2")
+    await page.find("button", "Retry 2")
+    await page.fill("Per second", "7")
+    await page.fill("Reason", " the route is back ")
+    await page.click("checkbox", /Canary/)
+    await page.fill("Patch", '{"n": 1')
+    await page.submitDialog()
+    await page.find("alert", /The patch is not valid JSON/)
+    expect(sent).toEqual([])
+    await page.fill("Patch", '{"n": 12345678901234567890}')
+    for (const count of [1, 2]) {
+      await page.submitDialog()
+      await until("it is sent", () => sent.length === count)
+      await page.find("alert", /The broker answered 400/)
+    }
+    const body = `{"action":"retry","filter":{"queue":"${q.queue}"},"limit":2,"rate":7,"reason":"the route is back","patch":{"n": 12345678901234567890}}`
+    expect(sent).toEqual([
+      [body, expect.stringMatching(/^dashboard-/)],
+      [body, sent[0]![1]],
+    ])
+    // One task needs no canary.
+    await page.page.goto(`${q.broker.url}/dashboard#/tasks?queue=${q.queue}&state=dead`)
+    await page.click("checkbox", `Select ${first}`)
+    await page.click("button", "Retry 1")
+    expect(await (await page.find("checkbox", /Canary/)).value<boolean>("this.checked")).toBeFalse()
   })
 
   test("a selected dead task that another operator retried, and that is done meanwhile, is not deleted", async () => {
