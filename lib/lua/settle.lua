@@ -56,15 +56,17 @@ local function end_without_extras(id, key, lease)
 end
 
 local others, has_other = {}, {} -- other items; by id, whether one of them is of this task: later items must wait for it
+local groups_before = {} -- by index of such an item, how long of_groups is before it
 for i = first, #ARGV, fields_each do
   local id, lease, outcome, retry, text = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   local is_plain = outcome == "done" and text == "" and lease ~= "" and not has_other[id]
   if not is_plain or not end_without_extras(id, keys[(i - first) / fields_each + 1], lease) then
     others[#others + 1] = i
+    groups_before[#others] = #of_groups
     has_other[id] = true
   end
 end
-if #of_groups > 0 then
+if #others == 0 and #of_groups > 0 then
   local leave_group = open_groups().leave
   for i = 1, #of_groups, 2 do leave_group(of_groups[i], of_groups[i + 1]) end
 end
@@ -166,12 +168,21 @@ local function answer(id, lease, outcome, retry, text)
   return { code, retries or 0, attempt_of(t.lease), t.state, at or now, reason, redact }
 end
 
+-- Tasks leave their groups in the order of the items: that of the next turns of the groups.
+local groups_left = 0
+local function leave_groups(last)
+  for i = groups_left + 1, last, 2 do open_groups().leave(of_groups[i], of_groups[i + 1]) end
+  groups_left = last
+end
+
 local answers, all_acknowledged = {}, true
 for at = 1, #ids do answers[at] = ACKNOWLEDGED end
-for _, i in ipairs(others) do
+for at, i in ipairs(others) do
+  leave_groups(groups_before[at])
   local given = answer(unpack(ARGV, i, i + fields_each - 1))
   if given ~= ACKNOWLEDGED then all_acknowledged = false end
   answers[(i - first) / fields_each + 1] = given
 end
+leave_groups(#of_groups)
 write_and_publish()
 return all_acknowledged and now or answers

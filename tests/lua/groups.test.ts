@@ -121,6 +121,34 @@ test("strict order: a task keeps its group until it has ended", async () => {
   expect((await queue.leaseOne()).id).toBe("a2")
 })
 
+test("groups whose slots one call frees get their turns in the order of its items, with and without results", async () => {
+  for (const results of [
+    ["", "", ""],
+    ['"r"', "", '"r"'],
+    ["", '"r"', ""],
+  ]) {
+    await using queue = await scriptQueue()
+    await settings(queue, { concurrency: 1 })
+    const names = ["c", "a", "b"]
+    for (const group of names) await queue.submit([`${group}0`, `${group}1`], { group })
+    const leases = new Map<string, string>()
+    for (let i = 0; i < names.length; i++) {
+      const { id, lease } = await queue.leaseOne()
+      leases.set(id, lease)
+    }
+    const ended = names.toReversed().map(group => `${group}0`)
+    const items = ended.map((id, i) => ({
+      id,
+      lease: leases.get(id)!,
+      outcome: "done" as const,
+      text: results[i]!,
+    }))
+    await queue.settleEach(HOUR, items)
+    expect([results, await queue.ready()]).toEqual([results, ["=b", "=a", "=c"]])
+    await checkQueue(queue.redis, queue.name)
+  }
+})
+
 test("a blocking dead task holds its group until it is retried or deleted", async () => {
   await using queue = await scriptQueue()
   await settings(queue, { order: "strict", on_dead: "block" })
