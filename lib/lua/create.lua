@@ -98,7 +98,7 @@ local function replace(holder, body, large, starts, asked)
   commit()
   local t = open(holder)
   if not WAITING[t.state] then return "duplicate" end
-  local policy, text = parts_of_body(body)
+  local policy, new_extras, text = parts_of_body(body)
   local before, after = read_policy(t.policy), read_policy(policy)
   local moves = after.group ~= before.group
   if moves and after.group and free_of(after.group) < 1 then return "full_group" end
@@ -108,8 +108,9 @@ local function replace(holder, body, large, starts, asked)
   t.policy = policy
   leave(expiring, holder)
   set_expiry(t, asked)
-  extras(t).extra = asked.extra
-  extras(t).redact = extras(t).redact or asked.redact -- the history may be about the old payload
+  new_extras = read_extras(new_extras)
+  extras(t).extra = new_extras.extra
+  extras(t).redact = extras(t).redact or new_extras.redact -- the history may be about the old payload
   if t.state == "queued" and (moves or after.priority ~= before.priority) then move_queued(holder, before, after) end
   -- Debounce: a repeated delay starts again.
   if t.state == "scheduled" and starts > now then join(due, starts, holder) end
@@ -121,8 +122,6 @@ local function create(id, body, large, starts, asked)
   local t = parse(id, NEW .. body)
   opened[id] = t
   set_expiry(t, asked)
-  if asked.extra then extras(t).extra = asked.extra end
-  if asked.redact then extras(t).redact = asked.redact end
   if asked.unique then
     extras(t).unique = asked.unique
     redis.call("SET", unique .. asked.unique, id)
@@ -139,8 +138,8 @@ local function create(id, body, large, starts, asked)
   return t.state
 end
 
--- What an item asks for beside its policy, by name. The group is part of the policy line.
-local function read_extras(text) return (text == "" or byte(text) == TURN) and {} or cjson.decode(text) end
+-- What an item asks for beside its text, by name. The group is part of the policy line.
+local function read_asked(text) return (text == "" or byte(text) == TURN) and {} or cjson.decode(text) end
 
 -- Creates a task, or says why not: the codes of submit.lua. ttl: ms that an idempotency record is kept.
 local function submit(id, body, large, asked, ttl)
@@ -156,7 +155,7 @@ local function submit(id, body, large, asked, ttl)
   if holder and not open(holder) then holder = nil end
   local code
   if not holder then
-    local group = read_policy(parts_of_body(body)).group
+    local group = read_policy(policy_of_body(body)).group
     local full = take_room(1, size_of_new(body, large), group and { [group] = 1 } or {})
     if full then return full, id end
     code = create(id, body, large, starts, asked)

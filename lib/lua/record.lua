@@ -74,10 +74,10 @@ local HAS_ENDED = "^%a+ [1-9]"
 -- audit-queue: state, finished, lease, started, created, policy, extras, the position of the type.
 local AUDITED = "^(%a+) (%d+) (%S+) (%d+) %S+ %d+ %d+ %d+ (%d+)\n([^\n]*)\n([^\n]*)\n()"
 
--- submit: the body of a new task is its text from the policy on, with an empty line for the extras. It begins with the
--- priority, one digit.
-local function size_of_body(body) return #body - find(body, "\n\n", 1, true) - 1 end
-local function parts_of_body(body) return match(body, "^([^\n]*)\n\n(.*)$") end -- policy; type and payload
+-- submit: the body of a new task is its text from the policy on. It begins with the priority, one digit.
+local function parts_of_body(body) return match(body, "^([^\n]*)\n([^\n]*)\n(.*)$") end -- policy, extras, type and payload
+local function size_of_body(body) return #body - find(body, "\n", find(body, "\n", 1, true) + 1, true) end
+local function policy_of_body(body) return match(body, "^[^\n]*") end
 
 -- The policy line with another time after which no attempt starts; "0" for none.
 local function with_expiry(policy, expires) return (string.gsub(policy, "^(%d+ %d+ %d+ %d+ %d+) %d+", "%1 " .. expires)) end
@@ -144,11 +144,13 @@ end
 
 local function save(t) saved[t.id] = t end
 
+local function read_extras(line) return line == "" and {} or cjson.decode(line) end
+
 -- The extras of a task, by name. Changes are stored when the task is saved.
 local function extras(t)
   if not t.extras then
     local text, rest = match(t.rest, "^([^\n]*)\n()")
-    t.extras = text == "" and {} or cjson.decode(text)
+    t.extras = read_extras(text)
     t.rest = sub(t.rest, rest)
   end
   return t.extras

@@ -5,7 +5,7 @@
              version and planned_at as the caller read them (planned_at "": create a task now and keep the plan); next_at:
              the planned time that follows (0: none); score: when that run starts ("+inf": never); missed: how many planned
              times get no task; at: the time for which a task is created ("": none); overlap: what happens if the newest
-             task has not ended: "allow" | "skip" | "cancel"; body, large, extras: of the task, as for submit
+             task has not ended: "allow" | "skip" | "cancel"; body, large, asked: of the task, as for submit
   answers    now, if each of them created its task and cancelled none; otherwise for each {code, id of the task or the one
              that prevented it, now, cancelled}; cancelled: false, or {id, code, attempt, at} of the newest task, as cancel
              answers them
@@ -35,7 +35,7 @@ end
 -- What is full, if there is no room for a task beside the newest one. If that one waits, it leaves its place to the task.
 local function lacks_room(newest, body, large)
   local needed = newest.state == "processing" and 1 or 0
-  local size, group = size_of_new(body, large), read_policy(parts_of_body(body)).group
+  local size, group = size_of_new(body, large), read_policy(policy_of_body(body)).group
   local full = take_room(needed, needed * size, group and { [group] = needed } or {})
   if full then return full end
   free_depth, free_bytes = free_depth + 1, free_bytes + size -- `submit` takes them
@@ -46,7 +46,7 @@ end
 local function run(name, last, at, overlap, body, large, asked)
   local previous = last ~= "0" and last ~= at and id_of_run(name, last)
   local ended, withdrawn = false, nil
-  asked = read_extras(asked)
+  asked = read_asked(asked)
   -- The answer to a repeated request is that of the first one, whose own task may be the newest.
   local is_repeat = asked.key and redis.call("EXISTS", record .. asked.key) == 1
   if overlap ~= "allow" and not is_repeat and previous and is_active(previous) then

@@ -1,11 +1,10 @@
 #!lua
 --[[ submit: create tasks that are ready at once or later.
-  arguments  ttl: ms that an idempotency record is kept; then for each: id; body: its text from the policy on, without extras
-             (see record.lua); large: the payload, if the body does not contain it; extras: "", or `=` and the name of the group
-             if it asks for nothing else, or a JSON object of strings: when (the task becomes ready: "+ms" from now, or a time),
-             extra (members for the worker, JSON without braces), key (of the idempotency record), print (of the request),
-             unique (key), mode ("replace": a waiting duplicate becomes what this item says), expires (ms from now), redact
-             ("1": only workers and operators may see payload and result)
+  arguments  ttl: ms that an idempotency record is kept; then for each: id; body: its text from the policy on (see record.lua);
+             large: the payload, if the body does not contain it; asked: "", or `=` and the name of the group if it asks for
+             nothing else, or a JSON object of strings: when (the task becomes ready: "+ms" from now, or a time), key (of the
+             idempotency record), print (of the request), unique (key), mode ("replace": a waiting duplicate becomes what this
+             item says), expires (ms from now)
   answers    for each {code, id, now}; the codes:
              "queued" | "scheduled"              created
              "duplicate" | "replaced"            id holds the unique key; it was kept as it is or replaced
@@ -15,28 +14,28 @@
              "exists"                            the id is taken; nothing was changed
              "full_depth" | "full_bytes" | "full_group"
                                                  the queue or the group has no room for the task; nothing was changed
-             or only now, if no item has extras other than a group and all were created
+             or only now, if no item asks for more than a group and all were created
   cost       O(n log D), D = delayed tasks; plus 11 commands per call with max_depth, and one or two with max_bytes;
              O(1,000) for a replaced task whose priority or group changes
   invariant  each item is created completely or not at all; a refused item changes nothing ]]
 local ttl = ARGV[1]
 local first, fields_each = 2, 4
 
--- Fast path: tasks without extras, other than a group, are written by one MSETNX, unless one of their ids is taken or the
+-- Fast path: tasks that ask for no more than a group are written by one MSETNX, unless one of their ids is taken or the
 -- queue has no room for all. Submit, lease and settle together take 12.9 µs of Redis CPU per task in batches of 100, and
 -- 17.4 µs if each task is created on its own.
 local created, plain, plain_at, all_plain = {}, {}, 0, true -- created: by id, the index of its item
 local by_group = {} -- how many of these tasks each group has
 for i = first, #ARGV, fields_each do
   local id, large = ARGV[i], ARGV[i + 2]
-  local extras = ARGV[i + 3]
-  if extras ~= "" and byte(extras) ~= TURN or created[id] ~= nil then
+  local asked = ARGV[i + 3]
+  if asked ~= "" and byte(asked) ~= TURN or created[id] ~= nil then
     all_plain = false
-    created[id] = created[id] or false -- false: an earlier item with extras has this id, so later ones must wait for it
+    created[id] = created[id] or false -- false: an earlier item that asks for more has this id, so later ones must wait for it
   else
     created[id] = i
-    if extras ~= "" then
-      local group = sub(extras, 2)
+    if asked ~= "" then
+      local group = sub(asked, 2)
       by_group[group] = (by_group[group] or 0) + 1
     end
     plain[plain_at + 1] = task .. id
@@ -84,11 +83,11 @@ if #plain > 0 and redis.call("MSETNX", unpack(plain)) == 0 then
 end
 
 local function enqueue(i)
-  local id, priority, extras = ARGV[i], sub(ARGV[i + 1], 1, 1), ARGV[i + 3]
-  if extras == "" then
+  local id, priority, asked = ARGV[i], sub(ARGV[i + 1], 1, 1), ARGV[i + 3]
+  if asked == "" then
     make_ready(id, priority)
   else
-    open_groups().push(sub(extras, 2), priority, id)
+    open_groups().push(sub(asked, 2), priority, id)
   end
   if max_bytes > 0 then add_bytes(size_of_new(ARGV[i + 1], ARGV[i + 2])) end
 end
@@ -109,7 +108,7 @@ for i = first, #ARGV, fields_each do
   if created[id] == i then
     enqueue(i)
   else
-    code, id = submit(id, body, large, read_extras(asked), ttl)
+    code, id = submit(id, body, large, read_asked(asked), ttl)
   end
   answers[#answers + 1] = { code, id, now }
 end

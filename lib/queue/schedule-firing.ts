@@ -195,7 +195,7 @@ export class ScheduleFiring {
             ...newTask(queue, definition.task, payload, memberJson, defaults.of(queue), options),
             idempotency,
           }
-    const encoded = task === undefined ? { body: "", large: "", extras: "" } : encodeNewTask(task)
+    const encoded = task === undefined ? { body: "", large: "", asked: "" } : encodeNewTask(task)
     return {
       schedule: id,
       start: startOf(name, run.planned, definition.jitter_ms),

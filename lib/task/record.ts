@@ -9,12 +9,6 @@ import type { Leased, NewTask, Task } from "./task.ts"
 /** A payload longer than this (in UTF-16 units) has its own key, so that no transition writes it again. */
 const MAX_INLINE = 256
 
-/** The part of a new task's text that the broker writes, from the policy on, and the payload if it is large. */
-function encodeBody(policy: string, type: string, payload: string): { body: string; large: string } {
-  const { inline, large } = inlineOrLarge(payload)
-  return { body: `${policy}\n\n${JSON.stringify(type)}\n${inline}`, large }
-}
-
 /** A payload is stored either within the task's text or under its own key; the other one is "". Two "" keep the payload. */
 export const inlineOrLarge = (payload: string): { inline: string; large: string } =>
   payload.length > MAX_INLINE ? { inline: "", large: payload } : { inline: payload, large: "" }
@@ -193,7 +187,10 @@ function oneOf<const T extends readonly string[]>(names: T, found: string): T[nu
   throw new Error(`A task in Redis has a value that this version does not know: ${JSON.stringify(found)}`)
 }
 
-/** A new task as the submit script takes it. `extras`: "" if the task asks for nothing beyond its policy. */
+/**
+ * A new task as the submit script takes it. `body`: its text from the policy on; `large`: its payload, if the text does not
+ * contain it; `asked`: what it asks for beside its text, "" for nothing.
+ */
 export function encodeNewTask({
   type,
   payload,
@@ -206,19 +203,26 @@ export function encodeNewTask({
   group,
   redact,
 }: NewTask) {
-  const line = withGroup(encodePolicy(policy, expiresInMs !== undefined), group)
-  const { body, large } = encodeBody(line, type, payload)
-  const hasExtras = memberJson || when || expiresInMs !== undefined || idempotency || unique || redact
-  if (!hasExtras) return { body, large, extras: group === undefined ? "" : `=${group}` }
-  const extras = JSON.stringify({
+  const { inline, large } = inlineOrLarge(payload)
+  const extras: Extras = {}
+  if (memberJson) extras.extra = memberJson
+  if (redact) extras.redact = "1"
+  const lines = [
+    withGroup(encodePolicy(policy, expiresInMs !== undefined), group),
+    memberJson || redact ? JSON.stringify(extras) : "",
+    JSON.stringify(type),
+    inline,
+  ]
+  const body = lines.join("\n")
+  const asksMore = when || expiresInMs !== undefined || idempotency || unique
+  if (!asksMore) return { body, large, asked: group === undefined ? "" : `=${group}` }
+  const asked = JSON.stringify({
     when,
     expires: expiresInMs,
-    extra: memberJson || undefined,
     key: idempotency?.key,
     print: idempotency?.print,
     unique: unique?.key,
     mode: unique?.replace ? "replace" : undefined,
-    redact: redact ? "1" : undefined,
   })
-  return { body, large, extras }
+  return { body, large, asked }
 }

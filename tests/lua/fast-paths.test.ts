@@ -22,9 +22,9 @@ const PARSE = withDefinitions("parse(text_of)\n", definitionsIn([record])).repla
 
 /** How to switch off each fast path, and how to break it, so that the comparison can be seen to notice. */
 const FAST_PATHS: Record<string, { general: Edit; broken: Edit }> = {
-  "submit: one MSETNX for tasks without extras": {
+  "submit: one MSETNX for tasks that ask for no more than a group": {
     general: {
-      find: 'if extras ~= "" and byte(extras) ~= TURN or created[id] ~= nil then',
+      find: 'if asked ~= "" and byte(asked) ~= TURN or created[id] ~= nil then',
       replace: "if true then",
     },
     broken: {
@@ -112,7 +112,7 @@ function randomNumbers(seed: number) {
 
 type Random = ReturnType<typeof randomNumbers>
 
-/** Two of three tasks have no extras, and half of the policies are the short ones. */
+/** Two of three tasks ask for nothing more, half have further members, and half of the policies are the short ones. */
 function randomTask(random: Random) {
   const policy: Policy = {
     priority: random(3) + 4,
@@ -129,6 +129,10 @@ function randomTask(random: Random) {
     type: "mail",
     payload: ["{}", '{"a":1}', LONG][random(3)]!,
     policy,
+    memberJson: [undefined, undefined, '"meta":{"a":"\\"","b":"\\\\"}', '"traceparent":"00-1-2-01"'][
+      random(4)
+    ],
+    redact: random(8) === 0 ? true : undefined,
     when: special && random(2) === 0 ? "+60000" : undefined,
     expiresInMs: special && random(2) === 0 ? 90_000 : undefined,
     unique: special && random(3) === 0 ? { key: `u${random(4)}`, replace: random(2) === 0 } : undefined,

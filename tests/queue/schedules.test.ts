@@ -594,7 +594,7 @@ test("a run that was computed before the schedule was deleted or set again creat
         overlap: "allow",
         body: '5 3 3 30000\n\n"t"\n{}',
         large: "",
-        extras: "{}",
+        asked: "{}",
       },
     ])
     return typeof answers === "number" ? answers : answers[0]![0]

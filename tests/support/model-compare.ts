@@ -29,6 +29,7 @@ export async function compare(
         reason: fields.reason,
         cancel: fields.cancel !== undefined,
         checkpoint: fields.checkpoint ?? "",
+        members: fields.extra ?? "",
         type: JSON.parse(fields.type!),
         payload: fields.payload ?? payloads.get(id),
         policy: fields.policy!.split(" ").slice(0, 3).map(Number),
@@ -48,13 +49,15 @@ export async function compare(
         reason,
         cancel,
         checkpoint,
+        members,
         type,
         payload,
         result,
       } = task
       const policy = [task.priority, task.maxRetries, task.maxCrashes]
       const counters = { retries, crashes, releases, attempt }
-      return [id, { state, ...counters, lease, reason, cancel, checkpoint, type, payload, policy, result }]
+      const texts = { checkpoint, members, type, payload, policy, result }
+      return [id, { state, ...counters, lease, reason, cancel, ...texts }]
     }),
   )
   deepStrictEqual(actual, expectedTasks, `${after}: the tasks`)

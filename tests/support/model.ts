@@ -23,6 +23,8 @@ export interface SubmitRequest {
   print: string
   unique: string
   replace: boolean
+  /** Further members for the worker, as JSON without braces. "": none. */
+  members: string
   /** "": none. */
   group: string
 }
@@ -105,8 +107,19 @@ export class Model {
       const code = request.replace && isWaiting(holder) ? "replaced" : "duplicate"
       if (key) this.records.set(key, { print, id: holder.id, code })
       if (code === "duplicate") return [code, holder.id]
-      const { type, payload, priority, maxRetries, maxCrashes, backoff, limited, expiring, later, group } =
-        request
+      const {
+        type,
+        payload,
+        priority,
+        maxRetries,
+        maxCrashes,
+        backoff,
+        limited,
+        expiring,
+        later,
+        members,
+        group,
+      } = request
       const moves = holder.state === "queued" && (holder.priority !== priority || holder.group !== group)
       if (holder.group !== group) this.groups.leave({ ...holder })
       if (moves) this.withdraw(holder)
@@ -119,6 +132,7 @@ export class Model {
         backoff,
         limited,
         expiring,
+        members,
         group,
       })
       Object.assign(holder, { checkpoint: "", expired: 0 })
@@ -154,7 +168,9 @@ export class Model {
     if (group === "" || list.length > 1) list.splice(list.lastIndexOf(id), list.includes(id) ? 1 : 0)
   }
 
-  lease(tokens: string[]): Pick<ModelTask, "id" | "lease" | "checkpoint" | "type" | "payload" | "retries">[] {
+  lease(
+    tokens: string[],
+  ): Pick<ModelTask, "id" | "lease" | "checkpoint" | "type" | "payload" | "members" | "retries">[] {
     this.#move()
     if (this.paused) return []
     const handed: ModelTask[] = []
@@ -178,12 +194,13 @@ export class Model {
           this.groups.serve(turns, priority, count, (id, group) => handOut(id, priority, group))
       }
     this.groups.commit()
-    return handed.map(({ id, lease, checkpoint, type, payload, retries }) => ({
+    return handed.map(({ id, lease, checkpoint, type, payload, members, retries }) => ({
       id,
       lease,
       checkpoint,
       type,
       payload,
+      members,
       retries,
     }))
   }

@@ -92,13 +92,14 @@ class Submit extends Command {
   describe = () => `submit(${this.all.map(describeSubmit).join("; ")})`
 }
 
-/** An item as the broker encodes it: a task without extras takes the fast path of submit. */
+/** An item as the broker encodes it: one that asks for nothing more takes the fast path of submit. */
 const submitItem = (request: SubmitRequest) => {
-  const { id, type, payload, priority, maxRetries, maxCrashes, backoff } = request
+  const { id, type, payload, priority, maxRetries, maxCrashes, backoff, members } = request
   const task = encodeNewTask({
     queue: "",
     type,
     payload,
+    memberJson: members || undefined,
     policy: {
       priority,
       maxRetries,
@@ -116,7 +117,18 @@ const submitItem = (request: SubmitRequest) => {
   return { id, ...task }
 }
 
-const describeSubmit = ({ id, later, type, payload, unique, replace, key, group, ...rest }: SubmitRequest) =>
+const describeSubmit = ({
+  id,
+  later,
+  type,
+  payload,
+  unique,
+  replace,
+  key,
+  members,
+  group,
+  ...rest
+}: SubmitRequest) =>
   [
     ...(group ? [`group ${group}`] : []),
     ...[
@@ -133,6 +145,7 @@ const describeSubmit = ({ id, later, type, payload, unique, replace, key, group,
     ...(unique ? [`unique ${unique}${replace ? " (replace)" : ""}`] : []),
     ...(key ? [`key ${key}/${rest.print}`] : []),
     ...(payload.length > 256 ? ["large"] : []),
+    ...(members ? ["with members"] : []),
   ].join(", ")
 
 class Lease extends Command {
@@ -150,12 +163,13 @@ class Lease extends Command {
       { limit: 1_000, retention: LATER_MS, tokens: tokens.join("") },
       { worker: "w", slots: this.count },
     )
-    const answer = tasks.map(({ id, lease, checkpoint = "", type, payload, retries }) => ({
+    const answer = tasks.map(({ id, lease, checkpoint = "", type, payload, memberJson = "", retries }) => ({
       id,
       lease,
       checkpoint,
       type: JSON.parse(type),
       payload,
+      members: memberJson,
       retries,
     }))
     return { expected, answer }
@@ -451,11 +465,11 @@ class FireSchedule extends Command {
     this.sent ??= { ...rest, name, version, planned: at, at: empty ? 0 : at }
     const expected = model.schedules.fire(model, this.sent)
     const { planned: planned_at, missed, overlap, task } = this.sent
-    const { body, large, extras } = submitItem(task)
+    const { body, large, asked } = submitItem(task)
     const next = { next_at: planned_at + 1, score: planned_at + 1 }
     const run = { name, version: this.sent.version, planned_at, missed, at: this.sent.at || "", overlap }
     const kept = { retention: LATER_MS, ttl: LATER_MS }
-    const item = { ...run, ...next, body, large, extras }
+    const item = { ...run, ...next, body, large, asked }
     const answers = await real.call("scheduleFire", "", kept, [item])
     const [answer] = typeof answers === "number" ? [["fired", `${name}-${item.at}`]] : answers
     return { expected, answer: answer?.slice(0, 2) }
@@ -533,6 +547,7 @@ const anyTasks: fc.Arbitrary<SubmitRequest> = fc
     print: fc.constantFrom("p", "p", "q"),
     unique: fc.constantFrom("", "u", "u", "v"),
     replace: fc.boolean(),
+    members: fc.constantFrom("", "", '"meta":{"quote":"\\"","end":"\\\\"}'),
     group: fc.constantFrom("", "", "a", "b"),
   })
   .map(drawn => drawn as SubmitRequest)
