@@ -85,6 +85,14 @@ local function with_expiry(policy, expires) return (string.gsub(policy, "^(%d+ %
 -- The policy line with another priority, which is its first digit.
 local function with_priority(policy, priority) return priority .. sub(policy, 2) end
 
+-- settle: the end of the line of extras that begins at `from`, if there are none or only members for the worker; otherwise
+-- false. The first quote without a backslash before it ends the text of these members.
+local function end_of_simple_extras(text, from)
+  if byte(text, from) == 10 then return from end
+  local quote = find(text, '^{"extra":"', from) and find(text, '[^\\]"', from + 10)
+  return quote and sub(text, quote + 2, quote + 3) == "}\n" and quote + 3
+end
+
 -- Whether the payload has its own key: the text then ends where the payload would begin.
 local function has_own_payload(text) return byte(text, -1) == 10 end
 

@@ -52,7 +52,7 @@ const FAST_PATHS: Record<string, { general: Edit; broken: Edit }> = {
   },
   "settle: done without a result": {
     general: {
-      find: "if not is_plain or not end_without_extras(id, keys[(i - first) / fields_each + 1], lease) then",
+      find: "if not is_plain or not end_unparsed(id, keys[(i - first) / fields_each + 1], lease) then",
       replace: "if true then",
     },
     broken: {
