@@ -119,6 +119,14 @@ local function replace(holder, body, large, starts, asked)
 end
 
 local function create(id, body, large, starts, asked)
+  set_payload(id, large)
+  -- Most tasks need no table: a run of a schedule then takes 6.6 µs of Redis CPU instead of 9.0.
+  if starts <= now and not asked.unique and not asked.expires then
+    local policy = read_policy(policy_of_body(body))
+    make_ready(id, policy.priority, false, policy.group)
+    write(id, task .. id, NEW .. body)
+    return "queued"
+  end
   local t = parse(id, NEW .. body)
   opened[id] = t
   set_expiry(t, asked)
@@ -134,7 +142,6 @@ local function create(id, body, large, starts, asked)
     make_ready(id, policy.priority, false, policy.group)
   end
   save(t)
-  set_payload(id, large)
   return t.state
 end
 
@@ -149,7 +156,7 @@ local function submit(id, body, large, asked, ttl)
     if print ~= asked.print then return "conflict", id end
     return "replay_" .. code, known_id
   end
-  if opened[id] or redis.call("EXISTS", task .. id) == 1 then return "exists", id end
+  if loaded[id] or opened[id] or redis.call("EXISTS", task .. id) == 1 then return "exists", id end
   local starts = start_of(asked.when or "")
   local holder = asked.unique and redis.call("GET", unique .. asked.unique)
   if holder and not open(holder) then holder = nil end

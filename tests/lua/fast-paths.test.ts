@@ -36,6 +36,16 @@ const FAST_PATHS: Record<string, { general: Edit; broken: Edit }> = {
     general: { find: "local is_simple = all_plain and", replace: "local is_simple = false and" },
     broken: { find: "lists[list][#lists[list] + 1] = ARGV[i]", replace: "lists[list][1] = ARGV[i]" },
   },
+  "create: the text as it is": {
+    general: {
+      find: "if starts <= now and not asked.unique and not asked.expires then",
+      replace: "if false then",
+    },
+    broken: {
+      find: "write(id, task .. id, NEW .. body)",
+      replace: 'write(id, task .. id, NEW .. body .. " ")',
+    },
+  },
   "lease: the text from the old one": {
     general: {
       find: 'local text = LEASED .. attempt .. "." .. token .. STARTED .. next_worker() .. rest',
