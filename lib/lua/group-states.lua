@@ -37,19 +37,22 @@ end
 local answer = { now, "", "" }
 
 -- Names of a hash that HSCAN reads in batches: in the batch at the cursor `score`, in order, the next ones after `name`, even
--- if that has left.
+-- if that has left; then those of the next batches. A batch is one bucket of the hash, as in page.lua.
 local function next_of(read)
-  if score == "" then score = "0" end
-  local found, _, next_cursor = read(score, limit)
-  table.sort(found, function(a, b) return is_after(b, a) end)
-  local first, names = 1, {}
-  while found[first] and name ~= "" and not is_after(found[first], name) do first = first + 1 end
-  for i = first, math.min(#found, first + limit - 1) do names[#names + 1] = found[i] end
-  if first + #names <= #found then
-    answer[2], answer[3] = score, names[#names]
-  elseif next_cursor ~= "0" then
-    answer[2] = next_cursor
-  end
+  local cursor, last, names = score == "" and "0" or score, name, {}
+  repeat
+    local found, _, next_cursor = read(cursor, 1)
+    table.sort(found, function(a, b) return is_after(b, a) end)
+    for _, one in ipairs(found) do
+      if last == "" or is_after(one, last) then
+        if #names == limit then return names end
+        names[#names + 1] = one
+        answer[2], answer[3] = cursor, one
+      end
+    end
+    cursor, last = next_cursor, ""
+  until cursor == "0"
+  answer[2], answer[3] = "", ""
   return names
 end
 

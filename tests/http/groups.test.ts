@@ -153,6 +153,35 @@ describe("groups", () => {
     },
   )
 
+  test("pages of groups and of their tasks have what stays, while other groups leave", async () => {
+    await using q = await ServedQueue.open()
+    const tasks = Array.from({ length: 1_000 }, (_, i) => ({
+      type: "t",
+      queue: q.queue,
+      group: `tenant ${i}`,
+    }))
+    const groupOf = new Map<string, string>()
+    for (const [i, { task_id }] of (await ask(q, "POST", "/submit", tasks)).body.entries())
+      groupOf.set(task_id, tasks[i]!.group)
+    const staying = new Map(groupOf)
+    const seen = { groups: new Set<string>(), tasks: new Set<string>() }
+    const pages = { groups: `/queues/${q.queue}/groups?`, tasks: `/tasks?queue=${q.queue}&state=queued&` }
+    for (const part of ["groups", "tasks"] as const) {
+      let cursor = ""
+      do {
+        const query = `limit=40${cursor && `&cursor=${cursor}`}`
+        const { [part]: found, next } = (await ask(q, "GET", pages[part] + query)).body
+        expect(found.length).toBeLessThanOrEqual(40)
+        for (const { group, id } of found) seen[part].add(part === "groups" ? group : groupOf.get(id))
+        for (const { id } of await q.lease(10)) staying.delete(id)
+        cursor = next ?? ""
+      } while (cursor !== "")
+    }
+    expect(staying.size).toBeGreaterThan(100)
+    for (const part of ["groups", "tasks"] as const)
+      expect([...staying.values()].filter(group => !seen[part].has(group))).toEqual([])
+  })
+
   test.each([
     ["POST", "/submit", { type: "t", group: "" }, "group"],
     ["POST", "/submit", { type: "t", group: "a\nb" }, "group"],
