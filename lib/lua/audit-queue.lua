@@ -13,7 +13,8 @@
              what "bytes": the recorded byte count of the queue is too high by `id` bytes
              what "schedules", "planned": the schedule, or the entry, of the name `id`
   answers    {now, recorded bytes, bytes that these tasks occupied when the audit began (-1: unknown), how many items were
-             checked: fewer than all if their texts are large, {index, fault, repaired (1 or 0), lease}, ...}
+             checked: fewer than all if their texts or the lists that it searched are large,
+             {index, fault, repaired (1 or 0), lease}, ...}
              index: of the item, from 0; the faults:
              "not_listed"      queued, but in no ready list (for a "task" unproven, or done and in no list: look again); appended
                                to its list
@@ -34,7 +35,8 @@
              "stray_payload"   a payload that belongs to no task; deleted
              "stray_key"       a unique key whose task does not exist or has ended; deleted
              "wrong_bytes"     the recorded byte count is not the sum over the tasks; corrected
-  cost       O(n log N): about 1 ms for 150 items
+  cost       O(n log N): about 1 ms for 150 items. Searches of lists take up to 2 ms per 100,000 entries: a call ends when it
+             has searched so many, but it searches `completed` whole
   invariant  writes nothing if there is no fault; safe to run twice ]]
 local began, fix, retention = unpack(ARGV)
 local first, fields_each = 4, 3
@@ -48,7 +50,7 @@ local NO_ENTRY = { due = "no_due", leases = "no_lease", dead = "no_index", cance
 local WAITS = { scheduled = true, retrying = true, queued = true }
 local ENDED = { done = true, dead = true, cancelled = true }
 
-local MAX_LOOKED = 100000 -- entries of a ready list in which one check looks for a turn, about 1 ms
+local MAX_LOOKED = 100000 -- entries of the lists that one call searches, and of a ready list that is searched at all
 local MAX_COUNTED = 1000 -- entries of groups of which one check adds up the lengths
 
 local NO_EXTRAS = {}
@@ -134,17 +136,18 @@ function check.unlisted(id, lease)
   if state == "done" then note("no_index", join, done, score_of(state, policy, finished), id) end
 end
 
--- An earlier version may have added a task to `done`, and the entry of a task that is not done is stray. Finding and removing
--- that one takes up to 2 ms per 100,000 entries, so a call looks for one; it may have left the list since the caller read it.
-local searches_left = 1
+local looked = 0 -- entries of the lists that this call has searched
+
 local function remove_completed(id) redis.call("LREM", completed, -1, id) end
 
+-- An earlier version may have added a task to `done`, and the entry of a task that is not done is stray. It may have left the
+-- list since the caller read it.
 function check.completed(id)
   local state = read(id)
   if state == "done" then
     if redis.call("ZSCORE", done, id) then note("stray_entry", leave, done, id) end
-  elseif state ~= false and searches_left > 0 then
-    searches_left = searches_left - 1
+  elseif state ~= false then
+    looked = looked + redis.call("LLEN", completed)
     if redis.call("LPOS", completed, id, "RANK", -1) then note("stray_entry", remove_completed, id) end
   end
 end
@@ -165,7 +168,9 @@ end
 
 -- How many turns an entry has in its ready list: 2 stands for more. nil: the line is too long to search, and to remove one.
 local function turns_in_line(priority, turn)
-  if redis.call("LLEN", ready .. priority) > MAX_LOOKED then return end
+  local length = redis.call("LLEN", ready .. priority)
+  if length > MAX_LOOKED then return end
+  looked = looked + length
   return #redis.call("LPOS", ready .. priority, turn, "COUNT", 2)
 end
 
@@ -270,7 +275,7 @@ for set, set_ids in pairs(ids_by_set) do
 end
 
 for i = first, #ARGV, fields_each do
-  if i > last then break end
+  if i > last or looked >= MAX_LOOKED then break end
   local what, id, more = unpack(ARGV, i, i + fields_each - 1)
   if SETS[what] then
     check_entry(what, id)

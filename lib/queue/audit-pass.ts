@@ -297,6 +297,7 @@ export class AuditPass {
           )
       }
       if (faults.some(([, , mended]) => mended === 1)) this.parts.sweeper.sweepIn(queue, 0)
+      if (checked < items.length) await this.#pace(STEP) // it was as much work as a whole step
     }
   }
 

@@ -268,6 +268,35 @@ test("the audit keeps a turn that it saw in line and that is held by now", async
   expect(await dump(q.redis, q.queue)).toEqual(before)
 })
 
+test("the audit removes all stray entries of a long list in one pass, in calls that search a bounded number of entries", async () => {
+  await using q = await audited()
+  const completed = q.direct.key("completed")
+  await q.submit({ task_id: "done" })
+  await q.call("/ack", await q.lease())
+  // Entries of a done task are not stray.
+  const many = Array<string>(30_000).fill("done")
+  for (let i = 0; i < 2; i++) await q.redis.rpush(completed, ...many)
+  const strays = ["nobody-1", "nobody-2", "nobody-3"]
+  await q.redis.rpush(completed, ...strays)
+  const args = { began: 0, fix: 0, retention: 0 }
+  const items = strays.map(id => ({ what: "completed", id, more: "" }))
+  const [, , , checked, ...faults] = await q.direct.scripts.call("auditQueue", q.queue, args, items)
+  expect([checked, faults.length]).toEqual([2, 2])
+  expect(await q.audit(true)).toMatchObject([{ kind: "stray_entry", count: 3, mended: 3 }])
+  expect(await q.redis.llen(completed)).toBe(60_001)
+})
+
+test("a call of the audit looks for turns in a bounded number of entries", async () => {
+  await using q = await audited()
+  await threeGroups(q)
+  const many = Array<string>(30_000).fill("nobody")
+  for (let i = 0; i < 2; i++) await q.redis.rpush(q.direct.key("ready", "5"), ...many)
+  const args = { began: 0, fix: 0, retention: 0 }
+  const items = ["b", "b", "b", "b"].map(group => ({ what: "group", id: `5${group}`, more: "0" }))
+  const [, , , checked, ...faults] = await q.direct.scripts.call("auditQueue", q.queue, args, items)
+  expect([checked, ...faults]).toEqual([2])
+})
+
 describe("the audit finds and repairs in groups", () => {
   test.each(GROUP_DAMAGE)("%s", async (_, kind, damage) => {
     await using q = await audited()
