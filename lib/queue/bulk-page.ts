@@ -49,11 +49,12 @@ export async function findPage(
     matches: task => isOpen(order.action, task, startedAt) && (matches?.(task, startedAt) ?? true),
   })
   const page = text === undefined ? listed : withText(await addPayloads(scripts, listed), text, limit)
-  const wasCut = page.next !== listed.next
+  // If the page was cut, the next one begins after this task.
+  const last = listed.found.find(({ cursor }) => cursor === page.next)
   return {
     ids: page.found.map(({ task }) => task.id),
     next: page.next,
-    seen: wasCut ? listed.found.findIndex(entry => entry.cursor === page.next) + 1 : listed.looked,
+    seen: (last ?? listed).looked,
     hasGroups: page.found.some(({ task }) => task.group !== undefined),
   }
 }

@@ -116,7 +116,7 @@ export function viewOf([
     state,
     ...(stop !== "" && { stopped_by: JSON.parse(stop).by }),
     ...(cause !== undefined && { cause }),
-    progress: { total, seen, done, skipped },
+    progress: { total, seen: Math.min(seen, total), done, skipped }, // some tasks may be looked at twice
     ...(canary && {
       canary: { task_id: canary.task_id, ...(canary.state !== undefined && { state: canary.state }) },
     }),

@@ -88,17 +88,23 @@ export async function tasksPage(scripts: Scripts, filter: TaskFilter): Promise<P
   return { tasks: found.map(({ task }) => task), looked: page.looked, next }
 }
 
-/** Such a page, in which payloads that have their own keys are missing. `looked`: how many entries were read. */
+/** `looked`: how many entries were read in all, and up to each task. */
+interface LookedPage extends FoundPage {
+  found: (Found & { looked: number })[]
+  looked: number
+}
+
+/** Such a page, in which payloads that have their own keys are missing. */
 export async function findTasks(
   scripts: Scripts,
   { queues, state, limit, cursor, sight, matches, idPart = "", places: only }: Omit<TaskFilter, "bare">,
-): Promise<FoundPage & { looked: number }> {
+): Promise<LookedPage> {
   const states: readonly State[] = [state].flat()
   const places = only ?? [...new Set(states.flatMap(of => PLACES[of]))]
   const after = cursor === undefined ? undefined : readCursor(cursor, places)
   const from = after === undefined ? 0 : queues.findIndex(queue => queue >= after.queue)
   const remaining = from < 0 ? [] : queues.slice(from)
-  const found: Found[] = []
+  const found: LookedPage["found"] = []
   // A task whose priority was replaced may have left its id in its old place.
   const foundIds = new Set<string>()
   let looked = 0
@@ -109,7 +115,7 @@ export async function findTasks(
   if (after !== undefined && after.queue === remaining[0])
     if (after.place === END) remaining.shift()
     else position = after
-  const endPage = (next?: string) => ({ found, looked, next, textLeft })
+  const endPage = (next?: string): LookedPage => ({ found, looked, next, textLeft })
 
   const queuesAtOnce = Math.max(MIN_QUEUES_AT_ONCE, scripts.queuesPerCall)
   for (let at = 0; at < remaining.length; ) {
@@ -143,7 +149,7 @@ export async function findTasks(
         last = writeCursor(position)
         if (!isMatch) continue
         foundIds.add(task.id)
-        found.push({ task, hasOwnPayload: !task.hidden && hasOwnPayload(text!), cursor: last })
+        found.push({ task, hasOwnPayload: !task.hidden && hasOwnPayload(text!), cursor: last, looked })
       }
     if (isComplete) {
       at += some.length

@@ -170,6 +170,24 @@ describe("a filter", () => {
     const { progress } = await ended(q, { action: "submit_again", filter, rate: 40 })
     expect(progress).toEqual({ total: 40, seen: 40, done: 20, skipped: 0 })
   })
+
+  test.each<[why: string, order: Partial<BulkRequest>, length: number]>([
+    ["as they hold enough tasks", { action: "retry", rate: 40 }, 1],
+    ["as payloads are large", { action: "retry" }, 900_000],
+    // The tasks end in one ms. So when the last one of a page is deleted, the others of this ms are looked at again.
+    ["before tasks of the same ms", { action: "purge", rate: 40 }, 1],
+  ])("by a text and a type counts each task once, if pages end %s", async (_, order, length) => {
+    await using q = await ServedQueue.open()
+    const isRetry = order.action === "retry"
+    for (let i = 0; i < 20; i++) {
+      await q.submit({ type: "b", payload: "yes", max_retries: 0 })
+      await q.submit({ type: "a", payload: `yes${"x".repeat(length)}`, max_retries: 0 })
+    }
+    await settle(q, await leaseAll(q, 40), isRetry ? "failed" : "done")
+    const filter = { queue: q.queue, state: isRetry ? "dead" : "done", type: "a", text: "yes" } as const
+    const { progress } = await ended(q, { action: "retry", ...order, filter })
+    expect(progress).toEqual({ total: 40, seen: 40, done: 20, skipped: 0 })
+  })
 })
 
 describe("POST /bulk/count", () => {
