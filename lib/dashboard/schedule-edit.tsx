@@ -1,7 +1,7 @@
 /** The dialog that creates or changes a schedule, with a preview of its next times. */
 import { useEffect, useState } from "preact/hooks"
 import type { Previewed, ScheduleView } from "../wire/scheduling.ts"
-import { type Problem, requestJson, requestText } from "./api.ts"
+import { Problem, requestJson, requestText } from "./api.ts"
 import { ActionDialog } from "./dialog.tsx"
 import { Field, Select } from "./fields.tsx"
 import { escapeInvisibleJson, indentJson } from "./json.ts"
@@ -52,6 +52,7 @@ export function ScheduleDialog(props: {
     const rest = { ...times, starts_at, ends_at, jitter_ms, on_missed: missed, on_overlap: overlap }
     // The task is sent as typed: JSON.parse would change long numbers.
     const body = `${JSON.stringify(rest).slice(0, -1)},"task":${task}}`
+    if (schedule === undefined) await requireUnused(id.trim())
     await requestText("PUT", schedulePath(id.trim()), { body })
     notify(`${id.trim()} is saved`)
     props.onDone()
@@ -121,6 +122,17 @@ export function ScheduleDialog(props: {
       </Field>
     </ActionDialog>
   )
+}
+
+/** A new schedule must not replace another one without a word. */
+async function requireUnused(id: string): Promise<void> {
+  try {
+    await requestText("GET", schedulePath(id))
+  } catch (error) {
+    if (error instanceof Problem && error.status === 404) return
+    throw error
+  }
+  throw new Problem(409, `There is already a schedule ${id}`, "Edit that one, or choose another id.")
 }
 
 /** The next times of what is typed, or why it is refused. */

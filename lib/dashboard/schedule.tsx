@@ -138,6 +138,10 @@ function ScheduleDetails({ schedule, taskText }: LoadedSchedule) {
   )
 }
 
+/** The ids of its tasks have its name and a time in ms, which begins with 1 until 2033. */
+const tasksOf = ({ queue, schedule }: ScheduleView): string =>
+  `#/tasks?${new URLSearchParams({ state: "all", queue, id: `${schedule.replace(/^.*:/, "")}-1` })}`
+
 function factsOf(schedule: ScheduleView) {
   const { queue, last, fired, missed, skipped, jitter_ms, starts_at, ends_at, paused_at } = schedule
   const time = (at: number | undefined) => at !== undefined && <Time at={at} />
@@ -146,6 +150,7 @@ function factsOf(schedule: ScheduleView) {
       ["Times", <span class="mono">{formatTimes(schedule)}</span>],
       ["Queue", <QueueLink queue={queue} />],
       ["Last run", <LastRun last={last} />],
+      ["Tasks", <a href={tasksOf(schedule)}>all that are kept</a>],
       ["Fired", formatCount(fired)],
       ["Missed", formatCount(missed)],
       ["Skipped", formatCount(skipped)],

@@ -105,6 +105,9 @@ function attemptsOf(task: Task): string[] {
 export const writePage = (tasks: readonly Task[], next: string | undefined): string =>
   `"tasks":[${tasks.map(writeTask).join(",")}]${next === undefined ? "" : `,"next":"${next}"`}`
 
+/** The reason of a pause is the end of its sentence, as somebody has typed it. */
+const withPeriod = (sentence: string): string => (/[.!?]$/.test(sentence) ? sentence : `${sentence}.`)
+
 function whyBody(why: Why) {
   const { task, cause, sentence, ahead, atLeast, polledAt, pausedAt, pauseReason } = why
   const { schedule, planned_at } = JSON.parse(`{${task.memberJson ?? ""}}`)
@@ -114,7 +117,7 @@ function whyBody(why: Why) {
     why:
       schedule === undefined
         ? sentence
-        : `${sentence} The schedule ${schedule} created it for ${new Date(planned_at).toISOString()}.`,
+        : `${withPeriod(sentence)} The schedule ${schedule} created it for ${new Date(planned_at).toISOString()}.`,
     cause,
     ahead,
     position_at_least: atLeast || undefined,

@@ -20,6 +20,12 @@ const SET = [
   "on_overlap",
 ] as const satisfies (keyof Schedule)[]
 
+/** A schedule has one kind of times: setting the other kind removes these members. */
+const OTHER_TIMES = [
+  { by: "every_ms", members: ["cron", "time_zone"] },
+  { by: "cron", members: ["every_ms"] },
+]
+
 export const SCHEDULE_COMMANDS = {
   schedules: list<ScheduleView>({
     takes: "",
@@ -73,7 +79,14 @@ export const SCHEDULE_COMMANDS = {
       const isPayloadGiven = args.some(text => /^task(\.payload)?=/.test(text))
       if (before.hidden === true && !isPayloadGiven)
         throw new UsageError("the payload is hidden from this token, so it would be lost: give task.payload")
-      const members = Object.entries(before).filter(([name]) => (SET as readonly string[]).includes(name))
+      const replaced = OTHER_TIMES.filter(({ by }) =>
+        args.some(text => text.startsWith(`${by}=`) && text !== `${by}=`),
+      )
+      const members = Object.entries(before).filter(
+        ([name]) =>
+          (SET as readonly string[]).includes(name) &&
+          !replaced.some(({ members }) => members.includes(name)),
+      )
       const schedule = withMembers(Object.fromEntries(members), assignments)
       const {
         schedule: set,

@@ -404,6 +404,15 @@ test.each(["skip", "cancel"])(
   },
 )
 
+test("while its queue is paused a schedule creates tasks, and why they wait is told in whole sentences", async () => {
+  await using s = await Scheduled.open()
+  await s.q.ask("POST", `/queues/${s.q.queue}/pause`, { reason: "a move" })
+  await s.late(1)
+  await s.sweep()
+  const { why } = await s.q.why((await s.view()).last!.task_id)
+  expect(why).toContain(`: a move. The schedule ${s.id} created it for `)
+})
+
 test("a run by hand is repeated safely with an Idempotency-Key", async () => {
   await using s = await Scheduled.open()
   const key = { "idempotency-key": "once" }
