@@ -7,6 +7,7 @@ import { requestJson, requestText } from "./api.ts"
 import { ACTION_WORDS, BulkProgress, stopBulk } from "./bulk-view.tsx"
 import { Dialog } from "./dialog.tsx"
 import { OptionalNumber, PatchField, ReasonField } from "./fields.tsx"
+import { held } from "./hold.tsx"
 import { useData } from "./live.ts"
 import { ProblemNote } from "./parts.tsx"
 import { formatCount, plural } from "./text.tsx"
@@ -27,7 +28,7 @@ export function BulkDialog(props: {
   title: string
   order: BulkOrder
   onClose: () => void
-  /** Called whenever tasks were changed. */
+  /** Called whenever tasks were changed; while the page is held, at the end. */
   onDone: () => void
   children?: ComponentChildren
 }) {
@@ -169,13 +170,13 @@ function Started(props: { view: BulkView; onView: (view: BulkView) => void; onDo
   const { view, onView, onDone } = props
   const path = `/bulk/${encodeURIComponent(view.bulk_id)}`
   const load = (signal: AbortSignal) => requestJson<BulkView>("GET", path, undefined, signal)
-  const { value, problem } = useData(path, load, { pollMs: POLL_MS })
+  const { value, problem } = useData(path, load, { pollMs: POLL_MS, evenIfHeld: true })
   const isRunning = isUnfinished(view.state)
   useEffect(() => {
     if (value !== undefined) onView(value)
   }, [value])
   useEffect(() => {
-    if (view.progress.done > 0 || !isRunning) onDone()
+    if (!isRunning || (view.progress.done > 0 && !held.value)) onDone() // a held list is loaded at the end
   }, [view.progress.done, isRunning])
   return (
     <>

@@ -114,11 +114,18 @@ export function reloadAll(): void {
   for (const reload of reloads) reload()
 }
 
-/** Loads a value, and reloads it periodically and after events: those of a query of /events, or those of the feed. */
+/**
+ * Loads a value, and reloads it periodically and after events: those of a query of /events, or those of the feed.
+ * `evenIfHeld`: also while the page is held.
+ */
 export function useData<T>(
   key: string,
   load: (signal: AbortSignal) => Promise<T>,
-  { events, pollMs = POLL_WITH_EVENTS_MS }: { events?: string | typeof feedListeners; pollMs?: number } = {},
+  {
+    events,
+    pollMs = POLL_WITH_EVENTS_MS,
+    evenIfHeld = false,
+  }: { events?: string | typeof feedListeners; pollMs?: number; evenIfHeld?: boolean } = {},
 ): Data<T> {
   const [state, setState] = useState<{ key?: string; value?: T; problem?: Problem | undefined }>({})
   const again = useRef<(wait: number) => void>(() => {})
@@ -143,7 +150,8 @@ export function useData<T>(
         wanted = true
         return
       }
-      if (begun > 0 && (document.hidden || (held.value && !isRequested && failures === 0))) return
+      const isHeld = held.value && !evenIfHeld && !isRequested && failures === 0
+      if (begun > 0 && (document.hidden || isHeld)) return
       isRequested = false
       busy = true
       wanted = false

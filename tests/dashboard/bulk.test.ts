@@ -84,6 +84,24 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.find("link", "the route is still closed")
   })
 
+  test("a dialog shows the progress of what it has started also while the page is held", async () => {
+    await using queue = await ServedQueue.open()
+    q = queue
+    await makeDead(q, 5)
+    await using page = await signedIn(`#/dead?queue=${q.queue}`)
+    await page.click("button", /^Hold the page/)
+    await page.reads("Held")
+    await page.click("button", "Retry all")
+    await page.find("button", "Retry 5")
+    await page.submitDialog()
+    await page.reads("waiting for canary")
+    await settle(q, await q.lease(), "done")
+    await page.reads("5 tasks retried (finished)")
+    await page.click("button", "Close")
+    // The list shows what the action has changed.
+    await page.reads("No dead tasks")
+  })
+
   test("the retry of a running operation is stopped from the page of bulk operations", async () => {
     await using queue = await ServedQueue.open()
     q = queue
