@@ -115,6 +115,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.click("button", /^Stop: /)
     await bulkUntil(q.broker, body.bulk_id, hasEnded)
     await page.reads("stopped by API_SECRET_TOKEN")
+    await until("nothing is left to stop", async () => !(await page.seen("button", /^Stop: /)))
   })
 
   test("selected tasks are cancelled, and then all that match", async () => {
@@ -170,7 +171,11 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   /** Opens the dialog of each action of the selection, and returns what it counts or, if it is sent, starts. */
-  async function ordersOf(page: TestPage, isSent: boolean): Promise<Record<string, object>> {
+  async function ordersOf(
+    page: TestPage,
+    isSent: boolean,
+    among = ".selection .grow ~ button",
+  ): Promise<Record<string, object>> {
     const orders: Record<string, object> = {}
     let order: Record<string, unknown> | undefined
     const note = (request: HTTPRequest) => {
@@ -180,7 +185,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     }
     page.page.on("request", note)
     const buttons = (await page.page.evaluate(
-      "[...document.querySelectorAll('.selection .grow ~ button')].map(button => button.innerText)",
+      `[...document.querySelectorAll(${JSON.stringify(among)})].map(of => of.ariaLabel ?? of.innerText.trim())`,
     )) as string[]
     for (const name of buttons) {
       order = undefined
@@ -268,6 +273,38 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect(await ordersOf(page, false)).toEqual({
       "Cancel all matching": { action: "cancel", ...parts, state: "queued" },
     })
+  })
+
+  test("each action on dead letters takes all filters of the view, and those on a group only its tasks", async () => {
+    await using queue = await ServedQueue.open()
+    q = queue
+    await makeDead(q, 2)
+    const { groups } = (await q.ask("GET", `/dlq/groups?queue=${q.queue}`)).body
+    const day = 86_400_000
+    const filter = { queue: q.queue, type: "t", reason: "failed", error: "no route", newer_than_ms: day }
+    const { newer_than_ms: _, ...inUrl } = filter
+    const query = new URLSearchParams({ ...inUrl, age: `newer_than_ms:${day}` })
+    await using page = await signedIn(`#/dead?${query}`)
+    await page.find("table", "Dead tasks by error")
+    const orders = (names: Record<string, string>, of: object) =>
+      Object.fromEntries(Object.entries(names).map(([name, action]) => [name, { action, ...of }]))
+    const group = { ...filter, fingerprint: groups[0].fingerprint }
+    expect(await ordersOf(page, false, ".title .buttons button, td .buttons button")).toEqual({
+      ...orders({ "Retry all": "retry", "Purge all": "purge" }, filter),
+      ...orders({ "Retry: no route to 10.0.0.1": "retry", "Purge: no route to 10.0.0.1": "purge" }, group),
+    })
+    await page.click("link", "no route to 10.0.0.1")
+    await page.click("button", "Select everything that matches")
+    expect(await ordersOf(page, false)).toEqual(
+      orders(
+        {
+          "Retry all matching": "retry",
+          "Run again all matching": "submit_again",
+          "Purge all matching": "purge",
+        },
+        { ...group, state: "dead" },
+      ),
+    )
   })
 
   test("each action of selected tasks takes those whose state it fits, and an error is shown", async () => {

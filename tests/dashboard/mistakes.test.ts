@@ -257,6 +257,48 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect(await page.seen("dialog")).toBeDefined()
   })
 
+  test("an error of a button stays until it is dismissed, and says if the action may have been performed", async () => {
+    const queue = freshName()
+    await submit(queue, { max_retries: 0 })
+    const { tasks } = await call<Tasks>("POST", "/lease", { queues: [queue] })
+    const [{ id, lease }] = tasks as [Tasks["tasks"][0]]
+    await call("POST", "/ack", { task_id: id, lease, status: "failed", error: "no" })
+    await using page = await signedIn("#/queues", { expect: /ERR_FAILED/ })
+    // Notices of what was done disappear at once.
+    await page.page.evaluateOnNewDocument(`{
+      const { setTimeout } = globalThis
+      globalThis.setTimeout = (run, ms, ...more) => setTimeout(run, ms === 6_000 ? 0 : ms, ...more)
+    }`)
+    await page.page.reload()
+    await goTo(page, `#/tasks/${id}`)
+    await page.find("button", "Retry")
+    let isAway = true
+    await page.page.setRequestInterception(true)
+    page.page.on("request", request => {
+      if (isAway && request.method() === "POST") void request.abort()
+      else void request.continue()
+    })
+    await page.click("button", "Retry")
+    await page.reads("The action may have been performed.")
+    isAway = false
+    await page.click("button", "Retry")
+    await until("the task is queued", async () => !(await page.seen("button", "Retry")))
+    expect(await page.text()).not.toContain("queued again")
+    expect(await page.text()).toContain("The action may have been performed.")
+    await page.click("button", "Dismiss")
+    await until("it is dismissed", async () => !(await page.text()).includes("may have been performed"))
+  })
+
+  test("a filter that is refused does not show the rows of the one before", async () => {
+    const queue = freshName()
+    await submit(queue)
+    await using page = await signedIn(`#/tasks?queue=${queue}`, { expect: /400/ })
+    await page.find("table", "Tasks: all")
+    await goTo(page, `#/tasks?queue=${queue}&id=${encodeURIComponent("\u{1f600}")}`)
+    await page.find("alert")
+    expect(await page.seen("table", "Tasks: all")).toBeUndefined()
+  })
+
   test("a filter by a group that does not exist shows no group", async () => {
     const queue = freshName()
     await submit(queue)

@@ -112,6 +112,9 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await call("POST", "/lease", { queues: [queue], worker: "mason", max: 3, concurrency: 4 })
     await call("POST", "/ack", { task_id: `${queue}:broken`, status: "failed", error: "no bricks\nat wall" })
     await call("POST", "/ack", { task_id: `${queue}:built` })
+    // An attempt of another worker is not one of this one.
+    await call("POST", "/submit", { type: "build", queue })
+    await call("POST", "/lease", { queues: [queue], worker: "carpenter" })
     await page.find("table", "Recent attempts")
     await page.reads("no bricks")
     await page.find("image", /^3 attempts over .*, at most 3 at a time$/)
@@ -178,6 +181,39 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     // A view that is opened while the page is held is filled.
     await goTo(page, `#/events?queue=${queue}`)
     await page.reads(`${queue}:third`)
+    await page.fill("Text contains", ":second")
+    await until("others are filtered out", async () => !(await page.text()).includes(`${queue}:third`))
+    await page.reads(`${queue}:second`)
+    // So is one whose first request fails.
+    page.expectFaults(/503/)
+    let isAway = true
+    await page.page.setRequestInterception(true)
+    page.page.on("request", request => {
+      if (!isAway || !request.url().includes("/workers?")) return void request.continue()
+      isAway = false
+      void request.respond({ status: 503, contentType: "application/json", body: "{}" })
+    })
+    await goTo(page, `#/workers?queue=${queue}`)
+    await page.reads("No workers")
+  })
+
+  test("events are listed once, also after the tab was hidden", async () => {
+    const queue = freshName()
+    await using page = await signedIn(`#/events?queue=${queue}`)
+    await page.listens()
+    await call("POST", "/submit", { type: "t", queue, task_id: "first" })
+    const show = (isShown: boolean) =>
+      page.page.evaluate(
+        `Object.defineProperty(document, "hidden", { configurable: true, value: ${!isShown} }); document.dispatchEvent(new Event("visibilitychange"))`,
+      )
+    const rows = () =>
+      page.page.evaluate("[...document.querySelectorAll('tbody a.id')].map(link => link.title)")
+    await page.reads(`${queue}:first`)
+    await show(false)
+    await show(true)
+    await call("POST", "/submit", { type: "t", queue, task_id: "second" })
+    await page.reads(`${queue}:second`)
+    expect(await rows()).toEqual([`${queue}:second`, `${queue}:first`])
   })
 
   test("views are saved under a name with their filters, survive a reload, and are removed", async () => {

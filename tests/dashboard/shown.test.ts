@@ -69,6 +69,102 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect(await limits()).toBeUndefined()
   })
 
+  test("saving one limit of a queue keeps another that was changed meanwhile", async () => {
+    queue = freshName()
+    await call("PUT", `/queues/${queue}/settings`, { concurrency: 4, rate: { per_second: 9 } })
+    await using page = await signedIn(`#/queues/${queue}`)
+    for (const [field, value, meanwhile, after] of [
+      ["Max starts per second", "2", { concurrency: 6, rate: { per_second: 9 } }, 6],
+      ["Max running", "3", { concurrency: 6, rate: { per_second: 5 } }, 3],
+    ] as const) {
+      await page.click("button", "Limits")
+      await page.find("dialog")
+      await call("PUT", `/queues/${queue}/settings`, meanwhile)
+      await page.fill(field, value)
+      await page.submitDialog()
+      await until("the dialog is closed", async () => (await page.seen("dialog")) === undefined)
+      const rate = { per_second: after === 6 ? 2 : 5 }
+      expect((await view()).settings).toMatchObject({ concurrency: after, rate })
+    }
+  })
+
+  test("saving a schedule without a change keeps all of it", async () => {
+    const bounds = { starts_at: 4_000_000_000_000, ends_at: 4_100_000_000_000, jitter_ms: 5_000 }
+    const policies = { on_missed: "all", on_overlap: "cancel" }
+    const task = { type: "report", payload: [1] }
+    for (const times of [
+      { cron: "0 3 * * *", time_zone: "Asia/Tokyo" },
+      { cron: "1 2 * * *" },
+      { every_ms: 90_000 },
+    ]) {
+      const path = `/schedules/${freshName()}:nightly`
+      await call("PUT", path, { ...times, ...bounds, ...policies, task })
+      const stored = async () => {
+        const { updated_at, ...schedule } = await call<Record<string, unknown>>("GET", path)
+        return schedule
+      }
+      const before = await stored()
+      await using page = await signedIn(`#${path}`)
+      await page.page.emulateTimezone("America/New_York")
+      await page.click("button", "Edit")
+      await page.submitDialog()
+      await page.find("status", /is saved/)
+      // Without a time zone, an expression is in UTC.
+      expect(await stored()).toEqual({ ...before, ...("cron" in times && { time_zone: "UTC", ...times }) })
+    }
+  })
+
+  test("a run of a schedule that created no task is not shown as queued", async () => {
+    const path = `/schedules/${freshName()}:nightly`
+    await call("PUT", path, { cron: "0 3 * * *", on_overlap: "skip", task: { type: "report" } })
+    await using page = await signedIn(`#${path}`)
+    await page.click("button", "Run now")
+    await page.find("status", /The task is queued/)
+    await page.click("button", "Run now")
+    await page.find("status", /No task was created: the previous one has not ended/)
+  })
+
+  test("a running task offers only a cancel, once, and says that it ends with its attempt", async () => {
+    queue = freshName()
+    const id = await submit()
+    const held = await lease()
+    await using page = await signedIn(`#/tasks/${id}`)
+    const buttons = () =>
+      page.page.evaluate(
+        "[...document.querySelectorAll('.title .buttons > button')].filter(of => !of.disabled).map(of => of.innerText.trim())",
+      )
+    await page.find("button", "Cancel")
+    expect(await buttons()).toEqual(["Copy id", "Copy as curl", "Cancel"])
+    await page.click("button", "Cancel")
+    await page.reads("The task is running.")
+    await page.submitDialog()
+    await page.find("status", /The task is being cancelled/)
+    await until(
+      "it cannot be cancelled again",
+      async () => !((await buttons()) as string[]).includes("Cancel"),
+    )
+    await call("POST", "/ack", held)
+  })
+
+  test("a queue opens with the tasks that it has, and a purge begins with them and deletes the chosen state only", async () => {
+    queue = freshName()
+    const cancelled = await submit()
+    await call("POST", `/cancel/${cancelled}`)
+    await submit({ max_retries: 0 })
+    await fail("said no")
+    await using page = await signedIn(`#/queues/${queue}`)
+    await page.find("table", "Tasks: dead")
+    await page.click("button", "Purge")
+    await page.reads("dead (1)")
+    const state = await page.find("combobox", "State")
+    expect(await state.value<string>("this.value")).toBe("dead")
+    await page.page.select("dialog select", "cancelled")
+    await page.find("button", "Purge 1")
+    await page.submitDialog()
+    await page.find("status", /1 task purged/)
+    expect((await view()).depth).toMatchObject({ dead: 1, cancelled: 0 })
+  })
+
   test("a purge deletes all that its dry run found", async () => {
     queue = freshName()
     for (let i = 0; i < 3; i++) await submit()
