@@ -192,7 +192,7 @@ export async function startBroker(config: BrokerConfig, log: Log, nth?: number):
   const address = redisAddress(config)
   const embedded = address === undefined ? await startEmbeddedRedis(config.dataDir, log) : undefined
   opened.defer(() => embedded?.stop())
-  const token = config.apiToken ?? embedded?.token
+  const token = config.apiToken ?? (await embedded?.token())
   const redis = {
     ...(address ?? { url: embedded!.socket }),
     username: config.redisUsername,

@@ -35,8 +35,8 @@ export class Token {
       if (await token.refresh()) return token
       if (!logged)
         log.info(
-          `Waiting for ${token.file}, which a broker on this machine creates when it starts. ` +
-            "For a broker on another machine, set API_SECRET_TOKEN to its token and BROKER_URL to its address",
+          `Waiting for ${token.file}, which a broker on this machine creates when it starts without API_SECRET_TOKEN. ` +
+            "For any other broker, set API_SECRET_TOKEN to its token and BROKER_URL to its address",
         )
       await pause(POLL_MS, signal)
     }

@@ -19,10 +19,10 @@ export const BROKER_CONNECTION = "tq-broker"
 
 export interface EmbeddedRedis {
   readonly socket: string
-  /** The API token of this data directory, for a broker without a configured token. */
-  readonly token: string
   /** Whether a server was already running on the socket. */
   readonly adopted: boolean
+  /** The API token of this data directory, for a broker without a configured token. The first call creates it. */
+  token(): Promise<string>
   /** Shuts the server down and waits for its end, unless another broker is connected. */
   stop(): Promise<void>
 }
@@ -62,12 +62,11 @@ export async function startEmbeddedRedis(dataDir: string, log: Log): Promise<Emb
   }
   let revival: Promise<void> | undefined
   const adopted = await attend()
-  const token = await locked(dir, () => ownToken(dir))
 
   return {
     socket,
-    token,
     adopted,
+    token: () => locked(dir, () => ownToken(dir)),
     async stop() {
       stopping = true
       await revival

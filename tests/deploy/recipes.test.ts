@@ -9,7 +9,16 @@ import { $, SQL } from "bun"
 import { findPrograms, startPostgres } from "../bench/contenders/postgres.ts"
 import { code, read, root } from "../support/documents.ts"
 import { TOKEN } from "../support/harness.ts"
-import { directory, freePort, Process, startBroker, startWorker, until } from "../support/processes.ts"
+import {
+  brokerProcess,
+  directory,
+  freePort,
+  listening,
+  Process,
+  startBroker,
+  startWorker,
+  until,
+} from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
 
 setDefaultTimeout(60_000)
@@ -240,6 +249,29 @@ test("backup and restore: tasks of the backup are there, leases have lapsed, and
   expect((await client.status("running")).status).toBe("queued")
   expect((await client.audit()).found).toEqual([])
   expect((await client.lease({ max: 5 })).tasks.map(({ id }) => id).sort()).toEqual(["running", "waiting"])
+})
+
+test("backup and restore of the embedded Redis", async () => {
+  await using all = new AsyncDisposableStack()
+  const dir = all.use(await directory())
+  const start = async () => {
+    const process = all.use(brokerProcess({ HOST: "127.0.0.1", PORT: "0" }, dir.path))
+    await process.logged("The broker is listening")
+    return listening(process, (await Bun.file(`${dir.path}/.data/token`).text()).trim())
+  }
+  const old = await start()
+  await old.client.submit({ type: "t", task_id: "kept" })
+  const backup = await recipe("## Backup and restore", "bash")
+  await $`bash -euc ${`redis-cli() { command redis-cli -s .data/redis.sock "$@"; }\n${backup}`}`
+    .cwd(dir.path)
+    .quiet()
+  await old.client.submit({ type: "t", task_id: "lost" })
+  await old.process.stop()
+  await $`bash -euc ${await recipe("### The embedded Redis", "bash")}`.cwd(dir.path).quiet()
+
+  const { client } = await start()
+  expect((await client.status("kept")).status).toBe("queued")
+  await expect(client.status("lost")).rejects.toThrow(/task_not_found/)
 })
 
 test("upgrade: brokers are replaced one by one, and no task fails, lapses or is lost", async () => {

@@ -1,6 +1,6 @@
 /** Start and stop as the operator sees them: the greeting, the exit, and invalid settings. */
 import { expect, setDefaultTimeout, test } from "bun:test"
-import { stat, writeFile } from "node:fs/promises"
+import { readdir, stat, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { Client } from "../../lib/client.ts"
 import { runsByWorker } from "../support/handlers.ts"
@@ -52,6 +52,14 @@ async function paste(line: string) {
   const shell = Bun.spawn(["sh", "-c", line], { stdio: ["ignore", "pipe", "inherit"] })
   return JSON.parse(await shell.stdout.text())
 }
+
+test("with a configured token the embedded Redis gets no token of its own, which the broker would refuse", async () => {
+  await using dir = await directory()
+  await using process = brokerProcess({ ...LOCAL, API_SECRET_TOKEN: TOKEN }, dir.path)
+  expect(await process.logged("The broker is listening")).toMatchObject({ token: "API_SECRET_TOKEN" })
+  expect((await readdir(join(dir.path, ".data"))).includes("token")).toBeFalse()
+  expect(await process.stop()).toBe(0)
+})
 
 test("without configuration it starts, and the printed commands run a task", async () => {
   await using dir = await directory()

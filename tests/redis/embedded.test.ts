@@ -63,7 +63,7 @@ function otherProcess(path: string, env: Record<string, string> = {}) {
     import { startEmbeddedRedis } from ${JSON.stringify(join(import.meta.dir, "../../lib/redis/embedded.ts"))}
     try {
       const { adopted, token, stop } = await startEmbeddedRedis(${JSON.stringify(path)}, console)
-      console.log(JSON.stringify({ adopted, token }))
+      console.log(JSON.stringify({ adopted, token: await token() }))
       for await (const _ of Bun.stdin.stream()) {}
       await stop()
       process.exit(0)
@@ -105,7 +105,9 @@ test("the server listens on a socket in the data directory and syncs every write
 test("only the user who started it can read the data directory, the socket and the token", async () => {
   await using data = await dataDir()
   await mkdir(data.path, { mode: 0o755 })
-  const { socket, token } = await data.start()
+  const { socket, ...embedded } = await data.start()
+  expect(await Bun.file(join(data.path, "token")).exists()).toBeFalse()
+  const token = await embedded.token()
   expect(token).toMatch(/^[\w-]{43}$/)
   expect((await Bun.file(join(data.path, "token")).text()).trim()).toBe(token)
   expect(await mode(join(data.path, "token"))).toBe(0o600)
@@ -139,7 +141,7 @@ test("after a broker and its server are killed together, the next broker has the
   process.kill(pid, "SIGKILL")
   const again = await data.start()
   expect(again.adopted).toBeFalse()
-  expect(again.token).toBe(token!)
+  expect(await again.token()).toBe(token!)
   await using redis = await client(socket)
   expect(await redis.get("kept")).toBe("yes")
 })
@@ -186,7 +188,8 @@ test("brokers that start at the same time share one server and one token", async
   await using data = await dataDir()
   const others = [1, 2, 3].map(() => otherProcess(data.path))
   const own = await Promise.all([data.start(), data.start()])
-  const answers = [...own, ...(await Promise.all(others.map(({ first }) => first)))]
+  const ours = own.map(async ({ adopted, token }) => ({ adopted, token: await token() }))
+  const answers = await Promise.all([...ours, ...others.map(({ first }) => first)])
   expect(answers.filter(({ adopted }) => adopted === false)).toHaveLength(1)
   expect(new Set(answers.map(({ token }) => token)).size).toBe(1)
   const pid = await pidOf(own[0].socket)
