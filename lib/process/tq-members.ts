@@ -16,7 +16,9 @@ export const readMembers = (args: readonly string[]): Assignment[] =>
     const at = text.indexOf("=")
     const path = text.slice(0, Math.max(0, at)).split(".")
     if (path.includes(""))
-      throw new UsageError(`${JSON.stringify(text)} is not member=value, such as concurrency=5`)
+      throw new UsageError(
+        `${JSON.stringify(text)} is not member=value: put the name of a member and = before it`,
+      )
     return { path, value: readValue(path, text.slice(at + 1)) }
   })
 
@@ -44,7 +46,7 @@ function readValue(path: readonly string[], text: string): unknown {
   // What is within a payload is the caller's own, and labels are texts.
   if (path.slice(0, -1).includes("payload")) return jsonOrText(text)
   if (path.at(-2) === "meta") return text
-  if (name === "rate") return readRate(text) ?? jsonOrText(text)
+  if (name === "rate") return readRate(text)
   if (name.endsWith("_ms")) return readDurationMs(text) ?? jsonOrText(text)
   if (name.endsWith("_at") && /^\d{4}-\d\d-\d\d/.test(text)) {
     const at = Date.parse(text)
@@ -55,12 +57,14 @@ function readValue(path: readonly string[], text: string): unknown {
   return jsonOrText(text)
 }
 
-/** `20/s` or `100/5m`. */
+/** `20/s` or `100/5m`, or an object or list as the broker takes it. */
 function readRate(text: string): unknown {
   const [, limit, count = "", unit = ""] = /^(\d+)\/(\d*)(ms|s|m|h|d)$/.exec(text) ?? []
-  return limit === undefined
-    ? undefined
-    : { limit: Number(limit), per_ms: readDurationMs(`${count || 1}${unit}`) }
+  if (limit !== undefined) return { limit: Number(limit), per_ms: readDurationMs(`${count || 1}${unit}`) }
+  if (/^[[{]/.test(text)) return jsonOrText(text)
+  throw new UsageError(
+    `rate takes a rate such as 20/s or 100/5m, or JSON as the broker takes it, not ${text}`,
+  )
 }
 
 function jsonOrText(text: string): unknown {

@@ -263,7 +263,12 @@ test.each([
   [["schedules", "set", "s"], "tq schedules set: <member=value>... is missing"],
   [
     ["schedules", "preview", "cron"],
-    'tq schedules preview: "cron" is not member=value, such as concurrency=5',
+    'tq schedules preview: "cron" is not member=value: put the name of a member and = before it',
+  ],
+  [["queues", "set", "q", "rate=20"], "tq queues set: rate takes a rate such as 20/s or 100/5m, or JSON"],
+  [
+    ["groups", "set", "q", "g", "rate=fast"],
+    "tq groups set: rate takes a rate such as 20/s or 100/5m, or JSON",
   ],
   [["queues", "set", "q", "a..b=1"], 'tq queues set: "a..b=1" is not member=value'],
   [["schedules", "preview", "starts_at=2027-01-99"], "tq schedules preview: starts_at takes a time such as"],
