@@ -5,6 +5,7 @@
  */
 import type { MergedEntry, Scripts } from "../redis/scripts.ts"
 import { hasOwnPayload, readTask } from "../task/record.ts"
+import type { Task } from "../task/task.ts"
 import type { State } from "../wire/fields.ts"
 import {
   type Found,
@@ -33,8 +34,14 @@ export interface TimeFilter extends Omit<TaskFilter, "state" | "bare"> {
   doneRetentionMs: number
 }
 
+/** A phase of a listing. With `places` "", queued tasks are listed queue by queue. */
+interface Phase {
+  places: string
+  states: readonly State[]
+}
+
 /** The places of the states in the order of a listing over all of them. Those of one phase are merged. */
-const PHASES: readonly { places: string; states: readonly State[] }[] = [
+const PHASES: readonly Phase[] = [
   { places: "leases", states: ["processing"] },
   { places: "completed done dead cancelled queued", states: ["done", "dead", "cancelled", "queued"] },
   { places: "due", states: ["scheduled", "retrying"] },
@@ -42,7 +49,7 @@ const PHASES: readonly { places: string; states: readonly State[] }[] = [
 ]
 const placesOf = (state: State) => (state === "done" ? PLACES.done.join(" ") : state)
 /** The phases of a listing of one state. `due` holds the tasks of two states. */
-const phasesOf = (state: State | "all") =>
+const phasesOf = (state: State | "all"): readonly Phase[] =>
   state === "all"
     ? PHASES
     : PHASES.filter(({ states }) => states.includes(state)).map(({ places }) => ({
@@ -69,96 +76,146 @@ interface Position {
 }
 
 export async function findByTime(scripts: Scripts, filter: TimeFilter): Promise<FoundPage> {
-  const { queues, state, limit, cursor, sight, matches, idPart = "" } = filter
-  const phases = phasesOf(state)
-  let position = cursor === undefined ? undefined : readCursor(cursor, phases)
-  const found: Found[] = []
-  const foundIds = new Set<string>()
-  let entriesLeft = MAX_ENTRIES_PER_PAGE
-  let textLeft = MAX_TEXT_PER_PAGE
-  let callsLeft = MAX_CALLS_PER_PAGE
-  let missed = 0
-  let lastCursor = cursor
-  // A part of an id is compared in whole lists.
-  let isPartial = position?.isPartial ?? idPart !== ""
-  const endPage = (next?: string): FoundPage => ({ found, next, textLeft })
-
+  const phases = phasesOf(filter.state)
+  const position = filter.cursor === undefined ? undefined : readCursor(filter.cursor, phases)
+  const page = new TimePage(scripts, filter, position)
   const first = phases.findIndex(({ places }) => places === (position?.places ?? phases[0]!.places))
-  for (const { places, states } of phases.slice(first)) {
-    if (places === "") {
-      const inner = position?.from || undefined
-      const rest = await findTasks(scripts, {
-        ...filter,
-        state: "queued",
-        places: isPartial ? undefined : GROUPED,
-        limit: Math.max(1, limit - found.length),
-        cursor: inner,
-      })
-      if (found.length === limit)
-        return endPage(
-          rest.found.length > 0 || rest.next !== undefined
-            ? writeCursor({ places, from: "", to: "", isPartial })
-            : undefined,
-        )
-      const outer = (of: string) => writeCursor({ places, from: of, to: "", isPartial })
-      found.push(
-        ...rest.found
-          .filter(({ task }) => !foundIds.has(task.id))
-          .map(entry => ({ ...entry, cursor: outer(entry.cursor) })),
-      )
-      return endPage(rest.next && outer(rest.next))
-    }
-    const block = blockOf(queues, position)
-    const within = { places, from: block[0] ?? "", to: block.at(-1) ?? "" }
-    for (let last = position?.last, more = block.length > 0; more; ) {
-      // Beside tasks of other states, or that do not match, there may be few or many that do.
-      const isSparse = matches !== undefined || missed > 0
-      const room = isSparse ? MAX_ENTRIES_PER_CALL : limit - found.length
-      // One entry more than fits shows that there is a next page.
-      const most = Math.min(entriesLeft, room, MAX_ENTRIES_PER_CALL) + 1
-      const round = await readMerged(
-        scripts,
-        block,
-        isPartial ? withoutQueued(places) : places,
-        last,
-        most,
-        filter,
-      )
-      callsLeft -= round.calls
-      isPartial ||= round.isPartial
-      const items = round.entries.map(([, queue, , id]) => ({ queue, id }))
-      const texts = await readTexts(scripts, "task", items, textLeft)
-      for (const [i, entry] of round.entries.entries()) {
-        const [at, queue, place, id] = entry
-        const text = texts[i]
-        if (text === undefined) return endPage(lastCursor)
-        const task = text ? readTask(queue, rawOf(place, at, id, text), sight) : undefined
-        const isMatch =
-          task !== undefined &&
-          states.includes(task.state) &&
-          !foundIds.has(task.id) &&
-          (matches?.(task, round.now) ?? true)
-        if (entriesLeft-- === 0 || (isMatch && found.length === limit)) return endPage(lastCursor)
-        textLeft -= text?.length ?? 0
-        lastCursor = writeCursor({ ...within, last: entry, isPartial })
-        if (!isMatch) {
-          missed++
-          continue
-        }
-        foundIds.add(task.id)
-        found.push({ task, hasOwnPayload: !task.hidden && hasOwnPayload(text!), cursor: lastCursor })
-      }
-      more = round.more
-      last = round.last
-      if (more) lastCursor = writeCursor({ ...within, last, isPartial })
-      if (more && (textLeft <= 0 || (idPart !== "" && callsLeft <= 0))) return endPage(lastCursor)
-    }
-    const next = queues.find(queue => queue > within.to)
-    if (block.length > 0 && next !== undefined)
-      return endPage(writeCursor({ places, from: next, to: "", isPartial }))
-    position = undefined
+  for (const [i, phase] of phases.slice(first).entries()) {
+    const from = i === 0 ? position : undefined
+    const end = phase.places === "" ? await page.addRest(from) : await page.addMerged(phase, from)
+    if (end !== undefined) return end
   }
-  return endPage()
+  return page.end(undefined)
+}
+
+/** A page that is being filled. `addMerged` and `addRest` return it if it ends with what they added. */
+class TimePage {
+  readonly #found: Found[] = []
+  readonly #foundIds = new Set<string>()
+  #entriesLeft = MAX_ENTRIES_PER_PAGE
+  #textLeft = MAX_TEXT_PER_PAGE
+  #callsLeft = MAX_CALLS_PER_PAGE
+  #hasMissed = false
+  #isPartial: boolean
+  /** The cursor of the page that begins after what was read. */
+  #cursor: string | undefined
+
+  constructor(
+    private readonly scripts: Scripts,
+    private readonly filter: TimeFilter,
+    position: Position | undefined,
+  ) {
+    // A part of an id is compared in whole lists.
+    this.#isPartial = position?.isPartial ?? this.#idPart !== ""
+    this.#cursor = filter.cursor
+  }
+
+  get #idPart(): string {
+    return this.filter.idPart ?? ""
+  }
+
+  end = (next: string | undefined): FoundPage => ({ found: this.#found, next, textLeft: this.#textLeft })
+
+  /** Adds the tasks of a phase in the order of time, of one block of queues. */
+  async addMerged({ places, states }: Phase, position?: Position): Promise<FoundPage | undefined> {
+    const { queues } = this.filter
+    const block = blockOf(queues, position)
+    if (block.length === 0) return undefined
+    const [from, to] = [block[0]!, block.at(-1)!]
+    const cursorAt = (last: MergedEntry | undefined) =>
+      writeCursor({ places, from, to, last, isPartial: this.#isPartial })
+    for (let last = position?.last; ; ) {
+      const round = await this.#readRound(block, places, last)
+      if (!(await this.#addMatches(round, states, cursorAt))) return this.end(this.#cursor)
+      if (!round.more) break
+      last = round.last
+      this.#cursor = cursorAt(last)
+      if (this.#textLeft <= 0 || (this.#idPart !== "" && this.#callsLeft <= 0)) return this.end(this.#cursor)
+    }
+    const next = queues.find(queue => queue > to)
+    return next === undefined
+      ? undefined
+      : this.end(writeCursor({ places, from: next, to: "", isPartial: this.#isPartial }))
+  }
+
+  /** The next entries of a block. */
+  async #readRound(block: readonly string[], places: string, last: MergedEntry | undefined): Promise<Round> {
+    const { limit, matches } = this.filter
+    // Beside tasks of other states, or that do not match, there may be few or many that do.
+    const isSparse = matches !== undefined || this.#hasMissed
+    const room = isSparse ? MAX_ENTRIES_PER_CALL : limit - this.#found.length
+    const round = await readMerged(
+      this.scripts,
+      block,
+      this.#isPartial ? withoutQueued(places) : places,
+      last,
+      // One entry more than fits shows that there is a next page.
+      Math.min(this.#entriesLeft, room, MAX_ENTRIES_PER_CALL) + 1,
+      this.filter,
+    )
+    this.#callsLeft -= round.calls
+    this.#isPartial ||= round.isPartial
+    return round
+  }
+
+  /** Adds the tasks of some entries that match. Returns false if the page ends before the last entry. */
+  async #addMatches(
+    { entries, now }: Round,
+    states: readonly State[],
+    cursorAt: (entry: MergedEntry) => string,
+  ): Promise<boolean> {
+    const items = entries.map(([, queue, , id]) => ({ queue, id }))
+    const texts = await readTexts(this.scripts, "task", items, this.#textLeft)
+    for (const [i, entry] of entries.entries()) {
+      const text = texts[i]
+      if (text === undefined) return false
+      const task = this.#matching(entry, text, states, now)
+      const isFull = task !== undefined && this.#found.length === this.filter.limit
+      if (this.#entriesLeft-- === 0 || isFull) return false
+      this.#textLeft -= text?.length ?? 0
+      this.#cursor = cursorAt(entry)
+      if (task === undefined) {
+        this.#hasMissed = true
+        continue
+      }
+      this.#foundIds.add(task.id)
+      this.#found.push({ task, hasOwnPayload: !task.hidden && hasOwnPayload(text!), cursor: this.#cursor })
+    }
+    return true
+  }
+
+  /** The task of an entry, if it matches and was not found at another place. */
+  #matching(
+    [at, queue, place, id]: MergedEntry,
+    text: string | null,
+    states: readonly State[],
+    now: number,
+  ): Task | undefined {
+    const { sight, matches } = this.filter
+    const task = text ? readTask(queue, rawOf(place, at, id, text), sight) : undefined
+    if (task === undefined || !states.includes(task.state) || this.#foundIds.has(task.id)) return undefined
+    return (matches?.(task, now) ?? true) ? task : undefined
+  }
+
+  /** Adds the queued tasks that cannot be merged. `from` of the position is the cursor among them. */
+  async addRest(position?: Position): Promise<FoundPage> {
+    const { limit } = this.filter
+    const isPartial = this.#isPartial
+    const cursorAt = (from: string) => writeCursor({ places: "", from, to: "", isPartial })
+    const room = limit - this.#found.length
+    const rest = await findTasks(this.scripts, {
+      ...this.filter,
+      state: "queued",
+      places: isPartial ? undefined : GROUPED,
+      limit: Math.max(1, room),
+      cursor: position?.from || undefined,
+    })
+    const hasMore = rest.found.length > 0 || rest.next !== undefined
+    if (room === 0) return this.end(hasMore ? cursorAt("") : undefined)
+    for (const entry of rest.found)
+      if (!this.#foundIds.has(entry.task.id)) this.#found.push({ ...entry, cursor: cursorAt(entry.cursor) })
+    return this.end(rest.next && cursorAt(rest.next))
+  }
 }
 
 /** The queues of a block: of the one that a page continues, or of the one that begins with `from`. */
@@ -173,7 +230,18 @@ function blockOf(
 const withoutQueued = (places: string) => places.replace(/ ?queued/, "")
 const NOTHING: Newest = { now: 0, entries: [], isComplete: true }
 
-/** The next entries of these queues, and how far they were read; `more`: there are entries after `last`. */
+/** Entries in order, and how far their places were read. */
+interface Round {
+  now: number
+  calls: number
+  entries: readonly MergedEntry[]
+  /** There are entries after `last`. */
+  more: boolean
+  last: MergedEntry | undefined
+  isPartial: boolean
+}
+
+/** The next entries of these queues. */
 async function readMerged(
   scripts: Scripts,
   queues: readonly string[],
@@ -181,7 +249,7 @@ async function readMerged(
   after: MergedEntry | undefined,
   limit: number,
   { idPart = "", doneRetentionMs }: TimeFilter,
-) {
+): Promise<Round> {
   const [at, queue, place, id] = after ?? ["", "", "", ""]
   const isAscending = places === "leases" || places === "due"
   // At the same time, the lists of a queue come after its sets.
@@ -231,7 +299,7 @@ async function readMerged(
 const writeCursor = ({ places, from, to, last = ["", "", "", ""], isPartial }: Position): string =>
   Buffer.from([places, from, to, ...last, isPartial ? "partial" : ""].join(",")).toString("base64url")
 
-function readCursor(text: string, phases: readonly { places: string }[]): Position {
+function readCursor(text: string, phases: readonly Phase[]): Position {
   const [places, from = "", to = "", ...rest] = Buffer.from(text, "base64url").toString("latin1").split(",")
   const last = rest.slice(0, 4)
   const [at, , place, id] = last
