@@ -42,10 +42,13 @@ local function lacks_room(newest, body, large)
   if group then free_in_group[group] = free_of(group) + 1 end
 end
 
+-- Tasks that were in a ready list when they were cancelled: their policies and ids.
+local withdrawn = {}
+
 -- Creates the task of one run. Returns the answer.
 local function run(name, last, at, overlap, body, large, asked)
   local previous = last ~= "0" and last ~= at and id_of_run(name, last)
-  local ended, withdrawn = false, nil
+  local ended = false
   asked = read_asked(asked)
   -- The answer to a repeated request is that of the first one, whose own task may be the newest.
   local is_repeat = asked.key and redis.call("EXISTS", record .. asked.key) == 1
@@ -54,7 +57,7 @@ local function run(name, last, at, overlap, body, large, asked)
     local newest = open(previous)
     local full = lacks_room(newest, body, large)
     if full then return { full, "", now, false } end
-    withdrawn = newest.state == "queued" and read_policy(newest.policy)
+    if newest.state == "queued" then withdrawn[#withdrawn + 1] = { read_policy(newest.policy), previous } end
     local code, _, attempt, since = unpack(cancel_task(previous, retention))
     ended = { previous, code, attempt, since }
   end
@@ -65,11 +68,6 @@ local function run(name, last, at, overlap, body, large, asked)
     code = "replayed"
   elseif code == "replaced" or sub(code, 1, 7) == "replay_" then
     code = "duplicate"
-  end
-  if withdrawn then
-    -- Otherwise the ready list of a queue without workers would become longer with each run.
-    commit()
-    withdraw(withdrawn, previous)
   end
   return { code, id, now, ended }
 end
@@ -113,6 +111,11 @@ for i = first, #ARGV, fields_each do
   answers[#answers + 1] = answer
 end
 commit()
+if withdrawn[1] then
+  -- Otherwise the ready list of a queue without workers would become longer with each run.
+  for _, of in ipairs(withdrawn) do withdraw(unpack(of)) end
+  commit()
+end
 in_chunks("HSET", lines, schedules)
 in_chunks("ZADD", plans, planned)
 publish(0)
