@@ -56,9 +56,10 @@ end
 local MAX_DROPPED = 300 -- stale ids per call
 
 -- Drops ids at the heads of ready lists whose tasks are not queued, also those of the groups whose turn is there. So a queue in
--- which nothing waits looks empty, even if no worker polls it. Stale ids behind a queued task stay. Returns how many it dropped.
+-- which nothing waits looks empty, even if no worker polls it. Stale ids behind a queued task stay. Returns how many it dropped,
+-- and 1 if a queued task is at a head, otherwise 0.
 local function drop_stale()
-  local dropped = 0
+  local dropped, waiting = 0, 0
   for place = 0, 9 do
     local priority = int(place)
     while dropped < MAX_DROPPED do
@@ -66,7 +67,10 @@ local function drop_stale()
       if not entry then break end
       local group = byte(entry) == TURN and sub(entry, 2)
       local id = group and open_groups().first(priority, group) or entry
-      if redis.call("GETRANGE", task .. id, 0, 5) == "queued" then break end
+      if redis.call("GETRANGE", task .. id, 0, 5) == "queued" then
+        waiting = 1
+        break
+      end
       local _, is_empty = nil, true
       if group then _, is_empty = groups.drain(priority .. group, 1) end
       if is_empty then redis.call("LPOP", ready .. priority) end
@@ -75,5 +79,5 @@ local function drop_stale()
     end
   end
   commit()
-  return dropped
+  return dropped, waiting
 end

@@ -4,7 +4,7 @@
   arguments  limit: how many tasks it moves, and how many of each state it deletes; retention, dead_retention: ms that a
              done or cancelled task and a dead one is kept; keep, keep_dead: how many tasks of `completed`, `done` and `cancelled`
              (each) and how many dead ones are kept; polled: 1 if workers wait at this broker
-  answers    {more (1: there may be more to do), waiting (1: a ready list is not empty), next_event (see next_event),
+  answers    {more (1: there may be more to do), waiting (1: a task is ready), next_event (see next_event),
              next_run (ms until a schedule is due; -1: none), lapsed, died_count, timeouts}
              lapsed, died_count: how many leases lapsed and how many tasks died; timeouts: one line per timeout,
              `event reason attempt worker id time`; absent if there was none
@@ -22,13 +22,8 @@ local trimmed = math.max(
   trim(dead, now - dead_retention, tonumber(keep_dead), limit)
 )
 commit()
-local dropped = drop_stale()
+local dropped, waiting = drop_stale()
 publish(0)
-
-local waiting = 0
-for priority = 0, 9 do
-  if redis.call("EXISTS", ready .. priority) == 1 then waiting = 1 end
-end
 
 local first_run = tonumber(redis.call("ZRANGE", planned, 0, 0, "WITHSCORES")[2] or math.huge)
 local next_run = first_run == math.huge and -1 or math.max(0, first_run - now)
