@@ -255,7 +255,10 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.page.keyboard.press("h")
     await page.reads("Held")
     const before = await legendAt(page, "Throughput", 0.2)
-    await page.page.evaluate("{ const { now } = Date; Date.now = () => now() + 60_000 }")
+    // A minute later by the clock of the page, which ticks every second.
+    await page.page.evaluate(
+      "new Promise(done => { const { now } = Date; Date.now = () => now() + 60_000; setTimeout(done, 1_100) })",
+    )
     await legendAt(page, "Throughput", 0.5)
     expect(await legendAt(page, "Throughput", 0.2)).toBe(before)
     await page.page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "dark" }])

@@ -368,6 +368,17 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     expect((await dashboard.broker.call("GET", `/schedules/${id}`)).status).toBe(404)
   })
 
+  test("a schedule whose payload a token may not see cannot be edited with it, which would lose the payload", async () => {
+    const id = `${freshName()}:secret`
+    const task = { type: "t", payload: "s3cret", redact: true }
+    await call("PUT", `/schedules/${id}`, { cron: "0 3 * * *", task })
+    await using page = await signedIn(`#/schedules/${id}`, secretOf("submitter"))
+    await page.find("button", "Run now")
+    await page.find("region", "Hidden")
+    expect(await page.seen("button", "Edit")).toBeUndefined()
+    await call("DELETE", `/schedules/${id}`)
+  })
+
   test("a queue is paused with a reason and resumed", async () => {
     const held = freshName()
     await submitted({ queue: held })
@@ -549,7 +560,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     const id = await dead(HOSTILE, {
       queue: nasty,
       type: HOSTILE.slice(0, 100),
-      payload: { [HOSTILE]: HOSTILE },
+      payload: { [HOSTILE]: HOSTILE, many: UNSEEN.join("").repeat(300) },
       meta: { team: HOSTILE.slice(0, 100) },
     } as { queue: string })
     await call("POST", `/queues/${nasty}/pause`, { reason: HOSTILE.slice(0, 100) })
