@@ -24,7 +24,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     tokens: [tokenOf("read"), tokenOf("watch")],
     traceUrl: "https://jaeger.example/trace/{trace_id}?uiEmbed=v0",
   })
-  const { signedIn, call } = dashboard
+  const { signedIn, goTo, call } = dashboard
 
   const submit = async (task: object = {}): Promise<string> =>
     (await call<{ task_id: string }>("POST", "/submit", { type: "mail", queue, ...task })).task_id
@@ -82,6 +82,34 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await call("POST", `/cancel/${id}`)
   })
 
+  test("a second click while the request of the first one runs does not submit a second task", async () => {
+    const id = await submit()
+    await call("POST", "/ack", await lease())
+    await using page = await signedIn(`#/tasks/${id}`)
+    const sent: (() => Promise<void>)[] = []
+    await page.page.setRequestInterception(true)
+    page.page.on("request", request => {
+      if (request.method() === "POST") sent.push(() => request.continue())
+      else void request.continue()
+    })
+    const twice = async (act: () => Promise<void>) => {
+      const before = sent.length
+      await act()
+      await until("it is sent", () => sent.length > before)
+      await act()
+      await sent[before]!()
+      await page.find("heading", new RegExp(`^${queue}:(?!${id.split(":")[1]})`))
+      expect(sent.length).toBe(before + 1)
+    }
+    await twice(() => page.click("button", "Run again"))
+    await goTo(page, `#/queues/${queue}`)
+    await page.find("button", "Limits") // which moves the button to click
+    await page.click("button", "Submit task")
+    await page.fill("Type", "mail")
+    await twice(() => page.submitDialog())
+    for (let i = 0; i < 2; i++) await lease()
+  })
+
   test("a page that is told to reload while it loads does so afterwards", async () => {
     const id = await submit({ delay_ms: 3_600_000 })
     await using page = await signedIn(`#/tasks/${id}`)
@@ -118,6 +146,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
 
   test("a task is submitted with a form, and run again when it has ended", async () => {
     await using page = await signedIn(`#/queues/${queue}`)
+    await page.find("button", "Limits") // which moves the button to click
     await page.click("button", "Submit task")
     await page.fill("Type", "report")
     await page.fill("Payload", "[1.0]")
