@@ -43,11 +43,11 @@ async function sweepAll(
   return ended.slice(0, count)
 }
 
-test("of many queues that are due at one instant, four are swept at a time", async () => {
+test("of many queues that are due at one instant, eight are swept at a time", async () => {
   using held = heldSweeper()
   for (const queue of namesOf(20)) held.sweeper.sweepIn(queue, 0)
   for (let ended = 0; ended < 20; ended++) {
-    const most = Math.min(20, ended + 4)
+    const most = Math.min(20, ended + 8)
     await until("each free place is taken", () => held.started.length >= most)
     expect(held.started).toHaveLength(most)
     held.ends[ended]!(NOTHING_MORE)
