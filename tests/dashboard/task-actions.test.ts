@@ -42,6 +42,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   test("a scheduled task is edited and run now", async () => {
     const id = await submit({ delay_ms: 3_600_000, payload: { n: 1 }, meta: { team: "a" } })
     await using page = await signedIn(`#/tasks/${id}`)
+    await page.reads(/Due\s+in (1 h|59 min)/)
     await page.click("button", "Edit")
     await page.fill("Payload", '{"n": 12345678901234567890')
     await page.submitDialog()
