@@ -23,7 +23,7 @@ const WINDOW_MS = 1_700
 /** How many tasks a request of the client has that submits as many tasks as fire: as many as a call that fires. */
 const PER_REQUEST = 10
 /** How many windows of each kind a round has: their p99 varies by a factor. */
-const WINDOWS_PER_ROUND = 4
+const WINDOWS_PER_ROUND = 3
 const POLL_MS = 20
 
 const queueOf = (i: number) => `queue-${i % QUEUES}`
