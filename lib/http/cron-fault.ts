@@ -1,4 +1,4 @@
-/** Says what is wrong with a cron expression, field by field, and what would be right. */
+/** Says what is wrong with a cron expression, field by field, and what would be right, without repeating what was sent. */
 
 /** Each field: its name, its values, how many there are, and with what they begin again. */
 const FIELDS = [
@@ -20,26 +20,25 @@ export function faultOfCron(cron: string): string | undefined {
   if (cron.startsWith("@"))
     return NICKNAMES.test(cron)
       ? undefined
-      : `\`cron\` takes the nicknames @hourly, @daily, @weekly, @monthly and @yearly, not "${cron}". For an interval such as five minutes, send \`every_ms\`: 300000.`
+      : `\`cron\` takes the nicknames @hourly, @daily, @weekly, @monthly and @yearly. For an interval such as five minutes, send \`every_ms\`: 300000.`
   const texts = cron.split(" ")
   if (texts.length !== FIELDS.length)
-    return `\`cron\` must have five fields (minute hour day month weekday), such as \`0 7 * * mon-fri\`, and "${cron}" has ${texts.length}. Seconds and years are not supported.`
+    return `\`cron\` must have five fields (minute hour day month weekday), such as \`0 7 * * mon-fri\`, but has ${texts.length}. Seconds and years are not supported.`
   for (const [i, text] of texts.entries()) {
     const fault = faultOfField(i, text)
     if (fault !== undefined) return fault
   }
-  return problemOf(cron) === null ? `\`cron\` must match at least one day: "${cron}" never does.` : undefined
+  return problemOf(cron) === null ? `\`cron\` must match at least one day; this one never does.` : undefined
 }
 
 function faultOfField(i: number, text: string): string | undefined {
   const [name, values, size, period] = FIELDS[i]!
-  const step = text.split(",").find(part => Number(part.split("/")[1]) > size)
-  if (step !== undefined)
-    return `The ${name} of \`cron\` has the step "${step}", which is more than ${size}: the steps begin again with each ${period}. For a longer interval, send \`every_ms\`.`
+  if (text.split(",").some(part => Number(part.split("/")[1]) > size))
+    return `The ${name} of \`cron\` has a step of more than ${size}, but the steps begin again with each ${period}. For a longer interval, send \`every_ms\`.`
   const problem = problemOf(FIELDS.map((_, other) => (other === i ? text : "*")).join(" "))
   if (typeof problem !== "string") return undefined
   const foreign = FOREIGN.test(text) ? " L, W, #, ? and H are not supported." : ""
-  return `The ${name} of \`cron\` is "${text}": ${problem}. It takes \`*\`, values from ${values}, ranges such as 1-5, lists such as 1,5, and steps such as */2.${foreign}`
+  return `The ${name} of \`cron\` cannot be read: ${problem}. It takes \`*\`, values from ${values}, ranges such as 1-5, lists such as 1,5, and steps such as */2.${foreign}`
 }
 
 /** Why Bun cannot read the expression; null if it never matches. */
