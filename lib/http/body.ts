@@ -134,10 +134,10 @@ const faultOf = (message: string): string =>
     .replace(/^JSON Parse error: /, "")
     .replace(
       /^Unexpected identifier .*/s,
-      "Unexpected word, such as NaN, None or a text without double quotes",
+      "Unexpected word, such as NaN, None or a string without double quotes",
     )
     .replace(/^Unrecognized token .*/s, "Unexpected character")
-    .replace(/^Invalid escape character .*|.* is not a valid unicode escape$/s, "Invalid escape in a text")
+    .replace(/^Invalid escape character .*|.* is not a valid unicode escape$/s, "Invalid escape in a string")
     .replace(/^Unable to parse.*/s, "Something follows the end of the value")
 
 function refuseCutOff(error: unknown): never {

@@ -23,25 +23,27 @@ export function faultOfCron(cron: string): string | undefined {
       : `\`cron\` takes the nicknames @hourly, @daily, @weekly, @monthly and @yearly. For an interval such as five minutes, send \`every_ms\`: 300000.`
   const texts = cron.split(" ")
   if (texts.length !== FIELDS.length)
-    return `\`cron\` must have five fields (minute hour day month weekday), such as \`0 7 * * mon-fri\`, but has ${texts.length}. Seconds and years are not supported.`
+    return `\`cron\` must have five fields (minute hour day month weekday), such as \`0 7 * * mon-fri\`, but has ${texts.length} of them. Seconds and years are not supported.`
   for (const [i, text] of texts.entries()) {
     const fault = faultOfField(i, text)
     if (fault !== undefined) return fault
   }
-  return problemOf(cron) === null ? `\`cron\` must match at least one day; this one never does.` : undefined
+  return problemOf(cron) === null
+    ? "`cron` must match at least one day, but no day of any year matches."
+    : undefined
 }
 
 function faultOfField(i: number, text: string): string | undefined {
   const [name, values, size, period] = FIELDS[i]!
   if (text.split(",").some(part => Number(part.split("/")[1]) > size))
-    return `The ${name} of \`cron\` has a step of more than ${size}, but the steps begin again with each ${period}. For a longer interval, send \`every_ms\`.`
+    return `The ${name} of \`cron\` has a step above ${size}, but steps start again with each ${period}. For a longer interval, send \`every_ms\`.`
   const problem = problemOf(FIELDS.map((_, other) => (other === i ? text : "*")).join(" "))
   if (typeof problem !== "string") return undefined
-  const foreign = FOREIGN.test(text) ? " L, W, #, ? and H are not supported." : ""
-  return `The ${name} of \`cron\` cannot be read: ${problem}. It takes \`*\`, values from ${values}, ranges such as 1-5, lists such as 1,5, and steps such as */2.${foreign}`
+  const fault = FOREIGN.test(text) ? "L, W, #, ? and H are not supported" : problem
+  return `The ${name} of \`cron\` cannot be read: ${fault}. It takes \`*\`, values from ${values}, ranges such as 1-5, lists such as 1,5, and steps such as */2.`
 }
 
-/** Why Bun cannot read the expression; null if it never matches. */
+/** Why Bun cannot read the expression; undefined if it can, null if the expression never matches. */
 function problemOf(cron: string): string | null | undefined {
   try {
     return Bun.cron.parse(cron, 0, { tz: "UTC" }) === null ? null : undefined

@@ -50,7 +50,7 @@ local NO_ENTRY = { due = "no_due", leases = "no_lease", dead = "no_index", cance
 local WAITS = { scheduled = true, retrying = true, queued = true }
 local ENDED = { done = true, dead = true, cancelled = true }
 
-local MAX_LOOKED = 100000 -- entries of the lists that one call searches, and of a ready list that is searched at all
+local MAX_LOOKED = 100000 -- list entries after which a call stops searching; longer ready lists are not searched
 local MAX_COUNTED = 1000 -- entries of groups of which one check adds up the lengths
 
 local NO_EXTRAS = {}

@@ -1,5 +1,5 @@
---[[ deletion: how tasks are deleted: one task, or up to `limit` that are past their retention or too many; and how ids leave
-  the ready lists whose tasks were cancelled, expired or deleted. ]]
+--[[ deletion: how tasks are deleted: one task, or up to `limit` that are past their retention or too many; and how the
+  ids of cancelled, expired and deleted tasks leave the ready lists. ]]
 -- Deletes a waiting or ended task with its payload. The caller has removed it from its place.
 local function delete_task(t)
   if t.finished == "0" then
@@ -55,9 +55,9 @@ end
 
 local MAX_DROPPED = 300 -- stale ids per call
 
--- Drops ids at the heads of ready lists whose tasks are not queued, also those of the groups whose turn is there. So a queue in
--- which nothing waits looks empty, even if no worker polls it. Stale ids behind a queued task stay. Returns how many it dropped,
--- and 1 if a queued task is at a head, otherwise 0.
+-- Drops stale ids, those whose tasks are not queued, from the heads of the ready lists and of the groups whose turn is there. So
+-- a queue in which nothing waits looks empty, even if no worker polls it. Stale ids behind a queued task stay. Returns how many it
+-- dropped, and 1 if it found a queued task at a head, otherwise 0. After MAX_DROPPED ids it stops looking.
 local function drop_stale()
   local dropped, waiting = 0, 0
   for place = 0, 9 do
@@ -71,8 +71,7 @@ local function drop_stale()
         waiting = 1
         break
       end
-      local _, is_empty = nil, true
-      if group then _, is_empty = groups.drain(priority .. group, 1) end
+      local is_empty = not group or select(2, groups.drain(priority .. group, 1))
       if is_empty then redis.call("LPOP", ready .. priority) end
       if group and is_empty then groups.drop_turn(priority) end
       dropped = dropped + 1

@@ -19,7 +19,7 @@
                                            the queue or the group has no room: a planned run is retried after a second
              "replayed" | "conflict"       the idempotency key was used before: for this task, or for another request. A repeated
                                            request that got "duplicate" gets it again
-  cost       O(n log N)
+  cost       O(n log N), plus O(1,000) for each queued task that it cancels
   invariant  one planned time creates at most one task: whoever creates it moves the plan in the same call ]]
 local retention, ttl = unpack(ARGV)
 local first, fields_each = 3, 11

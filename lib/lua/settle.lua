@@ -56,7 +56,7 @@ local function end_unparsed(id, key, lease)
 end
 
 local others, has_other = {}, {} -- other items; by id, whether one of them is of this task: later items must wait for it
-local groups_before = {} -- by index of such an item, how long of_groups is before it
+local groups_before = {} -- by index in `others`: the length of of_groups when that item was read
 for i = first, #ARGV, fields_each do
   local id, lease, outcome, retry, text = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   local is_plain = outcome == "done" and text == "" and lease ~= "" and not has_other[id]

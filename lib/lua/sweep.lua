@@ -4,7 +4,7 @@
   arguments  limit: how many tasks it moves, and how many of each state it deletes; retention, dead_retention: ms that a
              done or cancelled task and a dead one is kept; keep, keep_dead: how many tasks of `completed`, `done` and `cancelled`
              (each) and how many dead ones are kept; polled: 1 if workers wait at this broker
-  answers    {more (1: there may be more to do), waiting (1: a task is ready), next_event (see next_event),
+  answers    {more (1: there may be more to do), waiting (1: a task is ready; maybe 0 if more is 1), next_event (see next_event),
              next_run (ms until a schedule is due; -1: none), lapsed, died_count, timeouts}
              lapsed, died_count: how many leases lapsed and how many tasks died; timeouts: one line per timeout,
              `event reason attempt worker id time`; absent if there was none

@@ -49,7 +49,7 @@ const LATE_MS = 1_750
  * short, because that broker may die.
  */
 const LEFT_MS = 200
-/** How long a queue waits after a fault, such as a Redis that is down. */
+/** The delay after an error, for example while Redis is down. */
 const RETRY_MS = 500
 
 /** How long runs are computed before requests get their turn: after an outage a schedule may have missed thousands of times. */
@@ -138,6 +138,7 @@ export class ScheduleFiring {
         yield fires.slice(0, size)
         fires = fires.slice(size)
         size = this.#sizeOfCall()
+        computingSince = performance.now()
       }
     }
     if (fires.length > 0) yield fires

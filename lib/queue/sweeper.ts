@@ -16,7 +16,7 @@ const FIRST_CHECKS_PER_SECOND = 2_000
 const RETRY_MS = 500
 /** How many sweeps run at a time. If each moves ten tasks, they take about 1 ms of Redis' time together; with 200 tasks, 16 ms. */
 const MAX_AT_ONCE = 8
-/** A sweep that takes longer does not delay others: its node of a Cluster may be down, and those of other queues may not. */
+/** After this time a sweep frees its place, though it goes on: its node of a Cluster may be down, and those of other queues up. */
 const MAX_HELD_MS = 20
 /** Bounds a timer; when it fires, a later deadline gets a new one. */
 const MAX_TIMER_MS = 60_000
@@ -85,7 +85,7 @@ export class Sweeper {
     this.#timer = setTimeout(() => this.#collectDue(), ms).unref()
   }
 
-  /** Adds the queues that are due now to those that wait. These were due before. */
+  /** Adds the queues that are due now behind those that wait already. */
   #collectDue(): void {
     this.#wakeAt = Number.POSITIVE_INFINITY
     const now = performance.now()

@@ -27,7 +27,7 @@ test.each(POSTS)("POST %s with invalid JSON is 400 bad_json", async path => {
     ])
 })
 
-const WORD = "Unexpected word, such as NaN, None or a text without double quotes"
+const WORD = "Unexpected word, such as NaN, None or a string without double quotes"
 test("a body that is not JSON is answered with what is wrong and what would be right", async () => {
   await using broker = await testBroker()
   for (const [body, fault] of [
@@ -39,8 +39,8 @@ test("a body that is not JSON is answered with what is wrong and what would be r
     ["{'type':'a'}", "Single quotes (') are not allowed in JSON"],
     ["type=a", WORD],
     ["<type>", "Unexpected character"],
-    ['{"type":"\\d"}', "Invalid escape in a text"],
-    ['{"type":"\\ud8"}', "Invalid escape in a text"],
+    ['{"type":"\\d"}', "Invalid escape in a string"],
+    ['{"type":"\\ud8"}', "Invalid escape in a string"],
     ['{"type":"a"}\n{"type":"b"}', "Something follows the end of the value"],
     ['{"type":"a"', "Expected '}'"],
     [new Uint8Array([0x22, 0xe4, 0x22]), "It is not UTF-8"],

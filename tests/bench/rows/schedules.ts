@@ -20,7 +20,7 @@ const SETTLE_MS = 500
 const LEAD_MS = 1_500
 /** How long a window without firing takes: about as long as one in which all schedules fire. */
 const WINDOW_MS = 1_700
-/** How many tasks a request of the client has that submits as many tasks as fire: as many as a call that fires. */
+/** How many tasks a request of the submitting client has: as many as a call that fires. */
 const PER_REQUEST = 10
 /** How many windows of each kind a round has: their p99 varies by a factor. */
 const WINDOWS_PER_ROUND = 3
