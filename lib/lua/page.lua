@@ -12,7 +12,7 @@
   cost       O(limit + queues × places); in the place of the previous page O(log² N) for a zset, O(N / 100) for "completed" and
              O(index) for a list whose head has moved, 14 ns per index
   invariant  what stays in its place during a listing is listed, even if the last entry of a page has left or others have
-             come or gone ]]
+             come or gone. Only the first tasks of a few groups may be missing if most of these groups leave between two pages ]]
 local queues, places, limit, bytes, part, place, score, id = unpack(ARGV)
 local MAX_CHUNKS = 20 -- parts of `limit` entries of a ready list that one call reads, as turns are left out
 local MAX_RETURNED = 1000 -- tasks that may return to the head of a list between two pages

@@ -32,13 +32,18 @@ local function is_active(id)
   return t and t.finished == "0"
 end
 
--- What is full, if there is no room for a task beside the newest one. If that one waits, it leaves its place to the task.
+-- What is full, if there is no room for a task beside the newest one. If that one waits, the task gets what it occupies.
 local function lacks_room(newest, body, large)
-  local needed = newest.state == "processing" and 1 or 0
+  local waits = newest.state ~= "processing"
   local size, group = size_of_new(body, large), read_policy(policy_of_body(body)).group
-  local full = take_room(needed, needed * size, group and { [group] = needed } or {})
+  local freed = waits and max_bytes > 0 and size_of(newest.id, type_and_payload(newest)) or 0
+  -- A task that backs off counts for the queue, but not for its group.
+  local frees_group = newest.state == "queued" and read_policy(newest.policy).group == group
+  local in_group = group and { [group] = frees_group and 0 or 1 } or {}
+  local full = take_room(waits and 0 or 1, math.max(0, size - freed), in_group)
   if full then return full end
-  free_depth, free_bytes = free_depth + 1, free_bytes + size -- `submit` takes them
+  -- `submit` takes the room of the whole task.
+  free_depth, free_bytes = free_depth + 1, free_bytes + math.max(size, freed)
   if group then free_in_group[group] = free_of(group) + 1 end
 end
 

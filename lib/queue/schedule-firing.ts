@@ -163,7 +163,8 @@ export class ScheduleFiring {
     )
     const item = { ...fire.item, planned_at: "" }
     const [answer] = await this.#call(queue, [{ ...fire, item }], true)
-    const [code, id, createdAt] = answer!
+    const [code, id, createdAt, cancelled] = answer!
+    if (cancelled !== null) this.#recordCancelled(queue, cancelled)
     if (code === "fired") this.#recordFired(queue, fire, createdAt)
     return { code, id: joinId(queue, id) }
   }

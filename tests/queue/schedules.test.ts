@@ -1,5 +1,5 @@
 /** Schedules over HTTP: one task per planned time, whatever happens in between. Tests move planned times into the past. */
-import { expect, test } from "bun:test"
+import { expect, spyOn, test } from "bun:test"
 import { createLog } from "../../lib/log.ts"
 import { Counters } from "../../lib/observe/counters.ts"
 import { ScheduleFiring } from "../../lib/queue/schedule-firing.ts"
@@ -500,6 +500,32 @@ test("in a full group `cancel` gives the place of a waiting task to the new one,
   expect(await s.view()).toMatchObject({ fired: 6, skipped: 0, last: { state: "queued" } })
   const leased = await s.q.lease(10)
   expect(leased).toHaveLength(1)
+})
+
+test("`cancel` exceeds no limit with a place or bytes that the newest task does not occupy", async () => {
+  const task = { type: "t", group: "a", payload: "x", backoff: { kind: "fixed", delay_ms: 600_000 } }
+  await using s = await Scheduled.open({ ...RARE, task, on_overlap: "cancel" }, { maxQueueBytes: 1_000 })
+  const groups = { groups: { max_waiting: 1 } }
+  expect((await s.q.ask("PUT", `/queues/${s.q.queue}/settings`, groups)).status).toBe(200)
+  await s.post("run")
+  const [backsOff] = await s.q.lease()
+  await s.q.ack(backsOff!, { status: "failed" })
+  await s.q.submit({ group: "a" })
+  expect((await s.post("run")).body.code).toBe("group_full") // a task that backs off has no place in its group
+  await s.q.submit({ group: "b" })
+  await s.put({ ...RARE, task: { ...task, group: "b" }, on_overlap: "cancel" })
+  expect((await s.post("run")).body.code).toBe("group_full") // the place of the newest task is in another group
+  await s.put({ ...RARE, task: { ...task, group: "c", payload: "x".repeat(5_000) }, on_overlap: "cancel" })
+  expect((await s.post("run")).body.code).toBe("queue_full")
+  expect(await s.q.task(backsOff!.id)).toMatchObject({ status: "retrying" })
+})
+
+test("a task that a run by hand cancels has an event", async () => {
+  await using s = await Scheduled.open({ ...RARE, on_overlap: "cancel" })
+  const { task_id } = (await s.post("run")).body
+  const publish = spyOn(s.q.broker.queue.parts.outcomes, "publish")
+  await s.post("run")
+  expect(publish.mock.calls.map(([event, id]) => [event, id])).toEqual([["cancelled", task_id]])
 })
 
 test("while Redis is full a schedule is refused, and a due one waits and fires afterwards", async () => {
