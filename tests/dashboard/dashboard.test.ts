@@ -322,7 +322,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.reads(/02:30 GMT-[45]/)
     await page.fill("Expression", "0 0 30 2 *")
     page.expectFaults(/400|404/) // 404: before it saves, it asks whether there is one
-    await page.reads("never does")
+    await page.reads("no day of any year matches")
     await page.fill("Expression", "30 2 * * *")
     await page.reads(/02:30 GMT-[45]/)
     expect(await page.barriers()).toEqual([])
