@@ -232,7 +232,7 @@ const GROUP_DAMAGE: [what: string, kind: string, damage: (q: Audited) => Promise
   [
     "a queued task that is not the first of its group",
     "not_listed",
-    q => q.redis.hset(q.direct.key("firsts"), "5b", "stale"),
+    q => q.redis.hset(q.direct.key("firsts"), "5b", "second"),
   ],
   ["a group that is not in line", "no_turn", q => q.redis.lrem(q.direct.key("ready", "5"), 0, "=b")],
   ["a held turn that is lost", "no_turn", q => q.redis.zrem(q.direct.key("expiring"), "=9c")],
