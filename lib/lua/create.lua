@@ -125,6 +125,7 @@ local function create(id, body, large, starts, asked)
     local policy = read_policy(policy_of_body(body))
     make_ready(id, policy.priority, false, policy.group)
     write(id, task .. id, NEW .. body)
+    opened[id] = nil -- this call may have looked for the task before
     return "queued"
   end
   local t = parse(id, NEW .. body)
