@@ -37,11 +37,11 @@ end
 local answer = { now, "", "" }
 
 -- Names of a hash that HSCAN reads in batches: in the batch at the cursor `score`, in order, the next ones after `name`, even
--- if that has left; then those of the next batches. A batch is one bucket of the hash, as in page.lua.
+-- if that has left; then those of the next batches.
 local function next_of(read)
   local cursor, last, names = score == "" and "0" or score, name, {}
   repeat
-    local found, _, next_cursor = read(cursor, 1)
+    local found, _, next_cursor = read(cursor)
     table.sort(found, function(a, b) return is_after(b, a) end)
     for _, one in ipairs(found) do
       if last == "" or is_after(one, last) then

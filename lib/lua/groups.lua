@@ -501,19 +501,20 @@ function open_groups()
       return found and match(found, "^(.*)\n")
     end
 
-    -- The fields and values of a hash from a cursor of HSCAN, about `most` of them, and the next cursor.
-    local function read_from(hash, cursor, most)
-      local next_cursor, found = unpack(redis.call("HSCAN", hash, cursor, "COUNT", most))
+    -- The fields and values of a hash at a cursor of HSCAN, and the next cursor. They are one bucket of the hash: HSCAN fills a
+    -- larger batch with other buckets when entries have left, and a page would take these for entries that were listed before.
+    local function read_from(hash, cursor)
+      local next_cursor, found = unpack(redis.call("HSCAN", hash, cursor, "COUNT", 1))
       local fields, values = {}, {}
       for i = 1, #found, 2 do fields[#fields + 1], values[#values + 1] = found[i], found[i + 1] end
       return fields, values, next_cursor
     end
 
     -- Groups with overrides.
-    function groups.overridden(cursor, most) return read_from(overrides, cursor, most) end
+    function groups.overridden(cursor) return read_from(overrides, cursor) end
 
     -- Entries with a first id, and these ids.
-    function groups.with_first(cursor, most) return read_from(firsts, cursor, most) end
+    function groups.with_first(cursor) return read_from(firsts, cursor) end
 
     -- How many tasks of a group wait.
     function groups.waiting(name)

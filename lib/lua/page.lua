@@ -52,12 +52,11 @@ local function add_grouped(entries)
 end
 
 -- Adds first ids of groups, in the batches and with the cursors of HSCAN: each batch in order, after the last task of the
--- previous page, even if that has left. A batch is one bucket of the hash: HSCAN fills a larger one with other buckets when
--- entries have left, and their ids would be taken for those that were listed before.
+-- previous page, even if that has left.
 local function add_firsts(entries)
   local cursor, last = score == "" and 0 or score, id
   repeat
-    local _, ids, next_cursor = open_groups().with_first(int(cursor), 1)
+    local _, ids, next_cursor = open_groups().with_first(int(cursor))
     table.sort(ids, function(a, b) return is_after(b, a) end)
     for _, found in ipairs(ids) do
       if last == "" or is_after(found, last) then
