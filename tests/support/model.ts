@@ -29,6 +29,20 @@ export interface SubmitRequest {
   group: string
 }
 
+/** What a submit with `replace` changes in the task that holds its unique key. */
+const REPLACED = [
+  "type",
+  "payload",
+  "priority",
+  "maxRetries",
+  "maxCrashes",
+  "backoff",
+  "limited",
+  "expiring",
+  "members",
+  "group",
+] as const
+
 export interface ModelTask extends SubmitRequest {
   state: State
   attempt: number
@@ -107,34 +121,11 @@ export class Model {
       const code = request.replace && isWaiting(holder) ? "replaced" : "duplicate"
       if (key) this.records.set(key, { print, id: holder.id, code })
       if (code === "duplicate") return [code, holder.id]
-      const {
-        type,
-        payload,
-        priority,
-        maxRetries,
-        maxCrashes,
-        backoff,
-        limited,
-        expiring,
-        later,
-        members,
-        group,
-      } = request
+      const { priority, later, group } = request
       const moves = holder.state === "queued" && (holder.priority !== priority || holder.group !== group)
       if (holder.group !== group) this.groups.leave({ ...holder })
       if (moves) this.withdraw(holder)
-      Object.assign(holder, {
-        type,
-        payload,
-        priority,
-        maxRetries,
-        maxCrashes,
-        backoff,
-        limited,
-        expiring,
-        members,
-        group,
-      })
+      for (const member of REPLACED) Object.assign(holder, { [member]: request[member] })
       Object.assign(holder, { checkpoint: "", expired: 0 })
       if (moves) this.#makeReady(holder)
       if (holder.state === "scheduled" && later) holder.past = 0
