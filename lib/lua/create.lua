@@ -46,9 +46,9 @@ local function start_of(when)
 end
 
 -- The time to live of an item starts now, by the clock of Redis.
-local function set_expiry(t, asked)
-  if not asked.expires then return end
-  local expires = now + asked.expires
+local function set_expiry(t, options)
+  if not options.expires then return end
+  local expires = now + options.expires
   t.policy = with_expiry(t.policy, int(expires))
   join(expiring, expires, t.id)
 end
@@ -93,7 +93,7 @@ end
 
 -- A waiting task becomes what this item says: type, payload, policy and labels. It keeps its id, its place unless the
 -- priority or group differs, its counters and its history.
-local function replace(holder, body, large, starts, asked)
+local function replace(holder, body, large, starts, options)
   -- If this call has created or changed the task before: its entries must be written before some of them are removed.
   commit()
   local t = open(holder)
@@ -107,7 +107,7 @@ local function replace(holder, body, large, starts, asked)
   if moves and before.group then open_groups().leave(before.group, holder) end
   t.policy = policy
   leave(expiring, holder)
-  set_expiry(t, asked)
+  set_expiry(t, options)
   new_extras = read_extras(new_extras)
   extras(t).extra = new_extras.extra
   extras(t).redact = extras(t).redact or new_extras.redact -- the history may be about the old payload
@@ -118,10 +118,10 @@ local function replace(holder, body, large, starts, asked)
   return "replaced"
 end
 
-local function create(id, body, large, starts, asked)
+local function create(id, body, large, starts, options)
   set_payload(id, large)
   -- Most tasks need no table: a run of a schedule then takes 6.6 µs of Redis CPU instead of 9.0.
-  if starts <= now and not asked.unique and not asked.expires then
+  if starts <= now and not options.unique and not options.expires then
     local policy = read_policy(policy_of_body(body))
     make_ready(id, policy.priority, false, policy.group)
     write(id, task .. id, NEW .. body)
@@ -130,10 +130,10 @@ local function create(id, body, large, starts, asked)
   end
   local t = parse(id, NEW .. body)
   opened[id] = t
-  set_expiry(t, asked)
-  if asked.unique then
-    extras(t).unique = asked.unique
-    redis.call("SET", unique .. asked.unique, id)
+  set_expiry(t, options)
+  if options.unique then
+    extras(t).unique = options.unique
+    redis.call("SET", unique .. options.unique, id)
   end
   if starts > now then
     t.state = "scheduled"
@@ -146,35 +146,35 @@ local function create(id, body, large, starts, asked)
   return t.state
 end
 
--- What an item asks for beside its text, by name. The group is part of the policy line.
-local function read_asked(text) return (text == "" or byte(text) == TURN) and {} or cjson.decode(text) end
+-- The options of an item, by name. The group is part of the policy line.
+local function read_options(text) return (text == "" or byte(text) == TURN) and {} or cjson.decode(text) end
 
 -- Creates a task, or says why not: the codes of submit.lua. ttl: ms that an idempotency record is kept.
-local function submit(id, body, large, asked, ttl)
-  local known = asked.key and redis.call("GET", record .. asked.key)
+local function submit(id, body, large, options, ttl)
+  local known = options.key and redis.call("GET", record .. options.key)
   if known then
     local print, known_id, code = match(known, "^(%S+) (%S+) (%S+)")
-    if print ~= asked.print then return "conflict", id end
+    if print ~= options.print then return "conflict", id end
     return "replay_" .. code, known_id
   end
   if loaded[id] or opened[id] or redis.call("EXISTS", task .. id) == 1 then return "exists", id end
-  local starts = start_of(asked.when or "")
-  local holder = asked.unique and redis.call("GET", unique .. asked.unique)
+  local starts = start_of(options.when or "")
+  local holder = options.unique and redis.call("GET", unique .. options.unique)
   if holder and not open(holder) then holder = nil end
   local code
   if not holder then
     local group = read_policy(policy_of_body(body)).group
     local full = take_room(1, size_of_new(body, large), group and { [group] = 1 } or {})
     if full then return full, id end
-    code = create(id, body, large, starts, asked)
+    code = create(id, body, large, starts, options)
     if max_bytes > 0 then add_bytes(size_of_new(body, large)) end
-  elseif asked.mode == "replace" then
-    code = replace(holder, body, large, starts, asked)
+  elseif options.mode == "replace" then
+    code = replace(holder, body, large, starts, options)
     if code == "full_bytes" or code == "full_group" then return code, id end
   else
     code = "duplicate"
   end
   local answered_id = holder or id
-  if asked.key then redis.call("SET", record .. asked.key, asked.print .. " " .. answered_id .. " " .. code, "PX", ttl) end
+  if options.key then redis.call("SET", record .. options.key, options.print .. " " .. answered_id .. " " .. code, "PX", ttl) end
   return code, answered_id
 end

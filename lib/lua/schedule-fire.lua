@@ -5,7 +5,7 @@
              version and planned_at as the caller read them (planned_at "": create a task now and keep the plan); next_at:
              the planned time that follows (0: none); score: when that run starts ("+inf": never); missed: how many planned
              times get no task; at: the time for which a task is created ("": none); overlap: what happens if the newest
-             task has not ended: "allow" | "skip" | "cancel"; body, large, asked: of the task, as for submit
+             task has not ended: "allow" | "skip" | "cancel"; body, large, options: of the task, as for submit
   answers    now, if each of them created its task and cancelled none; otherwise for each {code, id of the task or the one
              that prevented it, now, cancelled}; cancelled: false, or {id, code, attempt, at} of the newest task, as cancel
              answers them
@@ -51,12 +51,12 @@ end
 local withdrawn = {}
 
 -- Creates the task of one run. Returns the answer.
-local function run(name, last, at, overlap, body, large, asked)
+local function run(name, last, at, overlap, body, large, options)
   local previous = last ~= "0" and last ~= at and id_of_run(name, last)
   local ended = false
-  asked = read_asked(asked)
+  options = read_options(options)
   -- The answer to a repeated request is that of the first one, whose own task may be the newest.
-  local is_repeat = asked.key and redis.call("EXISTS", record .. asked.key) == 1
+  local is_repeat = options.key and redis.call("EXISTS", record .. options.key) == 1
   if overlap ~= "allow" and not is_repeat and previous and is_active(previous) then
     if overlap == "skip" then return { "skipped", previous, now, false } end
     local newest = open(previous)
@@ -66,7 +66,7 @@ local function run(name, last, at, overlap, body, large, asked)
     local code, _, attempt, since = unpack(cancel_task(previous, retention))
     ended = { previous, code, attempt, since }
   end
-  local code, id = submit(id_of_run(name, at), body, large, asked, ttl)
+  local code, id = submit(id_of_run(name, at), body, large, options, ttl)
   if code == "queued" then
     code = "fired"
   elseif code == "replay_queued" then
@@ -89,12 +89,12 @@ local function plan_run(score, name)
   plans[#plans + 1] = name
 end
 for i = first, #ARGV, fields_each do
-  local name, version, planned_at, next_at, score, missed, at, overlap, body, large, asked = unpack(ARGV, i, i + fields_each - 1)
+  local name, version, planned_at, next_at, score, missed, at, overlap, body, large, options = unpack(ARGV, i, i + fields_each - 1)
   local text = texts[name]
   local found, plan, fired, missed_before, skipped, last, paused, rest = match(text, SCHEDULE)
   local answer = { "stale", "", now, false }
   if found == version and (planned_at == "" or plan == planned_at) then
-    answer = at == "" and { "missed", "", now, false } or run(name, last, at, overlap, body, large, asked)
+    answer = at == "" and { "missed", "", now, false } or run(name, last, at, overlap, body, large, options)
     local code = answer[1]
     -- A run by hand changes nothing unless it creates a task. A planned one has no idempotency key.
     if code == "fired" or planned_at ~= "" and not FULL[code] then

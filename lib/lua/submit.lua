@@ -1,7 +1,7 @@
 #!lua
 --[[ submit: create tasks that are ready at once or later.
   arguments  ttl: ms that an idempotency record is kept; then for each: id; body: its text from the policy on (see record.lua);
-             large: the payload, if the body does not contain it; asked: "", or `=` and the name of the group if it asks for
+             large: the payload, if the body does not contain it; options: "", or `=` and the name of the group if it asks for
              nothing else, or a JSON object of strings: when (the task becomes ready: "+ms" from now, or a time), key (of the
              idempotency record), print (of the request), unique (key), mode ("replace": a waiting duplicate becomes what this
              item says), expires (ms from now)
@@ -28,14 +28,14 @@ local created, plain, plain_at, all_plain = {}, {}, 0, true -- created: by id, t
 local by_group = {} -- how many of these tasks each group has
 for i = first, #ARGV, fields_each do
   local id, large = ARGV[i], ARGV[i + 2]
-  local asked = ARGV[i + 3]
-  if asked ~= "" and byte(asked) ~= TURN or created[id] ~= nil then
+  local options = ARGV[i + 3]
+  if options ~= "" and byte(options) ~= TURN or created[id] ~= nil then
     all_plain = false
     created[id] = created[id] or false -- false: an earlier item that asks for more has this id, so later ones must wait for it
   else
     created[id] = i
-    if asked ~= "" then
-      local group = sub(asked, 2)
+    if options ~= "" then
+      local group = sub(options, 2)
       by_group[group] = (by_group[group] or 0) + 1
     end
     plain[plain_at + 1] = task .. id
@@ -83,11 +83,11 @@ if #plain > 0 and redis.call("MSETNX", unpack(plain)) == 0 then
 end
 
 local function enqueue(i)
-  local id, priority, asked = ARGV[i], sub(ARGV[i + 1], 1, 1), ARGV[i + 3]
-  if asked == "" then
+  local id, priority, options = ARGV[i], sub(ARGV[i + 1], 1, 1), ARGV[i + 3]
+  if options == "" then
     make_ready(id, priority)
   else
-    open_groups().push(sub(asked, 2), priority, id)
+    open_groups().push(sub(options, 2), priority, id)
   end
   if max_bytes > 0 then add_bytes(size_of_new(ARGV[i + 1], ARGV[i + 2])) end
 end
@@ -103,12 +103,12 @@ end
 
 local answers = {}
 for i = first, #ARGV, fields_each do
-  local id, body, large, asked = unpack(ARGV, i, i + fields_each - 1)
+  local id, body, large, options = unpack(ARGV, i, i + fields_each - 1)
   local code = "queued"
   if created[id] == i then
     enqueue(i)
   else
-    code, id = submit(id, body, large, read_asked(asked), ttl)
+    code, id = submit(id, body, large, read_options(options), ttl)
   end
   answers[#answers + 1] = { code, id, now }
 end

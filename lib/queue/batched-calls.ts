@@ -32,8 +32,8 @@ export function batchSubmits(
       queue,
       { ttl: idempotencyTtlMs },
       items.map(({ localId, task }) => {
-        const { body, large, asked } = encodeNewTask(task)
-        return { id: localId, body, large, asked }
+        const { body, large, options } = encodeNewTask(task)
+        return { id: localId, body, large, options }
       }),
     )
     onSent(queue, items.filter(({ task }) => task.when === undefined).length)

@@ -197,7 +197,7 @@ export class ScheduleFiring {
             ...newTask(queue, definition.task, payload, memberJson, defaults.of(queue), options),
             idempotency,
           }
-    const encoded = task === undefined ? { body: "", large: "", asked: "" } : encodeNewTask(task)
+    const encoded = task === undefined ? { body: "", large: "", options: "" } : encodeNewTask(task)
     return {
       schedule: id,
       start: startOf(name, run.planned, definition.jitter_ms),

@@ -74,7 +74,7 @@ export const QUEUE_SCRIPTS = {
   submit: {
     source: submit,
     args: ["ttl"],
-    each: ["id", "body", "large", "asked"],
+    each: ["id", "body", "large", "options"],
   },
   lease: { source: lease, args: ["limit", "retention", "tokens", "registered"], each: ["worker", "slots"] },
   settle: {
@@ -147,7 +147,7 @@ export const QUEUE_SCRIPTS = {
       "overlap",
       "body",
       "large",
-      "asked",
+      "options",
     ],
   },
   scheduleSet: { source: scheduleSet, args: ["name", "before", "text", "score"], each: [] },

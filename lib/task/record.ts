@@ -189,7 +189,7 @@ function oneOf<const T extends readonly string[]>(names: T, found: string): T[nu
 
 /**
  * A new task as the submit script takes it. `body`: its text from the policy on; `large`: its payload, if the text does not
- * contain it; `asked`: what it asks for beside its text, "" for nothing.
+ * contain it; `options`: what the submit says beside the text, "" for nothing.
  */
 export function encodeNewTask({
   type,
@@ -214,9 +214,9 @@ export function encodeNewTask({
     inline,
   ]
   const body = lines.join("\n")
-  const asksMore = when || expiresInMs !== undefined || idempotency || unique
-  if (!asksMore) return { body, large, asked: group === undefined ? "" : `=${group}` }
-  const asked = JSON.stringify({
+  const hasOptions = when || expiresInMs !== undefined || idempotency || unique
+  if (!hasOptions) return { body, large, options: group === undefined ? "" : `=${group}` }
+  const options = JSON.stringify({
     when,
     expires: expiresInMs,
     key: idempotency?.key,
@@ -224,5 +224,5 @@ export function encodeNewTask({
     unique: unique?.key,
     mode: unique?.replace ? "replace" : undefined,
   })
-  return { body, large, asked }
+  return { body, large, options }
 }

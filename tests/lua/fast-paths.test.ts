@@ -24,7 +24,7 @@ const PARSE = withDefinitions("parse(text_of)\n", definitionsIn([record])).repla
 const FAST_PATHS: Record<string, { general: Edit; broken: Edit }> = {
   "submit: one MSETNX for tasks that ask for no more than a group": {
     general: {
-      find: 'if asked ~= "" and byte(asked) ~= TURN or created[id] ~= nil then',
+      find: 'if options ~= "" and byte(options) ~= TURN or created[id] ~= nil then',
       replace: "if true then",
     },
     broken: {
@@ -38,7 +38,7 @@ const FAST_PATHS: Record<string, { general: Edit; broken: Edit }> = {
   },
   "create: the text as it is": {
     general: {
-      find: "if starts <= now and not asked.unique and not asked.expires then",
+      find: "if starts <= now and not options.unique and not options.expires then",
       replace: "if false then",
     },
     broken: {

@@ -629,7 +629,7 @@ test("a run that was computed before the schedule was deleted or set again creat
         overlap: "allow",
         body: '5 3 3 30000\n\n"t"\n{}',
         large: "",
-        asked: "{}",
+        options: "{}",
       },
     ])
     return typeof answers === "number" ? answers : answers[0]![0]

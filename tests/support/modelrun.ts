@@ -465,11 +465,11 @@ class FireSchedule extends Command {
     this.sent ??= { ...rest, name, version, planned: at, at: empty ? 0 : at }
     const expected = model.schedules.fire(model, this.sent)
     const { planned: planned_at, missed, overlap, task } = this.sent
-    const { body, large, asked } = submitItem(task)
+    const { body, large, options } = submitItem(task)
     const next = { next_at: planned_at + 1, score: planned_at + 1 }
     const run = { name, version: this.sent.version, planned_at, missed, at: this.sent.at || "", overlap }
     const kept = { retention: LATER_MS, ttl: LATER_MS }
-    const item = { ...run, ...next, body, large, asked }
+    const item = { ...run, ...next, body, large, options }
     const answers = await real.call("scheduleFire", "", kept, [item])
     const [answer] = typeof answers === "number" ? [["fired", `${name}-${item.at}`]] : answers
     return { expected, answer: answer?.slice(0, 2) }

@@ -94,8 +94,8 @@ export const BUGS: Bug[] = [
     file: "lib/lua/create.lua",
     edits: [
       [
-        'redis.call("SET", record .. asked.key, asked.print',
-        'redis.call("SET", record .. "x" .. asked.key, asked.print',
+        'redis.call("SET", record .. options.key, options.print',
+        'redis.call("SET", record .. "x" .. options.key, options.print',
       ],
     ],
     signs: ["made twice", "unexpected"],
