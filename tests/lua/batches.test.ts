@@ -65,6 +65,31 @@ test("an id submitted twice in one batch is created by the first, even if only t
   ])
 })
 
+test("a batch finds a task that it has looked for before and created since", async () => {
+  for (const isBatch of [true, false]) {
+    await using queue = await scriptQueue({ depth: 0, bytes: 1_000 })
+    await queue.redis.set(queue.key("unique", "u"), "T") // of a task that is gone
+    const task = { queue: queue.name, type: "a", payload: "1", policy: readPolicy("5 3 3 30000") }
+    const unique = { key: "u", replace: false }
+    const items = [
+      { id: "A", ...encodeNewTask({ ...task, payload: `"${"x".repeat(2_000)}"`, unique }) },
+      { id: "T", ...encodeNewTask({ ...task, idempotency: { key: "k", print: "p" } }) },
+      { id: "B", ...encodeNewTask({ ...task, unique }) },
+    ]
+    const calls = isBatch ? [items] : items.map(item => [item])
+    const answers = []
+    for (const call of calls) answers.push(...(await queue.submitEach(HOUR, call)))
+    expect([isBatch, answers]).toEqual([
+      isBatch,
+      [
+        ["full_bytes", "A"],
+        ["queued", "T"],
+        ["duplicate", "T"],
+      ],
+    ])
+  }
+})
+
 test("a thousand tasks go through every script in one call each, and through lease in four", async () => {
   await using queue = await scriptQueue()
   const ids = Array.from({ length: 1_000 }, (_, i) => `n${i}`)

@@ -157,8 +157,10 @@ export class ScriptQueue extends DirectQueue {
   }
 }
 
-export async function scriptQueue(): Promise<ScriptQueue> {
-  return new ScriptQueue((await sharedRedis()).socket)
+export async function scriptQueue(
+  limits?: ConstructorParameters<typeof DirectQueue>[3],
+): Promise<ScriptQueue> {
+  return new ScriptQueue((await sharedRedis()).socket, undefined, undefined, limits)
 }
 
 export const submitAndLease = async (queue: ScriptQueue, options: TaskOptions = {}) => {
