@@ -538,6 +538,30 @@ test("the stream stays open while Redis is unreachable, sends a gap, and continu
   client.disconnect()
 })
 
+test("a stream that resumes while Redis does not answer ends in order, and loses nothing", async () => {
+  const queue = freshName()
+  await using redis = await testRedis()
+  await using broker = await testBroker({ redisTimeoutMs: 200 }, redis.socket)
+  await using _ = await subscribe(broker.url) // so that the broker can accept another one
+  await using first = await subscribe(broker.url, `queue=${queue}`)
+  const resumed = `queue=${queue}&last_event_id=${first.last()}`
+  const id = await submit(broker, queue)
+  await first.until("submitted")
+  await first.leave()
+  process.kill(redis.pid, "SIGSTOP")
+  try {
+    const answer = await broker.call("GET", `/events?${resumed}`)
+    // It would throw if the connection were reset.
+    expect(await answer.text()).toEndWith("\n\n")
+  } finally {
+    process.kill(redis.pid, "SIGCONT")
+  }
+  await until("Redis answers", async () => (await broker.call("GET", "/readyz")).status === 200)
+  await using again = await subscribe(broker.url, resumed)
+  await again.until("submitted")
+  expect(again.of("submitted").map(({ task_id }) => task_id)).toEqual([id])
+})
+
 test("an outage of Redis that lost nothing also causes a gap", async () => {
   await using redis = await testRedis({ aof: "always" })
   await using broker = await testBroker({}, redis.socket)
