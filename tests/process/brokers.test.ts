@@ -9,7 +9,7 @@ import {
   brokerProcess,
   directory,
   embeddedPid,
-  freePorts,
+  freePort,
   isAlive,
   Process,
   ROOT,
@@ -23,7 +23,7 @@ const HEADERS = { "x-api-token": TOKEN }
 const MANY = 16
 
 const two = () => {
-  const ports = freePorts(3)
+  const ports = freePort(3)
   return { HOST: "127.0.0.1", PORT: `${ports}`, BROKERS: "2", METRICS_PORT: `${ports + 1}` }
 }
 
@@ -240,7 +240,7 @@ test("bun run start stops all of them", async () => {
 
 test("METRICS_PORT serves only GET /metrics, with the access rules of the main port", async () => {
   await using redis = await testRedis()
-  const port = freePorts(1)
+  const port = freePort()
   const url = `http://127.0.0.1:${port}`
   await using broker = await startBroker(redis.socket, { METRICS_PORT: `${port}` })
   expect(await broker.process.logged("The broker is listening")).toMatchObject({

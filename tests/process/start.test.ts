@@ -3,11 +3,11 @@ import { expect, test } from "bun:test"
 import { join } from "node:path"
 import { Client } from "../../lib/client.ts"
 import { helpText, variablesOf } from "../../lib/process/help.ts"
-import { directory, embeddedPid, freePorts, isAlive, Process, ROOT, until } from "../support/processes.ts"
+import { directory, embeddedPid, freePort, isAlive, Process, ROOT, until } from "../support/processes.ts"
 
 /** `start` on a free port, with a data directory that is still empty. */
 function startIn(path: string, env: Record<string, string> = {}): Process {
-  const port = `${freePorts(3)}`
+  const port = `${freePort(3)}`
   const url = `http://127.0.0.1:${port}`
   return new Process({
     cmd: [process.execPath, join(ROOT, "lib/process/start.ts")],

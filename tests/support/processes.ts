@@ -229,10 +229,11 @@ export async function until(what: string, holds: () => unknown, limitMs = 50_000
 }
 
 /**
- * Finds `count` consecutive free ports and returns the first. They are outside the range that the system assigns to
- * connections and to listeners on port 0, so that another process is unlikely to take them before they are used.
+ * Finds `count` consecutive free ports and returns the first, for programs that cannot listen on port 0. They are outside
+ * the range that the system assigns to connections and to listeners on port 0, so that another process is unlikely to
+ * take them before they are used, or while a server that is restarted on the same port is down.
  */
-export function freePorts(count: number): number {
+export function freePort(count = 1): number {
   for (;;) {
     const first = 10_000 + Math.floor(Math.random() * 20_000)
     try {
@@ -243,12 +244,4 @@ export function freePorts(count: number): number {
       // One of the ports is taken: try other ports.
     }
   }
-}
-
-/** A port that is free now, for programs that cannot listen on port 0. */
-export function freePort(): number {
-  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } })
-  const { port } = listener
-  listener.stop(true)
-  return port
 }

@@ -267,7 +267,7 @@ export async function sentinelTrio(options: TopologyOptions = {}): Promise<Senti
 
     // Introduce the Sentinels to each other: discovery would take seconds.
     const ids = [1, 2, 3].map(n => `${n}`.repeat(40))
-    const ports = ids.map(freePort)
+    const ports = ids.map(() => freePort())
     const known = (mine: number) => [
       ...servers.slice(1).map(({ port }) => `sentinel known-replica mymaster ${HOST} ${port}`),
       ...ports.flatMap((port, i) =>
@@ -378,7 +378,7 @@ export async function redisCluster(options: TopologyOptions = {}): Promise<Redis
   try {
     const { replicas = 1 } = options
     const count = 3 + 3 * replicas
-    const buses = Array.from({ length: count }, freePort)
+    const buses = Array.from({ length: count }, () => freePort())
     const nodes = buses.map(bus =>
       redisNode(dir, options, [
         ...[

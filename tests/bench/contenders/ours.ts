@@ -4,7 +4,7 @@
  * JSON cost this process 36 µs of CPU per submit, and this client 18 µs. Otherwise the bench would measure its client.
  */
 import { TOKEN } from "../../support/harness.ts"
-import { freePorts, startBroker } from "../../support/processes.ts"
+import { freePort, startBroker } from "../../support/processes.ts"
 import { testRedis } from "../../support/redis.ts"
 import { type Contender, inLanes, type Load, PAYLOAD } from "../contender.ts"
 import { Connection, post } from "../http.ts"
@@ -36,7 +36,7 @@ export class Ours implements Contender {
     await using opened = new AsyncDisposableStack()
     const redis = opened.use(await testRedis(options.redis))
     const { brokers = 1, env = {} } = options
-    const several = brokers > 1 && { PORT: `${freePorts(1)}`, BROKERS: `${brokers}` }
+    const several = brokers > 1 && { PORT: `${freePort()}`, BROKERS: `${brokers}` }
     const broker = opened.use(await startBroker(redis.socket, { ...several, ...env }))
     return new Ours(options, redis, broker, opened.move())
   }
