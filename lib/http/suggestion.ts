@@ -1,12 +1,19 @@
 /** Finds the known name that a misspelled one most likely means. */
 
-/** The closest known name, or undefined if none is close. Case, punctuation and a missing `_ms` do not count. */
+/**
+ * The closest known name, or undefined if none is close. Case, punctuation and a missing `_ms` do not count. A typo keeps
+ * the first letter: without this, `data` would suggest `meta`. A single word, such as `id`, may stand for the one name
+ * that contains it.
+ */
 export function suggestionFor(name: string, known: readonly string[]): string | undefined {
   if (name.length > MAX_LENGTH) return undefined
   const plain = plainName(name)
+  const named = known.filter(candidate => candidate.split("_").includes(name))
+  if (named.length === 1) return named[0]
   let closest: string | undefined
   let least = Math.ceil(plain.length / 3) + 1
   for (const candidate of known) {
+    if (candidate[0] !== plain[0]) continue
     const distance = editDistance(plain, plainName(candidate))
     if (distance < least) {
       least = distance

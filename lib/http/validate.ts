@@ -80,33 +80,36 @@ function faultOf({ path, schema, type, value }: ValueError): Fault {
   const field = names.join(".")
   if (type === ValueErrorType.ObjectRequiredProperty)
     return { field, detail: `\`${field}\` is missing: it must be ${describe(schema)}.` }
-  if (type === ValueErrorType.ObjectAdditionalProperties)
-    return {
-      ...fieldOf(name),
-      detail:
-        schema.properties === undefined
-          ? `\`${names.slice(0, -1).join(".")}\` must be ${describe(schema)}.`
-          : unknownMember(name, Object.keys(schema.properties)),
-    }
+  if (type === ValueErrorType.ObjectAdditionalProperties) {
+    const parents = names.slice(0, -1)
+    return schema.properties === undefined
+      ? { field: parents.join("."), detail: `\`${parents.join(".")}\` must be ${describe(schema)}.` }
+      : unknownMember(name, parents, Object.keys(schema.properties))
+  }
   if (field === "")
     return {
-      detail: "The body must be an object, or an array of 1 to 1,000 objects if the route takes many tasks.",
+      detail:
+        "The body, or each item of an array, must be an object. Only /submit, /ack and /extend take an array.",
     }
   const detail = `\`${field}\` must be ${describe(schema)}.`
   const isTooEarly = schema.minimum === EARLIEST_TIME && typeof value === "number" && value < EARLIEST_TIME
   return { field, detail: isTooEarly ? `${detail} Did you send seconds?` : detail }
 }
 
-function unknownMember(name: string, known: readonly string[]): string {
+function unknownMember(name: string, parents: readonly string[], known: readonly string[]): Fault {
   const suggestion = suggestionFor(name, known)
-  const shown = "field" in fieldOf(name) ? ` \`${name}\`` : ""
-  return suggestion === undefined
-    ? `Unknown member${shown}. Known members: ${known.join(", ")}.`
-    : `Unknown member${shown}: did you mean \`${suggestion}\`?`
+  const path = fieldOf(name, parents)
+  const shown = path.field === undefined ? "" : ` \`${path.field}\``
+  const detail =
+    suggestion === undefined
+      ? `Unknown member${shown}. Known members: ${known.join(", ")}.`
+      : `Unknown member${shown}: did you mean \`${[...parents, suggestion].join(".")}\`?`
+  return { ...path, detail }
 }
 
 /** Repeats a name from the client only if it has the form of a name, so that answers contain no other text of a request. */
-const fieldOf = (name: string) => (/^[A-Za-z0-9_-]{1,40}$/.test(name) ? { field: name } : {})
+const fieldOf = (name: string, parents: readonly string[] = []): Pick<Fault, "field"> =>
+  /^[A-Za-z0-9_-]{1,40}$/.test(name) ? { field: [...parents, name].join(".") } : {}
 
 function describe(schema: TSchema): string {
   const text = schema.description === undefined ? "" : `: ${schema.description}`

@@ -202,11 +202,11 @@ function extendReader(textsOf: (member: string) => (string | undefined)[]) {
 /** Reads the body of /work. The items of its lists are checked independently, like those of /ack and /extend. */
 function readWork({ text, value }: Body) {
   const isObject = typeof value === "object" && value !== null && !Array.isArray(value)
-  // The lists are taken out first, so that the schema checks only the other members.
+  // The lists are taken out first, so that the schema checks only the other members. It refuses lists that are too long.
   const rest: Record<string, unknown> = isObject ? { ...value } : {}
   const takeList = (name: "settle" | "extend"): unknown[] => {
     const list = rest[name]
-    if (!Array.isArray(list)) return []
+    if (!Array.isArray(list) || list.length > MAX_ITEMS) return []
     rest[name] = []
     return list
   }
@@ -215,10 +215,6 @@ function readWork({ text, value }: Body) {
   const extend = takeList("extend")
   const { queues, max, wait_ms: waitMs, ...found } = checkWork(isObject ? rest : value)
   const { worker, instance, host, version, concurrency } = found
-  if (settle.length > MAX_ITEMS || extend.length > MAX_ITEMS)
-    throw new Refused("bad_request", {
-      detail: `\`settle\` and \`extend\` must have at most ${MAX_ITEMS} items each.`,
-    })
   return {
     settle: readItems(
       settle,

@@ -221,7 +221,7 @@ const WRONG: Record<(typeof POSTS)[number], [Body, string, string][]> = {
       "from 0 to",
     ]),
     [{ type: "a", max_retrys: 3 }, "max_retrys", "max_retries"],
-    [{ type: "a", id: "mine" }, "id", "Known members"],
+    [{ type: "a", id: "mine" }, "id", "did you mean `task_id`"],
   ],
   "/lease": [
     [{ queues: [] }, "queues", "1 to 100"],
@@ -479,7 +479,7 @@ test("unknown members are refused by name", async () => {
   for (const [method, path, body] of requests) {
     const { status, body: problem } = await q.ask(method, path, body)
     expect([path, status, problem.code]).toEqual([path, 400, "bad_request"])
-    expect(["dealy_ms", "jiter", "retry_in", "chekpoint", "queue", "setle", "wait", "typ"]).toContain(
+    expect(["dealy_ms", "backoff.jiter", "retry_in", "chekpoint", "queue", "setle", "wait", "typ"]).toContain(
       problem.field,
     )
   }

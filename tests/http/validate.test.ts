@@ -92,7 +92,7 @@ test.each([
 
 test("a value that is not an object is refused without naming a member", () => {
   const detail =
-    "The body must be an object, or an array of 1 to 1,000 objects if the route takes many tasks."
+    "The body, or each item of an array, must be an object. Only /submit, /ack and /extend take an array."
   for (const value of [null, 1, "a", [], undefined])
     expect(refusal(() => checker(Submit)(value))).toEqual({ detail, errors: [{ detail }] })
 })
@@ -158,6 +158,20 @@ test("every invalid member is reported once, and the first also as field and det
   expect(errors![0]).toEqual({ field: field!, detail: detail! })
 })
 
+test("a fault of a nested member names the whole path", () => {
+  const fieldsOf = (submit: object) => refusal(() => checker(Submit)({ type: "a", ...submit })).errors
+  expect(fieldsOf({ backoff: { kind: "fixed", delay_ms: 1, max: 5 } })).toEqual([
+    {
+      field: "backoff.max",
+      detail: "Unknown member `backoff.max`: did you mean `backoff.max_ms`?",
+    },
+  ])
+  for (const meta of [{ "a b": "x" }, { ["k".repeat(41)]: "x" }])
+    expect(fieldsOf({ meta })).toEqual([
+      { field: "meta", detail: expect.stringContaining("up to 16 labels") },
+    ])
+})
+
 test("at most ten faults are reported", () => {
   const unknown = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`unknown_${i}`, i]))
   expect(refusal(() => checker(Submit)({ type: "a", ...unknown })).errors).toHaveLength(10)
@@ -176,6 +190,12 @@ test.each([
   ["timeout", "timeout_ms"],
   ["paylaod", "payload"],
   ["Queue", "queue"],
+  ["retries", "max_retries"],
+  ["id", "task_id"],
+  ["unique", "unique_key"],
+  ["expires", "expires_in_ms"],
+  ["max", undefined],
+  ["data", undefined],
   ["zzz", undefined],
   ["script", undefined],
   ["", undefined],
