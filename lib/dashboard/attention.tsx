@@ -113,7 +113,7 @@ const FIELDS: readonly (readonly [name: Threshold, label: string, unit: string, 
 ]
 
 /** What is in the fields: numbers, "off", or nothing for the default. */
-export type ThresholdTexts = Partial<Record<Threshold, string>>
+type ThresholdTexts = Partial<Record<Threshold, string>>
 
 export const textsOf = (settings: AttentionSettings = {}): ThresholdTexts =>
   Object.fromEntries(

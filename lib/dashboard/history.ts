@@ -7,7 +7,7 @@ import type { HistoryPoint } from "../wire/charting.ts"
 import type { EventData } from "../wire/events.ts"
 import type { QueueView } from "../wire/managing.ts"
 
-export const HISTORY_SECONDS = 300
+const HISTORY_SECONDS = 300
 /** The charts end this long ago, because brokers publish counts with a delay. */
 export const CHART_DELAY_SECONDS = 3
 const MAX_AGE_SECONDS = HISTORY_SECONDS + 10
@@ -23,7 +23,7 @@ const MAX_DEPTH_PAUSE_MS = 15_000
 const DEPTH_READ_MS = 15_000
 const MAX_PAST_DEPTH_PAUSE_MS = 100_000
 
-export const COUNTS = ["submitted", "done", "failed"] as const
+const COUNTS = ["submitted", "done", "failed"] as const
 type Counts = Record<(typeof COUNTS)[number], number>
 const DEPTHS = ["queued", "delayed", "processing"] as const
 type Depths = Record<(typeof DEPTHS)[number], number>

@@ -100,7 +100,7 @@ export function useStream(
   }, [query])
 }
 
-export interface Data<T> {
+interface Data<T> {
   value: T | undefined
   problem: Problem | undefined
   /** The value belongs to a previous key. */

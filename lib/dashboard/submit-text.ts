@@ -9,7 +9,7 @@ export function submitText(members: Record<string, unknown>, payload: string | u
 }
 
 /** What a submit of a task like this one contains. Its id, unique key and start are left out, so each submit creates a task. */
-export function membersOfSubmit(task: TaskView): Record<string, unknown> {
+function membersOfSubmit(task: TaskView): Record<string, unknown> {
   const { type, queue, priority, max_retries, max_crashes, timeout_ms, max_runtime_ms, expires_at } = task
   const { result_ttl_ms, backoff, group, meta, redact, created_at } = task
   const expires_in_ms = expires_at === undefined ? undefined : expires_at - created_at

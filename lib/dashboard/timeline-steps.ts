@@ -80,7 +80,7 @@ interface Gap {
   outcome: string
   backoff?: Backoff | "of an earlier life" | undefined
 }
-export interface Backoff {
+interface Backoff {
   /** At most so long, if it is random. */
   ms: number
   isRandom: boolean

@@ -11,11 +11,11 @@ interface Toast {
   bad: boolean
 }
 
-export const toasts = new Store<readonly Toast[]>([])
+const toasts = new Store<readonly Toast[]>([])
 
-export let lastId = 0
+let lastId = 0
 
-export const dismiss = (id: number) => toasts.set(toasts.value.filter(toast => toast.id !== id))
+const dismiss = (id: number) => toasts.set(toasts.value.filter(toast => toast.id !== id))
 
 export function notify(text: string, detail?: string, bad = false): void {
   const id = ++lastId

@@ -32,7 +32,7 @@ export const sortWorkers = (workers: readonly WorkerView[], order: Order): Worke
  * How many of the tasks that a worker can run it runs, from 0 to 1. Running tasks are counted per name, so workers of one
  * name share them. Undefined if one of them does not say how many it can run.
  */
-export function utilisationOf(worker: WorkerView, all: readonly WorkerView[]): number | undefined {
+function utilisationOf(worker: WorkerView, all: readonly WorkerView[]): number | undefined {
   const same = all.filter(other => other.worker === worker.worker && other.state !== "gone")
   const slots = same.reduce((sum, { concurrency = Number.NaN }) => sum + concurrency, 0)
   return slots > 0 ? Math.min(1, worker.in_hand / slots) : undefined
@@ -133,7 +133,7 @@ export function WorkerTable(props: {
 }
 
 /** `3 of 10` with a meter, or only the number of running tasks if the worker does not say how many it can run. */
-export function Load({ worker, all }: { worker: WorkerView; all: readonly WorkerView[] }) {
+function Load({ worker, all }: { worker: WorkerView; all: readonly WorkerView[] }) {
   const { in_hand, concurrency } = worker
   const used = utilisationOf(worker, all)
   return (
@@ -152,7 +152,7 @@ export function Load({ worker, all }: { worker: WorkerView; all: readonly Worker
   )
 }
 
-export function DrainButton(props: {
+function DrainButton(props: {
   worker: WorkerView
   drain: (worker: WorkerView) => void
   refresh: () => void

@@ -22,7 +22,7 @@ export interface QueueActivity {
 type Outcome = "done" | "failed" | "lapsed" | "dead"
 
 /** What happened to a task of unknown type. */
-export interface UnknownOutcome {
+interface UnknownOutcome {
   queue: string
   id: string
   outcome: Outcome

@@ -12,7 +12,7 @@ const MAX_QUEUES_WITH_HISTOGRAMS = 100
 export const OTHER = "other"
 
 /** How a planned run of a schedule can end. `failed`: it will be tried again. */
-export const FIRE_RESULTS = ["fired", "missed", "skipped", "duplicate", "full", "failed"] as const
+const FIRE_RESULTS = ["fired", "missed", "skipped", "duplicate", "full", "failed"] as const
 
 export const TASK_SECONDS = [0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600, 3_600]
 const CALL_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2]

@@ -16,7 +16,7 @@ import { ALL_QUEUES, type HistoryReader } from "./history-reader.ts"
 const SERIES_AT_ONCE = 20
 
 /** `fromMs` and `toMs` are multiples of `stepMs`, which is in whole minutes below an hour and in whole hours above. */
-export interface Span {
+interface Span {
   fromMs: number
   toMs: number
   stepMs: number

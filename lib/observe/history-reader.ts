@@ -11,12 +11,12 @@ import { Point } from "./history-point.ts"
 const MAX_POINTS_PER_CALL = 2_000
 /** The points in one hash. */
 const BLOCK = { m: 60, h: 24 } as const
-export type Level = keyof typeof BLOCK
+type Level = keyof typeof BLOCK
 /** What `recent` covers, and the current minute. */
 const RECENT_MINUTES = 10
 
 /** The points of a series by number: of the minute or hour since 1970. */
-export type Points = Map<number, Point>
+type Points = Map<number, Point>
 
 /** The series of all queues together. */
 export const ALL_QUEUES = ""

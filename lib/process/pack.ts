@@ -45,7 +45,7 @@ await ended
 `
 
 /** Builds the tarball at this path. */
-export async function buildPackage(file: string): Promise<void> {
+async function buildPackage(file: string): Promise<void> {
   const work = await mkdtemp(join(tmpdir(), "tq-pack-"))
   try {
     const folder = join(work, "package")

@@ -28,7 +28,7 @@ const MAX_ENTRIES_PER_CALL = 200
 /** How many script calls a page makes to find a part of an id. It ends after the round in which it reaches this number. */
 const MAX_CALLS_PER_PAGE = 40
 
-export interface TimeFilter extends Omit<TaskFilter, "state" | "bare"> {
+interface TimeFilter extends Omit<TaskFilter, "state" | "bare"> {
   state: State | "all"
   /** The ms that `done` and `cancelled` tasks are kept: their sets are ordered by the end of that time. */
   doneRetentionMs: number

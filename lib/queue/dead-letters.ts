@@ -35,7 +35,7 @@ interface DeadPage {
   sight: Sight
 }
 
-export interface Retry extends DeadPage {
+interface Retry extends DeadPage {
   dryRun: boolean
   /** A JSON merge patch for every payload, as JSON text; undefined: payloads are not changed. */
   patch: string | undefined
@@ -46,7 +46,7 @@ export interface Retry extends DeadPage {
   rate: number
 }
 
-export interface Retried {
+interface Retried {
   requeued: number
   /** Tasks whose unique key another task holds, and tasks that were no longer dead. */
   skipped: number

@@ -15,7 +15,7 @@ const REST_FACTOR = 10
 /** How many of the queues that need attention most an answer names. */
 const MAX_WORST = 20
 
-export interface OverviewPage {
+interface OverviewPage {
   order: QueueOrder
   limit: number
   cursor?: string | undefined

@@ -28,7 +28,7 @@ interface ActionParts extends CreateParts {
   doneRetentionMs: number
 }
 
-export interface RetryOptions {
+interface RetryOptions {
   /** A JSON merge patch for every payload, as JSON text; undefined: payloads are not changed. */
   patch?: string | undefined
   /** Tasks that died later than this stay dead. */

@@ -6,7 +6,7 @@ import { type Redis, type SentinelConnectionOptions, SentinelConnector } from "i
 const REVIVE_MS = 100
 
 /** Whether the error says that the user may not call the command, or that the server does not have it under this name. */
-export const isRefused = (error: Error): boolean => /^NOPERM|unknown command/i.test(error.message)
+const isRefused = (error: Error): boolean => /^NOPERM|unknown command/i.test(error.message)
 
 /**
  * Uses a server that refuses INFO, as some managed ones do. ioredis calls INFO before it uses a connection: it prints a

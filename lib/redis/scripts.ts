@@ -362,7 +362,7 @@ export type QueueState = [
 ]
 
 /** The sizes of the sets, and of the ready lists from priority 0. */
-export type PlaceSizes = [
+type PlaceSizes = [
   due: number,
   leases: number,
   done: number,

@@ -96,7 +96,7 @@ const REFRESH_MS = 1_000
 /** Time limit for the table of slots. After it, another node is asked at the next refresh. */
 const ANSWER_MS = 500
 
-export class Cluster implements Topology {
+class Cluster implements Topology {
   readonly database = 0
   /** Nodes by `host:port`. */
   readonly #known = new Map<string, Node>()

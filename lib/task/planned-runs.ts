@@ -1,7 +1,7 @@
 /** Which of the planned times of a schedule get a task, if some of them have passed before anyone looked. */
 import { type Recurrence, timeAfter } from "./recurrence.ts"
 
-export type OnMissed = "one" | "none" | "all"
+type OnMissed = "one" | "none" | "all"
 
 /** One step of a schedule: it moves the plan from `planned` to `next`, and creates at most one task. */
 export interface Run {

@@ -17,7 +17,7 @@ export interface ScheduleState {
   last: number
   paused: number
 }
-export const STATE_COLUMNS = ["version", "planned", "fired", "missed", "skipped", "last", "paused"] as const
+const STATE_COLUMNS = ["version", "planned", "fired", "missed", "skipped", "last", "paused"] as const
 
 const FIRST_LINE = /^\d+( \d+){6}$/
 

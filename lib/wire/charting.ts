@@ -16,7 +16,7 @@ const percentilesOf = (description: string) =>
   )
 
 /** The percentiles of a span of time; absent if there is nothing to measure. */
-export const durations = {
+const durations = {
   wait_ms: percentilesOf(
     "times from a submit to the first lease, including a delay; absent if there was none",
   ),

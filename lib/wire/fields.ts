@@ -5,7 +5,7 @@
  * Objects that a client sends refuse unknown members, so that a typing error is reported instead of ignored.
  * Durations are milliseconds and end in `_ms`. Times are milliseconds since 1970 by the clock of Redis and end in `_at`.
  */
-import { type Static, type TSchema, Type } from "@sinclair/typebox"
+import { type Static, Type } from "@sinclair/typebox"
 import { STATES } from "./states.ts"
 
 /** What a token may be used for. */
@@ -217,7 +217,3 @@ export const AgeMs = Type.Integer({ minimum: 0, maximum: 366 * DAY_MS })
 export const AtMost = Type.Optional(
   Type.Integer({ minimum: 1, maximum: 1_000, description: "how many at most (default 100)" }),
 )
-
-/** One object or an array of up to 1,000. */
-export const oneOrMany = <T extends TSchema>(one: T) =>
-  Type.Union([one, Type.Array(one, { minItems: 1, maxItems: 1_000 })])

@@ -12,7 +12,7 @@ export const GroupsQuery = Type.Object(
 )
 
 /** Why no task of a group may be leased. */
-export const HELD_CAUSES = ["concurrency", "rate", "order", "paused", "asked"] as const
+const HELD_CAUSES = ["concurrency", "rate", "order", "paused", "asked"] as const
 
 export type HeldCause = (typeof HELD_CAUSES)[number]
 

@@ -106,7 +106,7 @@ function shiftClock(ms: number) {
 }
 
 /** A visible element. */
-export class Found {
+class Found {
   constructor(
     readonly page: Page,
     readonly session: CDPSession,

@@ -2,7 +2,7 @@
 import type { ScheduleState } from "../../lib/task/schedule.ts"
 import { hasEnded, type Model, type SubmitRequest } from "./model.ts"
 
-export type Overlap = "allow" | "skip" | "cancel"
+type Overlap = "allow" | "skip" | "cancel"
 
 /** A run as the caller of schedule-fire asks for it. Planned times are small numbers, so the next one is one higher. */
 export interface RunRequest {

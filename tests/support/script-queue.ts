@@ -30,7 +30,7 @@ type SettleAnswer = Awaited<ReturnType<DirectQueue["settleEach"]>>[number]
 export const SAME_PAYLOAD = { inline: "", large: "" }
 
 /** The arguments of a change that keeps everything. */
-export const NO_CHANGE = { ...SAME_PAYLOAD, priority: "", when: "", members: "", known: "" }
+const NO_CHANGE = { ...SAME_PAYLOAD, priority: "", when: "", members: "", known: "" }
 
 export const NO_NEWS = { progress: "", checkpoint: "", log: "" }
 

@@ -8,7 +8,7 @@ import { freshName, TOKEN, testBroker } from "./harness.ts"
 import { ROOT } from "./processes.ts"
 import { sharedRedis } from "./redis.ts"
 
-export interface Ran {
+interface Ran {
   code: number
   out: string
   error: string
