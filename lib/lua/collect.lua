@@ -18,7 +18,6 @@ end
 
 local joined, left, to_tail, to_head, became_ready, more_bytes = {}, {}, {}, {}, 0, 0
 local timeouts = {} -- one line `event reason attempt worker id time` per timeout
-local lapsed, died_count = 0, 0 -- how many leases lapsed and how many tasks died in this call
 
 -- The bytes of a text and of the payload, if that has its own key. For the queue's byte count: of the task's text from the
 -- type on, which does not change until the task ends.

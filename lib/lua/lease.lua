@@ -5,12 +5,12 @@
              for each slot; registered: 1 if the broker knows that the queue is registered; then for each worker: its name
              ("?": it gave none) and its number of slots. Tasks are dealt in turn: every worker gets a first task before any
              gets a second.
-  answers    {next_event, handed, lapsed, died_count, timeouts}
+  answers    {next_event, handed, timeouts}
              next_event: see next_event; 0: there is more to do or to lease, so call again at once
              handed: {id, text, payload (only if it has its own key), ...} for each task, as separate values, because Lua
              reads every byte of a string that it creates
-             lapsed, died_count: how many leases lapsed and how many tasks died; timeouts: one line per timeout,
-             `event reason attempt worker id time`; absent if there was none
+             timeouts: a line for each lease that lapsed and each task that died or was cancelled, `event reason attempt
+             worker id time`
   cost       O((n + limit) log L), L = live leases, plus O(600) if many tasks have left the ready lists
   invariant  `leases` lists exactly the tasks whose state is "processing"; the attempt number in a lease never decreases;
              writes nothing for a queue without tasks that is not registered ]]
@@ -37,7 +37,7 @@ end
 -- While the queue is paused no hint is published: nobody could lease the task. Resuming the queue wakes all clients.
 local paused, concurrency, rates, per_second, burst =
   unpack(redis.call("HMGET", settings, "paused", "concurrency", "rates", "per_second", "burst"))
-if paused then return { next_event(), {}, lapsed, died_count, timeouts[1] and timeouts or nil } end
+if paused then return { next_event(), {}, timeouts } end
 local allowed, levels, set_back = math.huge, nil, false
 if concurrency or rates or per_second then
   rates = read_rates(rates, per_second, burst)
@@ -248,4 +248,4 @@ if rates and event ~= 0 and slot == most and most < room then
     event = event < 0 and gained or math.min(event, gained)
   end
 end
-return { event, handed, lapsed, died_count, timeouts[1] and timeouts or nil }
+return { event, handed, timeouts }

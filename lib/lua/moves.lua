@@ -76,7 +76,6 @@ local function finish(t, state)
 end
 
 local function mark_dead(t, reason)
-  died_count = died_count + 1
   note_timeout("dead", reason, t)
   extras(t).reason = reason
   join(dead, now, t.id)
@@ -181,7 +180,6 @@ local function lapse_without_extras(id, key)
   if not policy or crashes + 1 > policy.max_crashes then return false end
   local history = history_line(attempt, worker, started, "crashed")
   write(id, key, lapsed_text(before, int(crashes + 1), after, extras_text({ history = history }), sub(text, rest)))
-  lapsed = lapsed + 1
   timeouts[#timeouts + 1] = timeout_line("lapsed", "crashed", attempt, worker, id)
   make_ready(id, policy.priority)
   return true
@@ -195,7 +193,6 @@ local function sweep_lapsed(limit, retention)
     leave(leases, id)
     local t = not lapse_without_extras(id, keys[i]) and open(id)
     if t and t.state == "processing" then
-      lapsed = lapsed + 1
       local policy = read_policy(t.policy)
       local late = policy.max_runtime > 0 and now >= t.started + policy.max_runtime
       local reason = late and "timed_out" or "crashed"

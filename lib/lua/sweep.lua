@@ -5,9 +5,8 @@
              done or cancelled task and a dead one is kept; keep, keep_dead: how many tasks of `completed`, `done` and `cancelled`
              (each) and how many dead ones are kept; polled: 1 if workers wait at this broker
   answers    {more (1: there may be more to do), waiting (1: a task is ready; maybe 0 if more is 1), next_event (see next_event),
-             next_run (ms until a schedule is due; -1: none), lapsed, died_count, timeouts}
-             lapsed, died_count: how many leases lapsed and how many tasks died; timeouts: one line per timeout,
-             `event reason attempt worker id time`; absent if there was none
+             next_run (ms until a schedule is due; -1: none), timeouts}
+             timeouts: as lease answers them
   cost       O(limit log N), plus O(300) for stale ids
   invariant  safe to run on all brokers at once: a task that one has moved is not found by the next ]]
 local limit, retention, dead_retention, keep, keep_dead, polled = unpack(ARGV)
@@ -28,4 +27,4 @@ publish(0)
 local first_run = tonumber(redis.call("ZRANGE", planned, 0, 0, "WITHSCORES")[2] or math.huge)
 local next_run = first_run == math.huge and -1 or math.max(0, first_run - now)
 local more = (math.max(moved, trimmed) >= limit or dropped == MAX_DROPPED) and 1 or 0
-return { more, waiting, next_event(), next_run, lapsed, died_count, timeouts[1] and timeouts or nil }
+return { more, waiting, next_event(), next_run, timeouts }

@@ -55,10 +55,9 @@ export class Leaser implements TaskSource {
       }
       const workers = open.map(({ worker, count }) => ({ worker: worker || "?", slots: count }))
       try {
-        const reply = await scripts.call("lease", queue, bounds, workers)
-        const [nextEvent, handed, lapsed, died, timeouts] = reply
+        const [nextEvent, handed, timeouts] = await scripts.call("lease", queue, bounds, workers)
         const leased = readLeased(queue, handed)
-        outcomes.recordTimeouts(queue, lapsed, died, timeouts)
+        outcomes.recordTimeouts(queue, timeouts)
         outcomes.recordLeased(queue, leased)
         tasks.push(...leased)
         if (nextEvent >= 0) sweeper.sweepIn(queue, nextEvent)

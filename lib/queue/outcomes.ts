@@ -102,10 +102,8 @@ export class OutcomeRecorder {
   }
 
   /** Records tasks whose lease lapsed or whose expiry passed, as found by a lease or a sweep. lua/lease.lua has the format of `timeouts`. */
-  recordTimeouts(queue: string, lapsed: number, died: number, timeouts: readonly string[] = []): void {
+  recordTimeouts(queue: string, timeouts: readonly string[]): void {
     const counters = this.counters.forQueue(queue)
-    counters.lapsed += lapsed
-    counters.dead += died
     for (const line of timeouts) {
       const [event, reason, number, worker, localId, at] = line.split(" ") as [TaskEventName, ...string[]]
       const attempt = Number(number)
@@ -115,10 +113,13 @@ export class OutcomeRecorder {
         ...(worker === "?" ? {} : { worker }),
       }
       const id = joinId(queue, localId!)
-      if (event === "lapsed" || event === "dead") this.activity.recordOutcome(queue, id, event)
+      if (event === "lapsed" || event === "dead") {
+        counters[event]++
+        this.activity.recordOutcome(queue, id, event)
+        const message = event === "lapsed" ? "A lease has lapsed" : "A task is dead"
+        this.#log.warn(message, { task_id: id, queue, ...facts })
+      }
       if (event !== "lapsed") this.activity.forgetType(id)
-      if (event === "lapsed") this.#log.warn("A lease has lapsed", { task_id: id, queue, ...facts })
-      else if (event === "dead") this.#log.warn("A task is dead", { task_id: id, queue, ...facts })
       this.#publish(event, id, { at: Number(at), attempt }, facts)
     }
   }

@@ -110,7 +110,7 @@ export class Upkeep {
   async sweep(queue: string): Promise<Swept> {
     const { scripts, outcomes, lost, longPoll, names, defaults, firing, limits } = this.parts
     await lost.recover(queue)
-    const [more, waiting, nextEvent, nextRun, lapsed, died, timeouts] = await scripts.call("sweep", queue, {
+    const [more, waiting, nextEvent, nextRun, timeouts] = await scripts.call("sweep", queue, {
       limit: MAX_TASKS_PER_CALL,
       retention: limits.doneRetentionMs,
       dead_retention: limits.deadRetentionMs,
@@ -118,7 +118,7 @@ export class Upkeep {
       keep_dead: limits.deadKept,
       polled: longPoll.hasWaiters(queue) ? 1 : 0,
     })
-    outcomes.recordTimeouts(queue, lapsed, died, timeouts)
+    outcomes.recordTimeouts(queue, timeouts)
     if (waiting === 1) longPoll.notify(queue, MAX_TASKS_PER_CALL)
     if (nextRun === 0) firing.startDue(queue) // at its end the queue is swept again
     const hasTimers = nextEvent >= 0 || nextRun >= 0

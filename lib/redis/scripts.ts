@@ -244,7 +244,7 @@ export type GroupState = [
 /** The reply of each script, as its header describes it. */
 export interface Replies extends SharedReplies {
   submit: number | [code: CodeOf<"submit">, id: string, at: number][]
-  lease: [nextEvent: number, handed: string[], lapsed: number, died: number, timeouts?: string[]]
+  lease: [nextEvent: number, handed: string[], timeouts: string[]]
   settle:
     | number
     | [
@@ -257,15 +257,7 @@ export interface Replies extends SharedReplies {
         redact?: "1",
       ][]
   extend: [code: CodeOf<"extend">, deadline: number, attempt: number, state: State][]
-  sweep: [
-    more: 0 | 1,
-    waiting: 0 | 1,
-    nextEvent: number,
-    nextRun: number,
-    lapsed: number,
-    died: number,
-    timeouts?: string[],
-  ]
+  sweep: [more: 0 | 1, waiting: 0 | 1, nextEvent: number, nextRun: number, timeouts: string[]]
   cancel: [code: CodeOf<"cancel">, state: State, attempt: number, at: number][]
   change: [code: CodeOf<"change">, attempt: number, at: number][]
   states: (State | "")[]
