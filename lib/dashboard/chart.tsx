@@ -5,7 +5,7 @@ import type { HistoryAnswer } from "../wire/charting.ts"
 import { recent } from "./feed.ts"
 import { CHART_DELAY_SECONDS } from "./history.ts"
 import { useClock } from "./live.ts"
-import { drawMarks } from "./marks.tsx"
+import { drawMarks, marksIn } from "./marks.tsx"
 import { onColors, timeZone } from "./preferences.ts"
 import { labelsOf, labelText, type Points, pointText, type Span } from "./spans.ts"
 import { formatRate } from "./text.tsx"
@@ -70,12 +70,7 @@ export function Chart({
   const now = useClock()
   // The pointer renders the chart again as well. On a page that is held, it then shows what it showed before.
   const shown = useMemo(
-    () => ({
-      data: points(answer),
-      range: timeRange(span),
-      // A broker of an earlier version sends no marks.
-      marks: answer?.marks ?? [],
-    }),
+    () => ({ data: points(answer), range: timeRange(span), marks: marksIn(answer) }),
     [answer, now],
   )
   const { data } = shown

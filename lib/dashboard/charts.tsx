@@ -4,7 +4,7 @@ import { queryOf, requestJson } from "./api.ts"
 import { Chart, type Lines } from "./chart.tsx"
 import { recent } from "./feed.ts"
 import { useData } from "./live.ts"
-import { MarkList } from "./marks.tsx"
+import { MarkList, marksIn } from "./marks.tsx"
 import { ProblemNote } from "./parts.tsx"
 import { refine } from "./route.ts"
 import { completePoints, linesOf, perSecond, SPANS, type Span, spanOf } from "./spans.ts"
@@ -83,7 +83,7 @@ export function Charts({ queue, query }: { queue?: string; query: URLSearchParam
         ))}
       </fieldset>
       {problem && <ProblemNote problem={problem} />}
-      <MarkList marks={answer?.marks ?? []} seconds={span.seconds} />
+      <MarkList marks={marksIn(answer)} seconds={span.seconds} />
       <div class="charts" key={span.name}>
         <Chart
           title="Throughput"

@@ -1,10 +1,13 @@
 /** Marks of moments, such as deploys: a dashed line in each chart, and what they mean above the charts. */
 import type uPlot from "uplot"
-import type { Mark } from "../wire/charting.ts"
+import type { HistoryAnswer, Mark } from "../wire/charting.ts"
 import { brokerNow } from "./clock.ts"
 import { SafeText, Time } from "./text.tsx"
 
 const MAX_LISTED = 4
+
+/** A broker of an earlier version sends no marks. */
+export const marksIn = (answer: Partial<HistoryAnswer> = {}): readonly Mark[] => answer.marks ?? []
 
 export function drawMarks(plot: uPlot, marks: readonly Mark[], color: string): void {
   const { ctx, bbox } = plot
