@@ -15,7 +15,7 @@
  */
 import type { Log } from "../log.ts"
 import { pause } from "../pause.ts"
-import { type AnyQueueKey, keyOf, keysOf, QUEUES, readKey } from "../redis/keys.ts"
+import { type AnyQueueKey, keyOf, keyPattern, QUEUES, readKey } from "../redis/keys.ts"
 import type { Scripts } from "../redis/scripts.ts"
 import type { Store } from "../redis/store.ts"
 import { joinId } from "../task/id.ts"
@@ -113,7 +113,7 @@ export class AuditPass {
 
   async run(): Promise<void> {
     const { signal } = this.options
-    for await (const keys of this.parts.store.keys(keysOf(this.options.queue), STEP)) {
+    for await (const keys of this.parts.store.keys(keyPattern(this.options.queue), STEP)) {
       await this.#inspectKeys(keys)
       if (this.#suspects > MAX_SUSPECTS) await this.#confirmSuspects()
       await this.#pace(Math.max(keys.length, STEP / 2))

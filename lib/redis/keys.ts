@@ -1,6 +1,7 @@
 /**
- * The one file that spells Redis keys, except that lua/groups.lua builds those of groups. All keys of a queue have its name as their hash tag, so that a queue is in one slot
- * of a Cluster and a script may use all of them. A queue script receives those that it uses, in this order.
+ * The one file that spells Redis keys, except that lua/groups.lua builds those of groups. All keys of a queue have its name
+ * as their hash tag, so that a queue is in one slot of a Cluster and a script may use all of them. A queue script receives
+ * those that it uses, in this order.
  */
 
 export interface KeyDeclaration {
@@ -132,7 +133,7 @@ export function readKey(key: string): { queue: string; name: AnyQueueKey; id: st
 }
 
 /** A pattern for SCAN that matches all keys of one queue, or of all queues. */
-export const keysOf = (queue?: string): string => (queue === undefined ? "tq:{*" : `tq:{${queue}}:*`)
+export const keyPattern = (queue?: string): string => (queue === undefined ? "tq:{*" : `tq:{${queue}}:*`)
 
 export const wakeChannel = (queue: string): string => queueKey(queue, "wake")
 export const isWakeChannel = (channel: string): boolean => channel.endsWith("}:wake")
