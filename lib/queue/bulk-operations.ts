@@ -13,7 +13,6 @@ import { findPage } from "./bulk-page.ts"
 import type { BulkAbout, BulkOrder } from "./bulk-record.ts"
 import { NEW_PROGRESS, popsTasks, readAbout, taskStatesOf, viewOf } from "./bulk-record.ts"
 import type { BulkWorker } from "./bulk-worker.ts"
-import { queuesWith } from "./filter.ts"
 import { MAX_ENTRIES_PER_PAGE, sizeOf, type TaskFilter, tasksPage } from "./listing.ts"
 import type { QueueNames } from "./queue-names.ts"
 import type { TaskActions } from "./task-actions.ts"
@@ -98,7 +97,7 @@ export class BulkOperations {
   /** Cancels the tasks of one page of a listing, without a bulk operation. Safe to repeat. */
   async cancelPage({ dryRun, queues, queuePart, ...page }: CancelPage) {
     const { scripts, names, actions } = this.parts
-    const all = queuesWith(queues ?? (await names.list()), queuePart)
+    const all = await names.select(queues, queuePart)
     const { tasks, next } = await tasksPage(scripts, { ...page, queues: all, bare: true })
     const codes = dryRun
       ? tasks.map(({ state }) => (state === "processing" ? "cancelling" : "cancelled"))
@@ -140,7 +139,7 @@ export class BulkOperations {
 
   async #totalOf(order: BulkOrder): Promise<number> {
     const { scripts, names } = this.parts
-    const queues = queuesWith(order.queues ?? (await names.list()), order.filter.queue_part)
+    const queues = await names.select(order.queues, order.filter.queue_part)
     return sizeOf(scripts, queues, taskStatesOf(order))
   }
 }

@@ -3,7 +3,7 @@ import type { Scripts } from "../redis/scripts.ts"
 import type { Task } from "../task/task.ts"
 import type { BulkAction } from "../wire/bulk-words.ts"
 import { type BulkAbout, type BulkOrder, type BulkPage, type BulkTasks, taskStatesOf } from "./bulk-record.ts"
-import { filterOf, matcherOf, queuesWith } from "./filter.ts"
+import { filterOf, matcherOf } from "./filter.ts"
 import { addPayloads, findTasks, MAX_ENTRIES_PER_PAGE } from "./listing.ts"
 import type { QueueNames } from "./queue-names.ts"
 import { withText } from "./search.ts"
@@ -39,7 +39,7 @@ export async function findPage(
   const { id_part, text, queue_part, ...filter } = order.filter
   const matches = matcherOf(filterOf(filter))
   const listed = await findTasks(scripts, {
-    queues: queuesWith(order.queues ?? (await names.list()), queue_part),
+    queues: await names.select(order.queues, queue_part),
     state: taskStatesOf(order),
     // Few of them may have the text, which is compared afterwards.
     limit: text === undefined ? limit : Math.min(MAX_ENTRIES_PER_PAGE, TEXTS_PER_TASK * limit),

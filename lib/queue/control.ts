@@ -83,17 +83,14 @@ export class QueueControl {
   /** A page of the queues by name: all, or those among `queues`, whose names contain `queuePart`, ignoring case. */
   async views({
     queues,
-    queuePart = "",
+    queuePart,
     ...namePage
   }: NamePage & { queues?: readonly string[] | undefined; queuePart?: string | undefined }): Promise<{
     queues: QueueView[]
     next: string | undefined
   }> {
-    const all = await this.parts.names.list()
-    const part = queuePart.toLowerCase()
-    const visible = all.filter(
-      name => (queues?.includes(name) ?? true) && (part === "" || name.toLowerCase().includes(part)),
-    )
+    const all = await this.parts.names.select(undefined, queuePart)
+    const visible = queues === undefined ? all : all.filter(name => queues.includes(name))
     const { page, next } = pageByName(visible, name => name, namePage)
     return { queues: await this.viewsOf(page), next }
   }

@@ -12,7 +12,7 @@ import type { Task } from "../task/task.ts"
 import type { DeadGroup } from "../wire/dead-letters.ts"
 import type { State } from "../wire/fields.ts"
 import type { EndWatch } from "./end-watch.ts"
-import { type Filter, matcherOf, queuesWith } from "./filter.ts"
+import { type Filter, matcherOf } from "./filter.ts"
 import { fingerprintOf, patternOf } from "./fingerprint.ts"
 import { deadSize, findTask, MAX_ENTRIES_PER_PAGE, type Page, tasksPage } from "./listing.ts"
 import type { OutcomeRecorder } from "./outcomes.ts"
@@ -190,7 +190,7 @@ export class DeadLetters {
   async #find({ queues, queuePart, filter, limit, cursor, sight }: DeadPage, { bare = true } = {}) {
     const matches = matcherOf(filter)
     return tasksPage(this.parts.scripts, {
-      queues: queuesWith(queues ?? (await this.parts.names.list()), queuePart),
+      queues: await this.parts.names.select(queues, queuePart),
       state: "dead",
       limit,
       cursor,

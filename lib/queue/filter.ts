@@ -50,12 +50,6 @@ export const filterOf = ({
   newerThanMs,
 })
 
-/** The queues whose names contain this text, ignoring case. */
-export function queuesWith(queues: readonly string[], part = ""): readonly string[] {
-  const text = part.toLowerCase()
-  return text === "" ? queues : queues.filter(queue => queue.toLowerCase().includes(text))
-}
-
 /** Whether a task matches, given the time of Redis; undefined if every task does. */
 export function matcherOf(filter: Filter): ((task: Task, now: number) => boolean) | undefined {
   if (Object.values(filter).every(value => value === undefined)) return undefined

@@ -72,6 +72,11 @@ export class QueueNames {
     return ((await this.parts.store.command(["SMEMBERS", QUEUES])) as string[]).sort()
   }
 
+  /** Those of these queues, or of all, whose names contain `part`, ignoring case; sorted if `queues` are. */
+  async select(queues: readonly string[] | undefined, part?: string): Promise<string[]> {
+    return (queues ?? (await this.list())).filter(nameMatcher(part))
+  }
+
   /** Learns what other brokers registered and forgot. */
   async refresh(): Promise<void> {
     const listed = new Set(await this.list())
@@ -116,4 +121,10 @@ export class QueueNames {
     const answer = await this.parts.scripts.call("forget", queue, { polled: this.unusedMs, fix: 1 })
     return answer === "unused"
   }
+}
+
+/** Whether a name contains `part`, ignoring case. */
+export function nameMatcher(part = ""): (name: string) => boolean {
+  const text = part.toLowerCase()
+  return name => name.toLowerCase().includes(text)
 }

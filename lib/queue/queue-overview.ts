@@ -6,7 +6,7 @@
 import { ATTENTION_KINDS } from "../wire/attention.ts"
 import { EVENTS } from "../wire/events.ts"
 import type { QueueOrder, QueuesAnswer, QueueView } from "../wire/managing.ts"
-import type { QueueNames } from "./queue-names.ts"
+import { nameMatcher, type QueueNames } from "./queue-names.ts"
 import { badCursor } from "./refusals.ts"
 
 const MAX_READ_PER_REQUEST = 1_000
@@ -61,14 +61,14 @@ export class QueueOverview {
     private readonly viewsOf: (queues: readonly string[]) => Promise<QueueView[]>,
   ) {}
 
-  async page({ order, limit, cursor, queues, queuePart = "" }: OverviewPage): Promise<QueuesAnswer> {
+  async page({ order, limit, cursor, queues, queuePart }: OverviewPage): Promise<QueuesAnswer> {
     const all = await this.#read()
     const visible = queues === undefined ? all : all.filter(({ queue }) => queues.includes(queue))
-    const part = queuePart.toLowerCase()
+    const matches = nameMatcher(queuePart)
     const after = cursor === undefined ? undefined : readCursor(cursor)
     const place = (summary: Summary) => ({ key: summary.keys[order], queue: summary.queue })
     const sorted = visible
-      .filter(({ queue }) => queue.toLowerCase().includes(part))
+      .filter(({ queue }) => matches(queue))
       .map(place)
       .sort(compare)
     const rest = after === undefined ? sorted : sorted.filter(one => compare(one, after) > 0)

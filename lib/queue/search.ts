@@ -6,7 +6,6 @@ import type { Sight } from "../task/sight.ts"
 import type { Task } from "../task/task.ts"
 import type { State } from "../wire/fields.ts"
 import { findByTime } from "./by-time.ts"
-import { queuesWith } from "./filter.ts"
 import {
   addPayloads,
   type Found,
@@ -55,7 +54,7 @@ export class TaskSearch {
     queues?: readonly string[] | undefined
     queuePart?: string | undefined
   }): Promise<Page> {
-    const queues = queuesWith(search.queues ?? (await this.names.list()), queuePart)
+    const queues = await this.names.select(search.queues, queuePart)
     return searchTasks(this.scripts, { ...search, queues, doneRetentionMs: this.doneRetentionMs })
   }
 }
