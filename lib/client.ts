@@ -9,7 +9,6 @@
  * change is safe to repeat, except a submit without a `task_id` or an `idempotencyKey`. State changes are never a GET,
  * because fetch repeats a GET when its connection breaks.
  */
-
 import { bypassProxy, proxyFor, shownUrl } from "./broker-address.ts"
 import { pause } from "./pause.ts"
 import type { ActionsAnswer } from "./wire/actions.ts"

@@ -1,3 +1,4 @@
+/** The signals that stop a program. */
 import { readFileSync } from "node:fs"
 
 /** Signals within this time count as one: the terminal, a shell and `bun run` may each pass on the same Ctrl-C. */
@@ -23,8 +24,8 @@ export function stopSignal(onRepeat: () => void = () => process.exit(1)): AbortS
 }
 
 /**
- * Read before any handler is installed, because a handler changes it. Without /proc it cannot
- * be known, and SIGHUP keeps its default.
+ * Read before any handler is installed, because a handler changes it. Without /proc it cannot be known, and SIGHUP keeps
+ * its default.
  */
 const hangupIsIgnored = readHangupIsIgnored()
 

@@ -1,5 +1,4 @@
 /** Reads single environment variables, checks them and collects what is invalid, so that all faults are reported at once. */
-
 import { readFileSync } from "node:fs"
 import { NAME_PATTERN } from "../wire/fields.ts"
 import type { Variable } from "./variables.ts"

@@ -1,7 +1,6 @@
 /**
  * Keeps a view up to date by events and polling. Both stop while the page is hidden and back off after failures.
  */
-
 import { useCallback, useEffect, useRef, useState } from "preact/hooks"
 import { EVENT_NAMES, type EventData, type EventName } from "../wire/events.ts"
 import { can, type Problem, refusalOf } from "./api.ts"

@@ -1,5 +1,4 @@
 /** Loads one task with the JSON text of its members, the reason why it waits, and when it was paused. */
-
 import type { ActionsAnswer } from "../wire/actions.ts"
 import type { TaskView, WhyAnswer } from "../wire/inspecting.ts"
 import { membersOf } from "../wire/json-text.ts"

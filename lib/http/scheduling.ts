@@ -1,5 +1,4 @@
 /** Scheduling: the routes under /schedules. */
-
 import { type FoundSchedule, nextTimes } from "../queue/schedules.ts"
 import { headerRecord } from "../redis/keys.ts"
 import { joinId } from "../task/id.ts"

@@ -1,9 +1,8 @@
-import type { EVENTS } from "../wire/events.ts"
-
 /**
  * What a broker has counted since its start. These are plain numbers, because counting must cost next to nothing.
  * metrics.ts exports them, rates.ts and event-writer.ts read the differences.
  */
+import type { EVENTS } from "../wire/events.ts"
 
 /** Number of queues that are counted separately. All further queues are counted together as OTHER. */
 export const MAX_QUEUES = 1_000

@@ -1,3 +1,4 @@
+/** The screen of `top` as lines of text: the queues, and below them the groups, workers, schedules and dead tasks. */
 import { paint, type Style } from "../terminal.ts"
 import type { DlqGroupsAnswer } from "../wire/dead-letters.ts"
 import type { GroupView } from "../wire/grouping.ts"

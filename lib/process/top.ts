@@ -1,5 +1,4 @@
 /** `bun run top`: shows the queues of a broker in the terminal, refreshed every second. Without a terminal it prints once. */
-
 import { shownUrl } from "../broker-address.ts"
 import { Client } from "../client.ts"
 import { readTopConfig } from "../config/config.ts"

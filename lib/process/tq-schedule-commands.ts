@@ -1,5 +1,4 @@
 /** The commands of `tq` for schedules. */
-
 import { BrokerProblem } from "../client.ts"
 import type { Preview, Schedule, ScheduleView } from "../wire/scheduling.ts"
 import { formatAge } from "./terminal-text.ts"

@@ -10,8 +10,15 @@ import type { Store } from "../redis/store.ts"
 import { newLocalId } from "../task/id.ts"
 import type { BulkCounted, BulkView } from "../wire/bulk.ts"
 import { findPage } from "./bulk-page.ts"
-import type { BulkAbout, BulkOrder } from "./bulk-record.ts"
-import { NEW_PROGRESS, popsTasks, readAbout, taskStatesOf, viewOf } from "./bulk-record.ts"
+import {
+  type BulkAbout,
+  type BulkOrder,
+  NEW_PROGRESS,
+  popsTasks,
+  readAbout,
+  taskStatesOf,
+  viewOf,
+} from "./bulk-record.ts"
 import type { BulkWorker } from "./bulk-worker.ts"
 import { MAX_ENTRIES_PER_PAGE, sizeOf, type TaskFilter, tasksPage } from "./listing.ts"
 import type { QueueNames } from "./queue-names.ts"

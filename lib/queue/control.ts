@@ -1,5 +1,4 @@
 /** Control of queues: their views, pausing, limits and defaults, and deleting tasks of one state. */
-
 import { MAX_QUEUES } from "../observe/counters.ts"
 import { type Depth, Depths } from "../observe/depths.ts"
 import type { EventWriter } from "../observe/event-writer.ts"

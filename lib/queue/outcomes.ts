@@ -1,5 +1,4 @@
 /** Records task outcomes: counters, events and log lines. */
-
 import { type Fields, type Log, rateLimited } from "../log.ts"
 import type { Activity } from "../observe/activity.ts"
 import type { Counters } from "../observe/counters.ts"

@@ -8,8 +8,7 @@
  * Thousands of schedules may be due at one instant, such as midnight. Their tasks are created in short calls at a steady
  * rate, and each call is prepared by itself, so that they do not delay other requests.
  */
-import type { Log } from "../log.ts"
-import { rateLimited } from "../log.ts"
+import { type Log, rateLimited } from "../log.ts"
 import type { Counters } from "../observe/counters.ts"
 import type { EventWriter } from "../observe/event-writer.ts"
 import { pause } from "../pause.ts"

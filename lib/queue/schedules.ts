@@ -15,7 +15,6 @@ import {
   type StoredSchedule,
   scoreOf,
 } from "../task/schedule.ts"
-
 import type { NewTask } from "../task/task.ts"
 import type { QueueNames } from "./queue-names.ts"
 import { badCursor } from "./refusals.ts"

@@ -1,5 +1,4 @@
 /** A task from the members of a submit. */
-
 import type { Backoff } from "../wire/fields.ts"
 import type { TaskDefaults } from "../wire/queue-settings.ts"
 import type { Submit } from "../wire/submitting.ts"

@@ -1,5 +1,4 @@
 /** The record of a task in Redis, which README.md describes: its only encoder and decoder in TypeScript. */
-
 import { REASONS, STATES } from "../wire/states.ts"
 import { joinId } from "./id.ts"
 import { encodePolicy, groupIn, readPolicy, withGroup } from "./policy.ts"

@@ -1,6 +1,5 @@
 /** Prose and examples of the routes for workers. */
-import type { Facts } from "../../errors.ts"
-import { Refused } from "../../errors.ts"
+import { type Facts, Refused } from "../../errors.ts"
 import { problem } from "../answer.ts"
 import { badBody, badQuery, EACH, ID, LEASE, LEASED, NOW, type ProseOf } from "./prose.ts"
 
