@@ -4,9 +4,10 @@
   answers    for each {now, polled (ms of the last poll; "" never), paused (ms since; "" not paused), reason (of the pause),
              concurrency, per_second, burst, rates, groups, attention (settings; "" none), dead_lately, dead_since (how many
              tasks died in the last 24 hours, and when the first of them did), next_run (the earliest planned time of a
-             schedule; "" none), oldest (ms since which the longest waiting task among the heads of the ready lists waits: its
-             submit or its newest attempt; 0: none waits), due, leases, done, dead, cancelled (their sizes), soon (how many of
-             due become ready within a minute), then the size of each ready list, from priority 0}
+             schedule; "" none), full_since (since when runs of schedules have found no room; "" they find room), oldest (ms
+             since which the longest waiting task among the heads of the ready lists waits: its submit or its newest attempt;
+             0: none waits), due, leases, done, dead, cancelled (their sizes), soon (how many of due become ready within a
+             minute), then the size of each ready list, from priority 0}
   cost       O(100) at most per queue, for stale ids at the heads of ready lists
   invariant  the sizes are exact, except that ready lists may contain stale ids ]]
 local queues = unpack(ARGV)
@@ -27,6 +28,7 @@ for queue in string.gmatch(queues, "%S+") do
   answer[#answer + 1] = tonumber(died[2] or 0)
   local run = redis.call("ZRANGE", planned, 0, 0, "WITHSCORES")[2]
   answer[#answer + 1] = run and run ~= "inf" and run or ""
+  answer[#answer + 1] = run and full_since() or ""
   answer[#answer + 1] = 0
   local oldest_at = #answer
   for _, set in ipairs({ due, leases, done, dead, cancelled }) do answer[#answer + 1] = redis.call("ZCARD", set) end

@@ -83,7 +83,7 @@ for i = first, #ARGV, fields_each do names[#names + 1] = ARGV[i] end
 for i, text in ipairs(redis.call("HMGET", schedules, unpack(names))) do texts[names[i]] = text or "" end
 
 local answers, lines, plans = {}, {}, {}
-local all_plain = true
+local all_plain, lacked_room = true, false
 local function plan_run(score, name)
   plans[#plans + 1] = score
   plans[#plans + 1] = name
@@ -110,6 +110,7 @@ for i = first, #ARGV, fields_each do
       lines[#lines + 1] = texts[name]
     elseif planned_at ~= "" then
       plan_run(int(now + FULL_RETRY), name) -- so that others that are due are tried first
+      lacked_room = true
     end
   end
   all_plain = all_plain and answer[1] == "fired" and not answer[4]
@@ -123,6 +124,7 @@ if withdrawn[1] then
 end
 in_chunks("HSET", lines, schedules)
 in_chunks("ZADD", plans, planned)
+if lacked_room then redis.call("HSET", stats, "full_since", full_since() or now, "full_at", now) end
 publish(0)
 -- One number instead of an answer per run saves a tenth of what a run costs Redis and the broker.
 return all_plain and now or answers

@@ -14,3 +14,11 @@ local function read_schedule(name)
   local run = last and last ~= "0" and redis.call("GET", task .. id_of_run(name, last))
   return { name, redis.call("ZSCORE", planned, name) or "", text, run and match(run, STATE) or "" }
 end
+
+-- Since when runs of the queue's schedules have found no room again and again; nil: they find room. A run that finds none is
+-- retried after a second, so `full_at`, when the newest one found none, is not older unless there is room or no broker runs.
+local FULL_FOR = 10000 -- ms
+local function full_since()
+  local since, at = unpack(redis.call("HMGET", stats, "full_since", "full_at"))
+  return at and math.abs(now - at) <= FULL_FOR and since or nil
+end

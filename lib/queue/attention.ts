@@ -19,6 +19,8 @@ export interface Watched extends Omit<QueueView, "attention" | "workers" | "rate
   deadLately: { count: number; since: number }
   /** The earliest planned time that was not fired yet. */
   nextRunAt?: number | undefined
+  /** Since when runs of schedules have found no room: each of them is planned again a second later. */
+  fullSince?: number | undefined
 }
 
 type Found = Omit<Attention, "kind" | "threshold">
@@ -55,11 +57,15 @@ const CHECKS: Record<
   },
   schedule_late: {
     threshold: "schedule_late_ms",
-    check({ now, nextRunAt = now }, limit) {
-      const late = now - nextRunAt
-      return late > limit
-        ? { since_at: nextRunAt, value: late, why: `A run of a schedule is ${span(late)} late.` }
-        : undefined
+    check({ now, nextRunAt = now, fullSince = now }, limit) {
+      const since = Math.min(nextRunAt, fullSince)
+      const late = now - since
+      if (late <= limit) return undefined
+      const why =
+        fullSince < nextRunAt
+          ? `Runs of schedules have found no room for ${span(late)}: the queue or a group is full.`
+          : `A run of a schedule is ${span(late)} late.`
+      return { since_at: since, value: late, why }
     },
   },
   lapsing: {

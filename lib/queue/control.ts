@@ -210,12 +210,13 @@ function stateView(
     deadLately,
     deadSince,
     nextRun,
+    fullSince,
     oldest,
     ...counts
   ]: QueueState,
   isPolled: boolean,
 ): Omit<QueueView, "workers" | "rates" | "recent" | "attention"> & {
-  watched: Pick<Watched, "now" | "deadLately" | "nextRunAt">
+  watched: Pick<Watched, "now" | "deadLately" | "nextRunAt" | "fullSince">
 } {
   const [due, leases, done, dead, cancelled, soon, ...ready] = counts
   const queued = ready.reduce((sum, count) => sum + count, 0)
@@ -239,6 +240,7 @@ function stateView(
       now,
       deadLately: { count: deadLately, since: deadSince },
       nextRunAt: nextRun === "" ? undefined : Number(nextRun),
+      fullSince: fullSince === "" ? undefined : Number(fullSince),
     },
   }
 }

@@ -44,7 +44,7 @@ export const QUEUE_KEYS = {
   stats: {
     type: "hash",
     content:
-      "polled (time of the last poll), bytes (of the tasks that have not ended, if limited), tokens (of the rates' buckets at the time `filled`), filled, grouped0 to grouped9 (by priority: how many tasks of groups are queued, minus the turns in the ready list)",
+      "polled (time of the last poll), bytes (of the tasks that have not ended, if limited), tokens (of the rates' buckets at the time `filled`), filled, grouped0 to grouped9 (by priority: how many tasks of groups are queued, minus the turns in the ready list), full_at and full_since (when a run of a schedule last found no room, and since when runs have found none)",
   },
   settings: {
     type: "hash",

@@ -349,6 +349,7 @@ export type QueueState = [
   deadLately: number,
   deadSince: number,
   nextRun: string,
+  fullSince: string,
   oldest: number,
   ...sizes: PlaceSizes,
 ]
@@ -363,7 +364,7 @@ type PlaceSizes = [
   soon: number,
   ...ready: number[],
 ]
-const SIZES_FROM = 14
+const SIZES_FROM = 15
 export const sizesIn = (state: QueueState) => state.slice(SIZES_FROM) as PlaceSizes
 
 /** How many tasks of a queue may wait, and how many bytes its tasks may hold, before submits are refused; 0: no limit. */

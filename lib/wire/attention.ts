@@ -19,7 +19,7 @@ export const ATTENTION_DEFAULTS = {
   idle_poll_ms: 60_000,
   /** A task waits for longer. */
   oldest_wait_ms: 300_000,
-  /** A planned run of a schedule is so late. */
+  /** A planned run of a schedule is so late, or runs have found no room for so long. */
   schedule_late_ms: 60_000,
   /** So many leases lapsed in ten minutes. */
   lapses: 1,

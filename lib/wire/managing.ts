@@ -56,7 +56,7 @@ export const Attention = Type.Object({
     ATTENTION_KINDS.map(kind => Type.Literal(kind)),
     {
       description:
-        "no_workers: tasks wait and no worker polls; waiting: the oldest waits too long; schedule_late: a run is late; lapsing: leases lapse; failing: attempts fail; growing: the backlog grows; dead: tasks died in the last 24 hours; paused: for too long",
+        "no_workers: tasks wait and no worker polls; waiting: the oldest waits too long; schedule_late: a run is late or finds no room; lapsing: leases lapse; failing: attempts fail; growing: the backlog grows; dead: tasks died in the last 24 hours; paused: for too long",
     },
   ),
   since_at: Type.Optional(Type.Integer({ description: "since when; absent if it is not known" })),

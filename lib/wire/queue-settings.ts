@@ -74,7 +74,10 @@ export const AttentionSettings = Type.Object(
   {
     idle_poll_ms: threshold("tasks wait, and no worker has polled for this long", "idle_poll_ms"),
     oldest_wait_ms: threshold("a task has waited for longer than this", "oldest_wait_ms"),
-    schedule_late_ms: threshold("a run of a schedule is later than this", "schedule_late_ms"),
+    schedule_late_ms: threshold(
+      "a run of a schedule is later than this, or runs have found no room for this long",
+      "schedule_late_ms",
+    ),
     lapses: threshold("this many leases lapsed in ten minutes", "lapses", 1_000_000),
     failure_percent: threshold(
       "more than this percentage of the attempts in ten minutes failed",

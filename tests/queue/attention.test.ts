@@ -6,6 +6,7 @@ import { ATTENTION_DEFAULTS, ATTENTION_KINDS, type AttentionKind } from "../../l
 import type { Attention, QueueView } from "../../lib/wire/managing.ts"
 import { AttentionSettings } from "../../lib/wire/queue-settings.ts"
 import { table } from "../support/documents.ts"
+import { until } from "../support/harness.ts"
 import { scriptQueue } from "../support/script-queue.ts"
 import { ServedQueue } from "../support/served-queue.ts"
 
@@ -106,6 +107,19 @@ const SITUATIONS: [situation: string, queue: Watched, found: Partial<Attention>[
       },
     ],
   ],
+  [
+    "runs that have found no room for six minutes, and one that is due now",
+    { ...HEALTHY, nextRunAt: NOW - 100, fullSince: NOW - 6 * MINUTE },
+    [
+      {
+        kind: "schedule_late",
+        since_at: NOW - 6 * MINUTE,
+        value: 6 * MINUTE,
+        why: "Runs of schedules have found no room for 6 min: the queue or a group is full.",
+      },
+    ],
+  ],
+  ["runs that have found no room for a minute", { ...HEALTHY, fullSince: NOW - MINUTE }, []],
   ["a run that is due now", { ...HEALTHY, nextRunAt: NOW - 100 }, []],
   ["a run tomorrow", { ...HEALTHY, nextRunAt: NOW + 24 * HOUR }, []],
   [
@@ -316,6 +330,22 @@ describe("GET /queues reports", () => {
     expect(await nextRun()).toBe("")
     await queue.redis.zadd(queue.key("planned"), NOW, "nightly", NOW + 1, "weekly")
     expect(await nextRun()).toBe(String(NOW))
+  })
+
+  test("a schedule that finds no room, until it does", async () => {
+    await using q = await ServedQueue.open({ maxQueueDepth: 1 })
+    await q.ask("PUT", `/queues/${q.queue}/settings`, { attention: { schedule_late_ms: 1 } })
+    await q.submit()
+    await q.ask("PUT", `/schedules/${q.queue}:s`, { every_ms: 1_000, task: { type: "t" } })
+    const why = async () => (await view(q)).attention.find(({ kind }) => kind === "schedule_late")?.why
+    await until("it is reported", async () =>
+      (await why())?.startsWith("Runs of schedules have found no room"),
+    )
+    await q.lease()
+    await until("it has fired", async () => (await q.ask("GET", `/schedules/${q.queue}:s`)).body.fired > 0)
+    await q.ask("POST", `/schedules/${q.queue}:s/pause`)
+    await q.direct.redis.hincrby(q.direct.key("stats"), "full_at", -MINUTE)
+    expect(await why()).toBeUndefined()
   })
 
   test("a pause of over an hour", async () => {

@@ -1092,7 +1092,7 @@ class CancelledMany(_CancelledMany, total=False):
 
 class _Attention(TypedDict):
     kind: Literal["no_workers", "waiting", "schedule_late", "lapsing", "failing", "growing", "dead", "paused"]
-    """no_workers: tasks wait and no worker polls; waiting: the oldest waits too long; schedule_late: a run is late; lapsing: leases lapse; failing: attempts fail; growing: the backlog grows; dead: tasks died in the last 24 hours; paused: for too long"""
+    """no_workers: tasks wait and no worker polls; waiting: the oldest waits too long; schedule_late: a run is late or finds no room; lapsing: leases lapse; failing: attempts fail; growing: the backlog grows; dead: tasks died in the last 24 hours; paused: for too long"""
     threshold: float
     """of the queue's `settings.attention`, or the default"""
     why: str
@@ -1306,7 +1306,7 @@ class AttentionSettings(TypedDict, total=False):
     oldest_wait_ms: int | Literal["off"]
     """a whole number from 1 to 2678400000 (default 300000), or \"off\": a task has waited for longer than this"""
     schedule_late_ms: int | Literal["off"]
-    """a whole number from 1 to 2678400000 (default 60000), or \"off\": a run of a schedule is later than this"""
+    """a whole number from 1 to 2678400000 (default 60000), or \"off\": a run of a schedule is later than this, or runs have found no room for this long"""
     lapses: int | Literal["off"]
     """a whole number from 1 to 1000000 (default 1), or \"off\": this many leases lapsed in ten minutes"""
     failure_percent: int | Literal["off"]
@@ -1447,7 +1447,7 @@ class QueueSettingsAttention(TypedDict, total=False):
     oldest_wait_ms: int | Literal["off"]
     """a whole number from 1 to 2678400000 (default 300000), or \"off\": a task has waited for longer than this"""
     schedule_late_ms: int | Literal["off"]
-    """a whole number from 1 to 2678400000 (default 60000), or \"off\": a run of a schedule is later than this"""
+    """a whole number from 1 to 2678400000 (default 60000), or \"off\": a run of a schedule is later than this, or runs have found no room for this long"""
     lapses: int | Literal["off"]
     """a whole number from 1 to 1000000 (default 1), or \"off\": this many leases lapsed in ten minutes"""
     failure_percent: int | Literal["off"]
