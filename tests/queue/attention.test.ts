@@ -370,7 +370,7 @@ describe("GET /queues reports", () => {
       [{ dead: "none" }, "attention.dead"],
       [{ dead: "1" }, "attention.dead"],
       [{ failure_percent: 101 }, "attention.failure_percent"],
-      [{ oldest_wait: 1 }, "oldest_wait"],
+      [{ oldest_wait: 1 }, "attention.oldest_wait"],
       [{}, "attention"],
       [7, "attention"],
     ] as const) {
