@@ -26,6 +26,42 @@ test("a program calls the broker, with and without asyncio", async () => {
   expect([await program.ended(), program.stdout, program.stderr]).toEqual([0, "ok\n", ""])
 })
 
+test("a stream of events outlives its broker, and continues after the newest id that it has read", async () => {
+  const asked: string[] = []
+  const serve = (port: number, text: string) =>
+    Bun.serve({
+      hostname: "127.0.0.1",
+      port,
+      fetch: ({ url }) => {
+        asked.push(new URL(url).search)
+        return new Response(text, { headers: { "content-type": "text/event-stream" } })
+      },
+    })
+  // The last block is a heartbeat.
+  const first = serve(0, 'retry: 20\nid: 1-0\nevent: listening\ndata: {"n":1}\n\n:\nid: 7-0\n\n')
+  const port = first.port!
+  await using program = new Process({
+    cmd: [
+      "python3",
+      "-uc",
+      `from task_queue import Client\nfor event in Client().listen_events(): print(event.data["n"])`,
+    ],
+    env: {
+      PYTHONPATH: PACKAGE,
+      PYTHONDONTWRITEBYTECODE: "1",
+      API_SECRET_TOKEN: TOKEN,
+      BROKER_URL: `http://127.0.0.1:${port}`,
+    },
+  })
+  await until("it has reconnected", () => asked.length > 1)
+  expect(asked.slice(0, 2)).toEqual(["", "?last_event_id=7-0"])
+  await first.stop(true)
+  await Bun.sleep(500) // it finds that nothing listens there
+  await using _second = serve(port, 'id: 8-0\nevent: done\ndata: {"n":2}\n\n')
+  await until("it reads on", () => program.stdout.includes("2"))
+  expect(program.stderr).toBe("")
+})
+
 test("pip installs the package without a network, and its types are part of it", async () => {
   await using place = await directory()
   const target = join(place.path, "site")

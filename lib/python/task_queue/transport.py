@@ -176,8 +176,9 @@ class Transport:
         while True:
             known = [p if p[1] != "last_event_id" else (p[0], p[1], last_id) for p in parameters]
             target, headers = self._request_of(path, known)
-            connection = self._take_connection(EVENTS_SILENT)
+            connection = None
             try:
+                connection = self._take_connection(EVENTS_SILENT)
                 connection.request("GET", target, None, {**headers, "Accept": "text/event-stream"})
                 answer = connection.getresponse()
                 if answer.status != 200:
@@ -193,17 +194,18 @@ class Transport:
                         name, _, value = text.partition(":")
                         if name:
                             fields[name] = value[1:] if value.startswith(" ") else value
-                        elif text == "" and "data" in fields:
-                            last_id = fields.get("id", last_id)
-                            yield Event(fields.get("id"), fields.get("event", "message"), json.loads(fields["data"]))
-                            fields = {}
                         elif text == "":
-                            retry = (_seconds(fields.get("retry")) or RECONNECT * 1000) / 1000
-                            fields = {}
-            except (OSError, http.client.HTTPException, ValueError):
+                            read, fields = fields, {}
+                            last_id = read.get("id", last_id)  # also of a heartbeat, which has no data
+                            if (wait := _seconds(read.get("retry"))) is not None:
+                                retry = wait / 1000
+                            if "data" in read:
+                                yield Event(read.get("id"), read.get("event", "message"), json.loads(read["data"]))
+            except (BrokerUnreachable, OSError, http.client.HTTPException, ValueError):
                 pass  # reconnect
             finally:
-                connection.close()
+                if connection is not None:
+                    connection.close()
             time.sleep(retry * random.uniform(0.5, 1))
 
     def _request_of(self, path: str, parameters: list[tuple[str, str, Any]]) -> tuple[str, dict[str, str]]:
