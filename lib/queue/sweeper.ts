@@ -6,6 +6,9 @@
  *
  * Many queues may be due at one instant. Only a few sweeps run at a time, so that the calls of requests get their turn in
  * between. The queue that has been due the longest is swept next.
+ *
+ * While Redis is down all sweeps fail, and a broker may know of thousands of queues. So their retries share a budget too.
+ * The first that succeeds shows that Redis, or its node of a Cluster, is back, and the others follow at once.
  */
 import { pause } from "../pause.ts"
 
@@ -14,6 +17,8 @@ const MIN_CHECK_MS = 1_000
 /** At its start a broker checks all queues soon, but not thousands at once. */
 const FIRST_CHECKS_PER_SECOND = 2_000
 const RETRY_MS = 500
+/** How many failed sweeps are retried: 5,000 per second took most of a core. */
+const RETRIES_PER_SECOND = 100
 /** How many sweeps run at a time. If each moves ten tasks, they take about 1 ms of Redis' time together; with 200 tasks, 16 ms. */
 const MAX_AT_ONCE = 8
 /** After this time a sweep frees its place, though it goes on: its node of a Cluster may be down, and those of other queues up. */
@@ -34,6 +39,8 @@ export class Sweeper {
   /** When to sweep each queue next, by performance.now(). */
   readonly #sweepAt = new Map<string, number>()
   readonly #running = new Set<string>()
+  /** The queues whose last sweep failed. */
+  readonly #failed = new Set<string>()
   /** The queues that are due and wait for a place, in the order of their deadlines. */
   readonly #due = new Set<string>()
   #freePlaces = MAX_AT_ONCE
@@ -125,10 +132,18 @@ export class Sweeper {
       const { more, nextEventMs } = await this.sweep(queue)
       if (more) this.sweepIn(queue, 0)
       else if (nextEventMs !== undefined) this.sweepIn(queue, nextEventMs)
+      if (this.#failed.delete(queue)) this.#retryFailed()
     } catch {
-      this.sweepIn(queue, RETRY_MS * jitter) // Redis is down, which its connection has logged
+      // Redis is down, which its connection has logged.
+      this.#failed.add(queue)
+      this.sweepIn(queue, Math.max(RETRY_MS, (this.#failed.size / RETRIES_PER_SECOND) * 1_000) * jitter)
     }
     this.#running.delete(queue)
     this.#setTimer(this.#sweepAt.get(queue) ?? Number.POSITIVE_INFINITY)
+  }
+
+  #retryFailed(): void {
+    for (const queue of this.#failed) this.sweepIn(queue, 0)
+    this.#failed.clear()
   }
 }

@@ -70,6 +70,31 @@ test("a sweep that fails gives up its place", async () => {
   sweeper.close()
 })
 
+test("while Redis is down, thousands of queues are retried a few at a time, and all at once when it is back", async () => {
+  const names = namesOf(3_000)
+  const swept = new Set<string>()
+  let isDown = true
+  let retries = -names.length
+  const sweeper = new Sweeper(async queue => {
+    if (isDown) {
+      retries++
+      throw new Error("Redis is down")
+    }
+    swept.add(queue)
+    return NOTHING_MORE
+  })
+  for (const queue of names) sweeper.sweepIn(queue, 0)
+  await until("all have failed", () => retries >= 0)
+  const from = performance.now()
+  await Bun.sleep(2_000)
+  expect(retries).toBeLessThan(((performance.now() - from) / 1_000) * 200)
+  isDown = false
+  const back = performance.now()
+  await until("all are swept", () => swept.size === names.length)
+  expect(performance.now() - back).toBeLessThan(10_000) // one by one it would take 30 s
+  sweeper.close()
+})
+
 test("the queue that has been due the longest is swept first", async () => {
   const names = namesOf(20)
   const late = names.map((queue, i) => [queue, (i * 7) % 20] as const)
