@@ -110,7 +110,7 @@ async function scene(all: AsyncDisposableStack, queue = "default") {
 test("a worker returns results, checkpoints, errors with their causes, and what the broker refuses", async () => {
   await using all = new AsyncDisposableStack()
   const { client, worker, ends } = await scene(all)
-  await worker()
+  const python = await worker()
   const submit = async (type: string, payload: unknown = {}) =>
     (await client.submit({ type, payload, max_retries: 1 })).task_id
   const ids = {
@@ -138,13 +138,19 @@ test("a worker returns results, checkpoints, errors with their causes, and what 
   expect(fatal.error!.split("\n").slice(0, 2)).toEqual(["Fatal: outer", "caused by KeyError: 'inner'"])
   expect(fatal.error).toContain("at fatal (")
   expect(fatal.error).not.toContain("task_queue/")
-  expect((await client.status(ids.nan)).error).toStartWith("ValueError: Out of range float values")
-  expect((await client.status(ids.set)).error).toStartWith("TypeError: Object of type set")
+  const refused = "the handler's result cannot be written as JSON:"
+  expect((await client.status(ids.nan)).error).toStartWith(`${refused} ValueError: Out of range float values`)
+  expect((await client.status(ids.set)).error).toBe(
+    `${refused} TypeError: Object of type set is not JSON serializable`,
+  )
   expect((await client.status(ids.large)).error).toStartWith("the broker refused the handler's result")
   expect((await client.status(ids.exit)).error).toStartWith("SystemExit: 3")
   await until("the unknown type is released", async () => (await client.status(ids.unknown)).releases === 1)
   expect((await client.status(ids.unknown)).error).toContain(
     'no handler for type "nobody knows"; it knows record, add',
+  )
+  expect(python.stderr).toContain(
+    'Tasks of an unknown type are released: this worker has no handler for type "nobody',
   )
 })
 

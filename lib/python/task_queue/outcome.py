@@ -27,9 +27,7 @@ def outcome_of(handlers: Handlers, lease: Lease) -> dict[str, Any]:
     if handler is None:
         return _unknown_type(handlers, lease)
     try:
-        result = _call(handler, lease)
-        # A copy, so that the handler cannot change it later, and a bad value does not break the whole batch.
-        return {"status": "done", "result": json.loads(json.dumps(result, allow_nan=False))}
+        return _done(_call(handler, lease))
     except Aborted:
         return {"status": "released"}
     except Fatal as error:
@@ -39,6 +37,14 @@ def outcome_of(handlers: Handlers, lease: Lease) -> dict[str, Any]:
         return {"status": "failed", "error": format_error(error), "retry_in_ms": wait}
     except BaseException as error:  # SystemExit must not end the thread without an ack
         return {"status": "failed", "error": format_error(error)}
+
+
+def _done(result: Any) -> dict[str, Any]:
+    """Copies the result as JSON, so that the handler cannot change it later and a bad value does not break the whole batch."""
+    try:
+        return {"status": "done", "result": json.loads(json.dumps(result, allow_nan=False))}
+    except Exception as error:
+        return {"status": "failed", "error": f"the handler's result cannot be written as JSON: {_describe(error)}"[:MAX_ERROR]}
 
 
 def _unknown_type(handlers: Handlers, lease: Lease) -> dict[str, Any]:

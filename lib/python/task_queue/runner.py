@@ -24,6 +24,7 @@ from .transport import Transport
 GRACE = 1.0  # seconds for handlers that were aborted
 LAST_ACKS = 5.0  # seconds for the last acks
 LOOK_EVERY = 0.5  # seconds, for signals and the health
+MAX_UNKNOWN_TYPES = 1_000
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 log = logging.getLogger("task_queue")
@@ -43,6 +44,7 @@ class Runner:
         self._settings, self._handlers, self._health = settings, handlers, health
         self._condition = threading.Condition()
         self._running: set[Lease] = set()
+        self._unknown_types: set[str] = set()
         self.is_stopping = False
         host = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in socket.gethostname()) or "-"
         name = settings.name or f"{host[:40]}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
@@ -87,7 +89,15 @@ class Runner:
             if outcome["status"] == "failed" and lease.aborted is None:
                 error = "its error is redacted" if lease.leased.get("redact") else outcome["error"]
                 log.warning("An attempt of task %s failed: %s", lease.id, error)
+            elif outcome["status"] == "released" and "error" in outcome:
+                self._warn_of_unknown_type(lease.type, outcome["error"])
             self._finish(lease, outcome)
+
+    def _warn_of_unknown_type(self, type: str, error: str) -> None:
+        """Logs one line per type."""
+        if type not in self._unknown_types and len(self._unknown_types) < MAX_UNKNOWN_TYPES:
+            self._unknown_types.add(type)
+            log.warning("Tasks of an unknown type are released: %s", error)
 
     def _finish(self, lease: Lease, outcome: dict[str, Any]) -> None:
         """Frees the slot, and acks the outcome unless the lease is lost or the task was acked before."""
