@@ -508,7 +508,7 @@ export class Client {
         if (id !== undefined) headers["Last-Event-ID"] = id
         const request = { headers, redirect: "manual", signal: connection.signal } as const
         const response = await fetch(this.url + withQuery("/events", filter), request)
-        if (!response.ok) throw refusal(response, await response.text())
+        if (!response.ok) throw refusal(response, await response.text(), shownUrl(this.url))
         for await (const read of readEvents(response.body!)) {
           silence.refresh()
           retryMs = read.retryMs ?? retryMs
@@ -600,7 +600,7 @@ export class Client {
       const request = { method, headers, redirect: "manual", signal: limit.signal } as const
       const response = await this.#fetch(this.url + path, body === undefined ? request : { ...request, body })
       const text = await response.text()
-      if (!response.ok) throw refusal(response, text)
+      if (!response.ok) throw refusal(response, text, shownUrl(this.url))
       return parse(text) as T
     } catch (error) {
       signal?.throwIfAborted()
@@ -663,7 +663,7 @@ function isProblem(answer: unknown): answer is Problem {
   )
 }
 
-function refusal(response: Response, text: string): BrokerProblem {
+function refusal(response: Response, text: string, address: string): BrokerProblem {
   const retryAfterMs = retryAfter(response.headers.get("Retry-After"))
   try {
     const answer: unknown = JSON.parse(text)
@@ -676,7 +676,7 @@ function refusal(response: Response, text: string): BrokerProblem {
   // The client follows no redirect: it would send the token to another server, and fetch turns a POST into a GET.
   const detail =
     location === null
-      ? undefined
+      ? `this answer of ${address} does not come from a broker`
       : `the server redirects to ${shownUrl(location)}, so this is not the address of the broker`
   return new BrokerProblem(response.status, "unknown", reason, detail, retryAfterMs, undefined)
 }

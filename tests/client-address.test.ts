@@ -34,6 +34,15 @@ test("no spelling of an address shows its user, password, query or fragment", ()
     expect(shownUrl(address).toLowerCase()).toMatch(/^(http:\/\/)?host:1\/p$/)
 })
 
+test("a refusal that does not come from a broker names the address, without its password", async () => {
+  using server = Bun.serve({ port: 0, fetch: () => new Response("<html>", { status: 403 }) })
+  const address = `http://svc:hunter2pw@localhost:${server.port}`
+  const error = await new Client({ url: address, token: TOKEN }).lease().catch(thrown => thrown)
+  expect(error.message).toBe(
+    `Forbidden (403 unknown): this answer of http://localhost:${server.port} does not come from a broker`,
+  )
+})
+
 test("the refusal of a server that redirects says where to, and the redirect is not followed", async () => {
   let requests = 0
   const statuses = [301, 302, 303, 307, 308]
