@@ -105,6 +105,26 @@ function shiftClock(ms: number) {
   })
 }
 
+/** Runs in the page, with the element as `this`: keeps the events of a click from all other elements. */
+const GUARD_CLICK = `(() => {
+  const names = ["pointerdown", "mousedown", "pointerup", "mouseup", "click"]
+  let missed = false
+  const guard = event => {
+    if (event.composedPath().includes(this)) {
+      if (event.type === "click") globalThis.removeEventListener("click", guard, true) // a label causes another one
+      return
+    }
+    missed = true
+    event.preventDefault()
+    event.stopImmediatePropagation()
+  }
+  for (const name of names) addEventListener(name, guard, true)
+  globalThis.endGuard = () => {
+    for (const name of names) removeEventListener(name, guard, true)
+    return missed
+  }
+})()`
+
 /** A visible element. */
 class Found {
   constructor(
@@ -126,11 +146,22 @@ class Found {
     )
   }
 
-  async click(): Promise<void> {
-    await this.session.send("DOM.scrollIntoViewIfNeeded", { backendNodeId: this.backendNodeId })
-    const middle = await this.#middle()
-    if (middle === undefined) throw new Error("The element to click is not visible")
-    await this.page.mouse.click(...middle)
+  /**
+   * Clicks. Returns false if the element was moved, covered or removed meanwhile: what is in its place does not get the
+   * click.
+   */
+  async click(): Promise<boolean> {
+    try {
+      await this.session.send("DOM.scrollIntoViewIfNeeded", { backendNodeId: this.backendNodeId })
+      await this.value(GUARD_CLICK)
+    } catch {
+      return false
+    }
+    const middle = await this.#middle().catch(() => undefined)
+    if (middle !== undefined) await this.page.mouse.click(...middle)
+    // A page that the click has opened has no guard.
+    const missed = await this.page.evaluate("globalThis.endGuard?.()").catch(() => false)
+    return middle !== undefined && missed !== true
   }
 
   focus(): Promise<unknown> {
@@ -218,8 +249,7 @@ export class TestPage implements AsyncDisposable {
   }
 
   async click(role: string, name?: string | RegExp): Promise<void> {
-    const found = await this.find(role, name)
-    await found.click()
+    await this.#until(`${role} ${name ?? ""} is clicked`, async () => (await this.find(role, name)).click())
   }
 
   /** Presses the last button of the open dialog, which carries out its action. */
