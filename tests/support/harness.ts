@@ -1,4 +1,5 @@
 /** The basis of most tests: direct access to a queue in a real Redis, and a broker in this process. */
+import { spyOn } from "bun:test"
 import { Redis } from "ioredis"
 import { createBroker } from "../../broker.ts"
 import { type BrokerConfig, type RedisAddress, readBrokerConfig } from "../../lib/config/config.ts"
@@ -26,12 +27,16 @@ type SettleItems = (Omit<SettleItem, "retry"> & Partial<Pick<SettleItem, "retry"
 /** A queue name that no other test uses. */
 export const freshName = () => `t${process.pid}-${names++}`
 
-/** Waits until the condition holds, which it checks every millisecond. After `ms` it throws. */
-export async function until(what: string, holds: () => unknown, ms = 50_000): Promise<void> {
-  const end = performance.now() + ms
+/**
+ * Waits until the condition holds; after `limitMs` it throws. It checks more and more rarely, at last every 50 ms, because
+ * the checks take time from what they wait for.
+ */
+export async function until(what: string, holds: () => unknown, limitMs = 50_000): Promise<void> {
+  const from = performance.now()
   while (!(await holds())) {
-    if (performance.now() > end) throw new Error(`Not within ${ms} ms: ${what}`)
-    await Bun.sleep(1)
+    const waited = performance.now() - from
+    if (waited > limitMs) throw new Error(`Not within ${limitMs} ms: ${what}`)
+    await Bun.sleep(Math.min(50, 1 + waited / 20))
   }
 }
 
@@ -63,6 +68,16 @@ export async function scriptCalls(redis: Redis): Promise<number> {
     (sum, [, calls]) => sum + Number(calls),
     0,
   )
+}
+
+/**
+ * Runs `act`. Returns its result, and how many scripts of queues this broker ran meanwhile, apart from its sweeps. Every
+ * 15 s up to ten more of them are for the history.
+ */
+export async function countingCalls<T>({ queue }: TestBroker, act: () => Promise<T>) {
+  using call = spyOn(queue.parts.scripts, "call")
+  const result = await act()
+  return { result, calls: call.mock.calls.filter(([name]) => name !== "sweep").length }
 }
 
 /** Direct access to one queue in Redis: keys, scripts and deadlines. Tests move time by writing a deadline in the past. */

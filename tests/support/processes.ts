@@ -5,6 +5,8 @@ import { join } from "node:path"
 import { Client } from "../../lib/client.ts"
 import { TOKEN } from "./harness.ts"
 
+export { until } from "./harness.ts"
+
 export const ROOT = join(import.meta.dir, "../..")
 
 type Env = Record<string, string>
@@ -217,15 +219,6 @@ export function isAlive(pid: number): boolean {
   }
   const { stdout } = Bun.spawnSync(["ps", "-o", "state=", "-p", `${pid}`])
   return !["", "Z"].includes(stdout.toString().trim().slice(0, 1))
-}
-
-/** Waits until the condition, which depends on another process, holds; checks it every 5 ms. */
-export async function until(what: string, holds: () => unknown, limitMs = 50_000): Promise<void> {
-  const end = performance.now() + limitMs
-  while (!(await holds())) {
-    if (performance.now() > end) throw new Error(`Not within ${limitMs} ms: ${what}`)
-    await Bun.sleep(5)
-  }
 }
 
 /**
