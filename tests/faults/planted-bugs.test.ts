@@ -6,7 +6,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test"
 import { checkModel } from "../support/modelrun.ts"
 import { type Patch, patched } from "../support/patch.ts"
 
-setDefaultTimeout(60_000)
+setDefaultTimeout(300_000) // some searches need half a minute of one core
 
 const RUNS = 800
 const MAX_STEPS = 8
