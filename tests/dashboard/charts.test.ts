@@ -1,5 +1,5 @@
 /** The charts that show the history of the broker, in real Chromium on a real broker. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test"
 import { History } from "../../lib/dashboard/history.ts"
 import { completePoints, labelsOf, linesOf, SPANS } from "../../lib/dashboard/spans.ts"
 import { HISTORY, HISTORY_TYPES } from "../../lib/redis/keys.ts"
@@ -8,8 +8,6 @@ import { chromium, type TestPage } from "../support/browser.ts"
 import { DirectQueue, type TestBroker, TOKEN, testBroker, until } from "../support/harness.ts"
 import { testRedis } from "../support/redis.ts"
 import { sharedBrowser } from "../support/shared-browser.ts"
-
-setDefaultTimeout(60_000)
 
 const MAIL = "s120d110f8l2x1q40y5p6|F30H50K20|D10G60J30"
 const point = (at: number, more: object = {}) => ({
@@ -87,22 +85,27 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   let direct: DirectQueue
   let broker: TestBroker
 
+  const thisMinute = () => Math.floor(Date.now() / MINUTE_MS)
+  const write = async (level: "m" | "h", number: number, series: string, text: string) => {
+    const size = level === "m" ? 60 : 24
+    const block = Math.floor(number / size)
+    await direct.redis.hset(`${HISTORY}${level}:${block}:${series}`, String(number % size), text)
+    if (series.includes(":"))
+      await direct.redis.zadd(`${HISTORY_TYPES}${level}:${block}:mail`, 5, series.slice("mail:".length))
+  }
+  const writeMinutes = async (from: number, to: number) => {
+    for (let minute = from; minute < to; minute++)
+      for (const series of ["", "mail", "mail:welcome", "mail:a <b>strange</b> type"])
+        await write("m", minute, series, MAIL)
+  }
+
   beforeAll(async () => {
     redis = await testRedis()
     direct = new DirectQueue(redis.socket, "mail")
-    const now = Math.floor(Date.now() / MINUTE_MS)
-    const write = async (level: "m" | "h", number: number, series: string, text: string) => {
-      const size = level === "m" ? 60 : 24
-      const block = Math.floor(number / size)
-      await direct.redis.hset(`${HISTORY}${level}:${block}:${series}`, String(number % size), text)
-      if (series.includes(":"))
-        await direct.redis.zadd(`${HISTORY_TYPES}${level}:${block}:mail`, 5, series.slice("mail:".length))
-    }
+    const now = thisMinute()
     // For four hours of yesterday no broker ran.
-    for (let minute = now - 1_440; minute < now; minute++)
-      if (minute < now - 900 || minute >= now - 660)
-        for (const series of ["", "mail", "mail:welcome", "mail:a <b>strange</b> type"])
-          await write("m", minute, series, MAIL)
+    await writeMinutes(now - 1_440, now - 900)
+    await writeMinutes(now - 660, now)
     for (let hour = Math.floor(now / 60) - 719; hour <= now / 60; hour++)
       for (const series of ["", "mail", "mail:welcome"])
         await write("h", hour, series, MAIL.replace("s120", `m60s${3_000 + (hour % 24) * 200}`))
@@ -111,6 +114,8 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     const at = (now - 300) * MINUTE_MS
     await broker.call("POST", "/history/marks", { text: "deploy <b>v1.2</b>", at })
   })
+  // The minutes that have passed since the tests before.
+  beforeEach(() => writeMinutes(thisMinute() - 10, thisMinute()))
   afterAll(async () => {
     await broker?.[Symbol.asyncDispose]()
     await direct?.[Symbol.asyncDispose]()
@@ -269,7 +274,8 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   /** All labels of the axes that were drawn since the page was opened. */
-  async function labelsAt(page: TestPage, hash: string): Promise<string[]> {
+  const drawn = (page: TestPage) => page.page.evaluate("drawn") as Promise<string[]>
+  async function openDrawing(page: TestPage, hash: string): Promise<void> {
     await page.page.evaluateOnNewDocument(`
       globalThis.drawn = []
       const { fillText } = CanvasRenderingContext2D.prototype
@@ -281,25 +287,25 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.fill("Token", TOKEN)
     await page.click("button", "Sign in")
     await page.find("heading", "Run time")
-    await until("it is drawn", async () => Number(await page.page.evaluate("drawn.length")) > 10)
+    await until("it is drawn", async () => (await drawn(page)).length > 10)
     await page.reads(/p50\s+(\d|–)/)
-    return (await page.page.evaluate("drawn")) as string[]
   }
 
   test("the newest depth is within the chart, also if it is far above the past", async () => {
     for (let i = 0; i < 3; i++)
       await broker.call("POST", "/submit", Array(1_000).fill({ type: "welcome", queue: "mail" }))
     await using page = await browser.page({ width: 1_440 })
-    const labels = await labelsAt(page, "#/queues/mail")
-    expect(labels).toContain("2,000")
+    await openDrawing(page, "#/queues/mail")
+    await until("it is drawn", async () => (await drawn(page)).includes("2,000"))
     // The past is 40.
-    expect(labels).not.toContain("20")
+    expect(await drawn(page)).not.toContain("20")
   })
 
   test("no two labels of an axis are the same, also without a value", async () => {
     await broker.call("POST", "/submit", { type: "welcome", queue: "never-polled" })
     await using page = await browser.page({ width: 1_440 })
-    const labels = await labelsAt(page, "#/queues/never-polled")
+    await openDrawing(page, "#/queues/never-polled")
+    const labels = await drawn(page)
     const countOf = (label: string) => labels.filter(text => text === label).length
     expect(countOf("1 ms")).toBe(countOf("0 ms"))
   })
