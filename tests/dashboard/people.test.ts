@@ -1,12 +1,10 @@
 /** The views about people and machines: actions of operators, workers, brokers. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, test } from "bun:test"
 import { Redis } from "ioredis"
 import { WORKERS_SEEN } from "../../lib/redis/keys.ts"
 import { chromium } from "../support/browser.ts"
 import { freshName, TOKEN, testBroker, until } from "../support/harness.ts"
 import { TestDashboard } from "../support/test-dashboard.ts"
-
-setDefaultTimeout(60_000)
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
   const dashboard = new TestDashboard()
@@ -143,7 +141,8 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await page.find("dialog")
     await page.click("button", "Drain")
     await page.find("button", "Cancel drain: mason")
-    // A further page ends the session of the first one.
+    // A further page ends the session of this one, whose next request would be refused.
+    await page[Symbol.asyncDispose]()
     await using phone = await signedIn("#/workers/mason", { width: 390, height: 844, dark: true })
     await phone.find("image", /^3 attempts over/)
     expect([await phone.overflow(), await phone.barriers()]).toEqual([0, []])
