@@ -1,13 +1,11 @@
 /** The overview of the dashboard: what needs attention comes first, in order and in words, over any number of queues. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { afterAll, beforeAll, describe, expect, test } from "bun:test"
 import { Redis } from "ioredis"
 import { QUEUES } from "../../lib/redis/keys.ts"
 import type { QueueView } from "../../lib/wire/managing.ts"
 import { chromium, type TestPage } from "../support/browser.ts"
 import { freshName, until } from "../support/harness.ts"
 import { TestDashboard } from "../support/test-dashboard.ts"
-
-setDefaultTimeout(60_000)
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
   const dashboard = new TestDashboard()

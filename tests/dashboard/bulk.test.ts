@@ -1,5 +1,5 @@
 /** Bulk operations in the dashboard, in real Chromium: dialogs, their page, and selecting tasks in lists. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, test } from "bun:test"
 import type { HTTPRequest } from "puppeteer-core"
 import type { BulkView } from "../../lib/wire/bulk.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
@@ -10,14 +10,13 @@ import { bulkUntil, hasEnded, leaseAll, makeDead, settle } from "../support/bulk
 import { TOKEN, until } from "../support/harness.ts"
 import { ServedQueue } from "../support/served-queue.ts"
 import { sharedBrowser } from "../support/shared-browser.ts"
-
-// The preload sets the timeout only for the first of several files.
-setDefaultTimeout(60_000)
+import { LEASE_MS } from "../support/test-dashboard.ts"
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
   const browser = sharedBrowser()
   let q: ServedQueue
 
+  const open = () => ServedQueue.open({ visibilityTimeoutMs: LEASE_MS })
   const signedIn = (hash: string, look = {}): Promise<TestPage> =>
     browser.signedIn(q.broker.url, hash, TOKEN, look)
   const operations = async () => (await q.ask("GET", "/bulk")).body.operations as BulkView[]
@@ -29,7 +28,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   }
 
   test("a retry is started, goes on when the tab is closed, and is finished when it is opened again", async () => {
-    await using queue = await ServedQueue.open()
+    await using queue = await open()
     q = queue
     await makeDead(q, 30)
     let page = await signedIn(`#/dead?queue=${q.queue}`)
@@ -68,7 +67,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("a canary that dies again is shown with its error, and the list behind the dialog is up to date", async () => {
-    await using queue = await ServedQueue.open()
+    await using queue = await open()
     q = queue
     await makeDead(q, 5)
     await using page = await signedIn(`#/dead?queue=${q.queue}`)
@@ -85,7 +84,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("a dialog shows the progress of what it has started also while the page is held", async () => {
-    await using queue = await ServedQueue.open()
+    await using queue = await open()
     q = queue
     await makeDead(q, 5)
     await using page = await signedIn(`#/dead?queue=${q.queue}`)
@@ -103,7 +102,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("the retry of a running operation is stopped from the page of bulk operations", async () => {
-    await using queue = await ServedQueue.open()
+    await using queue = await open()
     q = queue
     await makeDead(q, 4)
     const { body } = await q.ask("POST", "/bulk", {
@@ -119,7 +118,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("selected tasks are cancelled, and then all that match", async () => {
-    await using queue = await ServedQueue.open()
+    await using queue = await open()
     q = queue
     const ids = [await q.submit(), await q.submit(), await q.submit({ type: "other" })]
     for (let i = 0; i < 30; i++) await q.submit({ type: "many" })
@@ -147,7 +146,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("a page of dead tasks is selected and retried, and delayed tasks are run now", async () => {
-    await using queue = await ServedQueue.open()
+    await using queue = await open()
     q = queue
     await makeDead(q, 3)
     await using page = await signedIn(`#/tasks?queue=${q.queue}&state=dead`)
@@ -229,7 +228,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   }
 
   test("each action of everything that matches takes the state and all filters of the list", async () => {
-    await using queue = await ServedQueue.open()
+    await using queue = await open()
     q = queue
     await oneTaskOfEachState({ type: "mail", group: "acme", meta: { team: "a" }, payload: { to: "Ada" } })
     const filter = { queue: q.queue, type_part: "mai", group: "acme", meta: { team: "a" }, text: "ada" }
@@ -276,7 +275,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("each action on dead letters takes all filters of the view, and those on a group only its tasks", async () => {
-    await using queue = await ServedQueue.open()
+    await using queue = await open()
     q = queue
     await makeDead(q, 2)
     const { groups } = (await q.ask("GET", `/dlq/groups?queue=${q.queue}`)).body
@@ -308,7 +307,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("each action of selected tasks takes those whose state it fits, and an error is shown", async () => {
-    await using queue = await ServedQueue.open()
+    await using queue = await open()
     q = queue
     const { done, retrying, processing, dead, cancelled, scheduled, queued } = await oneTaskOfEachState({})
     await using page = await signedIn(`#/tasks?state=all&queue=${q.queue}`, { expect: /400/ })
@@ -340,7 +339,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("while the rows of another filter are shown, everything that matches cannot be selected", async () => {
-    await using queue = await ServedQueue.open()
+    await using queue = await open()
     q = queue
     await q.submit({ type: "shown" })
     await q.submit({ type: "wanted" })
@@ -362,7 +361,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("the dialog sends what was entered, and the same key again after an error", async () => {
-    await using queue = await ServedQueue.open()
+    await using queue = await open()
     q = queue
     const [first] = await makeDead(q, 3)
     await using page = await signedIn(`#/dead?queue=${q.queue}`, { expect: /400/ })
@@ -403,7 +402,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("a selected dead task that another operator retried, and that is done meanwhile, is not deleted", async () => {
-    await using queue = await ServedQueue.open()
+    await using queue = await open()
     q = queue
     const [retried, deleted] = await makeDead(q, 2)
     await using page = await signedIn(`#/tasks?queue=${q.queue}&state=dead`)
@@ -418,7 +417,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("in the list of all states, everything that matches a text is selected, and each action takes the tasks that it fits", async () => {
-    await using queue = await ServedQueue.open()
+    await using queue = await open()
     q = queue
     for (const name of ["Ada", "Bob"]) {
       await q.dead({ payload: { to: name } })
@@ -458,7 +457,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("everything with a part of an id is selected, but not beside a task with exactly that id", async () => {
-    await using queue = await ServedQueue.open()
+    await using queue = await open()
     q = queue
     for (const task_id of ["order-1", "order-12", "other"]) await q.submit({ task_id, delay_ms: 3_600_000 })
     await using page = await signedIn(`#/tasks?state=all&id=${q.queue}:order-1`)
@@ -474,7 +473,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("done and cancelled tasks are run again and deleted, one and many", async () => {
-    await using queue = await ServedQueue.open()
+    await using queue = await open()
     q = queue
     const [first, second] = [await q.leased(), await q.leased()]
     for (const task of [first, second]) await q.ack(task)
@@ -513,7 +512,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   })
 
   test("the list and the dialog fit a phone in dark mode", async () => {
-    await using queue = await ServedQueue.open()
+    await using queue = await open()
     q = queue
     await makeDead(q, 3)
     await q.ask("POST", "/bulk", {

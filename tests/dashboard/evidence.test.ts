@@ -2,12 +2,10 @@
  * Every view of the dashboard after a bounded load, in both themes, at 1440, 390 and 360 px: no error on the console, no serious
  * violation of accessibility, no name, id or time in two lines, and figures that agree with /metrics.
  */
-import { describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, test } from "bun:test"
 import { chromium, type TestPage } from "../support/browser.ts"
 import { until } from "../support/harness.ts"
 import { TestDashboard } from "../support/test-dashboard.ts"
-
-setDefaultTimeout(120_000)
 
 /** As long as names of queues and types often are. */
 const QUEUES = ["checkout", "emails-to-customers-in-western-europe-2", "webhooks"] as const

@@ -1,12 +1,10 @@
 /** What an operator gets wrong in forms and addresses: the page says what would be right, and loses nothing. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, test } from "bun:test"
 import type { QueueView } from "../../lib/wire/managing.ts"
 import { chromium, type TestPage } from "../support/browser.ts"
 import { freshName, TOKEN, testBroker, until } from "../support/harness.ts"
 import { testRedis } from "../support/redis.ts"
 import { TestDashboard } from "../support/test-dashboard.ts"
-
-setDefaultTimeout(60_000)
 
 interface Tasks {
   tasks: { id: string; lease: string }[]

@@ -1,5 +1,5 @@
 /** What the dashboard shows is what the broker has, in real Chromium. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test"
+import { describe, expect, test } from "bun:test"
 import type { GroupView } from "../../lib/wire/grouping.ts"
 import type { QueueView } from "../../lib/wire/managing.ts"
 import { chromium } from "../support/browser.ts"
@@ -7,9 +7,6 @@ import { freshName, TOKEN, until } from "../support/harness.ts"
 import { startBroker } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
 import { TestDashboard } from "../support/test-dashboard.ts"
-
-// The preload sets the timeout only for the first of several files.
-setDefaultTimeout(60_000)
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
   const dashboard = new TestDashboard()

@@ -1,13 +1,10 @@
 /** What the dashboard does with one task, and how it shows its life, in real Chromium. */
-import { beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test"
+import { beforeEach, describe, expect, test } from "bun:test"
 import { type ApiToken, hashOf, type Role } from "../../lib/config/tokens.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
 import { chromium, type Look, type TestPage } from "../support/browser.ts"
 import { freshName, TOKEN, until } from "../support/harness.ts"
 import { TestDashboard } from "../support/test-dashboard.ts"
-
-// The preload sets the timeout only for the first of several files.
-setDefaultTimeout(120_000)
 
 const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 const secretOf = (role: Role) => `the-token-with-only-${role}`

@@ -6,6 +6,9 @@ import { type TestBroker, TOKEN, testBroker } from "./harness.ts"
 import { testRedis } from "./redis.ts"
 import { sharedBrowser } from "./shared-browser.ts"
 
+/** No lease may end while a test looks at its task: on a busy machine that takes long. */
+export const LEASE_MS = 3_600_000
+
 export class TestDashboard {
   readonly browser = sharedBrowser()
   /** The address of the Redis. */
@@ -16,7 +19,9 @@ export class TestDashboard {
     const resources = new AsyncDisposableStack()
     beforeAll(async () => {
       this.socket = resources.use(await testRedis()).socket
-      this.#broker = resources.use(await testBroker(overrides, this.socket))
+      this.#broker = resources.use(
+        await testBroker({ visibilityTimeoutMs: LEASE_MS, ...overrides }, this.socket),
+      )
     })
     afterAll(() => resources.disposeAsync())
   }
