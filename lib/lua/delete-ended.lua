@@ -9,7 +9,7 @@ local states, before = unpack(ARGV)
 local first, fields_each = 3, 1
 
 local sets = {}
-for state in string.gmatch(states, "%S+") do sets[state] = ({ done = done, dead = dead, cancelled = cancelled })[state] end
+for state in string.gmatch(states, "%S+") do sets[state] = set_of(state) end
 before = tonumber(before) or math.huge
 
 -- Where the done tasks are in `completed`, from the newest, before any record is deleted: a search needs the records.

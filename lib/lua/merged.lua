@@ -43,28 +43,18 @@ end
 
 local streams = {} -- the one with the next entry is the last
 local function insert(stream)
-  local low, high = 1, #streams + 1
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    if is_before(stream, streams[middle]) then
-      low = middle + 1
-    else
-      high = middle
-    end
-  end
-  table.insert(streams, low, stream)
+  table.insert(streams, search(1, #streams + 1, function(i) return is_before(stream, streams[i]) end), stream)
 end
 
 local rank = 0
 for name in string.gmatch(queues, "%S+") do
   use_queue(name)
-  local sets = { due = due, leases = leases, done = done, dead = dead, cancelled = cancelled }
   local is_later = is_after(name, queue) -- than the queue of the last entry
   for of in string.gmatch(places, "%S+") do
     local is_last = name == queue and of == place
     local offset = (of == "done" or of == "cancelled") and retention or 0
     rank = rank + 1
-    local stream = { set = sets[of], queue = name, place = of, offset = offset, rank = rank, from = 0, next = -1 }
+    local stream = { set = set_of(of), queue = name, place = of, offset = offset, rank = rank, from = 0, next = -1 }
     if at then
       local member = is_later and "" or (is_last and id)
       if of == "completed" then

@@ -70,7 +70,7 @@ end
 
 -- The next entries of the place as id, score, id, score, ...
 local function entries_of(name)
-  local set = ({ due = due, leases = leases, done = done, dead = dead, cancelled = cancelled })[name]
+  local set = set_of(name)
   if set then
     local is_ascending = name == "due"
     local from = score == "" and 0 or rank_after(set, int(score), id, is_ascending)

@@ -9,6 +9,24 @@ local function is_after(a, b)
   return false
 end
 
+-- The sorted set of a place of tasks; nil if the place is a list or an entry of groups.
+local function set_of(place)
+  return ({ due = due, leases = leases, done = done, dead = dead, cancelled = cancelled })[place]
+end
+
+-- The lowest number from `low` on that does not come before the place that is searched for, below `high`; `high` if all do.
+local function search(low, high, is_before)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if is_before(middle) then
+      low = middle + 1
+    else
+      high = middle
+    end
+  end
+  return low
+end
+
 local MAX_STRAYS = 1000 -- how many entries without a done task are passed over to find a time
 
 -- Entries of `completed`, the newest first, as ZRANGE with REV answers those of a set: id, time of its end, ... A stray entry,
@@ -70,19 +88,13 @@ local function rank_after(set, score, member, is_ascending)
   if member == "" then return low end
   local high = low + redis.call("ZCOUNT", set, score, score)
   if not member then return high end
-  while low < high do
-    local middle = math.floor((low + high) / 2)
+  return search(low, high, function(rank)
     local found
     if is_ascending then
-      found = redis.call("ZRANGE", set, middle, middle)[1]
+      found = redis.call("ZRANGE", set, rank, rank)[1]
     else
-      found = redis.call("ZRANGE", set, middle, middle, "REV")[1]
+      found = redis.call("ZRANGE", set, rank, rank, "REV")[1]
     end
-    if found == member or is_after(found, member) ~= is_ascending then
-      low = middle + 1
-    else
-      high = middle
-    end
-  end
-  return low
+    return found == member or is_after(found, member) ~= is_ascending
+  end)
 end
