@@ -47,7 +47,6 @@ local PLACES = {
   scheduled = "due", retrying = "due", processing = "leases", done = "done", dead = "dead", cancelled = "cancelled",
 }
 local NO_ENTRY = { due = "no_due", leases = "no_lease", dead = "no_index", cancelled = "no_index" }
-local WAITS = { scheduled = true, retrying = true, queued = true }
 local ENDED = { done = true, dead = true, cancelled = true }
 
 local MAX_LOOKED = 100000 -- list entries after which a call stops searching; longer ready lists are not searched
@@ -110,7 +109,7 @@ function check.task(id, listed)
   elseif not scores[place][id] then
     note(NO_ENTRY[place], join, SETS[place], score_of(state, policy, finished), id)
   end
-  if WAITS[state] and policy.expires > 0 and not redis.call("ZSCORE", expiring, id) then
+  if is_waiting(state) and policy.expires > 0 and not redis.call("ZSCORE", expiring, id) then
     note("no_expiry", join, expiring, policy.expires, id)
   end
   if has_own_payload(loaded[id]) and redis.call("EXISTS", payload .. id) == 0 then note("no_payload") end
@@ -225,7 +224,7 @@ local function check_entry(set, id)
   local state, policy = read(id)
   if state == false or not scores[set][id] then return end
   local right = state and PLACES[state] == set
-  if set == "expiring" then right = state and WAITS[state] and policy.expires > 0 end
+  if set == "expiring" then right = state and is_waiting(state) and policy.expires > 0 end
   if not right then note("stray_entry", leave, SETS[set], id) end
 end
 

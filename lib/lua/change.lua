@@ -17,7 +17,7 @@ local first, fields_each = 1, 7
 
 local function change(t, inline, large, priority, when, members, known)
   if not t then return "unknown" end
-  if not WAITING[t.state] then return "not_waiting" end
+  if not is_waiting(t.state) then return "not_waiting" end
   local found = extras(t).extra or ""
   if members ~= "" and found ~= known and "=" .. found ~= members then return "stale" end
   local before = read_policy(t.policy)

@@ -76,8 +76,6 @@ local function move_queued(id, before, after)
   make_ready(id, after.priority, keeps_slot, after.group)
 end
 
-local WAITING = { queued = true, scheduled = true, retrying = true }
-
 -- Gives a waiting task this type and payload. Returns false, having changed nothing, if the queue has no room for them.
 local function replace_body(t, text, large)
   if max_bytes > 0 then
@@ -97,7 +95,7 @@ local function replace(holder, body, large, starts, options)
   -- If this call has created or changed the task before: its entries must be written before some of them are removed.
   commit()
   local t = open(holder)
-  if not WAITING[t.state] then return "duplicate" end
+  if not is_waiting(t.state) then return "duplicate" end
   local policy, new_extras, text = parts_of_body(body)
   local before, after = read_policy(t.policy), read_policy(policy)
   local moves = after.group ~= before.group

@@ -67,7 +67,7 @@ local function drop_stale()
       if not entry then break end
       local group = byte(entry) == TURN and sub(entry, 2)
       local id = group and open_groups().first(priority, group) or entry
-      if redis.call("GETRANGE", task .. id, 0, 5) == "queued" then
+      if state_of(id) == "queued" then
         waiting = 1
         break
       end

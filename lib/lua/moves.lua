@@ -101,7 +101,7 @@ local function cancel_task(id, retention)
       save(t)
     end
     at = extras(t).cancel
-  elseif state == "done" or state == "dead" then
+  elseif t.finished ~= "0" then
     code = "ended"
   else
     code = "cancelled"
@@ -222,7 +222,7 @@ local function sweep_expired(limit)
     local is_turn = byte(id) == TURN
     if is_turn then open_groups().look_again(sub(id, 2)) end
     local t = not is_turn and open(id)
-    if t and (t.state == "scheduled" or t.state == "retrying" or t.state == "queued") then
+    if t and is_waiting(t.state) then
       leave(due, id)
       mark_dead(t, "expired")
     end

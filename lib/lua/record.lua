@@ -48,9 +48,12 @@ local PROCESSING = "processing 0"
 local DONE = "done " .. now_text
 local DONE_AT_FROM, DONE_AT_TO = "5", "17" -- the 13 digits of this time in the text
 
--- sweep: the state, which is all that a delayed task changes when it becomes ready.
+-- The state, which is all that a delayed task changes when it becomes ready.
 local STATE = "^%a+"
 local function ready_text(text, state) return "queued" .. sub(text, #state + 1) end
+
+-- Whether a task in this state waits for an attempt.
+local function is_waiting(state) return state == "queued" or state == "scheduled" or state == "retrying" end
 
 -- sweep: a leased task without extras and backoff: `0 lease started worker retries `, attempt, started, worker, crashes,
 -- ` releases created\npolicy\n`, policy, the position of the type.
@@ -96,7 +99,9 @@ end
 -- Whether the payload has its own key: the text then ends where the payload would begin.
 local function has_own_payload(text) return byte(text, -1) == 10 end
 
--- When a done task ended; 0: there is no such task, or it is not done. Does not read a whole text, which may be large.
+-- What the beginning of a task's text says, without reading the rest, which may be large: its state, nil if there is no such
+-- task; and when a done task ended, 0 if it is not done.
+local function state_of(id) return match(redis.call("GETRANGE", task .. id, 0, 15), STATE) end
 local function done_at(id) return tonumber(match(redis.call("GETRANGE", task .. id, 0, 31), DONE_AT) or 0) end
 
 local TURN = byte("=") -- the first character of a turn; no id begins so (see groups.lua)

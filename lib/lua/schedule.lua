@@ -11,8 +11,8 @@ local function id_of_run(name, time) return name .. "-" .. time end
 local function read_schedule(name)
   local text = redis.call("HGET", schedules, name) or ""
   local last = select(6, match(text, SCHEDULE))
-  local run = last and last ~= "0" and redis.call("GET", task .. id_of_run(name, last))
-  return { name, redis.call("ZSCORE", planned, name) or "", text, run and match(run, STATE) or "" }
+  local state = last and last ~= "0" and state_of(id_of_run(name, last))
+  return { name, redis.call("ZSCORE", planned, name) or "", text, state or "" }
 end
 
 -- Since when runs of the queue's schedules have found no room again and again; nil: they find room. A run that finds none is

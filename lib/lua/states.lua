@@ -3,10 +3,6 @@
   for each   id
   answers    for each the state | "" if there is no such task
   cost       O(n) ]]
-local LONGEST_STATE = 10
-
 local answers = {}
-for _, id in ipairs(ARGV) do
-  answers[#answers + 1] = match(redis.call("GETRANGE", task .. id, 0, LONGEST_STATE), STATE) or ""
-end
+for _, id in ipairs(ARGV) do answers[#answers + 1] = state_of(id) or "" end
 return answers

@@ -10,7 +10,7 @@ for _, id in ipairs(ARGV) do
   local code = "watched"
   if not t then
     code = "unknown"
-  elseif t.state == "done" or t.state == "dead" or t.state == "cancelled" then
+  elseif t.finished ~= "0" then
     code = "ended"
   elseif not extras(t).watched then
     extras(t).watched = "1"
