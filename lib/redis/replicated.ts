@@ -10,13 +10,12 @@
  */
 import type { Redis } from "ioredis"
 import { NotReplicated } from "../errors.ts"
+import type { Command } from "./runner.ts"
 import { atTickEnd } from "./tick.ts"
 
 const MAX_BATCH = 1_000
 /** How often to check whether enough replicas confirm again. */
 const PROBE_MS = 250
-
-export type Command = readonly [name: string, ...args: (string | number)[]]
 
 interface Call {
   command: Command

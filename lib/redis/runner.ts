@@ -1,6 +1,7 @@
 /** Runs scripts: by their hash, and by their text if Redis does not know that. */
 import { type Redis, Command as RedisCommand } from "ioredis"
-import type { Command } from "./replicated.ts"
+
+export type Command = readonly [name: string, ...args: (string | number)[]]
 
 export interface Script {
   text: string

@@ -10,9 +10,8 @@ import { type RedisTarget, type TopologyKind, topologyOf } from "./connection.ts
 import { channelIn, DATA_ID, SCHEMA, SCHEMA_VERSION } from "./keys.ts"
 import { OutageLog } from "./outage-log.ts"
 import { RefusalLog } from "./refusal-log.ts"
-import type { Command } from "./replicated.ts"
 import { lackOfRights } from "./rights.ts"
-import { evaluate, type Runner, type Script, send } from "./runner.ts"
+import { type Command, evaluate, type Runner, type Script, send } from "./runner.ts"
 import { asRefusal, isFull, isStateOfServer, refusalBy } from "./server-errors.ts"
 import {
   keyOn,
