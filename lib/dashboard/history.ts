@@ -4,7 +4,7 @@
  * zero.
  */
 import type { HistoryPoint } from "../wire/charting.ts"
-import type { EventData } from "../wire/events.ts"
+import { compareEventIds, type EventData } from "../wire/events.ts"
 import type { QueueView } from "../wire/managing.ts"
 
 const HISTORY_SECONDS = 300
@@ -74,7 +74,7 @@ export class History {
       this.#settledAt = now + RECONNECT_MS
       this.#runEnd ??= Math.floor(Number.parseInt(id, 10) / 1_000)
     }
-    if (name !== "counts" || compareIds(id, this.#lastId) <= 0) return
+    if (name !== "counts" || compareEventIds(id, this.#lastId) <= 0) return
     this.#lastId = id
     this.#skewMs = Math.max(this.#skewMs, data.at - now)
     const broker = `${data.broker}`
@@ -260,11 +260,4 @@ function add(bySecond: CountsBySecond, second: number, queue: string, of: Counts
     done: of.done + (before?.done ?? 0),
     failed: of.failed + (before?.failed ?? 0),
   })
-}
-
-/** Ids of a stream of Redis: `<ms>-<number>`. */
-function compareIds(a: string, b: string): number {
-  const [ms = 0, n = 0] = a.split("-").map(Number)
-  const [otherMs = 0, otherN = 0] = b.split("-").map(Number)
-  return ms - otherMs || n - otherN
 }

@@ -14,7 +14,7 @@ import { Refused } from "../errors.ts"
 import { EVENT_STREAM, LISTENING } from "../redis/keys.ts"
 import type { Store } from "../redis/store.ts"
 import { maySeeContents, type Sight } from "../task/sight.ts"
-import type { EventName } from "../wire/events.ts"
+import { compareEventIds, type EventName, partsOfEventId } from "../wire/events.ts"
 import { writeEvent } from "../wire/sse.ts"
 
 interface EventFilter {
@@ -201,7 +201,7 @@ export class EventFeed {
         const newest = await this.#newest()
         this.#gap = false
         // The clock of another Redis may be behind. Its ids would look like old ones.
-        if (compareIds(newest, this.#last) < 0) this.#last = newest
+        if (compareEventIds(newest, this.#last) < 0) this.#last = newest
         for (const subscriber of this.#subscribers) if (subscriber.isLive) subscriber.sendGap(this.#last)
       }
       const entries = await this.#after(this.#last)
@@ -223,14 +223,14 @@ export class EventFeed {
     const [first] = await this.#after("0-0", 1)
     const newest = await this.#newest()
     let position = after
-    if (first === undefined || compareIds(after, first.id) < 0 || compareIds(after, newest) > 0) {
-      if (compareIds(after, newest) > 0) position = newest
+    if (first === undefined || compareEventIds(after, first.id) < 0 || compareEventIds(after, newest) > 0) {
+      if (compareEventIds(after, newest) > 0) position = newest
       // If the first entry is itself a gap, it will be delivered.
       if (first?.event !== "gap" || position !== after) subscriber.sendGap(position)
     }
     subscriber.position = position
     // It joins the others only after it has read the backlog. Otherwise the next event would disconnect it.
-    for (await subscriber.drained(); compareIds(position, this.#last) < 0; await subscriber.drained()) {
+    for (await subscriber.drained(); compareEventIds(position, this.#last) < 0; await subscriber.drained()) {
       if (subscriber.hasEnded) return
       const entries = await this.#after(position)
       if (entries.length === 0) break
@@ -285,7 +285,7 @@ class Subscriber {
   deliver(entries: readonly Entry[]): void {
     let text = ""
     for (const entry of entries) {
-      if (compareIds(entry.id, this.position) <= 0) continue
+      if (compareEventIds(entry.id, this.position) <= 0) continue
       this.position = entry.id
       const data = this.#dataOf(entry)
       if (data !== undefined) text += writeEvent(entry.id, entry.event, withTime(entry.id, this.#seen(data)))
@@ -295,7 +295,7 @@ class Subscriber {
 
   /** Says that events may be missing, and continues from `position` if that is earlier than its own. */
   sendGap(position: string): void {
-    if (compareIds(position, this.position) < 0) this.position = position
+    if (compareEventIds(position, this.position) < 0) this.position = position
     this.send(writeEvent(undefined, "gap", withTime(position, "{}")))
   }
 
@@ -371,16 +371,8 @@ const readEntry = ([id, fields]: RawEntry): Entry => ({
   data: fields[7]!,
 })
 
-const partsOf = (id: string): [ms: number, count: number] => {
-  const dash = id.indexOf("-")
-  return dash < 0 ? [Number(id), 0] : [Number(id.slice(0, dash)), Number(id.slice(dash + 1))]
-}
-const compareIds = (a: string, b: string): number => {
-  const [ms, count] = partsOf(a)
-  const [otherMs, otherCount] = partsOf(b)
-  return ms - otherMs || count - otherCount
-}
-
 /** Adds the time of the entry, which Redis set as part of its id, if the event has no time. */
 const withTime = (id: string, data: string): string =>
-  data.startsWith('{"at":') ? data : `{"at":${partsOf(id)[0]}${data === "{}" ? "" : ","}${data.slice(1)}`
+  data.startsWith('{"at":')
+    ? data
+    : `{"at":${partsOfEventId(id)[0]}${data === "{}" ? "" : ","}${data.slice(1)}`

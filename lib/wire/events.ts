@@ -99,3 +99,16 @@ export interface EventData {
   /** The numbers of further queues are left out. */
   others?: true
 }
+
+/** The id of an event is that of its entry in a stream of Redis: `<ms>-<number>`. */
+export function partsOfEventId(id: string): [ms: number, number: number] {
+  const dash = id.indexOf("-")
+  return dash < 0 ? [Number(id), 0] : [Number(id.slice(0, dash)), Number(id.slice(dash + 1))]
+}
+
+/** Negative if the first id is before the second one. */
+export function compareEventIds(a: string, b: string): number {
+  const [ms, number] = partsOfEventId(a)
+  const [otherMs, otherNumber] = partsOfEventId(b)
+  return ms - otherMs || number - otherNumber
+}
