@@ -197,12 +197,5 @@ export class EventWriter {
   }
 }
 
-const countsOf = ({ submitted, leased, done, failed, released, lapsed, dead }: QueueCounters): Counts => ({
-  submitted,
-  leased,
-  done,
-  failed,
-  released,
-  lapsed,
-  dead,
-})
+const countsOf = (counters: QueueCounters) =>
+  Object.fromEntries(EVENTS.map(event => [event, counters[event]])) as Counts

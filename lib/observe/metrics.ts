@@ -52,7 +52,7 @@ const COUNTER_METRICS: QueueMetric<QueueCounters>[] = [
     help: "Task events that this broker has counted.",
     heads: label => EVENTS.map(event => `{${label},event="${event}"}`),
     // The counters only grow, so the sum changes whenever one of them does.
-    version: of => of.submitted + of.leased + of.done + of.failed + of.released + of.lapsed + of.dead,
+    version: of => EVENTS.reduce((sum, event) => sum + of[event], 0),
     values: of => EVENTS.map(event => of[event]),
   },
 ]
