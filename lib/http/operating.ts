@@ -2,7 +2,7 @@
 import type { BrokerConfig } from "../config/config.ts"
 import { Refused } from "../errors.ts"
 import { CONTENT_TYPE } from "../observe/metrics.ts"
-import type { RedisState } from "../redis/store.ts"
+import type { RedisState } from "../redis/redis-state.ts"
 import { joinId, queueOf, splitId } from "../task/id.ts"
 import { AuditQuery, EventsQuery, SignIn } from "../wire/operating.ts"
 import type { Caller } from "./access.ts"

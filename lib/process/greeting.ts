@@ -2,7 +2,7 @@
 import { join } from "node:path"
 import type { BrokerConfig, RedisAddress } from "../config/config.ts"
 import type { Log, LogLevel } from "../log.ts"
-import type { RedisState } from "../redis/store.ts"
+import type { RedisState } from "../redis/redis-state.ts"
 import { paint, wantsColor, writeError } from "../terminal.ts"
 
 /** Pages whose addresses the first log line contains. */

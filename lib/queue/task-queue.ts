@@ -5,8 +5,8 @@
 import { type Each, Refused } from "../errors.ts"
 import type { Fields } from "../log.ts"
 import { givenIdRecord, recordKey } from "../redis/keys.ts"
+import type { RedisState } from "../redis/redis-state.ts"
 import type { Replies } from "../redis/scripts.ts"
-import type { RedisState } from "../redis/store.ts"
 import { queueOf, splitId } from "../task/id.ts"
 import type { Sight } from "../task/sight.ts"
 import type {

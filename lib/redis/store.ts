@@ -3,41 +3,20 @@ import { randomUUID } from "node:crypto"
 import type { HostPort } from "../config/reader.ts"
 import { Refused } from "../errors.ts"
 import type { Log } from "../log.ts"
-import { DURABILITIES } from "../wire/operating.ts"
-import type { Code } from "../wire/problem.ts"
 import { RedisClock } from "./clock.ts"
-import { type RedisTarget, type TopologyKind, topologyOf } from "./connection.ts"
+import { type RedisTarget, topologyOf } from "./connection.ts"
 import { channelIn, DATA_ID, SCHEMA, SCHEMA_VERSION } from "./keys.ts"
 import { OutageLog } from "./outage-log.ts"
+import { combineStates, type MasterFault, type RedisState } from "./redis-state.ts"
 import { RefusalLog } from "./refusal-log.ts"
-import { lackOfRights } from "./rights.ts"
 import { type Command, evaluate, type Runner, type Script, send } from "./runner.ts"
-import { asRefusal, isFull, isStateOfServer, refusalBy } from "./server-errors.ts"
-import {
-  keyOn,
-  line,
-  MissingRights,
-  NO_INFO,
-  type ServerState,
-  serverState,
-  UNKNOWN,
-} from "./server-state.ts"
+import { asRefusal, isStateOfServer, refusalBy } from "./server-errors.ts"
+import { keyOn, line, type ServerState, serverState, UNKNOWN } from "./server-state.ts"
 import { SharedAnswer } from "./shared-answer.ts"
 import { openTopology, type Server, type Topology } from "./topology.ts"
 
 /** How many MOVED replies a command follows. */
 const MAX_MOVES = 4
-
-/** Of several masters, the weakest counts. */
-export interface RedisState extends Omit<ServerState, "refusal"> {
-  topology: TopologyKind
-  /** How many replicas must confirm a change before it is answered. */
-  waitReplicas: number
-  /** Why no master accepts changes; undefined if one does. */
-  refused: { code: Code; detail: string } | undefined
-  /** The faults that prevent a part of the calls. */
-  degraded: string[]
-}
 
 export class Store implements Runner {
   readonly outages: OutageLog
@@ -208,7 +187,7 @@ export class Store implements Runner {
     const masters = this.#topology.masters()
     if (masters.length === 0) throw asRefusal(new Error("CLUSTERDOWN No node is known to have any slot"))
     const states: ServerState[] = []
-    const faults: { error: Error; at: string | undefined; isFull: boolean }[] = []
+    const faults: MasterFault[] = []
     await Promise.all(
       masters.map(async server => {
         const { at } = server
@@ -217,54 +196,17 @@ export class Store implements Runner {
           states.push(state)
           if (state.refusal === undefined) return
           this.#logRefusal(server, state.refusal)
-          faults.push({ error: state.refusal, at, isFull: isFull(state.refusal) })
+          faults.push({ error: state.refusal, at })
         } catch (error) {
           if (isStateOfServer(error as Error)) this.#logRefusal(server, error as Error)
-          const cause = this.#whyUnavailable(server, error as Error) ?? (error as Error)
-          faults.push({ error: cause, at, isFull: false })
+          faults.push({ error: this.#whyUnavailable(server, error as Error) ?? (error as Error), at })
         }
       }),
     )
     if (states.length === 0) throw asRefusal(faults[0]!.error)
     const missing = await Promise.all(this.#checks.map(check => check()))
     const rights = new Set(missing.filter(right => right !== undefined))
-    const refusing = faults.filter(fault => !fault.isFull)
-    const reason =
-      rights.size > 0
-        ? new MissingRights(lackOfRights(rights))
-        : refusing.length === masters.length
-          ? refusing[0]!.error
-          : undefined
-    const worst = <T>(of: (state: ServerState) => T, rank: (value: T) => number) =>
-      states.map(of).reduce((a, b) => (rank(b) < rank(a) ? b : a))
-    const sum = (of: (state: ServerState) => number) => states.reduce((total, state) => total + of(state), 0)
-    return {
-      version: worst(
-        state => state.version,
-        version => Number.parseFloat(version),
-      ),
-      maxmemoryPolicy: worst(
-        state => state.maxmemoryPolicy,
-        policy => (policy === "noeviction" ? 1 : 0),
-      ),
-      durability: worst(
-        state => state.durability,
-        durability => DURABILITIES.indexOf(durability),
-      ),
-      usedBytes: sum(state => state.usedBytes),
-      // One master without a limit has no limit.
-      maxBytes: states.every(state => state.maxBytes > 0) ? sum(state => state.maxBytes) : 0,
-      replicas: worst(state => state.replicas, Number),
-      topology: topologyOf(this.target),
-      waitReplicas: this.target.waitReplicas ?? 0,
-      refused: reason && describe(reason),
-      degraded: [
-        ...faults.map(({ error, at }) =>
-          at === undefined ? describe(error).detail : describeNode(error, masters.length),
-        ),
-        ...(states.some(({ version }) => version === UNKNOWN) ? [NO_INFO] : []),
-      ],
-    }
+    return combineStates(this.target, masters.length, states, faults, rights)
   }
 
   /** Refuses servers that are too old for the scripts or hold another layout. Writes the layout number to new ones. */
@@ -301,18 +243,4 @@ export class Store implements Runner {
         `This Redis holds tasks in layout ${found}, but this version reads layout ${SCHEMA_VERSION}: run the version that wrote them, or use another Redis.`,
       )
   }
-}
-
-function describe(error: Error): { code: Code; detail: string } {
-  if (error instanceof MissingRights) return { code: "not_ready", detail: error.message }
-  const refusal = asRefusal(error)
-  return refusal instanceof Refused
-    ? { code: refusal.reason, detail: refusal.facts.detail ?? error.message }
-    : { code: "redis_unavailable", detail: error.message }
-}
-
-function describeNode(error: Error, masters: number): string {
-  const isReachable = refusalBy(error) !== undefined || isFull(error) || error instanceof MissingRights
-  const fault = isReachable ? describe(error).detail : "it cannot be reached, so its queues are not served."
-  return `One of ${masters} masters of the Cluster: ${fault}`
 }
