@@ -23,7 +23,7 @@ export function faultOfCron(cron: string): string | undefined {
       : `\`cron\` takes the nicknames @hourly, @daily, @weekly, @monthly and @yearly. For an interval such as five minutes, send \`every_ms\`: 300000.`
   const texts = cron.split(" ")
   if (texts.length !== FIELDS.length)
-    return `\`cron\` must have five fields (minute hour day month weekday), such as \`0 7 * * mon-fri\`, but has ${texts.length} of them. Seconds and years are not supported.`
+    return `\`cron\` must have five fields (minute hour day month weekday), such as \`0 7 * * mon-fri\`, but has ${cron === "" ? "none" : texts.length}. Seconds and years are not supported.`
   for (const [i, text] of texts.entries()) {
     const fault = faultOfField(i, text)
     if (fault !== undefined) return fault

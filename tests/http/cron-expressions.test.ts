@@ -17,6 +17,7 @@ test.each([
   ["0 5,*/36 * * *", /hour of `cron` has a step above.*`every_ms`/],
   ["0 0 12 * * mon", /five fields.*has 6/],
   ["0 7 * *", /five fields.*has 4/],
+  [" \t ", /five fields.*has none/],
   ["@every 5m", /nicknames.*`every_ms`/],
   ["@reboot", /nicknames/],
   ["0 7 * * \u{1f600}", /weekday of `cron` cannot be read/u],
