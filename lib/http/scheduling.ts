@@ -80,7 +80,7 @@ export const runSchedule = forSchedule(async (call, parts, { queueName, name, id
 
 export async function previewSchedule({ request }: Call, { readBody }: BrokerParts): Promise<Response> {
   using body = await readBody(request)
-  const { from_at: from = Date.now(), ...times } = withReadableCron(checkPreview(body.value))
+  const { from_at: from = Date.now(), ...times } = normalizeCron(checkPreview(body.value))
   const faults = faultsOfTimes(times)
   if (faults.length > 0) throw invalid(faults)
   return answerJson({ next: nextTimes(times, from, MAX_PREVIEWED) })
@@ -96,7 +96,7 @@ const factsOf = ({ task, ...rest }: ScheduleDefinition) => ({ ...rest, type: tas
 
 /** The payload is cut out of the text, so that it stays exactly as it was sent. */
 function readDefinition({ text, value }: Body): { definition: ScheduleDefinition; payload: string } {
-  const schedule = withReadableCron(checkSchedule(value))
+  const schedule = normalizeCron(checkSchedule(value))
   const faults = faultsOfTimes(schedule)
   for (const { field, detail } of faultsOf(schedule.task, undefined))
     faults.push({ field: `task.${field}`, detail })
@@ -114,7 +114,7 @@ function readDefinition({ text, value }: Body): { definition: ScheduleDefinition
   return { definition, payload: memberTexts(taskText, "payload")[0] ?? "{}" }
 }
 
-const withReadableCron = <T extends Recurrence>(times: T): T =>
+const normalizeCron = <T extends Recurrence>(times: T): T =>
   times.cron === undefined ? times : { ...times, cron: withSingleSpaces(times.cron) }
 
 function faultsOfTimes({ cron, time_zone, every_ms, starts_at = 0, ends_at }: Recurrence): Fault[] {
