@@ -64,6 +64,7 @@ import type {
   ScheduleRun,
   ScheduleSet,
   SchedulesAnswer,
+  SchedulesQuery,
   ScheduleView,
 } from "./wire/scheduling.ts"
 import { readEvents } from "./wire/sse.ts"
@@ -440,7 +441,7 @@ export class Client {
     return this.#post("/history/marks", mark, options)
   }
 
-  schedules(query: PageQuery & { queue?: string } = {}, options?: CallOptions): Promise<SchedulesAnswer> {
+  schedules(query: SchedulesQuery = {}, options?: CallOptions): Promise<SchedulesAnswer> {
     return this.#call("GET", withQuery("/schedules", query), undefined, options)
   }
 

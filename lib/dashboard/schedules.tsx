@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks"
 import type { SchedulesAnswer, ScheduleView } from "../wire/scheduling.ts"
 import { can, queryOf, requestJson } from "./api.ts"
-import { FilterBar } from "./fields.tsx"
+import { Filter, FilterBar } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
 import { Badge, Empty, ProblemNote, Skeleton } from "./parts.tsx"
@@ -22,10 +22,12 @@ export const mayChangeSchedules = () => can("submit") || can("operate")
 
 export function Schedules({ route: { query } }: { route: Route }) {
   const queue = query.get("queue") ?? ""
+  const part = query.get("id") ?? ""
   const { cursors, go } = pagesOf(query)
   const [pausing, setPausing] = useState<ScheduleView>()
   const [isCreating, setIsCreating] = useState(false)
-  const path = `/schedules${queryOf({ queue, limit: SCHEDULES_PER_PAGE, cursor: cursors.at(-1) })}`
+  const wanted = { queue, schedule_part: part, limit: SCHEDULES_PER_PAGE, cursor: cursors.at(-1) }
+  const path = `/schedules${queryOf(wanted)}`
   const { value, problem, stale, refresh } = useData(
     path,
     signal => requestJson<SchedulesAnswer>("GET", path, undefined, signal),
@@ -42,14 +44,15 @@ export function Schedules({ route: { query } }: { route: Route }) {
           </button>
         )}
       </div>
-      <FilterBar query={query} names={["queue"]}>
+      <FilterBar query={query} names={["queue", "id"]}>
         <QueueNameFilter value={queue} onChange={value => refine({ queue: value })} />
+        <Filter label="Id contains" value={part} onChange={value => refine({ id: value })} search />
       </FilterBar>
       {problem && <ProblemNote problem={problem} />}
       {value === undefined ? (
         problem === undefined && <Skeleton rows={5} />
       ) : value.schedules.length === 0 && value.next === undefined ? (
-        <Empty title="No schedules">
+        <Empty title={part === "" ? "No schedules" : "No matching schedules"}>
           <p>
             A schedule creates a task at each of its times. Create one here, or with{" "}
             <code>PUT /schedules/&lt;queue&gt;:&lt;name&gt;</code>.

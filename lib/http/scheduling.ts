@@ -35,9 +35,10 @@ export const setSchedule = forSchedule(async (call, parts, { queueName, name, id
 })
 
 export async function listSchedules({ request, caller }: Call, parts: BrokerParts): Promise<Response> {
-  const { queue: only, limit, cursor } = checkQuery(queryOf(request))
+  const { queue: only, schedule_part: part, limit, cursor } = checkQuery(queryOf(request))
   const { schedules, next } = await parts.schedules.page({
     queues: caller.visibleQueues(only),
+    part,
     limit,
     cursor,
   })

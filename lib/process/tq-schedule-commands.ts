@@ -2,7 +2,7 @@
 import { BrokerProblem } from "../client.ts"
 import type { Preview, Schedule, ScheduleView } from "../wire/scheduling.ts"
 import { formatAge } from "./terminal-text.ts"
-import { type Call, type Command, type Members, UsageError } from "./tq-call.ts"
+import { type Call, type Command, defined, type Members, UsageError } from "./tq-call.ts"
 import { MEMBERS_HELP, readMembers, withMembers } from "./tq-members.ts"
 import { change, formatTime, KEYED, list, REASON, reasonOf, sendWithKey, show } from "./tq-rows.ts"
 
@@ -29,16 +29,16 @@ export const SCHEDULE_COMMANDS = {
   schedules: list<ScheduleView>({
     takes: "",
     about: "Lists schedules, the next to run first.",
-    options: { queue: { value: "name", meaning: "only of this queue" } },
-    examples: ["schedules", "schedules --queue reports"],
+    options: {
+      queue: { value: "name", meaning: "only of this queue" },
+      part: { value: "text", meaning: "only those whose id contains this text" },
+    },
+    examples: ["schedules", "schedules --queue reports", "schedules --part daily"],
     name: "schedules",
     pageSize: 100,
     page: async (call, page) => {
-      const queue = call.text("queue")
-      const { schedules, next } = await call.client.schedules(
-        { ...page, ...(queue && { queue }) },
-        call.options,
-      )
+      const filter = defined({ queue: call.text("queue"), schedule_part: call.text("part") })
+      const { schedules, next } = await call.client.schedules({ ...page, ...filter }, call.options)
       return [schedules, next]
     },
     columns: {

@@ -23,8 +23,9 @@ import type { Sweeper } from "./sweeper.ts"
 
 /** How often a change is tried again because the schedule ran or was changed in between. */
 const MAX_TRIES = 50
-/** How many queues one page of all queues looks at, and how many of them at a time. */
+/** How many queues one page of all queues looks at, with how many calls at most, and how many queues at a time. */
 const MAX_QUEUES_PER_PAGE = 1_000
+const MAX_CALLS_PER_PAGE = 1_000
 const QUEUES_AT_A_TIME = 100
 
 export interface FoundSchedule {
@@ -83,13 +84,18 @@ export class Schedules {
     return readFound(queue, raw) ?? throwNotFound(queue, name)
   }
 
-  /** A page of the schedules of these queues, or of all: queue by queue, and in a queue by their next run. */
+  /**
+   * A page of the schedules of these queues, or of all, whose ids contain `part`, ignoring case: queue by queue, and in a
+   * queue by their next run.
+   */
   async page({
     queues,
+    part = "",
     limit,
     cursor,
   }: {
     queues: readonly string[] | undefined
+    part?: string | undefined
     limit: number
     cursor: string | undefined
   }): Promise<{ schedules: FoundSchedule[]; next: string | undefined }> {
@@ -98,18 +104,20 @@ export class Schedules {
     const all = queues ?? (await names.list())
     const remaining = after === undefined ? all : all.filter(queue => queue >= after.queue)
     const schedules: FoundSchedule[] = []
-    let end: string | undefined // the cursor of the last schedule on the page
-    const looked = remaining.slice(0, MAX_QUEUES_PER_PAGE)
-    for (const queue of await this.#withSchedules(looked)) {
-      const { score, name } = after?.queue === queue ? after : { score: "", name: "" }
-      const count = limit - schedules.length + 1
-      const [, ...raws] = await scripts.call("schedulesPage", queue, { limit: count, score, name })
-      for (const raw of raws) {
-        if (schedules.length === limit) return { schedules, next: end }
-        const found = readFound(queue, raw)
-        if (found !== undefined) schedules.push(found)
-        end = writeCursor(queue, raw[1], raw[0])
-      }
+    let calls = 0
+    for (const queue of await this.#withSchedules(remaining.slice(0, MAX_QUEUES_PER_PAGE))) {
+      const args = { before: joinId(queue, ""), part: part.toLowerCase() }
+      let { score, name } = after?.queue === queue ? after : { score: "", name: "" }
+      do {
+        if (schedules.length === limit || calls++ === MAX_CALLS_PER_PAGE)
+          return { schedules, next: writeCursor(queue, score, name) }
+        const count = limit - schedules.length
+        const [, ...page] = await scripts.call("schedulesPage", queue, { limit: count, score, name, ...args })
+        const [lastScore, lastName, ...raws] = page
+        schedules.push(...raws.flatMap(raw => readFound(queue, raw) ?? []))
+        score = lastScore
+        name = lastName
+      } while (name !== "")
     }
     const unseen = remaining[MAX_QUEUES_PER_PAGE]
     return { schedules, next: unseen === undefined ? undefined : writeCursor(unseen, "", "") }
@@ -218,14 +226,14 @@ export class Schedules {
 
   /** Those of these queues that have schedules. */
   async #withSchedules(queues: readonly string[]): Promise<string[]> {
-    const first = { limit: 1, score: "", name: "" }
+    const first = { limit: 1, score: "", name: "", before: "", part: "" }
     const having: string[] = []
     for (let at = 0; at < queues.length; at += QUEUES_AT_A_TIME) {
       const some = queues.slice(at, at + QUEUES_AT_A_TIME)
       const pages = await Promise.all(
         some.map(queue => this.parts.scripts.call("schedulesPage", queue, first)),
       )
-      having.push(...some.filter((_, i) => pages[i]!.length > 1))
+      having.push(...some.filter((_, i) => pages[i]!.length > 3))
     }
     return having
   }

@@ -155,7 +155,7 @@ export const QUEUE_SCRIPTS = {
   schedulesDue: { source: schedulesDue, args: ["limit"], each: [] },
   schedulesPage: {
     source: schedulesPage,
-    args: ["limit", "score", "name"],
+    args: ["limit", "score", "name", "before", "part"],
     each: [],
   },
   forget: { source: forget, args: ["polled", "fix"], each: [] },
@@ -313,7 +313,7 @@ export interface Replies extends SharedReplies {
   scheduleSet: "set" | "stale"
   scheduleGet: [now: number, schedule: RawSchedule]
   schedulesDue: [now: number, names: string[], texts: (string | null)[]]
-  schedulesPage: [now: number, ...schedules: RawSchedule[]]
+  schedulesPage: [now: number, score: string, name: string, ...schedules: RawSchedule[]]
   forget: "used" | "unused"
 }
 

@@ -121,10 +121,18 @@ export type ScheduleView = Static<typeof ScheduleView>
 export const SchedulesQuery = Type.Object(
   {
     queue: Type.Optional(QueueName),
+    schedule_part: Type.Optional(
+      Type.String({
+        pattern: "^[A-Za-z0-9._:-]{1,115}$",
+        description: "a text that the id of the schedule, `queue:name`, contains, ignoring case",
+      }),
+    ),
     ...pageOf("schedules", "^[A-Za-z0-9_-]{1,300}$", 100),
   },
   closed,
 )
+
+export type SchedulesQuery = Static<typeof SchedulesQuery>
 
 export const SchedulesAnswer = Type.Object({ schedules: Type.Array(ScheduleView), next: NextPage })
 

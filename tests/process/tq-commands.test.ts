@@ -112,6 +112,8 @@ test("schedules are created, changed member by member, paused, run and deleted",
   expect((await tq("schedules", "--queue", queue)).out).toMatch(
     new RegExp(`^${id} +30 6 \\* \\* \\* Europe/Berlin +20\\S+ +- +0 +0 +0 +add$`, "m"),
   )
+  expect((await tq("schedules", "--part", `${queue}:DAI`)).out).toContain(id)
+  expect((await tq("schedules", "--part", `${queue}:x`)).out).toBe("No schedules.\n")
   expect((await tq("schedules", "pause", id, "--reason", "a move")).out).toBe(`${id} is paused\n`)
   expect((await client.schedule(id)).pause_reason).toBe("a move")
   expect((await tq("schedules", "resume", id)).out).toStartWith(`${id} is resumed; it runs next at 20`)

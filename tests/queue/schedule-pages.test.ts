@@ -43,3 +43,28 @@ test("a page goes on after the last schedule of the previous one, also if that w
   }
   expect(found.slice(0, 9)).toEqual(Array.from({ length: 9 }, (_, i) => id(i)))
 })
+
+test("a part of the id, ignoring case, limits the list, in pages that look at many schedules", async () => {
+  await using q = await ServedQueue.open()
+  const id = (i: number) => `${q.queue}:${i % 400 === 7 ? "Daily" : "s"}-${i}`
+  const { body } = await q.ask("PUT", `/schedules/${id(7)}`, RARE)
+  const [text, score] = [await q.direct.redis.hget(q.direct.key("schedules"), "Daily-7"), body.next_at]
+  const names = Array.from({ length: 2_500 }, (_, i) => id(i).split(":")[1]!)
+  await q.direct.redis.hset(q.direct.key("schedules"), ...names.flatMap(name => [name, text!]))
+  await q.direct.redis.zadd(q.direct.key("planned"), ...names.flatMap((name, i) => [score + i, name]))
+  const list = async (filter: string) => {
+    const found: string[] = []
+    let pages = 0
+    for (let cursor: string | undefined = ""; cursor !== undefined; pages++) {
+      const { body } = await q.ask("GET", `/schedules?${filter}&limit=3${cursor && `&cursor=${cursor}`}`)
+      found.push(...body.schedules.map(({ schedule }: ScheduleView) => schedule))
+      cursor = body.next
+    }
+    return { found, pages }
+  }
+  const daily = [7, 407, 807, 1_207, 1_607, 2_007, 2_407].map(id)
+  expect(await list(`queue=${q.queue}&schedule_part=DAILY`)).toEqual({ found: daily, pages: 3 })
+  expect(await list(`schedule_part=${q.queue}:daily-`)).toEqual({ found: daily, pages: 3 })
+  expect(await list(`queue=${q.queue}&schedule_part=s-2499`)).toEqual({ found: [id(2_499)], pages: 1 })
+  expect((await list(`queue=${q.queue}&schedule_part=other`)).found).toEqual([])
+})

@@ -65,7 +65,7 @@ export const scheduling: ProseOf<"scheduling"> = {
     description:
       "The schedules queue by queue, and in a queue those that run next first; paused and ended ones come last. If the answer " +
       "has a `next`, repeat the call with it as `cursor`, even if the page is empty. A schedule that runs in between may appear twice.",
-    query: { queue: "mail", limit: 100 },
+    query: { queue: "mail", schedule_part: "rep", limit: 100 },
     answers: {
       200: {
         description: "A page of schedules.",

@@ -1981,9 +1981,9 @@ class Calls(Transport):
         """Delete a schedule: `DELETE /schedules/{schedule}`."""
         return self.call("DELETE", "/schedules/{schedule}", [("path", "schedule", schedule)], None, timeout)
 
-    def list_schedules(self, *, queue: str | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> SchedulesAnswer:
+    def list_schedules(self, *, queue: str | None = None, schedule_part: str | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> SchedulesAnswer:
         """List schedules: `GET /schedules`."""
-        return self.call("GET", "/schedules", [("query", "queue", queue), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
+        return self.call("GET", "/schedules", [("query", "queue", queue), ("query", "schedule_part", schedule_part), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 
     def pause_schedule(self, schedule: str, body: Pause = {}, *, timeout: float | None = None) -> SchedulePaused:
         """Pause a schedule: `POST /schedules/{schedule}/pause`."""
@@ -2243,9 +2243,9 @@ class AsyncCalls(AsyncTransport):
         """Delete a schedule: `DELETE /schedules/{schedule}`."""
         return await self.call("DELETE", "/schedules/{schedule}", [("path", "schedule", schedule)], None, timeout)
 
-    async def list_schedules(self, *, queue: str | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> SchedulesAnswer:
+    async def list_schedules(self, *, queue: str | None = None, schedule_part: str | None = None, limit: int | None = None, cursor: str | None = None, timeout: float | None = None) -> SchedulesAnswer:
         """List schedules: `GET /schedules`."""
-        return await self.call("GET", "/schedules", [("query", "queue", queue), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
+        return await self.call("GET", "/schedules", [("query", "queue", queue), ("query", "schedule_part", schedule_part), ("query", "limit", limit), ("query", "cursor", cursor)], None, timeout)
 
     async def pause_schedule(self, schedule: str, body: Pause = {}, *, timeout: float | None = None) -> SchedulePaused:
         """Pause a schedule: `POST /schedules/{schedule}/pause`."""
