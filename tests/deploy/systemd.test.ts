@@ -1,8 +1,18 @@
 /** The units of systemd, checked by systemd itself. */
 import { expect, test } from "bun:test"
 import { join } from "node:path"
-import { root } from "../support/documents.ts"
+import { code, root } from "../support/documents.ts"
 import { directory } from "../support/processes.ts"
+
+test("the first command of the document installs the program that the units start", async () => {
+  await using dir = await directory()
+  const target = join(dir.path, "bun")
+  const [first] = (await code("lib/deploy/README.md", "## systemd", "bash")).split("\n")
+  const install = first!.replace(".ci/setup && sudo ", "").replace("/usr/local/bin/bun", target)
+  expect(install).not.toBe(first!)
+  expect(Bun.spawnSync(["sh", "-c", install]).exitCode).toBe(0)
+  expect(Bun.spawnSync([target, "--version"]).stdout.toString().trim()).toBe(Bun.version)
+})
 
 const program = Bun.which("systemd-analyze")
 if (program === null) console.warn("systemd-analyze is not installed: the units were not checked")
