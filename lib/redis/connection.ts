@@ -32,6 +32,9 @@ const SENTINEL_MS = 500
 /** How often the subscription connection is checked. Without events it would be silent for hours. */
 const PING_MS = 1_000
 
+/** The server is a replica now, so another may be the master under the same address. The last two are errors of WAIT. */
+const IS_REPLICA = /^(READONLY|UNBLOCKED|ERR WAIT cannot be used with replica)/
+
 /**
  * By default ioredis repeats a command whose reply was lost, and waits without a limit if packets are dropped. Both are
  * turned off. A command that timed out may still run, so every script is safe to repeat.
@@ -59,7 +62,7 @@ function options({ timeoutMs, name, ...target }: RedisTarget): RedisOptions {
     // While Redis loads its data, retry soon. The estimate that Redis gives is at least one second.
     maxLoadingRetryTime: 100,
     retryStrategy: attempt => Math.min(50 * attempt, 500) + Math.random() * 50,
-    reconnectOnError: error => (error.message.startsWith("READONLY") ? 1 : false),
+    reconnectOnError: error => (IS_REPLICA.test(error.message) ? 1 : false),
     lazyConnect: true,
   } as RedisOptions
 }

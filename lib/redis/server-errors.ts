@@ -3,7 +3,7 @@ import { Refused } from "../errors.ts"
 
 const OUT_OF_MEMORY = /^OOM |OOM command not allowed|script .*OOM/i
 
-/** Advice per first word of an error with which Redis refuses a command without running it. */
+/** Advice per first words of an error with which Redis refuses a command. It has not run it, but for UNBLOCKED. */
 const ADVICE: Readonly<Record<string, string>> = {
   MISCONF: "Look at the log, the free space and the directory of Redis.",
   READONLY: "This Redis is a replica: name the master in REDIS_URL, or use REDIS_SENTINELS.",
@@ -11,6 +11,9 @@ const ADVICE: Readonly<Record<string, string>> = {
   LOADING: "Redis has just started and is loading its data.",
   BUSY: "A script blocks Redis: SCRIPT KILL ends one that has not written.",
   UNKILLABLE: "A script that has written blocks Redis: it cannot be killed, so wait until it ends.",
+  // Redis does not kill a script that has written.
+  "ERR Script killed": "Somebody has ended it with SCRIPT KILL.",
+  UNBLOCKED: "This Redis became a replica before WAIT_REPLICAS replicas had confirmed the change.",
   MASTERDOWN: "This Redis is a replica that has lost its master: check the master.",
   CLUSTERDOWN: "A part of the Cluster has no master: see CLUSTER INFO.",
   TRYAGAIN: "The slot of this queue is being moved.",
@@ -35,7 +38,9 @@ export function refusalBy(
   const words = error.message.replace(/ (script: [0-9a-f]{40}, )?on @user_(script|function).*$/s, "").trim()
   if (NO_RIGHT_IN_SCRIPT.test(error.message)) return { words, advice: ADVICE.NOPERM!, mayHaveWritten: true }
   const start = Object.keys(ADVICE).find(word => new RegExp(`^${word}\\b`).test(words))
-  return start === undefined ? undefined : { words, advice: ADVICE[start]!, mayHaveWritten: false }
+  return start === undefined
+    ? undefined
+    : { words, advice: ADVICE[start]!, mayHaveWritten: start === "UNBLOCKED" }
 }
 
 /** Whether Redis refuses writes because its memory is full. */

@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test"
 import { mkdir } from "node:fs/promises"
 import type { Fields, Log } from "../../lib/log.ts"
+import { Store } from "../../lib/redis/store.ts"
 import { DirectQueue, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
 import { freePort } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
@@ -18,6 +19,11 @@ function recordedLog() {
 const ready = ({ url }: TestBroker) => fetch(`${url}/readyz`)
 const becomesReady = (broker: TestBroker) =>
   until("the broker is ready", async () => (await ready(broker)).status === 200)
+
+async function openStore(url: string) {
+  const store = await Store.open({ url, timeoutMs: 20_000, name: "tq-broker" }, recordedLog().log)
+  return Object.assign(store, { [Symbol.asyncDispose]: () => store.close(0) })
+}
 
 type Command = (...words: [string, ...string[]]) => Promise<unknown>
 
@@ -195,6 +201,62 @@ test("while a script blocks Redis, /readyz and refused calls say BUSY, and so do
   await becomesReady(broker)
   await until("the log has the end", () => lines("Redis accepts").length > 0)
   expect(lines("Redis refuses")).toEqual([expect.stringMatching(/ BUSY /)])
+})
+
+test("a request whose script an operator kills gets 503, and may be repeated", async () => {
+  await using server = await testRedis({ args: ["--busy-reply-threshold", "100"] })
+  await using store = await openStore(server.socket)
+  await using other = new DirectQueue(server.socket)
+  await other.redis.ping()
+  const text = "#!lua\nwhile true do redis.call('GET', KEYS[1]) end"
+  const sha = new Bun.CryptoHasher("sha1").update(text).digest("hex")
+  const running = store.run({ text, sha }, ["a"], [], false).catch(error => error)
+  await until("it is killed", () =>
+    other.redis.script("KILL").then(
+      () => true,
+      () => false,
+    ),
+  )
+  expect(await running).toMatchObject({
+    reason: "redis_unavailable",
+    facts: { detail: expect.stringContaining("This request changed nothing") },
+  })
+})
+
+test("a change that waits for replicas while its Redis becomes one gets 503, and the broker connects again", async () => {
+  const port = freePort()
+  await using server = await testRedis({ args: ["--port", `${port}`] })
+  await using replica = await testRedis({ args: ["--replicaof", "127.0.0.1", `${port}`] })
+  await using direct = new DirectQueue(server.socket)
+  const { redis } = direct
+  const isReplicated = async () => Number(await redis.call("WAIT", 1, 100)) === 1
+  await until("the replica is connected", isReplicated)
+  const { log, lines } = recordedLog()
+  await using broker = await testBroker({ waitReplicas: 1, redisTimeoutMs: 4_000 }, server.socket, log)
+  await submitted(broker, { type: "a" })
+  const writes = async () =>
+    /id=(\d+) .*name=tq-broker-writes/.exec(String(await redis.call("CLIENT", "LIST")))?.[1]
+  const isWaiting = async () => (await redis.info("clients")).includes("blocked_clients:1")
+  const demote = () => redis.call("REPLICAOF", "127.0.0.1", "1")
+
+  process.kill(replica.pid, "SIGSTOP")
+  const waiting = post(broker, "/submit", { type: "b" })
+  await until("it waits", isWaiting)
+  await demote()
+  expect(await problem(waiting)).toMatchObject({
+    status: 503,
+    code: "redis_unavailable",
+    detail: expect.stringContaining("may have taken effect"),
+  })
+  expect(lines("A request failed")).toEqual([])
+
+  await redis.call("REPLICAOF", "NO", "ONE")
+  const code = async () => (await problem(post(broker, "/submit", { type: "c" }))).code
+  await until("too few replicas confirm", async () => (await code()) === "not_replicated")
+  // The broker sends no changes now, so only its WAIT finds out that this is no master.
+  const before = await writes()
+  await demote()
+  await until("it has connected again", async () => ![undefined, before].includes(await writes()))
 })
 
 test("while Redis loads its data, /readyz and refused calls say so", async () => {
