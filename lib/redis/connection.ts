@@ -5,7 +5,7 @@ import { AbstractConnector, type RedisOptions as AllOptions, Redis } from "iored
 import type { RedisAddress } from "../config/config.ts"
 import type { HostPort } from "../config/reader.ts"
 import type { RedisTls } from "../config/redis-tls.ts"
-import { doWithoutInfo, QuietSentinels, revive, sentinelError } from "./ioredis-fixes.ts"
+import { doWithoutInfo, QuietSentinels, reconnectOnce, revive, sentinelError } from "./ioredis-fixes.ts"
 import type { OutageLog } from "./outage-log.ts"
 import { writePerTick } from "./tick.ts"
 import { explainTls } from "./tls.ts"
@@ -76,6 +76,7 @@ function connection(target: RedisTarget, extra: RedisOptions, outages: OutageLog
   })
   noteRefusals(redis, words => outages.down(redis, at, words))
   doWithoutInfo(redis)
+  reconnectOnce(redis)
   revive(redis)
   writePerTick(redis)
   return redis

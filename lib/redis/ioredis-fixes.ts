@@ -45,6 +45,21 @@ export function revive(redis: Redis): void {
   })
 }
 
+/**
+ * Reconnects once, however many replies ask for it. ioredis does so for each READONLY, and each time it leaves a timer and
+ * a listener on the socket, of which Bun warns on stderr, in the middle of the log.
+ */
+export function reconnectOnce(redis: Redis): void {
+  const disconnect = redis.disconnect.bind(redis)
+  let leaving: unknown
+  redis.disconnect = (again = false) => {
+    const { stream } = redis as { stream?: unknown }
+    if (again && stream !== undefined && stream === leaving) return
+    leaving = stream
+    disconnect(again)
+  }
+}
+
 /** The last error of a connection to a Sentinel: ioredis reports only that all of them are unreachable. */
 export const sentinelError = (redis: Redis): Error | undefined => {
   const { connector } = redis as unknown as { connector: unknown }

@@ -2,6 +2,8 @@
 import { expect, test } from "bun:test"
 import { mkdir } from "node:fs/promises"
 import type { Fields, Log } from "../../lib/log.ts"
+import { commandConnection, connect } from "../../lib/redis/connection.ts"
+import { OutageLog } from "../../lib/redis/outage-log.ts"
 import { Store } from "../../lib/redis/store.ts"
 import { DirectQueue, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
 import { freePort } from "../support/processes.ts"
@@ -78,6 +80,20 @@ test.each(Object.keys(REFUSALS))(
     expect(lines("Redis accepts")).toEqual(["Redis accepts commands again"])
   },
 )
+
+test("a connection on which many replies say READONLY is given up once", async () => {
+  await using server = await testRedis()
+  const target = { url: server.socket, timeoutMs: 20_000, name: "tq-broker" }
+  const redis = commandConnection(target, new OutageLog(recordedLog().log))
+  await connect(redis)
+  await redis.call("REPLICAOF", "127.0.0.1", "1")
+  const { stream } = redis
+  const before = stream.listenerCount("close")
+  await Promise.allSettled(Array.from({ length: 30 }, () => redis.set("a", "b")))
+  // Bun warns of more than ten listeners on stderr, in the middle of the log.
+  expect(stream.listenerCount("close")).toBeLessThanOrEqual(before + 1)
+  redis.disconnect()
+})
 
 test("a broker without any calls logs what /readyz finds, once", async () => {
   await using server = await testRedis()
