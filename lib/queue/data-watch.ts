@@ -3,6 +3,7 @@
  * address. The data has a random id, which this broker compares every two seconds and after each reconnect. What was lost
  * is then written again: the id, the number of the layout and the names of the queues.
  */
+import { Refused } from "../errors.ts"
 import type { Log } from "../log.ts"
 import type { Store } from "../redis/store.ts"
 import type { QueueNames } from "./queue-names.ts"
@@ -11,6 +12,8 @@ const CHECK_MS = 2_000
 
 export class DataWatch {
   #id: string | undefined
+  /** The id of data that this broker cannot use, which the log has. */
+  #unusable: string | undefined
   #checking: Promise<void> | undefined
   #timer: Timer | undefined
 
@@ -43,7 +46,10 @@ export class DataWatch {
     const id = await this.store.dataId()
     if (id === this.#id) return
     await this.store.markLayout().catch(error => {
-      this.log.error("Redis was replaced by one that cannot be used", { error: error.message })
+      if (!(error instanceof Refused) && id !== this.#unusable) {
+        this.log.error("Redis was replaced by one that cannot be used", { error: error.message })
+        this.#unusable = id
+      }
       throw error
     })
     await this.names.restore()

@@ -79,6 +79,8 @@ export class ScheduleFiring {
   readonly #pace = new Pace(PER_SECOND)
   /** The queues whose schedules this broker fires now. */
   readonly #queues = new Set<string>()
+  /** The queues whose last call failed, which the log has. */
+  readonly #failing = new Set<string>()
 
   constructor(private readonly parts: FiringParts) {
     this.#log = rateLimited(parts.log)
@@ -273,10 +275,14 @@ export class ScheduleFiring {
 
   async #tryCall(queue: string, fires: readonly Fire[]) {
     try {
-      return await this.#call(queue, fires, false)
+      const answer = await this.#call(queue, fires, false)
+      this.#failing.delete(queue)
+      return answer
     } catch (error) {
       this.parts.counters.scheduleFires.failed += fires.length
-      this.#log.warn("Schedules could not create their tasks; the broker tries again", { queue, error })
+      if (!this.#failing.has(queue))
+        this.#log.warn("Schedules could not create their tasks; the broker tries again", { queue, error })
+      this.#failing.add(queue)
       throw error
     }
   }

@@ -40,6 +40,25 @@ test("if an empty Redis takes the place of another, brokers register again the q
   expect(await direct.redis.get(SCHEMA)).toBe(SCHEMA_VERSION)
 })
 
+test("data that the broker cannot use is reported once", async () => {
+  await using server = await testRedis()
+  await using direct = new DirectQueue(server.socket)
+  const { redis } = direct
+  const lines: string[] = []
+  const note = (message: string) => lines.push(message)
+  await using _broker = await testBroker({}, server.socket, {
+    debug() {},
+    info() {},
+    warn: note,
+    error: note,
+  })
+  await redis.mset(SCHEMA, "999", DATA_ID, "other")
+  const reads = async () => Number(/cmdstat_get:calls=(\d+)/.exec(await redis.info("commandstats"))?.[1])
+  const before = await reads()
+  await until("it is checked three times, with three reads each", async () => (await reads()) >= before + 9)
+  expect(lines).toEqual(["Redis was replaced by one that cannot be used"])
+})
+
 test("after SCRIPT FLUSH every call works", async () => {
   await using server = await testRedis()
   await using broker = await testBroker({}, server.socket)

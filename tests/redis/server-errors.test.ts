@@ -123,6 +123,27 @@ test("with Redis full, /readyz stays 200 and reports that new tasks are refused,
   expect(lines("Redis refuses")).toEqual([expect.stringContaining("OOM")])
 })
 
+test("with Redis full, it is logged once that the schedules of a queue create no tasks", async () => {
+  await using server = await testRedis({ args: ["--maxmemory-policy", "noeviction"] })
+  const { log, lines } = recordedLog()
+  await using broker = await testBroker({}, server.socket, log)
+  await using direct = new DirectQueue(server.socket)
+  const schedule = { every_ms: 1_000, on_missed: "one", task: { type: "a" } }
+  expect((await broker.call("PUT", "/schedules/q:s", schedule)).status).toBe(200)
+  await direct.redis.config("SET", "maxmemory", 1)
+  const { scheduleFires } = broker.queue.parts.counters
+  const isTried = () => until("it has failed three times", () => scheduleFires.failed >= 3)
+  await isTried()
+  expect(lines("Schedules could not")).toHaveLength(1)
+  await direct.redis.config("SET", "maxmemory", 0)
+  const fired = scheduleFires.fired
+  await until("it fires again", () => scheduleFires.fired > fired)
+  scheduleFires.failed = 0
+  await direct.redis.config("SET", "maxmemory", 1)
+  await isTried()
+  expect(lines("Schedules could not")).toHaveLength(2)
+})
+
 test("with Redis full, operators pause, resume, limit, cancel, drain, purge and retry", async () => {
   await using server = await testRedis({ args: ["--maxmemory-policy", "noeviction"] })
   await using broker = await testBroker({}, server.socket)
