@@ -59,6 +59,7 @@ local function run(name, last, at, overlap, body, large, options)
   local is_repeat = options.key and redis.call("EXISTS", record .. options.key) == 1
   if overlap ~= "allow" and not is_repeat and previous and is_active(previous) then
     if overlap == "skip" then return { "skipped", previous, now, false } end
+    commit() -- if this call has created it: its entries must be written before some of them are removed
     local newest = open(previous)
     local full = lacks_room(newest, body, large)
     if full then return { full, "", now, false } end

@@ -444,38 +444,51 @@ const storedSchedule = (schedule: ScheduleState) => ({
   score: schedule.planned,
 })
 
-/** Runs a schedule for its planned time, or for one that has passed. Its repetition must find that it has run. */
+type Run = Pick<RunRequest, "missed" | "overlap" | "task"> & { empty: boolean }
+
+/** Runs a schedule for its next planned times, or from one that has passed. Its repetition must find that it has run. */
 class FireSchedule extends Command {
   constructor(
-    readonly of: Pick<RunRequest, "name" | "missed" | "overlap" | "task"> & { late: boolean; empty: boolean },
+    readonly name: string,
+    readonly late: boolean,
+    readonly runs: readonly Run[],
     lost: boolean,
   ) {
     super(lost)
   }
   override repeatsAnswer = () => false
-  sent: RunRequest | undefined
+  sent: RunRequest[] | undefined
   override run(model: Model, real: Real) {
     this.sent = undefined
     return super.run(model, real)
   }
   async once(model: Model, real: Real) {
-    const { name, late, empty, ...rest } = this.of
+    const { name, late } = this
     const { version = 1, planned = 1 } = model.schedules.all.get(name) ?? {}
-    const at = planned - (late && planned > 1 ? 1 : 0)
-    this.sent ??= { ...rest, name, version, planned: at, at: empty ? 0 : at }
-    const expected = model.schedules.fire(model, this.sent)
-    const { planned: planned_at, missed, overlap, task } = this.sent
-    const { body, large, options } = submitItem(task)
-    const next = { next_at: planned_at + 1, score: planned_at + 1 }
-    const run = { name, version: this.sent.version, planned_at, missed, at: this.sent.at || "", overlap }
-    const kept = { retention: LATER_MS, ttl: LATER_MS }
-    const item = { ...run, ...next, body, large, options }
-    const answers = await real.call("scheduleFire", "", kept, [item])
-    const [answer] = typeof answers === "number" ? [["fired", `${name}-${item.at}`]] : answers
-    return { expected, answer: answer?.slice(0, 2) }
+    const first = planned - (late && planned > 1 ? 1 : 0)
+    this.sent ??= this.runs.map(({ empty, ...run }, i) => ({
+      ...run,
+      name,
+      version,
+      planned: first + i,
+      at: empty ? 0 : first + i,
+    }))
+    const expected = this.sent.map(run => model.schedules.fire(model, run))
+    const items = this.sent.map(({ planned: planned_at, at, task, ...run }) => {
+      const { body, large, options } = submitItem(task)
+      const next = { next_at: planned_at + 1, score: planned_at + 1 }
+      return { ...run, ...next, planned_at, at: at || "", body, large, options }
+    })
+    const answers = await real.call("scheduleFire", "", { retention: LATER_MS, ttl: LATER_MS }, items)
+    const all = typeof answers === "number" ? items.map(({ at }) => ["fired", `${name}-${at}`]) : answers
+    return { expected, answer: all.map(answer => answer.slice(0, 2)) }
   }
-  describe = () => `fireSchedule(${this.of.name}${this.of.late ? ", late" : ""}, ${this.of.overlap})`
+  describe = () =>
+    `fireSchedule(${this.name}${this.late ? ", late" : ""}, ${this.runs.map(describeRun).join("; ")})`
 }
+
+const describeRun = ({ overlap, empty, task }: Run) =>
+  `${overlap}${empty ? ", no task" : `, ${describeSubmit(task)}`}`
 
 class Sweep extends Command {
   async once(model: Model, real: Real) {
@@ -585,8 +598,6 @@ const change: fc.Arbitrary<ChangeRequest> = fc.record({
 })
 
 const run = fc.record({
-  name: fc.constantFrom("s", "z"),
-  late: rarely,
   empty: rarely,
   missed: fc.nat({ max: 2 }),
   overlap: fc.constantFrom("allow" as const, "skip" as const, "cancel" as const),
@@ -615,7 +626,9 @@ const commands = [
   fc.tuple(fc.constantFrom("a", "b"), rarely, lost).map(args => new PauseGroup(...args)),
   rarely.map(() => new AskedHoldsEnd(false)),
   fc.tuple(fc.constantFrom("s", "z"), lost).map(args => new SetSchedule(...args)),
-  fc.tuple(run, lost).map(args => new FireSchedule(...args)),
+  fc
+    .tuple(fc.constantFrom("s", "z"), rarely, fc.array(run, { minLength: 1, maxLength: 3 }), lost)
+    .map(args => new FireSchedule(...args)),
   rarely.map(lost => new Sweep(lost)),
   nth.map(n => new TimePasses(n, false)),
   nth.map(n => new TimePasses(n, false)),
