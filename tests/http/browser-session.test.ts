@@ -72,7 +72,7 @@ test("signing in returns the roles and sets a cookie that scripts and other site
     csrf: expect.stringMatching(/^[\w-]{43}$/),
     expires_at: expect.any(Number),
   })
-  expect(browser.view.expires_at - before).toBeWithin(43_200_000, 43_210_000)
+  expect(browser.view.expires_at - before).toBeWithin(43_200_000, 43_260_000)
   expect(browser.setCookie).toMatch(/^tq_session=[\w.-]+; Path=\/; Max-Age=43200; HttpOnly; SameSite=Strict$/)
   expect((await (await browser.ask("GET", "/session")).json()) as View).toEqual(browser.view)
 })

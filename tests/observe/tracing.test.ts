@@ -250,16 +250,15 @@ describe("spans", () => {
     await using collector = new Collector()
     await using broker = await tracedBroker(collector.url)
     const { queue } = broker
-    const from = performance.now()
-    const poll = broker.post("/lease", { queues: [queue], wait_ms: 10_000 })
+    const poll = broker.post("/lease", { queues: [queue], wait_ms: 20_000 })
     await Bun.sleep(2_000)
     const submittedAt = performance.now()
     await broker.post("/submit", { type: "a", queue })
     await poll
-    const waited = submittedAt - from
+    const answeredAt = performance.now()
     const { tookMs } = await collector.span(`receive ${queue}`)
-    expect(tookMs).toBeLessThan(performance.now() - from - waited)
-    expect(tookMs).toBeLessThan(waited)
+    // A second, because the clocks differ. The poll waited two before the submit.
+    expect(tookMs).toBeLessThan(answeredAt - submittedAt + 1_000)
   })
 })
 
@@ -408,7 +407,7 @@ describe("the collector", () => {
     const from = performance.now()
     expect(await worker.stop()).toBeTrue()
     await broker[Symbol.asyncDispose]()
-    expect(performance.now() - from).toBeLessThan(6_000)
+    expect(performance.now() - from).toBeLessThan(9_000) // a sender gives up after 10 s
     // One line of the broker and one of the worker.
     expect(broker.lines.filter(line => line.message === "Spans cannot be sent").length).toBeLessThan(3)
   })

@@ -202,7 +202,7 @@ describe("a paused queue", () => {
     await q.submit()
     await q.submit()
     const polls = [q.broker, other].map(async broker => {
-      const answer = await broker.call("POST", "/lease", { queues: [q.queue], wait_ms: 10_000 })
+      const answer = await broker.call("POST", "/lease", { queues: [q.queue], wait_ms: 20_000 })
       return (await answer.json()) as { tasks: LeasedTask[] }
     })
     const early = await Promise.race([...polls, Bun.sleep(300)])

@@ -149,7 +149,7 @@ describe("with a real broker", () => {
     await using broker = await testBroker()
     const queue = freshName()
     const client = new Client({ url: broker.url, token: TOKEN })
-    const { task_id } = await client.submit({ type: "long", queue, timeout_ms: 300 })
+    const { task_id } = await client.submit({ type: "long", queue, timeout_ms: 2_000 })
     const worker = new TaskRunner({
       client,
       handlers: new Map([
@@ -179,7 +179,7 @@ describe("with a real broker", () => {
       log: ["begun"],
     })
     expect(await client.cancel(task_id)).toEqual({ status: "cancelling", task_id })
-    expect((await client.status(task_id, { wait_ms: 5_000 })).status).toBe("cancelled")
+    expect((await client.status(task_id, { wait_ms: 20_000 })).status).toBe("cancelled")
     expect(await worker.stop()).toBe(true)
   })
 })
