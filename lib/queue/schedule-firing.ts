@@ -302,7 +302,10 @@ export class ScheduleFiring {
   #recordMissed(queue: string, schedule: string, missed: number): void {
     this.parts.counters.scheduleFires.missed += missed
     this.parts.events.publishQueueEvent("schedule_missed", queue, { schedule, missed })
-    this.#log.warn("Planned runs of a schedule were missed: no broker ran in time", { schedule, missed })
+    this.#log.warn("Planned runs of a schedule were missed: no broker ran in time, or there was no room", {
+      schedule,
+      missed,
+    })
   }
 
   /** Removes a planned time without a schedule. A text that cannot be read stays, and never runs. */

@@ -64,7 +64,7 @@ export const Schedule = Type.Object(
     on_missed: Type.Optional(
       Type.Union([Type.Literal("one"), Type.Literal("none"), Type.Literal("all")], {
         description:
-          "if several planned times passed while no broker ran: one task for the newest (the default), none, or one for each, at most the newest 100",
+          "if several planned times passed because no broker ran or there was no room: one task for the newest (the default), none, or one for each, at most the newest 100",
       }),
     ),
     on_overlap: Type.Optional(
@@ -105,7 +105,9 @@ export const ScheduleView = Type.Object({
     ),
   ),
   fired: Type.Integer({ description: "how many tasks it has created" }),
-  missed: Type.Integer({ description: "how many planned times got no task because no broker ran" }),
+  missed: Type.Integer({
+    description: "how many planned times got no task because no broker ran in time, or there was no room",
+  }),
   skipped: Type.Integer({
     description:
       "how many planned times got no task because the previous task had not ended or another task held the unique key",
@@ -124,7 +126,8 @@ export const SchedulesQuery = Type.Object(
     schedule_part: Type.Optional(
       Type.String({
         pattern: "^[A-Za-z0-9._:-]{1,115}$",
-        description: "a text that the id of the schedule, `queue:name`, contains, ignoring case",
+        description:
+          "1 to 115 characters from A-Z a-z 0-9 . _ : - that the id, `queue:name`, contains, ignoring case",
       }),
     ),
     ...pageOf("schedules", "^[A-Za-z0-9_-]{1,300}$", 100),

@@ -228,7 +228,7 @@ class Schedule(_Schedule, total=False):
     jitter_ms: int
     """each run starts up to this many ms after its planned time; the delay depends only on the schedule and that time"""
     on_missed: Literal["one", "none", "all"]
-    """if several planned times passed while no broker ran: one task for the newest (the default), none, or one for each, at most the newest 100"""
+    """if several planned times passed because no broker ran or there was no room: one task for the newest (the default), none, or one for each, at most the newest 100"""
     on_overlap: Literal["allow", "skip", "cancel"]
     """if the previous task has not ended: create the next one anyway (the default), skip it, or cancel the previous one"""
 
@@ -343,7 +343,7 @@ class _ScheduleView(TypedDict):
     fired: int
     """how many tasks it has created"""
     missed: int
-    """how many planned times got no task because no broker ran"""
+    """how many planned times got no task because no broker ran in time, or there was no room"""
     skipped: int
     """how many planned times got no task because the previous task had not ended or another task held the unique key"""
     paused: bool
@@ -363,7 +363,7 @@ class ScheduleView(_ScheduleView, total=False):
     jitter_ms: int
     """each run starts up to this many ms after its planned time; the delay depends only on the schedule and that time"""
     on_missed: Literal["one", "none", "all"]
-    """if several planned times passed while no broker ran: one task for the newest (the default), none, or one for each, at most the newest 100"""
+    """if several planned times passed because no broker ran or there was no room: one task for the newest (the default), none, or one for each, at most the newest 100"""
     on_overlap: Literal["allow", "skip", "cancel"]
     """if the previous task has not ended: create the next one anyway (the default), skip it, or cancel the previous one"""
     hidden: Literal[True]
