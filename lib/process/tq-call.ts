@@ -39,6 +39,12 @@ export class UsageError extends Error {
 
 const UNIT_MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 
+/** `90m`: exact, and as a command reads it. */
+export function formatInterval(ms: number): string {
+  const [name, unit] = Object.entries(UNIT_MS).findLast(([, unit]) => ms % unit === 0)!
+  return `${ms / unit}${name}`
+}
+
 export class Call {
   constructor(
     readonly client: Client,

@@ -1,10 +1,9 @@
 /** The commands of `tq` for schedules. */
 import { BrokerProblem } from "../client.ts"
 import type { Preview, Schedule, ScheduleView } from "../wire/scheduling.ts"
-import { formatAge } from "./terminal-text.ts"
-import { type Call, type Command, defined, type Members, UsageError } from "./tq-call.ts"
+import { type Call, type Command, defined, formatInterval, type Members, UsageError } from "./tq-call.ts"
 import { MEMBERS_HELP, readMembers, withMembers } from "./tq-members.ts"
-import { change, formatTime, KEYED, list, REASON, reasonOf, sendWithKey, show } from "./tq-rows.ts"
+import { change, describe, formatTime, KEYED, list, REASON, reasonOf, sendWithKey } from "./tq-rows.ts"
 
 /** What a client sets; the other members of a view are what became of it. */
 const SET = [
@@ -43,8 +42,8 @@ export const SCHEDULE_COMMANDS = {
     },
     columns: {
       SCHEDULE: ({ schedule }) => schedule,
-      TIMES: ({ cron, time_zone, every_ms }) =>
-        cron === undefined ? `every ${formatAge(every_ms)}` : `${cron} ${time_zone ?? "UTC"}`,
+      TIMES: ({ cron, time_zone, every_ms = 0 }) =>
+        cron === undefined ? `every ${formatInterval(every_ms)}` : `${cron} ${time_zone ?? "UTC"}`,
       NEXT: ({ next_at, paused }) =>
         paused ? "paused" : next_at === undefined ? "ended" : formatTime(next_at),
       LAST: ({ last }) => (last === undefined ? "-" : (last.state ?? "deleted")),
@@ -56,12 +55,15 @@ export const SCHEDULE_COMMANDS = {
     empty: "No schedules.",
   }),
 
-  "schedules get": show({
+  "schedules get": {
     takes: "<schedule>",
     about: "Shows a schedule: its times, its task, when it runs next and what became of the last task.",
     examples: ["schedules get reports:daily"],
-    ask: call => call.client.schedule(call.arg(0), call.options),
-  }),
+    async run(call) {
+      const { next } = await call.client.schedule(call.arg(0), call.options)
+      return { lines: describe({ ...call.answer(), next: next.map(formatTime).join("\n") }) }
+    },
+  },
 
   "schedules set": {
     takes: "<schedule> <member=value>...",

@@ -104,9 +104,11 @@ test("schedules are created, changed member by member, paused, run and deleted",
     task: { type: "add" },
   })
   expect((await set("jitter_ms=60000")).out).toStartWith(`${id} is unchanged; `)
-  expect((await set("every_ms=2h")).code).toBe(0) // instead of the expression
+  expect((await set("every_ms=150m")).code).toBe(0) // instead of the expression
   const { cron, time_zone, every_ms } = await client.schedule(id)
-  expect([cron, time_zone, every_ms]).toEqual([undefined, undefined, 7_200_000])
+  expect([cron, time_zone, every_ms]).toEqual([undefined, undefined, 9_000_000])
+  expect((await tq("schedules", "--queue", queue)).out).toContain(" every 150m ")
+  expect((await tq("schedules", "get", id)).out).toMatch(/^next +20\S+Z\n( +20\S+Z\n){4}fired/m)
   expect((await set("cron=30 6 * * *", "time_zone=Europe/Berlin")).code).toBe(0)
   expect((await tq("schedules", "get", id)).out).toContain(payload)
   expect((await tq("schedules", "--queue", queue)).out).toMatch(
