@@ -11,7 +11,7 @@ import { pagesOf, type Route, refine } from "./route.ts"
 import { PauseScheduleDialog, resumeSchedule, runSchedule } from "./schedule-actions.tsx"
 import { ScheduleDialog } from "./schedule-edit.tsx"
 import { Pager, Table } from "./table.tsx"
-import { formatCount, formatDuration, SafeText, Time } from "./text.tsx"
+import { formatCount, formatInterval, SafeText, Time } from "./text.tsx"
 
 const SCHEDULES_PER_PAGE = 50
 const EVENTS = new URLSearchParams({
@@ -72,11 +72,8 @@ export function Schedules({ route: { query } }: { route: Route }) {
 }
 
 /** `0 7 * * mon-fri, Europe/Berlin` or `every 5 min`. */
-export function formatTimes({ cron, time_zone = "UTC", every_ms = 0 }: ScheduleView): string {
-  return cron === undefined
-    ? `every ${formatDuration(every_ms).replace(".0 s", " s")}`
-    : `${cron}, ${time_zone}`
-}
+export const formatTimes = ({ cron, time_zone = "UTC", every_ms = 0 }: ScheduleView): string =>
+  cron === undefined ? `every ${formatInterval(every_ms)}` : `${cron}, ${time_zone}`
 
 function ScheduleTable(props: {
   schedules: ScheduleView[]

@@ -75,6 +75,12 @@ export function formatDuration(ms: number): string {
   return `${whole} ${name}${rest > 0 ? ` ${rest} ${next![1]}` : ""}`
 }
 
+/** `90 min`: exact, in the largest unit that has no rest. */
+export function formatInterval(ms: number): string {
+  const [unit, name] = UNITS.find(([unit]) => ms % unit === 0) ?? [1, "ms"]
+  return `${ms / unit} ${name}`
+}
+
 /** A time relative to now, or absolute, as the person has chosen. The tooltip shows the absolute time. */
 export function Time({ at, live = true }: { at: number; live?: boolean }) {
   useClock(live ? 1_000 : 60_000)

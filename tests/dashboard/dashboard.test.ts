@@ -372,9 +372,10 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   test("a schedule whose payload a token may not see cannot be edited with it, which would lose the payload", async () => {
     const id = `${freshName()}:secret`
     const task = { type: "t", payload: "s3cret", redact: true }
-    await call("PUT", `/schedules/${id}`, { cron: "0 3 * * *", task })
+    await call("PUT", `/schedules/${id}`, { every_ms: 9_000_000, task })
     await using page = await signedIn(`#/schedules/${id}`, secretOf("submitter"))
     await page.find("button", "Run now")
+    await page.reads("every 150 min")
     await page.find("region", "Hidden")
     expect(await page.seen("button", "Edit")).toBeUndefined()
     await call("DELETE", `/schedules/${id}`)
