@@ -1,4 +1,4 @@
-/** A request as handlers see it, and the wrappers that read a name from its path. */
+/** A request as handlers see it, and what several of them read from it: names in its path, and the reason of a pause. */
 import type { BrokerConfig } from "../config/config.ts"
 import { Refused } from "../errors.ts"
 import type { Log } from "../log.ts"
@@ -8,6 +8,7 @@ import type { TaskQueue } from "../queue/task-queue.ts"
 import { joinId, queueOf, splitId } from "../task/id.ts"
 import { BulkId } from "../wire/bulk.ts"
 import { QueueName, TaskId, WorkerName } from "../wire/fields.ts"
+import { Pause } from "../wire/managing.ts"
 import { ScheduleId } from "../wire/scheduling.ts"
 import type { Caller } from "./access.ts"
 import { type RequestContext, requester, urlOf } from "./answer.ts"
@@ -167,6 +168,13 @@ export const readBulkId = nameReader(
   "A bulk_id has the form in which /bulk returned it: letters and digits.",
   checker(BulkId),
 )
+
+const checkPause = checker(Pause)
+/** The reason in the body of a pause; "" if it has none. */
+export async function readPauseReason({ request }: Call, { readOptional }: BrokerParts): Promise<string> {
+  using body = await readOptional(request)
+  return (checkPause(body.value).reason ?? "").toWellFormed()
+}
 
 /** The log fields that identify a request and its caller. */
 export const logFields = (call: Call) => requester(call, call.caller.name)

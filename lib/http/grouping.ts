@@ -1,12 +1,11 @@
 /** Groups: the routes under /queues/:queue/groups, and the faults of limits. */
 import { GroupName } from "../wire/fields.ts"
 import { GroupsQuery } from "../wire/grouping.ts"
-import { Pause } from "../wire/managing.ts"
 import type { Fault } from "../wire/problem.ts"
 import { GroupLimits, type OneRate } from "../wire/queue-settings.ts"
 import { recordAction } from "./actions.ts"
 import { answerJson } from "./answer.ts"
-import { type BrokerParts, type Call, forQueue, type Handler, nameReader } from "./call.ts"
+import { type BrokerParts, type Call, forQueue, type Handler, nameReader, readPauseReason } from "./call.ts"
 import { conflict, faultsOfGroup, requiresOther } from "./faults.ts"
 import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 
@@ -44,8 +43,7 @@ export const removeGroupLimits = forGroup(async (call, parts, queue, group) => {
 })
 
 export const pauseGroup = forGroup(async (call, parts, queue, group) => {
-  using body = await parts.readOptional(call.request)
-  const reason = (checkPause(body.value).reason ?? "").toWellFormed()
+  const reason = await readPauseReason(call, parts)
   const view = await parts.groups.pause(queue, group, reason)
   await recordAction(call, parts, "pauseGroup", { queue, group }, { reason: reason || undefined })
   return answerJson(view)
@@ -59,7 +57,6 @@ export const resumeGroup = forGroup(async (call, parts, queue, group) => {
 
 const checkGroups = queryChecker(GroupsQuery, { limit: 100 })
 const checkLimits = checker(GroupLimits)
-const checkPause = checker(Pause)
 const checkName = checker(GroupName)
 
 export const readGroupName = nameReader(

@@ -1,9 +1,9 @@
 /** Managing: queues (views, pause, settings, purge) and workers (list, drain). */
-import { Pause, Purge, QueuesQuery, WorkersQuery } from "../wire/managing.ts"
+import { Purge, QueuesQuery, WorkersQuery } from "../wire/managing.ts"
 import { QueueSettings } from "../wire/queue-settings.ts"
 import { answerMany, recordAction } from "./actions.ts"
 import { answerJson } from "./answer.ts"
-import { type BrokerParts, type Call, forQueue, forWorker } from "./call.ts"
+import { type BrokerParts, type Call, forQueue, forWorker, readPauseReason } from "./call.ts"
 import { faultsOfLimits, faultsOfRate } from "./grouping.ts"
 import { checker, invalid, queryChecker, queryOf } from "./validate.ts"
 
@@ -19,8 +19,7 @@ export async function listQueues(
 export const getQueue = forQueue(async (_call, { control }, name) => answerJson(await control.view(name)))
 
 export const pauseQueue = forQueue(async (call, parts, name) => {
-  using body = await parts.readOptional(call.request)
-  const reason = (checkPause(body.value).reason ?? "").toWellFormed()
+  const reason = await readPauseReason(call, parts)
   const since = await parts.control.pause(name, reason)
   await recordAction(call, parts, "pauseQueue", { queue: name }, { reason: reason || undefined })
   return answerJson({ status: "paused", queue: name, paused_at: since })
@@ -78,7 +77,6 @@ export const undrainWorker = forWorker(async (call, parts, worker) => {
 })
 
 const checkQueues = queryChecker(QueuesQuery, { limit: 100 })
-const checkPause = checker(Pause)
 const checkSettings = checker(QueueSettings)
 const checkPurge = checker(Purge, { limit: 1_000, dry_run: false })
 const checkWorkers = queryChecker(WorkersQuery, { limit: 100 })

@@ -6,13 +6,12 @@ import type { Recurrence } from "../task/recurrence.ts"
 import { idOfRun, type ScheduleDefinition } from "../task/schedule.ts"
 import { maySeeContents, type Sight } from "../task/sight.ts"
 import { memberTexts } from "../wire/json-text.ts"
-import { Pause } from "../wire/managing.ts"
 import type { Fault } from "../wire/problem.ts"
 import { Preview, Schedule, SchedulesQuery } from "../wire/scheduling.ts"
 import { recordAction } from "./actions.ts"
 import { answer, answerJson } from "./answer.ts"
 import type { Body } from "./body.ts"
-import { type BrokerParts, type Call, forSchedule } from "./call.ts"
+import { type BrokerParts, type Call, forSchedule, readPauseReason } from "./call.ts"
 import { faultOfCron, withSingleSpaces } from "./cron-fault.ts"
 import { conflict, requiresOther } from "./faults.ts"
 import { faultsOf, readHeaders, sortedJson } from "./submitting.ts"
@@ -58,8 +57,7 @@ export const deleteSchedule = forSchedule(async (call, parts, { queueName, name,
 })
 
 export const pauseSchedule = forSchedule(async (call, parts, { queueName, name, id }) => {
-  using body = await parts.readOptional(call.request)
-  const reason = (checkPause(body.value).reason ?? "").toWellFormed()
+  const reason = await readPauseReason(call, parts)
   const since = await parts.schedules.pause(queueName, name, reason)
   await recordAction(call, parts, "pauseSchedule", { schedule: id }, { reason: reason || undefined })
   return answerJson({ status: "paused", schedule: id, paused_at: since })
@@ -89,7 +87,6 @@ export async function previewSchedule({ request }: Call, { readBody }: BrokerPar
 
 const checkSchedule = checker(Schedule)
 const checkPreview = checker(Preview)
-const checkPause = checker(Pause)
 const checkQuery = queryChecker(SchedulesQuery, { limit: 100 })
 
 /** What the trail shows of a schedule: its times and policies, and the type of its task. */
