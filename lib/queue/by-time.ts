@@ -7,6 +7,7 @@ import type { MergedEntry, Scripts } from "../redis/scripts.ts"
 import { hasOwnPayload, readTask } from "../task/record.ts"
 import type { Task } from "../task/task.ts"
 import type { State } from "../wire/fields.ts"
+import { badCursor, decodeCursor, encodeCursor } from "./cursor.ts"
 import {
   type Found,
   type FoundPage,
@@ -21,7 +22,6 @@ import {
   type TaskFilter,
 } from "./listing.ts"
 import { type Newest, newestQueued } from "./newest-queued.ts"
-import { badCursor } from "./refusals.ts"
 
 /** How many entries one script call answers: 2 ms of Redis' time in 100 queues. */
 const MAX_ENTRIES_PER_CALL = 200
@@ -297,19 +297,18 @@ async function readMerged(
 }
 
 const writeCursor = ({ places, from, to, last = ["", "", "", ""], isPartial }: Position): string =>
-  Buffer.from([places, from, to, ...last, isPartial ? "partial" : ""].join(",")).toString("base64url")
+  encodeCursor([places, from, to, ...last, isPartial ? "partial" : ""].join(","))
 
 function readCursor(text: string, phases: readonly Phase[]): Position {
-  const [places, from = "", to = "", ...rest] = Buffer.from(text, "base64url").toString("latin1").split(",")
-  const last = rest.slice(0, 4)
-  const [at, , place, id] = last
-  const isEntry = rest.length === 5 && (at === "" || (/^-?\d{1,16}$/.test(at!) && place !== "" && id !== ""))
-  if (!isEntry || !phases.some(phase => phase.places === places)) throw badCursor()
+  const pattern = /^([a-z ]*),([^,]*),([^,]*),(?:(-?\d{1,16}),([^,]*),([^,]+),([^,]+)|,,,),(partial|)$/
+  const [places, from = "", to = "", at, ...rest] = decodeCursor(text, pattern)
+  if (!phases.some(phase => phase.places === places)) throw badCursor()
+  const [queue, place, id, partial] = rest
   return {
     places: places!,
     from,
     to,
-    last: at === "" ? undefined : (last as unknown as MergedEntry),
-    isPartial: rest[4] === "partial",
+    last: at === undefined ? undefined : [at, queue!, place!, id!],
+    isPartial: partial === "partial",
   }
 }

@@ -4,8 +4,8 @@ import type { GroupState, Replies, Scripts } from "../redis/scripts.ts"
 import { joinId } from "../task/id.ts"
 import type { GroupView } from "../wire/grouping.ts"
 import type { GroupLimits, OneRate } from "../wire/queue-settings.ts"
+import { badCursor, decodeCursor, encodeCursor } from "./cursor.ts"
 import type { QueueNames } from "./queue-names.ts"
-import { badCursor } from "./refusals.ts"
 
 /** How many entries one script call reads: about 2 ms of Redis' time. */
 const MAX_ENTRIES_PER_CALL = 100
@@ -142,12 +142,10 @@ interface Position {
 
 const START: Position = { part: 0, score: "", name: "" }
 
-const writeCursor = ({ part, score, name }: Position): string =>
-  Buffer.from(`${part} ${score} ${name}`).toString("base64url")
+const writeCursor = ({ part, score, name }: Position): string => encodeCursor(`${part} ${score} ${name}`)
 
 function readCursor(text: string): Position {
-  const [, part, score, name] =
-    /^([0-3]) (\d{0,16}) (.*)$/s.exec(Buffer.from(text, "base64url").toString()) ?? []
-  if (part === undefined || (part === "0" && (score === "") !== (name === ""))) throw badCursor()
-  return { part: Number(part), score: score!, name: name! }
+  const [part, score = "", name = ""] = decodeCursor(text, /^([0-3]) (\d{0,16}) (.*)$/s)
+  if (part === "0" && (score === "") !== (name === "")) throw badCursor()
+  return { part: Number(part), score, name }
 }

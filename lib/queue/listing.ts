@@ -6,7 +6,7 @@ import { hasOwnPayload, LOST_PAYLOAD, type RawTask, readTask } from "../task/rec
 import type { Sight } from "../task/sight.ts"
 import type { Task } from "../task/task.ts"
 import type { State } from "../wire/fields.ts"
-import { badCursor } from "./refusals.ts"
+import { badCursor, decodeCursor, encodeCursor } from "./cursor.ts"
 
 /** How many entries a page reads, whether they match or not. */
 export const MAX_ENTRIES_PER_PAGE = 1_000
@@ -293,12 +293,11 @@ const START = { place: "", score: "", id: "" }
 const END = "end"
 
 const writeCursor = ({ queue, place, score, id }: Position): string =>
-  Buffer.from(`${queue} ${place} ${score} ${id}`).toString("base64url")
+  encodeCursor(`${queue} ${place} ${score} ${id}`)
 
 function readCursor(text: string, places: readonly string[]): Position {
-  const plain = Buffer.from(text, "base64url").toString("latin1")
   const pattern = /^([A-Za-z0-9._-]{1,64}) (?:([a-z]{3,9}|\d) (\d{1,16}) ([A-Za-z0-9._-]{1,64})|end {2})$/
-  const [, queue, place = END, score = "", id = ""] = pattern.exec(plain) ?? []
-  if (queue === undefined || !(place === END || places.includes(place))) throw badCursor()
-  return { queue, place, score, id }
+  const [queue, place = END, score = "", id = ""] = decodeCursor(text, pattern)
+  if (!(place === END || places.includes(place))) throw badCursor()
+  return { queue: queue!, place, score, id }
 }

@@ -6,8 +6,8 @@
 import { ATTENTION_KINDS } from "../wire/attention.ts"
 import { EVENTS } from "../wire/events.ts"
 import type { QueueOrder, QueuesAnswer, QueueView } from "../wire/managing.ts"
+import { decodeCursor, encodeCursor } from "./cursor.ts"
 import { nameMatcher, type QueueNames } from "./queue-names.ts"
-import { badCursor } from "./refusals.ts"
 
 const MAX_READ_PER_REQUEST = 1_000
 const QUEUES_AT_ONCE = 1_000
@@ -149,11 +149,9 @@ interface Place {
 const compare = (a: Place, b: Place): number =>
   b.key - a.key || (a.queue === b.queue ? 0 : a.queue < b.queue ? -1 : 1)
 
-const writeCursor = ({ key, queue }: Place): string => Buffer.from(`${key} ${queue}`).toString("base64url")
+const writeCursor = ({ key, queue }: Place): string => encodeCursor(`${key} ${queue}`)
 
 function readCursor(text: string): Place {
-  const plain = Buffer.from(text, "base64url").toString("latin1")
-  const [, key, queue] = /^(\d{1,16}(?:\.\d{1,20})?) ([A-Za-z0-9._-]{1,64})$/.exec(plain) ?? []
-  if (queue === undefined) throw badCursor()
-  return { key: Number(key), queue }
+  const [key, queue] = decodeCursor(text, /^(\d{1,16}(?:\.\d{1,20})?) ([A-Za-z0-9._-]{1,64})$/)
+  return { key: Number(key), queue: queue! }
 }

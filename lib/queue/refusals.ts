@@ -2,12 +2,6 @@
 import { Refused } from "../errors.ts"
 import type { State } from "../wire/fields.ts"
 
-export const badCursor = () =>
-  new Refused("bad_request", {
-    field: "cursor",
-    detail: "`cursor` must be the `next` of the previous page.",
-  })
-
 export const queueFull = (queue: string, why: string) =>
   new Refused("queue_full", {
     detail: `The queue ${queue} is full: ${why}. The task was not stored. Retry when workers have finished some tasks.`,

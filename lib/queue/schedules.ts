@@ -16,8 +16,8 @@ import {
   scoreOf,
 } from "../task/schedule.ts"
 import type { NewTask } from "../task/task.ts"
+import { decodeCursor, encodeCursor } from "./cursor.ts"
 import type { QueueNames } from "./queue-names.ts"
-import { badCursor } from "./refusals.ts"
 import type { ScheduleFiring } from "./schedule-firing.ts"
 import type { Sweeper } from "./sweeper.ts"
 
@@ -274,11 +274,10 @@ const busy = () =>
   })
 
 const writeCursor = (queue: string, score: string, name: string): string =>
-  Buffer.from(`${queue} ${score} ${name}`).toString("base64url")
+  encodeCursor(`${queue} ${score} ${name}`)
 
 function readCursor(text: string): { queue: string; score: string; name: string } {
-  const plain = Buffer.from(text, "base64url").toString("latin1")
-  const match = /^([A-Za-z0-9._-]{1,64}) (\d{1,16}|inf|) ([A-Za-z0-9._-]{0,50})$/.exec(plain)
-  if (match === null) throw badCursor()
-  return { queue: match[1]!, score: match[2]!, name: match[3]! }
+  const pattern = /^([A-Za-z0-9._-]{1,64}) (\d{1,16}|inf|) ([A-Za-z0-9._-]{0,50})$/
+  const [queue, score, name] = decodeCursor(text, pattern)
+  return { queue: queue!, score: score!, name: name! }
 }
