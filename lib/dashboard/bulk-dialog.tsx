@@ -6,7 +6,7 @@ import { isUnfinished } from "../wire/bulk-words.ts"
 import { requestJson, requestText } from "./api.ts"
 import { ACTION_WORDS, BulkProgress, stopBulk } from "./bulk-view.tsx"
 import { Dialog } from "./dialog.tsx"
-import { OptionalNumber, PatchField, ReasonField } from "./fields.tsx"
+import { NumberField, ReasonField, TextArea } from "./fields.tsx"
 import { held } from "./hold.tsx"
 import { useData } from "./live.ts"
 import { ProblemNote } from "./parts.tsx"
@@ -112,7 +112,15 @@ export function BulkDialog(props: {
           </p>
           {isRetry && (
             <>
-              <PatchField value={patch} onInput={setPatch} />
+              <TextArea
+                label="Patch"
+                hint={
+                  'A JSON merge patch for each payload, such as {"server": "b"}. Leave empty to keep the payloads.'
+                }
+                rows={3}
+                value={patch}
+                onInput={setPatch}
+              />
               <label class="check">
                 <input
                   type="checkbox"
@@ -125,8 +133,8 @@ export function BulkDialog(props: {
           )}
           {selected === undefined && (
             <div class="row">
-              <OptionalNumber label="At most" value={limit} onInput={setLimit} placeholder="all" />
-              <OptionalNumber label="Per second" value={rate} onInput={setRate} placeholder="no limit" />
+              <NumberField whole label="At most" value={limit} onInput={setLimit} placeholder="all" />
+              <NumberField whole label="Per second" value={rate} onInput={setRate} placeholder="no limit" />
             </div>
           )}
           <ReasonField hint="Shown in the list of bulk operations." value={reason} onInput={setReason} />

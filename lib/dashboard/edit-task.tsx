@@ -3,16 +3,9 @@ import { useState } from "preact/hooks"
 import type { TaskView } from "../wire/inspecting.ts"
 import { requestText } from "./api.ts"
 import { ActionDialog } from "./dialog.tsx"
-import { Field } from "./fields.tsx"
+import { Field, TextArea } from "./fields.tsx"
 import { readLabels, submitText, writeLabels } from "./submit-text.ts"
-import {
-  editableText,
-  isEditable,
-  JsonField,
-  LabelsField,
-  PriorityField,
-  requireJson,
-} from "./task-fields.tsx"
+import { editableText, isEditable, LabelsField, PriorityField, requireJson } from "./task-fields.tsx"
 import { notify } from "./toasts.tsx"
 
 interface EditProps {
@@ -55,7 +48,7 @@ export function EditDialog({ task, payload, onClose, onDone }: EditProps) {
   const hint = isEditable(payload) ? "A new payload removes progress and checkpoint." : TOO_LONG
   return (
     <ActionDialog title="Edit the task" button="Save" run={send} onClose={onClose}>
-      {!task.hidden && <JsonField label="Payload" hint={hint} rows={10} value={text} onInput={setText} />}
+      {!task.hidden && <TextArea label="Payload" hint={hint} rows={10} value={text} onInput={setText} />}
       <div class="row">
         <PriorityField value={priority} onInput={setPriority} />
         <Field label="Run at" hint="Local time. Leave empty to keep the current time.">
@@ -92,7 +85,7 @@ export function EditAndRetryDialog({ task, payload, onClose, onDone }: EditProps
       run={send}
       onClose={onClose}
     >
-      <JsonField
+      <TextArea
         label="Payload"
         hint={
           isEditable(payload)

@@ -103,19 +103,34 @@ export const ReasonField = (props: { hint: string; value: string; onInput: (text
   </Field>
 )
 
-export const OptionalNumber = (props: {
-  label: string
-  value: string
-  placeholder: string
-  onInput: (text: string) => void
-}) => (
+export type FieldProps = { value: string; onInput: (text: string) => void }
+
+export const TextField = (props: FieldProps & { label: string; placeholder?: string; list?: string }) => (
+  <Field label={props.label}>
+    {id => (
+      <input
+        id={id}
+        type="text"
+        autocomplete="off"
+        spellcheck={false}
+        value={props.value}
+        placeholder={props.placeholder}
+        list={props.list}
+        onInput={event => props.onInput(event.currentTarget.value)}
+      />
+    )}
+  </Field>
+)
+
+/** Any number from 0, or a whole one from 1 on. */
+export const NumberField = (props: FieldProps & { label: string; placeholder: string; whole?: boolean }) => (
   <Field label={props.label}>
     {id => (
       <input
         id={id}
         type="number"
-        min={1}
-        step={1}
+        min={props.whole ? 1 : 0}
+        step={props.whole ? 1 : "any"}
         placeholder={props.placeholder}
         value={props.value}
         onInput={event => props.onInput(event.currentTarget.value)}
@@ -124,16 +139,14 @@ export const OptionalNumber = (props: {
   </Field>
 )
 
-export const PatchField = (props: { value: string; onInput: (text: string) => void }) => (
-  <Field
-    label="Patch"
-    hint={'A JSON merge patch for each payload, such as {"server": "b"}. Leave empty to keep the payloads.'}
-  >
+/** A field of several lines, whose text a program reads. */
+export const TextArea = (props: FieldProps & { label: string; hint: string; rows: number }) => (
+  <Field label={props.label} hint={props.hint}>
     {(id, hint) => (
       <textarea
         id={id}
         aria-describedby={hint}
-        rows={3}
+        rows={props.rows}
         spellcheck={false}
         value={props.value}
         onInput={event => props.onInput(event.currentTarget.value)}

@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks"
 import type { Previewed, ScheduleView } from "../wire/scheduling.ts"
 import { Problem, requestJson, requestText } from "./api.ts"
 import { ActionDialog } from "./dialog.tsx"
-import { Field, Select } from "./fields.tsx"
+import { Field, Select, TextArea } from "./fields.tsx"
 import { escapeInvisibleJson, indentJson } from "./json.ts"
 import { ProblemNote } from "./parts.tsx"
 import { schedulePath } from "./schedule-actions.tsx"
@@ -108,18 +108,13 @@ export function ScheduleDialog(props: {
           onChange={setOverlap}
         />
       </div>
-      <Field label="Task" hint="What /submit takes, except queue, task_id, delay_ms and run_at.">
-        {(field, hint) => (
-          <textarea
-            id={field}
-            aria-describedby={hint}
-            rows={7}
-            spellcheck={false}
-            value={task}
-            onInput={event => setTask(event.currentTarget.value)}
-          />
-        )}
-      </Field>
+      <TextArea
+        label="Task"
+        hint="What /submit takes, except queue, task_id, delay_ms and run_at."
+        rows={7}
+        value={task}
+        onInput={setTask}
+      />
     </ActionDialog>
   )
 }

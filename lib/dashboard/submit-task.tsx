@@ -2,9 +2,10 @@
 import { useState } from "preact/hooks"
 import { can, requestText } from "./api.ts"
 import { ActionDialog } from "./dialog.tsx"
+import { NumberField, TextArea, TextField } from "./fields.tsx"
 import { go } from "./route.ts"
 import { readLabels, submitText } from "./submit-text.ts"
-import { JsonField, LabelsField, NumberField, PriorityField, requireJson, TextField } from "./task-fields.tsx"
+import { LabelsField, PriorityField, requireJson } from "./task-fields.tsx"
 import { notify } from "./toasts.tsx"
 
 export function SubmitButton({ queue }: { queue?: string }) {
@@ -64,7 +65,7 @@ function SubmitDialog(props: { queue: string | undefined; onClose: () => void })
         <TextField label="Queue" value={queue} onInput={setQueue} />
         <TextField label="Type" value={type} onInput={setType} placeholder="the name of a handler" />
       </div>
-      <JsonField label="Payload" hint="Any JSON." rows={6} value={payload} onInput={setPayload} />
+      <TextArea label="Payload" hint="Any JSON." rows={6} value={payload} onInput={setPayload} />
       <div class="row">
         <PriorityField value={priority} onInput={setPriority} />
         <NumberField label="Delay in seconds" value={delay} onInput={setDelay} placeholder="none" />

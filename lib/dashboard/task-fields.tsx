@@ -1,5 +1,5 @@
 /** Form fields of the members of a task. */
-import { Field, Select } from "./fields.tsx"
+import { type FieldProps, Select, TextArea } from "./fields.tsx"
 import { escapeInvisibleJson, indentJson } from "./json.ts"
 
 /** Longer payloads are not loaded into the text field. */
@@ -10,69 +10,8 @@ export const isEditable = (payload: string): boolean => payload.length <= MAX_ED
 export const editableText = (payload: string): string =>
   isEditable(payload) ? escapeInvisibleJson(indentJson(payload)) : ""
 
-type FieldProps = { value: string; onInput: (value: string) => void }
-
-export const JsonField = (props: FieldProps & { label: string; hint: string; rows: number }) => (
-  <Field label={props.label} hint={props.hint}>
-    {(id, hint) => (
-      <textarea
-        id={id}
-        aria-describedby={hint}
-        rows={props.rows}
-        spellcheck={false}
-        value={props.value}
-        onInput={event => props.onInput(event.currentTarget.value)}
-      />
-    )}
-  </Field>
-)
-
-export const LabelsField = ({ value, onInput }: FieldProps) => (
-  <Field label="Labels" hint="One name=value per line.">
-    {(id, hint) => (
-      <textarea
-        id={id}
-        aria-describedby={hint}
-        rows={2}
-        spellcheck={false}
-        value={value}
-        onInput={event => onInput(event.currentTarget.value)}
-      />
-    )}
-  </Field>
-)
-
-export const TextField = (props: FieldProps & { label: string; placeholder?: string; list?: string }) => (
-  <Field label={props.label}>
-    {id => (
-      <input
-        id={id}
-        type="text"
-        autocomplete="off"
-        spellcheck={false}
-        value={props.value}
-        placeholder={props.placeholder}
-        list={props.list}
-        onInput={event => props.onInput(event.currentTarget.value)}
-      />
-    )}
-  </Field>
-)
-
-export const NumberField = (props: FieldProps & { label: string; placeholder: string }) => (
-  <Field label={props.label}>
-    {id => (
-      <input
-        id={id}
-        type="number"
-        min={0}
-        step="any"
-        value={props.value}
-        placeholder={props.placeholder}
-        onInput={event => props.onInput(event.currentTarget.value)}
-      />
-    )}
-  </Field>
+export const LabelsField = (props: FieldProps) => (
+  <TextArea label="Labels" hint="One name=value per line." rows={2} {...props} />
 )
 
 const PRIORITIES = ["9", "8", "7", "6", "5", "4", "3", "2", "1", "0"].map(
