@@ -1,5 +1,5 @@
 /** Small elements that all views share. */
-import type { ComponentChildren } from "preact"
+import { type ComponentChild, type ComponentChildren, Fragment } from "preact"
 import { escapeInvisible, SafeText } from "./text.tsx"
 export const Skeleton = ({ rows = 4 }: { rows?: number }) => (
   <div class="skeleton" role="status" aria-label="Loading">
@@ -53,4 +53,19 @@ export const QueueLink = ({ queue }: { queue: string }) => (
   <a class="name" href={`#/queues/${encodeURIComponent(queue)}`} title={escapeInvisible(queue)}>
     <SafeText text={queue} most={64} />
   </a>
+)
+
+export const FactList = ({
+  facts,
+}: {
+  facts: readonly (readonly [name: string, value: ComponentChild])[]
+}) => (
+  <dl class="panel facts">
+    {facts.map(([name, value]) => (
+      <Fragment key={name}>
+        <dt>{name}</dt>
+        <dd>{value}</dd>
+      </Fragment>
+    ))}
+  </dl>
 )

@@ -1,5 +1,4 @@
 /** One schedule: its next times in its own zone and in the viewer's, its newest task, its counts and its buttons. */
-import { Fragment } from "preact"
 import { useState } from "preact/hooks"
 import { membersOf } from "../wire/json-text.ts"
 import type { ScheduleView } from "../wire/scheduling.ts"
@@ -7,7 +6,7 @@ import { can, requestText } from "./api.ts"
 import { Icon } from "./icon.tsx"
 import { indentJson } from "./json.ts"
 import { useData } from "./live.ts"
-import { Badge, ProblemNote, QueueLink, Skeleton } from "./parts.tsx"
+import { Badge, FactList, ProblemNote, QueueLink, Skeleton } from "./parts.tsx"
 import { go } from "./route.ts"
 import {
   DeleteScheduleDialog,
@@ -100,7 +99,6 @@ function ScheduleButtons({ schedule, taskText, refresh }: LoadedSchedule & { ref
 }
 
 function ScheduleDetails({ schedule, taskText }: LoadedSchedule) {
-  const facts = factsOf(schedule)
   return (
     <>
       {schedule.hidden && (
@@ -124,14 +122,7 @@ function ScheduleDetails({ schedule, taskText }: LoadedSchedule) {
           />
         </div>
         <div>
-          <dl class="panel facts">
-            {facts.map(([name, value]) => (
-              <Fragment key={name}>
-                <dt>{name}</dt>
-                <dd>{value}</dd>
-              </Fragment>
-            ))}
-          </dl>
+          <FactList facts={factsOf(schedule)} />
         </div>
       </div>
     </>

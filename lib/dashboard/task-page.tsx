@@ -1,5 +1,5 @@
 /** The view of one task: its state, why it waits, its payload and results, and its attempts. */
-import { type ComponentChild, Fragment } from "preact"
+import type { ComponentChild } from "preact"
 import { useState } from "preact/hooks"
 import type { TaskView } from "../wire/inspecting.ts"
 import type { Reason } from "../wire/states.ts"
@@ -8,7 +8,7 @@ import { Attempts, LogBlock } from "./attempts.tsx"
 import { indentJson } from "./json.ts"
 import { useData } from "./live.ts"
 import { type LoadedTask, loadTask } from "./loaded-task.ts"
-import { Badge, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
+import { Badge, FactList, ProblemNote, QueueLink, Skeleton, TaskLink } from "./parts.tsx"
 import { TaskButtons } from "./task-actions.tsx"
 import { failuresText, firstLineOf, hasCurrentError, progressOf } from "./task-words.ts"
 import { formatDuration, SafeText, scrollable, Time } from "./text.tsx"
@@ -204,14 +204,5 @@ function Facts({ task }: { task: TaskView }) {
   add("Trace", traceLinkOf(task.traceparent))
   add("traceparent", task.traceparent && <span class="mono">{task.traceparent}</span>)
   add("tracestate", task.tracestate && <SafeText text={task.tracestate} />)
-  return (
-    <dl class="panel facts">
-      {facts.map(([name, value]) => (
-        <Fragment key={name}>
-          <dt>{name}</dt>
-          <dd>{value}</dd>
-        </Fragment>
-      ))}
-    </dl>
-  )
+  return <FactList facts={facts} />
 }
