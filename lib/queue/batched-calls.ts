@@ -38,7 +38,7 @@ export function batchSubmits(
     )
     onSent(queue, items.filter(({ task }) => task.when === undefined).length)
     const replies = await call
-    // It may have been forgotten after the look and before its first task.
+    // The queue may have been forgotten after the check above and before this call created its first task.
     if (!names.isRegistered(queue)) await names.register(queue)
     return typeof replies === "number" ? items.map(({ localId }) => ["queued", localId, replies]) : replies
   })

@@ -2,9 +2,9 @@
  * Group commit: requests that arrive in the same tick, or while an earlier call is in progress, share one script call
  * per queue. One call costs one fsync, which makes `appendfsync always` affordable.
  *   1. `run` appends a request (the items of one HTTP request for one queue) to the lane of its queue.
- *   2. At the end of the tick the lane sends its first requests, up to MAX_ITEMS_PER_CALL, as one call. Requests are sent whole
- *      and in order, so tasks keep their order and the items of one request stay together. MAX_ITEMS_PER_CALL is about 2 ms of
- *      Redis' time, so that no call delays the others for long. A request with more items is a call of its own.
+ *   2. At the end of the tick the lane sends its first requests, up to MAX_ITEMS_PER_CALL items, as one call. Requests are
+ *      sent whole and in order, so tasks keep their order and the items of one request stay together. So many items take
+ *      about 2 ms of Redis' time, so that no call delays the others for long. A request with more items is a call of its own.
  *   3. A lane has at most MAX_IN_FLIGHT calls in progress: one that Redis works on, one that waits behind it, and one
  *      whose replies the broker writes. More calls would only make the batches smaller.
  *   4. A request is answered when its call is, so never before its write is confirmed.

@@ -87,7 +87,7 @@ class Waiter {
 interface Line {
   /** In order of arrival. */
   waiters: Set<Waiter>
-  /** Waiters that have still to try this queue, and whose turn it is. */
+  /** Waiters whose turn it is to try this queue. */
   newcomers: Set<Waiter>
   /** How many tasks may be ready. */
   notified: number
@@ -133,7 +133,7 @@ export interface TaskSource {
   lease(queue: string, slots: readonly Slots[]): Promise<LeasedSome>
   /** Returns tasks to their queue without counting a failure. Never rejects. */
   release(tasks: Leased[]): Promise<unknown>
-  /** Has messages about this queue delivered. `onListening` runs once they are, if they were not before. */
+  /** Subscribes to messages about this queue. `onListening` runs once the subscription is active, unless it was before. */
   listen(queue: string, onListening: () => void): void
 }
 
@@ -274,7 +274,7 @@ export class LongPoll {
       for (const waiter of held) this.#recordFailure(waiter, queue, error)
     }
     line.callsInFlight--
-    // Newcomers without a slot have still to try this queue, even if others took the tasks that were notified for them.
+    // Newcomers without a slot must try this queue, even if others took the tasks that were notified for them.
     if (isPlentiful)
       for (const waiter of line.newcomers) line.notified = Math.max(line.notified, waiter.openSlots)
     else if (leased > 0 && mayHaveMore) line.notified += Math.max(0, wanted - leased)

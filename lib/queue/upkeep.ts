@@ -173,14 +173,14 @@ export class Upkeep {
     this.parts.eventFeed.onReconnect()
   }
 
-  /** All waiting requests check for what a missed message would have told them. */
+  /** Lets all waiting requests look for what a missed message would have announced. */
   #lookAgain(): void {
     this.parts.longPoll.notifyAll()
     void this.parts.ends.markAgain()
     this.#syncFromBrokers()
   }
 
-  /** For a message that was missed without a gap, and for what other brokers registered and forgot. */
+  /** Reads what messages announce, in case one was missed without a gap, and the queues that other brokers registered or forgot. */
   #refresh(): void {
     const { store, names, events, longPoll, subscriptions, brokers } = this.parts
     this.#syncFromBrokers()
