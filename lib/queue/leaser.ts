@@ -5,7 +5,7 @@ import { wakeChannel } from "../redis/keys.ts"
 import type { Replies, Scripts } from "../redis/scripts.ts"
 import type { Subscriptions } from "../redis/subscriptions.ts"
 import { localOf } from "../task/id.ts"
-import { newTokens, tokenOf } from "../task/lease-token.ts"
+import { newTokens, tokensOf } from "../task/lease-token.ts"
 import { readLeased } from "../task/record.ts"
 import type { Leased } from "../task/task.ts"
 import {
@@ -85,7 +85,7 @@ export class Leaser implements TaskSource {
       const items = some.map(({ id, lease }) => ({ id: localOf(id), lease, outcome, retry: "", text: "" }))
       const answers = await scripts
         .call("settle", queue, { retention: doneRetentionMs }, items, false)
-        .catch(() => lost.remember(queue, some.map(({ lease }) => tokenOf(lease)).join("")))
+        .catch(() => lost.remember(queue, tokensOf(some)))
       if (!Array.isArray(answers)) continue
       some.forEach(({ id, lease }, i) => {
         const [code, retries, attempt, state, at, reason] = answers[i]!

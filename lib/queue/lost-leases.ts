@@ -8,7 +8,7 @@
 import { Refused } from "../errors.ts"
 import type { Scripts } from "../redis/scripts.ts"
 import { localOf } from "../task/id.ts"
-import { TOKEN_CHARACTERS, tokenOf } from "../task/lease-token.ts"
+import { TOKEN_CHARACTERS, tokenOf, tokensOf } from "../task/lease-token.ts"
 import { splitRecord } from "../task/record.ts"
 import type { Sweeper } from "./sweeper.ts"
 
@@ -59,9 +59,7 @@ export class LostLeases {
   /** Returns tasks whose leases no worker received to the front of their queue. If this fails, it is repeated later. */
   async giveBack(tasks: readonly Held[]): Promise<void> {
     for (const [queue, some] of Map.groupBy(tasks, task => task.queue))
-      await this.#return(queue, some).catch(() =>
-        this.remember(queue, some.map(({ lease }) => tokenOf(lease)).join("")),
-      )
+      await this.#return(queue, some).catch(() => this.remember(queue, tokensOf(some)))
   }
 
   /** Whether `recover` has tokens to look for. */

@@ -29,6 +29,10 @@ export function newTokens(count: number, now = Date.now()): string {
 /** The token of a lease. */
 export const tokenOf = (lease: string): string => lease.slice(lease.indexOf(".") + 1)
 
+/** The tokens of these leases, concatenated. */
+export const tokensOf = (held: readonly { lease: string }[]): string =>
+  held.map(({ lease }) => tokenOf(lease)).join("")
+
 /** The age of a lease by the brokers' clocks; undefined if the lease appears to be from the future. */
 export function leaseAgeMs(lease: string, now = Date.now()): number | undefined {
   const from = lease.indexOf(".") + 1
