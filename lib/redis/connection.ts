@@ -3,7 +3,7 @@ import { createConnection } from "node:net"
 import { connect as connectTls } from "node:tls"
 import { AbstractConnector, type RedisOptions as AllOptions, Redis } from "ioredis"
 import type { RedisAddress } from "../config/config.ts"
-import type { HostPort } from "../config/reader.ts"
+import { addressOf, type HostPort } from "../config/reader.ts"
 import type { RedisTls } from "../config/redis-tls.ts"
 import { doWithoutInfo, QuietSentinels, reconnectOnce, revive, sentinelError } from "./ioredis-fixes.ts"
 import type { OutageLog } from "./outage-log.ts"
@@ -149,7 +149,7 @@ function dial(target: RedisTarget, all: RedisOptions): Redis {
 
 /** A connection for commands and scripts. `at`: to this node of a Cluster. */
 export const commandConnection = (target: RedisTarget, outages: OutageLog, at?: HostPort) =>
-  connection(target, at ?? {}, outages, at && `${at.host}:${at.port}`)
+  connection(target, at ?? {}, outages, at && addressOf(at))
 
 /**
  * A connection for subscriptions. In a Cluster it is to any node, because a message published on one node reaches the
