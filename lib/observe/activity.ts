@@ -5,7 +5,7 @@
  */
 import { Point } from "./history-point.ts"
 
-/** How many queues and, in all of them together, types are told apart between two entries. */
+/** How many queues and, in all of them together, types are counted separately between two entries. */
 const MAX_QUEUES = 1_000
 const MAX_TYPES = 2_000
 /** How many leased tasks have their type in memory: 200 bytes each. */

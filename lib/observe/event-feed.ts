@@ -7,7 +7,7 @@
  *      the poll loop; then it joins the others. Each subscriber has its own position and gets only later entries, so
  *      it receives nothing twice and misses nothing.
  *   3. If the stream does not reach back far enough, or Redis was unreachable, the subscriber gets `gap`.
- *      If Redis cannot be reached meanwhile, the answer ends, and the client reconnects with the same id.
+ *      If Redis cannot be reached while it catches up, the answer ends, and the client reconnects with the same id.
  *   4. A client that does not read is disconnected, so that it delays no other. It can reconnect with its last id.
  */
 import { Refused } from "../errors.ts"

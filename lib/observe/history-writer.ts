@@ -98,7 +98,7 @@ export class HistoryWriter {
     return this.#lastWrite
   }
 
-  /** While something is not written yet, the activity goes on counting and is taken later. */
+  /** While something is not written yet, the activity keeps counting and is taken later. */
   #take(): void {
     const now = this.parts.clock.now()
     const since = Math.max(this.#takenAt, now - TAKE_MS)

@@ -27,7 +27,7 @@ import type { Sweeper } from "./sweeper.ts"
 /** Keys or ids per step. */
 const STEP = 150
 const IDS_PER_READ = 1_000
-/** How many suspects are held in memory. Above it they are checked before the pass goes on. */
+/** How many suspects are held in memory. Above it they are checked before the pass continues. */
 const MAX_SUSPECTS = 50_000
 const SETS: ReadonlySet<AnyQueueKey> = new Set([
   "due",
@@ -209,7 +209,10 @@ export class AuditPass {
     return progress
   }
 
-  /** Reads the ready lists, what waits in groups (first the first ids, as one may move to its list meanwhile), and the done tasks. */
+  /**
+   * Reads the ready lists, what waits in groups, and the done tasks. The first ids of groups are read before their lists,
+   * because one may move to its list during the read.
+   */
   async #readLists(queue: string, onId: (id: string) => void, turns?: Turns): Promise<void> {
     for (const priority of PRIORITIES)
       await this.#readList(keyOf(queue, "ready", priority), id => {

@@ -6,7 +6,7 @@
  *      changed and where it continues, together with the next page.
  *   3. If it dies, another broker claims the operation when the claim lapses, and applies the page in hand again. A task that
  *      the first one has changed is not changed twice, and counts.
- *   4. While an operation waits, for its rate or its canary, nobody holds it: it is due at the time when it goes on.
+ *   4. While an operation waits, for its rate or its canary, no broker holds it: it is due when it continues.
  *   5. Retried tasks are followed until they have ended, also after the operation has ended.
  */
 import { Refused } from "../errors.ts"

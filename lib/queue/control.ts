@@ -20,7 +20,7 @@ import type { WorkerRegistry } from "./worker-registry.ts"
 /** How many tasks one script call deletes: about 2 ms of Redis' time. */
 const MAX_TASKS_PER_CALL = 200
 
-/** How many delayed tasks of a queue are told apart: 1 ms of Redis' time. */
+/** Up to how many delayed tasks of a queue the scheduled and the retrying ones are counted separately: 1 ms of Redis' time. */
 const MAX_DELAYED_COUNTED = 1_000
 /** How many entries of groups one script call looks at again: about 2 ms of Redis' time. */
 const MAX_GROUPS_PER_CALL = 200

@@ -21,7 +21,7 @@ const RETRY_MS = 500
 const RETRIES_PER_SECOND = 100
 /** How many sweeps run at a time. If each moves ten tasks, they take about 1 ms of Redis' time together; with 200 tasks, 16 ms. */
 const MAX_AT_ONCE = 8
-/** After this time a sweep frees its place, though it goes on: its node of a Cluster may be down, and those of other queues up. */
+/** A sweep that takes longer frees its place: its node of a Cluster may be down, and those of other queues up. */
 const MAX_HELD_MS = 20
 /** Bounds a timer; when it fires, a later deadline gets a new one. */
 const MAX_TIMER_MS = 60_000

@@ -6,7 +6,7 @@
  *      start, when a message announces a change, after a gap in which it may have missed a message, and every 10 s.
  *   3. The tasks in a worker's hands are read from the live leases, not counted, so the number stays right when a
  *      broker or a worker dies. Leases carry only the name, so runs of one name share these tasks.
- *   4. Several workers may have one name. A worker is told apart by its name, its instance, and the queues that its token
+ *   4. Several workers may have one name. A worker is identified by its name, its instance, and the queues that its token
  *      is bound to. So nobody can keep the operator of a queue from draining its workers by using their names elsewhere.
  */
 import { Refused } from "../errors.ts"
