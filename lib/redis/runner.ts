@@ -33,12 +33,6 @@ export const timed = (runner: Runner, took: (seconds: number) => void): Runner =
   },
 })
 
-/** Runs scripts on one connection. */
-export const onOneConnection = (redis: Redis): Runner => ({
-  database: databaseOf(redis),
-  run: (script, keys, args) => evaluate(script, keys, args, command => send(redis, command)),
-})
-
 /** The database that a connection uses. ioredis keeps the text of a URL, such as `3/`. */
 export const databaseOf = (redis: Redis): number => Number.parseInt(String(redis.options.db ?? 0), 10)
 

@@ -2,14 +2,14 @@
 import { afterAll, expect, test } from "bun:test"
 import type { Redis } from "ioredis"
 import record from "../../lib/lua/record.lua" with { type: "text" }
-import { onOneConnection, type Runner } from "../../lib/redis/runner.ts"
+import type { Runner } from "../../lib/redis/runner.ts"
 import { definitionsIn, withDefinitions } from "../../lib/redis/script-text.ts"
 import { prepareScript } from "../../lib/redis/scripts.ts"
 import type { Policy } from "../../lib/task/policy.ts"
 import { encodeNewTask } from "../../lib/task/record.ts"
 import { DirectQueue } from "../support/harness.ts"
 import { contradictionsOf, dump } from "../support/invariants.ts"
-import { sharedRedis } from "../support/redis.ts"
+import { onOneConnection, sharedRedis } from "../support/redis.ts"
 import { HOUR, LONG, NO_NEWS } from "../support/script-queue.ts"
 
 interface Edit {

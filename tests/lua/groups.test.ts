@@ -2,11 +2,11 @@
 import { expect, test } from "bun:test"
 import type { Redis } from "ioredis"
 import { GROUP_KEYS, readKey } from "../../lib/redis/keys.ts"
-import { onOneConnection, type Runner } from "../../lib/redis/runner.ts"
+import type { Runner } from "../../lib/redis/runner.ts"
 import { prepareScript } from "../../lib/redis/scripts.ts"
 import { until } from "../support/harness.ts"
 import { checkQueue, dump } from "../support/invariants.ts"
-import { sharedRedis } from "../support/redis.ts"
+import { onOneConnection, sharedRedis } from "../support/redis.ts"
 import { HOUR, ScriptQueue, scriptQueue } from "../support/script-queue.ts"
 
 const settings = (queue: ScriptQueue, groups: object | "") =>

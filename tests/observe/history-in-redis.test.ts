@@ -2,7 +2,6 @@
 import { describe, expect, test } from "bun:test"
 import { Point } from "../../lib/observe/history-point.ts"
 import { HISTORY, HISTORY_TYPES, keyOf } from "../../lib/redis/keys.ts"
-import { onOneConnection } from "../../lib/redis/runner.ts"
 import { type Item, runShared } from "../../lib/redis/scripts.ts"
 import { localOf } from "../../lib/task/id.ts"
 import { HOUR_MS, HOURS_KEPT_MS, MINUTE_MS, MINUTES_KEPT_MS } from "../../lib/wire/charting.ts"
@@ -10,7 +9,7 @@ import { BOUNDS_MS, bucketOf, percentile } from "../../lib/wire/durations.ts"
 import type { QueueView } from "../../lib/wire/managing.ts"
 import type { LeasedTask } from "../../lib/wire/working.ts"
 import { DirectQueue, freshName, type TestBroker, testBroker } from "../support/harness.ts"
-import { sharedRedis } from "../support/redis.ts"
+import { onOneConnection, sharedRedis } from "../support/redis.ts"
 
 /** All points of a series from the last two hours, added up. */
 async function total({ queue }: TestBroker, series: string): Promise<Point> {

@@ -8,11 +8,10 @@ import { createLog } from "../../lib/log.ts"
 import { Counters, MAX_QUEUES, OTHER } from "../../lib/observe/counters.ts"
 import { type Depth, Depths } from "../../lib/observe/depths.ts"
 import { Metrics } from "../../lib/observe/metrics.ts"
-import { onOneConnection } from "../../lib/redis/runner.ts"
 import { Scripts } from "../../lib/redis/scripts.ts"
 import { leaseAgeMs, newTokens } from "../../lib/task/lease-token.ts"
 import { DirectQueue, freshName, type TestBroker, testBroker, until } from "../support/harness.ts"
-import { sharedRedis, testRedis } from "../support/redis.ts"
+import { onOneConnection, sharedRedis, testRedis } from "../support/redis.ts"
 
 const files = join(import.meta.dir, "../../lib/observe")
 const promtool = Bun.which("promtool")

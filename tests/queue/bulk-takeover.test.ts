@@ -1,11 +1,10 @@
 /** What a broker finds that takes over a bulk operation, and what the one that lost it can still do. */
 import { expect, test } from "bun:test"
-import { onOneConnection } from "../../lib/redis/runner.ts"
 import { runShared } from "../../lib/redis/scripts.ts"
 import { joinId } from "../../lib/task/id.ts"
 import { bulkUntil, hasEnded } from "../support/bulk.ts"
 import { freshName, testBroker } from "../support/harness.ts"
-import { testRedis } from "../support/redis.ts"
+import { onOneConnection, testRedis } from "../support/redis.ts"
 import { ScriptQueue } from "../support/script-queue.ts"
 
 const BOUNDS = { kept: 50, most: 20 }

@@ -4,12 +4,11 @@ import { Redis } from "ioredis"
 import { type ApiToken, hashOf } from "../../lib/config/tokens.ts"
 import { findByTime } from "../../lib/queue/by-time.ts"
 import { keyOf, QUEUES } from "../../lib/redis/keys.ts"
-import { onOneConnection } from "../../lib/redis/runner.ts"
 import { Scripts } from "../../lib/redis/scripts.ts"
 import { localOf } from "../../lib/task/id.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
 import { countingCalls, testBroker } from "../support/harness.ts"
-import { testRedis } from "../support/redis.ts"
+import { onOneConnection, testRedis } from "../support/redis.ts"
 import { answered, type Body, post } from "../support/requests.ts"
 
 /** A broker with a Redis of its own, so that a listing over all queues has only the queues of the test. */

@@ -2,7 +2,6 @@
 import { deepStrictEqual } from "node:assert"
 import fc from "fast-check"
 import { Redis } from "ioredis"
-import { onOneConnection } from "../../lib/redis/runner.ts"
 import { encodeNewTask, inlineOrLarge } from "../../lib/task/record.ts"
 import { encodeSchedule, encodeState, type ScheduleState } from "../../lib/task/schedule.ts"
 import { DirectQueue } from "./harness.ts"
@@ -19,7 +18,7 @@ import { compare } from "./model-compare.ts"
 import type { GroupLimits } from "./model-groups.ts"
 import type { RunRequest } from "./model-schedules.ts"
 import { LIMITS, type Patch, patching } from "./patch.ts"
-import { testRedis } from "./redis.ts"
+import { onOneConnection, testRedis } from "./redis.ts"
 
 const TIMEOUT_MS = 30_000_000
 const RUNTIME_MS = 100_000_000

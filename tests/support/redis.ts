@@ -1,6 +1,7 @@
-/** Redis servers for tests, each on a Unix socket in its own temporary directory. */
+/** Redis servers for tests, each on a Unix socket in its own temporary directory, and scripts on one connection. */
 import { mkdtemp } from "node:fs/promises"
 import { Redis } from "ioredis"
+import { databaseOf, evaluate, type Runner, send } from "../../lib/redis/runner.ts"
 
 interface TestRedisOptions {
   /** `appendfsync`. "no" disables the append-only file, so a restart is empty. */
@@ -122,3 +123,9 @@ export async function endSharedRedis(): Promise<void> {
   await (await shared)?.[Symbol.asyncDispose]()
   shared = undefined
 }
+
+/** Runs scripts on one connection. */
+export const onOneConnection = (redis: Redis): Runner => ({
+  database: databaseOf(redis),
+  run: (script, keys, args) => evaluate(script, keys, args, command => send(redis, command)),
+})

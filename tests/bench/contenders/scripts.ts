@@ -1,9 +1,10 @@
 /** The upper bound for /work: the same scripts, sent directly to the Redis of `ours` in a pipeline. */
+
 import { Redis } from "ioredis"
-import { onOneConnection } from "../../../lib/redis/runner.ts"
 import { Scripts } from "../../../lib/redis/scripts.ts"
 import { newTokens } from "../../../lib/task/lease-token.ts"
 import { readLeased } from "../../../lib/task/record.ts"
+import { onOneConnection } from "../../support/redis.ts"
 import { inLanes, type Load } from "../contender.ts"
 import type { Ours } from "./ours.ts"
 
