@@ -16,7 +16,7 @@ import {
   schedulePath,
 } from "./schedule-actions.tsx"
 import { ScheduleDialog } from "./schedule-edit.tsx"
-import { formatTimes, LastRun, mayChangeSchedules } from "./schedules.tsx"
+import { formatTimes, isLate, LastRun, mayChangeSchedules } from "./schedules.tsx"
 import { Table } from "./table.tsx"
 import { formatCount, formatDuration, formatInZone, SafeText, Time } from "./text.tsx"
 import { shorten, TextBlock } from "./text-block.tsx"
@@ -109,6 +109,12 @@ function ScheduleDetails({ schedule, taskText }: LoadedSchedule) {
       {schedule.pause_reason && (
         <section class="note warn" aria-label="Pause">
           <SafeText text={schedule.pause_reason} most={600} />
+        </section>
+      )}
+      {isLate(schedule) && (
+        <section class="note warn" aria-label="Late">
+          The next run is late, for example because its queue or group is full. See{" "}
+          <QueueLink queue={schedule.queue} />.
         </section>
       )}
       <div class="split">

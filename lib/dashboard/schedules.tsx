@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks"
 import type { SchedulesAnswer, ScheduleView } from "../wire/scheduling.ts"
 import { can, queryOf, requestJson } from "./api.ts"
+import { brokerNow } from "./clock.ts"
 import { Filter, FilterBar } from "./fields.tsx"
 import { Icon } from "./icon.tsx"
 import { useData } from "./live.ts"
@@ -75,6 +76,12 @@ export function Schedules({ route: { query } }: { route: Route }) {
 export const formatTimes = ({ cron, time_zone = "UTC", every_ms = 0 }: ScheduleView): string =>
   cron === undefined ? `every ${formatInterval(every_ms)}` : `${cron}, ${time_zone}`
 
+const LATE_MS = 10_000
+
+/** Whether its next run should have started a while ago, for example because the queue is full. */
+export const isLate = ({ next_at = Number.POSITIVE_INFINITY, jitter_ms = 0 }: ScheduleView): boolean =>
+  brokerNow() - next_at - jitter_ms > LATE_MS
+
 function ScheduleTable(props: {
   schedules: ScheduleView[]
   stale: boolean
@@ -111,11 +118,14 @@ function ScheduleTable(props: {
         { head: "Times", cell: schedule => <span class="mono">{formatTimes(schedule)}</span> },
         {
           head: "Next run",
-          cell: ({ next_at, paused }) =>
-            next_at === undefined ? (
-              <span class="dim">{paused ? "paused" : "ended"}</span>
+          cell: schedule =>
+            schedule.next_at === undefined ? (
+              <span class="dim">{schedule.paused ? "paused" : "ended"}</span>
             ) : (
-              <Time at={next_at} />
+              <>
+                {isLate(schedule) && "due "}
+                <Time at={schedule.next_at} />
+              </>
             ),
         },
         { head: "Last run", cell: ({ last }) => <LastRun last={last} /> },

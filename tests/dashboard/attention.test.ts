@@ -112,4 +112,28 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
     await save()
     expect(await settings()).toEqual({ concurrency: 7, groups: { concurrency: 3 } })
   })
+
+  test("a schedule whose run is late says so, in the list and on its page", async () => {
+    const queue = freshName()
+    const id = `${queue}:s`
+    const { next_at } = await call<{ next_at: number }>("PUT", `/schedules/${id}`, {
+      every_ms: 9_000_000,
+      task: { type: "t" },
+    })
+    await using page = await signedIn(`#/schedules?queue=${queue}`)
+    await page.reads(/\bin \d/)
+    expect(await page.text()).not.toContain("due ")
+    // As if it had found no room for an hour, and would be tried again later.
+    const key = `tq:{${queue}}:schedules`
+    await admin.hset(
+      key,
+      "s",
+      (await admin.hget(key, "s"))!.replace(`${next_at}`, `${Date.now() - 3_600_000}`),
+    )
+    await page.reads(/\bdue 1 h ago/)
+    await page.click("link", id)
+    await page.find("region", "Late")
+    expect([await page.overflow(), await page.barriers()]).toEqual([0, []])
+    await call("DELETE", `/schedules/${id}`)
+  })
 })
