@@ -1,8 +1,10 @@
 /** One schedule: its next times in its own zone and in the viewer's, its newest task, its counts and its buttons. */
 import { useState } from "preact/hooks"
+import { isRunLate } from "../wire/attention.ts"
 import { membersOf } from "../wire/json-text.ts"
 import type { ScheduleView } from "../wire/scheduling.ts"
 import { can, requestText } from "./api.ts"
+import { brokerNow } from "./clock.ts"
 import { Icon } from "./icon.tsx"
 import { indentJson } from "./json.ts"
 import { useData } from "./live.ts"
@@ -16,7 +18,7 @@ import {
   schedulePath,
 } from "./schedule-actions.tsx"
 import { ScheduleDialog } from "./schedule-edit.tsx"
-import { formatTimes, isLate, LastRun, mayChangeSchedules } from "./schedules.tsx"
+import { formatTimes, LastRun, mayChangeSchedules } from "./schedules.tsx"
 import { Table } from "./table.tsx"
 import { formatCount, formatDuration, formatInZone, SafeText, Time } from "./text.tsx"
 import { shorten, TextBlock } from "./text-block.tsx"
@@ -111,7 +113,7 @@ function ScheduleDetails({ schedule, taskText }: LoadedSchedule) {
           <SafeText text={schedule.pause_reason} most={600} />
         </section>
       )}
-      {isLate(schedule) && (
+      {isRunLate(schedule, brokerNow()) && (
         <section class="note warn" aria-label="Late">
           The next run is late, for example because its queue or group is full. See{" "}
           <QueueLink queue={schedule.queue} />.

@@ -1,5 +1,6 @@
 /** The list of schedules: when each runs next, how its newest task ended, and its buttons. */
 import { useState } from "preact/hooks"
+import { isRunLate } from "../wire/attention.ts"
 import type { SchedulesAnswer, ScheduleView } from "../wire/scheduling.ts"
 import { can, queryOf, requestJson } from "./api.ts"
 import { brokerNow } from "./clock.ts"
@@ -76,12 +77,6 @@ export function Schedules({ route: { query } }: { route: Route }) {
 export const formatTimes = ({ cron, time_zone = "UTC", every_ms = 0 }: ScheduleView): string =>
   cron === undefined ? `every ${formatInterval(every_ms)}` : `${cron}, ${time_zone}`
 
-const LATE_MS = 10_000
-
-/** Whether its next run should have started a while ago, for example because the queue is full. */
-export const isLate = ({ next_at = Number.POSITIVE_INFINITY, jitter_ms = 0 }: ScheduleView): boolean =>
-  brokerNow() - next_at - jitter_ms > LATE_MS
-
 function ScheduleTable(props: {
   schedules: ScheduleView[]
   stale: boolean
@@ -123,7 +118,7 @@ function ScheduleTable(props: {
               <span class="dim">{schedule.paused ? "paused" : "ended"}</span>
             ) : (
               <>
-                {isLate(schedule) && "due "}
+                {isRunLate(schedule, brokerNow()) && "due "}
                 <Time at={schedule.next_at} />
               </>
             ),

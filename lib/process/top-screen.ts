@@ -1,5 +1,6 @@
 /** The screen of `top` as lines of text: the queues, and below them the groups, workers, schedules and dead tasks. */
 import { paint, type Style } from "../terminal.ts"
+import { isRunLate } from "../wire/attention.ts"
 import type { DlqGroupsAnswer } from "../wire/dead-letters.ts"
 import type { GroupView } from "../wire/grouping.ts"
 import type { WorkerView } from "../wire/managing.ts"
@@ -230,13 +231,21 @@ function scheduleLines(schedules: NonNullable<ScreenState["schedules"]>, columns
     `  ${left(name, width)}${right(next, 9)}${right(last, 11)}${counts.map(count => right(count, 8)).join("")}`
   return [
     line("SCHEDULE", "NEXT IN", "LAST", ["FIRED", "MISSED", "SKIPPED"]),
-    ...schedules.map(({ schedule, next_at, paused, last, fired, missed, skipped }) =>
+    ...schedules.map(view =>
       line(
-        schedule,
-        paused ? "paused" : next_at === undefined ? "ended" : formatAge(Math.max(0, next_at - Date.now())),
-        last === undefined ? "-" : (last.state ?? "deleted"),
-        [fired, missed, skipped].map(formatCount),
+        view.schedule,
+        nextIn(view),
+        view.last === undefined ? "-" : (view.last.state ?? "deleted"),
+        [view.fired, view.missed, view.skipped].map(formatCount),
       ),
     ),
   ]
+}
+
+function nextIn(schedule: Omit<ScheduleView, "task" | "next">): string {
+  const { paused, next_at } = schedule
+  if (paused) return "paused"
+  if (next_at === undefined) return "ended"
+  const now = Date.now()
+  return isRunLate(schedule, now) ? "late" : formatAge(Math.max(0, next_at - now))
 }

@@ -49,3 +49,11 @@ export const QUEUE_ORDERS = [
   "wait",
   "workers",
 ] as const
+
+const LATE_MS = 10_000
+
+/** Whether the next run of a schedule should have started a while ago, for example because the queue is full. */
+export const isRunLate = (
+  { next_at = Number.POSITIVE_INFINITY, jitter_ms = 0 }: { next_at?: number; jitter_ms?: number },
+  now: number,
+): boolean => now - next_at - jitter_ms > LATE_MS

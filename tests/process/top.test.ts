@@ -199,12 +199,16 @@ test("the schedules that run next are listed with their newest run and their cou
   const last = { task_id: "mail:report-1", planned_at: 1, state: "done" as const }
   const schedules = [
     { ...common, schedule: "mail:report", next_at: Date.now() + 90_500, last },
+    { ...common, schedule: "mail:full", next_at: Date.now() - 60_000, last },
+    { ...common, schedule: "mail:jitter", next_at: Date.now() - 60_000, jitter_ms: 90_000, last },
     { ...common, schedule: "mail:off", paused: true },
   ]
   const lines = renderScreen(seen({ selected: "mail", schedules }), { columns: 80, rows: 24 })
-  expect(lines.slice(3, 6).map(line => line.trim().split(/ +/).join(" "))).toEqual([
+  expect(lines.slice(3, 8).map(line => line.trim().split(/ +/).join(" "))).toEqual([
     "SCHEDULE NEXT IN LAST FIRED MISSED SKIPPED",
     expect.stringMatching(/^mail:report (90|91)s done 1,200 3 0$/),
+    "mail:full late done 1,200 3 0",
+    "mail:jitter 0.0s done 1,200 3 0",
     "mail:off paused - 1,200 3 0",
   ])
   expect(lines.at(-1)).toBe("esc back  q quit")
