@@ -17,6 +17,7 @@ async function audited(overrides: Partial<BrokerConfig> = {}) {
   const { socket } = await sharedRedis()
   const queue = freshName()
   const broker = await testBroker(overrides)
+  broker.queue.parts.sweeper.close() // a sweep drops some stray entries itself
   const direct = new DirectQueue(socket, queue)
   const call = async <T>(path: string, body?: unknown) =>
     (await (await broker.call("POST", path, body)).json()) as T
@@ -354,8 +355,8 @@ test("a processing task without a lease entry counts as lapsed", async () => {
   await q.lease()
   await q.redis.del(q.direct.key("leases"))
   await q.audit(true)
-  await until("it is queued again", async () => (await q.direct.field("a", "state")) === "queued")
-  expect(await q.direct.field("a", "crashes")).toBe("1")
+  await q.direct.sweep()
+  expect([await q.direct.field("a", "state"), await q.direct.field("a", "crashes")]).toEqual(["queued", "1"])
 })
 
 test("one task missing from its ready list among 5,000 is found and added again", async () => {

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test"
 import { localOf } from "../../lib/task/id.ts"
 import type { BulkRequest, BulkView } from "../../lib/wire/bulk.ts"
 import type { TaskView } from "../../lib/wire/inspecting.ts"
-import { bulkUntil, hasEnded, leaseAll, makeDead, settle, startBulk } from "../support/bulk.ts"
+import { bulkUntil, hasEnded, leaseAll, makeDead, readBulk, settle, startBulk } from "../support/bulk.ts"
 import { until } from "../support/harness.ts"
 import { ServedQueue } from "../support/served-queue.ts"
 
@@ -64,9 +64,9 @@ describe("submit_again", () => {
       done += tasks.length
       await settle(q, tasks, "done")
     }
-    await bulkUntil(q.broker, bulk_id, view => {
-      void work()
-      return hasEnded(view)
+    await until("it has ended", async () => {
+      await work()
+      return hasEnded(await readBulk(q.broker, bulk_id))
     })
     await until("all copies are done", async () => {
       await work()
