@@ -241,7 +241,7 @@ describe("POST /bulk/count", () => {
   })
 
   test.each([
-    [{ action: "submit_again", filter: { task_ids: ["a"] } }, "task_ids"],
+    [{ action: "submit_again", filter: { task_ids: ["a"] } }, "filter.task_ids"],
     [{ action: "submit_again", filter: { text: "a" } }, "filter.text"],
     [{ action: "cancel", filter: { state: "ended" } }, "filter.state"],
     [{ action: "purge", filter: {}, limit: 1 }, "limit"],
