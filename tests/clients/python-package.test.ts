@@ -10,7 +10,7 @@ import { DirectQueue, freshName, TOKEN, testBroker } from "../support/harness.ts
 import { directory, freePort, Process, startBroker, until } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
 
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)
 
 const PACKAGE = join(root, "lib/python")
 const PROGRAMS = join(import.meta.dir, "python")

@@ -7,7 +7,7 @@ import { TOKEN } from "../support/harness.ts"
 import { directory, freePort, Process, startBroker, until } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
 
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)
 
 interface Ports {
   front: number

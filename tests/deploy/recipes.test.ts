@@ -21,7 +21,7 @@ import {
 } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
 
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)
 
 const RECIPES = "lib/deploy/recipes.md"
 const recipe = (heading: string, language: string) => code(RECIPES, heading, language)

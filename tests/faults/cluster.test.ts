@@ -5,7 +5,7 @@ import { SMALL, signsOf } from "./planted/find.ts"
 import { broken, page } from "./report.ts"
 import { runFaults } from "./run.ts"
 
-setDefaultTimeout(120_000)
+setDefaultTimeout(300_000)
 
 const RUN = { ...SMALL, faults: 2, tasks: 300, seed: 1, among: "master ", target: () => cluster(0, 0) }
 

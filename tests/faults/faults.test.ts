@@ -17,7 +17,7 @@ import { Chance } from "./seed.ts"
 import { type Batch, drawBatch, PROBE_QUEUES, QUEUES } from "./workload.ts"
 
 // The runs take about 15 s, and longer on a busy machine.
-setDefaultTimeout(120_000)
+setDefaultTimeout(300_000)
 
 const SHORT = { ...SMALL, faults: 10, tasks: 1_000 }
 

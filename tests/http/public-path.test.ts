@@ -5,7 +5,7 @@ import { chromium } from "../support/browser.ts"
 import { TOKEN, testBroker, until } from "../support/harness.ts"
 import { sharedBrowser } from "../support/shared-browser.ts"
 
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)
 
 const headers = { "x-api-token": TOKEN, "content-type": "application/json" }
 

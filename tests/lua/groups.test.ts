@@ -56,7 +56,7 @@ test("a task of one group does not wait for the backlog of another", async () =>
   await queue.submit("b0", { group: "b" })
   expect(await leasedIds(queue, 2)).toEqual(["a0", "b0"])
   await checkQueue(queue.redis, queue.name)
-}, 60_000)
+}, 180_000)
 
 test("groups with a backlog get the same number of leases, in batches of any size", async () => {
   await using queue = await scriptQueue()
@@ -74,7 +74,7 @@ test("groups with a backlog get the same number of leases, in batches of any siz
     expect(Math.max(...all) - least).toBeLessThanOrEqual(1)
   }
   await checkQueue(queue.redis, queue.name)
-}, 60_000)
+}, 180_000)
 
 test("a group at its limit leaves the line, and comes back when a slot is free", async () => {
   await using queue = await scriptQueue()
@@ -427,7 +427,7 @@ test("no window of a rate has more leases than its limit and its burst, and no r
     const seconds = (at - 1_764_000_000_000) / 1_000
     expect(times.length).toBeWithin(6 * seconds - 10, 6 * seconds + 30)
   }
-}, 60_000)
+}, 180_000)
 
 test("a call that is full of bytes returns the tasks of groups to where they were, and each group gets its turn", async () => {
   await using queue = await scriptQueue()

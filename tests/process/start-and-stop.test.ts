@@ -22,7 +22,7 @@ import {
 } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
 
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)
 
 const LOCAL = { HOST: "127.0.0.1", PORT: "0" }
 

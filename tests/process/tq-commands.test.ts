@@ -9,7 +9,7 @@ import { until } from "../support/harness.ts"
 import { sharedRedis } from "../support/redis.ts"
 import { run, scene } from "../support/tq.ts"
 
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)
 
 test("settings of a queue are changed member by member, and the others stay", async () => {
   await using all = new AsyncDisposableStack()

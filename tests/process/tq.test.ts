@@ -9,7 +9,7 @@ import { type TestBroker, TOKEN, until } from "../support/harness.ts"
 import { directory, Process, ROOT } from "../support/processes.ts"
 import { run, scene } from "../support/tq.ts"
 
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)
 
 /** What a terminal interprets. */
 const INTERPRETED = /[[\p{Cc}--\n]\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/v

@@ -7,7 +7,7 @@ import { until } from "../support/processes.ts"
 import { answered, type Body, post, problem, submitted } from "../support/requests.ts"
 import { redisCluster } from "../support/topologies.ts"
 
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)
 
 /** Which of the three masters has this key. */
 const masterOf = (key: string) => Math.floor((slotOf(key) * 3) / 16_384)

@@ -5,7 +5,7 @@ import { authority } from "../support/certificates.ts"
 import { freePort, Process, startBroker, until } from "../support/processes.ts"
 import { type RedisNode, redisCluster, sentinelTrio, type TlsFiles } from "../support/topologies.ts"
 
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)
 
 let dir: string
 let good: TlsFiles

@@ -12,7 +12,7 @@ import { freshName, type TestBroker, TOKEN, testBroker } from "../support/harnes
 import { until } from "../support/processes.ts"
 import { type RedisNode, redisCluster, type SentinelTrio, sentinelTrio } from "../support/topologies.ts"
 
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)
 
 /** The address of Redis in the environment of a broker. */
 const addressIn = (env: Record<string, string>): RedisAddress =>

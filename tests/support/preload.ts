@@ -5,4 +5,4 @@ afterAll(endSharedRedis)
 
 // Processes that a test starts must not be killed by its timeout. This call affects only the first test file; the scripts
 // in package.json pass --timeout for all.
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)

@@ -11,7 +11,7 @@ import { crowd } from "../support/kills.ts"
 import { directory, startBroker, startWorker, until } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
 
-setDefaultTimeout(60_000)
+setDefaultTimeout(180_000)
 
 test("kill -9 of a worker: another worker does its tasks", async () => {
   await using all = new AsyncDisposableStack()

@@ -13,7 +13,7 @@ import { crowd } from "../support/kills.ts"
 import { type Directory, directory, Process, ROOT, startBroker } from "../support/processes.ts"
 import { testRedis } from "../support/redis.ts"
 
-setDefaultTimeout(120_000)
+setDefaultTimeout(300_000)
 
 const hasNode = Bun.which("node") !== null && Bun.which("npm") !== null
 if (!hasNode) console.log("The tests of the package for Node are skipped: node or npm is not installed")
