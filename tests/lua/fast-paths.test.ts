@@ -143,6 +143,7 @@ function randomTask(random: Random) {
       random(4)
     ],
     redact: random(8) === 0 ? true : undefined,
+    group: random(3) === 0 ? `g${random(2)}` : undefined,
     when: special && random(2) === 0 ? "+60000" : undefined,
     expiresInMs: special && random(2) === 0 ? 90_000 : undefined,
     unique: special && random(3) === 0 ? { key: `u${random(4)}`, replace: random(2) === 0 } : undefined,
@@ -156,6 +157,7 @@ async function history(seed: number, edit?: Edit) {
   const { socket } = await sharedRedis()
   const limits = { depth: 0, bytes: seed % 2 === 0 ? 1_000_000_000 : 0 }
   await using bench = new DirectQueue(socket, undefined, redis => runner.on(redis), limits)
+  if (seed % 3 === 0) await bench.redis.hset(bench.key("settings"), "groups", '{"concurrency":1}')
   const random = randomNumbers(seed)
   const seen: unknown[] = []
   const leases: { id: string; lease: string }[] = []

@@ -32,7 +32,9 @@ export async function compare(
         members: fields.extra ?? "",
         type: JSON.parse(fields.type!),
         payload: fields.payload ?? payloads.get(id),
+        redact: fields.redact !== undefined,
         policy: fields.policy!.split(" ").slice(0, 3).map(Number),
+        hasTtl: Number(fields.policy!.split(" ")[6] ?? -1) > 0,
         result: fields.result,
       },
     ]),
@@ -50,13 +52,15 @@ export async function compare(
         cancel,
         checkpoint,
         members,
+        redact,
+        hasTtl,
         type,
         payload,
         result,
       } = task
       const policy = [task.priority, task.maxRetries, task.maxCrashes]
       const counters = { retries, crashes, releases, attempt }
-      const texts = { checkpoint, members, type, payload, policy, result }
+      const texts = { checkpoint, members, redact, type, payload, policy, hasTtl, result }
       return [id, { state, ...counters, lease, reason, cancel, ...texts }]
     }),
   )

@@ -25,6 +25,9 @@ export interface SubmitRequest {
   replace: boolean
   /** Further members for the worker, as JSON without braces. "": none. */
   members: string
+  redact: boolean
+  /** The task has a retention of its own. */
+  hasTtl: boolean
   /** "": none. */
   group: string
 }
@@ -40,6 +43,7 @@ const REPLACED = [
   "limited",
   "expiring",
   "members",
+  "hasTtl",
   "group",
 ] as const
 
@@ -126,7 +130,7 @@ export class Model {
       if (holder.group !== group) this.groups.leave({ ...holder })
       if (moves) this.withdraw(holder)
       for (const member of REPLACED) Object.assign(holder, { [member]: request[member] })
-      Object.assign(holder, { checkpoint: "", expired: 0 })
+      Object.assign(holder, { checkpoint: "", expired: 0, redact: holder.redact || request.redact })
       if (moves) this.#makeReady(holder)
       if (holder.state === "scheduled" && later) holder.past = 0
       return [code, holder.id]

@@ -99,12 +99,14 @@ const submitItem = (request: SubmitRequest) => {
     type,
     payload,
     memberJson: members || undefined,
+    redact: request.redact || undefined,
     policy: {
       priority,
       maxRetries,
       maxCrashes,
       timeoutMs: TIMEOUT_MS,
       ...(request.limited ? { maxRuntimeMs: RUNTIME_MS } : {}),
+      ...(request.hasTtl ? { resultTtlMs: LATER_MS } : {}),
       ...(backoff ? { backoff: { kind: backoff, delay_ms: BACKOFF_MS, jitter: false } } : {}),
     },
     when: request.later ? `+${LATER_MS}` : undefined,
@@ -130,13 +132,8 @@ const describeSubmit = ({
 }: SubmitRequest) =>
   [
     ...(group ? [`group ${group}`] : []),
-    ...[
-      id || "a new one",
-      type,
-      `P${rest.priority}`,
-      `${rest.maxRetries} retries`,
-      `${rest.maxCrashes} crashes`,
-    ],
+    ...[id || "a new one", type, `P${rest.priority}`],
+    ...[`${rest.maxRetries} retries`, `${rest.maxCrashes} crashes`],
     ...(later ? ["delayed"] : []),
     ...(rest.backoff ? [`${rest.backoff} backoff`] : []),
     ...(rest.expiring ? ["expiring"] : []),
@@ -144,7 +141,9 @@ const describeSubmit = ({
     ...(unique ? [`unique ${unique}${replace ? " (replace)" : ""}`] : []),
     ...(key ? [`key ${key}/${rest.print}`] : []),
     ...(payload.length > 256 ? ["large"] : []),
-    ...(members ? ["with members"] : []),
+    ...(members ? [`with ${members}`] : []),
+    ...(rest.redact ? ["redacted"] : []),
+    ...(rest.hasTtl ? ["with a retention"] : []),
   ].join(", ")
 
 class Lease extends Command {
@@ -486,8 +485,7 @@ class FireSchedule extends Command {
     `fireSchedule(${this.name}${this.late ? ", late" : ""}, ${this.runs.map(describeRun).join("; ")})`
 }
 
-const describeRun = ({ overlap, empty, task }: Run) =>
-  `${overlap}${empty ? ", no task" : `, ${describeSubmit(task)}`}`
+const describeRun = ({ overlap, empty, task }: Run) => `${overlap} ${empty ? "" : describeSubmit(task)}`
 
 class Sweep extends Command {
   async once(model: Model, real: Real) {
@@ -540,6 +538,13 @@ class ExpiryPasses extends OfTask {
   describe = () => `expiryComes(${this.id})`
 }
 
+/** Members whose text looks like the end of extras, or like others. */
+const MEMBERS = [
+  '"meta":{"quote":"\\"","end":"\\\\"}',
+  '"meta":{"":"}\\n"},"tracestate":"\\"}\\n"',
+  '"meta":{"\\",\\"redact\\":\\"1":"{\\"extra\\":\\"\\"}","é\\u0000":"😀\\ud800"}',
+]
+
 const lost = fc.boolean()
 const rarely = fc.integer({ min: 0, max: 2 }).map(n => n === 2)
 const nth = fc.nat({ max: 5 })
@@ -559,7 +564,9 @@ const anyTasks: fc.Arbitrary<SubmitRequest> = fc
     print: fc.constantFrom("p", "p", "q"),
     unique: fc.constantFrom("", "u", "u", "v"),
     replace: fc.boolean(),
-    members: fc.constantFrom("", "", '"meta":{"quote":"\\"","end":"\\\\"}'),
+    members: fc.constantFrom("", "", ...MEMBERS),
+    redact: rarely,
+    hasTtl: rarely,
     group: fc.constantFrom("", "", "a", "b"),
   })
   .map(drawn => drawn as SubmitRequest)
