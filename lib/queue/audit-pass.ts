@@ -133,6 +133,8 @@ export class AuditPass {
       [...byQueue.keys()].filter(queue => !this.#queues.has(queue)),
     )
     for (const [queue, own] of byQueue) {
+      // A page may have keys of a thousand queues, and each takes many calls.
+      if (this.options.signal.aborted) return
       if (unregistered.has(queue)) {
         if (await this.#isUnused(queue, own)) continue
         if (this.options.fix) await this.parts.names.registerEvenIfFull(queue)

@@ -468,6 +468,7 @@ test("an audit covers all queues, reports whether it was complete, and refuses a
   const { looked } = await q.call<AuditAnswer>("/audit")
   expect(looked).toEqual({ queues: 1, tasks: 8, payloads: 2, unique_keys: 2, entries: 7 })
   const hurried = await q.broker.queue.audit({ fix: true }, AbortSignal.abort())
-  expect(hurried).toMatchObject({ complete: false, found: [] })
+  // It does not even finish the page of keys in hand, which may belong to a thousand queues.
+  expect(hurried).toMatchObject({ complete: false, looked: { queues: 0 }, found: [] })
   expect(await q.call("/audit?fix=yes")).toMatchObject({ code: "bad_request", field: "fix" })
 })
