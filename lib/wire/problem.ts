@@ -44,7 +44,7 @@ const TABLE = {
     status: 404,
     title: "Task not found in DLQ",
     advice:
-      "No dead task has this id. Only dead tasks can be retried. DELETE /tasks/:id deletes tasks in any ended state.",
+      "No dead task has this id. POST /tasks/:id/again and DELETE /tasks/:id also take tasks that are done or cancelled.",
   },
   worker_not_found: { status: 404, title: "Worker not found" },
   schedule_not_found: { status: 404, title: "Schedule not found" },
