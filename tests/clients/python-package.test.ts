@@ -26,6 +26,33 @@ test("a program calls the broker, with and without asyncio", async () => {
   expect([await program.ended(), program.stdout, program.stderr]).toEqual([0, "ok\n", ""])
 })
 
+test("a worker refuses parameters with which it would lease no tasks", async () => {
+  const refused = [
+    ...["queues='mail'", "queues=['a b']", "queues=['a'] * 101", "name='a b'", "concurrency=0"],
+    ...["concurrency='5'", "drain=-1"],
+  ]
+  const program = `
+from task_queue import Worker
+for arguments in (${refused.map(one => `dict(${one})`).join(", ")}):
+    try: Worker("http://localhost:1", "token", **arguments)
+    except ValueError as error: print(error)
+@Worker("http://localhost:1", "token", queues=["mail"], name="a", concurrency=1, drain=0).handler
+def greet(payload): pass
+`
+  await using worker = new Process({
+    cmd: ["python3", "-c", program],
+    env: { PYTHONPATH: PACKAGE, PYTHONDONTWRITEBYTECODE: "1" },
+  })
+  expect(await worker.ended()).toBe(1)
+  expect(
+    worker.stdout
+      .trim()
+      .split("\n")
+      .map(line => line.split(" ")[0]),
+  ).toEqual(refused.map(one => one.split("=")[0]!))
+  expect(worker.stderr).toContain('TypeError: the handler has no task type: write @worker.handler("greet")')
+})
+
 test("a stream of events outlives its broker, and continues after the newest id that it has read", async () => {
   const asked: string[] = []
   const serve = (port: number, text: string) =>
