@@ -10,7 +10,7 @@ import { listActions } from "./lib/http/actions.ts"
 import { problemAnswer } from "./lib/http/answer.ts"
 import { bodyIfJson, bodyReader, optionalBody } from "./lib/http/body.ts"
 import * as bulk from "./lib/http/bulk.ts"
-import type { BrokerParts, Handler } from "./lib/http/call.ts"
+import { type BrokerParts, type Handler, withoutQuery } from "./lib/http/call.ts"
 import * as changing from "./lib/http/changing.ts"
 import * as charting from "./lib/http/charting.ts"
 import { dashboard } from "./lib/http/dashboard.ts"
@@ -42,7 +42,7 @@ import { redisLocation, urlOf } from "./lib/process/greeting.ts"
 import { runProgram } from "./lib/process/help.ts"
 import { TaskQueue } from "./lib/queue/task-queue.ts"
 import { BROKER_CONNECTION, startEmbeddedRedis } from "./lib/redis/embedded.ts"
-import { type OperationId, ROUTES, type RouteName, routeName } from "./lib/wire/routes.ts"
+import { type OperationId, ROUTES, type Route, type RouteName, routeName } from "./lib/wire/routes.ts"
 
 /** At most this many requests wait for tasks or for the end of one. Each takes 6 KB, so together 60 MB. */
 const MAX_WAITING = 10_000
@@ -156,8 +156,10 @@ export function createBroker(
     .use(dashboard(config.installation))
     .get("/", () => redirect("dashboard"), HIDDEN)
   for (const id of Object.keys(ROUTES) as OperationId[]) {
-    const { method, path } = ROUTES[id]
-    const handler: Handler = HANDLERS[routeName(ROUTES[id])]
+    const { method, path, roles, query }: Route = ROUTES[id]
+    const isForOperators = method !== "GET" && roles.length === 1 && roles[0] === "operate"
+    const named: Handler = HANDLERS[routeName(ROUTES[id])]
+    const handler = isForOperators && query === undefined ? withoutQuery(named) : named
     app.route(
       method,
       path,

@@ -124,6 +124,18 @@ export const forManyTasks =
 const NO_ID =
   "The id of the task is missing after the last slash. A request for many tasks has no slash at the end."
 
+/**
+ * For requests of operators that have no query: refuses one. A client that puts a filter or `dry_run` there, as it does for
+ * GET, would otherwise change all tasks.
+ */
+export const withoutQuery =
+  (handler: Handler): Handler =>
+  (call, parts) => {
+    if (urlOf(call.request)?.search) throw new Refused("bad_request", { detail: NO_QUERY })
+    return handler(call, parts)
+  }
+const NO_QUERY = "This request has no query. Send its members in the body."
+
 /** Reads a name from a path, or refuses it. `form`: what a right one looks like, as a sentence. */
 export const nameReader =
   <Name>(field: string, form: string, read: (text: string) => Name) =>

@@ -463,6 +463,24 @@ test("an error repeats nothing of the request, its headers or the token, and rev
   }
 })
 
+test("a filter in the query of a request for many tasks is refused, and no task is changed", async () => {
+  await using q = await ServedQueue.open()
+  const { id, lease } = await q.leased()
+  await q.ask("POST", "/ack", { task_id: id, lease, status: "failed", retry: false })
+  for (const path of ["/dlq/purge", "/dlq/retry", "/cancel", "/bulk"])
+    for (const query of ["queue=other", "dry_run=true"]) {
+      const { status, body } = await q.ask("POST", `${path}?${query}`, {})
+      expect([path, status, body.detail]).toEqual([
+        path,
+        400,
+        "This request has no query. Send its members in the body.",
+      ])
+    }
+  expect((await q.ask("DELETE", `/tasks/${id}?dry_run=true`)).status).toBe(400)
+  expect((await q.ask("GET", `/status/${id}`)).body.status).toBe("dead")
+  expect((await q.ask("POST", "/audit?fix=false")).status).toBe(200)
+})
+
 test("unknown members are refused by name", async () => {
   await using q = await ServedQueue.open()
   const { id, lease } = await q.leased()
