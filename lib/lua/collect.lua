@@ -2,7 +2,8 @@
   structure, because calls from Lua and lines in the append-only file dominate the cost of a transition.
   invariant  a task is in exactly one place, as its `state` says: a ready list (queued), `due` (scheduled, retrying), `leases`
              (processing), `done` or `completed` (done), `dead` or `cancelled`. A ready list may also contain ids whose tasks
-             have left it, because removing one would cost a scan of the list: lease drops them. ]]
+             have left it, because removing one would cost a scan of the list: these ids are stale. lease drops them when it
+             pops them; cancel and sweep drop those at the heads of the lists. ]]
 local function in_chunks(command, values, key)
   local reply
   for i = 1, #values, CHUNK do
