@@ -16,6 +16,8 @@ import type { Log } from "../log.ts"
 
 /** The name of every connection of a broker. */
 export const BROKER_CONNECTION = "tq-broker"
+/** The file in the data directory that a broker locks. */
+const LOCK = "lock"
 
 export interface EmbeddedRedis {
   readonly socket: string
@@ -28,9 +30,7 @@ export interface EmbeddedRedis {
 }
 
 export async function startEmbeddedRedis(dataDir: string, log: Log): Promise<EmbeddedRedis> {
-  await mkdir(dataDir, { recursive: true, mode: 0o700 })
-  const dir = await realpath(dataDir)
-  await chmod(dir, 0o700)
+  const dir = await privateDirectory(dataDir)
   const socket = await socketPath(dir)
 
   let stopping = false
@@ -78,6 +78,21 @@ export async function startEmbeddedRedis(dataDir: string, log: Log): Promise<Emb
   }
 }
 
+/** Creates the data directory if it is missing, closes it to other users, and returns its real path. */
+async function privateDirectory(path: string): Promise<string> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 })
+    const dir = await realpath(path)
+    await chmod(dir, 0o700)
+    await (await open(join(dir, LOCK), "a")).close() // fails if the broker cannot write there
+    return dir
+  } catch (error) {
+    throw new Error(
+      `DATA_DIR must be a directory in which the broker can write, but ${path} is not: ${(error as Error).message}`,
+    )
+  }
+}
+
 /** The socket of the server in this data directory. Fails if there is none, and starts nothing. */
 export async function existingSocket(dataDir: string): Promise<string> {
   const none = () => new Error(`no Redis is running in ${dataDir}: start a broker there, or set REDIS_URL`)
@@ -112,7 +127,7 @@ async function socketPath(dir: string): Promise<string> {
  * releases it when the process ends (sqlite.org/lockingv3.html).
  */
 async function locked<T>(dir: string, work: () => Promise<T>): Promise<T> {
-  const lock = new Database(join(dir, "lock"))
+  const lock = new Database(join(dir, LOCK))
   try {
     while (!tryLock(lock)) await Bun.sleep(20)
     return await work()

@@ -243,6 +243,15 @@ test("if the path of the socket would be too long, the socket is in a directory 
   expect((await data.start()).adopted).toBeTrue()
 })
 
+test("a data directory in which the broker cannot write is refused by the name of its variable", async () => {
+  await using data = await dataDir()
+  await writeFile(data.path, "a file")
+  for (const path of [data.path, "/proc/data", "/proc/self"])
+    await expect(startEmbeddedRedis(path, SILENT)).rejects.toThrow(
+      `DATA_DIR must be a directory in which the broker can write, but ${path} is not: E`,
+    )
+})
+
 test("without redis-server, the error says in one line what to install", async () => {
   await using data = await dataDir()
   const { error } = await otherProcess(data.path, { PATH: "/nowhere" }).first
