@@ -18,6 +18,8 @@ export class Refused extends Error {
   constructor(
     readonly reason: Code,
     readonly facts: Facts = {},
+    /** The request may have taken effect although it failed. */
+    readonly isUncertain = false,
   ) {
     super(facts.detail ?? reason)
     this.name = "Refused"
@@ -30,9 +32,8 @@ export class NotReplicated extends Refused {
     replicas: number,
     readonly reply?: unknown,
   ) {
-    super("not_replicated", {
-      detail: `Fewer than WAIT_REPLICAS=${replicas} replicas have confirmed this. The request may have taken effect. Repeating it is safe, except that repeating a submit without an Idempotency-Key or a task_id may create a second task.`,
-    })
+    const detail = `Fewer than WAIT_REPLICAS=${replicas} replicas have confirmed this.`
+    super("not_replicated", { detail }, true)
   }
 }
 

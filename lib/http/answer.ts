@@ -44,8 +44,14 @@ export const requester = (context: RequestContext, by?: string) => ({
   trace_id: traceIdOf(context.request.headers.get("traceparent")),
 })
 
-export function problem({ reason, facts }: Refused): Problem {
+const MAY_HAVE_TAKEN_EFFECT =
+  "The request may have taken effect. Repeating it is safe, except that repeating a submit without an Idempotency-Key or a task_id may create a second task."
+
+/** `isRead`: the request changes nothing. */
+export function problem({ reason, facts: known, isUncertain }: Refused, isRead = false): Problem {
   const { status, title, advice } = PROBLEMS[reason]
+  const facts =
+    isUncertain && !isRead ? { ...known, detail: `${known.detail} ${MAY_HAVE_TAKEN_EFFECT}` } : known
   const { field, detail = advice } = facts
   const body: Problem = {
     // The error text of a bad request names the fault, because most people read only `error`.
@@ -61,8 +67,8 @@ export function problem({ reason, facts }: Refused): Problem {
   return body
 }
 
-export function problemAnswer(refused: Refused): Response {
-  const body = problem(refused)
+export function problemAnswer(refused: Refused, isRead = false): Response {
+  const body = problem(refused, isRead)
   const headers: Record<string, string> = {
     "content-type": "application/problem+json",
     "cache-control": "no-store",
@@ -94,7 +100,7 @@ export const eventStream = (stream: ReadableStream): Response =>
 /** Turns any error into an answer that reveals nothing of the broker's internals. */
 export function errorAnswer(error: unknown, context: RequestContext, log: Log): Response {
   const request_id = requestId(context)
-  if (error instanceof Refused) return problemAnswer(error)
+  if (error instanceof Refused) return problemAnswer(error, context.request.method === "GET")
   if (error instanceof NotFoundError) return problemAnswer(new Refused("not_found"))
   log.error("A request failed", {
     ...requester(context),

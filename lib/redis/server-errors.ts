@@ -51,9 +51,6 @@ export const isStateOfServer = (error: Error): boolean =>
   isFull(error) ||
   /^(MISCONF|READONLY|NOREPLICAS|LOADING|BUSY|UNKILLABLE|MASTERDOWN|CLUSTERDOWN)\b/.test(error.message)
 
-const MAY_HAVE_TAKEN_EFFECT =
-  "The request may have taken effect. Repeating it is safe, except that repeating a submit without an Idempotency-Key or a task_id may create a second task."
-
 const ONE_UNREACHABLE =
   "A node of the Redis Cluster could not be reached or did not answer in time. Queues on other nodes are served."
 
@@ -68,17 +65,18 @@ export function asRefusal(error: unknown, isOneOfMany = false): unknown {
   const refusal = refusalBy(error)
   if (refusal !== undefined) {
     const { words, advice, mayHaveWritten } = refusal
-    const after = mayHaveWritten ? MAY_HAVE_TAKEN_EFFECT : "This request changed nothing: repeat it later."
-    return new Refused("redis_unavailable", {
-      detail: `Redis refuses the command: ${words.replace(/\.?$/, ".")} ${advice} ${after}`,
-    })
+    const after = mayHaveWritten ? "" : " This request changed nothing: repeat it later."
+    const detail = `Redis refuses the command: ${words.replace(/\.?$/, ".")} ${advice}${after}`
+    return new Refused("redis_unavailable", { detail }, mayHaveWritten)
   }
   if (
     UNREACHABLE.test(error.message) ||
     /MaxRetriesPerRequest|AbortError/.test(`${error.name} ${error.message}`)
   )
-    return new Refused("redis_unavailable", {
-      detail: `${isOneOfMany ? ONE_UNREACHABLE : "Redis could not be reached or did not answer in time."} ${MAY_HAVE_TAKEN_EFFECT}`,
-    })
+    return new Refused(
+      "redis_unavailable",
+      { detail: isOneOfMany ? ONE_UNREACHABLE : "Redis could not be reached or did not answer in time." },
+      true,
+    )
   return error
 }

@@ -67,6 +67,11 @@ test("while Redis is down, every route answers 503 within the time limit; all wo
   ])
   expect(performance.now() - began).toBeLessThan(15_000) // the time limit of other tests is 20 s
   for (const answer of answers) expect(answer).toMatchObject({ status: 503, code: "redis_unavailable" })
+  // Only a request that changes something may have taken effect.
+  expect(answers.map(({ detail }) => String(detail).includes("The request may have taken effect"))).toEqual([
+    ...[true, true, false, true, true, true],
+    ...[false, false, true, false],
+  ])
   expect((await fetch(`${broker.url}/healthz`)).status).toBe(200)
   await server.restart()
   await until("the broker is ready", async () => (await fetch(`${broker.url}/readyz`)).status === 200)
