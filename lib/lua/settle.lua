@@ -6,7 +6,7 @@
              attempt; then, if no task of the same group should be leased for some time, `=` and these ms; text: the result of
              done as JSON, or the error of failed or released ("" none)
   answers    for each {code, retries, attempt (the newest one), state ("retrying": it backs off), time of the settlement,
-             reason (if it is dead now), "1" if its error must not be published; both may be absent}; the codes:
+             reason (if this has made it dead), "1" if its error must not be published; both may be absent}; the codes:
              "acknowledged" | "requeued" | "moved_to_dlq" | "released" | "cancelled"
                              also if this lease was settled in the same way before
              "lease_lost"    another attempt has the task, the lease lapsed, or it was settled differently
@@ -162,7 +162,8 @@ local function answer(id, lease, outcome, retry, text)
     code = code or (lease == "" and "not_leased" or "lease_lost")
   end
   if code == "acknowledged" and lease ~= "" and (at or now) == now then return ACKNOWLEDGED end
-  local died = t.state == "dead" and (code == "moved_to_dlq" or code == "released")
+  -- A task that was released may have died since: then a repetition is not about its death.
+  local died = t.state == "dead" and (code == "moved_to_dlq" or code == "released" and (at or now) == tonumber(t.finished))
   local redact = extras(t).redact
   local reason = died and extras(t).reason or redact and "" or nil
   return { code, retries or 0, attempt_of(t.lease), t.state, at or now, reason, redact }

@@ -88,9 +88,9 @@ export class Leaser implements TaskSource {
         .catch(() => lost.remember(queue, tokensOf(some)))
       if (!Array.isArray(answers)) continue
       some.forEach(({ id, lease }, i) => {
-        const [code, retries, attempt, state, at, reason] = answers[i]!
+        const [code, retries, attempt, , at, reason] = answers[i]!
         if (code !== "released" && code !== "cancelled") return
-        const end = { code, retries, attempt, state, reason, at, now: clock.now() }
+        const end = { code, retries, attempt, reason, at, now: clock.now() }
         outcomes.recordSettled({ id, lease, outcome }, end)
       })
     }

@@ -5,7 +5,7 @@ import type { Counters } from "../observe/counters.ts"
 import type { EventWriter, Moment } from "../observe/event-writer.ts"
 import { joinId, queueOf } from "../task/id.ts"
 import { leaseAgeMs } from "../task/lease-token.ts"
-import type { Leased, NewTask, Settled, Settlement, Task } from "../task/task.ts"
+import type { Leased, NewTask, Settled, Settlement } from "../task/task.ts"
 import type { TaskEventName } from "../wire/events.ts"
 
 const SUBMIT_EVENTS = { queued: "submitted", scheduled: "scheduled" } as const
@@ -21,10 +21,9 @@ const MAX_LOGGED_ERROR = 200
 
 /**
  * How an attempt ended. `attempt` is the newest attempt of the task; a repeated ack may be about an earlier one. `reason` is
- * empty or absent unless the task is dead now. `now` is by the clock of this broker, like the time in a lease.
+ * empty or absent unless this has made the task dead. `now` is by the clock of this broker, like the time in a lease.
  */
 interface AttemptEnd extends Pick<Settled, "code" | "retries">, Moment {
-  state: Task["state"]
   reason: string | undefined
   /** Its error must not be published. */
   redact?: "1" | undefined
@@ -76,13 +75,13 @@ export class OutcomeRecorder {
   /** Records an attempt that its worker ended. A repeated ack is recorded again. `requester` is added to log lines. */
   recordSettled(
     settlement: Settlement,
-    { code, retries, attempt: newest, state, reason, redact, at, now }: AttemptEnd,
+    { code, retries, attempt: newest, reason, redact, at, now }: AttemptEnd,
     requester: () => Fields = () => ({}),
   ): void {
     const { id, lease, outcome } = settlement
     const error = outcome === "done" || redact ? undefined : settlement.text || undefined
     const queue = queueOf(id)
-    const died = code === "moved_to_dlq" || (code === "released" && state === "dead")
+    const died = code === "moved_to_dlq" || (code === "released" && Boolean(reason))
     this.#count(queue, id, code, lease, now)
     if (died) {
       this.counters.forQueue(queue).dead++

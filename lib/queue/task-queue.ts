@@ -94,11 +94,7 @@ export class TaskQueue {
         case "moved_to_dlq":
         case "released":
         case "cancelled":
-          outcomes.recordSettled(
-            settlement,
-            { code, retries, attempt, state, reason, redact, at, now },
-            requester,
-          )
+          outcomes.recordSettled(settlement, { code, retries, attempt, reason, redact, at, now }, requester)
           this.parts.workers.recordSettled(worker, { id, code, retries }, lease)
           return { id, code, retries }
         case "lease_lost":

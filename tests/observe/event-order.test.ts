@@ -97,3 +97,23 @@ test("the events of a task have the times of its transitions and can be sorted, 
   // failed, released, failed, lapsed, cancelled
   expect(timesOf(failing, [13, 23, 33, 43, 47])).toEqual([...ends, ended.finishedAt!])
 })
+
+test("a repeated release of a task that has died since counts and publishes no second death", async () => {
+  const queue = freshName()
+  await using redis = await testRedis()
+  await using broker = await testBroker({}, redis.socket)
+  await using direct = new DirectQueue(redis.socket, queue)
+  await using listener = await subscribe(broker.url, `queue=${queue}`)
+  const id = await submit(broker, queue, { expires_in_ms: 60_000 })
+  const release = { ...(await lease(broker, queue)), status: "released" }
+  await broker.call("POST", "/ack", release)
+  await direct.expire(id)
+  await broker.call("POST", "/lease", { queues: [queue] }) // ends it
+  await listener.until("dead")
+  const repeated = await broker.call("POST", "/ack", release)
+  expect(await repeated.json()).toMatchObject({ status: "released" })
+  await broker.call("DELETE", `/dlq/${id}`)
+  await listener.until("deleted")
+  expect(listener.names()).toEqual(["submitted", "leased", "released", "dead", "released", "deleted"])
+  expect(broker.queue.parts.counters.forQueue(queue).dead).toBe(1)
+})
