@@ -47,7 +47,7 @@ export const requester = (context: RequestContext, by?: string) => ({
 const MAY_HAVE_TAKEN_EFFECT =
   "The request may have taken effect. Repeating it is safe, except that repeating a submit without an Idempotency-Key or a task_id may create a second task."
 
-/** `isRead`: the request changes nothing. */
+/** `isRead`: the request changes nothing that its caller would repeat; a lease of GET /get is returned to the queue. */
 export function problem({ reason, facts: known, isUncertain }: Refused, isRead = false): Problem {
   const { status, title, advice } = PROBLEMS[reason]
   const facts =

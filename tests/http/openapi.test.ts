@@ -171,6 +171,16 @@ test("every example fits its schema", () => {
   }
 })
 
+test("the example of an outage says of a change, and of nothing else, that it may have taken effect", () => {
+  for (const { name, method, operation } of operations()) {
+    const example =
+      operation.responses[503]?.content?.["application/problem+json"]?.examples.redis_unavailable
+    if (example === undefined) continue
+    const { detail } = example.value as { detail: string }
+    expect([name, detail.includes("may have taken effect")]).toEqual([name, method !== "GET"])
+  }
+})
+
 test("every code of a problem is in the answers of some route", () => {
   const shown = operations().flatMap(({ operation }) =>
     Object.values(operation.responses).flatMap(({ content }) =>

@@ -234,7 +234,11 @@ function badRequestOf(id: OperationId, { params = {}, query, body }: Route): { b
 
 /** The facts that the example of a problem shows, unless the prose of the route has others. */
 function usualFacts(id: OperationId, route: Route): Partial<Record<Code, Facts>> {
-  const { roles } = route
+  const { roles, method } = route
+  const shown = (refused: Refused): Facts => ({
+    ...refused.facts,
+    detail: problem(refused, method === "GET").detail!,
+  })
   const missing = ROLES.find(role => !roles.includes(role))
   const caller = new Caller({ name: "ci", roles: missing ? [missing] : [], queues: undefined })
   return {
@@ -244,13 +248,11 @@ function usualFacts(id: OperationId, route: Route): Partial<Record<Code, Facts>>
     task_gone: { task_id: "order-1042-invoice" },
     schedule_not_found: { detail: "There is no schedule mail:report." },
     worker_not_found: { detail: "No worker named host-1 was seen in the last 24 hours." },
-    redis_unavailable: factsOf(() => {
-      throw asRefusal(new Error("Connection is closed"))
-    }),
+    redis_unavailable: shown(asRefusal(new Error("Connection is closed")) as Refused),
     out_of_memory: factsOf(() => {
       throw asRefusal(new Error("OOM command not allowed"))
     }),
-    not_replicated: new NotReplicated(1).facts,
+    not_replicated: shown(new NotReplicated(1)),
   }
 }
 
