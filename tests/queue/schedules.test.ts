@@ -489,7 +489,7 @@ test("in a full queue `cancel` does not cancel a running task until the new one 
 })
 
 test("in a full group `cancel` gives the place of a waiting task to the new one, also several times in one call", async () => {
-  const task = { type: "t", group: "g" }
+  const task = { type: "t", group: "g", expires_in_ms: 60_000 }
   await using s = await Scheduled.open({ ...RARE, task, on_overlap: "cancel", on_missed: "all" })
   const groups = { groups: { max_waiting: 1 } }
   expect((await s.q.ask("PUT", `/queues/${s.q.queue}/settings`, groups)).status).toBe(200)
@@ -498,6 +498,8 @@ test("in a full group `cancel` gives the place of a waiting task to the new one,
   await s.late(4)
   await s.sweep()
   expect(await s.view()).toMatchObject({ fired: 6, skipped: 0, last: { state: "queued" } })
+  const { direct } = s.q
+  expect(await direct.redis.zcard(direct.key("expiring"))).toBe(1)
   const leased = await s.q.lease(10)
   expect(leased).toHaveLength(1)
 })
